@@ -152,7 +152,7 @@ def resume_campaign(
     if found.state == "starting":
         schedule.send(conn, send_bulk_email.message(campaign_id), at=found.starts_at)
     else:
-        schedule.send(conn, send_bulk_email.message(campaign_id, found.reached))
+        schedule.send(conn, send_bulk_email.message(campaign_id, found.cursor))
 
 
 def cancel_campaign(conn: Connection, campaign_id: int) -> None:

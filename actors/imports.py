@@ -143,7 +143,7 @@ def send_some_rows(import_id: int) -> int:
 
 def send_again(conn: Connection, found: Import) -> None:
     """Send what an import is waiting for."""
-    if found.total is None or found.handed_out < found.total:
+    if found.total is None or found.queued_upto < found.total:
         schedule.send(conn, import_users.message(found.id))
     size = max(settings().import_chunk, ROWS_AGAIN)
     send_parts(conn, imports.left(conn, found, size, AT_ONCE))

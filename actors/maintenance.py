@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
     queue_name="low",
     time_limit=ms(minutes=30),
     periodic=daily("03:30"),
-    needs="product",
+    needs="shop",
 )
 def maintain() -> None:
     """Delete expired records of the product every night, and look after old imports.

@@ -30,8 +30,8 @@ def cleanup_old_reports() -> None:
     queue_name="scheduled",
     time_limit=ms(minutes=10),
     max_retries=8,  # the last of them an hour later
-    periodic=daily(settings().report_time, tz=settings().report_time_zone or None, late="all"),
-    needs="product",
+    periodic=daily(settings().report_time, tz=settings().report_time_zone or None, misfire="all"),
+    needs="shop",
 )
 def daily_report(date: str | None = None) -> None:
     """Store the numbers of a business day, and mail them to each active admin.

@@ -93,8 +93,8 @@ def sync_critical_data(source: str, cursor: str | None = None) -> None:
     broker=broker,
     queue_name="critical",
     time_limit=ms(minutes=1),
-    periodic=every(settings().sync_every, late="skip"),
-    needs="product",
+    periodic=every(settings().sync_every, misfire="skip"),
+    needs="shop",
 )
 def start_syncs() -> None:
     """Begin to sync each source.

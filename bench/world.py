@@ -76,7 +76,7 @@ class World:
             self._rabbitmq.ctl("add_vhost", name, "--default-queue-type", name)
             self._rabbitmq.ctl("set_permissions", "-p", name, "workshed", ".*", ".*", ".*")
         with self.database() as conn:
-            migrate(conn, ("jobs",))
+            migrate(conn, ("workshed",))
 
     def url(self, vhost: str) -> str:
         """Return the URL of a virtual host."""
@@ -189,9 +189,14 @@ class World:
                     with suppress(pika.exceptions.ChannelClosedByBroker):  # it is not there yet
                         connection.channel().queue_purge(name)
         with self.database() as conn:
-            conn.execute("TRUNCATE jobs.schedule, jobs.settled, jobs.once, jobs.unique_locks, "
-                         "jobs.runs, jobs.attempts, jobs.dead, jobs.starts, jobs.limits, "
-                         "jobs.limit_slots, jobs.limit_starts, jobs.limit_waits")  # fmt: skip
+            conn.execute(
+                """
+                TRUNCATE workshed.schedule, workshed.completed_generations, workshed.once_keys,
+                         workshed.unique_locks, workshed.runs, workshed.attempts, workshed.dead,
+                         workshed.redelivered_starts, workshed.limits, workshed.limit_slots,
+                         workshed.limit_starts, workshed.limit_waiters
+                """
+            )
 
     def connections(self) -> int:
         """Count the AMQP connections of all virtual hosts."""

@@ -23,7 +23,7 @@ app = App(
         "workshed_storage": "workshed.contrib.storage",
         "workshed_mail": "workshed.contrib.mail",
         "workshed_notifications": "workshed.contrib.notifications",
-        "product": "shop",
+        "shop": "shop",
     },
     grants=(
         "workshed.contrib.storage.tables:GRANTS",

@@ -21,6 +21,6 @@ class Promptness(Observer):
     def began(self, job: Job) -> None:
         """Count it; a job that was put back on its way has waited on purpose."""
         promised_s = PROMISED_S.get(job.message.queue_name)
-        if promised_s is None or job.hop or job.waited_s is None:
+        if promised_s is None or job.generation or job.queue_wait_s is None:
             return
-        STARTS.add(job.message.queue_name, "yes" if job.waited_s <= promised_s else "no")
+        STARTS.add(job.message.queue_name, "yes" if job.queue_wait_s <= promised_s else "no")

@@ -38,13 +38,13 @@ def place(
     Order and lines are in the caller's transaction. Raises `RecordMissing` when the user is gone.
     """
     query = """
-        INSERT INTO product.orders (user_id, currency, placed_at, paid_at)
+        INSERT INTO shop.orders (user_id, currency, placed_at, paid_at)
         SELECT %(user_id)s, %(currency)s, now.at, now.at
-          FROM (SELECT coalesce(%(at)s::timestamptz, jobs.now()) AS at) AS now
+          FROM (SELECT coalesce(%(at)s::timestamptz, workshed.now()) AS at) AS now
         RETURNING id
     """
     line = """
-        INSERT INTO product.order_lines (order_id, number, product_id, quantity, unit_price)
+        INSERT INTO shop.order_lines (order_id, number, product_id, quantity, unit_price)
         VALUES (%s, %s, %s, %s, %s)
     """
     values = {"user_id": user_id, "currency": currency, "at": at}
@@ -68,16 +68,16 @@ def product(conn: Connection, name: str) -> int:
     found = _named(conn, name)
     if found is None:
         # Names may repeat, so no constraint keeps two that come at once from storing it twice.
-        conn.execute("LOCK TABLE product.products IN SHARE ROW EXCLUSIVE MODE")
+        conn.execute("LOCK TABLE shop.products IN SHARE ROW EXCLUSIVE MODE")
         found = _named(conn, name)
     if found is None:
-        query = "INSERT INTO product.products (name) VALUES (%s) RETURNING id"
+        query = "INSERT INTO shop.products (name) VALUES (%s) RETURNING id"
         with conn.cursor(row_factory=args_row(int)) as cur:
             (found,) = cur.execute(query, (name,)).fetchall()
     return found
 
 
 def _named(conn: Connection, name: str) -> int | None:
-    query = "SELECT id FROM product.products WHERE name = %s ORDER BY id LIMIT 1"
+    query = "SELECT id FROM shop.products WHERE name = %s ORDER BY id LIMIT 1"
     with conn.cursor(row_factory=args_row(int)) as cur:
         return cur.execute(query, (name,)).fetchone()

@@ -15,15 +15,15 @@ def find(conn: Connection) -> timedelta | None:
 
     Where there is none yet, since when there could have been one: its table was made.
     """
-    if not migrate.is_applied(conn, "product"):
+    if not migrate.is_applied(conn, "shop"):
         return None
     query = """
-        SELECT jobs.now() - coalesce(
-                   (SELECT max(ends_at) FROM product.daily_report_snapshots),
-                   (SELECT applied_at FROM jobs.migrations
-                     WHERE stream = 'product' AND name = '0001_baseline'))
-          FROM jobs.recurring
-         WHERE name = %s AND paused_at IS NULL AND seen_at > jobs.now() - %s
+        SELECT workshed.now() - coalesce(
+                   (SELECT max(ends_at) FROM shop.daily_report_snapshots),
+                   (SELECT applied_at FROM workshed.migrations
+                     WHERE stream = 'shop' AND name = '0001_baseline'))
+          FROM workshed.periodic_jobs
+         WHERE name = %s AND paused_at IS NULL AND seen_at > workshed.now() - %s
     """
     row = conn.execute(query, (JOB, HAD_WITHIN)).fetchone()
     return row[0] if row else None

@@ -21,11 +21,11 @@ class SourceAge:
 
 def find(conn: Connection) -> list[SourceAge]:
     """Return that of all sources by name; of none before its tables are there."""
-    if not migrate.is_applied(conn, "product"):
+    if not migrate.is_applied(conn, "shop"):
         return []
     query = """
-        SELECT name, jobs.now() - coalesce(last_success_at, created_at) AS age, failed_runs
-          FROM product.sync_sources
+        SELECT name, workshed.now() - coalesce(last_success_at, created_at) AS age, failed_runs
+          FROM shop.sync_sources
          ORDER BY name
     """
     with conn.cursor(row_factory=class_row(SourceAge)) as cur:

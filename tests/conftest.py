@@ -389,7 +389,7 @@ def no_deletes(connect):
     trigger = """
         CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';
-        CREATE TRIGGER hold BEFORE DELETE ON jobs.schedule EXECUTE FUNCTION public.hold();
+        CREATE TRIGGER hold BEFORE DELETE ON workshed.schedule EXECUTE FUNCTION public.hold();
     """
 
     def hold(conn):

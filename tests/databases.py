@@ -18,8 +18,16 @@ PARTITIONS = "partitions"
 """A relay makes those of the next day at midnight, whatever the test does."""
 
 OF_PROCESSES = tuple(
-    ("jobs", name)
-    for name in ("actors", "counters", "queues", "recurring", "relays", "senders", "workers")
+    ("workshed", name)
+    for name in (
+        "actors",
+        "counters",
+        "queues",
+        "periodic_jobs",
+        "relays",
+        "sender_grants",
+        "workers",
+    )
 )
 """The tables in which processes describe themselves when they start."""
 
@@ -95,7 +103,7 @@ OTHERS = """
 ADDITIONS = """
     SELECT format('DROP SCHEMA %I CASCADE', nspname)
       FROM pg_namespace
-     WHERE oid >= 16384 AND nspname !~ '^(jobs|product|workshed_[a-z]+)$'
+     WHERE oid >= 16384 AND nspname !~ '^(workshed|shop|workshed_[a-z]+)$'
        AND nspname !~ '^pg_'
     UNION ALL
     SELECT format('DROP %s IF EXISTS %s CASCADE', kind, c.oid::regclass)
@@ -243,7 +251,7 @@ class SharedDatabase:
 def open_session(url):
     """Open a session that may empty all tables."""
     conn = psycopg.connect(url, autocommit=True, application_name="tests")
-    # Triggers and foreign keys would slow this down, and one of them guards `jobs.audit`.
+    # Triggers and foreign keys would slow this down, and one of them guards `workshed.audit`.
     conn.execute(f"SET session_replication_role = replica; SET lock_timeout = '{PATIENCE_S}s'")
     return conn
 

@@ -16,17 +16,17 @@ from workshed.zones import TIME, instants, offset, zone_problem
 __all__ = ["Spec", "cron", "daily", "every"]
 
 Kind = Literal["daily", "cron", "every"]
-Late = Literal["skip", "once", "all"]
+Misfire = Literal["skip", "once", "all"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 SHORTEST_EVERY = timedelta(seconds=10)
-"""The sweeper looks every 5 s, so it never finds two of a job at one look."""
+"""A relay looks for missed runs every 5 s, so it never finds two of a job at once."""
 LONGEST_EVERY = timedelta(days=366)
 SHORTEST_WINDOW = timedelta(seconds=10)
 LONGEST_WINDOW = timedelta(days=30)
-WINDOWS: dict[Late, timedelta] = {
+WINDOWS: dict[Misfire, timedelta] = {
     "skip": timedelta(minutes=1),
     "once": timedelta(days=7),
     "all": timedelta(days=7),
@@ -56,15 +56,15 @@ UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 class Spec:
     """When a job runs, and what becomes of runs nobody made in time.
 
-    Made by `daily`, `cron` or `every`. Its fields are what a row of `jobs.recurring` holds, from
-    which `read` makes an equal one.
+    Made by `daily`, `cron` or `every`. Its fields are what a row of `workshed.periodic_jobs` holds,
+    from which `read` makes an equal one.
     """
 
     kind: Kind
     text: str
     """`09:00`, five fields of cron, or whole seconds."""
-    late: Late = "once"
-    window: timedelta = WINDOWS["once"]
+    misfire: Misfire = "once"
+    misfire_window: timedelta = WINDOWS["once"]
     """How late a run may still be made."""
     tz: str | None = None
     """`None`: that of the settings, read when it is first needed."""
@@ -73,10 +73,14 @@ class Spec:
     def __post_init__(self) -> None:
         """Refuse what could not be meant, with the field and the reason."""
         said = f"{self.kind}({self.text!r})"
-        if self.late not in get_args(Late):
-            raise ValueError(f"{said}: late={self.late!r}: one of {', '.join(get_args(Late))}")
-        if not _is_span(self.window, SHORTEST_WINDOW, LONGEST_WINDOW):
-            raise ValueError(f"{said}: window={self.window!r}: a timedelta of 10 s to 30 days")
+        if self.misfire not in get_args(Misfire):
+            raise ValueError(
+                f"{said}: misfire={self.misfire!r}: one of {', '.join(get_args(Misfire))}"
+            )
+        if not _is_span(self.misfire_window, SHORTEST_WINDOW, LONGEST_WINDOW):
+            raise ValueError(
+                f"{said}: misfire_window={self.misfire_window!r}: a timedelta of 10 s to 30 days"
+            )
         if self.tz is not None and (problem := zone_problem(self.tz)):
             raise ValueError(f"{said}: tz={self.tz!r}: {problem}")
         if self.kind == "daily":
@@ -98,7 +102,7 @@ class Spec:
         return self.tz or settings().time_zone
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Say it as people do, without the zone."""
         match self.kind:
             case "daily":
@@ -151,24 +155,32 @@ class Spec:
 
 
 def daily(
-    time: str, *, tz: str | None = None, late: Late = "once", window: timedelta | None = None
+    time: str,
+    *,
+    tz: str | None = None,
+    misfire: Misfire = "once",
+    misfire_window: timedelta | None = None,
 ) -> Spec:
     """Run once a day: `daily("09:00", tz="Europe/Paris")`.
 
     On the day on which the clocks are put forward, a time they pass over is the first moment after;
     on the day on which they are put back, a time they show twice is the first of the two.
 
-    `tz`: `WORKSHED_TIME_ZONE` if not given. `late` says what becomes of times at which nothing
-    could run, and `window` how late it may still run: `"once"`, the last of them runs, up to 7 days
-    late; `"all"`, each of them; `"skip"`, none that is more than a minute late.
+    `tz`: `WORKSHED_TIME_ZONE` if not given. `misfire` says what becomes of times at which nothing
+    could run, and `misfire_window` how late it may still run: `"once"`, the last of them runs, up
+    to 7 days late; `"all"`, each of them; `"skip"`, none that is more than a minute late.
     """
     if not TIME.fullmatch(str(time)):
         raise ValueError(f"daily({time!r}): time: HH:MM, from 00:00 to 23:59")
-    return Spec("daily", time, late, _window(late, window), tz)
+    return Spec("daily", time, misfire, _window(misfire, misfire_window), tz)
 
 
 def cron(
-    expression: str, *, tz: str | None = None, late: Late = "once", window: timedelta | None = None
+    expression: str,
+    *,
+    tz: str | None = None,
+    misfire: Misfire = "once",
+    misfire_window: timedelta | None = None,
 ) -> Spec:
     """Run by the five fields of cron: `cron("*/20 3 * * MON-FRI")`; the rest is as in `daily`.
 
@@ -180,11 +192,13 @@ def cron(
     of them begins with `*` it runs at what the clock shows, also when it shows that twice or never.
     """
     text = " ".join(str(expression).upper().split())
-    return Spec("cron", NICKNAMES.get(text, text), late, _window(late, window), tz)
+    return Spec("cron", NICKNAMES.get(text, text), misfire, _window(misfire, misfire_window), tz)
 
 
-def every(span: timedelta, *, late: Late = "once", window: timedelta | None = None) -> Spec:
-    """Run at equal distances: `every(timedelta(minutes=10))`; `late` and `window` as in `daily`.
+def every(
+    span: timedelta, *, misfire: Misfire = "once", misfire_window: timedelta | None = None
+) -> Spec:
+    """Run at equal distances: `every(timedelta(minutes=10))`; the rest is as in `daily`.
 
     Counted from 1970-01-01 00:00 UTC, a Thursday, and not from a start: so all clocks agree.
     """
@@ -192,10 +206,10 @@ def every(span: timedelta, *, late: Late = "once", window: timedelta | None = No
         raise ValueError(f"every({span!r}): span: a timedelta of 10 s to 366 days")
     if span % SECOND:
         raise ValueError(f"every({span!r}): span: whole seconds")
-    return Spec("every", str(span // SECOND), late, _window(late, window))
+    return Spec("every", str(span // SECOND), misfire, _window(misfire, misfire_window))
 
 
-def read(kind: str, text: str, zone: str, late: str, window: timedelta) -> Spec:
+def read(kind: str, text: str, zone: str, misfire: str, window: timedelta) -> Spec:
     """Make a spec of what a row holds.
 
     Raises `ValueError` for what this release does not understand.
@@ -203,11 +217,11 @@ def read(kind: str, text: str, zone: str, late: str, window: timedelta) -> Spec:
     known = {"daily": TIME, "cron": re.compile(".+"), "every": re.compile(r"[1-9]\d*")}
     if kind not in known or not known[kind].fullmatch(text):
         raise ValueError(f"{kind} {text!r}: this release knows no such spec")
-    return Spec(kind, text, late, window, zone)  # type: ignore[arg-type]  # checked by itself
+    return Spec(kind, text, misfire, window, zone)  # type: ignore[arg-type]  # checked by itself
 
 
-def _window(late: Late, window: timedelta | None) -> timedelta:
-    return WINDOWS.get(late, WINDOWS["once"]) if window is None else window
+def _window(misfire: Misfire, misfire_window: timedelta | None) -> timedelta:
+    return WINDOWS.get(misfire, WINDOWS["once"]) if misfire_window is None else misfire_window
 
 
 def _is_span(value: object, shortest: timedelta, longest: timedelta) -> bool:

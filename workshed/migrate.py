@@ -13,8 +13,8 @@ from workshed.app import app, module
 from workshed.db import Connection
 from workshed.errors import MigrationError, SettingsError
 
-JOBS = "jobs"
-"""The stream of Workshed. Its table `jobs.migrations` records what is applied of every stream."""
+WORKSHED = "workshed"
+"""The stream of Workshed. `workshed.migrations` records what is applied of every stream."""
 
 # Any number; it only has to be the same in every release, so that two deploys wait for each other.
 LOCK = 0x776F726B
@@ -36,7 +36,7 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A row of `jobs.migrations`."""
+    """A row of `workshed.migrations`."""
 
     stream: str
     name: str
@@ -50,9 +50,9 @@ def streams() -> tuple[str, ...]:
     Raises `SettingsError` where two have one name.
     """
     added = app().migrations
-    if JOBS in added:
-        raise SettingsError(f"your App names a stream of migrations {JOBS!r}: Workshed has it")
-    return (JOBS, *added)
+    if WORKSHED in added:
+        raise SettingsError(f"your App names a stream of migrations {WORKSHED!r}: Workshed has it")
+    return (WORKSHED, *added)
 
 
 def migrations(of: tuple[str, ...]) -> Iterator[Migration]:
@@ -68,11 +68,12 @@ def migrations(of: tuple[str, ...]) -> Iterator[Migration]:
 
 def applied(conn: Connection) -> list[Applied]:
     """Return what this database has, oldest first; nothing where it was never migrated."""
-    found = conn.execute("SELECT to_regclass('jobs.migrations')").fetchone()
+    found = conn.execute("SELECT to_regclass('workshed.migrations')").fetchone()
     if found is None or found[0] is None:
         return []
     query = (
-        "SELECT stream, name, checksum, applied_at FROM jobs.migrations ORDER BY applied_at, name"
+        "SELECT stream, name, checksum, applied_at FROM workshed.migrations "
+        "ORDER BY applied_at, name"
     )
     with conn.cursor(row_factory=class_row(Applied)) as cur:
         return cur.execute(query).fetchall()
@@ -140,14 +141,14 @@ def migrate(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
                 return done
             conn.execute(todo[0].sql.encode())
             conn.execute(
-                "INSERT INTO jobs.migrations (stream, name, checksum) VALUES (%s, %s, %s)",
+                "INSERT INTO workshed.migrations (stream, name, checksum) VALUES (%s, %s, %s)",
                 (todo[0].stream, todo[0].name, todo[0].checksum),
             )
         done.append(todo[0])
 
 
 def _folder(stream: str) -> Traversable:
-    if stream == JOBS:
+    if stream == WORKSHED:
         return resources.files("workshed").joinpath("sql")
     package = app().migrations.get(stream)
     if package is None:

@@ -26,7 +26,7 @@ ROLES = {
 }
 
 TABLES: dict[str, Rights] = {
-    "jobs.actors": {
+    "workshed.actors": {
         "application": "r",
         "worker": "raw",
         "relay": "r",
@@ -35,43 +35,43 @@ TABLES: dict[str, Rights] = {
         "operator": "raw",
         "monitor": "r",
     },
-    "jobs.attempts": {
+    "workshed.attempts": {
         "application": "a",
         "worker": "raw",
         "relay": "rawd",
         "reader": "r",
         "operator": "raw",
     },
-    "jobs.audit": {"reader": "r", "operator": "ra"},
-    "jobs.batch_callbacks": {
+    "workshed.audit": {"reader": "r", "operator": "ra"},
+    "workshed.batch_callbacks": {
         "application": "raw",
         "worker": "raw",
         "relay": "rawd",
         "reader": "r",
         "operator": "raw",
     },
-    "jobs.batch_jobs": {
+    "workshed.batch_jobs": {
         "application": "raw",
         "worker": "raw",
         "relay": "rawd",
         "reader": "r",
         "operator": "raw",
     },
-    "jobs.batches": {
+    "workshed.batches": {
         "application": "raw",
         "worker": "raw",
         "relay": "rawd",
         "reader": "r",
         "operator": "raw",
     },
-    "jobs.cancel_rules": {"worker": "r", "relay": "rwd", "reader": "r", "operator": "rad"},
-    "jobs.counters": {"application": "rawd", "worker": "rawd", "relay": "rwd", "reader": "r"},
-    "jobs.dead": {"worker": "rawd", "relay": "rawd", "reader": "r", "operator": "rawd"},
-    "jobs.limit_slots": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
-    "jobs.limit_starts": {"worker": "rad", "relay": "rwd", "reader": "r", "operator": "r"},
-    "jobs.limit_waits": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rwd"},
-    "jobs.limits": {"worker": "raw", "relay": "rwd", "reader": "r", "operator": "rw"},
-    "jobs.migrations": {
+    "workshed.cancel_rules": {"worker": "r", "relay": "rwd", "reader": "r", "operator": "rad"},
+    "workshed.counters": {"application": "rawd", "worker": "rawd", "relay": "rwd", "reader": "r"},
+    "workshed.dead": {"worker": "rawd", "relay": "rawd", "reader": "r", "operator": "rawd"},
+    "workshed.limit_slots": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
+    "workshed.limit_starts": {"worker": "rad", "relay": "rwd", "reader": "r", "operator": "r"},
+    "workshed.limit_waiters": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rwd"},
+    "workshed.limits": {"worker": "raw", "relay": "rwd", "reader": "r", "operator": "rw"},
+    "workshed.migrations": {
         "worker": "r",
         "relay": "r",
         "clock": "r",
@@ -79,10 +79,10 @@ TABLES: dict[str, Rights] = {
         "operator": "r",
         "monitor": "r",
     },
-    "jobs.occurrences": {"worker": "rw", "relay": "rwd", "reader": "r", "operator": "r"},
-    "jobs.once": {"worker": "ra", "relay": "rwd", "reader": "r", "operator": "ra"},
-    "jobs.pruned": {"relay": "raw", "reader": "r", "operator": "r", "monitor": "r"},
-    "jobs.queues": {
+    "workshed.periodic_runs": {"worker": "rw", "relay": "rwd", "reader": "r", "operator": "r"},
+    "workshed.once_keys": {"worker": "ra", "relay": "rwd", "reader": "r", "operator": "ra"},
+    "workshed.pruned": {"relay": "raw", "reader": "r", "operator": "r", "monitor": "r"},
+    "workshed.queues": {
         "application": "r",
         "worker": "raw",
         "relay": "raw",
@@ -91,7 +91,7 @@ TABLES: dict[str, Rights] = {
         "operator": "raw",
         "monitor": "r",
     },
-    "jobs.recurring": {
+    "workshed.periodic_jobs": {
         "worker": "raw",
         "relay": "rwd",
         "clock": "raw",
@@ -99,61 +99,61 @@ TABLES: dict[str, Rights] = {
         "operator": "rw",
         "monitor": "r",
     },
-    "jobs.relays": {
+    "workshed.relays": {
         "worker": "r",
         "relay": "rawd",
         "reader": "r",
         "operator": "r",
         "monitor": "r",
     },
-    "jobs.results": {
+    "workshed.results": {
         "application": "r",
         "worker": "raw",
         "relay": "rwd",
         "reader": "r",
         "operator": "raw",
     },
-    "jobs.run_locks": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
-    "jobs.runs": {"worker": "ra", "reader": "r", "operator": "raw"},
-    "jobs.runs_lost": {"worker": "a", "relay": "rd", "reader": "r", "operator": "ra"},
-    "jobs.schedule": {
+    "workshed.run_locks": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
+    "workshed.runs": {"worker": "ra", "reader": "r", "operator": "raw"},
+    "workshed.runs_dropped": {"worker": "a", "relay": "rd", "reader": "r", "operator": "ra"},
+    "workshed.schedule": {
         "application": "rawd",
         "worker": "rawd",
         "relay": "rawd",
         "reader": "r",
         "operator": "rawd",
     },
-    "jobs.senders": {},
-    "jobs.settled": {
+    "workshed.sender_grants": {},
+    "workshed.completed_generations": {
         "application": "raw",
         "worker": "raw",
         "relay": "rawd",
         "reader": "r",
         "operator": "raw",
     },
-    "jobs.starts": {
+    "workshed.redelivered_starts": {
         "application": "rd",
         "worker": "rawd",
         "relay": "rwd",
         "reader": "r",
         "operator": "rd",
     },
-    "jobs.steps": {"worker": "raw", "relay": "rwd", "reader": "r", "operator": "r"},
-    "jobs.tombstones": {
+    "workshed.steps": {"worker": "raw", "relay": "rwd", "reader": "r", "operator": "r"},
+    "workshed.cancellations": {
         "application": "raw",
         "worker": "rawd",
         "relay": "rawd",
         "reader": "r",
         "operator": "rawd",
     },
-    "jobs.unique_locks": {
+    "workshed.unique_locks": {
         "application": "rawd",
         "worker": "rawd",
         "relay": "rwd",
         "reader": "r",
         "operator": "rawd",
     },
-    "jobs.workers": {
+    "workshed.workers": {
         "worker": "rawd",
         "relay": "rwd",
         "reader": "r",
@@ -164,41 +164,44 @@ TABLES: dict[str, Rights] = {
 """All tables of Workshed; a test fails if one is missing."""
 
 COLUMNS: Mapping[str, Mapping[str, Rights]] = {
-    "jobs.schedule": {
-        # No hop of another message can be marked as taken or sent.
-        "sender": {"a": "message_id, hop, queue, actor, body, reason, again, due_at"},
+    "workshed.schedule": {
+        # No generation of another message can be marked as taken or sent.
+        "sender": {
+            "a": "message_id, generation, queue, actor, body, reason, possible_duplicate, due_at"
+        },
         # All but the message.
         "monitor": {
-            "r": "message_id, hop, queue, actor, due_at, reason, created_at, taken_by, taken_at, "
-            "again, sent_at, absent_at"
+            "r": "message_id, generation, queue, actor, due_at, reason, created_at, claimed_by, "
+            "claimed_at, possible_duplicate, sent_at, seen_empty_at"
         },
     },
-    "jobs.dead": {
+    "workshed.dead": {
         "monitor": {
-            "r": "message_id, hop, attempt, queue, actor, error_class, died_at, place, release"
+            "r": "message_id, generation, attempt, queue, actor, error_class, died_at, "
+            "error_location, release"
         }
     },
 }
 """Rights on some columns of a table, by table and role."""
 
 FUNCTIONS: dict[str, tuple[str, ...]] = {
-    "jobs.send": ("sender", "application", "worker", "operator"),
-    "jobs.store_with_key": ("sender", "application", "worker", "operator"),
-    "jobs.make_run": ("relay", "clock", "operator"),
-    "jobs.drop_runs_partitions": ("relay",),
-    "jobs.count_login": ("reader", "operator"),
+    "workshed.send": ("sender", "application", "worker", "operator"),
+    "workshed.insert_with_key": ("sender", "application", "worker", "operator"),
+    "workshed.create_periodic_run": ("relay", "clock", "operator"),
+    "workshed.drop_runs_partitions": ("relay",),
+    "workshed.count_login": ("reader", "operator"),
 }
 """Those that not everybody may execute."""
 
 SEQUENCES: dict[str, tuple[str, ...]] = {
-    "jobs.runs_id": ("worker", "operator"),
-    "jobs.limit_tickets": ("worker",),
+    "workshed.runs_id": ("worker", "operator"),
+    "workshed.limit_waiter_seq": ("worker",),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grants:
-    """Rights in one schema; every name has the schema before it, as in `shop.orders`.
+    """Rights in one schema; every name has the schema before it, as in `store.orders`.
 
     Raises `SettingsError` for a name of another schema, a role that is none of `ROLES`, or a letter
     that is no right.
@@ -247,14 +250,14 @@ class Grants:
             yield from ((role, "USAGE", f"SEQUENCE {sequence}") for role in roles)
 
 
-JOBS = Grants(
-    schema="jobs", tables=TABLES, columns=COLUMNS, functions=FUNCTIONS, sequences=SEQUENCES
+WORKSHED = Grants(
+    schema="workshed", tables=TABLES, columns=COLUMNS, functions=FUNCTIONS, sequences=SEQUENCES
 )
 
 
 def all_grants() -> tuple[Grants, ...]:
     """Return ours and those that the application's App names."""
-    return (JOBS, *map(load, app().grants))
+    return (WORKSHED, *map(load, app().grants))
 
 
 def script(prefix: str, of: Iterable[Grants]) -> Iterator[str]:

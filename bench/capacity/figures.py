@@ -79,7 +79,7 @@ class Figures:
     hosts: Mapping[str, tuple[float, float]]
     """Jobs per second that a worker on one host did, and one on each of two, by kind of job."""
     vacuumed: Mapping[str, float]
-    """MB of `jobs.schedule` after 200 000 jobs, by the way it was vacuumed."""
+    """MB of `workshed.schedule` after 200 000 jobs, by the way it was vacuumed."""
     surroundings: Mapping[str, Any]
 
     @property
@@ -150,6 +150,6 @@ def of(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:
             jobs: both(f"{jobs}, drain by a worker on each of two hosts", "on one")
             for jobs in ON_HOSTS
         },
-        {way: value(f"jobs.schedule, {way}") for way in VACUUMED},
+        {way: value(f"workshed.schedule, {way}") for way in VACUUMED},
         surroundings,
     )

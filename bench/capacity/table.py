@@ -96,7 +96,7 @@ def hosts(figures: Figures) -> str:
 def vacuum(figures: Figures) -> str:
     """Return how large the table of what is stored became."""
     rows = ([way, number(size)] for way, size in figures.vacuumed.items())
-    return table(["`jobs.schedule` after 200 000 jobs", "MB"], rows)
+    return table(["`workshed.schedule` after 200 000 jobs", "MB"], rows)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from workshed.middleware import (
     Fence,
     Lifeline,
     LogContext,
-    Recurring,
+    Periodic,
     Retries,
 )
 from workshed.settings import settings
@@ -27,7 +27,7 @@ broker = RabbitMQ(
         LogContext(),
         Fence(config.fence_retention),
         Deadline(),
-        Recurring(),
+        Periodic(),
         Retries(config.max_retries, config.not_visible_for),
         Lifeline(),
     ],

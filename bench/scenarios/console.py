@@ -66,38 +66,40 @@ def console(world: World, size: Size) -> list[Measurement]:
 
 def fill(conn: psycopg.Connection[Any], runs: int) -> None:
     """Write the runs of the last hour, and what is dead and waits beside them."""
-    conn.execute("SELECT jobs.add_runs_partitions()")
-    conn.execute("TRUNCATE jobs.runs, jobs.dead, jobs.schedule, jobs.attempts")
+    conn.execute("SELECT workshed.add_runs_partitions()")
+    conn.execute("TRUNCATE workshed.runs, workshed.dead, workshed.schedule, workshed.attempts")
     conn.execute(
-        """INSERT INTO jobs.runs (recorded_at, message_id, hop, attempt, queue, actor, outcome,
-                                  reason, error_class, error, sent_at, published_at, started_at,
-                                  ended_at, waited_s, took_s, worker, origin, tags, release,
-                                  arguments)
-           SELECT GREATEST(at, date_trunc('day', jobs.now())), 'run-' || n, 0, 1,
+        """INSERT INTO workshed.runs (recorded_at, message_id, generation, attempt, queue, actor,
+                                  outcome, reason, error_class, error, sent_at, published_at,
+                                  started_at, ended_at, queue_wait_s, duration_s, worker, origin, tags,
+                                  release, arguments)
+           SELECT GREATEST(at, date_trunc('day', workshed.now())), 'run-' || n, 0, 1,
                   (ARRAY['default', 'critical', 'emails'])[1 + n %% 3],
                   CASE WHEN n %% 7 = 0 THEN 'charge_card' ELSE 'job_' || n %% 20 END,
-                  CASE WHEN n %% 50 = 0 THEN 'dead' WHEN n %% 20 = 0 THEN 'retried' ELSE 'done' END,
+                  CASE WHEN n %% 50 = 0 THEN 'dead' WHEN n %% 20 = 0 THEN 'retry'
+                  ELSE 'succeeded' END,
                   '', CASE WHEN n %% 50 = 0 THEN 'GatewayError' END, NULL, at, at, at, at,
                   n %% 100 / 1000.0, n %% 300 / 1000.0, 'host:1', 'send', '{}', '1',
                   json_build_object('order_id', n)
              FROM generate_series(1, %(runs)s) AS n
             CROSS JOIN LATERAL (
-                  SELECT jobs.now() - n * interval '1 hour' / %(runs)s AS at) AS ended""",
+                  SELECT workshed.now() - n * interval '1 hour' / %(runs)s AS at) AS ended""",
         {"runs": runs},
     )
     conn.execute(
-        """INSERT INTO jobs.dead (message_id, hop, attempt, queue, actor, body, reason,
+        """INSERT INTO workshed.dead (message_id, generation, attempt, queue, actor, body, reason,
                                   error_class, died_at, place)
            SELECT 'dead-' || n, 0, 4, 'critical', 'actor_' || n %% 10, '{}', 'failed 4 times',
                   (ARRAY['GatewayError', 'KeyError', 'TimeoutError'])[1 + n %% 3],
-                  jobs.now() - n * interval '1 second', 'shop/pay.py:' || n %% 5 || ' in pay'
+                  workshed.now() - n * interval '1 second', 'shop/pay.py:' || n %% 5 || ' in pay'
              FROM generate_series(1, %s) AS n""",
         (runs // DEAD_OF,),
     )
     conn.execute(
-        """INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-           SELECT 'wait-' || n, 0, 'default', 'remind', '{"args": [1], "kwargs": {}}', 'delay',
-                  jobs.now() + n * interval '1 second' + interval '1 hour'
+        """INSERT INTO workshed.schedule
+                  (message_id, generation, queue, actor, body, reason, due_at)
+           SELECT 'wait-' || n, 0, 'default', 'remind', '{"args": [1], "kwargs": {}}', 'delayed',
+                  workshed.now() + n * interval '1 second' + interval '1 hour'
              FROM generate_series(1, %s) AS n""",
         (runs // WAITING_OF,),
     )

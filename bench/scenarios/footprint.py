@@ -58,7 +58,7 @@ def idle(world: World, size: Size) -> list[Measurement]:
         if kind == "many":
             with world.database() as conn:
                 conn.execute(FILL, ("1 day", size.idle_rows))
-                conn.execute("VACUUM ANALYZE jobs.schedule")
+                conn.execute("VACUUM ANALYZE workshed.schedule")
         with world.worker("ours", 1, WORKSHED_LOG_LEVEL="INFO") as (tree, marks):
             tree.until(lambda: READY in tree.said(), WITHIN_S)
             time.sleep(BOOT_S)

@@ -62,12 +62,10 @@ def _imported(world: World, rows: int) -> dict[str, float]:
     world.empty()
     with world.database() as conn:
         conn.execute(
-            "TRUNCATE product.users, product.import_rows, workshed_mail.emails, "
+            "TRUNCATE shop.users, shop.import_rows, workshed_mail.emails, "
             "workshed_notifications.inboxes, workshed_notifications.notifications CASCADE"
         )
-        conn.execute(
-            "INSERT INTO product.users (name, email) VALUES ('Grace', 'grace@example.org')"
-        )
+        conn.execute("INSERT INTO shop.users (name, email) VALUES ('Grace', 'grace@example.org')")
     environment = world.environment(
         "ours", WORKSHED_STORAGE_URL=f"file:{world.folder}/contents", WORKSHED_LOG_LEVEL="INFO"
     )

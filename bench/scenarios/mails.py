@@ -25,7 +25,7 @@ HTML = (
     '<style>p { color: #123 }</style><p>Hello {{ name }}</p><a href="{{ unsubscribe_url }}">Out</a>'
 )
 PEOPLE = """
-    INSERT INTO product.users (name, email)
+    INSERT INTO shop.users (name, email)
     SELECT 'Ada Lovelace', 'ada' || n || '@example.org' FROM generate_series(1, %s) AS n
 """
 
@@ -55,10 +55,10 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
     world.empty()
     with world.database() as conn:
         conn.execute(
-            "TRUNCATE product.users, product.campaigns, product.campaign_recipients, "
+            "TRUNCATE shop.users, shop.campaigns, shop.campaign_recipients, "
             "workshed_mail.emails, workshed_notifications.inboxes, "
             "workshed_notifications.notifications, "
-            "jobs.batches, jobs.batch_jobs, jobs.batch_callbacks CASCADE"
+            "workshed.batches, workshed.batch_jobs, workshed.batch_callbacks CASCADE"
         )
         conn.execute(PEOPLE, (count,))
     environment = world.environment(
@@ -82,7 +82,7 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
         with world.database() as conn:
             query = """
                 SELECT state, error, extract(epoch FROM ended_at - started_at)
-                  FROM product.campaigns
+                  FROM shop.campaigns
             """
             [(state, error, seconds)] = conn.execute(query).fetchall()
     settle()

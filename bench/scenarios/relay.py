@@ -10,13 +10,13 @@ from bench.world import World, settle
 
 WITHIN_S = 240.0
 FILL = """
-    INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+    INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
     SELECT id, 0, 'bench0', 'noop',
            json_build_object('queue_name', 'bench0', 'actor_name', 'noop',
                              'args', json_build_array(1), 'kwargs', json_build_object(),
                              'options', json_build_object(), 'message_id', id,
                              'message_timestamp', 1700000000000),
-           'delay', jobs.now() + %s
+           'delayed', workshed.now() + %s
       FROM (SELECT gen_random_uuid()::text AS id FROM generate_series(1, %s)) AS new
 """
 
@@ -32,10 +32,10 @@ def _relayed(world: World, count: int) -> dict[str, float]:
     world.send("ours", "one", 1)  # makes the queue
     with world.database() as conn:
         conn.execute(FILL, ("0 s", count))
-        conn.execute("VACUUM ANALYZE jobs.schedule")
+        conn.execute("VACUUM ANALYZE workshed.schedule")
 
         def left() -> int:
-            row = conn.execute("SELECT count(*) FROM jobs.schedule").fetchone()
+            row = conn.execute("SELECT count(*) FROM workshed.schedule").fetchone()
             return 0 if row is None else int(row[0])
 
         command = [sys.executable, "-m", "workshed.transport.relay.relay"]

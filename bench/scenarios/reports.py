@@ -52,23 +52,23 @@ def reports(world: World, size: Size) -> list[Measurement]:
 
 def fill(conn: psycopg.Connection[Any], orders: int) -> None:
     """Sell for thirty days, each of two currencies, two lines an order on average."""
-    conn.execute("TRUNCATE product.users, product.products, product.orders CASCADE")
+    conn.execute("TRUNCATE shop.users, shop.products, shop.orders CASCADE")
     conn.execute(
-        """INSERT INTO product.users (name, email, created_at, admin, activated_at)
+        """INSERT INTO shop.users (name, email, created_at, admin, activated_at)
            SELECT 'Ada', 'a' || n || '@example.org', %(end)s::timestamptz - n * interval '1 minute',
                   n <= %(admins)s, %(end)s
              FROM generate_series(1, %(users)s) AS n""",
         {"end": f"{DATE} 12:00Z", "admins": ADMINS, "users": USERS},
     )
     conn.execute(
-        "INSERT INTO product.products (name) SELECT 'Product ' || n FROM generate_series(1, %s) n",
+        "INSERT INTO shop.products (name) SELECT 'Product ' || n FROM generate_series(1, %s) n",
         (PRODUCTS,),
     )
     conn.execute(
-        """INSERT INTO product.orders (user_id, currency, placed_at, paid_at)
+        """INSERT INTO shop.orders (user_id, currency, placed_at, paid_at)
            SELECT u.first + n %% %(users)s, CASE WHEN n %% 10 = 0 THEN 'USD' ELSE 'EUR' END, at,
                   CASE WHEN n %% 20 > 0 THEN at + interval '5 minutes' END
-             FROM (SELECT min(id) AS first FROM product.users) AS u
+             FROM (SELECT min(id) AS first FROM shop.users) AS u
             CROSS JOIN generate_series(1, %(orders)s) AS n
             CROSS JOIN LATERAL (
                   SELECT %(end)s::timestamptz
@@ -76,11 +76,11 @@ def fill(conn: psycopg.Connection[Any], orders: int) -> None:
         {"end": f"{DATE} 23:00Z", "users": USERS, "orders": orders, "days": DAYS},
     )
     conn.execute(
-        """INSERT INTO product.order_lines (order_id, number, product_id, quantity, unit_price)
+        """INSERT INTO shop.order_lines (order_id, number, product_id, quantity, unit_price)
            SELECT o.id, n, p.first + (o.id * 7 + n * 13) %% %(products)s, 1 + (o.id + n) %% 5,
                   (1 + (o.id * n) %% 20000) / 100.0
-             FROM (SELECT min(id) AS first FROM product.products) AS p
-            CROSS JOIN product.orders AS o
+             FROM (SELECT min(id) AS first FROM shop.products) AS p
+            CROSS JOIN shop.orders AS o
             CROSS JOIN LATERAL generate_series(1, 1 + o.id %% 3) AS n""",
         {"products": PRODUCTS},
     )
@@ -92,7 +92,7 @@ def counted(conn: psycopg.Connection[Any]) -> str:
     """Return the revenue of the day, by PostgreSQL's own calendar."""
     query = """
         SELECT sum(l.quantity * l.unit_price)
-          FROM product.orders AS o JOIN product.order_lines AS l ON l.order_id = o.id
+          FROM shop.orders AS o JOIN shop.order_lines AS l ON l.order_id = o.id
          WHERE o.currency = 'EUR' AND (o.paid_at AT TIME ZONE %s)::date = %s
     """
     found = conn.execute(query, (ZONE, DATE)).fetchone()
@@ -101,7 +101,7 @@ def counted(conn: psycopg.Connection[Any]) -> str:
 
 def _reported(world: World, revenue: str) -> dict[str, float]:
     with world.database() as conn:
-        conn.execute("TRUNCATE product.daily_report_snapshots, workshed_mail.emails CASCADE")
+        conn.execute("TRUNCATE shop.daily_report_snapshots, workshed_mail.emails CASCADE")
     environment = world.environment(
         "ours",
         WORKSHED_STORAGE_URL=f"file:{world.folder}/contents",

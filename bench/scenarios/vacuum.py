@@ -24,13 +24,15 @@ WAYS = ("autovacuum as it comes", AT_ONCE)
 
 
 def vacuum(world: World, size: Size) -> list[Measurement]:
-    """Let jobs go through `jobs.schedule`; its size at the end, with all its indexes."""
+    """Let jobs go through `workshed.schedule`; its size at the end, with all its indexes."""
     found = alternating(
         size.rounds,
         WAYS,
         lambda way: {"size": grown(world, size.vacuumed, vacuuming=way == AT_ONCE)},
     )
-    return [alone(f"jobs.schedule, {way}", figures["size"], "MB") for way, figures in found.items()]
+    return [
+        alone(f"workshed.schedule, {way}", figures["size"], "MB") for way, figures in found.items()
+    ]
 
 
 def grown(world: World, count: int, *, vacuuming: bool) -> float:
@@ -43,7 +45,7 @@ def grown(world: World, count: int, *, vacuuming: bool) -> float:
     )
     with world.database() as conn, Tree(command, world.environment("ours"), log) as tree:
         through(conn, tree, count, vacuuming=vacuuming)
-        row = conn.execute("SELECT pg_total_relation_size('jobs.schedule')").fetchone() or (0,)
+        row = conn.execute("SELECT pg_total_relation_size('workshed.schedule')").fetchone() or (0,)
     return float(row[0]) / MEGABYTE
 
 
@@ -51,7 +53,7 @@ def through(conn: psycopg.Connection[Any], tree: Tree, count: int, *, vacuuming:
     """Store so many jobs, as fast as a relay sends them."""
 
     def waiting() -> int:
-        row = conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() or (0,)
+        row = conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() or (0,)
         return int(row[0])
 
     for stored in range(AT_A_TIME, count + 1, AT_A_TIME):
@@ -59,5 +61,5 @@ def through(conn: psycopg.Connection[Any], tree: Tree, count: int, *, vacuuming:
         if stored % A_LOOK == 0:
             tree.until(lambda: waiting() <= WAITING, WITHIN_S)
             if vacuuming:
-                conn.execute("VACUUM jobs.schedule")
+                conn.execute("VACUUM workshed.schedule")
     tree.until(lambda: waiting() == 0, WITHIN_S)

@@ -105,7 +105,7 @@ def _counted(world: World) -> list[float]:
         SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - by_time, by_jobs,
                (SELECT wal_bytes FROM pg_stat_wal)
           FROM (SELECT sum(written) FILTER (WHERE relname IN ('workers', 'relays')) AS by_time,
-                       sum(written) FILTER (WHERE schemaname = 'jobs'
+                       sum(written) FILTER (WHERE schemaname = 'workshed'
                          AND relname NOT IN ('workers', 'relays', 'queues')) AS by_jobs
                   FROM (SELECT schemaname, relname, n_tup_ins + n_tup_upd + n_tup_del AS written
                           FROM pg_stat_all_tables) AS each) AS counted

@@ -73,7 +73,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A row of `product.campaign_recipients`, with the address of who is still there."""
+    """A row of `shop.campaign_recipients`, with the address of who is still there."""
 
     user_id: int
     state: State
@@ -134,7 +134,7 @@ def note(
 ) -> None:
     """Write down what became of a recipient, and why if it was not sent."""
     query = """
-        UPDATE product.campaign_recipients
+        UPDATE shop.campaign_recipients
            SET state = %(outcome)s, reason = %(reason)s
          WHERE campaign_id = %(campaign_id)s AND user_id = %(user_id)s
     """
@@ -198,7 +198,7 @@ def put_back(conn: Connection, campaign_id: int, user_id: int) -> bool:
     The caller has the campaign locked: who resumes it looks for them.
     """
     query = """
-        UPDATE product.campaign_recipients SET state = 'waiting', reason = NULL
+        UPDATE shop.campaign_recipients SET state = 'waiting', reason = NULL
          WHERE campaign_id = %s AND user_id = %s AND state = 'handed'
     """
     return conn.execute(query, (campaign_id, user_id)).rowcount == 1
@@ -212,7 +212,7 @@ def progress(conn: Connection, campaign_id: int) -> Progress:
 def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int, Progress]:
     """Count the recipients of some campaigns by their state."""
     query = """
-        SELECT campaign_id, state, count(*) FROM product.campaign_recipients
+        SELECT campaign_id, state, count(*) FROM shop.campaign_recipients
          WHERE campaign_id = ANY (%s) GROUP BY campaign_id, state
     """
     return _counted(campaign_ids, conn.execute(query, (list(campaign_ids),)))
@@ -229,7 +229,7 @@ def progress_of_small(
         SELECT c.id, r.state, count(*)
           FROM unnest(%(ids)s::bigint[]) AS c (id)
          CROSS JOIN LATERAL (
-               SELECT state FROM product.campaign_recipients
+               SELECT state FROM shop.campaign_recipients
                 WHERE campaign_id = c.id
                 LIMIT %(most)s + 1) AS r
          GROUP BY c.id, r.state
@@ -244,8 +244,8 @@ def find(
     """Return recipients of a campaign that are in one of these states, by their ids."""
     query = """
         SELECT r.user_id, r.state, r.reason, u.email
-          FROM product.campaign_recipients AS r
-          LEFT JOIN product.users AS u ON u.id = r.user_id
+          FROM shop.campaign_recipients AS r
+          LEFT JOIN shop.users AS u ON u.id = r.user_id
          WHERE r.campaign_id = %(id)s AND r.user_id > %(after)s
            AND r.state = ANY (%(states)s)
          ORDER BY r.user_id
@@ -269,7 +269,7 @@ def _locked(
     """Return state, mail and the mail's state of a recipient, whom nobody changes meanwhile."""
     query = """
         SELECT r.state, r.email_id, e.state
-          FROM product.campaign_recipients AS r
+          FROM shop.campaign_recipients AS r
           LEFT JOIN workshed_mail.emails AS e ON e.id = r.email_id
          WHERE r.campaign_id = %s AND r.user_id = %s
            FOR UPDATE OF r
@@ -282,7 +282,7 @@ def _locked(
 
 def _note_put_off(conn: Connection, campaign_id: int, user_id: int, reason: str) -> None:
     query = """
-        UPDATE product.campaign_recipients SET reason = %s
+        UPDATE shop.campaign_recipients SET reason = %s
          WHERE campaign_id = %s AND user_id = %s AND state = 'handed'
     """
     conn.execute(query, (reason, campaign_id, user_id))
@@ -290,7 +290,7 @@ def _note_put_off(conn: Connection, campaign_id: int, user_id: int, reason: str)
 
 def _remember(conn: Connection, campaign_id: int, user_id: int, email_id: int) -> None:
     query = """
-        UPDATE product.campaign_recipients SET email_id = %s
+        UPDATE shop.campaign_recipients SET email_id = %s
          WHERE campaign_id = %s AND user_id = %s
     """
     conn.execute(query, (email_id, campaign_id, user_id))

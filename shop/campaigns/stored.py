@@ -19,10 +19,10 @@ Audience = Literal["everyone", "active", "inactive"]
 
 ONE: Final = """
     SELECT id, name, CASE WHEN chosen THEN 'chosen' ELSE audience END AS audience, subject,
-           text_body, html_body, state, error, batch::text, reached,
+           text_body, html_body, state, error, batch::text, cursor,
            created_at, started_at, ended_at, starts_at,
            CASE WHEN state = 'paused' THEN resumes_at END AS resumes_at
-      FROM product.campaigns
+      FROM shop.campaigns
 """
 Again = Literal["rejected", "unknown", "failed"]
 """Who has no mail, and might get one after all."""
@@ -34,11 +34,11 @@ UNBEGUN: Final = ("draft", "starting")
 PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=1)
 """Of a campaign whose recipients are put off; it doubles where they are again at once."""
 AUDIENCE: Final = """
-          FROM product.campaigns AS c
-          JOIN product.users AS u
+          FROM shop.campaigns AS c
+          JOIN shop.users AS u
             ON u.unsubscribed_at IS NULL
            AND CASE
-                   WHEN c.chosen THEN u.id IN (SELECT user_id FROM product.campaign_recipients
+                   WHEN c.chosen THEN u.id IN (SELECT user_id FROM shop.campaign_recipients
                                                 WHERE campaign_id = %(id)s)
                    WHEN c.audience = 'everyone' THEN true
                    ELSE (c.audience = 'active') = (u.activated_at IS NOT NULL)
@@ -49,7 +49,7 @@ AUDIENCE: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A row of `product.campaigns`."""
+    """A row of `shop.campaigns`."""
 
     id: int
     name: str
@@ -62,7 +62,7 @@ class Campaign:
     """Why it was refused, or paused by itself."""
     batch: str | None
     """Id of the batch that recipients are handed out to, while they are."""
-    reached: int
+    cursor: int
     """The recipient who was handed out last."""
     created_at: datetime
     started_at: datetime | None
@@ -113,7 +113,7 @@ def create(
     if problem := _problem(name):
         raise CampaignNameError(name, problem)
     query = """
-        INSERT INTO product.campaigns (name, audience, chosen, subject, text_body, html_body)
+        INSERT INTO shop.campaigns (name, audience, chosen, subject, text_body, html_body)
         VALUES (%s, %s, %s, %s, %s, %s) RETURNING id
     """
     is_chosen = not isinstance(audience, str)
@@ -162,7 +162,7 @@ def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Ca
 def refuse(conn: Connection, campaign_id: int, reason: str) -> None:
     """End a campaign of which nothing can be sent."""
     query = """
-        UPDATE product.campaigns SET state = 'refused', error = %s, ended_at = jobs.now()
+        UPDATE shop.campaigns SET state = 'refused', error = %s, ended_at = workshed.now()
          WHERE id = %s AND state IN ('draft', 'starting')
     """
     conn.execute(query, (reason, campaign_id))
@@ -183,7 +183,7 @@ def start(conn: Connection, campaign_id: int, at: datetime | None = None) -> Cam
     found = lock(conn, campaign_id)
     if found.state != "draft":
         raise CampaignStateError(campaign_id, found.state, "started")
-    query = "UPDATE product.campaigns SET state = 'starting', starts_at = %s WHERE id = %s"
+    query = "UPDATE shop.campaigns SET state = 'starting', starts_at = %s WHERE id = %s"
     conn.execute(query, (at, campaign_id))
     return found
 
@@ -197,19 +197,19 @@ def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
     if found.state not in UNBEGUN:
         return False
     query = f"""
-        INSERT INTO product.campaign_recipients (campaign_id, user_id)
+        INSERT INTO shop.campaign_recipients (campaign_id, user_id)
         SELECT c.id, u.id {AUDIENCE} ORDER BY u.id
     """
     if found.audience == "chosen":
         query = """
-            DELETE FROM product.campaign_recipients AS r
+            DELETE FROM shop.campaign_recipients AS r
              WHERE campaign_id = %(id)s
-               AND NOT EXISTS (SELECT FROM product.users AS u
+               AND NOT EXISTS (SELECT FROM shop.users AS u
                                 WHERE u.id = r.user_id AND u.unsubscribed_at IS NULL)
         """
     conn.execute(query, {"id": campaign_id})
     query = """
-        UPDATE product.campaigns SET state = 'sending', started_at = jobs.now(), batch = %s
+        UPDATE shop.campaigns SET state = 'sending', started_at = workshed.now(), batch = %s
          WHERE id = %s
     """
     conn.execute(query, (batch, campaign_id))
@@ -219,23 +219,23 @@ def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
 def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Handed | None:
     """Return the next recipients, at most so many, for whom the caller sends jobs with this commit.
 
-    `after` is who was reached when the caller was sent: of several that were sent with the same
+    `after` is the `cursor` when the caller was sent: of several that were sent with the same
     one only the first is given any. `None`: nothing is to be done, nor afterwards.
     """
     found = lock(conn, campaign_id)
-    if found.state != "sending" or found.batch is None or found.reached != after:
+    if found.state != "sending" or found.batch is None or found.cursor != after:
         return None
-    query = "SELECT product.hand_out(%s, %s, %s, %s)"
+    query = "SELECT shop.assign_recipients(%s, %s, %s, %s)"
     with conn.cursor(row_factory=args_row(int)) as cur:
         users = sorted(cur.execute(query, (campaign_id, after, most, found.batch)))
     handed = Handed(found.batch, users, is_last=len(users) < most)
     query = """
-        UPDATE product.campaigns
-           SET reached = %(reached)s, batch = CASE WHEN %(is_last)s THEN NULL ELSE batch END
+        UPDATE shop.campaigns
+           SET cursor = %(cursor)s, batch = CASE WHEN %(is_last)s THEN NULL ELSE batch END
          WHERE id = %(id)s
     """
-    reached = {"reached": max([after, *users]), "is_last": handed.is_last}
-    conn.execute(query, {"id": campaign_id, **reached})
+    values = {"cursor": max([after, *users]), "is_last": handed.is_last}
+    conn.execute(query, {"id": campaign_id, **values})
     return handed
 
 
@@ -245,7 +245,7 @@ def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
     One that has paused by itself for a while does not go on by itself any more.
     """
     query = """
-        UPDATE product.campaigns
+        UPDATE shop.campaigns
            SET state = 'paused', error = COALESCE(%s, error), resumes_at = NULL, pauses_for = NULL
          WHERE id = %s AND (state = 'sending' OR state = 'paused' AND resumes_at IS NOT NULL)
     """
@@ -258,8 +258,8 @@ def pause_for(conn: Connection, campaign_id: int, error: str, span: timedelta) -
     False where it is not being sent.
     """
     query = """
-        UPDATE product.campaigns
-           SET state = 'paused', error = %(error)s, resumes_at = jobs.now() + %(span)s,
+        UPDATE shop.campaigns
+           SET state = 'paused', error = %(error)s, resumes_at = workshed.now() + %(span)s,
                pauses_for = %(span)s
          WHERE id = %(id)s AND state = 'sending'
     """
@@ -276,15 +276,15 @@ def pause_where_most_are_put_off(
     than it was long.
     """
     query = """
-        UPDATE product.campaigns AS c
+        UPDATE shop.campaigns AS c
            SET state = 'paused', error = %(error)s, pauses_for = p.span,
-               resumes_at = jobs.now() + p.span
-          FROM (SELECT CASE WHEN resumes_at > jobs.now() - pauses_for
+               resumes_at = workshed.now() + p.span
+          FROM (SELECT CASE WHEN resumes_at > workshed.now() - pauses_for
                             THEN least(2 * pauses_for, %(longest)s)
                             ELSE %(first)s END AS span
-                  FROM product.campaigns WHERE id = %(id)s) AS p
+                  FROM shop.campaigns WHERE id = %(id)s) AS p
          WHERE c.id = %(id)s AND c.state = 'sending'
-           AND product.most_are_put_off(%(id)s, %(user_id)s, %(few)s)
+           AND shop.is_mostly_deferred(%(id)s, %(user_id)s, %(few)s)
         RETURNING p.span
     """
     values = {
@@ -307,7 +307,7 @@ def pauses_yet(conn: Connection, campaign_id: int) -> timedelta | None:
     """
     if lock(conn, campaign_id).resumes_at is None:
         return None
-    query = "SELECT resumes_at - jobs.now() FROM product.campaigns WHERE id = %s"
+    query = "SELECT resumes_at - workshed.now() FROM shop.campaigns WHERE id = %s"
     found = conn.execute(query, (campaign_id,)).fetchone()
     assert found is not None  # noqa: S101 -- it is locked
     left: timedelta = found[0]
@@ -317,7 +317,7 @@ def pauses_yet(conn: Connection, campaign_id: int) -> timedelta | None:
 def pause_on(conn: Connection, campaign_id: int, error: str, span: timedelta) -> None:
     """Let a campaign that has paused by itself go on later, and say why."""
     query = """
-        UPDATE product.campaigns SET resumes_at = jobs.now() + %s, error = %s
+        UPDATE shop.campaigns SET resumes_at = workshed.now() + %s, error = %s
          WHERE id = %s AND state = 'paused' AND resumes_at IS NOT NULL
     """
     conn.execute(query, (span, error, campaign_id))
@@ -331,10 +331,10 @@ def pause_where_most_are_refused(
     Of the thousand up to this user.
     """
     query = """
-        UPDATE product.campaigns
+        UPDATE shop.campaigns
            SET state = 'paused', error = %(error)s, resumes_at = NULL, pauses_for = NULL
          WHERE id = %(id)s AND state = 'sending'
-           AND product.most_are_refused(%(id)s, %(user_id)s, %(few)s)
+           AND shop.is_mostly_rejected(%(id)s, %(user_id)s, %(few)s)
     """
     conn.execute(query, {"id": campaign_id, "user_id": user_id, "error": error, "few": FEW})
 
@@ -347,7 +347,7 @@ def resume(
     *,
     by_itself: bool = False,
 ) -> Campaign:
-    """Let it be sent on; the caller hands out from `reached` on, and opens the batch if it is new.
+    """Let it be sent on; the caller hands out from `cursor` on, and opens the batch if it is new.
 
     Also of one that is being sent, where what hands it out was lost; of one that is starting
     nothing changes, and the caller sends its first job again. `again`: to whom it is sent once
@@ -363,28 +363,28 @@ def resume(
         raise CampaignStateError(campaign_id, found.state, "resumed")
     back = """
         WITH chosen AS (
-            SELECT user_id, state, email_id FROM product.campaign_recipients
+            SELECT user_id, state, email_id FROM shop.campaign_recipients
              WHERE campaign_id = %(id)s AND state = ANY (%(again)s)
                FOR UPDATE
         ), back AS (
-            UPDATE product.campaign_recipients AS r SET state = 'waiting', reason = NULL
+            UPDATE shop.campaign_recipients AS r SET state = 'waiting', reason = NULL
               FROM chosen
              WHERE r.campaign_id = %(id)s AND r.user_id = chosen.user_id
         )
         UPDATE workshed_mail.emails AS e SET state = 'pending', claim = NULL, claimed_until = NULL
           FROM chosen
          WHERE e.id = chosen.email_id AND chosen.state = 'unknown'
-           AND (e.state = 'unknown' OR e.state = 'sending' AND e.claimed_until <= jobs.now())
+           AND (e.state = 'unknown' OR e.state = 'sending' AND e.claimed_until <= workshed.now())
     """
     conn.execute(back, {"id": campaign_id, "again": list(again)})
     query = """
-        UPDATE product.campaigns
+        UPDATE shop.campaigns
            SET state = 'sending', error = NULL, ended_at = NULL, batch = COALESCE(batch, %(batch)s),
                resumes_at = CASE WHEN %(by_itself)s THEN resumes_at END,
                pauses_for = CASE WHEN %(by_itself)s THEN pauses_for END,
                -- Who was put back while it was paused comes first.
-               reached = LEAST(reached, (
-                   SELECT min(user_id) - 1 FROM product.campaign_recipients
+               cursor = LEAST(cursor, (
+                   SELECT min(user_id) - 1 FROM shop.campaign_recipients
                     WHERE campaign_id = %(id)s AND state = 'waiting'))
          WHERE id = %(id)s
     """
@@ -401,12 +401,12 @@ def cancel(conn: Connection, campaign_id: int) -> list[str]:
     if found.ended_at is not None:
         raise CampaignStateError(campaign_id, found.state, "cancelled")
     query = """
-        UPDATE product.campaigns SET state = 'cancelled', batch = NULL, ended_at = jobs.now()
+        UPDATE shop.campaigns SET state = 'cancelled', batch = NULL, ended_at = workshed.now()
          WHERE id = %s
     """
     conn.execute(query, (campaign_id,))
     query = """
-        SELECT DISTINCT batch::text FROM product.campaign_recipients
+        SELECT DISTINCT batch::text FROM shop.campaign_recipients
          WHERE campaign_id = %s AND state = 'handed'
     """
     batches = {batch for (batch,) in conn.execute(query, (campaign_id,))}
@@ -416,7 +416,7 @@ def cancel(conn: Connection, campaign_id: int) -> list[str]:
 def leave_batch(conn: Connection, campaign_id: int, batch: str | None, reason: str) -> None:
     """Pause a campaign whose batch was cancelled; it goes on in another."""
     query = """
-        UPDATE product.campaigns
+        UPDATE shop.campaigns
            SET state = 'paused', batch = NULL, error = %s, resumes_at = NULL, pauses_for = NULL
          WHERE id = %s AND state = 'sending' AND batch = %s
     """
@@ -430,12 +430,12 @@ def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
     """
     lock(conn, campaign_id)
     failed = """
-        UPDATE product.campaign_recipients AS r
+        UPDATE shop.campaign_recipients AS r
            SET state = CASE WHEN m.may_have_come THEN 'unknown' ELSE 'failed' END,
                reason = CASE WHEN m.may_have_come THEN 'it may or may not have arrived'
                              ELSE 'its job died, or was cancelled' END
           FROM (SELECT r.user_id, COALESCE(e.state IN ('sending', 'unknown'), false)
-                  FROM product.campaign_recipients AS r
+                  FROM shop.campaign_recipients AS r
                   LEFT JOIN workshed_mail.emails AS e ON e.id = r.email_id
                  WHERE r.campaign_id = %(id)s AND r.batch = %(batch)s AND r.state = 'handed'
                ) AS m (user_id, may_have_come)
@@ -443,10 +443,10 @@ def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
     """
     conn.execute(failed, {"id": campaign_id, "batch": batch})
     query = """
-        UPDATE product.campaigns SET state = 'sent', ended_at = jobs.now()
+        UPDATE shop.campaigns SET state = 'sent', ended_at = workshed.now()
          WHERE id = %(id)s AND state = 'sending' AND batch IS NULL
            AND NOT EXISTS (
-               SELECT FROM product.campaign_recipients
+               SELECT FROM shop.campaign_recipients
                 WHERE campaign_id = %(id)s AND state IN ('waiting', 'handed'))
     """
     return conn.execute(query, {"id": campaign_id}).rowcount == 1
@@ -460,12 +460,12 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     values = {"older_than": older_than, "limit": limit}
     recipients = """
         WITH gone AS (
-            DELETE FROM product.campaign_recipients
+            DELETE FROM shop.campaign_recipients
              WHERE (campaign_id, user_id) IN (
                    SELECT r.campaign_id, r.user_id
-                     FROM product.campaigns AS c
-                     JOIN product.campaign_recipients AS r ON r.campaign_id = c.id
-                    WHERE c.ended_at < jobs.now() - %(older_than)s
+                     FROM shop.campaigns AS c
+                     JOIN shop.campaign_recipients AS r ON r.campaign_id = c.id
+                    WHERE c.ended_at < workshed.now() - %(older_than)s
                     LIMIT %(limit)s
                       FOR UPDATE OF r SKIP LOCKED)
             RETURNING email_id
@@ -476,12 +476,12 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """
     deleted = conn.execute(recipients, values).rowcount
     campaigns = """
-        DELETE FROM product.campaigns
+        DELETE FROM shop.campaigns
          WHERE id IN (
-               SELECT id FROM product.campaigns AS c
-                WHERE ended_at < jobs.now() - %(older_than)s
+               SELECT id FROM shop.campaigns AS c
+                WHERE ended_at < workshed.now() - %(older_than)s
                   AND NOT EXISTS (
-                      SELECT FROM product.campaign_recipients WHERE campaign_id = c.id)
+                      SELECT FROM shop.campaign_recipients WHERE campaign_id = c.id)
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """
@@ -491,10 +491,10 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 def _choose(conn: Connection, campaign_id: int, choice: Choice) -> None:
     """Take who is named, in one statement with the query that names them."""
     query = sql.SQL("""
-        INSERT INTO product.campaign_recipients (campaign_id, user_id)
+        INSERT INTO shop.campaign_recipients (campaign_id, user_id)
         SELECT DISTINCT {id}::bigint, u.id
           FROM ({choice}) AS chosen (user_id)
-          JOIN product.users AS u ON u.id = chosen.user_id
+          JOIN shop.users AS u ON u.id = chosen.user_id
          WHERE u.unsubscribed_at IS NULL
     """)
     inner = choice.query if isinstance(choice.query, sql.Composable) else sql.SQL(choice.query)

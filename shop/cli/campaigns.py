@@ -33,7 +33,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from workshed.console.operations.environment import database
     from workshed.jobs.outbox.claims import clock
 
-    with database("product") as conn:
+    with database("shop") as conn:
         found = every(conn, limit)
         counted, now = progress_of_each(conn, [one.id for one in found]), clock(conn)
     if as_json:
@@ -98,7 +98,7 @@ def add(
         raise typer.BadParameter(f"--audience is one of {', '.join(get_args(Audience))}")
     if (audience != "everyone") + (to is not None) + (query is not None) > 1:
         raise typer.BadParameter("say one of --audience, --to and --query")
-    with database("product"), db.transaction() as conn:
+    with database("shop"), db.transaction() as conn:
         found = create(
             conn,
             name=name,
@@ -123,7 +123,7 @@ def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     from workshed.console.operations.environment import database
     from workshed.console.text import visible
 
-    with database("product") as conn:
+    with database("shop") as conn:
         found = check(known(conn, campaign))
     if as_json:
         parts = ("recipient", "recipient_name", "subject", "text_body", "html_body")
@@ -159,7 +159,7 @@ def start(
 
     rabbitmq()
     when = f" at {at.isoformat(' ')}" if at else ""
-    with database("product") as conn:
+    with database("shop") as conn:
         found = known(conn, campaign)
         if found.state != "draft":
             raise CampaignStateError(found.id, found.state, "started")
@@ -202,7 +202,7 @@ def send_test(
     from workshed.console.operations.environment import database, rabbitmq
 
     rabbitmq()
-    with database("product") as conn:
+    with database("shop") as conn:
         found = known(conn, campaign)
         with db.transaction() as own:
             email_id = send_test_email(own, found.id, address)
@@ -229,7 +229,7 @@ def show(
     from workshed.console.operations.environment import database
     from workshed.jobs.outbox.claims import clock
 
-    with database("product") as conn:
+    with database("shop") as conn:
         found = watched(conn, campaign) if watch else known(conn, campaign)
         of, now = progress(conn, found.id), clock(conn)
     if as_json:
@@ -278,7 +278,7 @@ def recipients(
     if state is not None and state not in states:
         raise typer.BadParameter(f"--state is one of {', '.join(states)}")
     wanted = [state] if state else [one for one in get_args(Outcome) if one != "sent"]
-    with database("product") as conn:
+    with database("shop") as conn:
         found = rows(conn, known(conn, campaign).id, states=wanted, after=after, limit=limit)
     if as_json:
         output.print_json(found)
@@ -302,7 +302,7 @@ def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import database
 
-    with database("product") as conn, db.transaction() as own:
+    with database("shop") as conn, db.transaction() as own:
         found = known(conn, campaign)
         if not hold(own, found.id):
             raise CampaignStateError(campaign, known(conn, campaign).state, "paused")
@@ -346,7 +346,7 @@ def resume(
     if not set(wanted) <= set(get_args(Again)):
         raise typer.BadParameter(f"--again is one of {', '.join(get_args(Again))}")
     rabbitmq()
-    with database("product") as conn:
+    with database("shop") as conn:
         found = known(conn, campaign)
         people = sum(counts(progress(conn, found.id))[state] for state in wanted)
         if wanted and not dry_run:
@@ -377,7 +377,7 @@ def cancel(
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import database
 
-    with database("product") as conn:
+    with database("shop") as conn:
         found = known(conn, campaign)
         left = progress(conn, found.id)
         unsent = left.waiting + left.handed

@@ -73,7 +73,7 @@ def import_people(  # noqa: PLR0913 -- an option each
     if owner is None:
         raise typer.BadParameter("say whose import it is", param_hint="--owner")
     rabbitmq()
-    with database("product") as conn:
+    with database("shop") as conn:
         user = import_actions.owner(conn, owner)
         import_id = handed_in(file, user.id, layout, welcome=welcome, again=again)
         if not wait:
@@ -193,7 +193,7 @@ def watched(conn: "Connection", import_id: int) -> "Import":
         task = bar.add_task("reading", total=None)
         for found in import_actions.follow(conn, import_id):
             if found.total is None:
-                bar.update(task, completed=found.landed)
+                bar.update(task, completed=found.rows_read)
             else:
                 done = found.succeeded + found.failed
                 bar.update(task, description="importing", total=found.total, completed=done)

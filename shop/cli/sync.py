@@ -26,7 +26,7 @@ def listed(*, as_json: Json = False) -> None:
     from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
 
-    with database("product") as conn:
+    with database("shop") as conn:
         found, kept = find(conn), counts(conn)
     if as_json:
         output.print_json([asdict(one) | {"records": kept.get(one.name, 0)} for one in found])
@@ -62,7 +62,7 @@ def add(
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import database
 
-    with database("product") as conn, conn.transaction():
+    with database("shop") as conn, conn.transaction():
         known = {one.name: one.url for one in find(conn)}
         store(conn, name, url)
         if known.get(name) != url:
@@ -86,7 +86,7 @@ def release(
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import database
 
-    with database("product") as conn:
+    with database("shop") as conn:
         check(conn, name)
         with conn.transaction():
             freed = free(conn, name)
@@ -111,7 +111,7 @@ def skipped(
     from workshed.console.operations.environment import database
     from workshed.jobs.outbox.claims import clock
 
-    with database("product") as conn:
+    with database("shop") as conn:
         check(conn, name)
         found, now = every(conn, name), clock(conn)
     if as_json:
@@ -142,7 +142,7 @@ def remove(
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.operations.environment import database
 
-    with database("product") as conn:
+    with database("shop") as conn:
         check(conn, name)
         count = counts(conn).get(name, 0)
         if not dry_run:
@@ -174,14 +174,14 @@ def state(source: "Source") -> str:
     """Say what it does, or what is wrong."""
     from workshed.console.formatting import ago, due
 
-    held = source.held_until is not None and source.held_until > source.now
+    held = source.circuit_open_until is not None and source.circuit_open_until > source.now
     words = []
     if source.failing_since is not None:
         runs = "1 run" if source.failed_runs == 1 else f"{source.failed_runs} runs"
         words.append(f"failing {ago(source.failing_since, source.now)}, {runs}")
     if held:
-        assert source.held_until is not None  # noqa: S101 -- so mypy knows it too
-        words.append(f"asked again {due(source.held_until, source.now)}")
+        assert source.circuit_open_until is not None  # noqa: S101 -- so mypy knows it too
+        words.append(f"asked again {due(source.circuit_open_until, source.now)}")
     if source.listing_since is not None:
         words.append(f"being read since {ago(source.listing_since, source.now)}")
     return "\n".join([*words, source.last_error or ""]).strip() or "well"

@@ -178,7 +178,7 @@ def sign_up(person: "Person") -> "Sighting":
         mine = [row for row in stored if json.loads(row.body)["args"] == [user.id]]
         if person.role == "leaves":
             # Gone before the worker gets to it: here at once, so that it never wins the race.
-            conn.execute("DELETE FROM product.users WHERE id = %s", (user.id,))
+            conn.execute("DELETE FROM shop.users WHERE id = %s", (user.id,))
     return Sighting(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
 
 

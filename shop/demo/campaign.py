@@ -93,9 +93,9 @@ class Sent:
 def begin(refuse: Callable[[int, str | None], None] | None) -> Sent:
     """Let there be customers, and send them a campaign; `refuse` tells the mail server of ours."""
     people = """
-        INSERT INTO product.users (name, email, created_at, activated_at)
+        INSERT INTO shop.users (name, email, created_at, activated_at)
         SELECT 'Customer ' || n, 'customer' || to_char(n, 'FM000') || '@shop.example', at, at
-          FROM generate_series(1, %s) AS n, (SELECT jobs.now() - interval '90 days') AS t (at)
+          FROM generate_series(1, %s) AS n, (SELECT workshed.now() - interval '90 days') AS t (at)
         RETURNING id
     """
     if refuse is not None:
@@ -119,7 +119,7 @@ def _leave(conn: Connection, campaign_id: int) -> str:
     """Unsubscribe the last who has no mail yet, as a mail program does; return who that is."""
     query = """
         SELECT u.id, u.email
-          FROM product.campaign_recipients AS r JOIN product.users AS u ON u.id = r.user_id
+          FROM shop.campaign_recipients AS r JOIN shop.users AS u ON u.id = r.user_id
          WHERE r.campaign_id = %s AND r.email_id IS NULL AND u.email <> %s
          ORDER BY u.id DESC LIMIT 1
     """

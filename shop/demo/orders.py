@@ -89,7 +89,7 @@ def open_shop(picture: Path) -> Reported:
     with db.transaction() as conn:
         yesterday = reports.asked(conn, None, settings().report_zone)
         query = """
-            UPDATE product.users SET admin = true, activated_at = jobs.now(), created_at = %s
+            UPDATE shop.users SET admin = true, activated_at = workshed.now(), created_at = %s
              WHERE id = %s
         """
         for name, email in ADMINS:
@@ -104,7 +104,7 @@ def _sell(conn: Connection, until: datetime) -> Decimal:
     """Sell more on some days than on others; return what the last one brought in."""
     # Not those of the import that runs meanwhile: the report would differ from run to run.
     buyers = [*(person.email for person in signed_up()), *(email for _, email in ADMINS)]
-    query = "SELECT id FROM product.users WHERE email = ANY(%s) ORDER BY id"
+    query = "SELECT id FROM shop.users WHERE email = ANY(%s) ORDER BY id"
     users = [row[0] for row in conn.execute(query, (buyers,))]
     products = [orders.product(conn, offer.name) for offer in OFFERS]
     revenue = Decimal(0)

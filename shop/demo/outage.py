@@ -63,7 +63,7 @@ class Outage:
             self.server.come_up()
             self.step = "up again"
         elif found.ended_at is not None:
-            query = "SELECT count(*) FROM jobs.dead WHERE actor LIKE '%email%'"
+            query = "SELECT count(*) FROM workshed.dead WHERE actor LIKE '%email%'"
             [(self.dead,)] = conn.execute(query).fetchall()
 
     def stories(self) -> Iterator[str]:

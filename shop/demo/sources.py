@@ -68,8 +68,8 @@ class Synced:
         """Run what waits at once."""
         query = """
             SELECT (body::json #>> '{options,attempt}')::integer, due_at - created_at
-              FROM jobs.schedule
-             WHERE message_id = %s AND due_at > jobs.now() AND reason = 'retry'
+              FROM workshed.schedule
+             WHERE message_id = %s AND due_at > workshed.now() AND reason = 'retry'
         """
         for attempt, wait in conn.execute(query, (self.job_id,)).fetchall():
             self.waits[attempt - 1] = wait

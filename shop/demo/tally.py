@@ -42,7 +42,7 @@ def _welcomes(conn: Connection, mailbox: Mailbox) -> Row:
     query = """
         SELECT count(*), percentile_cont(0.5) WITHIN GROUP (
                    ORDER BY extract(epoch FROM e.sent_at - u.created_at))
-          FROM workshed_mail.emails AS e JOIN product.users AS u ON u.id::text = e.user_id
+          FROM workshed_mail.emails AS e JOIN shop.users AS u ON u.id::text = e.user_id
          WHERE e.kind = 'welcome' AND e.state = 'sent'
     """
     [(done, median)] = conn.execute(query).fetchall()
@@ -53,8 +53,8 @@ def _welcomes(conn: Connection, mailbox: Mailbox) -> Row:
 
 def _pictures(conn: Connection) -> Row:
     query = """
-        SELECT (SELECT count(*) FROM product.image_variants),
-               (SELECT count(*) FROM product.attachments WHERE refusal IS NOT NULL)
+        SELECT (SELECT count(*) FROM shop.image_variants),
+               (SELECT count(*) FROM shop.attachments WHERE refusal IS NOT NULL)
     """
     [(done, refused)] = conn.execute(query).fetchall()
     _, retried = _ended(conn, "process_image")
@@ -69,11 +69,11 @@ def _imported(conn: Connection) -> Row:
     query = """
         SELECT COALESCE(sum(succeeded), 0), COALESCE(sum(failed), 0),
                extract(epoch FROM max(ended_at) - min(created_at))
-          FROM product.imports
+          FROM shop.imports
     """
     [(done, refused, seconds)] = conn.execute(query).fetchall()
     _, retried = _ended(conn, "import_users", "import_user_rows")
-    came = "SELECT count(*) FROM product.users WHERE imported_from IS NOT NULL"
+    came = "SELECT count(*) FROM shop.users WHERE imported_from IS NOT NULL"
     [(users,)] = conn.execute(came).fetchall()
     return Row("imported rows", done, refused, retried, _rate(done, seconds), f"{users} users")
 
@@ -90,11 +90,11 @@ def _reported(conn: Connection, mailbox: Mailbox) -> Row:
 
 def _synced(conn: Connection) -> Row:
     query = """
-        SELECT count(*), extract(epoch FROM max(at) - min(at)) FROM product.sync_log
+        SELECT count(*), extract(epoch FROM max(at) - min(at)) FROM shop.sync_log
     """
     [(done, seconds)] = conn.execute(query).fetchall()
     refused, retried = _ended(conn, "sync_critical_data", "sync_record")
-    kept = "SELECT count(*) FROM product.sync_records WHERE deleted_at IS NULL AND version > 0"
+    kept = "SELECT count(*) FROM shop.sync_records WHERE deleted_at IS NULL AND version > 0"
     [(records,)] = conn.execute(kept).fetchall()
     return Row("synced changes", done, refused, retried, _rate(done, seconds), f"{records} records")
 
@@ -103,7 +103,7 @@ def _campaign(conn: Connection, mailbox: Mailbox) -> Row:
     query = """
         SELECT count(*) FILTER (WHERE r.state = 'sent'), count(*) FILTER (WHERE r.state <> 'sent'),
                extract(epoch FROM max(c.ended_at) - min(c.started_at))
-          FROM product.campaigns AS c JOIN product.campaign_recipients AS r ON r.campaign_id = c.id
+          FROM shop.campaigns AS c JOIN shop.campaign_recipients AS r ON r.campaign_id = c.id
     """
     [(done, refused, seconds)] = conn.execute(query).fetchall()
     _, retried = _ended(conn, "send_campaign_email")
@@ -116,7 +116,7 @@ def _weighted(conn: Connection) -> Row:
     names = [actor.actor_name for actor in ACTORS.values()]
     query = """
         SELECT count(*), extract(epoch FROM max(ended_at) - min(started_at))
-          FROM jobs.runs WHERE actor = ANY (%s) AND outcome = 'done'
+          FROM workshed.runs WHERE actor = ANY (%s) AND outcome = 'succeeded'
     """
     [(done, seconds)] = conn.execute(query, (names,)).fetchall()
     refused, retried = _ended(conn, *names)
@@ -127,9 +127,9 @@ def _weighted(conn: Connection) -> Row:
 def _ended(conn: Connection, *actors: str) -> tuple[int, int]:
     """Return how many jobs were discarded or are dead, and how often one was tried again."""
     query = """
-        SELECT count(*) FILTER (WHERE outcome <> 'retried'),
-               count(*) FILTER (WHERE outcome = 'retried')
-          FROM jobs.attempts WHERE actor = ANY (%s)
+        SELECT count(*) FILTER (WHERE outcome <> 'retry'),
+               count(*) FILTER (WHERE outcome = 'retry')
+          FROM workshed.attempts WHERE actor = ANY (%s)
     """
     [(refused, retried)] = conn.execute(query, (list(actors),)).fetchall()
     return refused, retried
@@ -138,8 +138,8 @@ def _ended(conn: Connection, *actors: str) -> tuple[int, int]:
 def _median(conn: Connection, actor: str) -> float:
     """Return in how many seconds the actor ran."""
     query = """
-        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY took_s)
-          FROM jobs.runs WHERE actor = %s AND outcome = 'done'
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_s)
+          FROM workshed.runs WHERE actor = %s AND outcome = 'succeeded'
     """
     [(median,)] = conn.execute(query, (actor,)).fetchall()
     return float(median or 0)

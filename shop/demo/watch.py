@@ -52,7 +52,7 @@ class Sighting:
         return [a.outcome for a in self.attempts] == ["discarded"]
 
     def _retried(self) -> bool:
-        return [a.outcome for a in self.attempts] == ["retried"]
+        return [a.outcome for a in self.attempts] == ["retry"]
 
     def _reminder_is_right(self) -> bool:
         if self.reminder_at is None or self.sent_at is None:
@@ -86,10 +86,10 @@ def progress_of(conn: Connection, user_id: int) -> Progress:
     query = """
         SELECT emails.sent_at, emails.message_id, schedule.due_at AS reminder_at
           FROM (SELECT %(id)s::bigint AS id) AS wanted
-          LEFT JOIN product.users USING (id)
+          LEFT JOIN shop.users USING (id)
           LEFT JOIN workshed_mail.emails
             ON emails.user_id = wanted.id::text AND emails.kind = 'welcome'
-          LEFT JOIN jobs.schedule ON schedule.message_id = users.reminder_id
+          LEFT JOIN workshed.schedule ON schedule.message_id = users.reminder_id
     """
     with conn.cursor(row_factory=class_row(Progress)) as cur:
         found = cur.execute(query, {"id": user_id}).fetchone()

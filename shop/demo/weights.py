@@ -46,14 +46,16 @@ class Weighed:
     def look(self, conn: Connection) -> None:
         """Look once."""
         names = [actor.actor_name for actor in ACTORS.values()]
-        query = "SELECT count(*) FROM jobs.runs WHERE actor = ANY (%s) AND outcome = 'done'"
+        query = (
+            "SELECT count(*) FROM workshed.runs WHERE actor = ANY (%s) AND outcome = 'succeeded'"
+        )
         ((self.done,),) = conn.execute(query, (names,)).fetchall()
         if self.done == JOBS * len(QUEUES):
             # The heaviest is the first that runs empty; what runs ahead of its turn is in memory.
             most = JOBS * sum(self.weights.values()) // max(self.weights.values()) * 9 // 10
             first = """
                 SELECT queue, count(*)
-                  FROM (SELECT queue FROM jobs.runs WHERE actor = ANY (%s)
+                  FROM (SELECT queue FROM workshed.runs WHERE actor = ANY (%s)
                          ORDER BY started_at LIMIT %s) AS first
                  GROUP BY queue
             """

@@ -32,7 +32,7 @@ def attach(conn: Connection, user_id: int, filename: str, sha256: str) -> int:
     is no such person.
     """
     query = """
-        INSERT INTO product.attachments (user_id, filename, sha256)
+        INSERT INTO shop.attachments (user_id, filename, sha256)
         VALUES (%s, %s, %s)
         RETURNING id
     """
@@ -52,15 +52,15 @@ def replace(conn: Connection, attachment_id: int, filename: str, sha256: str) ->
     """
     before = lock(conn, attachment_id)
     query = """
-        UPDATE product.attachments
-           SET filename = %(filename)s, sha256 = %(sha256)s, replaced_at = jobs.now(),
+        UPDATE shop.attachments
+           SET filename = %(filename)s, sha256 = %(sha256)s, replaced_at = workshed.now(),
                refusal = NULL, refused_at = NULL
          WHERE id = %(id)s
     """
     conn.execute(query, {"id": attachment_id, "filename": named(filename), "sha256": sha256})
     query = """
         SELECT DISTINCT box_width, box_height, quality, format
-          FROM product.image_variants
+          FROM shop.image_variants
          WHERE original = %s
     """
     with conn.cursor(row_factory=args_row(Options)) as cur:
@@ -71,7 +71,7 @@ def find(conn: Connection, attachment_id: int) -> Original:
     """Return what an attachment holds; raises `RecordMissing` when there is none."""
     query = """
         SELECT id AS attachment_id, user_id, filename, sha256
-          FROM product.attachments
+          FROM shop.attachments
          WHERE id = %s
     """
     return _original(conn, query, attachment_id)
@@ -81,7 +81,7 @@ def lock(conn: Connection, attachment_id: int) -> Original:
     """Return what an attachment holds until the transaction ends; raises `RecordMissing`."""
     query = """
         SELECT id AS attachment_id, user_id, filename, sha256
-          FROM product.attachments
+          FROM shop.attachments
          WHERE id = %s
            FOR NO KEY UPDATE
     """
@@ -106,8 +106,8 @@ def refuse(conn: Connection, original: Original, reason: str) -> None:
     """
     hold(conn, original)
     query = """
-        UPDATE product.attachments
-           SET refusal = %(reason)s, refused_at = jobs.now()
+        UPDATE shop.attachments
+           SET refusal = %(reason)s, refused_at = workshed.now()
          WHERE id = %(id)s AND refusal IS DISTINCT FROM %(reason)s
     """
     conn.execute(query, {"id": original.attachment_id, "reason": reason})

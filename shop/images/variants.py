@@ -33,7 +33,7 @@ def find(conn: Connection, original: Original, options: Options) -> Variant | No
     """Return what was made of this content before, whoever uploaded it."""
     query = """
         SELECT sha256, media_type, width, height, frames
-          FROM product.image_variants
+          FROM shop.image_variants
          WHERE original = %(original)s AND box_width = %(width)s AND box_height = %(height)s
            AND quality = %(quality)s AND format = %(format)s AND codec = %(codec)s
     """
@@ -49,7 +49,7 @@ def record(conn: Connection, original: Original, options: Options, variant: Vari
     """
     attachments.hold(conn, original)
     query = """
-        INSERT INTO product.image_variants (original, box_width, box_height, quality, format, codec,
+        INSERT INTO shop.image_variants (original, box_width, box_height, quality, format, codec,
                                             sha256, media_type, width, height, frames)
         VALUES (%(original)s, %(box_width)s, %(box_height)s, %(quality)s, %(format)s, %(codec)s,
                 %(sha256)s, %(media_type)s, %(width)s, %(height)s, %(frames)s)
@@ -75,14 +75,14 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     contents can be swept then.
     """
     query = """
-        DELETE FROM product.image_variants
+        DELETE FROM shop.image_variants
          WHERE (original, box_width, box_height, quality, format, codec) IN (
                SELECT v.original, v.box_width, v.box_height, v.quality, v.format, v.codec
-                 FROM product.image_variants v
+                 FROM shop.image_variants v
                  JOIN workshed_storage.blobs b ON b.sha256 = v.original
-                WHERE b.stored_at < jobs.now() - %(older_than)s
+                WHERE b.stored_at < workshed.now() - %(older_than)s
                   AND NOT EXISTS (
-                      SELECT FROM product.attachments a WHERE a.sha256 = v.original)
+                      SELECT FROM shop.attachments a WHERE a.sha256 = v.original)
                 LIMIT %(limit)s
                   FOR UPDATE OF b SKIP LOCKED)
     """

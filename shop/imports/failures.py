@@ -33,7 +33,7 @@ def first(conn: Connection, import_id: int, limit: int) -> list[Failure]:
     """Return the first rows that have failed, in the order of the file."""
     query = """
         SELECT line, problem, reason, COALESCE(fields, cells, ARRAY[name, email]) AS cells
-          FROM product.import_rows
+          FROM shop.import_rows
          WHERE import_id = %s AND outcome = 'failed'
          ORDER BY number
          LIMIT %s
@@ -60,7 +60,7 @@ def write(conn: Connection, import_id: int, out: TextIO) -> int:
     writer.writerow([*PASSED_OVER, *(names[at] for at in header.original)])
     query = """
         SELECT line, reason, name, email, COALESCE(fields, cells)
-          FROM product.import_rows
+          FROM shop.import_rows
          WHERE import_id = %s AND outcome = 'failed'
          ORDER BY number
     """

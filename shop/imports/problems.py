@@ -23,10 +23,10 @@ def problems(conn: Connection, import_id: int) -> list[Kind]:
     query = """
         SELECT kind.problem, kind.rows, first.line, first.reason
           FROM (SELECT problem, count(*) AS rows, min(number) AS number
-                  FROM product.import_rows
+                  FROM shop.import_rows
                  WHERE import_id = %(id)s AND outcome = 'failed'
                  GROUP BY problem) AS kind
-          JOIN product.import_rows AS first
+          JOIN shop.import_rows AS first
             ON first.import_id = %(id)s AND first.number = kind.number
          ORDER BY kind.rows DESC, kind.number
     """

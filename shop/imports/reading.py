@@ -40,7 +40,7 @@ def _read(source: Source, found: Import) -> None:
     table = source.table
     with db.transaction() as conn:
         stored.describe(conn, found.id, source.encoding, table)
-    landed = found.landed
+    landed = found.rows_read
     for batch in _batches(source.rows()):
         if batch[-1].number <= landed:
             continue

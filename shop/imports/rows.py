@@ -23,11 +23,11 @@ def land(conn: Connection, import_id: int, rows: Sequence[Landing]) -> int | Non
     found = stored.lock(conn, import_id)
     if found.state != "pending":
         return None
-    fresh = [row for row in rows if row.number > found.landed]
+    fresh = [row for row in rows if row.number > found.rows_read]
     if not fresh:
-        return found.landed
+        return found.rows_read
     query = """
-        COPY product.import_rows (
+        COPY shop.import_rows (
             import_id, number, line, name, email, fields, cells, problem, reason)
         FROM STDIN
     """
@@ -46,7 +46,7 @@ def land(conn: Connection, import_id: int, rows: Sequence[Landing]) -> int | Non
                     row.reason,
                 )
             )
-    query = "UPDATE product.imports SET landed = %s WHERE id = %s"
+    query = "UPDATE shop.imports SET rows_read = %s WHERE id = %s"
     conn.execute(query, (fresh[-1].number, import_id))
     return fresh[-1].number
 
@@ -83,19 +83,19 @@ def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
     """Return where rows that were handed out are open, `size` rows each, at most so many."""
     query = """
         SELECT import_id, min(number), max(number) - min(number) + 1
-          FROM product.import_rows
-         WHERE import_id = %(id)s AND number <= %(handed_out)s AND outcome IS NULL
+          FROM shop.import_rows
+         WHERE import_id = %(id)s AND number <= %(queued_upto)s AND outcome IS NULL
          GROUP BY import_id, (number - 1) / %(size)s
          ORDER BY 2
          LIMIT %(most)s
     """
-    values = {"id": found.id, "handed_out": found.handed_out, "size": size, "most": most}
+    values = {"id": found.id, "queued_upto": found.queued_upto, "size": size, "most": most}
     with conn.cursor(row_factory=args_row(Part)) as cur:
         return cur.execute(query, values).fetchall()
 
 
 # Each statement looks at one range of the rows, and at one index for each of them: what has just
-# landed the planner knows nothing of, and one statement for all took a hundred times as long.
+# rows_read the planner knows nothing of, and one statement for all took a hundred times as long.
 
 
 def _work(conn: Connection, part: dict[str, int]) -> Ended:
@@ -109,7 +109,7 @@ def _work(conn: Connection, part: dict[str, int]) -> Ended:
 def _lock(conn: Connection, part: dict[str, int]) -> None:
     """Hold the open rows: of two copies of a job the later one then finds none."""
     query = """
-        SELECT FROM product.import_rows
+        SELECT FROM shop.import_rows
          WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
            AND outcome IS NULL
          ORDER BY number
@@ -120,7 +120,7 @@ def _lock(conn: Connection, part: dict[str, int]) -> None:
 
 def _fail_known(conn: Connection, part: dict[str, int]) -> int:
     query = """
-        UPDATE product.import_rows
+        UPDATE shop.import_rows
            SET outcome = 'failed'
          WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
            AND outcome IS NULL AND problem IS NOT NULL
@@ -131,12 +131,12 @@ def _fail_known(conn: Connection, part: dict[str, int]) -> int:
 def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
     """Of all rows with an address the first has it, whichever is done first."""
     query = """
-        UPDATE product.import_rows AS r
+        UPDATE shop.import_rows AS r
            SET outcome = 'failed',
                problem = 'duplicate',
                reason = (
                    SELECT format('line %%s has the same address', e.line)
-                     FROM product.import_rows AS e
+                     FROM shop.import_rows AS e
                     WHERE e.import_id = %(id)s AND e.email IS NOT NULL
                       AND lower(e.email) = lower(r.email) AND e.number < r.number
                     ORDER BY lower(e.email), e.number
@@ -144,7 +144,7 @@ def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
          WHERE r.import_id = %(id)s AND r.number >= %(first)s AND r.number < %(end)s
            AND r.outcome IS NULL
            AND EXISTS (
-               SELECT FROM product.import_rows AS e
+               SELECT FROM shop.import_rows AS e
                 WHERE e.import_id = %(id)s AND e.email IS NOT NULL
                   AND lower(e.email) = lower(r.email) AND e.number < r.number)
     """
@@ -154,9 +154,9 @@ def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
 def _add(conn: Connection, part: dict[str, int]) -> None:
     """Make the users, in the order of their addresses: two imports may have the same."""
     query = """
-        INSERT INTO product.users (name, email, imported_from)
+        INSERT INTO shop.users (name, email, imported_from)
         SELECT name, email, import_id
-          FROM product.import_rows
+          FROM shop.import_rows
          WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
            AND outcome IS NULL
          ORDER BY lower(email)
@@ -168,9 +168,9 @@ def _add(conn: Connection, part: dict[str, int]) -> None:
 def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
     """Note which rows have become a user; return the ids of those."""
     query = """
-        UPDATE product.import_rows AS r
+        UPDATE shop.import_rows AS r
            SET outcome = 'succeeded', user_id = u.id, cells = NULL
-          FROM product.users AS u
+          FROM shop.users AS u
          WHERE r.import_id = %(id)s AND r.number >= %(first)s AND r.number < %(end)s
            AND r.outcome IS NULL
            AND lower(u.email) = lower(r.email) AND u.imported_from = %(id)s
@@ -183,7 +183,7 @@ def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
 def _fail(conn: Connection, part: dict[str, int], problem: Problem, reason: str) -> int:
     """Let what is still open have failed."""
     query = """
-        UPDATE product.import_rows
+        UPDATE shop.import_rows
            SET outcome = 'failed', problem = coalesce(problem, %(problem)s),
                reason = coalesce(reason, %(reason)s)
          WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s

@@ -22,16 +22,16 @@ State = Literal["pending", "processing", "completed", "failed"]
 
 EACH: Final = """
     SELECT id, owner_id, filename, sha256, encoding, is_guess, delimiter, header, email_column,
-           name_column, skipped, welcome, state, landed, handed_out, total, succeeded, failed,
+           name_column, skipped, welcome, state, rows_read, queued_upto, total, succeeded, failed,
            error, created_at, ended_at
-      FROM product.imports
+      FROM shop.imports
 """
 ONE: Final = EACH + " WHERE id = %s "
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A row of `product.imports`."""
+    """A row of `shop.imports`."""
 
     id: int
     owner_id: int
@@ -50,9 +50,9 @@ class Import:
     """The columns that nothing is read from."""
     welcome: bool
     state: State
-    landed: int
+    rows_read: int
     """Rows that were read."""
-    handed_out: int
+    queued_upto: int
     """Rows for which jobs were sent."""
     total: int | None
     """Rows of the file; `None` until all of it was read."""
@@ -77,7 +77,7 @@ class Import:
     @property
     def steps(self) -> int:
         """A number that grows as long as anything is done for it."""
-        return self.landed + self.handed_out + self.succeeded + self.failed
+        return self.rows_read + self.queued_upto + self.succeeded + self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def create(
     with `again`, and `RecordMissing` where there is no such user.
     """
     query = """
-        INSERT INTO product.imports (
+        INSERT INTO shop.imports (
             owner_id, filename, sha256, encoding, email_column, name_column, welcome, again)
         VALUES (
             %(owner_id)s, %(filename)s, %(sha256)s, %(encoding)s, %(email_column)s,
@@ -142,7 +142,7 @@ def create(
         "again": again,
     }
     in_the_way = """
-        SELECT id, state, created_at FROM product.imports
+        SELECT id, state, created_at FROM shop.imports
          WHERE owner_id = %(owner_id)s AND sha256 = %(sha256)s AND state <> 'failed' AND NOT again
     """
     while True:  # where the other one fails between the two statements
@@ -191,7 +191,7 @@ def hold(conn: Connection, import_id: int) -> Import:
 def describe(conn: Connection, import_id: int, encoding: Encoding, table: Table) -> None:
     """Note how the file of an import is read, for its owner and for the list of failed rows."""
     query = """
-        UPDATE product.imports
+        UPDATE shop.imports
            SET encoding = %(encoding)s, is_guess = is_guess OR %(is_guess)s,
                delimiter = %(delimiter)s, header = %(header)s, email_column = %(email)s,
                name_column = %(name)s, skipped = %(skipped)s
@@ -213,10 +213,10 @@ def describe(conn: Connection, import_id: int, encoding: Encoding, table: Table)
 def begin(conn: Connection, import_id: int) -> None:
     """Note that all of the file was read; without a row in it that is all there is to do."""
     query = """
-        UPDATE product.imports
-           SET total = landed,
-               state = CASE WHEN landed = 0 THEN 'completed' ELSE 'processing' END,
-               ended_at = CASE WHEN landed = 0 THEN jobs.now() END
+        UPDATE shop.imports
+           SET total = rows_read,
+               state = CASE WHEN rows_read = 0 THEN 'completed' ELSE 'processing' END,
+               ended_at = CASE WHEN rows_read = 0 THEN workshed.now() END
          WHERE id = %s AND state = 'pending'
         RETURNING id, state, owner_id, succeeded, failed
     """
@@ -231,12 +231,12 @@ def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Par
     found = lock(conn, import_id)
     if found.state != "processing":
         return []
-    end = min(found.landed, found.handed_out + size * most)
+    end = min(found.rows_read, found.queued_upto + size * most)
     parts = [
         Part(import_id, after + 1, min(size, end - after))
-        for after in range(found.handed_out, end, size)
+        for after in range(found.queued_upto, end, size)
     ]
-    query = "UPDATE product.imports SET handed_out = %s WHERE id = %s"
+    query = "UPDATE shop.imports SET queued_upto = %s WHERE id = %s"
     conn.execute(query, (end, import_id))
     return parts
 
@@ -247,12 +247,12 @@ def count(conn: Connection, import_id: int, ended: Ended) -> None:
     It holds up all others of this import, so it comes last.
     """
     query = """
-        UPDATE product.imports
+        UPDATE shop.imports
            SET succeeded = succeeded + %(succeeded)s,
                failed = failed + %(failed)s,
                state = CASE WHEN succeeded + failed + %(ended)s = total
                             THEN 'completed' ELSE state END,
-               ended_at = CASE WHEN succeeded + failed + %(ended)s = total THEN jobs.now() END
+               ended_at = CASE WHEN succeeded + failed + %(ended)s = total THEN workshed.now() END
          WHERE id = %(id)s AND state = 'processing'
         RETURNING id, state, owner_id, succeeded, failed
     """
@@ -268,15 +268,15 @@ def count(conn: Connection, import_id: int, ended: Ended) -> None:
 def fail(conn: Connection, import_id: int, error: str) -> bool:
     """End an import none of whose rows has become a user; return whether this ended it."""
     query = """
-        UPDATE product.imports
-           SET state = 'failed', error = %(error)s, ended_at = jobs.now(), landed = 0
+        UPDATE shop.imports
+           SET state = 'failed', error = %(error)s, ended_at = workshed.now(), rows_read = 0
          WHERE id = %(id)s AND state = 'pending'
         RETURNING owner_id
     """
     found = conn.execute(query, {"id": import_id, "error": error}).fetchone()
     if found is None:
         return False
-    conn.execute("DELETE FROM product.import_rows WHERE import_id = %s", (import_id,))
+    conn.execute("DELETE FROM shop.import_rows WHERE import_id = %s", (import_id,))
     _tell(conn, found[0], "import_failed", {"import_id": import_id, "error": error})
     return True
 
@@ -287,10 +287,10 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     Users who came with them stay.
     """
     query = """
-        DELETE FROM product.imports
+        DELETE FROM shop.imports
          WHERE id IN (
-               SELECT id FROM product.imports
-                WHERE ended_at < jobs.now() - %(older_than)s
+               SELECT id FROM shop.imports
+                WHERE ended_at < workshed.now() - %(older_than)s
                 ORDER BY ended_at
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
@@ -301,8 +301,8 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 def forgotten(conn: Connection, older_than: timedelta) -> list[int]:
     """Return the ids of imports that began so long ago and are not over."""
     query = """
-        SELECT id FROM product.imports
-         WHERE ended_at IS NULL AND created_at < jobs.now() - %s
+        SELECT id FROM shop.imports
+         WHERE ended_at IS NULL AND created_at < workshed.now() - %s
          ORDER BY id
     """
     with conn.cursor(row_factory=args_row(int)) as cur:

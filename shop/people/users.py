@@ -16,7 +16,7 @@ from workshed.jobs import RecordMissing
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A row of `product.users`."""
+    """A row of `shop.users`."""
 
     id: int
     name: str
@@ -40,7 +40,7 @@ def create(conn: Connection, *, name: str, email: str) -> User:
     on after each of them.
     """
     query = """
-        INSERT INTO product.users (name, email)
+        INSERT INTO shop.users (name, email)
         VALUES (%(name)s, %(email)s)
             ON CONFLICT (lower(email)) DO NOTHING
         RETURNING id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
@@ -59,7 +59,7 @@ def find(conn: Connection, user_id: int) -> User:
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
-          FROM product.users
+          FROM shop.users
          WHERE id = %s
     """
     user = _user(conn, query, user_id)
@@ -77,7 +77,7 @@ def lock(conn: Connection, user_id: int) -> User:
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
-          FROM product.users
+          FROM shop.users
          WHERE id = %s
            FOR KEY SHARE
     """
@@ -92,7 +92,7 @@ def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
-          FROM product.users
+          FROM shop.users
          WHERE id = ANY (%s)
     """
     with conn.cursor(row_factory=class_row(User)) as cur:
@@ -104,7 +104,7 @@ def with_address(conn: Connection, address: str) -> User | None:
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
-          FROM product.users
+          FROM shop.users
          WHERE lower(email) = lower(%s)
     """
     return _user(conn, query, address)
@@ -118,7 +118,7 @@ def lock_admins(conn: Connection) -> list[User]:
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
-          FROM product.users
+          FROM shop.users
          WHERE admin AND activated_at IS NOT NULL
          ORDER BY id
            FOR KEY SHARE
@@ -130,8 +130,8 @@ def lock_admins(conn: Connection) -> list[User]:
 def mark_welcomed(conn: Connection, user_id: int, reminder_id: str) -> None:
     """Note that the welcome mail is out and which scheduled message will remind them."""
     query = """
-        UPDATE product.users
-           SET welcomed_at = jobs.now(), reminder_id = %(reminder_id)s
+        UPDATE shop.users
+           SET welcomed_at = workshed.now(), reminder_id = %(reminder_id)s
          WHERE id = %(id)s AND welcomed_at IS NULL
     """
     conn.execute(query, {"id": user_id, "reminder_id": reminder_id})
@@ -143,8 +143,8 @@ def activate(conn: Connection, user_id: int) -> str | None:
     Only the first call returns one. Raises `RecordMissing`.
     """
     query = """
-        UPDATE product.users
-           SET activated_at = jobs.now()
+        UPDATE shop.users
+           SET activated_at = workshed.now()
          WHERE id = %s AND activated_at IS NULL
         RETURNING reminder_id
     """
@@ -157,8 +157,8 @@ def activate(conn: Connection, user_id: int) -> str | None:
 def unsubscribe(conn: Connection, user_id: int) -> str | None:
     """Note that the person wants no reminders and no mails to many; else like `activate`."""
     query = """
-        UPDATE product.users
-           SET unsubscribed_at = jobs.now()
+        UPDATE shop.users
+           SET unsubscribed_at = workshed.now()
          WHERE id = %s AND unsubscribed_at IS NULL
         RETURNING reminder_id
     """

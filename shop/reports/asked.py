@@ -7,7 +7,7 @@ from shop.reports import days
 from shop.reports.days import Day
 from shop.reports.errors import DayRefusedError
 from workshed.db import Connection
-from workshed.jobs import Snooze, planned_at, sent_at
+from workshed.jobs import Snooze, scheduled_for, sent_at
 from workshed.jobs.outbox import claims
 
 FORM = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -24,7 +24,7 @@ def asked(conn: Connection, text: str | None, zone: str) -> Day:
     now = claims.clock(conn)
     if text is not None:
         return _dated(text, zone, now)
-    found = days.before(planned_at() or sent_at() or now, zone)
+    found = days.before(scheduled_for() or sent_at() or now, zone)
     if found.ends_at > now:
         # Whoever made the run has a clock that is ahead, and the day is not over everywhere.
         raise Snooze(found.ends_at - now, f"{found.date} is not over yet in {zone}")

@@ -40,7 +40,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
         DELETE FROM workshed_mail.emails
          WHERE id IN (
                SELECT id FROM workshed_mail.emails
-                WHERE kind = 'daily_report' AND created_at < jobs.now() - %(older_than)s
+                WHERE kind = 'daily_report' AND created_at < workshed.now() - %(older_than)s
                   AND state NOT IN ('pending', 'sending')
                 ORDER BY created_at
                 LIMIT %(limit)s

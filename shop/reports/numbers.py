@@ -109,7 +109,7 @@ def from_json(stored: Mapping[str, Any]) -> Numbers:
 def _new_users(conn: Connection, day: Day) -> int:
     query = """
         SELECT count(*)
-          FROM product.users
+          FROM shop.users
          WHERE created_at >= %(starts_at)s AND created_at < %(ends_at)s
     """
     return _count(conn.execute(query, _span(day)).fetchone())
@@ -118,7 +118,7 @@ def _new_users(conn: Connection, day: Day) -> int:
 def _active_users(conn: Connection, day: Day) -> int:
     query = """
         SELECT count(DISTINCT user_id)
-          FROM product.orders
+          FROM shop.orders
          WHERE placed_at >= %(starts_at)s AND placed_at < %(ends_at)s
     """
     return _count(conn.execute(query, _span(day)).fetchone())
@@ -138,8 +138,8 @@ def _trends(conn: Connection, day: Day) -> dict[str, Sequence[Decimal]]:
     query = """
         SELECT o.currency, width_bucket(o.paid_at, %(starts)s::timestamptz[]),
                sum(l.quantity * l.unit_price)
-          FROM product.orders AS o
-          JOIN product.order_lines AS l ON l.order_id = o.id
+          FROM shop.orders AS o
+          JOIN shop.order_lines AS l ON l.order_id = o.id
          WHERE o.paid_at >= %(first)s AND o.paid_at < %(ends_at)s
          GROUP BY 1, 2
     """
@@ -160,8 +160,8 @@ def _tops(conn: Connection, day: Day) -> dict[str, Sequence[Product]]:
         WITH sold AS (
             SELECT o.currency, l.product_id, sum(l.quantity) AS units,
                    sum(l.quantity * l.unit_price) AS revenue
-              FROM product.orders AS o
-              JOIN product.order_lines AS l ON l.order_id = o.id
+              FROM shop.orders AS o
+              JOIN shop.order_lines AS l ON l.order_id = o.id
              WHERE o.paid_at >= %(starts_at)s AND o.paid_at < %(ends_at)s
              GROUP BY 1, 2
         ), ranked AS (
@@ -171,7 +171,7 @@ def _tops(conn: Connection, day: Day) -> dict[str, Sequence[Product]]:
                        ORDER BY s.revenue DESC, s.units DESC, p.name COLLATE "C", p.id
                    ) AS place
               FROM sold AS s
-              JOIN product.products AS p ON p.id = s.product_id
+              JOIN shop.products AS p ON p.id = s.product_id
         )
         SELECT currency, name, units, revenue
           FROM ranked

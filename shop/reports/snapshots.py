@@ -17,7 +17,7 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A row of `product.daily_report_snapshots`."""
+    """A row of `shop.daily_report_snapshots`."""
 
     day: Day
     numbers: Numbers
@@ -46,7 +46,7 @@ def find(conn: Connection, of: date) -> Report | None:
     """Return the report of a date; `None` where it was not made."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
-          FROM product.daily_report_snapshots
+          FROM shop.daily_report_snapshots
          WHERE business_date = %s
     """
     with conn.cursor(row_factory=dict_row) as cur:
@@ -58,7 +58,7 @@ def every(conn: Connection, limit: int, *, before: date | None = None) -> list[R
     """Return reports, that of the latest day first; those of days before one, if it is given."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
-          FROM product.daily_report_snapshots
+          FROM shop.daily_report_snapshots
          WHERE %(before)s::date IS NULL OR business_date < %(before)s
          ORDER BY business_date DESC
          LIMIT %(limit)s
@@ -71,7 +71,7 @@ def every(conn: Connection, limit: int, *, before: date | None = None) -> list[R
 def store(conn: Connection, day: Day, fresh: Numbers) -> None:
     """Store the numbers of a day, unless it has a report; waits for whoever is about to commit."""
     query = """
-        INSERT INTO product.daily_report_snapshots
+        INSERT INTO shop.daily_report_snapshots
                (business_date, zone, starts_at, ends_at, numbers)
         VALUES (%(date)s, %(zone)s, %(starts_at)s, %(ends_at)s, %(numbers)s)
             ON CONFLICT (business_date) DO NOTHING
@@ -89,10 +89,10 @@ def store(conn: Connection, day: Day, fresh: Numbers) -> None:
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete reports that were made so long ago, at most `limit`; return how many."""
     query = """
-        DELETE FROM product.daily_report_snapshots
+        DELETE FROM shop.daily_report_snapshots
          WHERE business_date IN (
-               SELECT business_date FROM product.daily_report_snapshots
-                WHERE made_at < jobs.now() - %(older_than)s
+               SELECT business_date FROM shop.daily_report_snapshots
+                WHERE made_at < workshed.now() - %(older_than)s
                 ORDER BY made_at
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)

@@ -1,5 +1,5 @@
 -- The tables of the sample service.
-CREATE SCHEMA product;
+CREATE SCHEMA shop;
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -8,7 +8,7 @@ CREATE SCHEMA product;
 
 -- `shop.people` explains better what is wrong with a name or an address. The checks here are for
 -- rows that come another way. Nothing that becomes a header may contain a line break of any kind.
-CREATE TABLE product.users (
+CREATE TABLE shop.users (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name            text NOT NULL
         CONSTRAINT users_name CHECK (
@@ -18,11 +18,11 @@ CREATE TABLE product.users (
         CONSTRAINT users_email_form CHECK (
             length(email) <= 254 AND email LIKE '%_@_%' AND email !~ '[[:cntrl:]]'
         ),
-    created_at      timestamptz NOT NULL DEFAULT jobs.now(),
+    created_at      timestamptz NOT NULL DEFAULT workshed.now(),
     welcomed_at     timestamptz,
     activated_at    timestamptz,
     unsubscribed_at timestamptz,
-    -- Message id of the reminder in `jobs.schedule`, so that it can be cancelled.
+    -- Message id of the reminder in `workshed.schedule`, so that it can be cancelled.
     reminder_id     text,
     -- The import that created the user. Kept if that import is deleted.
     imported_from   bigint,
@@ -31,18 +31,18 @@ CREATE TABLE product.users (
 );
 
 -- One person per address, however it is spelt.
-CREATE UNIQUE INDEX users_email ON product.users (lower(email));
+CREATE UNIQUE INDEX users_email ON shop.users (lower(email));
 
 -- Admins are few among all users.
-CREATE INDEX users_admins ON product.users (id) WHERE admin;
+CREATE INDEX users_admins ON shop.users (id) WHERE admin;
 
 -- Finds the users who signed up on a day, for its report.
-CREATE INDEX users_created ON product.users (created_at);
+CREATE INDEX users_created ON shop.users (created_at);
 
 -- Mails and notifications name a person by this id, without a foreign key. What still waits must
 -- not reach a deleted user, and its text is personal data. Runs as the owner of the tables, like a
 -- cascade.
-CREATE FUNCTION product.forget_user() RETURNS trigger
+CREATE FUNCTION shop.forget_user() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -53,10 +53,10 @@ BEGIN
 END $$;
 
 -- Otherwise every role could make it the trigger of a table of its own.
-REVOKE EXECUTE ON FUNCTION product.forget_user() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION shop.forget_user() FROM PUBLIC;
 
-CREATE TRIGGER users_deleted AFTER DELETE ON product.users
-    FOR EACH ROW EXECUTE FUNCTION product.forget_user();
+CREATE TRIGGER users_deleted AFTER DELETE ON shop.users
+    FOR EACH ROW EXECUTE FUNCTION shop.forget_user();
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -64,16 +64,16 @@ CREATE TRIGGER users_deleted AFTER DELETE ON product.users
 -- -------------------------------------------------------------------------------------------------
 
 -- What people upload.
-CREATE TABLE product.attachments (
+CREATE TABLE shop.attachments (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    user_id     bigint NOT NULL REFERENCES product.users ON DELETE CASCADE,
+    user_id     bigint NOT NULL REFERENCES shop.users ON DELETE CASCADE,
     filename    text NOT NULL
         CONSTRAINT attachments_filename CHECK (
             length(filename) BETWEEN 1 AND 255 AND filename !~ '[[:cntrl:]/\u0085\u2028\u2029]'
         ),
     -- Its current content; replacing the file changes this.
     sha256      text NOT NULL REFERENCES workshed_storage.blobs,
-    created_at  timestamptz NOT NULL DEFAULT jobs.now(),
+    created_at  timestamptz NOT NULL DEFAULT workshed.now(),
     replaced_at timestamptz,
     -- Why no image can be made of its current content.
     refusal     text,
@@ -81,14 +81,14 @@ CREATE TABLE product.attachments (
     CONSTRAINT attachments_refused CHECK ((refusal IS NULL) = (refused_at IS NULL))
 );
 
-CREATE INDEX attachments_of_user ON product.attachments (user_id, id);
+CREATE INDEX attachments_of_user ON shop.attachments (user_id, id);
 
 -- Tells whether a content is still in use, and by whom.
-CREATE INDEX attachments_of_blob ON product.attachments (sha256);
+CREATE INDEX attachments_of_blob ON shop.attachments (sha256);
 
 -- One row for each original and set of options: the same work is not done twice if several people
 -- upload the same picture, and a new codec adds rows without replacing the old ones.
-CREATE TABLE product.image_variants (
+CREATE TABLE shop.image_variants (
     original   text NOT NULL REFERENCES workshed_storage.blobs,
     -- The box it fits within, in pixels, and the requested quality, 1 to 100.
     box_width  integer NOT NULL,
@@ -102,7 +102,7 @@ CREATE TABLE product.image_variants (
     width      integer NOT NULL,
     height     integer NOT NULL,
     frames     integer NOT NULL,
-    made_at    timestamptz NOT NULL DEFAULT jobs.now(),
+    made_at    timestamptz NOT NULL DEFAULT workshed.now(),
     CONSTRAINT image_variants_options CHECK (
         box_width > 0 AND box_height > 0 AND quality BETWEEN 1 AND 100
     ),
@@ -113,16 +113,16 @@ CREATE TABLE product.image_variants (
 );
 
 -- Tells whether a content is the result of a conversion.
-CREATE INDEX image_variants_of_blob ON product.image_variants (sha256);
+CREATE INDEX image_variants_of_blob ON shop.image_variants (sha256);
 
 
 -- -------------------------------------------------------------------------------------------------
 -- Imports: files of people that users upload, read row by row
 -- -------------------------------------------------------------------------------------------------
 
-CREATE TABLE product.imports (
+CREATE TABLE shop.imports (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    owner_id     bigint NOT NULL REFERENCES product.users ON DELETE CASCADE,
+    owner_id     bigint NOT NULL REFERENCES shop.users ON DELETE CASCADE,
     filename     text NOT NULL
         CONSTRAINT imports_filename CHECK (
             length(filename) BETWEEN 1 AND 255 AND filename !~ '[[:cntrl:]/\u0085\u2028\u2029]'
@@ -140,16 +140,16 @@ CREATE TABLE product.imports (
         CONSTRAINT imports_state CHECK (state IN ('pending', 'processing', 'completed', 'failed')),
     -- How many rows are in `import_rows`, from the first on. After the file is read, that is all of
     -- them.
-    landed       bigint NOT NULL DEFAULT 0,
+    rows_read    bigint NOT NULL DEFAULT 0,
     -- How many of them, from the first on, have jobs.
-    handed_out   bigint NOT NULL DEFAULT 0,
+    queued_upto  bigint NOT NULL DEFAULT 0,
     -- How many rows the file has; known once it is read.
     total        bigint,
     succeeded    bigint NOT NULL DEFAULT 0,
     failed       bigint NOT NULL DEFAULT 0,
     -- Why it failed as a whole.
     error        text,
-    created_at   timestamptz NOT NULL DEFAULT jobs.now(),
+    created_at   timestamptz NOT NULL DEFAULT workshed.now(),
     ended_at     timestamptz,
     -- How the file is read: what its owner said, or what was found. NULL until one of them is
     -- known.
@@ -161,7 +161,7 @@ CREATE TABLE product.imports (
     name_column  text,
     -- The columns that are not read.
     skipped      text[],
-    CONSTRAINT imports_handed_out CHECK (handed_out BETWEEN 0 AND landed),
+    CONSTRAINT imports_queued_upto CHECK (queued_upto BETWEEN 0 AND rows_read),
     CONSTRAINT imports_total CHECK (
         state = 'failed' OR (total IS NOT NULL) = (state IN ('processing', 'completed'))
     ),
@@ -175,18 +175,18 @@ CREATE TABLE product.imports (
 );
 
 -- A file is imported once, unless its owner insists or it could not be read.
-CREATE UNIQUE INDEX imports_once ON product.imports (owner_id, sha256)
+CREATE UNIQUE INDEX imports_once ON shop.imports (owner_id, sha256)
     WHERE state <> 'failed' AND NOT again;
 
 -- Tells whether a content belongs to an import.
-CREATE INDEX imports_of_blob ON product.imports (sha256);
+CREATE INDEX imports_of_blob ON shop.imports (sha256);
 
 -- Maintenance deletes the oldest.
-CREATE INDEX imports_ended ON product.imports (ended_at);
+CREATE INDEX imports_ended ON shop.imports (ended_at);
 
 -- No foreign key, because it would be checked for each of a million rows; a trigger deletes the
 -- rows instead. Each row is written twice, and half of each page is left for that.
-CREATE TABLE product.import_rows (
+CREATE TABLE shop.import_rows (
     import_id bigint NOT NULL,
     -- From 1, without the header.
     number    bigint NOT NULL,
@@ -216,55 +216,55 @@ CREATE TABLE product.import_rows (
 ) WITH (fillfactor = 50);
 
 -- Finds the first row of an import with an address.
-CREATE INDEX import_rows_address ON product.import_rows (import_id, lower(email), number)
+CREATE INDEX import_rows_address ON shop.import_rows (import_id, lower(email), number)
     WHERE email IS NOT NULL;
 
-CREATE FUNCTION product.delete_import_rows() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION shop.delete_import_rows() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM product.import_rows WHERE import_id = OLD.id;
+    DELETE FROM shop.import_rows WHERE import_id = OLD.id;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER imports_deleted AFTER DELETE ON product.imports
-    FOR EACH ROW EXECUTE FUNCTION product.delete_import_rows();
+CREATE TRIGGER imports_deleted AFTER DELETE ON shop.imports
+    FOR EACH ROW EXECUTE FUNCTION shop.delete_import_rows();
 
 
 -- -------------------------------------------------------------------------------------------------
 -- Orders, and the report of each business day
 -- -------------------------------------------------------------------------------------------------
 
-CREATE TABLE product.products (
+CREATE TABLE shop.products (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name       text NOT NULL CONSTRAINT products_name CHECK (name <> ''),
-    created_at timestamptz NOT NULL DEFAULT jobs.now()
+    created_at timestamptz NOT NULL DEFAULT workshed.now()
 );
 
-CREATE TABLE product.orders (
+CREATE TABLE shop.orders (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- An order and its revenue stay when the user is deleted.
-    user_id   bigint REFERENCES product.users ON DELETE SET NULL,
+    user_id   bigint REFERENCES shop.users ON DELETE SET NULL,
     -- ISO 4217. Amounts in different currencies are never added.
     currency  text NOT NULL CONSTRAINT orders_currency CHECK (currency ~ '^[A-Z]{3}$'),
-    placed_at timestamptz NOT NULL DEFAULT jobs.now(),
+    placed_at timestamptz NOT NULL DEFAULT workshed.now(),
     -- NULL until it is paid; then it is revenue.
     paid_at   timestamptz
 );
 
 -- Deleting a user looks for their orders.
-CREATE INDEX orders_of_user ON product.orders (user_id);
+CREATE INDEX orders_of_user ON shop.orders (user_id);
 
 -- Finds the users who were active on a day, from the index alone.
-CREATE INDEX orders_placed ON product.orders (placed_at) INCLUDE (user_id);
+CREATE INDEX orders_placed ON shop.orders (placed_at) INCLUDE (user_id);
 
 -- Finds what was paid in the thirty days of a report.
-CREATE INDEX orders_paid ON product.orders (paid_at) INCLUDE (id, currency)
+CREATE INDEX orders_paid ON shop.orders (paid_at) INCLUDE (id, currency)
     WHERE paid_at IS NOT NULL;
 
-CREATE TABLE product.order_lines (
-    order_id   bigint NOT NULL REFERENCES product.orders ON DELETE CASCADE,
+CREATE TABLE shop.order_lines (
+    order_id   bigint NOT NULL REFERENCES shop.orders ON DELETE CASCADE,
     -- From 1, in the order of the order.
     number     integer NOT NULL CONSTRAINT order_lines_number CHECK (number > 0),
-    product_id bigint NOT NULL REFERENCES product.products,
+    product_id bigint NOT NULL REFERENCES shop.products,
     quantity   integer NOT NULL CONSTRAINT order_lines_quantity CHECK (quantity > 0),
     -- Exact, with all its decimal places. NaN and infinity compare as greater than the limit.
     unit_price numeric NOT NULL
@@ -275,11 +275,11 @@ CREATE TABLE product.order_lines (
 );
 
 -- Deleting a product looks for its order lines.
-CREATE INDEX order_lines_of_product ON product.order_lines (product_id);
+CREATE INDEX order_lines_of_product ON shop.order_lines (product_id);
 
 -- The numbers of a day when they were first requested: a past day has one report, whatever happens
 -- to the rows behind it, and all its mails say the same.
-CREATE TABLE product.daily_report_snapshots (
+CREATE TABLE shop.daily_report_snapshots (
     business_date date PRIMARY KEY,
     -- The time zone of the day, and its start and end: 23 or 25 hours when the clocks change.
     zone          text NOT NULL,
@@ -287,7 +287,7 @@ CREATE TABLE product.daily_report_snapshots (
     ends_at       timestamptz NOT NULL,
     -- Decimals are strings, so that no reader turns them into floats.
     numbers       jsonb NOT NULL,
-    made_at       timestamptz NOT NULL DEFAULT jobs.now(),
+    made_at       timestamptz NOT NULL DEFAULT workshed.now(),
     CONSTRAINT daily_report_snapshots_day CHECK (starts_at < ends_at),
     CONSTRAINT daily_report_snapshots_over CHECK (ends_at <= made_at)
 );
@@ -300,51 +300,51 @@ CREATE INDEX emails_of_reports ON workshed_mail.emails (created_at) WHERE kind =
 -- Synchronization: records fetched from other APIs
 -- -------------------------------------------------------------------------------------------------
 
-CREATE TABLE product.sync_sources (
-    name            text PRIMARY KEY
+CREATE TABLE shop.sync_sources (
+    name               text PRIMARY KEY
         CONSTRAINT sync_sources_name CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
     -- Below it are `/records` and `/records/ID`.
-    url             text NOT NULL
+    url                text NOT NULL
         CONSTRAINT sync_sources_url CHECK (length(url) <= 2000 AND url ~ '^https?://[^[:space:][:cntrl:]]+$'),
-    created_at      timestamptz NOT NULL DEFAULT jobs.now(),
+    created_at         timestamptz NOT NULL DEFAULT workshed.now(),
     -- The number of the current or latest listing.
-    listing         bigint NOT NULL DEFAULT 0,
+    listing            bigint NOT NULL DEFAULT 0,
     -- When the current listing began; NULL if none is being read.
-    listing_since   timestamptz,
+    listing_since      timestamptz,
     -- The cursor the listing started from. NULL is the first page; only then is a record that it
     -- lacks gone.
-    listing_from    text,
+    listing_from       text,
     -- The cursor of the next page; NULL is the first page.
-    cursor          text,
+    cursor             text,
     -- How many records the source claimed on its first page.
-    listing_total   bigint,
-    last_success_at timestamptz,
+    listing_total      bigint,
+    last_success_at    timestamptz,
     -- Failed runs since the last success, since when, and the last error.
-    failed_runs     integer NOT NULL DEFAULT 0,
-    failing_since   timestamptz,
-    last_error      text,
+    failed_runs        integer NOT NULL DEFAULT 0,
+    failing_since      timestamptz,
+    last_error         text,
     -- Whether an alert was sent; then its end is announced too.
-    alerted         boolean NOT NULL DEFAULT false,
+    alerted            boolean NOT NULL DEFAULT false,
     -- The circuit breaker: consecutive failed requests, and until when none is made.
-    failures        integer NOT NULL DEFAULT 0,
-    held_at         timestamptz,
-    held_until      timestamptz,
+    failures           integer NOT NULL DEFAULT 0,
+    circuit_opened_at  timestamptz,
+    circuit_open_until timestamptz,
     -- How many items the listing has named so far, and how many of them were skipped.
-    listing_named   bigint NOT NULL DEFAULT 0,
-    listing_skipped bigint NOT NULL DEFAULT 0,
+    listing_named      bigint NOT NULL DEFAULT 0,
+    listing_skipped    bigint NOT NULL DEFAULT 0,
     CONSTRAINT sync_sources_failing CHECK ((failed_runs > 0) = (failing_since IS NOT NULL)),
-    CONSTRAINT sync_sources_held CHECK ((held_at IS NULL) = (held_until IS NULL))
+    CONSTRAINT sync_sources_held CHECK ((circuit_opened_at IS NULL) = (circuit_open_until IS NULL))
 );
 
 -- The cursors of the current listing: one that repeats would loop for ever.
-CREATE TABLE product.sync_cursors (
-    source text NOT NULL REFERENCES product.sync_sources ON DELETE CASCADE,
+CREATE TABLE shop.sync_cursors (
+    source text NOT NULL REFERENCES shop.sync_sources ON DELETE CASCADE,
     cursor text NOT NULL,
     PRIMARY KEY (source, cursor)
 );
 
-CREATE TABLE product.sync_records (
-    source         text NOT NULL REFERENCES product.sync_sources ON DELETE CASCADE,
+CREATE TABLE shop.sync_records (
+    source         text NOT NULL REFERENCES shop.sync_sources ON DELETE CASCADE,
     external_id    text NOT NULL
         CONSTRAINT sync_records_external_id CHECK (
             length(external_id) <= 100 AND external_id ~ '^[._~-]*[A-Za-z0-9][A-Za-z0-9._~-]*$'
@@ -372,25 +372,25 @@ CREATE TABLE product.sync_records (
 );
 
 -- Finds what the last listing lacks, among many records that it has.
-CREATE INDEX sync_records_listed ON product.sync_records (source, listed_in)
+CREATE INDEX sync_records_listed ON shop.sync_records (source, listed_in)
     WHERE deleted_at IS NULL;
 
 -- Maintenance deletes the oldest.
-CREATE INDEX sync_records_deleted ON product.sync_records (deleted_at)
+CREATE INDEX sync_records_deleted ON shop.sync_records (deleted_at)
     WHERE deleted_at IS NOT NULL;
 
-CREATE TABLE product.sync_associations (
+CREATE TABLE shop.sync_associations (
     source      text NOT NULL,
     external_id text NOT NULL,
     kind        text NOT NULL,
     -- The other record's id at the source. It may arrive later than this one, or never.
     other_id    text NOT NULL,
     PRIMARY KEY (source, external_id, kind, other_id),
-    FOREIGN KEY (source, external_id) REFERENCES product.sync_records ON DELETE CASCADE
+    FOREIGN KEY (source, external_id) REFERENCES shop.sync_records ON DELETE CASCADE
 );
 
 -- One row per change, however often its job ran.
-CREATE TABLE product.sync_log (
+CREATE TABLE shop.sync_log (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source      text NOT NULL,
     external_id text NOT NULL,
@@ -400,24 +400,24 @@ CREATE TABLE product.sync_log (
     version     bigint,
     -- The job that made the change; NULL outside a job.
     message_id  text,
-    at          timestamptz NOT NULL DEFAULT jobs.now()
+    at          timestamptz NOT NULL DEFAULT workshed.now()
 );
 
-CREATE INDEX sync_log_of_record ON product.sync_log (source, external_id, id);
+CREATE INDEX sync_log_of_record ON shop.sync_log (source, external_id, id);
 
 -- Maintenance deletes the oldest.
-CREATE INDEX sync_log_at ON product.sync_log (at);
+CREATE INDEX sync_log_at ON shop.sync_log (at);
 
 -- What a listing names that cannot be synchronized.
-CREATE TABLE product.sync_skipped (
-    source  text NOT NULL REFERENCES product.sync_sources ON DELETE CASCADE,
+CREATE TABLE shop.sync_skipped (
+    source  text NOT NULL REFERENCES shop.sync_sources ON DELETE CASCADE,
     -- The item as JSON, shortened for display.
     item    text NOT NULL,
     reason  text NOT NULL,
     -- The last listing that had it.
     listing bigint NOT NULL,
     -- When it was first seen.
-    since   timestamptz NOT NULL DEFAULT jobs.now(),
+    since   timestamptz NOT NULL DEFAULT workshed.now(),
     PRIMARY KEY (source, item)
 );
 
@@ -426,7 +426,7 @@ CREATE TABLE product.sync_skipped (
 -- Campaigns: mails to many, and what happened to each of them
 -- -------------------------------------------------------------------------------------------------
 
-CREATE TABLE product.campaigns (
+CREATE TABLE shop.campaigns (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name       text NOT NULL
         CONSTRAINT campaigns_name CHECK (
@@ -449,8 +449,8 @@ CREATE TABLE product.campaigns (
     -- The batch of its jobs; NULL before the first and after the last one.
     batch      uuid,
     -- The last recipient that has a job.
-    reached    bigint NOT NULL DEFAULT 0,
-    created_at timestamptz NOT NULL DEFAULT jobs.now(),
+    cursor     bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT workshed.now(),
     started_at timestamptz,
     ended_at   timestamptz,
     -- Whether its recipients were named when it was created, by a list or a query.
@@ -472,11 +472,11 @@ CREATE TABLE product.campaigns (
 );
 
 -- Maintenance deletes the oldest.
-CREATE INDEX campaigns_ended ON product.campaigns (ended_at);
+CREATE INDEX campaigns_ended ON shop.campaigns (ended_at);
 
 -- No foreign keys, because they would be checked for each of a million rows, and lock as many
 -- users. Half of each page is left for the updates of its rows.
-CREATE TABLE product.campaign_recipients (
+CREATE TABLE shop.campaign_recipients (
     campaign_id bigint NOT NULL,
     user_id     bigint NOT NULL,
     -- `handed`: there is a job; `gone`: the user was deleted meanwhile; `rejected`: the mail server
@@ -498,15 +498,15 @@ CREATE TABLE product.campaign_recipients (
 --
 -- Planned for any number of rows: the planner has no statistics of a campaign that has just begun,
 -- and would read all of a million recipients for each hundred.
-CREATE FUNCTION product.hand_out(campaign bigint, behind bigint, most integer, to_batch uuid)
+CREATE FUNCTION shop.assign_recipients(campaign bigint, behind bigint, most integer, to_batch uuid)
     RETURNS SETOF bigint
     LANGUAGE sql
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
-    UPDATE product.campaign_recipients
+    UPDATE shop.campaign_recipients
        SET state = 'handed', reason = NULL, batch = to_batch
      WHERE ctid = ANY (ARRAY(
-           SELECT ctid FROM product.campaign_recipients
+           SELECT ctid FROM shop.campaign_recipients
             WHERE campaign_id = campaign AND user_id > behind AND state = 'waiting'
             ORDER BY user_id
             LIMIT most
@@ -516,14 +516,14 @@ $$;
 
 -- Return whether more were rejected than received the mail, and more than a few, of the thousand up
 -- to one.
-CREATE FUNCTION product.most_are_refused(campaign bigint, up_to bigint, few integer)
+CREATE FUNCTION shop.is_mostly_rejected(campaign bigint, up_to bigint, few integer)
     RETURNS boolean
     LANGUAGE sql STABLE
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
     SELECT count(*) FILTER (WHERE state = 'rejected')
            > GREATEST(few, count(*) FILTER (WHERE state = 'sent'))
-      FROM (SELECT state FROM product.campaign_recipients
+      FROM (SELECT state FROM shop.campaign_recipients
              WHERE campaign_id = campaign AND user_id <= up_to
              ORDER BY user_id DESC
              LIMIT 1000) AS last
@@ -532,14 +532,14 @@ $$;
 -- Return whether more were refused for now than received the mail, and more than a few, of the
 -- thousand up to one. Such a recipient has a job that is retried, and the answer of the server as
 -- its reason.
-CREATE FUNCTION product.most_are_put_off(campaign bigint, up_to bigint, few integer)
+CREATE FUNCTION shop.is_mostly_deferred(campaign bigint, up_to bigint, few integer)
     RETURNS boolean
     LANGUAGE sql STABLE
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
     SELECT count(*) FILTER (WHERE state = 'handed' AND reason IS NOT NULL)
            > GREATEST(few, count(*) FILTER (WHERE state = 'sent'))
-      FROM (SELECT state, reason FROM product.campaign_recipients
+      FROM (SELECT state, reason FROM shop.campaign_recipients
              WHERE campaign_id = campaign AND user_id <= up_to
              ORDER BY user_id DESC
              LIMIT 1000) AS last

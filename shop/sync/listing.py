@@ -60,9 +60,9 @@ def turn(conn: Connection, source: str, start: str | None) -> Turn:
     leave = sources.admit(conn, source)
     query = """
         SELECT listing, cursor, listing_from IS NULL
-          FROM product.sync_sources
+          FROM shop.sync_sources
          WHERE name = %(name)s AND listing_from IS NOT DISTINCT FROM %(start)s
-           AND listing_since > jobs.now() - %(longest)s
+           AND listing_since > workshed.now() - %(longest)s
     """
     values = {"name": source, "start": start, "longest": LONGEST_LISTING}
     row = conn.execute(query, values).fetchone() or _begin(conn, source, start)
@@ -71,15 +71,15 @@ def turn(conn: Connection, source: str, start: str | None) -> Turn:
 
 def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str | None, bool]:
     query = """
-        UPDATE product.sync_sources
-           SET listing = listing + 1, listing_since = jobs.now(), listing_from = %(start)s,
+        UPDATE shop.sync_sources
+           SET listing = listing + 1, listing_since = workshed.now(), listing_from = %(start)s,
                cursor = %(start)s, listing_total = NULL, listing_named = 0, listing_skipped = 0
          WHERE name = %(name)s
         RETURNING listing
     """
     cur = conn.execute(query, {"name": source, "start": start})
     ((number,),) = cur.fetchall()
-    conn.execute("DELETE FROM product.sync_cursors WHERE source = %s", (source,))
+    conn.execute("DELETE FROM shop.sync_cursors WHERE source = %s", (source,))
     return number, start, start is None
 
 
@@ -98,7 +98,7 @@ def land(conn: Connection, now: Turn, page: Page) -> Landed:
     page is to be kept then.
     """
     query = """
-        UPDATE product.sync_sources
+        UPDATE shop.sync_sources
            SET cursor = %(next)s,
                listing_total = CASE WHEN cursor IS NULL THEN %(total)s ELSE listing_total END,
                listing_named = listing_named + %(named)s,
@@ -136,7 +136,7 @@ def land(conn: Connection, now: Turn, page: Page) -> Landed:
 
 def _snooze_while_read(conn: Connection, now: Turn) -> None:
     query = """
-        SELECT FROM product.sync_sources
+        SELECT FROM shop.sync_sources
          WHERE name = %s AND listing = %s AND listing_since IS NOT NULL
     """
     if conn.execute(query, (now.leave.name, now.listing)).rowcount:
@@ -149,7 +149,7 @@ def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
     Not what was asked for lately: its job waits, or tries again.
     """
     query = """
-        INSERT INTO product.sync_records AS r (source, external_id, listed_in, listed_version)
+        INSERT INTO shop.sync_records AS r (source, external_id, listed_in, listed_version)
         SELECT %(source)s, id, %(listing)s, max(version)
           FROM unnest(%(ids)s::text[], %(versions)s::bigint[]) AS item (id, version)
          GROUP BY id
@@ -160,7 +160,7 @@ def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
         RETURNING external_id,
                   (version IS NULL OR version < listed_version OR deleted_at IS NOT NULL)
                   AND (asked_version IS DISTINCT FROM listed_version
-                       OR asked_at < jobs.now() - %(again)s OR asked_at < deleted_at)
+                       OR asked_at < workshed.now() - %(again)s OR asked_at < deleted_at)
     """
     values = {
         "source": now.leave.name,
@@ -171,8 +171,8 @@ def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
     }
     wanted = [external_id for external_id, is_wanted in conn.execute(query, values) if is_wanted]
     asked = """
-        UPDATE product.sync_records
-           SET asked_version = listed_version, asked_at = jobs.now()
+        UPDATE shop.sync_records
+           SET asked_version = listed_version, asked_at = workshed.now()
          WHERE source = %s AND external_id = ANY (%s)
     """
     conn.execute(asked, (now.leave.name, wanted))
@@ -182,7 +182,7 @@ def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
 def _pass(conn: Connection, source: str, cursor: str) -> None:
     """Note a cursor; raises `RepeatedCursorError` for one that was there before."""
     query = """
-        INSERT INTO product.sync_cursors (source, cursor) VALUES (%s, %s) ON CONFLICT DO NOTHING
+        INSERT INTO shop.sync_cursors (source, cursor) VALUES (%s, %s) ON CONFLICT DO NOTHING
     """
     if not conn.execute(query, (source, cursor)).rowcount:
         raise RepeatedCursorError(source, f"its listing goes round: {cursor!r} comes again")
@@ -196,7 +196,7 @@ def _refuse_overlong(conn: Connection, now: Turn, total: int | None) -> None:
     """
     query = """
         SELECT greatest(%(total)s::bigint, listing_total), listing_named
-          FROM product.sync_sources
+          FROM shop.sync_sources
          WHERE name = %(source)s
     """
     values = {"source": now.leave.name, "total": total}
@@ -213,9 +213,9 @@ def _listed(conn: Connection, now: Turn) -> int:
     """Count what the listing has named so far, with what was skipped of it."""
     query = """
         SELECT listing_skipped +
-               (SELECT count(*) FROM product.sync_records
+               (SELECT count(*) FROM shop.sync_records
                  WHERE source = %(source)s AND listed_in = %(listing)s)
-          FROM product.sync_sources
+          FROM shop.sync_sources
          WHERE name = %(source)s
     """
     values = {"source": now.leave.name, "listing": now.listing}
@@ -227,7 +227,7 @@ def _incomplete(conn: Connection, now: Turn, total: int | None) -> IncompleteLis
     """Tell a listing that lacks what was there all the time: by neither of its ends so many."""
     query = """
         SELECT least(%(total)s::bigint, listing_total)
-          FROM product.sync_sources
+          FROM shop.sync_sources
          WHERE name = %(source)s
     """
     values = {"source": now.leave.name, "total": total}
@@ -245,7 +245,7 @@ def _without_good(conn: Connection, now: Turn, page: Page) -> WrongAnswerError |
 
     Nothing may be taken for gone by it.
     """
-    query = "SELECT listing_skipped FROM product.sync_sources WHERE name = %s"
+    query = "SELECT listing_skipped FROM shop.sync_sources WHERE name = %s"
     ((skipped,),) = conn.execute(query, (now.leave.name,)).fetchall()
     if not skipped or _listed(conn, now) > skipped:
         return None
@@ -260,14 +260,14 @@ def _missing(conn: Connection, now: Turn) -> list[str]:
     """
     values = {"source": now.leave.name, "listing": now.listing}
     never_fetched = """
-        DELETE FROM product.sync_records
+        DELETE FROM shop.sync_records
          WHERE source = %(source)s AND listed_in < %(listing)s AND version IS NULL
     """
     conn.execute(never_fetched, values)
     missing = """
-        UPDATE product.sync_records AS r
-           SET missing_since = jobs.now()
-          FROM product.sync_sources AS s
+        UPDATE shop.sync_records AS r
+           SET missing_since = workshed.now()
+          FROM shop.sync_sources AS s
          WHERE s.name = %(source)s AND r.source = s.name AND r.listed_in < %(listing)s
            AND r.deleted_at IS NULL AND r.fetched_at < s.listing_since
         RETURNING r.external_id

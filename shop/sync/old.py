@@ -15,9 +15,9 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 def _lines(conn: Connection, older_than: timedelta, limit: int) -> int:
     query = """
-        DELETE FROM product.sync_log
-         WHERE id IN (SELECT id FROM product.sync_log
-                       WHERE at < jobs.now() - %(older_than)s
+        DELETE FROM shop.sync_log
+         WHERE id IN (SELECT id FROM shop.sync_log
+                       WHERE at < workshed.now() - %(older_than)s
                        ORDER BY at
                        LIMIT %(limit)s
                          FOR UPDATE SKIP LOCKED)
@@ -27,10 +27,10 @@ def _lines(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 def _records(conn: Connection, older_than: timedelta, limit: int) -> int:
     query = """
-        DELETE FROM product.sync_records
+        DELETE FROM shop.sync_records
          WHERE (source, external_id) IN (
-               SELECT source, external_id FROM product.sync_records
-                WHERE deleted_at < jobs.now() - %(older_than)s
+               SELECT source, external_id FROM shop.sync_records
+                WHERE deleted_at < workshed.now() - %(older_than)s
                 ORDER BY deleted_at
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)

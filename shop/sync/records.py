@@ -92,7 +92,7 @@ def judge(stored: Stored, version: int | None, since: datetime) -> Change | None
 def _stored(conn: Connection, source: str, external_id: str) -> Stored:
     """Return what there is, locked until the transaction ends."""
     query = """
-        INSERT INTO product.sync_records (source, external_id) VALUES (%s, %s)
+        INSERT INTO shop.sync_records (source, external_id) VALUES (%s, %s)
             ON CONFLICT (source, external_id)
             DO UPDATE SET external_id = excluded.external_id  -- changes nothing, but locks the row
         RETURNING version, missing_since, deleted_at
@@ -103,7 +103,7 @@ def _stored(conn: Connection, source: str, external_id: str) -> Stored:
 
 def _write(conn: Connection, leave: Leave, record: Record) -> None:
     query = """
-        UPDATE product.sync_records
+        UPDATE shop.sync_records
            SET version = %(version)s, name = %(name)s, data = %(data)s, fetched_at = %(since)s,
                missing_since = NULL, deleted_at = NULL
          WHERE source = %(source)s AND external_id = %(id)s
@@ -122,7 +122,7 @@ def _write(conn: Connection, leave: Leave, record: Record) -> None:
 def _found(conn: Connection, source: str, external_id: str) -> None:
     """Note that a record which a listing lacked is there."""
     query = """
-        UPDATE product.sync_records SET missing_since = NULL
+        UPDATE shop.sync_records SET missing_since = NULL
          WHERE source = %s AND external_id = %s AND deleted_at IS NULL
     """
     conn.execute(query, (source, external_id))
@@ -130,7 +130,7 @@ def _found(conn: Connection, source: str, external_id: str) -> None:
 
 def _delete(conn: Connection, source: str, external_id: str) -> None:
     query = """
-        UPDATE product.sync_records SET deleted_at = jobs.now()
+        UPDATE shop.sync_records SET deleted_at = workshed.now()
          WHERE source = %s AND external_id = %s
     """
     conn.execute(query, (source, external_id))
@@ -145,10 +145,10 @@ def _associate(
             SELECT DISTINCT kind, other_id
               FROM unnest(%(kinds)s::text[], %(others)s::text[]) AS w (kind, other_id)),
         loose AS (
-            DELETE FROM product.sync_associations
+            DELETE FROM shop.sync_associations
              WHERE source = %(source)s AND external_id = %(id)s
                AND (kind, other_id) NOT IN (SELECT kind, other_id FROM wanted))
-        INSERT INTO product.sync_associations (source, external_id, kind, other_id)
+        INSERT INTO shop.sync_associations (source, external_id, kind, other_id)
         SELECT %(source)s, %(id)s, kind, other_id FROM wanted
             ON CONFLICT DO NOTHING
     """
@@ -163,9 +163,9 @@ def _associate(
 
 def _log(conn: Connection, source: str, external_id: str, change: Change) -> None:
     query = """
-        INSERT INTO product.sync_log (source, external_id, change, version, message_id)
+        INSERT INTO shop.sync_log (source, external_id, change, version, message_id)
         SELECT source, external_id, %(change)s, version, %(job)s
-          FROM product.sync_records
+          FROM shop.sync_records
          WHERE source = %(source)s AND external_id = %(id)s
     """
     current = running()

@@ -36,14 +36,14 @@ class Trouble:
 def failed(conn: Connection, error: SourceError) -> list[int]:
     """Note a run that failed; return the mails that tell of it, to be delivered."""
     query = """
-        UPDATE product.sync_sources
+        UPDATE shop.sync_sources
            SET failed_runs = failed_runs + 1,
-               failing_since = COALESCE(failing_since, jobs.now()),
+               failing_since = COALESCE(failing_since, workshed.now()),
                last_error = %(error)s,
                alerted = alerted OR %(at_once)s OR failed_runs + 1 >= %(told_from)s,
                listing_since = CASE WHEN NOT %(ends_listing)s THEN listing_since END
          WHERE name = %(name)s
-        RETURNING name, failed_runs, failing_since, alerted, jobs.now() AS now
+        RETURNING name, failed_runs, failing_since, alerted, workshed.now() AS now
     """
     values = {
         "name": error.source,
@@ -68,7 +68,7 @@ def died(conn: Connection, source: str, reason: str) -> list[int]:
 
 def ended(conn: Connection, source: str) -> None:
     """Note that a part of a listing was read to its end, which says nothing of the whole."""
-    query = "UPDATE product.sync_sources SET listing_since = NULL, cursor = NULL WHERE name = %s"
+    query = "UPDATE shop.sync_sources SET listing_since = NULL, cursor = NULL WHERE name = %s"
     conn.execute(query, (source,))
 
 
@@ -76,14 +76,14 @@ def succeeded(conn: Connection, source: str) -> list[int]:
     """Note that all of a source was read; return the mails that tell of a recovery."""
     query = """
         WITH before AS (
-            SELECT name, failed_runs, failing_since, alerted, jobs.now() AS now
-              FROM product.sync_sources
+            SELECT name, failed_runs, failing_since, alerted, workshed.now() AS now
+              FROM shop.sync_sources
              WHERE name = %(name)s
                FOR UPDATE)
-        UPDATE product.sync_sources AS s
+        UPDATE shop.sync_sources AS s
            SET listing_since = NULL, cursor = NULL, failed_runs = 0, failing_since = NULL,
                last_error = NULL, alerted = false,
-               last_success_at = jobs.now()
+               last_success_at = workshed.now()
           FROM before
          WHERE s.name = before.name
         RETURNING before.*
@@ -101,7 +101,7 @@ def succeeded(conn: Connection, source: str) -> list[int]:
 
 def _tell(conn: Connection, source: str, reason: str, since: str) -> list[int]:
     """Store the mail of this window to each admin; return those that were not there yet."""
-    ((now,),) = conn.execute("SELECT jobs.now()").fetchall()
+    ((now,),) = conn.execute("SELECT workshed.now()").fetchall()
     span = settings().sync_alert_window
     window = EPOCH + (now - EPOCH) // span * span
     drafts = [

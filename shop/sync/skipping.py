@@ -38,10 +38,10 @@ def note(conn: Connection, source: str, listing: int, skipped: Sequence[Skipped]
         skipped[0].reason,
     )
     query = """
-        INSERT INTO product.sync_skipped (source, item, reason, listing)
+        INSERT INTO shop.sync_skipped (source, item, reason, listing)
         SELECT DISTINCT ON (item) %(source)s, item, reason, %(listing)s
           FROM unnest(%(items)s::text[], %(reasons)s::text[]) AS one (item, reason)
-         WHERE (SELECT count(*) FROM product.sync_skipped WHERE source = %(source)s) < %(most)s
+         WHERE (SELECT count(*) FROM shop.sync_skipped WHERE source = %(source)s) < %(most)s
          ORDER BY item
             ON CONFLICT (source, item)
             DO UPDATE SET reason = excluded.reason, listing = excluded.listing
@@ -58,14 +58,14 @@ def note(conn: Connection, source: str, listing: int, skipped: Sequence[Skipped]
 
 def forget(conn: Connection, source: str, listing: int) -> None:
     """Delete what a whole listing has no more."""
-    query = "DELETE FROM product.sync_skipped WHERE source = %s AND listing < %s"
+    query = "DELETE FROM shop.sync_skipped WHERE source = %s AND listing < %s"
     conn.execute(query, (source, listing))
 
 
 def every(conn: Connection, source: str) -> list[SkippedItem]:
     """Return what is skipped of a source, the oldest first."""
     query = """
-        SELECT item, reason, since FROM product.sync_skipped WHERE source = %s ORDER BY since, item
+        SELECT item, reason, since FROM shop.sync_skipped WHERE source = %s ORDER BY since, item
     """
     with conn.cursor(row_factory=class_row(SkippedItem)) as cur:
         return cur.execute(query, (source,)).fetchall()

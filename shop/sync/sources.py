@@ -33,7 +33,7 @@ SHORTEST_SNOOZE, LONGEST_SNOOZE = timedelta(seconds=1), timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A row of `product.sync_sources`, as somebody looks at it."""
+    """A row of `shop.sync_sources`, as somebody looks at it."""
 
     name: str
     url: str
@@ -43,7 +43,7 @@ class Source:
     failed_runs: int
     failing_since: datetime | None
     last_error: str | None
-    held_until: datetime | None
+    circuit_open_until: datetime | None
     skipped: int
     """Items of its last listing that could not be synced."""
     now: datetime
@@ -69,7 +69,7 @@ def add(conn: Connection, name: str, url: str) -> None:
     """
     addresses.allowed(name, url, settings().sync_origins)
     query = """
-        INSERT INTO product.sync_sources (name, url) VALUES (%s, %s)
+        INSERT INTO shop.sync_sources (name, url) VALUES (%s, %s)
             ON CONFLICT (name) DO UPDATE SET url = excluded.url
     """
     conn.execute(query, (name, url))
@@ -80,7 +80,7 @@ def remove(conn: Connection, name: str) -> bool:
 
     Lines of the log stay until they are old. Jobs of it that wait are discarded when they start.
     """
-    query = "DELETE FROM product.sync_sources WHERE name = %s"
+    query = "DELETE FROM shop.sync_sources WHERE name = %s"
     return conn.execute(query, (name,)).rowcount == 1
 
 
@@ -88,9 +88,9 @@ def find(conn: Connection) -> list[Source]:
     """Return all sources by name."""
     query = """
         SELECT name, url, created_at, listing_since, last_success_at, failed_runs, failing_since,
-               last_error, held_until, jobs.now() AS now,
-               (SELECT count(*) FROM product.sync_skipped WHERE source = name) AS skipped
-          FROM product.sync_sources
+               last_error, circuit_open_until, workshed.now() AS now,
+               (SELECT count(*) FROM shop.sync_skipped WHERE source = name) AS skipped
+          FROM shop.sync_sources
          ORDER BY name
     """
     with conn.cursor(row_factory=class_row(Source)) as cur:
@@ -101,7 +101,7 @@ def counts(conn: Connection) -> dict[str, int]:
     """Return how many records there are of each source that has any."""
     query = """
         SELECT source, count(*)
-          FROM product.sync_records
+          FROM shop.sync_records
          WHERE deleted_at IS NULL AND version IS NOT NULL
          GROUP BY source
     """
@@ -110,16 +110,16 @@ def counts(conn: Connection) -> dict[str, int]:
 
 def names(conn: Connection) -> list[str]:
     """Return their names."""
-    query = "SELECT name FROM product.sync_sources ORDER BY name"
+    query = "SELECT name FROM shop.sync_sources ORDER BY name"
     return [name for (name,) in conn.execute(query)]
 
 
 def release(conn: Connection, name: str) -> bool:
     """Let a source that is held be asked now; False where it is not held."""
     query = """
-        UPDATE product.sync_sources
-           SET held_at = jobs.now(), held_until = jobs.now()
-         WHERE name = %s AND held_until > jobs.now()
+        UPDATE shop.sync_sources
+           SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now()
+         WHERE name = %s AND circuit_open_until > workshed.now()
     """
     return conn.execute(query, (name,)).rowcount == 1
 
@@ -130,9 +130,9 @@ def admit(conn: Connection, name: str) -> Leave:
     Raises `Snooze` while it is held, and `RecordMissing` where there is none.
     """
     query = """
-        SELECT name, url, jobs.now() AS since, failures, held_until IS NOT NULL AS held,
-               held_until - jobs.now()
-          FROM product.sync_sources
+        SELECT name, url, workshed.now() AS since, failures, circuit_open_until IS NOT NULL AS held,
+               circuit_open_until - workshed.now()
+          FROM shop.sync_sources
          WHERE name = %s
     """
     row = conn.execute(query, (name,)).fetchone()
@@ -152,9 +152,9 @@ def admit(conn: Connection, name: str) -> Leave:
 def _probe(conn: Connection, leave: Leave) -> bool:
     """Be the one that asks a source which was held; nobody else does meanwhile."""
     query = """
-        UPDATE product.sync_sources
-           SET held_at = %(since)s, held_until = %(since)s + %(probe)s
-         WHERE name = %(name)s AND held_until <= %(since)s
+        UPDATE shop.sync_sources
+           SET circuit_opened_at = %(since)s, circuit_open_until = %(since)s + %(probe)s
+         WHERE name = %(name)s AND circuit_open_until <= %(since)s
     """
     values = {"name": leave.name, "since": leave.since, "probe": PROBE}
     return conn.execute(query, values).rowcount == 1
@@ -180,9 +180,9 @@ def asking(leave: Leave) -> Iterator[None]:
 def _answered(conn: Connection, leave: Leave) -> None:
     """Free a source, but where it was held after this request had begun."""
     query = """
-        UPDATE product.sync_sources
-           SET failures = 0, held_at = NULL, held_until = NULL
-         WHERE name = %(name)s AND (held_at IS NULL OR held_at <= %(since)s)
+        UPDATE shop.sync_sources
+           SET failures = 0, circuit_opened_at = NULL, circuit_open_until = NULL
+         WHERE name = %(name)s AND (circuit_opened_at IS NULL OR circuit_opened_at <= %(since)s)
     """
     conn.execute(query, {"name": leave.name, "since": leave.since})
 
@@ -202,17 +202,20 @@ def _failed(conn: Connection, leave: Leave, error: SourceError) -> None:
                        THEN least(%(first)s * power(2, least(failures + 1 - %(trips_at)s, 20)),
                                   %(longest)s)
                    END AS rest
-              FROM product.sync_sources
+              FROM shop.sync_sources
              WHERE name = %(name)s
                FOR UPDATE)
-        UPDATE product.sync_sources AS s
+        UPDATE shop.sync_sources AS s
            SET failures = judged.failures,
-               held_at = CASE WHEN rest IS NOT NULL THEN jobs.now()
-                              WHEN held_at = %(since)s THEN NULL ELSE held_at END,
-               held_until = CASE WHEN rest IS NOT NULL AND held_at = %(since)s
-                                 THEN jobs.now() + rest
-                                 WHEN rest IS NOT NULL THEN greatest(held_until, jobs.now() + rest)
-                                 WHEN held_at = %(since)s THEN NULL ELSE held_until END
+               circuit_opened_at = CASE WHEN rest IS NOT NULL THEN workshed.now()
+                              WHEN circuit_opened_at = %(since)s THEN NULL
+                              ELSE circuit_opened_at END,
+               circuit_open_until = CASE WHEN rest IS NOT NULL AND circuit_opened_at = %(since)s
+                                 THEN workshed.now() + rest
+                                 WHEN rest IS NOT NULL THEN greatest(circuit_open_until,
+                                                                     workshed.now() + rest)
+                                 WHEN circuit_opened_at = %(since)s THEN NULL
+                                 ELSE circuit_open_until END
           FROM judged
          WHERE s.name = judged.name
     """

@@ -28,11 +28,11 @@ async def pictures(conn: AsyncConnection[Any], user_id: int, before: int | None)
                coalesce((
                    SELECT jsonb_agg(to_jsonb(v) - 'made_at' ORDER BY v.made_at, v.sha256)
                      FROM (SELECT sha256, width, height, min(made_at) AS made_at
-                             FROM product.image_variants
+                             FROM shop.image_variants
                             WHERE original = a.sha256
                             GROUP BY sha256, width, height) AS v
                ), '[]') AS variants
-          FROM product.attachments AS a
+          FROM shop.attachments AS a
          WHERE a.user_id = %(user_id)s AND (%(before)s::bigint IS NULL OR a.id < %(before)s)
          ORDER BY a.id DESC
          LIMIT %(limit)s
@@ -47,8 +47,8 @@ async def media_type(conn: AsyncConnection[Any], user_id: int, sha256: str) -> s
     """Return what a variant is, if it was made of what an attachment of the user holds now."""
     query = """
         SELECT v.media_type
-          FROM product.image_variants AS v
-          JOIN product.attachments AS a ON a.sha256 = v.original
+          FROM shop.image_variants AS v
+          JOIN shop.attachments AS a ON a.sha256 = v.original
          WHERE v.sha256 = %(sha256)s AND a.user_id = %(user_id)s
          LIMIT 1
     """

@@ -21,7 +21,7 @@ from workshed.db import Connection
 Attach = Callable[[Connection, int, str, Blob], int]
 """Stores that a user has a file of this name and content, and sends its job; returns its id."""
 
-# What `product.attachments` refuses.
+# What `shop.attachments` refuses.
 _IN_NO_FILENAME = re.compile(r"[\x00-\x1f\x7f-\x9f/\u2028\u2029]")
 _LONGEST_FILENAME = 255
 

@@ -23,7 +23,7 @@ ILL = 5
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def step(number, place):
-    """Twice: one row. Fails now and then; adds to its batch in its own transaction."""
+    """Idempotent: one row. Fails now and then; adds to its batch in its own transaction."""
     with db.transaction() as conn:
         if place == ILL and number % 3 == 0 and not conn.execute("SELECT FROM cured").rowcount:
             raise PermanentError("ill")
@@ -37,7 +37,7 @@ def step(number, place):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def tell(number, event):
-    """Twice: one row. With it, how many of its jobs had ended by then."""
+    """Idempotent: one row. With it, how many of its jobs had ended by then."""
     with db.transaction() as conn:
         found = Batch.current().progress(conn)
         conn.execute(

@@ -14,14 +14,40 @@ FIELDS = (
     *("message_id", "message_timestamp"),
 )
 OPTIONS = (
-    *("attempt", "failures", "failing_since", "hop", "stranger_since", "origin", "pipe_target"),
+    *(
+        "attempt",
+        "failures",
+        "failing_since",
+        "generation",
+        "unknown_actor_since",
+        "origin",
+        "pipe_target",
+    ),
     *("group_completion_uuid", "group_completion_callbacks", "store_results", "result_ttl"),
-    *("awaited", "pipe_ignore", "due", "expires", "planned", "redriven", "batch", "callback_of"),
-    *("parent", "trace", "tags", "unique_key", "unique_for", "on_conflict", "waits_for_key"),
+    *(
+        "awaited",
+        "pipe_ignore",
+        "due",
+        "expires",
+        "scheduled_for",
+        "redriven",
+        "batch",
+        "callback_of",
+    ),
+    *("parent", "trace", "tags", "unique_key", "unique_for", "on_conflict", "awaiting_unique_key"),
     *("broker_priority", "max_retries", "min_backoff", "max_backoff", "time_limit"),
     *("eta", "max_age", "Attempt", ""),
 )
-HEADERS = ("published_ms", "again", "via", "attempt", "origin", "publish", "x-death", "x")
+HEADERS = (
+    "published_ms",
+    "possible_duplicate",
+    "outbox",
+    "attempt",
+    "origin",
+    "publish",
+    "x-death",
+    "x",
+)
 PLAUSIBLE = (
     *(1, 3, 20, 300, True, "x", "log", "reschedule", "transaction", ["x"], {"*": 1}),
     *("2f1c1c5e-6f0e-4a57-9e57-0d9d3f1c9f10", {"traceparent": "x"}),

@@ -37,8 +37,8 @@ STILL_S = 30
 COUNTS_S = 1.0
 """For longer than RabbitMQ's counts are old."""
 THREAD_DIED = r"thread \S+ has died"
-DEAD = "SELECT actor, error_class, reason, count(*) FROM jobs.dead GROUP BY 1, 2, 3"
-BEGUN = "SELECT * FROM jobs.starts LIMIT 20"
+DEAD = "SELECT actor, error_class, reason, count(*) FROM workshed.dead GROUP BY 1, 2, 3"
+BEGUN = "SELECT * FROM workshed.redelivered_starts LIMIT 20"
 UNDER_A_KEY = ("once", "retried", "mailed", "charged")
 
 
@@ -121,8 +121,8 @@ class Ledger:
 
     def where(self):
         """Return how much is still on its way, by table and queue."""
-        tables = ("schedule", "starts", "unique_locks")
-        query = "SELECT count(*) FROM jobs.{}"
+        tables = ("schedule", "redelivered_starts", "unique_locks")
+        query = "SELECT count(*) FROM workshed.{}"
         rows = {name: self._rows(query.format(name))[0][0] for name in tables}
         queues = self._rabbitmq.queues()
         return rows | {name: queue.get("messages", 0) for name, queue in queues.items()}

@@ -15,11 +15,11 @@ def write(kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="default", once=True)
 def counted(number):
-    """Twice: one row. On a quorum queue: its message is all there is of it once it is sent."""
+    """Idempotent: one row. On a quorum queue: its message is all there is of it once it is sent."""
     write("counted", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="emails", once=True)
 def mailed(number):
-    """Twice: one row. On a classic queue: it has a row until its outcome is settled."""
+    """Idempotent: one row. On a classic queue: it has a row until its outcome is settled."""
     write("mailed", number)

@@ -13,7 +13,7 @@ def note():
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=1, min_backoff=20, max_backoff=20)
 def take(number, *, word=""):
-    """Twice: a second row. Other arguments than these it fails on."""
+    """Not idempotent: a second run writes a second row. Other arguments than these it fails on."""
     note()
 
 

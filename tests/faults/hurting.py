@@ -25,7 +25,7 @@ def write(conn, kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=AGAIN)
 def cross(number):
-    """Twice: one row. Locks rows in any order, so that some wait for each other."""
+    """Idempotent: one row. Locks rows in any order, so that some wait for each other."""
     with db.transaction() as conn:
         for account in random.sample(range(ACCOUNTS), ACCOUNTS):
             conn.execute("UPDATE accounts SET moved = moved + 1 WHERE id = %s", (account,))
@@ -35,7 +35,7 @@ def cross(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", retry_on=AGAIN)
 def count(number):
-    """Twice: one row. Reads what others write, so that some of them cannot be put in an order."""
+    """Idempotent: one row. Reads what others write, so some cannot be put in an order."""
     with db.apart() as conn:
         conn.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         if once(conn, str(number)):
@@ -48,7 +48,7 @@ def count(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=AGAIN)
 def linger(number):
-    """Twice: one row. Does nothing in its transaction for a while, sometimes for too long."""
+    """Idempotent: one row. Does nothing in its transaction for a while, sometimes for too long."""
     with db.transaction() as conn:
         write(conn, "linger", number)
         time.sleep(random.uniform(0, 1.5 * IDLE_S))  # noqa: S311 -- a die
@@ -56,6 +56,6 @@ def linger(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=AGAIN)
 def write_one(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     with db.transaction() as conn:
         write(conn, "write_one", number)

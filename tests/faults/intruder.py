@@ -49,9 +49,9 @@ def with_other_arguments(one: Published, number: int) -> Published:
     return Published(one.queue, one.headers, body)
 
 
-def of_another_hop(one: Published, number: int) -> Published:
+def of_another_generation(one: Published, number: int) -> Published:
     fields = json.loads(one.body)
-    body = json.dumps({**fields, "options": {**fields["options"], "hop": number}}).encode()
+    body = json.dumps({**fields, "options": {**fields["options"], "generation": number}}).encode()
     return Published(one.queue, one.headers, body)
 
 
@@ -74,7 +74,7 @@ def moved_and_renamed(one: Published, number: int) -> Published:
 
 FORGERIES = (
     *(unsigned, of_another_key, with_another_s_signature, with_other_arguments),
-    *(of_another_hop, stripped, made_new, moved, moved_and_renamed),
+    *(of_another_generation, stripped, made_new, moved, moved_and_renamed),
 )
 
 

@@ -28,7 +28,7 @@ broker.add_queue(Queue("parts"))
     retry_on=RetryOn(OSError, attempts=30, wait=timedelta(milliseconds=20)),
 )
 def build(key, me):
-    """Twice: a second row. Fails one time in four, and keeps its key."""
+    """Not idempotent: a second run writes a second row. Fails one time in four."""
     with db.transaction() as conn:
         try:
             with conn.transaction():

@@ -26,7 +26,7 @@ broker.add_queue(Queue("parts"))
 
 @dramatiq.actor(broker=broker, queue_name="parts", limit=Limit.concurrent(AT_A_TIME))
 def work(number):
-    """Twice: a second row, also of a run that was killed."""
+    """Not idempotent: a second run writes a second row, also of a run that was killed."""
     began = "INSERT INTO runs (number, pid, began) VALUES (%s, %s, clock_timestamp()) RETURNING id"
     with db.transaction() as conn:
         (run,) = conn.execute(began, (number, os.getpid())).fetchone()

@@ -27,21 +27,21 @@ def write(kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", retry_on=SOON)
 def plain(number):
-    """Twice: two rows. Half-way: runs again."""
+    """Not idempotent: a second run writes a second row. On crash: runs again."""
     time.sleep(TAKES_S)
     write("plain", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def once(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     time.sleep(TAKES_S)
     write("once", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def retried(number):
-    """Twice: one row. Fails half of the time; what it wrote then is gone."""
+    """Idempotent: one row. Fails half of the time; what it wrote then is gone."""
     write("retried", number)
     time.sleep(TAKES_S)
     if random.random() < 0.5:  # noqa: S311 -- a coin
@@ -59,7 +59,7 @@ def mailed(number):
 def charged(number):
     """Asks a server outside, which no key of ours binds; that it may have asked twice is counted.
 
-    Twice: what is charged is left alone. Half-way: asks again, and `asked` tells.
+    Idempotent: does not charge twice. On crash: asks again, and `asked` counts it.
     """
     with db.transaction() as conn:
         query = """
@@ -83,7 +83,7 @@ def charged(number):
     retry_on=RetryOn(Exception, attempts=100, wait=timedelta(milliseconds=50)),
 )
 def failing(number):
-    """Twice: two rows. Fails half of the time, whatever can be written."""
+    """Not idempotent: writes a second row. Fails half of the time, whatever can be written."""
     if random.random() < 0.5:  # noqa: S311 -- a coin
         raise OSError("told to fail")
     write("failing", number)

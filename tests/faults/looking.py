@@ -22,7 +22,7 @@ def replica():
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def greet(number):
-    """Twice: one row. Without its record: discarded."""
+    """Idempotent: one row. Without its record: discarded."""
     with db.transaction() as conn:
         if not replica().execute("SELECT FROM people WHERE number = %s", (number,)).rowcount:
             raise RecordMissing("person", number)

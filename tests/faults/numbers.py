@@ -102,8 +102,8 @@ NUMBERS = (
         f"{INTEGRATION}/test_leases.py::test_a_unique_job_that_is_retried_keeps_its_key",
         Remedy(
             "workshed/middleware/concurrency/uniqueness.py",
-            "            held = unique.move(conn, job.message_id, job.hop + 1)",
-            "            held = unique.free(conn, job.message_id, job.hop)",
+            "            held = unique.move(conn, job.message_id, job.generation + 1)",
+            "            held = unique.free(conn, job.message_id, job.generation)",
         ),
         "while the retry waits another job takes its key, and two are alive",
     ),
@@ -113,8 +113,8 @@ NUMBERS = (
         "tests/library/e2e/test_relays.py::test_a_million_rows_of_next_year_do_not_delay_a_retry",
         Remedy(
             "workshed/jobs/outbox/claims.py",
-            "AND due_at <= jobs.now()",
-            "AND due_at <= jobs.now() + interval '9 years'",
+            "AND due_at <= workshed.now()",
+            "AND due_at <= workshed.now() + interval '9 years'",
         ),
         "the relay sends what is not due yet",
     ),
@@ -124,7 +124,7 @@ NUMBERS = (
         "tests/library/e2e/test_suspects.py::test_killers_die_and_innocents_finish",
         Remedy(
             "workshed/middleware/delivery/deduplication.py",
-            "    if past.started and not job.alone:",
+            "    if past.started and not job.isolated:",
             "    if False:",
         ),
         "no start is made alone, so none counts, and the killers never die",
@@ -166,8 +166,8 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::test_the_last_failure_is_buried_with_all_its_attempts",
         Remedy(
             "workshed/middleware/retrying/retries.py",
-            '                record(conn, job, outcome, "dead")\n',
-            "",
+            '"poison":\n                record(conn, job, outcome)\n',
+            '"poison":\n',
         ),
         "the last attempt, the one it died of, has no row",
     ),

@@ -66,7 +66,7 @@ WAYS = (leave, crash, freeze, devour, stop, interrupt, descend)
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=1, min_backoff=50, max_backoff=50)
 def poison(number):
-    """Twice: the same again."""
+    """Not idempotent: does the same again."""
     way = WAYS[number % len(WAYS)]
     with STARTS.open("a") as notes:
         notes.write(f"{number}\n")

@@ -24,13 +24,13 @@ def write(kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="parts")
 def plain(number):
-    """Twice: two rows."""
+    """Not idempotent: a second run writes a second row."""
     write("plain", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def dispatch(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("shipped", number)
 
 
@@ -44,13 +44,13 @@ def ship(number):
     broker=broker, queue_name="parts", once=True, max_retries=1, min_backoff=50, max_backoff=50
 )
 def greet(number, tone="plain"):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("greeted", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parcels", once=True)
 def charge(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("billed", number)
 
 
@@ -62,19 +62,19 @@ def bill(number):
 
 @dramatiq.actor(broker=broker, queue_name="parcels", once=True)
 def weigh(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("weighed", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def survey(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("surveyed", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def label(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("labelled", number)
 
 

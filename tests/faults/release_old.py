@@ -15,13 +15,13 @@ def write(kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="parts")
 def plain(number):
-    """Twice: two rows."""
+    """Not idempotent: a second run writes a second row."""
     write("plain", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def ship(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("shipped", number)
 
 
@@ -29,25 +29,25 @@ def ship(number):
     broker=broker, queue_name="parts", once=True, max_retries=1, min_backoff=50, max_backoff=50
 )
 def greet(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("greeted", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="post", once=True)
 def bill(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("billed", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="post", once=True)
 def weigh(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("weighed", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def label(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("labelled", number)
 
 

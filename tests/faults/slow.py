@@ -40,14 +40,14 @@ def write(kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=0)
 def plain(number):
-    """Twice: two rows. Half-way: runs again."""
+    """Not idempotent: a second run writes a second row. On crash: runs again."""
     linger("plain", number)
     write("plain", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=0, once=True)
 def once(number):
-    """Twice: one row. Half-way: runs again."""
+    """Idempotent: one row. On crash: runs again."""
     linger("once", number)
     write("once", number)
 

@@ -25,7 +25,7 @@ class Site:
     """Sends so many jobs a second, and notes how long each send took."""
 
     def __init__(self, ledger, per_s):
-        self.took_s = {None: [], **{kind: [] for kind in ALARMS}}
+        self.duration_s = {None: [], **{kind: [] for kind in ALARMS}}
         """By the alarm that there was, if any."""
         self.alarm = None
         self._ledger = ledger
@@ -52,7 +52,7 @@ class Site:
             self._over.wait(due - time.monotonic())
             alarm, began = self.alarm, time.monotonic()
             self._ledger.send(KINDS * next(self._numbers))  # of the kind that shows each copy
-            self.took_s[alarm].append(time.monotonic() - began)
+            self.duration_s[alarm].append(time.monotonic() - began)
 
     def in_flight(self):
         """Count the sends of which RabbitMQ may have had a copy, and nobody could know it.
@@ -60,7 +60,7 @@ class Site:
         Those that had no confirm in time without an alarm, and of each thread the one that was on
         its way when an alarm came: it lies in a socket, is stored, and both arrive.
         """
-        late = sum(took_s >= PATIENCE_S for took_s in self.took_s[None])
+        late = sum(duration_s >= PATIENCE_S for duration_s in self.duration_s[None])
         return late + THREADS * len(ALARMS)
 
 
@@ -102,8 +102,8 @@ def test_an_alarm_loses_and_copies_nothing(
     # Nothing ran twice by a failure of its own: each repeat is a copy that was sent.
     result.duplicated = max(0, result.repeats - site.in_flight())
     result.notes = {"sent": len(ledger.sent), "copies": result.repeats}
-    for kind, took_s in site.took_s.items():
-        p99_s = statistics.quantiles([0, *took_s], n=100)[-1] if took_s else 0
+    for kind, duration_s in site.duration_s.items():
+        p99_s = statistics.quantiles([0, *duration_s], n=100)[-1] if duration_s else 0
         result.notes[f"p99 ms, {kind or 'no'} alarm"] = round(p99_s * 1000, 1)
     judged(result)
-    assert all(site.took_s.values())
+    assert all(site.duration_s.values())

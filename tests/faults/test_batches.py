@@ -22,8 +22,8 @@ TABLES = """
     CREATE TABLE public.told (number integer, event text, pending integer, succeeded integer);
     CREATE TABLE public.cured ();
 """
-PENDING = "SELECT count(*) FROM jobs.batch_jobs WHERE state = 'pending'"
-WAITING = "SELECT count(*) FROM jobs.schedule"
+PENDING = "SELECT count(*) FROM workshed.batch_jobs WHERE state = 'pending'"
+WAITING = "SELECT count(*) FROM workshed.schedule"
 
 
 @pytest.fixture

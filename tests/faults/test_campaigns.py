@@ -19,19 +19,19 @@ from workshed.settings import settings
 
 TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"
 PEOPLE = """
-    INSERT INTO product.users (name, email)
+    INSERT INTO shop.users (name, email)
     SELECT 'Ada', 'ada' || n || '@example.org' FROM generate_series(1, %s) AS n
 """
 HANDED = """
-    SELECT user_id FROM product.campaign_recipients
+    SELECT user_id FROM shop.campaign_recipients
      WHERE campaign_id = %s AND user_id > %s AND state <> 'waiting' ORDER BY user_id LIMIT 200
 """
 STATES = """
     SELECT u.email, r.state
-      FROM product.campaign_recipients AS r JOIN product.users AS u ON u.id = r.user_id
+      FROM shop.campaign_recipients AS r JOIN shop.users AS u ON u.id = r.user_id
      WHERE r.campaign_id = %s
 """
-LEFT = "SELECT count(*) FROM jobs.schedule WHERE actor LIKE 'send_%'"
+LEFT = "SELECT count(*) FROM workshed.schedule WHERE actor LIKE 'send_%'"
 AWAY_S = 0.02
 WELCOME_S = 2.0
 """Within which a mail to one person has come meanwhile, where a worker is up."""

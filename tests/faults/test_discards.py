@@ -25,8 +25,11 @@ TABLES = """
     CREATE TABLE public.people (number integer PRIMARY KEY);
     CREATE TABLE public.greeted (number integer);
 """
-DISCARDED = "SELECT message_id FROM jobs.attempts WHERE outcome = 'discarded'"
-LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
+DISCARDED = "SELECT message_id FROM workshed.attempts WHERE outcome = 'discarded'"
+LEFT = (
+    "SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*) "
+    "FROM workshed.redelivered_starts)"
+)
 
 
 @pytest.fixture

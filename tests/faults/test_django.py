@@ -20,8 +20,11 @@ CUT = """
       FROM pg_stat_activity
      WHERE datname = current_database() AND application_name = 'django'
 """
-LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
-IN_VAIN = "SELECT count(*) FROM jobs.attempts WHERE error_class IS NOT NULL"
+LEFT = (
+    "SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*) "
+    "FROM workshed.redelivered_starts)"
+)
+IN_VAIN = "SELECT count(*) FROM workshed.attempts WHERE error_class IS NOT NULL"
 
 
 @pytest.mark.timeout(1800)

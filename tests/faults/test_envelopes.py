@@ -84,7 +84,7 @@ def test_whatever_comes_is_run_or_dead(
     is_empty = Emptied(ledger.left)
     quiet(
         lambda: is_empty() and ledger.done(),
-        lambda: (count("taken"), count("jobs.dead"), *ledger.moved()),
+        lambda: (count("taken"), count("workshed.dead"), *ledger.moved()),
         within_s=900,
     )
 
@@ -92,8 +92,8 @@ def test_whatever_comes_is_run_or_dead(
         return {found for (found,) in taken.execute(query)}
 
     run = column("SELECT message_id FROM taken")
-    dead = column("SELECT message_id FROM jobs.dead WHERE actor IS NOT NULL")
-    buried = column("SELECT body FROM jobs.dead WHERE actor IS NULL")
+    dead = column("SELECT message_id FROM workshed.dead WHERE actor IS NOT NULL")
+    buried = column("SELECT body FROM workshed.dead WHERE actor IS NULL")
     result = ledger.result()
     result.lost += len(readable - run - dead) + len(unreadable - buried)
     result.threads_dead += sum(worker.process.poll() is not None for worker in workers)

@@ -115,7 +115,10 @@ POINTS = (
     ),
     Point("worker", "done", ONCE, "                        result = function(*args, **kwargs)"),
     Point(
-        "worker", "settled", ONCE, '                    broker.settle(conn, job, Outcome("done"))'
+        "worker",
+        "settled",
+        ONCE,
+        '                    broker.settle(conn, job, Outcome("succeeded"))',
     ),
     Point("worker", "kept", ONCE, "            job.concluded = True", before=True),
     Point(

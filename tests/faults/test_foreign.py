@@ -16,9 +16,11 @@ RAISED = (ConnectionError, RuntimeError, KeyError)
 KINDS = ("keyed", "limited", "mailed")
 TABLE = "CREATE TABLE public.effects (kind text, number integer)"
 HELD = """
-    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)
-         + (SELECT count(*) FROM jobs.unique_locks) + (SELECT count(*) FROM jobs.limit_slots)
-         + (SELECT count(*) FROM jobs.batches WHERE completed_at IS NULL)
+    SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*)
+                                                       FROM workshed.redelivered_starts)
+         + (SELECT count(*) FROM workshed.unique_locks) + (SELECT count(*)
+                                                           FROM workshed.limit_slots)
+         + (SELECT count(*) FROM workshed.batches WHERE completed_at IS NULL)
 """
 PARTS = 6
 """Of a batch, and of a group."""

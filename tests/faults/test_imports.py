@@ -17,7 +17,7 @@ CHUNK = 250
 COPIES = 2
 """Of each job, beside itself."""
 OWNER = "grace@example.org"
-WAITING = "SELECT count(*) FROM jobs.schedule WHERE actor = 'import_user_rows'"
+WAITING = "SELECT count(*) FROM workshed.schedule WHERE actor = 'import_user_rows'"
 COMPLETIONS = (
     "SELECT count(*) FROM workshed_notifications.notifications WHERE event = 'import_completed'"
 )
@@ -103,7 +103,7 @@ def test_each_row_is_counted_once(hand_in, kill_a_worker, connect, judged, scale
         eventually(lambda: one(WAITING) == 0, within_s=60)
 
     found = imports.find(conn, number)
-    came = {email for (email,) in conn.execute("SELECT email FROM product.users")} - {OWNER}
+    came = {email for (email,) in conn.execute("SELECT email FROM shop.users")} - {OWNER}
     ended = found.succeeded + found.failed
     judged(
         Result(

@@ -82,7 +82,7 @@ def test_what_no_key_has_signed_is_dead_and_counted(
 
     result = drained(within_s=600)
     with connect() as conn:
-        dead = conn.execute("SELECT body, actor, error_class FROM jobs.dead").fetchall()
+        dead = conn.execute("SELECT body, actor, error_class FROM workshed.dead").fetchall()
     counted = refused()
     result.lost += len(set(somebody.forged) - {bytes(body) for body, *_ in dead})
     result.notes = {"forged": len(somebody.forged), "replayed": somebody.replayed, **counted}

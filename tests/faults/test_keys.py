@@ -75,7 +75,7 @@ def senders(environment, tmp_path):
     load="1 000 keys, each sent by all 50, each job failing one time in four",
     remedy=Remedy(
         "workshed/sql/0001_baseline.sql",
-        "         WHERE l.expires_at <= jobs.now() OR l.message_id = EXCLUDED.message_id;",
+        "         WHERE l.expires_at <= workshed.now() OR l.message_id = EXCLUDED.message_id;",
         "         WHERE true;",
     ),
 )
@@ -83,8 +83,9 @@ def test_of_one_key_one_is_alive(broker, rows, senders, start_worker, judged, sc
     """Never two, never none when one was sent, and no key is left."""
     broker.add_queue(Queue("parts"))
     left = """
-        SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.unique_locks)
-             + (SELECT count(*) FROM jobs.starts)
+        SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*)
+                                                           FROM workshed.unique_locks)
+             + (SELECT count(*) FROM workshed.redelivered_starts)
     """
     lost = """
         SELECT count(DISTINCT message_id) FROM sends

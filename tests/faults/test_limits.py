@@ -30,9 +30,9 @@ TOGETHER = """
                     SELECT ended, -1 FROM runs) AS changes) AS counted
 """
 LEFT = """
-    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.limit_waits)
-         + (SELECT count(*) FROM jobs.limit_slots WHERE expires_at > jobs.now())
-         + (SELECT count(*) FROM jobs.starts)
+    SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*) FROM workshed.limit_waiters)
+         + (SELECT count(*) FROM workshed.limit_slots WHERE expires_at > workshed.now())
+         + (SELECT count(*) FROM workshed.redelivered_starts)
 """
 
 

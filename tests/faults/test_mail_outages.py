@@ -17,33 +17,34 @@ from workshed.settings import settings
 
 TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"
 PEOPLE = """
-    INSERT INTO product.users (name, email)
+    INSERT INTO shop.users (name, email)
     SELECT 'Ada', 'ada' || n || '@example.org' FROM generate_series(1, %s) AS n
 """
 LEFT = """
-    SELECT (SELECT count(*) FROM jobs.schedule WHERE actor = ANY (%(actors)s))
-           + (SELECT count(*) FROM jobs.starts)
+    SELECT (SELECT count(*) FROM workshed.schedule WHERE actor = ANY (%(actors)s))
+           + (SELECT count(*) FROM workshed.redelivered_starts)
 """
 ACTORS = ["deliver_email", "send_bulk_email", "send_campaign_email", "go_on_with_campaign"]
-DEAD = "SELECT count(*) FROM jobs.dead"
+DEAD = "SELECT count(*) FROM workshed.dead"
 # Time passes: what is remembered happened so much longer ago, also in messages.
 PASS = (
     """
     UPDATE workshed_mail.mail_servers
-       SET failing_since = failing_since - %(span)s, held_at = held_at - %(span)s,
-           held_until = held_until - %(span)s, probe_at = probe_at - %(span)s
+       SET failing_since = failing_since - %(span)s,
+           circuit_opened_at = circuit_opened_at - %(span)s,
+           circuit_open_until = circuit_open_until - %(span)s, probe_at = probe_at - %(span)s
     """,
-    "UPDATE product.campaigns SET resumes_at = resumes_at - %(span)s",
+    "UPDATE shop.campaigns SET resumes_at = resumes_at - %(span)s",
     """
-    UPDATE jobs.schedule SET due_at = due_at - %(span)s
-     WHERE taken_by IS NULL AND reason IN ('retry', 'snooze', 'delay')
+    UPDATE workshed.schedule SET due_at = due_at - %(span)s
+     WHERE claimed_by IS NULL AND reason IN ('retry', 'snoozed', 'delayed')
     """,
     """
-    UPDATE jobs.schedule
+    UPDATE workshed.schedule
        SET body = jsonb_set(body::jsonb, '{options,failing_since}', (
                SELECT jsonb_object_agg(key, value::bigint - %(ms)s)
                  FROM jsonb_each_text(body::jsonb #> '{options,failing_since}')))::text
-     WHERE taken_by IS NULL AND body::jsonb #> '{options,failing_since}' <> '{}'
+     WHERE claimed_by IS NULL AND body::jsonb #> '{options,failing_since}' <> '{}'
     """,
 )
 AWAY = timedelta(days=3)
@@ -109,7 +110,7 @@ class Post:
         """Count what came of it."""
         came = Counter(address for one in server.received for address in one.recipients)
         sent = self.singles | self.recipients
-        query = "SELECT coalesce(sum(ambiguous), 0) FROM workshed_mail.emails"
+        query = "SELECT coalesce(sum(possible_duplicates), 0) FROM workshed_mail.emails"
         return Result(
             lost=len(sent - came.keys()),
             ghost=len(came.keys() - sent),

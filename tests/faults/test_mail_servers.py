@@ -24,16 +24,23 @@ AWAY_S = 0.02
 REFUSED = 0.05
 """So many of the addresses are refused for good."""
 OPEN = "SELECT count(*) FROM workshed_mail.emails WHERE state NOT IN ('sent', 'failed')"
-LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
-SURE = "SELECT recipient, ambiguous FROM workshed_mail.emails"
-DEAD = "SELECT message_id FROM jobs.dead WHERE error_class <> 'RecipientRejectedError'"
+LEFT = (
+    "SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*) "
+    "FROM workshed.redelivered_starts)"
+)
+SURE = "SELECT recipient, possible_duplicates FROM workshed_mail.emails"
+DEAD = "SELECT message_id FROM workshed.dead WHERE error_class <> 'RecipientRejectedError'"
 FAILED = "SELECT recipient FROM workshed_mail.emails WHERE state = 'failed'"
 HURRY = (
     """
-    UPDATE jobs.schedule SET due_at = jobs.now()
-     WHERE due_at > jobs.now() AND taken_by IS NULL AND reason IN ('retry', 'snooze')
+    UPDATE workshed.schedule SET due_at = workshed.now()
+     WHERE due_at > workshed.now() AND claimed_by IS NULL AND reason IN ('retry', 'snoozed')
     """,
-    "UPDATE workshed_mail.mail_servers SET held_until = jobs.now() WHERE held_until > jobs.now()",
+    """
+    UPDATE workshed_mail.mail_servers
+       SET circuit_open_until = workshed.now()
+     WHERE circuit_open_until > workshed.now()
+    """,
 )
 HELD_NOW = "SELECT count(*) FROM workshed_mail.emails WHERE held_at IS NOT NULL"
 HELD = "SELECT id FROM workshed_mail.emails WHERE held_at IS NOT NULL"

@@ -24,8 +24,8 @@ WAYS = {
         "trying again in",
     ),
     "it may not write": (
-        "REVOKE INSERT ON jobs.schedule FROM {owner}",
-        "GRANT INSERT ON jobs.schedule TO {owner}",
+        "REVOKE INSERT ON workshed.schedule FROM {owner}",
+        "GRANT INSERT ON workshed.schedule TO {owner}",
         "cannot be stored",
     ),
 }

@@ -22,12 +22,15 @@ from workshed.settings import settings
 KINDS = ("good", "good", "good", "cut", "cut", "flipped", "flipped", "bomb")
 FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 BOMB = (12_000, 12_000)
-LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
-DEAD = "SELECT count(*) FROM jobs.dead"
+LEFT = (
+    "SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*) "
+    "FROM workshed.redelivered_starts)"
+)
+DEAD = "SELECT count(*) FROM workshed.dead"
 ENDED = """
     SELECT a.id, a.refusal, v.sha256
-      FROM product.attachments AS a
-      LEFT JOIN product.image_variants AS v ON v.original = a.sha256
+      FROM shop.attachments AS a
+      LEFT JOIN shop.image_variants AS v ON v.original = a.sha256
      WHERE a.refusal IS NOT NULL OR v.original IS NOT NULL
 """
 TOLD = """

@@ -12,10 +12,10 @@ from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
 
 ACTORS = (Path(__file__).parent / "poisonous.py").read_text()
-DEAD = "SELECT count(*) FROM jobs.dead WHERE (actor = 'poison') = {}"
-STEPS = "SELECT COALESCE(sum(alone), 0) FROM jobs.starts"
+DEAD = "SELECT count(*) FROM workshed.dead WHERE (actor = 'poison') = {}"
+STEPS = "SELECT COALESCE(sum(isolated), 0) FROM workshed.redelivered_starts"
 MOST_STARTS = 4
-"""The first is not recorded, the next makes it a suspect, and two are alone in their process."""
+"""The first is not recorded, the next makes it a suspect, and two are isolated in their process."""
 STILL_S = 40
 """Longer than workers that are killed take to boot on a busy machine."""
 
@@ -87,12 +87,12 @@ def alive(two_workers, start_one):
     load="5 000 jobs beside them",
     remedy=Remedy(
         "workshed/middleware/delivery/deduplication.py",
-        "    if past.started and not job.alone:",
+        "    if past.started and not job.isolated:",
         "    if False:",
     ),
 )
 def test_poison_dies_and_its_neighbours_do_not(poison, alive, ledger, judged, quiet, scale):
-    """Without the remedy it is never alone when it kills, so it is never known, and never dies."""
+    """Without the remedy it is never isolated when it kills, so it never dies."""
     wanted, doses = scale(5_000, by=25), scale(50, by=7)
 
     is_empty = Emptied(ledger.left)

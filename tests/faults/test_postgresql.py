@@ -27,7 +27,13 @@ TABLES = """
 """
 LONGEST_S = 10
 """To wait for it: without a remedy perhaps no job is left."""
-GROWING = ("jobs.schedule", "jobs.settled", "jobs.once", "jobs.attempts", "public.effects")
+GROWING = (
+    "workshed.schedule",
+    "workshed.completed_generations",
+    "workshed.once_keys",
+    "workshed.attempts",
+    "public.effects",
+)
 DISK_MIB = 64
 A_ROW_A_PAGE = 10
 """Fill factor, in percent: tables of few jobs are to grow all the time."""
@@ -44,7 +50,8 @@ IN_A_JOB = """
        AND state = 'idle in transaction' AND query ~ 'effects|accounts'
 """
 LEFT = """
-    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)
+    SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*)
+                                                       FROM workshed.redelivered_starts)
 """
 FAILED = {
     "AdminShutdown": "terminated",
@@ -192,7 +199,7 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
     )
 
     done = effects()
-    failed = dict(hurt("SELECT error_class, count(*) FROM jobs.attempts GROUP BY 1"))
+    failed = dict(hurt("SELECT error_class, count(*) FROM workshed.attempts GROUP BY 1"))
     notes = {what: failed.get(name, 0) for name, what in FAILED.items()}
     judged(
         Result(

@@ -22,7 +22,8 @@ LONGEST_S = 2.0
 LATE_OF = 101
 """Of so many rows one is stored in the long transaction; no multiple of the four kinds of jobs."""
 TAKING = """
-    SELECT DISTINCT r.pid FROM jobs.schedule AS s JOIN jobs.relays AS r ON r.id = s.taken_by
+    SELECT DISTINCT r.pid FROM workshed.schedule AS s
+      JOIN workshed.relays AS r ON r.id = s.claimed_by
 """
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 

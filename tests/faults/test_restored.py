@@ -18,7 +18,7 @@ LATER = {1, 3}
 """Of each five: with a transaction. The others are sent directly."""
 SOON = timedelta(seconds=3)
 RESEND = {"WORKSHED_RESEND_AFTER": "2"}
-ROWS = "SELECT body FROM jobs.schedule"
+ROWS = "SELECT body FROM workshed.schedule"
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def base_copy(servers, open_folder, count, eventually):
         postgres.start()
 
     def base_copy():
-        eventually(lambda: count("jobs.schedule WHERE sent_at IS NOT NULL"))
+        eventually(lambda: count("workshed.schedule WHERE sent_at IS NOT NULL"))
         copy = open_folder / "copy"
         words = [postgres.binaries / "pg_basebackup", "--dbname", postgres.url, "--pgdata", copy]
         subprocess.run([*words, "--checkpoint", "fast"], env=postgres.environment(), check=True)

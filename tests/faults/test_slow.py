@@ -19,8 +19,8 @@ ACTORS = (Path(__file__).parent / "slow.py").read_text()
 PLAIN, ONCE, MAILED = KINDS = (0, 1, 3)
 """Of the kinds of the load, those there are slow ones of."""
 
-ACCUSED = "jobs.dead WHERE reason LIKE 'killed its worker%'"
-ABSORBED = "absorbed: "
+ACCUSED = "workshed.dead WHERE reason LIKE 'killed its worker%'"
+DUPLICATE = "duplicate: "
 """What a worker says of a job that another has done."""
 THREADS = 16
 """Of a worker, twice as many at full scale."""
@@ -185,7 +185,7 @@ def test_what_a_deaf_worker_does_has_no_second_effect(
     deaf_s = time.monotonic() - began
     slow.send(half)
     result = drained(within_s=180)
-    refused, fenced = (worker.text().count(ABSORBED) for worker in slow.workers)
+    refused, fenced = (worker.text().count(DUPLICATE) for worker in slow.workers)
     result.notes = {
         "deaf for s": round(deaf_s, 1),
         "refused to the deaf worker": refused,

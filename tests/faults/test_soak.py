@@ -18,13 +18,13 @@ from workshed.transport.relay.pruner import Pruner
 A_SECOND = 50
 NOTHING = timedelta(microseconds=1)
 BOUNDED = {
-    *("migrations", "queues", "actors", "recurring", "workers", "relays", "limits"),
-    *("run_locks", "runs_lost"),
+    *("migrations", "queues", "actors", "periodic_jobs", "workers", "relays", "limits"),
+    *("run_locks", "runs_dropped"),
 }
 """A row for each process, queue, actor and so on, and not for each job."""
 TABLES = """
     SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname = 'jobs' AND c.relkind = 'r' AND c.relname !~ '^runs' ORDER BY 1
+     WHERE n.nspname = 'workshed' AND c.relkind = 'r' AND c.relname !~ '^runs' ORDER BY 1
 """
 """All but the history of runs, which goes by whole days."""
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -116,7 +116,7 @@ def test_nothing_grows(ledger, start_one, measured, judged, drained, scale, even
         result.notes[f"connections to {name}, extrapolated more a day"] = samples.a_day(name)
     result.notes |= {
         "MiB of a master with its worker and relay, extrapolated more a day": samples.a_day("MiB"),
-        "rows of starts and schedule, extrapolated more a day": samples.a_day("starts")
+        "rows of starts and schedule, extrapolated more a day": samples.a_day("redelivered_starts")
         + samples.a_day("schedule"),
         "jobs": len(ledger.sent),
         "kills": kills.times,

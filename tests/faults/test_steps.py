@@ -63,11 +63,11 @@ def test_each_block_has_its_effect_once(
         return conn.execute(query).fetchone()[0]
 
     def done():
-        return one("SELECT count(*) FROM jobs.steps WHERE done")
+        return one("SELECT count(*) FROM workshed.steps WHERE done")
 
     def given_up():
         """Workshed gives up a job that was killed repeatedly: it may have killed its workers."""
-        return one("SELECT count(*) FROM jobs.dead")
+        return one("SELECT count(*) FROM workshed.dead")
 
     with Every(1, kill_a_worker):
         for number in range(count):
@@ -77,7 +77,7 @@ def test_each_block_has_its_effect_once(
             ended = lambda: done() + given_up() == count and kill_a_worker.times > 0  # noqa: E731
             eventually(ended, within_s=240)
     with contextlib.suppress(AssertionError):
-        for (message_id,) in conn.execute("SELECT message_id FROM jobs.dead").fetchall():
+        for (message_id,) in conn.execute("SELECT message_id FROM workshed.dead").fetchall():
             dead_jobs.retry(conn, message_id)
         eventually(lambda: done() == count, within_s=240)
 

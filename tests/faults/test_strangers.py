@@ -20,7 +20,7 @@ EVIL = "https://evil.example"
 JOBS_A_PRESS = 8
 LATER = timedelta(seconds=2)
 ROUNDS = 20
-WAITING = "SELECT message_id FROM jobs.schedule WHERE taken_by IS NULL LIMIT 50"
+WAITING = "SELECT message_id FROM workshed.schedule WHERE claimed_by IS NULL LIMIT 50"
 
 
 @pytest.fixture
@@ -111,4 +111,4 @@ def test_the_console_does_nothing_for_strangers(
             strangers.read(page.path)
 
     all_refused(strangers)
-    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)

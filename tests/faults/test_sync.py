@@ -20,11 +20,13 @@ BADLY = 0.1
 """So many of the requests go wrong."""
 WAYS = ("429:1", "500", "503:1", "reset", "hang-up", "cut", "cut-json", "html", "wrong-type",
         "short", "fewer", "nothing", "first-again", "other-id", "408")  # fmt: skip
-WAITING = "SELECT count(*) FROM jobs.schedule WHERE actor LIKE 'sync%'"
+WAITING = "SELECT count(*) FROM workshed.schedule WHERE actor LIKE 'sync%'"
 HURRY = """
-    UPDATE jobs.schedule SET due_at = jobs.now() WHERE due_at > jobs.now() AND taken_by IS NULL;
-    UPDATE product.sync_sources SET held_at = jobs.now(), held_until = jobs.now()
-     WHERE held_until > jobs.now()
+    UPDATE workshed.schedule SET due_at = workshed.now()
+     WHERE due_at > workshed.now() AND claimed_by IS NULL;
+    UPDATE shop.sync_sources
+       SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now()
+     WHERE circuit_open_until > workshed.now()
 """
 """All waits are over: what is waited for is tested elsewhere."""
 
@@ -62,18 +64,18 @@ class Mirror:
 
     def kept(self):
         query = """
-            SELECT external_id, version FROM product.sync_records
+            SELECT external_id, version FROM shop.sync_records
              WHERE deleted_at IS NULL AND version IS NOT NULL
         """
         return dict(self.rows(query))
 
     def is_done(self):
-        reading = "SELECT count(*) FROM product.sync_sources WHERE listing_since IS NOT NULL"
+        reading = "SELECT count(*) FROM shop.sync_sources WHERE listing_since IS NOT NULL"
         return self.rows(reading) == self.rows(WAITING) == [(0,)] and self.kept() == self.there()
 
     def left(self):
         """Count what has not ended: each of these jobs has its key until then."""
-        ((locks,),) = self.rows("SELECT count(*) FROM jobs.unique_locks")
+        ((locks,),) = self.rows("SELECT count(*) FROM workshed.unique_locks")
         ((waiting,),) = self.rows(WAITING)
         return locks + waiting
 
@@ -88,7 +90,7 @@ class Mirror:
             self._api.put(f"n{version}-{number}", version)
 
     def result(self, **notes):
-        log = self.rows("SELECT external_id, version, change FROM product.sync_log")
+        log = self.rows("SELECT external_id, version, change FROM shop.sync_log")
         deleted = [name for name, _, change in log if change == "deleted"]
         written = [(name, version) for name, version, change in log if change != "deleted"]
         again = sum(len(lines) - len(set(lines)) for lines in (deleted, written))

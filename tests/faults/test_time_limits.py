@@ -13,7 +13,8 @@ PROGRAM = (Path(__file__).parent / "timed.py").read_text()
 ENDS_MS, AROUND_MS = 60, 50
 TABLE = "CREATE TABLE public.outcomes (number integer, kind text, returned boolean)"
 LEFT = """
-    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)
+    SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*)
+                                                       FROM workshed.redelivered_starts)
 """
 
 
@@ -58,7 +59,7 @@ def test_a_limit_strikes_in_the_function_alone(
         return rows(f"SELECT count({of}) FROM outcomes WHERE {where}")[0][0]  # noqa: S608 -- ours
 
     def done():
-        return count("DISTINCT number", "kind = 'done'")
+        return count("DISTINCT number", "kind = 'succeeded'")
 
     def left():
         return rows(LEFT)[0][0] + sum(q.get("messages", 0) for q in rabbitmq.queues().values())
@@ -75,8 +76,8 @@ def test_a_limit_strikes_in_the_function_alone(
         Result(
             lost=wanted - done(),
             # Of a success, what failed all the same; and what was done again.
-            duplicated=count("*", "returned AND kind <> 'done'")
-            + count("*", "kind = 'done'")
+            duplicated=count("*", "returned AND kind <> 'succeeded'")
+            + count("*", "kind = 'succeeded'")
             - done(),
             stuck=left(),
             notes={"jobs": wanted, "struck in the function": struck},

@@ -19,8 +19,11 @@ QUEUES = {"counted": "default", "mailed": "emails"}
 OTHERWISE = {"durable": True, "arguments": {"x-queue-type": "classic", "x-max-length": 5}}
 """Arguments of a queue as no release makes it."""
 EFFECTS = "SELECT kind, number FROM effects"
-WAITING = "SELECT message_id FROM jobs.schedule WHERE taken_by IS NULL"
-LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
+WAITING = "SELECT message_id FROM workshed.schedule WHERE claimed_by IS NULL"
+LEFT = (
+    "SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*) "
+    "FROM workshed.redelivered_starts)"
+)
 
 
 class Sender:

@@ -28,17 +28,17 @@ from datetime import timedelta
 import dramatiq
 from workshed import broker, db
 from workshed.cronspec import cron, every
-from workshed.jobs import planned_at
+from workshed.jobs import scheduled_for
 
 def ran(name):
     with db.transaction() as conn:
-        conn.execute("INSERT INTO public.runs VALUES (%s, %s)", (name, planned_at()))
+        conn.execute("INSERT INTO public.runs VALUES (%s, %s)", (name, scheduled_for()))
 
 def job(name, spec):
     return dramatiq.actor(
         broker=broker, queue_name="low", actor_name=name, once=True, periodic=spec)
 
-@job("hourly", cron("0 * * * *", tz="UTC", late="all"))
+@job("hourly", cron("0 * * * *", tz="UTC", misfire="all"))
 def hourly(): ran("hourly")
 
 @job("last", cron("0 * * * *", tz="UTC"))
@@ -47,11 +47,17 @@ def last(): ran("last")
 @job("often", every(timedelta(seconds=10)))
 def often(): ran("often")
 """
-MADE_AT = "SELECT 1 FROM jobs.occurrences WHERE job = 'hourly' AND planned = %s"
-WAITING = "SELECT count(*) FROM jobs.schedule"
-DUE = "SELECT count(*) FROM jobs.recurring WHERE next_at <= jobs.now() AND name <> 'often'"
-MADE = "SELECT made_by, count(*) FROM jobs.occurrences WHERE job = 'hourly' GROUP BY 1 ORDER BY 1"
-TOLD = "SELECT job, planned, count(*) FROM public.runs GROUP BY 1, 2"
+MADE_AT = "SELECT 1 FROM workshed.periodic_runs WHERE job = 'hourly' AND scheduled_for = %s"
+WAITING = "SELECT count(*) FROM workshed.schedule"
+DUE = (
+    "SELECT count(*) FROM workshed.periodic_jobs "
+    "WHERE next_at <= workshed.now() AND name <> 'often'"
+)
+MADE = (
+    "SELECT created_by, count(*) FROM workshed.periodic_runs "
+    "WHERE job = 'hourly' GROUP BY 1 ORDER BY 1"
+)
+TOLD = "SELECT job, scheduled_for, count(*) FROM public.runs GROUP BY 1, 2"
 
 
 class Hosts:
@@ -109,8 +115,8 @@ def hosts(_moved, tmp_path, start_worker, start_clock, eventually):
     load="a job of each hour, eight times a kill and three outages",
     remedy=Remedy(
         "workshed/sql/0001_baseline.sql",
-        "    CONSTRAINT occurrences_key PRIMARY KEY (job, planned),",
-        "    CONSTRAINT occurrences_key UNIQUE (job, planned, message_id),",
+        "    CONSTRAINT periodic_runs_key PRIMARY KEY (job, scheduled_for),",
+        "    CONSTRAINT periodic_runs_key UNIQUE (job, scheduled_for, message_id),",
     ),
 )
 def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, eventually):
@@ -118,10 +124,10 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
     chance = random.Random(seed)  # noqa: S311 -- repeatable
 
     def wait_until(moment):
-        eventually(lambda: rows("SELECT 1 WHERE jobs.now() > %s", moment), within_s=60)
+        eventually(lambda: rows("SELECT 1 WHERE workshed.now() > %s", moment), within_s=60)
 
     def told():
-        return {(job, planned): times for job, planned, times in rows(TOLD)}
+        return {(job, scheduled_for): times for job, scheduled_for, times in rows(TOLD)}
 
     move(NINE - HOUR / 2)
     hosts.start()
@@ -131,7 +137,7 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
             move(now - BEFORE)
             hosts.kill(worker=away >= DAY or chance.random() < 0.5)
             move(now + away - BEFORE)
-            rows("UPDATE jobs.recurring SET seen_at = seen_at - %s RETURNING 1", away)
+            rows("UPDATE workshed.periodic_jobs SET seen_at = seen_at - %s RETURNING 1", away)
             hosts.start()
             wait_until(now + away + AFTER)
             now += away - away % HOUR
@@ -152,9 +158,9 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
         return rows(DUE)[0][0] + rows(WAITING)[0][0]
 
     def done():
-        return left() == 0 and {planned for job, planned in told() if job == "hourly"} >= set(
-            wanted
-        )
+        return left() == 0 and {
+            scheduled_for for job, scheduled_for in told() if job == "hourly"
+        } >= set(wanted)
 
     quiet(done, lambda: (left(), len(told())), within_s=120)
 

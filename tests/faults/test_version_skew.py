@@ -100,8 +100,8 @@ class Found:
 
     def left(self):
         """Count what is still on its way."""
-        tables = ("schedule", "starts", "unique_locks")
-        rows = sum(self.count(f"jobs.{table}") for table in tables)
+        tables = ("schedule", "redelivered_starts", "unique_locks")
+        rows = sum(self.count(f"workshed.{table}") for table in tables)
         return rows + sum(queue.get("messages", 0) for queue in self._rabbitmq.queues().values())
 
     def moved(self):
@@ -110,7 +110,7 @@ class Found:
 
     def has_buried_strangers(self):
         """Tell whether jobs have ended for want of both; who keeps none has them rejected."""
-        query = "jobs.dead WHERE reason LIKE 'no {} % is known%'"
+        query = "workshed.dead WHERE reason LIKE 'no {} % is known%'"
         dead = all(self.count(query.format(what)) for what in ("actor", "option"))
         return dead or self._rabbitmq.depth("parts.dead")
 
@@ -134,7 +134,7 @@ def found(connect, rabbitmq):
     "option, and added",
     remedy=Remedy(
         "workshed/transport/consuming/execution.py",
-        '            outcome = Outcome("stranger", reason, delay=wait)\n',
+        '            outcome = Outcome("unknown_actor", reason, delay=wait)\n',
         "            raise LookupError(reason)\n",
     ),
 )
@@ -162,7 +162,9 @@ def test_workers_are_rolled_forwards_backwards_and_forwards_again(
     until(3)
     fleet.replace("old")
     fleet.replace("old", kill=True)
-    greeting_has_died = functools.partial(found.count, "jobs.dead WHERE error_class = 'TypeError'")
+    greeting_has_died = functools.partial(
+        found.count, "workshed.dead WHERE error_class = 'TypeError'"
+    )
     until(4, found.has_buried_strangers, greeting_has_died)
     fleet.replace("new")
     fleet.replace("new", kill=True)
@@ -171,7 +173,7 @@ def test_workers_are_rolled_forwards_backwards_and_forwards_again(
     judged.all_sent()
     sent = fleet.sent()
     quiet(Emptied(found.left), found.moved, within_s=240)
-    died = found.count("jobs.dead")
+    died = found.count("workshed.dead")
     workshed("dead", "retry", "--all", "--yes")
     is_empty = Emptied(found.left)
     quiet(lambda: is_empty() and found.effects().keys() >= sent, found.moved, within_s=240)
@@ -194,4 +196,4 @@ def test_workers_are_rolled_forwards_backwards_and_forwards_again(
         )
     )
     assert died
-    assert found.count("jobs.dead") == 0
+    assert found.count("workshed.dead") == 0

@@ -17,13 +17,13 @@ TIMEOUT_S = 5
 AHEAD = timedelta(days=3)
 TABLE = "CREATE TABLE public.effects (kind text, number integer, at timestamptz)"
 LEFT = """
-    SELECT (SELECT count(*) FROM jobs.schedule WHERE actor <> 'remind')
-         + (SELECT count(*) FROM jobs.starts)
+    SELECT (SELECT count(*) FROM workshed.schedule WHERE actor <> 'remind')
+         + (SELECT count(*) FROM workshed.redelivered_starts)
 """
 LATE = """
     SELECT COALESCE(max(EXTRACT(epoch FROM e.at - a.ended_at)) - 1, 0)
       FROM effects AS e
-      JOIN jobs.attempts AS a ON a.message_id = 'fail-' || e.number
+      JOIN workshed.attempts AS a ON a.message_id = 'fail-' || e.number
      WHERE e.kind = 'fail'
 """
 CLOSED = "RabbitMQ closed the channel of queue long"
@@ -83,8 +83,8 @@ def workers(broker, impatient, rows, start_worker, tmp_path, eventually):
     load="20 000 jobs of three days ahead, 200 long ones, 500 that are retried after 1 s",
     remedy=Remedy(
         "workshed/jobs/outbox/claims.py",
-        "AND due_at <= jobs.now()",
-        "AND due_at <= jobs.now() + interval '9 years'",
+        "AND due_at <= workshed.now()",
+        "AND due_at <= workshed.now() + interval '9 years'",
     ),
 )
 def test_what_is_not_due_waits_and_nothing_waits_for_it(
@@ -111,7 +111,7 @@ def test_what_is_not_due_waits_and_nothing_waits_for_it(
         return {(kind, number): times for kind, number, times in found}
 
     def waiting():
-        return rows("SELECT count(*) FROM jobs.schedule WHERE actor = 'remind'")[0][0]
+        return rows("SELECT count(*) FROM workshed.schedule WHERE actor = 'remind'")[0][0]
 
     def left():
         return rows(LEFT)[0][0] + sum(q.get("messages", 0) for q in rabbitmq.queues().values())

@@ -20,7 +20,7 @@ def write(kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="long", once=True)
 def last(number, seconds):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("last", number)
     time.sleep(seconds)
 
@@ -32,7 +32,7 @@ def last(number, seconds):
     retry_on=RetryOn(OSError, attempts=2, wait=timedelta(seconds=1)),
 )
 def fail(number):
-    """Twice: one row. Fails when it runs for the first time."""
+    """Idempotent: one row. Fails when it runs for the first time."""
     write("fail", number)
     if context.running().attempt == 1:
         raise OSError("told to fail")
@@ -40,5 +40,5 @@ def fail(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def remind(number):
-    """Twice: one row."""
+    """Idempotent: one row."""
     write("remind", number)

@@ -34,9 +34,9 @@ CHANGING = {
     "mail try",  # tries sooner what would be tried anyway
     "queues pause",
     "queues resume",
-    "recurring pause",
-    "recurring resume",
-    "recurring run",
+    "periodic pause",
+    "periodic resume",
+    "periodic run",
     "scheduled move",
     "scheduled rules end",  # jobs run that somebody has sent
     "scheduled run",
@@ -67,7 +67,7 @@ READING = {
     "mail list",
     "migrate",  # forward only, and --sql shows it
     "queues list",
-    "recurring list",
+    "periodic list",
     "relay",
     "roles",  # prints
     "scheduled list",

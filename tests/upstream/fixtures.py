@@ -24,7 +24,16 @@ from workshed.transport import Queue, build
 from .clocks import CLOCKS, PATIENCE_S, Clock, until
 from .common import Worker
 
-EMPTIED = ("schedule", "settled", "starts", "once", "dead", "attempts", "results", "counters")
+EMPTIED = (
+    "schedule",
+    "completed_generations",
+    "redelivered_starts",
+    "once_keys",
+    "dead",
+    "attempts",
+    "results",
+    "counters",
+)
 DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_text())
 OUTCOMES = {}
 RELAY_READY = "relay is at work"
@@ -138,7 +147,7 @@ def stub_broker(events, clock):
     broker.flush_all()
     with db.transaction() as conn:
         for table in EMPTIED:
-            conn.execute(sql.SQL("DELETE FROM jobs.{}").format(sql.Identifier(table)))
+            conn.execute(sql.SQL("DELETE FROM workshed.{}").format(sql.Identifier(table)))
     broker.close()
 
 

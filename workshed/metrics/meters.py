@@ -19,7 +19,7 @@ CONFIRM_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 # Jobs, told by workers.
 JOBS = Counter(
     "jobs",
-    "Deliveries by what became of them. `dead` is for good, `retried` runs again, `absorbed` was "
+    "Deliveries by what became of them. `dead` is for good, `retry` runs again, `duplicate` was "
     "a copy.",
     ("actor", "queue", "outcome"),
 )
@@ -118,9 +118,9 @@ CLOCK_TICK = Gauge(
     "When a clock last looked what is due, as Unix time; it looks every second.",
     mode="livemax",
 )
-OCCURRENCES = Counter(
-    "occurrences",
-    "Runs of periodic jobs that were made: by a `clock`, or by the `sweeper` of a relay.",
+PERIODIC_RUNS = Counter(
+    "periodic_runs",
+    "Runs of periodic jobs by who created them: a `clock`, or a relay (`catch_up`).",
     ("actor", "by"),
 )
 
@@ -159,8 +159,8 @@ OLDEST = Gauge(
     mode="livemax",
 )
 
-RECURRING_LATE = Gauge(
-    "recurring_late_seconds",
+PERIODIC_LATE = Gauge(
+    "periodic_late_seconds",
     "How long ago the oldest run of a periodic job was planned that nobody has made.",
     mode="livemax",
 )

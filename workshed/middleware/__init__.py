@@ -17,7 +17,6 @@ from workshed.middleware.job import (
     ConcludedError,
     CopyError,
     Job,
-    Label,
     Outcome,
     Settling,
     TurnLostError,
@@ -31,7 +30,7 @@ from workshed.middleware.observer import Observer
 from workshed.middleware.options.limit import Limit
 from workshed.middleware.options.retry_on import RetryOn
 from workshed.middleware.options.unique import Unique
-from workshed.middleware.periodic.periodic import Recurring
+from workshed.middleware.periodic.periodic import Periodic
 from workshed.middleware.retrying.discard import Discard
 from workshed.middleware.retrying.expiry import Expiry
 from workshed.middleware.retrying.policy import INTERRUPTED, Policy, verdict
@@ -60,7 +59,6 @@ __all__ = [
     "Groups",
     "HardTimeLimitExceeded",
     "Job",
-    "Label",
     "Lifeline",
     "Limit",
     "Limits",
@@ -70,10 +68,10 @@ __all__ = [
     "Observer",
     "Once",
     "Outcome",
+    "Periodic",
     "Policy",
     "PostgresLimiters",
     "PostgresResults",
-    "Recurring",
     "Redaction",
     "Results",
     "Retries",

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import dramatiq
@@ -14,37 +14,10 @@ from workshed.db import Connection
 from workshed.jobs import traces
 from workshed.jobs.locks.limits import Ask
 from workshed.jobs.locks.run_locks import Turn
+from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
 from workshed.jobs.tags import Traits
 from workshed.middleware.options.unique import Unique
 from workshed.redaction import without
-
-Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead", "absorbed"]
-Label = Literal[
-    "done",
-    "retried",
-    "snoozed",
-    "interrupted",
-    "unknown_actor",
-    "discarded",
-    "cancelled",
-    "skipped",
-    "dead",
-    "expired",
-    "killed",
-    "absorbed",
-]
-"""What became of a run, in the words that people count and read."""
-LABELS: dict[Kind, Label] = {
-    "done": "done",
-    "retry": "retried",
-    "snooze": "snoozed",
-    "refund": "interrupted",
-    "stranger": "unknown_actor",
-    "discarded": "discarded",
-    "dead": "dead",
-    "absorbed": "absorbed",
-}
-ENDS = ("done", "discarded", "dead")
 
 
 class Job:
@@ -53,7 +26,7 @@ class Job:
     What most jobs never have is said once for all of them, by the class: one is made of each.
     """
 
-    alone = False
+    isolated = False
     """Nothing else runs in this process."""
     concluded = False
     """Its outcome is stored."""
@@ -80,11 +53,11 @@ class Job:
     """Set while its worker stops."""
     cancelled = False
     """Somebody cancelled it, and it runs: it was told so."""
-    absorbed = ""
+    duplicate_reason = ""
     """Why this one had nothing to do: a copy of it was done already."""
     began: float | None = None
     """When its actor started, Unix s; `None` while or where it does not run."""
-    took_s: float | None = None
+    duration_s: float | None = None
     """How long its actor ran, in seconds."""
     observed = False
     """The observers know what became of it."""
@@ -98,7 +71,7 @@ class Job:
         copied: bool,
         redelivered: bool = False,
         published: datetime | None = None,
-        alone: bool = False,
+        isolated: bool = False,
     ) -> None:
         """Take what its delivery says."""
         self.message = message
@@ -113,8 +86,8 @@ class Job:
         options = message.options
         self.trace = traces.trace_id(options) if "trace" in options else None
         """The id of the trace it runs in: its sender's, unless an observer has begun another."""
-        if alone:
-            self.alone = True
+        if isolated:
+            self.isolated = True
 
     @property
     def actor(self) -> str:
@@ -123,8 +96,8 @@ class Job:
 
     @property
     def run(self) -> tuple[str, int]:
-        """What names this run: the message, and its hop."""
-        return self.message.message_id, self.hop
+        """What names this run: the message, and its generation."""
+        return self.message.message_id, self.generation
 
     @property
     def log_fields(self) -> dict[str, Any]:
@@ -140,7 +113,7 @@ class Job:
 
     @property
     def message_id(self) -> str:
-        """The same on every hop of a message."""
+        """The same on every generation of a message."""
         return self.message.message_id
 
     @property
@@ -154,9 +127,9 @@ class Job:
         return int(self.message.options.get("attempt", 1))
 
     @property
-    def hop(self) -> int:
+    def generation(self) -> int:
         """How often the message was put back on its way; never reset."""
-        return int(self.message.options.get("hop", 0))
+        return int(self.message.options.get("generation", 0))
 
     def shown(self, text: str) -> str:
         """Hide what is secret in a text about it."""
@@ -174,14 +147,14 @@ class Job:
         )
 
     @property
-    def wanted_ms(self) -> int:
+    def first_due_ms(self) -> int:
         """When it was due first, or was wanted back since; Unix ms."""
         options = self.message.options
         sent: int = self.message.message_timestamp
         return int(options.get("redriven", max(options.get("due", 0), sent)))
 
     @property
-    def waited_s(self) -> float | None:
+    def queue_wait_s(self) -> float | None:
         """For how long it was in its queue, and in this worker's memory, until its actor started.
 
         In seconds, from when this copy was handed to RabbitMQ, by its sender's clock.
@@ -197,14 +170,14 @@ class Job:
         return options.get("batch") or options.get("callback_of")
 
     @property
-    def planned_at(self) -> datetime | None:
+    def scheduled_for(self) -> datetime | None:
         """The time a periodic job is for."""
-        planned = self.message.options.get("planned")
-        return None if planned is None else datetime.fromtimestamp(planned / 1000, UTC)
+        scheduled_for = self.message.options.get("scheduled_for")
+        return None if scheduled_for is None else datetime.fromtimestamp(scheduled_for / 1000, UTC)
 
     @property
     def sent_at(self) -> datetime:
-        """When it was sent; no hop changes that."""
+        """When it was sent; no generation changes that."""
         return datetime.fromtimestamp(self.message.message_timestamp / 1000, UTC)
 
     @property
@@ -225,29 +198,32 @@ class Spent:
 class Outcome:
     """What follows from a run. Reached before anything is written about it."""
 
-    kind: Kind
+    kind: OutcomeKind
     reason: str = ""
     error: BaseException | None = None
     delay: timedelta = timedelta()
-    """Until the next run, of a retry or snooze."""
+    """Until the next run, of a job that is retried or snoozed."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the message of the next run carries besides."""
     queue: str | None = None
     """Where the next run waits, when not where this one did."""
     spent: Spent | None = None
     """Of a dead job: it was retried until its retries were spent."""
-    called: Label | None = None
-    """The word for it where people count and read; else that of its kind."""
 
     @property
-    def label(self) -> Label:
-        """One of a closed set of words, for metrics and history."""
-        return self.called or LABELS[self.kind]
+    def is_discarded(self) -> bool:
+        """The job ends without a failure, and did not succeed: discarded, cancelled or skipped."""
+        return self.kind in DISCARDED
 
     @property
-    def ends(self) -> bool:
-        """Tell whether the job will not run again by itself."""
-        return self.kind in ENDS
+    def is_dead(self) -> bool:
+        """The job is a dead job from now on: it failed for good, expired, or is a poison job."""
+        return self.kind in DEAD
+
+    @property
+    def is_final(self) -> bool:
+        """The job will not run again by itself."""
+        return self.kind in FINAL
 
 
 class Settling(Middleware):
@@ -262,7 +238,7 @@ class Settling(Middleware):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether this middleware writes anything; where none does, nothing is opened."""
-        return outcome.kind != "done"
+        return outcome.kind != "succeeded"
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Write what follows from the outcome.

@@ -1,9 +1,9 @@
 -- What PostgreSQL stores about jobs. Everything is created inside this schema.
-CREATE SCHEMA jobs;
+CREATE SCHEMA workshed;
 
 -- Which files of each stream have been applied to this database. A checksum detects a file that was
 -- edited afterwards.
-CREATE TABLE jobs.migrations (
+CREATE TABLE workshed.migrations (
     stream     text NOT NULL,
     name       text NOT NULL,
     checksum   text NOT NULL,
@@ -17,13 +17,13 @@ CREATE TABLE jobs.migrations (
 -- -------------------------------------------------------------------------------------------------
 
 -- All due times are compared with this clock, and never with the clock of a sender or worker.
-CREATE FUNCTION jobs.now() RETURNS timestamptz
+CREATE FUNCTION workshed.now() RETURNS timestamptz
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN statement_timestamp();
 
--- Like `jobs.now()`, but advances within a statement: after waiting for a lock, the time after the
--- wait counts.
-CREATE FUNCTION jobs.moment() RETURNS timestamptz
+-- Like `workshed.now()`, but advances within a statement: after waiting for a lock, the time after
+-- the wait counts.
+CREATE FUNCTION workshed.wall_clock() RETURNS timestamptz
     LANGUAGE sql VOLATILE PARALLEL SAFE
     RETURN clock_timestamp();
 
@@ -33,61 +33,62 @@ CREATE FUNCTION jobs.moment() RETURNS timestamptz
 -- -------------------------------------------------------------------------------------------------
 
 -- Every message that is not on RabbitMQ yet: delays, retries, and jobs sent inside a transaction.
-CREATE TABLE jobs.schedule (
-    message_id text NOT NULL,
-    -- How often the message was put back on its way. Part of the key, so that the retry of a
-    -- message can be stored before the relay's delete of the previous row commits.
-    hop        integer NOT NULL CHECK (hop >= 0),
-    queue      text NOT NULL,
-    actor      text NOT NULL,
-    body       text NOT NULL,
-    due_at     timestamptz NOT NULL,
-    reason     text NOT NULL
+CREATE TABLE workshed.schedule (
+    message_id         text NOT NULL,
+    -- How often the message was put back on its way: a fencing token, because a copy of an earlier
+    -- generation may no longer write anything. Part of the key, so that a retry can be stored before
+    -- the relay's delete of the previous row commits.
+    generation         integer NOT NULL CHECK (generation >= 0),
+    queue              text NOT NULL,
+    actor              text NOT NULL,
+    body               text NOT NULL,
+    due_at             timestamptz NOT NULL,
+    reason             text NOT NULL
         CONSTRAINT schedule_reason CHECK (reason IN (
-            'send',
-            'delay',
+            'transactional',
+            'delayed',
             'retry',
-            'snooze',
-            'lease',     -- its sender publishes it, or a relay if the sender dies
-            'stored',    -- RabbitMQ could not take it
-            'refund',    -- interrupted by a shutdown
-            'stranger',  -- no worker that received it knows its actor
-            'redrive'    -- was dead, and is retried by an operator
+            'snoozed',
+            'outbox_lease',   -- its sender publishes it, or a relay if the sender dies
+            'broker_down',    -- RabbitMQ could not take it
+            'interrupted',    -- by a shutdown of its worker
+            'unknown_actor',  -- no worker that received it knows its actor
+            'redriven'        -- was dead, and is retried by an operator
         )),
-    created_at timestamptz NOT NULL DEFAULT jobs.now(),
+    created_at         timestamptz NOT NULL DEFAULT workshed.now(),
     -- The relay that is publishing the row.
-    taken_by   uuid,
-    taken_at   timestamptz,
+    claimed_by         uuid,
+    claimed_at         timestamptz,
     -- RabbitMQ may already have a copy. The next copy says so, and its consumer checks for
     -- duplicates.
-    again      boolean NOT NULL DEFAULT false,
+    possible_duplicate boolean NOT NULL DEFAULT false,
     -- Confirmed by a classic queue, whose confirm does not mean that the message is on disk: the
     -- row is kept until the outcome is stored.
-    sent_at    timestamptz,
+    sent_at            timestamptz,
     -- When its queue was first seen without a ready message after that: the job is running, or
     -- lost.
-    absent_at  timestamptz,
-    CONSTRAINT schedule_key PRIMARY KEY (message_id, hop),
-    CONSTRAINT schedule_taken CHECK ((taken_by IS NULL) = (taken_at IS NULL)),
-    CONSTRAINT schedule_absent CHECK (absent_at IS NULL OR sent_at IS NOT NULL)
+    seen_empty_at      timestamptz,
+    CONSTRAINT schedule_key PRIMARY KEY (message_id, generation),
+    CONSTRAINT schedule_claimed CHECK ((claimed_by IS NULL) = (claimed_at IS NULL)),
+    CONSTRAINT schedule_seen_empty CHECK (seen_empty_at IS NULL OR sent_at IS NOT NULL)
 );
 
 -- A relay reads the next due rows that no relay has claimed, in this order.
-CREATE INDEX schedule_due ON jobs.schedule (due_at) WHERE taken_by IS NULL AND sent_at IS NULL;
+CREATE INDEX schedule_due ON workshed.schedule (due_at) WHERE claimed_by IS NULL AND sent_at IS NULL;
 
 -- Finds the rows of a relay that died. Few rows are claimed at any time.
-CREATE INDEX schedule_taken_by ON jobs.schedule (taken_by) WHERE taken_by IS NOT NULL;
+CREATE INDEX schedule_claimed_by ON workshed.schedule (claimed_by) WHERE claimed_by IS NOT NULL;
 
 -- In flight on classic queues: found by queue when the queue is seen empty.
-CREATE INDEX schedule_kept ON jobs.schedule (queue, sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX schedule_kept ON workshed.schedule (queue, sent_at) WHERE sent_at IS NOT NULL;
 
 -- A relay without a heartbeat for 10 s is taken for dead, and its rows may be claimed by another.
-CREATE TABLE jobs.relays (
+CREATE TABLE workshed.relays (
     id         uuid PRIMARY KEY,
     host       text NOT NULL,
     pid        integer NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT jobs.now(),
-    beat_at    timestamptz NOT NULL DEFAULT jobs.now()
+    started_at timestamptz NOT NULL DEFAULT workshed.now(),
+    beat_at    timestamptz NOT NULL DEFAULT workshed.now()
 );
 
 
@@ -96,57 +97,57 @@ CREATE TABLE jobs.relays (
 -- -------------------------------------------------------------------------------------------------
 
 -- The queues that workers and relays have declared.
-CREATE TABLE jobs.queues (
-    name        text PRIMARY KEY,
-    kind        text NOT NULL CHECK (kind IN ('quorum', 'classic')),
-    paused_at   timestamptz,
-    seen_at     timestamptz NOT NULL DEFAULT jobs.now(),
+CREATE TABLE workshed.queues (
+    name                       text PRIMARY KEY,
+    kind                       text NOT NULL CHECK (kind IN ('quorum', 'classic')),
+    paused_at                  timestamptz,
+    seen_at                    timestamptz NOT NULL DEFAULT workshed.now(),
     -- No message published before this waits on RabbitMQ: workers have it, or it is done.
-    passed_at   timestamptz NOT NULL DEFAULT jobs.now(),
+    oldest_possible_publish_at timestamptz NOT NULL DEFAULT workshed.now(),
     -- When a delivery last went back to the queue. Positions of deliveries received before this no
     -- longer tell what the queue still holds.
-    returned_at timestamptz
+    last_requeued_at           timestamptz
 );
 
--- The actors that workers have declared. `jobs.send` and the console read them.
-CREATE TABLE jobs.actors (
+-- The actors that workers have declared. `workshed.send` and the console read them.
+CREATE TABLE workshed.actors (
     name       text PRIMARY KEY,
     queue      text NOT NULL,
-    seen_at    timestamptz NOT NULL DEFAULT jobs.now(),
+    seen_at    timestamptz NOT NULL DEFAULT workshed.now(),
     has_key    boolean NOT NULL DEFAULT false,
     -- The names of its arguments, and those whose values are secret, for showing its jobs.
     parameters text[] NOT NULL DEFAULT '{}',
     redact     text[] NOT NULL DEFAULT '{}'
 );
 
-COMMENT ON COLUMN jobs.actors.has_key IS
+COMMENT ON COLUMN workshed.actors.has_key IS
     'Its key is computed from its arguments, in Python: who sends by SQL has to give it.';
 
 -- Worker processes, and how far each has worked off its queues: the age of the oldest waiting job
 -- is computed from these.
-CREATE TABLE jobs.workers (
-    id           uuid PRIMARY KEY,
-    host         text NOT NULL,
-    pid          integer NOT NULL,
-    threads      integer NOT NULL,
-    busy         integer NOT NULL,
-    release      text NOT NULL,
-    started_at   timestamptz NOT NULL DEFAULT jobs.now(),
-    beat_at      timestamptz NOT NULL DEFAULT jobs.now(),
+CREATE TABLE workshed.workers (
+    id             uuid PRIMARY KEY,
+    host           text NOT NULL,
+    pid            integer NOT NULL,
+    threads        integer NOT NULL,
+    busy           integer NOT NULL,
+    release        text NOT NULL,
+    started_at     timestamptz NOT NULL DEFAULT workshed.now(),
+    beat_at        timestamptz NOT NULL DEFAULT workshed.now(),
     -- When it was taken for dead. RabbitMQ has requeued what it held.
-    lost_at      timestamptz,
+    expired_at     timestamptz,
     -- The queues it consumes. The next two arrays have one value for each queue.
-    queues       text[] NOT NULL,
+    queues         text[] NOT NULL,
     -- Publish time of the oldest delivery that has not started.
-    waiting      timestamptz[] NOT NULL,
+    oldest_waiting timestamptz[] NOT NULL,
     -- Publish time of the oldest delivery that RabbitMQ would redeliver if this process died,
     -- including those that are running.
-    held         timestamptz[] NOT NULL,
+    oldest_held    timestamptz[] NOT NULL,
     -- Its jobs at its last heartbeat: an array of objects with message_id, actor, queue and since.
-    running      jsonb NOT NULL DEFAULT '[]',
-    memory_bytes bigint,
+    running        jsonb NOT NULL DEFAULT '[]',
+    memory_bytes   bigint,
     -- When it was asked to start no more jobs.
-    quiet_at     timestamptz
+    quiet_at       timestamptz
 );
 
 
@@ -154,44 +155,44 @@ CREATE TABLE jobs.workers (
 -- Idempotency: what has happened already
 -- -------------------------------------------------------------------------------------------------
 
--- The highest hop of each message whose outcome is stored. A copy of that hop or an earlier one is
--- discarded as a duplicate.
-CREATE TABLE jobs.settled (
-    message_id text PRIMARY KEY,
-    hop        integer NOT NULL,
-    settled_at timestamptz NOT NULL DEFAULT jobs.now()
+-- The highest generation of each message whose outcome is stored. A copy of that generation or an
+-- earlier one is discarded as a duplicate.
+CREATE TABLE workshed.completed_generations (
+    message_id   text PRIMARY KEY,
+    generation   integer NOT NULL,
+    completed_at timestamptz NOT NULL DEFAULT workshed.now()
 );
 
 -- Maintenance deletes the oldest, except those of a message that still has a row in schedule or
 -- dead.
-CREATE INDEX settled_by_time ON jobs.settled (settled_at);
+CREATE INDEX completed_generations_by_time ON workshed.completed_generations (completed_at);
 
 -- Starts of redelivered jobs that have no outcome yet: shows which of them kills its worker.
-CREATE TABLE jobs.starts (
+CREATE TABLE workshed.redelivered_starts (
     message_id text PRIMARY KEY,
-    hop        integer NOT NULL,
+    generation integer NOT NULL,
     -- Starts as the only job of its process. Only these count, because of several jobs that ran
     -- concurrently any may have killed the process.
-    alone      integer NOT NULL DEFAULT 0,
+    isolated   integer NOT NULL DEFAULT 0,
     host       text NOT NULL,
     pid        integer NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT jobs.now()
+    started_at timestamptz NOT NULL DEFAULT workshed.now()
 );
 
 -- Effects that have happened. A key commits together with the effect it stands for.
-CREATE TABLE jobs.once (
+CREATE TABLE workshed.once_keys (
     scope      text NOT NULL,
     key        text NOT NULL,
     message_id text NOT NULL,
-    done_at    timestamptz NOT NULL DEFAULT jobs.now(),
-    CONSTRAINT once_key PRIMARY KEY (scope, key)
+    done_at    timestamptz NOT NULL DEFAULT workshed.now(),
+    CONSTRAINT once_keys_key PRIMARY KEY (scope, key)
 );
 
 -- Maintenance deletes the oldest.
-CREATE INDEX once_by_time ON jobs.once (done_at);
+CREATE INDEX once_keys_by_time ON workshed.once_keys (done_at);
 
 -- The progress of resumable steps.
-CREATE TABLE jobs.steps (
+CREATE TABLE workshed.steps (
     message_id text NOT NULL,
     name       text NOT NULL
         CONSTRAINT steps_name CHECK (length(name) BETWEEN 1 AND 100),
@@ -201,12 +202,12 @@ CREATE TABLE jobs.steps (
     -- The run that began the step last. An earlier run, or a copy of the job, can no longer write.
     owner      uuid NOT NULL,
     done       boolean NOT NULL DEFAULT false,
-    saved_at   timestamptz NOT NULL DEFAULT jobs.now(),
+    saved_at   timestamptz NOT NULL DEFAULT workshed.now(),
     PRIMARY KEY (message_id, name)
 );
 
 -- Maintenance deletes the oldest.
-CREATE INDEX steps_saved ON jobs.steps (saved_at);
+CREATE INDEX steps_saved ON workshed.steps (saved_at);
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -214,48 +215,50 @@ CREATE INDEX steps_saved ON jobs.steps (saved_at);
 -- -------------------------------------------------------------------------------------------------
 
 -- Each failed attempt and each discard, stored in the transaction of the outcome.
-CREATE TABLE jobs.attempts (
+CREATE TABLE workshed.attempts (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     message_id  text NOT NULL,
-    hop         integer NOT NULL,
+    generation  integer NOT NULL,
     attempt     integer NOT NULL,
     queue       text NOT NULL,
     actor       text NOT NULL,
-    outcome     text NOT NULL CHECK (outcome IN ('retried', 'discarded', 'dead')),
+    outcome     text NOT NULL CHECK (outcome IN (
+        'retry', 'discarded', 'cancelled', 'skipped', 'dead', 'expired', 'poison')),
     reason      text NOT NULL,
     error_class text,
     error       text,
     traceback   text,
-    ended_at    timestamptz NOT NULL DEFAULT jobs.now()
+    ended_at    timestamptz NOT NULL DEFAULT workshed.now()
 );
 
-CREATE INDEX attempts_of_message ON jobs.attempts (message_id, id);
+CREATE INDEX attempts_of_message ON workshed.attempts (message_id, id);
 
 -- Maintenance deletes the oldest.
-CREATE INDEX attempts_by_time ON jobs.attempts (ended_at);
+CREATE INDEX attempts_by_time ON workshed.attempts (ended_at);
 
 -- Jobs that are not retried unless an operator asks for it, and messages that could not be read.
-CREATE TABLE jobs.dead (
-    message_id  text PRIMARY KEY,
-    hop         integer NOT NULL,
-    attempt     integer NOT NULL,
-    queue       text NOT NULL,
-    actor       text,
+CREATE TABLE workshed.dead (
+    message_id     text PRIMARY KEY,
+    generation     integer NOT NULL,
+    attempt        integer NOT NULL,
+    queue          text NOT NULL,
+    actor          text,
     -- As received: a message that could not be decoded need not be text.
-    body        bytea NOT NULL,
-    reason      text NOT NULL,
-    error_class text,
-    died_at     timestamptz NOT NULL DEFAULT jobs.now(),
+    body           bytea NOT NULL,
+    reason         text NOT NULL,
+    error_class    text,
+    died_at        timestamptz NOT NULL DEFAULT workshed.now(),
     -- Where its program failed, `file.py:12 in function`. Part of what makes a group of dead jobs.
-    place       text,
+    error_location text,
     -- The release of the worker in which it died.
-    release     text
+    release        text
 );
 
-CREATE INDEX dead_by_time ON jobs.dead (died_at);
+CREATE INDEX dead_by_time ON workshed.dead (died_at);
 
 -- Counts groups without reading the bodies, which are a hundred times as large.
-CREATE INDEX dead_by_group ON jobs.dead (error_class, actor, place, died_at) INCLUDE (queue);
+CREATE INDEX dead_by_group ON workshed.dead (error_class, actor, error_location, died_at)
+    INCLUDE (queue);
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -264,58 +267,58 @@ CREATE INDEX dead_by_group ON jobs.dead (error_class, actor, place, died_at) INC
 
 -- Cancelled messages. A copy that is on its way, or returns to its queue, is skipped when it
 -- starts.
-CREATE TABLE jobs.tombstones (
-    message_id   text PRIMARY KEY,
-    cancelled_at timestamptz NOT NULL DEFAULT jobs.now(),
+CREATE TABLE workshed.cancellations (
+    message_id       text PRIMARY KEY,
+    cancelled_at     timestamptz NOT NULL DEFAULT workshed.now(),
     -- False if the message never reached RabbitMQ: then no worker has to keep its id in memory.
-    reached      boolean NOT NULL,
+    may_be_delivered boolean NOT NULL,
     -- Ids are assigned before they commit. A reader that remembers the xmin of its snapshot misses
     -- none.
-    xid          xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    xid              xid8 NOT NULL DEFAULT pg_current_xact_id(),
     -- When a worker that was running the job told it.
-    told_at      timestamptz
+    notified_at      timestamptz
 );
 
 -- A worker reads those that are new since its last look, among those it may receive.
-CREATE INDEX tombstones_by_xid ON jobs.tombstones (xid) WHERE reached;
+CREATE INDEX cancellations_by_xid ON workshed.cancellations (xid) WHERE may_be_delivered;
 
 -- Maintenance deletes the oldest.
-CREATE INDEX tombstones_by_time ON jobs.tombstones (cancelled_at);
+CREATE INDEX cancellations_by_time ON workshed.cancellations (cancelled_at);
 
 -- Cancels jobs that only RabbitMQ holds: every job that matches and was sent before `sent_before`,
 -- unless an operator retried it since.
-CREATE TABLE jobs.cancel_rules (
+CREATE TABLE workshed.cancel_rules (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     actor       text,
     queue       text,
     tag         text,
     -- Whole milliseconds, the unit of a message's timestamp, so that SQL and Python compare alike.
     sent_before timestamptz NOT NULL CHECK (sent_before = date_trunc('milliseconds', sent_before)),
-    made_at     timestamptz NOT NULL DEFAULT jobs.now(),
-    CONSTRAINT cancel_rules_say_which CHECK (num_nonnulls(actor, queue, tag) > 0)
+    created_at  timestamptz NOT NULL DEFAULT workshed.now(),
+    CONSTRAINT cancel_rules_has_filter CHECK (num_nonnulls(actor, queue, tag) > 0)
 );
 
 -- Return whether a message was cancelled, before it is put back on its way. Waits for a transaction
 -- that is cancelling it and cannot see the row that follows: otherwise that row, with its lock,
 -- would stay until it is due. Volatile, so that the second statement sees what the first waited
 -- for.
-CREATE FUNCTION jobs.was_cancelled(id text) RETURNS boolean
+CREATE FUNCTION workshed.is_cancelled(id text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(id, 6));
-    RETURN EXISTS (SELECT FROM jobs.tombstones WHERE message_id = id);
+    RETURN EXISTS (SELECT FROM workshed.cancellations WHERE message_id = id);
 END
 $$;
 
 -- Return the rule that cancels a job, or NULL.
-CREATE FUNCTION jobs.cancelling_rule(actor text, queue text, tags text[], sent_ms bigint)
+CREATE FUNCTION workshed.matching_cancel_rule(actor text, queue text, tags text[], sent_ms bigint)
     RETURNS bigint LANGUAGE sql STABLE
     RETURN (
         SELECT min(r.id)
-          FROM jobs.cancel_rules AS r
-         WHERE (r.actor IS NULL OR r.actor = cancelling_rule.actor)
-           AND (r.queue IS NULL OR r.queue = cancelling_rule.queue)
+          FROM workshed.cancel_rules AS r
+         WHERE (r.actor IS NULL OR r.actor = matching_cancel_rule.actor)
+           AND (r.queue IS NULL OR r.queue = matching_cancel_rule.queue)
            AND (r.tag IS NULL OR r.tag = ANY (tags))
            AND r.sent_before > to_timestamp(sent_ms / 1000.0));
 
@@ -324,35 +327,35 @@ CREATE FUNCTION jobs.cancelling_rule(actor text, queue text, tags text[], sent_m
 -- Batches: jobs that belong together, and the jobs sent when they end
 -- -------------------------------------------------------------------------------------------------
 
-CREATE TABLE jobs.batches (
-    id           uuid PRIMARY KEY,
-    description  text NOT NULL,
-    created_at   timestamptz NOT NULL DEFAULT jobs.now(),
+CREATE TABLE workshed.batches (
+    id                  uuid PRIMARY KEY,
+    description         text NOT NULL,
+    created_at          timestamptz NOT NULL DEFAULT workshed.now(),
     -- Before this, any sender may add jobs and the batch is not complete. After it, only its own
     -- jobs may.
-    closed_at    timestamptz,
-    cancelled_at timestamptz,
+    closed_at           timestamptz,
+    cancelled_at        timestamptz,
     -- Its first death, the first time that all jobs had ended, and when all had succeeded.
-    died_at      timestamptz,
-    completed_at timestamptz,
-    succeeded_at timestamptz,
+    died_at             timestamptz,
+    completed_at        timestamptz,
+    succeeded_at        timestamptz,
     -- Written by each transaction that checks whether the batch is complete, so that they wait for
     -- each other.
-    asked_at     timestamptz
+    progress_checked_at timestamptz
 );
 
-CREATE INDEX batches_by_time ON jobs.batches (created_at);
+CREATE INDEX batches_by_time ON workshed.batches (created_at);
 
 -- A relay looks here for jobs that still wait. Almost always there are none.
-CREATE INDEX batches_cancelling ON jobs.batches (id)
+CREATE INDEX batches_cancelling ON workshed.batches (id)
  WHERE cancelled_at IS NOT NULL AND completed_at IS NULL;
 
 -- Maintenance deletes those that ended long ago.
-CREATE INDEX batches_by_completion ON jobs.batches (completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX batches_by_completion ON workshed.batches (completed_at) WHERE completed_at IS NOT NULL;
 
 -- The jobs a batch sends. Stored with the batch, so that it can end without a program that has the
 -- actor.
-CREATE TABLE jobs.batch_callbacks (
+CREATE TABLE workshed.batch_callbacks (
     batch_id   uuid NOT NULL,
     event      text NOT NULL CHECK (event IN ('success', 'complete', 'death')),
     message_id text NOT NULL,
@@ -365,7 +368,7 @@ CREATE TABLE jobs.batch_callbacks (
 );
 
 -- One row per job instead of counters: a row cannot be counted twice, and jobs end in parallel.
-CREATE TABLE jobs.batch_jobs (
+CREATE TABLE workshed.batch_jobs (
     message_id text PRIMARY KEY,
     batch_id   uuid NOT NULL,
     state      text NOT NULL DEFAULT 'pending'
@@ -375,25 +378,25 @@ CREATE TABLE jobs.batch_jobs (
 );
 
 -- Counts by state, and finds the next pending job without reading those that have ended.
-CREATE INDEX batch_jobs_by_state ON jobs.batch_jobs (batch_id, state, message_id);
+CREATE INDEX batch_jobs_by_state ON workshed.batch_jobs (batch_id, state, message_id);
 
 -- Send a callback now, as a job like any other: `expires` and cancellation rules count from now.
-CREATE FUNCTION jobs.call_back(batch uuid, why text) RETURNS void
+CREATE FUNCTION workshed.enqueue_callback(batch uuid, why text) RETURNS void
     LANGUAGE plpgsql
 AS $$
 DECLARE
     message json;
 BEGIN
     SELECT c.body::json INTO message
-      FROM jobs.batch_callbacks AS c
+      FROM workshed.batch_callbacks AS c
      WHERE c.batch_id = batch AND c.event = why AND c.sent_at IS NULL;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    UPDATE jobs.batch_callbacks AS c
-       SET sent_at = jobs.now(), body = NULL
+    UPDATE workshed.batch_callbacks AS c
+       SET sent_at = workshed.now(), body = NULL
      WHERE c.batch_id = batch AND c.event = why;
-    INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+    INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
     VALUES (message ->> 'message_id', 0, message ->> 'queue_name', message ->> 'actor_name',
             -- Of JSON and not of JSONB, which cannot hold every text that JSON can.
             json_build_object(
@@ -403,39 +406,42 @@ BEGIN
                 'kwargs', message -> 'kwargs',
                 'options', message -> 'options',
                 'message_id', message -> 'message_id',
-                'message_timestamp', floor(extract(epoch FROM jobs.now()) * 1000)),
-            'send', jobs.now());
+                'message_timestamp', floor(extract(epoch FROM workshed.now()) * 1000)),
+            'transactional', workshed.now());
 END
 $$;
 
 -- Send the callbacks that are due if all jobs of a batch have ended. Waits for others that check.
-CREATE FUNCTION jobs.conclude_batch(batch uuid) RETURNS void
+CREATE FUNCTION workshed.complete_batch(batch uuid) RETURNS void
     LANGUAGE plpgsql
     -- Planned for any number of rows: a batch has none one minute, and a million the next.
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
-    known jobs.batches;
+    known workshed.batches;
 BEGIN
-    UPDATE jobs.batches AS b SET asked_at = jobs.now() WHERE b.id = batch RETURNING * INTO known;
+    UPDATE workshed.batches AS b
+       SET progress_checked_at = workshed.now()
+     WHERE b.id = batch
+    RETURNING * INTO known;
     -- Statements of their own, which see what those have written for whom the one before waited.
     IF known.closed_at IS NULL OR EXISTS (
-        SELECT FROM jobs.batch_jobs AS j WHERE j.batch_id = batch AND j.state = 'pending'
+        SELECT FROM workshed.batch_jobs AS j WHERE j.batch_id = batch AND j.state = 'pending'
     ) THEN
         RETURN;
     END IF;
-    UPDATE jobs.batches AS b
-       SET completed_at = COALESCE(b.completed_at, jobs.now())
+    UPDATE workshed.batches AS b
+       SET completed_at = COALESCE(b.completed_at, workshed.now())
      WHERE b.id = batch;
-    PERFORM jobs.call_back(batch, 'complete');
+    PERFORM workshed.enqueue_callback(batch, 'complete');
     IF known.cancelled_at IS NULL AND NOT EXISTS (
-        SELECT FROM jobs.batch_jobs AS j
+        SELECT FROM workshed.batch_jobs AS j
          WHERE j.batch_id = batch AND j.state IN ('cancelled', 'dead')
     ) THEN
-        UPDATE jobs.batches AS b
-           SET succeeded_at = COALESCE(b.succeeded_at, jobs.now())
+        UPDATE workshed.batches AS b
+           SET succeeded_at = COALESCE(b.succeeded_at, workshed.now())
          WHERE b.id = batch;
-        PERFORM jobs.call_back(batch, 'success');
+        PERFORM workshed.enqueue_callback(batch, 'success');
     END IF;
 END
 $$;
@@ -446,41 +452,43 @@ $$;
 -- each other. A counter would make all of them wait for one row. Instead each job locks another
 -- pending job, whose end waits for that lock and therefore sees this one. Only if all other jobs
 -- are ending right now do they check one after the other, at the row of the batch.
-CREATE FUNCTION jobs.end_batch_job(id text, how text) RETURNS boolean
+CREATE FUNCTION workshed.end_batch_job(id text, how text) RETURNS boolean
     LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     batch uuid;
 BEGIN
-    UPDATE jobs.batch_jobs AS j
-       SET state = how, ended_at = jobs.now()
+    UPDATE workshed.batch_jobs AS j
+       SET state = how, ended_at = workshed.now()
      WHERE j.message_id = id AND j.state = 'pending'
     RETURNING j.batch_id INTO batch;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     IF how = 'dead' THEN
-        UPDATE jobs.batches AS b SET died_at = jobs.now() WHERE b.id = batch AND b.died_at IS NULL;
+        UPDATE workshed.batches AS b
+           SET died_at = workshed.now()
+         WHERE b.id = batch AND b.died_at IS NULL;
         IF FOUND THEN
-            PERFORM jobs.call_back(batch, 'death');
+            PERFORM workshed.enqueue_callback(batch, 'death');
         END IF;
     END IF;
     -- The next one, so that each has another: one that all had locked could not end.
-    PERFORM FROM jobs.batch_jobs AS j
+    PERFORM FROM workshed.batch_jobs AS j
       WHERE j.batch_id = batch AND j.state = 'pending' AND j.message_id > id
       ORDER BY j.message_id
       LIMIT 1
         FOR SHARE SKIP LOCKED;
     IF NOT FOUND THEN
-        PERFORM FROM jobs.batch_jobs AS j
+        PERFORM FROM workshed.batch_jobs AS j
           WHERE j.batch_id = batch AND j.state = 'pending' AND j.message_id < id
           ORDER BY j.message_id
           LIMIT 1
             FOR SHARE SKIP LOCKED;
     END IF;
     IF NOT FOUND THEN
-        PERFORM jobs.conclude_batch(batch);
+        PERFORM workshed.complete_batch(batch);
     END IF;
     RETURN true;
 END
@@ -488,26 +496,26 @@ $$;
 
 -- Return why `adder` cannot add a job to a batch, or ''. Then that holds until the caller's
 -- transaction ends, because it has locked a row without which the batch cannot complete.
-CREATE FUNCTION jobs.batch_refusal(batch uuid, adder text) RETURNS text
+CREATE FUNCTION workshed.batch_refusal(batch uuid, adder text) RETURNS text
     LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    known jobs.batches;
+    known workshed.batches;
 BEGIN
-    SELECT * INTO known FROM jobs.batches AS b WHERE b.id = batch;
+    SELECT * INTO known FROM workshed.batches AS b WHERE b.id = batch;
     IF NOT FOUND THEN
         RETURN 'there is no such batch in this database, or it is not committed';
     ELSIF known.cancelled_at IS NOT NULL THEN
         RETURN 'it was cancelled';
     END IF;
-    PERFORM FROM jobs.batch_jobs AS j
+    PERFORM FROM workshed.batch_jobs AS j
       WHERE j.message_id = adder AND j.batch_id = batch AND j.state = 'pending'
         FOR SHARE;
     IF FOUND THEN
         RETURN '';
     END IF;
     -- Keeps it from being closed, and nobody from asking whether it is complete.
-    PERFORM FROM jobs.batches AS b WHERE b.id = batch AND b.closed_at IS NULL FOR KEY SHARE;
+    PERFORM FROM workshed.batches AS b WHERE b.id = batch AND b.closed_at IS NULL FOR KEY SHARE;
     IF FOUND THEN
         RETURN '';
     END IF;
@@ -516,16 +524,18 @@ END
 $$;
 
 -- Close a batch; false if it was closed, or does not exist. A batch without jobs is complete then.
-CREATE FUNCTION jobs.close_batch(batch uuid) RETURNS boolean
+CREATE FUNCTION workshed.close_batch(batch uuid) RETURNS boolean
     LANGUAGE plpgsql
 AS $$
 BEGIN
-    PERFORM FROM jobs.batches AS b WHERE b.id = batch FOR UPDATE;  -- waits for those who add
-    UPDATE jobs.batches AS b SET closed_at = jobs.now() WHERE b.id = batch AND b.closed_at IS NULL;
+    PERFORM FROM workshed.batches AS b WHERE b.id = batch FOR UPDATE;  -- waits for those who add
+    UPDATE workshed.batches AS b
+       SET closed_at = workshed.now()
+     WHERE b.id = batch AND b.closed_at IS NULL;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM jobs.conclude_batch(batch);
+    PERFORM workshed.complete_batch(batch);
     RETURN true;
 END
 $$;
@@ -533,32 +543,32 @@ $$;
 -- Cancel a batch; false if it does not exist, or all its jobs have ended. From the commit on no job
 -- of it starts, and running ones are told. A relay deletes the rows of waiting jobs, a few at a
 -- time.
-CREATE FUNCTION jobs.cancel_batch(batch uuid) RETURNS boolean
+CREATE FUNCTION workshed.cancel_batch(batch uuid) RETURNS boolean
     LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 BEGIN
-    PERFORM FROM jobs.batches AS b WHERE b.id = batch FOR UPDATE;  -- waits for those who add
-    UPDATE jobs.batches AS b
-       SET cancelled_at = COALESCE(b.cancelled_at, jobs.now()),
-           closed_at = COALESCE(b.closed_at, jobs.now())
+    PERFORM FROM workshed.batches AS b WHERE b.id = batch FOR UPDATE;  -- waits for those who add
+    UPDATE workshed.batches AS b
+       SET cancelled_at = COALESCE(b.cancelled_at, workshed.now()),
+           closed_at = COALESCE(b.closed_at, workshed.now())
      WHERE b.id = batch AND (b.completed_at IS NULL OR EXISTS (
-               SELECT FROM jobs.batch_jobs AS j WHERE j.batch_id = batch AND j.state = 'pending'));
+               SELECT FROM workshed.batch_jobs AS j WHERE j.batch_id = batch AND j.state = 'pending'));
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    INSERT INTO jobs.tombstones (message_id, reached)
+    INSERT INTO workshed.cancellations (message_id, may_be_delivered)
     SELECT j.message_id, NOT EXISTS (
-               SELECT FROM jobs.schedule AS s
+               SELECT FROM workshed.schedule AS s
                 WHERE s.message_id = j.message_id
-                  AND s.taken_by IS NULL AND s.sent_at IS NULL AND NOT s.again)
-      FROM jobs.batch_jobs AS j
+                  AND s.claimed_by IS NULL AND s.sent_at IS NULL AND NOT s.possible_duplicate)
+      FROM workshed.batch_jobs AS j
      WHERE j.batch_id = batch AND j.state = 'pending'
      ORDER BY j.message_id
     ON CONFLICT (message_id) DO UPDATE
-       SET cancelled_at = jobs.now(), xid = EXCLUDED.xid,
-           reached = tombstones.reached OR EXCLUDED.reached;
-    PERFORM jobs.conclude_batch(batch);
+       SET cancelled_at = workshed.now(), xid = EXCLUDED.xid,
+           may_be_delivered = cancellations.may_be_delivered OR EXCLUDED.may_be_delivered;
+    PERFORM workshed.complete_batch(batch);
     RETURN true;
 END
 $$;
@@ -568,90 +578,94 @@ $$;
 -- Unique keys and run locks
 -- -------------------------------------------------------------------------------------------------
 
--- At most one job per key that has not ended, however it is sent. A hop of a message holds the key,
--- so that a copy of an earlier hop cannot release it.
-CREATE TABLE jobs.unique_locks (
-    key        text PRIMARY KEY,
-    message_id text NOT NULL,
-    hop        integer NOT NULL,
-    actor      text NOT NULL,
-    queue      text NOT NULL,
-    held_at    timestamptz NOT NULL DEFAULT jobs.now(),
-    expires_at timestamptz
+-- At most one job per key that has not ended, however it is sent. A generation of a message holds
+-- the key, so that a copy of an earlier generation cannot release it.
+CREATE TABLE workshed.unique_locks (
+    key         text PRIMARY KEY,
+    message_id  text NOT NULL,
+    generation  integer NOT NULL,
+    actor       text NOT NULL,
+    queue       text NOT NULL,
+    acquired_at timestamptz NOT NULL DEFAULT workshed.now(),
+    expires_at  timestamptz
 );
 
-CREATE INDEX unique_locks_of_message ON jobs.unique_locks (message_id);
+CREATE INDEX unique_locks_of_message ON workshed.unique_locks (message_id);
 
 -- At most one running job per key. A lease, renewed by the process that runs the job.
-CREATE TABLE jobs.run_locks (
-    key        text PRIMARY KEY,
+CREATE TABLE workshed.run_locks (
+    key         text PRIMARY KEY,
     -- New with each start: a process that was stopped for longer than its lease finds another
     -- token.
-    token      uuid NOT NULL,
-    message_id text NOT NULL,
-    hop        integer NOT NULL,
-    actor      text NOT NULL,
-    queue      text NOT NULL,
-    host       text NOT NULL,
-    pid        integer NOT NULL,
-    held_at    timestamptz NOT NULL DEFAULT jobs.now(),
-    expires_at timestamptz NOT NULL
+    token       uuid NOT NULL,
+    message_id  text NOT NULL,
+    generation  integer NOT NULL,
+    actor       text NOT NULL,
+    queue       text NOT NULL,
+    host        text NOT NULL,
+    pid         integer NOT NULL,
+    acquired_at timestamptz NOT NULL DEFAULT workshed.now(),
+    expires_at  timestamptz NOT NULL
 );
 
 -- End the job that holds a key, so that another can have it: a worker that runs it, or receives it
 -- later, finds its outcome stored.
-CREATE FUNCTION jobs.replace_holder(holder jobs.unique_locks, replacement text) RETURNS void
+CREATE FUNCTION workshed.replace_holder(holder workshed.unique_locks, replacement text) RETURNS void
     LANGUAGE plpgsql
 AS $$
 BEGIN
     -- First, as whoever settles does: in the other order two of them wait for each other.
-    INSERT INTO jobs.settled AS s (message_id, hop) VALUES (holder.message_id, holder.hop)
-    ON CONFLICT (message_id) DO UPDATE SET hop = EXCLUDED.hop, settled_at = jobs.now()
-     WHERE s.hop < EXCLUDED.hop;
+    INSERT INTO workshed.completed_generations AS s (message_id, generation)
+    VALUES (holder.message_id, holder.generation)
+    ON CONFLICT (message_id) DO UPDATE
+       SET generation = EXCLUDED.generation, completed_at = workshed.now()
+     WHERE s.generation < EXCLUDED.generation;
     IF NOT FOUND THEN
         RETURN;  -- it has come to an outcome, and has freed the key or moved on
     END IF;
-    DELETE FROM jobs.starts AS s WHERE s.message_id = holder.message_id;
-    DELETE FROM jobs.schedule AS s WHERE s.message_id = holder.message_id AND s.hop <= holder.hop;
-    DELETE FROM jobs.unique_locks AS l
-     WHERE l.message_id = holder.message_id AND l.hop <= holder.hop;
-    INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason)
-    VALUES (holder.message_id, holder.hop, 0, holder.queue, holder.actor, 'discarded',
+    DELETE FROM workshed.redelivered_starts AS s WHERE s.message_id = holder.message_id;
+    DELETE FROM workshed.schedule AS s
+     WHERE s.message_id = holder.message_id AND s.generation <= holder.generation;
+    DELETE FROM workshed.unique_locks AS l
+     WHERE l.message_id = holder.message_id AND l.generation <= holder.generation;
+    INSERT INTO workshed.attempts (message_id, generation, attempt, queue, actor, outcome, reason)
+    VALUES (holder.message_id, holder.generation, 0, holder.queue, holder.actor, 'discarded',
             'replaced by ' || replacement);
-    PERFORM jobs.end_batch_job(holder.message_id, 'cancelled');
+    PERFORM workshed.end_batch_job(holder.message_id, 'cancelled');
 END
 $$;
 
 -- Acquire a key unless another message holds it; return the id of its holder. Takes over an expired
 -- lock, and with `replacing` the lock of a job that has ended or is ended here. Waits for a
 -- transaction that is about to acquire or release the key.
-CREATE FUNCTION jobs.take_key(
-    wanted text, id text, at_hop integer, of_actor text, on_queue text, span interval, replacing boolean
+CREATE FUNCTION workshed.acquire_key(
+    wanted text, id text, at_generation integer, of_actor text, on_queue text, span interval,
+    replacing boolean
 ) RETURNS text
     LANGUAGE plpgsql
 AS $$
 DECLARE
-    holder jobs.unique_locks;
+    holder workshed.unique_locks;
 BEGIN
     LOOP
-        INSERT INTO jobs.unique_locks AS l (key, message_id, hop, actor, queue, expires_at)
-        VALUES (wanted, id, at_hop, of_actor, on_queue, jobs.now() + span)
+        INSERT INTO workshed.unique_locks AS l (key, message_id, generation, actor, queue, expires_at)
+        VALUES (wanted, id, at_generation, of_actor, on_queue, workshed.now() + span)
         ON CONFLICT ON CONSTRAINT unique_locks_pkey DO UPDATE
-           SET message_id = EXCLUDED.message_id, hop = EXCLUDED.hop, actor = EXCLUDED.actor,
-               queue = EXCLUDED.queue, held_at = jobs.now(), expires_at = EXCLUDED.expires_at
-         WHERE l.expires_at <= jobs.now() OR l.message_id = EXCLUDED.message_id;
+           SET message_id = EXCLUDED.message_id, generation = EXCLUDED.generation, actor = EXCLUDED.actor,
+               queue = EXCLUDED.queue, acquired_at = workshed.now(), expires_at = EXCLUDED.expires_at
+         WHERE l.expires_at <= workshed.now() OR l.message_id = EXCLUDED.message_id;
         IF FOUND THEN
             RETURN id;
         END IF;
-        SELECT * INTO holder FROM jobs.unique_locks AS l WHERE l.key = wanted;
+        SELECT * INTO holder FROM workshed.unique_locks AS l WHERE l.key = wanted;
         CONTINUE WHEN NOT FOUND;  -- freed in between
         IF NOT replacing THEN
             RETURN holder.message_id;
         END IF;
-        PERFORM jobs.replace_holder(holder, id);
+        PERFORM workshed.replace_holder(holder, id);
         -- Of a job that has ended or moved on meanwhile nothing else is left to end.
-        DELETE FROM jobs.unique_locks AS l
-         WHERE l.key = wanted AND l.message_id = holder.message_id AND l.hop = holder.hop;
+        DELETE FROM workshed.unique_locks AS l
+         WHERE l.key = wanted AND l.message_id = holder.message_id AND l.generation = holder.generation;
     END LOOP;
 END
 $$;
@@ -663,83 +677,85 @@ $$;
 
 -- One row per key, locked by every transaction that takes a slot, returns one, or waits for one. A
 -- transaction that needs several locks them in the order in which Python sorts their keys.
-CREATE TABLE jobs.limits (
-    key        text PRIMARY KEY,
-    kind       text NOT NULL CHECK (kind IN ('concurrent', 'window', 'bucket')),
+CREATE TABLE workshed.limits (
+    key         text PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('concurrent', 'window', 'bucket')),
     -- How many at a time; within a window; at once from a full bucket.
-    size       integer NOT NULL CHECK (size > 0),
+    size        integer NOT NULL CHECK (size > 0),
     -- The window, or the time in which a bucket gains one start.
-    span       interval,
+    span        interval,
     -- The number of starts so far, for a window.
-    starts     bigint NOT NULL DEFAULT 0,
+    start_count bigint NOT NULL DEFAULT 0,
     -- The rank of the job that started last, for limits with shares.
-    rank       bigint NOT NULL DEFAULT 0,
+    fair_rank   bigint NOT NULL DEFAULT 0,
     -- From then on the limit is idle: the last start has left the window, or the bucket is full.
-    busy_until timestamptz NOT NULL DEFAULT jobs.now(),
+    idle_at     timestamptz NOT NULL DEFAULT workshed.now(),
     CONSTRAINT limits_span CHECK ((kind = 'concurrent') = (span IS NULL))
 ) WITH (fillfactor = 70);  -- updated with each start, which then stays in its page
 
 -- The running jobs of concurrency limits. Leases, renewed by the process that runs the job.
-CREATE TABLE jobs.limit_slots (
+CREATE TABLE workshed.limit_slots (
     -- New with each start, and the same for all limits of that start.
-    token      uuid NOT NULL,
-    key        text NOT NULL,
-    share      text NOT NULL,
-    message_id text NOT NULL,
-    actor      text NOT NULL,
-    host       text NOT NULL,
-    pid        integer NOT NULL,
-    taken_at   timestamptz NOT NULL DEFAULT jobs.now(),
-    expires_at timestamptz NOT NULL,
+    token       uuid NOT NULL,
+    key         text NOT NULL,
+    share       text NOT NULL,
+    message_id  text NOT NULL,
+    actor       text NOT NULL,
+    host        text NOT NULL,
+    pid         integer NOT NULL,
+    acquired_at timestamptz NOT NULL DEFAULT workshed.now(),
+    expires_at  timestamptz NOT NULL,
     CONSTRAINT limit_slots_key PRIMARY KEY (token, key)
 );
 
-CREATE INDEX limit_slots_of_key ON jobs.limit_slots (key, share);
+CREATE INDEX limit_slots_of_key ON workshed.limit_slots (key, share);
 
 -- The latest starts of a window, at most as many as fit into it.
-CREATE TABLE jobs.limit_starts (
+CREATE TABLE workshed.limit_starts (
     key    text NOT NULL,
     number bigint NOT NULL,
     at     timestamptz NOT NULL,
     CONSTRAINT limit_starts_key PRIMARY KEY (key, number)
 );
 
-CREATE SEQUENCE jobs.limit_tickets;
+CREATE SEQUENCE workshed.limit_waiter_seq;
 
 -- Jobs that were over a limit. Each has a row in schedule, or is on its way. A job waits for one of
 -- its limits at a time, the one that frees last; all are checked when it comes.
-CREATE TABLE jobs.limit_waits (
-    message_id text PRIMARY KEY,
-    hop        integer NOT NULL,
-    key        text NOT NULL,
-    share      text NOT NULL,
+CREATE TABLE workshed.limit_waiters (
+    message_id    text PRIMARY KEY,
+    generation    integer NOT NULL,
+    key           text NOT NULL,
+    share         text NOT NULL,
     -- Order of arrival. Kept until the job starts, whichever limit it waits for.
-    ticket     bigint NOT NULL,
-    -- Order of start: the ticket, or with shares how many of its share start before it, so that
+    seq           bigint NOT NULL,
+    -- Order of start: the seq, or with shares how many of its share start before it, so that
     -- shares take turns.
-    rank       bigint NOT NULL,
+    fair_rank     bigint NOT NULL,
     -- When a slot is offered to it, which is kept for it a little longer. NULL if none is in sight.
-    called_at  timestamptz,
-    since      timestamptz NOT NULL DEFAULT jobs.now()
+    offered_at    timestamptz,
+    waiting_since timestamptz NOT NULL DEFAULT workshed.now()
 );
 
-CREATE INDEX limit_waits_in_order ON jobs.limit_waits (key, rank, ticket);
+CREATE INDEX limit_waiters_in_order ON workshed.limit_waiters (key, fair_rank, seq);
 
 -- A transaction that returns a slot looks for the first job of each share without an offer.
-CREATE INDEX limit_waits_uncalled ON jobs.limit_waits (key, share, ticket) WHERE called_at IS NULL;
+CREATE INDEX limit_waiters_without_offer ON workshed.limit_waiters (key, share, seq)
+    WHERE offered_at IS NULL;
 
 -- Lock the row of a limit, and make it what this release declares. Lock several in their one order.
-CREATE FUNCTION jobs.lock_limit(
+CREATE FUNCTION workshed.lock_limit(
     of_key text, of_kind text, of_size integer, of_span interval
-) RETURNS jobs.limits
+) RETURNS workshed.limits
     LANGUAGE plpgsql
 AS $$
 DECLARE
-    l jobs.limits;
+    l workshed.limits;
 BEGIN
-    SELECT * INTO l FROM jobs.limits AS o WHERE o.key = of_key FOR UPDATE;
+    SELECT * INTO l FROM workshed.limits AS o WHERE o.key = of_key FOR UPDATE;
     IF NOT FOUND OR (l.kind, l.size, l.span) IS DISTINCT FROM (of_kind, of_size, of_span) THEN
-        INSERT INTO jobs.limits AS o (key, kind, size, span) VALUES (of_key, of_kind, of_size, of_span)
+        INSERT INTO workshed.limits AS o (key, kind, size, span)
+        VALUES (of_key, of_kind, of_size, of_span)
         ON CONFLICT (key) DO UPDATE
            SET kind = EXCLUDED.kind, size = EXCLUDED.size, span = EXCLUDED.span
         RETURNING * INTO l;
@@ -751,25 +767,26 @@ $$;
 -- Return the earliest time at which a job with `ahead` jobs before it may start: `at` is now,
 -- 'infinity' is when a running job ends. Times in the future come from a clock that was set back
 -- since.
-CREATE FUNCTION jobs.limit_opens(l jobs.limits, ahead bigint, at timestamptz) RETURNS timestamptz
+CREATE FUNCTION workshed.limit_next_opening(l workshed.limits, ahead bigint, at timestamptz)
+    RETURNS timestamptz
     LANGUAGE plpgsql
 AS $$
 DECLARE
     first timestamptz;
 BEGIN
     IF l.kind = 'concurrent' THEN
-        IF ahead + (SELECT count(*) FROM jobs.limit_slots AS s
+        IF ahead + (SELECT count(*) FROM workshed.limit_slots AS s
                      WHERE s.key = l.key AND s.expires_at > at) < l.size THEN
             RETURN at;
         END IF;
         RETURN 'infinity';
     ELSIF l.kind = 'bucket' THEN
-        first := LEAST(GREATEST(l.busy_until, at), at + l.size * l.span);
+        first := LEAST(GREATEST(l.idle_at, at), at + l.size * l.span);
         RETURN GREATEST(at, first + (ahead + 1 - l.size) * l.span);
     END IF;
     -- Each start opens a place again when it has left the window; those before take the first ones.
-    SELECT s.at INTO first FROM jobs.limit_starts AS s
-     WHERE s.key = l.key AND s.number = l.starts - l.size + 1 + ahead % l.size;
+    SELECT s.at INTO first FROM workshed.limit_starts AS s
+     WHERE s.key = l.key AND s.number = l.start_count - l.size + 1 + ahead % l.size;
     IF first IS NOT NULL THEN  -- else it was not full so far
         at := GREATEST(at, LEAST(first, at) + l.span);
     END IF;
@@ -777,43 +794,44 @@ BEGIN
 END
 $$;
 
--- Return how many jobs wait before a rank and ticket, among those whose slot is kept for them.
+-- Return how many jobs wait before a rank and seq, among those whose slot is kept for them.
 -- Counts up to `most`.
-CREATE FUNCTION jobs.limit_ahead(
-    of_key text, of_rank bigint, of_ticket bigint, at timestamptz, kept interval, most integer
+CREATE FUNCTION workshed.count_waiters_ahead(
+    of_key text, of_rank bigint, of_seq bigint, at timestamptz, kept interval, most integer
 ) RETURNS bigint
     LANGUAGE sql
 BEGIN ATOMIC
     SELECT count(*)
-      FROM (SELECT FROM jobs.limit_waits AS w
-             WHERE w.key = of_key AND (w.rank, w.ticket) < (of_rank, of_ticket)
-               AND (w.called_at IS NULL OR w.called_at > at - kept)
+      FROM (SELECT FROM workshed.limit_waiters AS w
+             WHERE w.key = of_key AND (w.fair_rank, w.seq) < (of_rank, of_seq)
+               AND (w.offered_at IS NULL OR w.offered_at > at - kept)
              LIMIT most) AS before;
 END;
 
 -- Return the rank of a job that arrives at a limit now. Without shares it is the order of arrival.
 -- With shares it is one more than the last job of its share, or than the job that started last if
 -- its share is not waiting: shares take turns, so that no share gets more by sending more.
-CREATE FUNCTION jobs.limit_rank(l jobs.limits, of_share text, of_ticket bigint) RETURNS bigint
+CREATE FUNCTION workshed.arrival_rank(l workshed.limits, of_share text, of_seq bigint) RETURNS bigint
     LANGUAGE sql
 BEGIN ATOMIC
-    SELECT CASE of_share WHEN '' THEN of_ticket ELSE 1 + GREATEST(l.rank, (
-               SELECT max(w.rank) FROM jobs.limit_waits AS w
+    SELECT CASE of_share WHEN '' THEN of_seq ELSE 1 + GREATEST(l.fair_rank, (
+               SELECT max(w.fair_rank) FROM workshed.limit_waiters AS w
                 WHERE w.key = l.key AND w.share = of_share)) END;
 END;
 
 -- Return the job to start next when a slot of a concurrency limit is free: the first job of the
 -- share that has the fewest slots. A share that is alone gets all of them, and several get the same
 -- number each.
-CREATE FUNCTION jobs.limit_next(of_key text, at timestamptz, kept interval) RETURNS jobs.limit_waits
+CREATE FUNCTION workshed.next_waiter(of_key text, at timestamptz, kept interval)
+    RETURNS workshed.limit_waiters
     LANGUAGE sql
 BEGIN ATOMIC
     WITH RECURSIVE shares (share) AS (
-        (SELECT w.share FROM jobs.limit_waits AS w
-          WHERE w.key = of_key AND w.called_at IS NULL ORDER BY w.share LIMIT 1)
+        (SELECT w.share FROM workshed.limit_waiters AS w
+          WHERE w.key = of_key AND w.offered_at IS NULL ORDER BY w.share LIMIT 1)
         UNION ALL
-        SELECT (SELECT w.share FROM jobs.limit_waits AS w
-                 WHERE w.key = of_key AND w.called_at IS NULL AND w.share > s.share
+        SELECT (SELECT w.share FROM workshed.limit_waiters AS w
+                 WHERE w.key = of_key AND w.offered_at IS NULL AND w.share > s.share
                  ORDER BY w.share LIMIT 1)
           FROM shares AS s
          WHERE s.share IS NOT NULL
@@ -821,14 +839,14 @@ BEGIN ATOMIC
     SELECT first.*
       FROM shares AS s
      CROSS JOIN LATERAL (
-           SELECT w.* FROM jobs.limit_waits AS w
-            WHERE w.key = of_key AND w.called_at IS NULL AND w.share = s.share
-            ORDER BY w.ticket LIMIT 1) AS first
-     ORDER BY (SELECT count(*) FROM jobs.limit_slots AS o
+           SELECT w.* FROM workshed.limit_waiters AS w
+            WHERE w.key = of_key AND w.offered_at IS NULL AND w.share = s.share
+            ORDER BY w.seq LIMIT 1) AS first
+     ORDER BY (SELECT count(*) FROM workshed.limit_slots AS o
                 WHERE o.key = of_key AND o.share = s.share AND o.expires_at > at)
-            + (SELECT count(*) FROM jobs.limit_waits AS c
-                WHERE c.key = of_key AND c.share = s.share AND c.called_at > at - kept),
-              first.ticket
+            + (SELECT count(*) FROM workshed.limit_waiters AS c
+                WHERE c.key = of_key AND c.share = s.share AND c.offered_at > at - kept),
+              first.seq
      LIMIT 1;
 END;
 
@@ -836,55 +854,60 @@ END;
 -- Returns how many, at most 100 at a time. Called by every transaction that frees a slot, and by
 -- relays for what only time changes: expired leases, offers not taken, jobs cancelled while they
 -- waited.
-CREATE FUNCTION jobs.call_waiting(of_key text, kept interval) RETURNS integer
+CREATE FUNCTION workshed.offer_slots(of_key text, kept interval) RETURNS integer
     LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
-    l jobs.limits;
-    w jobs.limit_waits;
+    l workshed.limits;
+    w workshed.limit_waiters;
     at timestamptz;
     opens timestamptz;
     ahead bigint;
     called integer := 0;
     last_rank bigint := -1;
-    last_ticket bigint := -1;
+    last_seq bigint := -1;
 BEGIN
-    SELECT * INTO l FROM jobs.limits WHERE key = of_key FOR UPDATE;
-    IF NOT FOUND OR NOT EXISTS (SELECT FROM jobs.limit_waits AS c WHERE c.key = of_key) THEN
+    SELECT * INTO l FROM workshed.limits WHERE key = of_key FOR UPDATE;
+    IF NOT FOUND OR NOT EXISTS (SELECT FROM workshed.limit_waiters AS c WHERE c.key = of_key) THEN
         RETURN 0;
     END IF;
-    at := jobs.moment();
-    SELECT count(*) INTO ahead FROM jobs.limit_waits AS c
-     WHERE c.key = of_key AND c.called_at > at - kept AND c.called_at <= at;
+    at := workshed.wall_clock();
+    SELECT count(*) INTO ahead FROM workshed.limit_waiters AS c
+     WHERE c.key = of_key AND c.offered_at > at - kept AND c.offered_at <= at;
     WHILE called < 100 LOOP
-        opens := jobs.limit_opens(l, ahead, at);
+        opens := workshed.limit_next_opening(l, ahead, at);
         EXIT WHEN opens = 'infinity';
         IF l.kind = 'concurrent' THEN
-            SELECT * INTO w FROM jobs.limit_next(of_key, at, kept) AS n WHERE n.message_id IS NOT NULL;
+            SELECT * INTO w
+              FROM workshed.next_waiter(of_key, at, kept) AS n
+             WHERE n.message_id IS NOT NULL;
         ELSE
-            SELECT * INTO w FROM jobs.limit_waits AS n
-             WHERE n.key = of_key AND (n.called_at > at) IS NOT FALSE
-               AND (n.rank, n.ticket) > (last_rank, last_ticket)
-             ORDER BY n.rank, n.ticket
+            SELECT * INTO w FROM workshed.limit_waiters AS n
+             WHERE n.key = of_key AND (n.offered_at > at) IS NOT FALSE
+               AND (n.fair_rank, n.seq) > (last_rank, last_seq)
+             ORDER BY n.fair_rank, n.seq
              LIMIT 1;
-            last_rank := w.rank;
-            last_ticket := w.ticket;
+            last_rank := w.fair_rank;
+            last_seq := w.seq;
         END IF;
         EXIT WHEN NOT FOUND;
-        IF EXISTS (SELECT FROM jobs.settled AS s WHERE s.message_id = w.message_id AND s.hop >= w.hop) THEN
-            DELETE FROM jobs.limit_waits AS g WHERE g.message_id = w.message_id;  -- it was cancelled
+        -- It was cancelled.
+        IF EXISTS (SELECT FROM workshed.completed_generations AS s
+                    WHERE s.message_id = w.message_id AND s.generation >= w.generation) THEN
+            DELETE FROM workshed.limit_waiters AS g WHERE g.message_id = w.message_id;
             CONTINUE;
         END IF;
-        EXIT WHEN w.called_at <= opens;
-        UPDATE jobs.limit_waits AS g
-           SET called_at = opens, rank = CASE l.kind WHEN 'concurrent' THEN 0 ELSE g.rank END
+        EXIT WHEN w.offered_at <= opens;
+        UPDATE workshed.limit_waiters AS g
+           SET offered_at = opens,
+               fair_rank = CASE l.kind WHEN 'concurrent' THEN 0 ELSE g.fair_rank END
          WHERE g.message_id = w.message_id;
         -- One that is not there is on its way already: somebody let it run now.
-        UPDATE jobs.schedule AS s
+        UPDATE workshed.schedule AS s
            SET due_at = opens
-         WHERE s.message_id = w.message_id AND s.hop = w.hop
-           AND s.taken_by IS NULL AND s.sent_at IS NULL AND s.due_at > opens;
+         WHERE s.message_id = w.message_id AND s.generation = w.generation
+           AND s.claimed_by IS NULL AND s.sent_at IS NULL AND s.due_at > opens;
         ahead := ahead + 1;
         called := called + 1;
     END LOOP;
@@ -895,7 +918,7 @@ $$;
 -- Take a slot of each limit for one start of a job, or of none. Returns a limit that has no slot
 -- now, or NULL if all were taken. These tables are empty one minute and large the next, before they
 -- are analyzed, so that a cached plan must not be one for an empty table.
-CREATE FUNCTION jobs.take_limits(
+CREATE FUNCTION workshed.acquire_slots(
     keys text[], kinds text[], sizes integer[], spans interval[], shares text[],
     run uuid, id text, of_actor text, on_host text, with_pid integer, lease interval, kept interval
 ) RETURNS text
@@ -904,60 +927,64 @@ CREATE FUNCTION jobs.take_limits(
 AS $$
 DECLARE
     newcomer CONSTANT bigint := 9223372036854775807;
-    locked jobs.limits[];
-    l jobs.limits;
-    w jobs.limit_waits;
+    locked workshed.limits[];
+    l workshed.limits;
+    w workshed.limit_waiters;
     at timestamptz;
     ahead bigint;
     ranks bigint[];
     mine bigint;
 BEGIN
     FOR i IN 1 .. cardinality(keys) LOOP
-        locked[i] := jobs.lock_limit(keys[i], kinds[i], sizes[i], spans[i]);
+        locked[i] := workshed.lock_limit(keys[i], kinds[i], sizes[i], spans[i]);
     END LOOP;
-    at := jobs.moment();
-    IF 'concurrent' = ANY (kinds) AND EXISTS (SELECT FROM jobs.limit_slots AS s WHERE s.token = run) THEN
+    at := workshed.wall_clock();
+    IF 'concurrent' = ANY (kinds)
+       AND EXISTS (SELECT FROM workshed.limit_slots AS s WHERE s.token = run) THEN
         RETURN NULL;  -- the answer to the first time was lost
     END IF;
-    SELECT * INTO w FROM jobs.limit_waits AS o WHERE o.message_id = id;
+    SELECT * INTO w FROM workshed.limit_waiters AS o WHERE o.message_id = id;
     FOR i IN 1 .. cardinality(keys) LOOP
         l := locked[i];
-        IF EXISTS (SELECT FROM jobs.limit_waits AS o WHERE o.key = keys[i]) THEN
-            ranks[i] := CASE WHEN w.key = keys[i] THEN w.rank
-                             ELSE jobs.limit_rank(l, shares[i], COALESCE(w.ticket, newcomer)) END;
-            ahead := jobs.limit_ahead(
-                keys[i], ranks[i], COALESCE(w.ticket, newcomer), at, kept, l.size);
+        IF EXISTS (SELECT FROM workshed.limit_waiters AS o WHERE o.key = keys[i]) THEN
+            ranks[i] := CASE WHEN w.key = keys[i] THEN w.fair_rank
+                             ELSE workshed.arrival_rank(l, shares[i], COALESCE(w.seq, newcomer)) END;
+            ahead := workshed.count_waiters_ahead(
+                keys[i], ranks[i], COALESCE(w.seq, newcomer), at, kept, l.size);
         ELSE
-            ranks[i] := l.rank + 1;
+            ranks[i] := l.fair_rank + 1;
             ahead := 0;
         END IF;
-        IF jobs.limit_opens(l, ahead, at) > at THEN
+        IF workshed.limit_next_opening(l, ahead, at) > at THEN
             RETURN keys[i];
         END IF;
     END LOOP;
     FOR i IN 1 .. cardinality(keys) LOOP
         CASE kinds[i]
             WHEN 'concurrent' THEN
-                INSERT INTO jobs.limit_slots (token, key, share, message_id, actor, host, pid, expires_at)
+                INSERT INTO workshed.limit_slots
+                       (token, key, share, message_id, actor, host, pid, expires_at)
                 VALUES (run, keys[i], shares[i], id, of_actor, on_host, with_pid, at + lease);
             WHEN 'bucket' THEN
-                UPDATE jobs.limits AS o
-                   SET busy_until = LEAST(GREATEST(o.busy_until, at), at + o.size * o.span) + o.span,
-                       rank = CASE shares[i] WHEN '' THEN 0 ELSE GREATEST(o.rank, ranks[i]) END
+                UPDATE workshed.limits AS o
+                   SET idle_at = LEAST(GREATEST(o.idle_at, at), at + o.size * o.span) + o.span,
+                       fair_rank = CASE shares[i] WHEN '' THEN 0
+                                   ELSE GREATEST(o.fair_rank, ranks[i]) END
                  WHERE o.key = keys[i];
             ELSE
-                UPDATE jobs.limits AS o
-                   SET starts = o.starts + 1, busy_until = at + o.span,
-                       rank = CASE shares[i] WHEN '' THEN 0 ELSE GREATEST(o.rank, ranks[i]) END
+                UPDATE workshed.limits AS o
+                   SET start_count = o.start_count + 1, idle_at = at + o.span,
+                       fair_rank = CASE shares[i] WHEN '' THEN 0
+                                   ELSE GREATEST(o.fair_rank, ranks[i]) END
                  WHERE o.key = keys[i]
-                RETURNING o.starts INTO mine;
-                INSERT INTO jobs.limit_starts (key, number, at) VALUES (keys[i], mine, at);
-                DELETE FROM jobs.limit_starts AS s
+                RETURNING o.start_count INTO mine;
+                INSERT INTO workshed.limit_starts (key, number, at) VALUES (keys[i], mine, at);
+                DELETE FROM workshed.limit_starts AS s
                  WHERE s.key = keys[i] AND s.number <= mine - sizes[i];
         END CASE;
     END LOOP;
     IF w.message_id IS NOT NULL THEN
-        DELETE FROM jobs.limit_waits AS o WHERE o.message_id = id;
+        DELETE FROM workshed.limit_waiters AS o WHERE o.message_id = id;
     END IF;
     RETURN NULL;
 END
@@ -965,57 +992,59 @@ $$;
 
 -- Let a job wait for the limit that frees last. Returns that limit, and after how long to check
 -- again: when its slot opens, or after `at_most` if that depends on the end of another job.
-CREATE FUNCTION jobs.wait_for_limits(
+CREATE FUNCTION workshed.enqueue_waiter(
     keys text[], kinds text[], sizes integer[], spans interval[], shares text[],
-    id text, next_hop integer, kept interval, at_most interval,
+    id text, next_generation integer, kept interval, at_most interval,
     OUT awaited text, OUT opens_in interval, OUT again_in interval
 )
     LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
-    locked jobs.limits[];
-    l jobs.limits;
-    w jobs.limit_waits;
+    locked workshed.limits[];
+    l workshed.limits;
+    w workshed.limit_waiters;
     at timestamptz;
     opens timestamptz;
     last_opens timestamptz;
     own_rank bigint;
     last_rank bigint;
     last_share text;
-    own_ticket bigint;
+    own_seq bigint;
 BEGIN
     FOR i IN 1 .. cardinality(keys) LOOP
-        locked[i] := jobs.lock_limit(keys[i], kinds[i], sizes[i], spans[i]);
+        locked[i] := workshed.lock_limit(keys[i], kinds[i], sizes[i], spans[i]);
     END LOOP;
-    at := jobs.moment();
-    SELECT * INTO w FROM jobs.limit_waits AS o WHERE o.message_id = id;
-    own_ticket := COALESCE(w.ticket, nextval('jobs.limit_tickets'));
+    at := workshed.wall_clock();
+    SELECT * INTO w FROM workshed.limit_waiters AS o WHERE o.message_id = id;
+    own_seq := COALESCE(w.seq, nextval('workshed.limit_waiter_seq'));
     FOR i IN 1 .. cardinality(keys) LOOP
         l := locked[i];
-        own_rank := CASE WHEN w.key = keys[i] THEN w.rank
-                         ELSE jobs.limit_rank(l, shares[i], own_ticket) END;
+        own_rank := CASE WHEN w.key = keys[i] THEN w.fair_rank
+                         ELSE workshed.arrival_rank(l, shares[i], own_seq) END;
         -- Beyond 10 000 it is told a time that is too early, and waits again then.
-        opens := jobs.limit_opens(l, jobs.limit_ahead(
-            keys[i], own_rank, own_ticket, at, kept, 10000), at);
+        opens := workshed.limit_next_opening(l, workshed.count_waiters_ahead(
+            keys[i], own_rank, own_seq, at, kept, 10000), at);
         IF last_opens IS NULL OR opens > last_opens THEN
             awaited := keys[i];
             last_opens := opens;
             last_rank := CASE WHEN l.kind = 'concurrent' AND opens = at THEN 0
                               -- It was called, and its slot was gone: it is the next one.
                               WHEN l.kind = 'concurrent' AND own_rank = 0
-                              THEN jobs.limit_rank(l, shares[i], own_ticket)
+                              THEN workshed.arrival_rank(l, shares[i], own_seq)
                               ELSE own_rank END;
             last_share := shares[i];
         END IF;
     END LOOP;
-    INSERT INTO jobs.limit_waits (message_id, hop, key, share, ticket, rank, called_at)
-    VALUES (id, next_hop, awaited, last_share, own_ticket, last_rank, NULLIF(last_opens, 'infinity'))
+    INSERT INTO workshed.limit_waiters
+           (message_id, generation, key, share, seq, fair_rank, offered_at)
+    VALUES (id, next_generation, awaited, last_share, own_seq, last_rank,
+            NULLIF(last_opens, 'infinity'))
     ON CONFLICT (message_id) DO UPDATE
-       SET hop = EXCLUDED.hop, key = EXCLUDED.key, share = EXCLUDED.share, rank = EXCLUDED.rank,
-           called_at = EXCLUDED.called_at;
+       SET generation = EXCLUDED.generation, key = EXCLUDED.key, share = EXCLUDED.share,
+           fair_rank = EXCLUDED.fair_rank, offered_at = EXCLUDED.offered_at;
     IF w.key <> awaited AND w.key = ANY (keys) THEN
-        PERFORM jobs.call_waiting(w.key, kept);  -- the slot that it was called for is another's
+        PERFORM workshed.offer_slots(w.key, kept);  -- the slot that it was called for is another's
     END IF;
     opens_in := CASE WHEN last_opens < 'infinity' THEN last_opens - at END;
     again_in := COALESCE(opens_in, at_most);
@@ -1023,11 +1052,11 @@ END
 $$;
 
 -- Return what a run of a job took, and offer it to the jobs that wait; returns how many slots it
--- had. A job that has ended (`next_hop` is NULL) stops waiting; one that could not start for
--- another reason keeps its ticket but not its slot. Without `lasting` the commit does not wait for
+-- had. A job that has ended (`next_generation` is NULL) stops waiting; one that could not start for
+-- another reason keeps its seq but not its slot. Without `lasting` the commit does not wait for
 -- the disk: a slot that reappears after a crash of PostgreSQL is free when its lease expires.
-CREATE FUNCTION jobs.leave_limits(
-    keys text[], run uuid, id text, next_hop integer, kept interval, lasting boolean
+CREATE FUNCTION workshed.release_slots(
+    keys text[], run uuid, id text, next_generation integer, kept interval, lasting boolean
 ) RETURNS integer
     LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_bitmapscan = off
@@ -1040,22 +1069,23 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
     FOREACH one IN ARRAY keys LOOP
-        PERFORM FROM jobs.limits AS l WHERE l.key = one FOR UPDATE;
+        PERFORM FROM workshed.limits AS l WHERE l.key = one FOR UPDATE;
     END LOOP;
     IF run IS NOT NULL THEN  -- it has started, so it has waited enough
-        DELETE FROM jobs.limit_slots AS s WHERE s.token = run;
+        DELETE FROM workshed.limit_slots AS s WHERE s.token = run;
         GET DIAGNOSTICS had = ROW_COUNT;
-    ELSIF next_hop IS NULL THEN
-        DELETE FROM jobs.limit_waits AS w WHERE w.message_id = id;
+    ELSIF next_generation IS NULL THEN
+        DELETE FROM workshed.limit_waiters AS w WHERE w.message_id = id;
     ELSE
-        UPDATE jobs.limit_waits AS w
-           SET hop = next_hop,
-               called_at = CASE WHEN w.called_at <= jobs.moment() THEN jobs.moment() - kept
-                                ELSE w.called_at END
+        UPDATE workshed.limit_waiters AS w
+           SET generation = next_generation,
+               offered_at = CASE WHEN w.offered_at <= workshed.wall_clock()
+                                 THEN workshed.wall_clock() - kept
+                                 ELSE w.offered_at END
          WHERE w.message_id = id;
     END IF;
     FOREACH one IN ARRAY keys LOOP
-        PERFORM jobs.call_waiting(one, kept);
+        PERFORM workshed.offer_slots(one, kept);
     END LOOP;
     RETURN had;
 END
@@ -1066,88 +1096,92 @@ $$;
 -- Periodic jobs
 -- -------------------------------------------------------------------------------------------------
 
-CREATE TABLE jobs.recurring (
+CREATE TABLE workshed.periodic_jobs (
     -- The name of its actor.
-    name        text PRIMARY KEY,
-    queue       text NOT NULL,
-    kind        text NOT NULL,
-    spec        text NOT NULL,
-    zone        text NOT NULL,
-    late        text NOT NULL,
-    late_within interval NOT NULL,
-    words       text NOT NULL,
+    name           text PRIMARY KEY,
+    queue          text NOT NULL,
+    kind           text NOT NULL,
+    spec           text NOT NULL,
+    zone           text NOT NULL,
+    misfire_policy text NOT NULL,
+    misfire_window interval NOT NULL,
+    description    text NOT NULL,
     -- What each of its messages carries: tags, a unique key.
-    options     jsonb NOT NULL CHECK (jsonb_typeof(options) = 'object'),
+    options        jsonb NOT NULL CHECK (jsonb_typeof(options) = 'object'),
     -- The first time that is not decided yet. All times before it had a run, or were skipped on
     -- purpose.
-    next_at     timestamptz NOT NULL,
-    paused_at   timestamptz,
-    declared_at timestamptz NOT NULL DEFAULT jobs.now(),
+    next_at        timestamptz NOT NULL,
+    paused_at      timestamptz,
+    declared_at    timestamptz NOT NULL DEFAULT workshed.now(),
     -- When a worker or clock that has its actor last said so, which they do every minute.
-    seen_at     timestamptz NOT NULL DEFAULT jobs.now()
+    seen_at        timestamptz NOT NULL DEFAULT workshed.now()
 );
 
-CREATE TABLE jobs.occurrences (
-    job        text NOT NULL,
-    planned    timestamptz NOT NULL,
-    message_id text,
+CREATE TABLE workshed.periodic_runs (
+    job           text NOT NULL,
+    scheduled_for timestamptz NOT NULL,
+    message_id    text,
     -- The job that held its unique key, so that no job was sent.
-    held_by    text,
-    made_by    text NOT NULL CHECK (made_by IN ('clock', 'sweeper', 'hand')),
-    made_at    timestamptz NOT NULL DEFAULT jobs.now(),
+    blocked_by    text,
+    created_by    text NOT NULL CHECK (created_by IN ('clock', 'catch_up', 'manual')),
+    created_at    timestamptz NOT NULL DEFAULT workshed.now(),
     -- However many clocks fire, and however their times differ, exactly one inserts the row.
-    CONSTRAINT occurrences_key PRIMARY KEY (job, planned),
-    CONSTRAINT occurrences_sent_or_held CHECK (num_nonnulls(message_id, held_by) = 1)
+    CONSTRAINT periodic_runs_key PRIMARY KEY (job, scheduled_for),
+    CONSTRAINT periodic_runs_sent_or_blocked CHECK (num_nonnulls(message_id, blocked_by) = 1)
 );
 
 -- Maintenance deletes the oldest.
-CREATE INDEX occurrences_by_time ON jobs.occurrences (planned);
+CREATE INDEX periodic_runs_by_time ON workshed.periodic_runs (scheduled_for);
 
 -- Create one run of a periodic job unless it exists: its row and its message commit together. Waits
 -- for a transaction that is creating the same run. Returns NULL if the run existed. SECURITY
--- DEFINER, so that a clock can create runs of what is in jobs.recurring, and send nothing else.
-CREATE FUNCTION jobs.make_run(of_job text, at timestamptz, by_whom text) RETURNS jobs.occurrences
+-- DEFINER, so that a clock can create runs of what is in workshed.periodic_jobs, and send nothing
+-- else.
+CREATE FUNCTION workshed.create_periodic_run(of_job text, at timestamptz, by_whom text)
+    RETURNS workshed.periodic_runs
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     id text := gen_random_uuid();
-    made jobs.occurrences;
-    known jobs.recurring;
+    made workshed.periodic_runs;
+    known workshed.periodic_jobs;
     options jsonb;
     winner text;
 BEGIN
-    INSERT INTO jobs.occurrences AS o (job, planned, message_id, made_by)
+    INSERT INTO workshed.periodic_runs AS o (job, scheduled_for, message_id, created_by)
     VALUES (of_job, at, id, by_whom)
-    ON CONFLICT ON CONSTRAINT occurrences_key DO NOTHING
+    ON CONFLICT ON CONSTRAINT periodic_runs_key DO NOTHING
     RETURNING * INTO made;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    SELECT * INTO STRICT known FROM jobs.recurring WHERE name = of_job;
+    SELECT * INTO STRICT known FROM workshed.periodic_jobs WHERE name = of_job;
     options := known.options || jsonb_build_object(
-        'origin', 'cron', 'planned', floor(extract(epoch FROM at) * 1000));
+        'origin', 'cron', 'scheduled_for', floor(extract(epoch FROM at) * 1000));
     -- A clock may be a moment ahead of PostgreSQL's, by which a relay sends.
-    at := GREATEST(at, jobs.now());
+    at := GREATEST(at, workshed.now());
     IF NOT options ? 'unique_key' THEN
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
         VALUES (id, 0, known.queue, of_job,
-                jobs.envelope(id, of_job, '[]', '{}', known.queue, options), 'send', at);
+                workshed.envelope(id, of_job, '[]', '{}', known.queue, options),
+                'transactional', at);
         RETURN made;
     END IF;
-    winner := jobs.store_with_key(
-        id, 0, known.queue, of_job, jobs.envelope(id, of_job, '[]', '{}', known.queue, options),
-        'send', at, options ->> 'unique_key',
+    winner := workshed.insert_with_key(
+        id, 0, known.queue, of_job, workshed.envelope(id, of_job, '[]', '{}', known.queue, options),
+        'transactional', at, options ->> 'unique_key',
         (options ->> 'unique_for')::bigint * interval '1 ms',
         COALESCE(options ->> 'on_conflict' = 'replace', false),
         CASE options ->> 'on_conflict' WHEN 'reschedule' THEN
-            jobs.envelope(id, of_job, '[]', '{}', known.queue, options || '{"waits_for_key": true}')
+            workshed.envelope(id, of_job, '[]', '{}', known.queue,
+                              options || '{"awaiting_unique_key": true}')
         END,
         interval '5 s');
     IF winner <> id AND options ->> 'on_conflict' IS DISTINCT FROM 'reschedule' THEN
-        UPDATE jobs.occurrences AS o
-           SET message_id = NULL, held_by = winner
-         WHERE o.job = of_job AND o.planned = made.planned
+        UPDATE workshed.periodic_runs AS o
+           SET message_id = NULL, blocked_by = winner
+         WHERE o.job = of_job AND o.scheduled_for = made.scheduled_for
         RETURNING * INTO made;
     END IF;
     RETURN made;
@@ -1159,21 +1193,21 @@ $$;
 -- History, for people to read. What must not be lost is in attempts and dead.
 -- -------------------------------------------------------------------------------------------------
 
-CREATE SEQUENCE jobs.runs_id;
+CREATE SEQUENCE workshed.runs_id;
 
 -- Every run. A partition is a day of PostgreSQL's clock, so that no worker's clock decides what is
 -- kept.
-CREATE TABLE jobs.runs (
-    id           bigint NOT NULL DEFAULT nextval('jobs.runs_id'),
-    recorded_at  timestamptz NOT NULL DEFAULT jobs.now(),
+CREATE TABLE workshed.runs (
+    id           bigint NOT NULL DEFAULT nextval('workshed.runs_id'),
+    recorded_at  timestamptz NOT NULL DEFAULT workshed.now(),
     message_id   text NOT NULL,
-    hop          integer NOT NULL,
+    generation   integer NOT NULL,
     attempt      integer NOT NULL,
     queue        text NOT NULL,
     actor        text NOT NULL,
     outcome      text NOT NULL CHECK (outcome IN (
-        'done', 'retried', 'snoozed', 'interrupted', 'unknown_actor', 'discarded', 'cancelled',
-        'skipped', 'dead', 'expired', 'killed', 'absorbed')),
+        'succeeded', 'retry', 'snoozed', 'interrupted', 'unknown_actor', 'discarded', 'cancelled',
+        'skipped', 'dead', 'expired', 'poison', 'duplicate')),
     reason       text NOT NULL,
     error_class  text,
     error        text,
@@ -1184,9 +1218,9 @@ CREATE TABLE jobs.runs (
     started_at   timestamptz,
     ended_at     timestamptz NOT NULL,
     -- Seconds in its queue and its worker's memory; in its actor; until the next attempt.
-    waited_s     double precision,
-    took_s       double precision,
-    again_s      double precision,
+    queue_wait_s double precision,
+    duration_s   double precision,
+    retry_in_s   double precision,
     worker       text NOT NULL,
     parent       text,
     origin       text NOT NULL,
@@ -1197,30 +1231,30 @@ CREATE TABLE jobs.runs (
     arguments    json
 ) PARTITION BY RANGE (recorded_at);
 
-CREATE INDEX runs_by_time ON jobs.runs (recorded_at, id);
-CREATE INDEX runs_of_message ON jobs.runs (message_id);
-CREATE INDEX runs_of_actor ON jobs.runs (actor, recorded_at);
+CREATE INDEX runs_by_time ON workshed.runs (recorded_at, id);
+CREATE INDEX runs_of_message ON workshed.runs (message_id);
+CREATE INDEX runs_of_actor ON workshed.runs (actor, recorded_at);
 
 -- Failures are few, and are what people look for.
-CREATE INDEX runs_not_done ON jobs.runs (recorded_at, id) WHERE outcome <> 'done';
+CREATE INDEX runs_not_succeeded ON workshed.runs (recorded_at, id) WHERE outcome <> 'succeeded';
 
 -- The latest jobs that a job has sent, which may be a hundred thousand.
-CREATE INDEX runs_of_parent ON jobs.runs (parent, recorded_at) WHERE parent IS NOT NULL;
+CREATE INDEX runs_of_parent ON workshed.runs (parent, recorded_at) WHERE parent IS NOT NULL;
 
 -- How many runs a worker could not record, because PostgreSQL was too slow or away.
-CREATE TABLE jobs.runs_lost (
-    recorded_at timestamptz NOT NULL DEFAULT jobs.now(),
+CREATE TABLE workshed.runs_dropped (
+    recorded_at timestamptz NOT NULL DEFAULT workshed.now(),
     worker      text NOT NULL,
     runs        bigint NOT NULL CHECK (runs > 0)
 );
 
 -- Maintenance deletes the oldest.
-CREATE INDEX runs_lost_by_time ON jobs.runs_lost (recorded_at);
+CREATE INDEX runs_dropped_by_time ON workshed.runs_dropped (recorded_at);
 
 -- Create the partitions of today and the two days after it. SECURITY DEFINER, so that a role that
 -- records runs needs no right to create tables. Attached instead of created in place, which would
 -- block readers.
-CREATE FUNCTION jobs.add_runs_partitions() RETURNS void
+CREATE FUNCTION workshed.add_runs_partitions() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
@@ -1229,12 +1263,14 @@ DECLARE
     day date;
     name text;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('jobs.runs', 6));
-    FOR day IN SELECT jobs.now()::date + n FROM generate_series(0, 2) AS n LOOP
+    PERFORM pg_advisory_xact_lock(hashtextextended('workshed.runs', 6));
+    FOR day IN SELECT workshed.now()::date + n FROM generate_series(0, 2) AS n LOOP
         name := 'runs_' || to_char(day, 'YYYY_MM_DD');
-        CONTINUE WHEN to_regclass('jobs.' || name) IS NOT NULL;
-        EXECUTE format('CREATE TABLE jobs.%I (LIKE jobs.runs INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
-        EXECUTE format('ALTER TABLE jobs.runs ATTACH PARTITION jobs.%I FOR VALUES FROM (%L) TO (%L)',
+        CONTINUE WHEN to_regclass('workshed.' || name) IS NOT NULL;
+        EXECUTE format('CREATE TABLE workshed.%I (LIKE workshed.runs INCLUDING DEFAULTS '
+                       'INCLUDING CONSTRAINTS)', name);
+        EXECUTE format('ALTER TABLE workshed.runs ATTACH PARTITION workshed.%I '
+                       'FOR VALUES FROM (%L) TO (%L)',
                        name, day, day + 1);
     END LOOP;
 END
@@ -1242,7 +1278,7 @@ $$;
 
 -- Drop the partitions that end before a time; return how many. Waits for a reader at most
 -- `lock_timeout`, because other readers would queue behind it.
-CREATE FUNCTION jobs.drop_runs_partitions(before timestamptz) RETURNS integer
+CREATE FUNCTION workshed.drop_runs_partitions(before timestamptz) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
@@ -1255,20 +1291,20 @@ BEGIN
     FOR name IN
         SELECT c.relname
           FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'jobs.runs'::regclass
+         WHERE i.inhparent = 'workshed.runs'::regclass
            AND to_date(c.relname, '"runs_"YYYY_MM_DD') + 1 <= before
          ORDER BY c.relname
     LOOP
-        EXECUTE format('DROP TABLE jobs.%I', name);
+        EXECUTE format('DROP TABLE workshed.%I', name);
         dropped := dropped + 1;
     END LOOP;
     RETURN dropped;
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION jobs.drop_runs_partitions FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION workshed.drop_runs_partitions FROM PUBLIC;
 
-SELECT jobs.add_runs_partitions();
+SELECT workshed.add_runs_partitions();
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -1276,7 +1312,7 @@ SELECT jobs.add_runs_partitions();
 -- -------------------------------------------------------------------------------------------------
 
 -- What jobs return.
-CREATE TABLE jobs.results (
+CREATE TABLE workshed.results (
     key        text PRIMARY KEY,
     -- As the program's encoder wrote it.
     body       bytea NOT NULL,
@@ -1284,17 +1320,17 @@ CREATE TABLE jobs.results (
 );
 
 -- Maintenance deletes those that have expired.
-CREATE INDEX results_expired ON jobs.results (expires_at);
+CREATE INDEX results_expired ON workshed.results (expires_at);
 
 -- The counters of dramatiq's rate limiters and barriers, and of logins. An expired counter is 0.
-CREATE TABLE jobs.counters (
+CREATE TABLE workshed.counters (
     key        text PRIMARY KEY,
     value      bigint NOT NULL,
     expires_at timestamptz NOT NULL
 );
 
 -- Maintenance deletes those that have expired.
-CREATE INDEX counters_expired ON jobs.counters (expires_at);
+CREATE INDEX counters_expired ON workshed.counters (expires_at);
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -1303,28 +1339,29 @@ CREATE INDEX counters_expired ON jobs.counters (expires_at);
 
 -- A role listed here, and every member of it, may send only the actors of all its listed roles;
 -- `'{}'` is none. A role that is not listed is not restricted.
-CREATE TABLE jobs.senders (
-    role   text PRIMARY KEY,
-    actors text[] NOT NULL
+CREATE TABLE workshed.sender_grants (
+    role           text PRIMARY KEY,
+    allowed_actors text[] NOT NULL
 );
 
 -- Return the actors that the session may send, or NULL if it is not restricted. Decided by the role
 -- that logged in, which no function and no SET ROLE changes.
-CREATE FUNCTION jobs.sendable() RETURNS text[]
+CREATE FUNCTION workshed.sendable_actors() RETURNS text[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     found text[];
 BEGIN
-    IF NOT EXISTS (SELECT FROM jobs.senders) THEN
+    IF NOT EXISTS (SELECT FROM workshed.sender_grants) THEN
         RETURN NULL;
     END IF;
-    SELECT CASE WHEN count(*) > 0 THEN COALESCE(array_agg(a.actor) FILTER (WHERE a.actor IS NOT NULL), '{}') END
+    SELECT CASE WHEN count(*) > 0
+                THEN COALESCE(array_agg(a.actor) FILTER (WHERE a.actor IS NOT NULL), '{}') END
       INTO found
-      FROM jobs.senders AS s
+      FROM workshed.sender_grants AS s
       JOIN pg_roles AS r ON r.rolname = s.role
-      LEFT JOIN LATERAL unnest(s.actors) AS a (actor) ON true
+      LEFT JOIN LATERAL unnest(s.allowed_actors) AS a (actor) ON true
      WHERE pg_has_role(session_user, r.oid, 'USAGE')
        AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user);
     RETURN found;
@@ -1333,7 +1370,7 @@ $$;
 
 -- Return why such a session may not store a message, or NULL. The body decides, because that is
 -- what travels: another actor could hide there, and in options that carry messages.
-CREATE FUNCTION jobs.sender_problem(wanted jobs.schedule, may text[]) RETURNS text
+CREATE FUNCTION workshed.sender_problem(wanted workshed.schedule, may text[]) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1346,20 +1383,22 @@ BEGIN
     ELSIF (message ->> 'actor_name', message ->> 'queue_name', message ->> 'message_id')
           IS DISTINCT FROM (wanted.actor, wanted.queue, wanted.message_id) THEN
         RETURN 'stores a message that is not that of its row';
-    ELSIF wanted.hop <> 0 OR wanted.again OR wanted.reason NOT IN ('send', 'delay')
-          OR wanted.taken_by IS NOT NULL OR wanted.sent_at IS NOT NULL THEN
+    ELSIF wanted.generation <> 0 OR wanted.possible_duplicate
+          OR wanted.reason NOT IN ('transactional', 'delayed')
+          OR wanted.claimed_by IS NOT NULL OR wanted.sent_at IS NOT NULL THEN
         RETURN 'stores what is no new message';
     END IF;
     SELECT name INTO odd
       FROM jsonb_object_keys(message -> 'options') AS name
      WHERE name NOT IN (
         'origin', 'due', 'expires', 'parent', 'trace', 'tags', 'unique_key', 'unique_for', 'on_conflict',
-        'waits_for_key', 'broker_priority', 'max_retries', 'min_backoff', 'max_backoff', 'time_limit',
+        'awaiting_unique_key', 'broker_priority', 'max_retries', 'min_backoff', 'max_backoff', 'time_limit',
         'store_results', 'result_ttl', 'awaited')
      LIMIT 1;
     IF FOUND THEN
         RETURN format('may not send with the option %s', odd);
-    ELSIF NOT starts_with(COALESCE(message #>> '{options,unique_key}', wanted.actor || ':'), wanted.actor || ':') THEN
+    ELSIF NOT starts_with(COALESCE(message #>> '{options,unique_key}', wanted.actor || ':'),
+                          wanted.actor || ':') THEN
         RETURN format('takes only keys that begin with %s:', wanted.actor);
     END IF;
     RETURN NULL;
@@ -1368,23 +1407,23 @@ $$;
 
 -- A trigger instead of row-level security: it also sees what SECURITY DEFINER functions store, and
 -- can give the reason.
-CREATE FUNCTION jobs.refuse_senders() RETURNS trigger
+CREATE FUNCTION workshed.assert_sender() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    may CONSTANT text[] := jobs.sendable();
+    may CONSTANT text[] := workshed.sendable_actors();
     problem text;
 BEGIN
     IF may IS NULL THEN
         RETURN NULL;
     END IF;
-    SELECT jobs.sender_problem(s.*::jobs.schedule, may) INTO problem
+    SELECT workshed.sender_problem(s.*::workshed.schedule, may) INTO problem
       FROM stored AS s
-     WHERE jobs.sender_problem(s.*::jobs.schedule, may) IS NOT NULL
+     WHERE workshed.sender_problem(s.*::workshed.schedule, may) IS NOT NULL
      LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'role % %; jobs.senders has what it may send', session_user, problem
+        RAISE EXCEPTION 'role % %; workshed.sender_grants has what it may send', session_user, problem
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NULL;
@@ -1393,19 +1432,19 @@ $$;
 
 -- Once for each statement, however many rows it stores.
 CREATE TRIGGER senders
-    AFTER INSERT ON jobs.schedule
+    AFTER INSERT ON workshed.schedule
     REFERENCING NEW TABLE AS stored
-    FOR EACH STATEMENT EXECUTE FUNCTION jobs.refuse_senders();
+    FOR EACH STATEMENT EXECUTE FUNCTION workshed.assert_sender();
 
 
 -- -------------------------------------------------------------------------------------------------
 -- Sending from SQL, in the caller's transaction:
---     SELECT jobs.send('send_invoice', '[7]', delay => '3 days');
+--     SELECT workshed.send('send_invoice', '[7]', delay => '3 days');
 -- -------------------------------------------------------------------------------------------------
 
 -- Return whether Python reads a JSON number back exactly: an integer of 64 bits, or a number that a
 -- double distinguishes from all others. Call it where `extra_float_digits` is 1.
-CREATE FUNCTION jobs.survives_json(number numeric) RETURNS boolean
+CREATE FUNCTION workshed.is_exact_in_json(number numeric) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE
         -- What is written with a point is read as a double, and only that.
@@ -1417,7 +1456,7 @@ CREATE FUNCTION jobs.survives_json(number numeric) RETURNS boolean
 
 -- Raise for arguments that `actor.send` in Python would refuse, as far as SQL can know. An argument
 -- that the actor does not accept fails when the job runs.
-CREATE FUNCTION jobs.refuse_arguments(actor text, args jsonb, kwargs jsonb) RETURNS void
+CREATE FUNCTION workshed.assert_arguments(actor text, args jsonb, kwargs jsonb) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET extra_float_digits = 1  -- with less, the text of a double is rounded
@@ -1443,7 +1482,7 @@ BEGIN
     SELECT number::numeric INTO inexact
       FROM jsonb_path_query(jsonb_build_array(args, kwargs),
                             'strict $.** ? (@.type() == "number")') AS number
-     WHERE NOT jobs.survives_json(number::numeric)
+     WHERE NOT workshed.is_exact_in_json(number::numeric)
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION '%: the number % does not survive JSON exactly; send it as a string',
@@ -1453,7 +1492,7 @@ END
 $$;
 
 -- Return whether a JSON value is a list of tags.
-CREATE FUNCTION jobs.are_tags(tags jsonb) RETURNS boolean
+CREATE FUNCTION workshed.is_tag_list(tags jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     RETURN CASE jsonb_typeof(tags)
@@ -1465,7 +1504,7 @@ CREATE FUNCTION jobs.are_tags(tags jsonb) RETURNS boolean
     END;
 
 -- Return what is wrong with an option of a message, or NULL.
-CREATE FUNCTION jobs.option_problem(name text, value jsonb) RETURNS text
+CREATE FUNCTION workshed.option_problem(name text, value jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1506,7 +1545,7 @@ BEGIN
             RETURN format('option %s must be one of log, raise, replace, reschedule, not %s',
                           name, left(value::text, 80));
         WHEN 'tags' THEN
-            IF jobs.are_tags(value) THEN
+            IF workshed.is_tag_list(value) THEN
                 RETURN NULL;
             END IF;
             RETURN format('option %s must be a list of 1 to 10 strings of 1 to 100 bytes, not %s',
@@ -1519,9 +1558,9 @@ END
 $$;
 
 -- Raise for an unknown or invalid option: a misspelt one would be ignored, and the job would run
--- otherwise than its sender expects. Options that say where a job is in its life (`attempt`, `hop`,
--- …) are refused.
-CREATE FUNCTION jobs.refuse_options(actor text, options jsonb) RETURNS void
+-- otherwise than its sender expects. Options that say where a job is in its life (`attempt`,
+-- `generation`, …) are refused.
+CREATE FUNCTION workshed.assert_options(actor text, options jsonb) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1532,9 +1571,9 @@ BEGIN
         RAISE EXCEPTION '%: options must be a JSON object, not %; for example {"max_retries": 5}',
             actor, COALESCE(jsonb_typeof(options), 'NULL') USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT jobs.option_problem(given.key, given.value) AS problem INTO wrong
+    SELECT workshed.option_problem(given.key, given.value) AS problem INTO wrong
       FROM jsonb_each(options) AS given
-     WHERE jobs.option_problem(given.key, given.value) IS NOT NULL
+     WHERE workshed.option_problem(given.key, given.value) IS NOT NULL
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION '%: %', actor, wrong.problem
@@ -1544,7 +1583,7 @@ END
 $$;
 
 -- Return a message as it travels.
-CREATE FUNCTION jobs.envelope(
+CREATE FUNCTION workshed.envelope(
     id text, actor text, args jsonb, kwargs jsonb, queue text, options jsonb
 ) RETURNS text
     LANGUAGE sql STABLE
@@ -1556,16 +1595,16 @@ CREATE FUNCTION jobs.envelope(
         'kwargs', kwargs,
         'options', options,
         'message_id', id,
-        'message_timestamp', floor(extract(epoch FROM jobs.now()) * 1000)
+        'message_timestamp', floor(extract(epoch FROM workshed.now()) * 1000)
     )::text;
 
 -- Store a message together with its key; return the id of the message that holds the key then. A
 -- message that does not get the key is not stored, or is stored for later as `waiting_body` if that
 -- is given. SECURITY DEFINER, because acquiring a key reads and changes five tables and may end the
 -- job that holds it. A restricted sender acquires only keys of its own actors.
-CREATE FUNCTION jobs.store_with_key(
-    id text, at_hop integer, on_queue text, of_actor text, new_body text, why text, due timestamptz,
-    wanted text, span interval, replacing boolean, waiting_body text, pause interval
+CREATE FUNCTION workshed.insert_with_key(
+    id text, at_generation integer, on_queue text, of_actor text, new_body text, why text,
+    due timestamptz, wanted text, span interval, replacing boolean, waiting_body text, pause interval
 ) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -1573,19 +1612,20 @@ AS $$
 DECLARE
     winner text;
 BEGIN
-    IF jobs.sendable() IS NOT NULL AND NOT starts_with(wanted, of_actor || ':') THEN
+    IF workshed.sendable_actors() IS NOT NULL AND NOT starts_with(wanted, of_actor || ':') THEN
         RAISE EXCEPTION 'role % takes only keys that begin with %:', session_user, of_actor
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     -- A key is held from now on, and for its span from when the job is due.
-    winner := jobs.take_key(wanted, id, at_hop, of_actor, on_queue,
-                            span + GREATEST(due - jobs.now(), interval '0'), replacing);
+    winner := workshed.acquire_key(wanted, id, at_generation, of_actor, on_queue,
+                            span + GREATEST(due - workshed.now(), interval '0'), replacing);
     IF winner = id THEN
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        VALUES (id, at_hop, on_queue, of_actor, new_body, why, due);
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        VALUES (id, at_generation, on_queue, of_actor, new_body, why, due);
     ELSIF waiting_body IS NOT NULL THEN
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        VALUES (id, at_hop, on_queue, of_actor, waiting_body, 'delay', GREATEST(due, jobs.now() + pause));
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        VALUES (id, at_generation, on_queue, of_actor, waiting_body, 'delayed',
+                GREATEST(due, workshed.now() + pause));
     END IF;
     RETURN winner;
 END
@@ -1596,12 +1636,12 @@ $$;
 -- time of a delayed job is in its message, because `expires` counts from it.
 --
 -- SECURITY DEFINER, so that an application in another language needs no right but this one: with
--- INSERT on jobs.schedule it could store messages that cannot be read, and with SELECT it could
+-- INSERT on workshed.schedule it could store messages that cannot be read, and with SELECT it could
 -- read the arguments of every job. The owner's rights apply only to fixed statements whose values
 -- are parameters, all names are qualified, and the search path is fixed with pg_temp last, so that
 -- no object of the caller is found. Revoked from PUBLIC for the same reason: a role that may read
 -- the schema to watch jobs must not be able to send them.
-CREATE FUNCTION jobs.send(
+CREATE FUNCTION workshed.send(
     actor   text,
     args    jsonb DEFAULT '[]',
     kwargs  jsonb DEFAULT '{}',
@@ -1615,9 +1655,9 @@ CREATE FUNCTION jobs.send(
 AS $$
 DECLARE
     id text := gen_random_uuid();
-    due timestamptz := COALESCE(at, jobs.now() + COALESCE(delay, interval '0'));
-    why text := CASE WHEN delay IS NULL AND at IS NULL THEN 'send' ELSE 'delay' END;
-    known jobs.actors;
+    due timestamptz := COALESCE(at, workshed.now() + COALESCE(delay, interval '0'));
+    why text := CASE WHEN delay IS NULL AND at IS NULL THEN 'transactional' ELSE 'delayed' END;
+    known workshed.actors;
     winner text;
 BEGIN
     IF delay IS NOT NULL AND at IS NOT NULL THEN
@@ -1628,10 +1668,10 @@ BEGIN
         RAISE EXCEPTION '%: due at %, which is no date that can be reached; give one of the years 1 to 9999',
             actor, due USING ERRCODE = 'datetime_field_overflow';
     END IF;
-    PERFORM jobs.refuse_arguments(actor, args, kwargs);
-    PERFORM jobs.refuse_options(actor, options);
+    PERFORM workshed.assert_arguments(actor, args, kwargs);
+    PERFORM workshed.assert_options(actor, options);
 
-    SELECT * INTO known FROM jobs.actors WHERE actors.name = send.actor;
+    SELECT * INTO known FROM workshed.actors WHERE actors.name = send.actor;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no worker has declared an actor "%" in this database; correct the name, or start a worker that has it', actor
             USING ERRCODE = 'undefined_object';
@@ -1640,27 +1680,29 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     queue := COALESCE(queue, known.queue);
-    IF NOT EXISTS (SELECT FROM jobs.queues WHERE queues.name = send.queue) THEN
+    IF NOT EXISTS (SELECT FROM workshed.queues WHERE queues.name = send.queue) THEN
         RAISE EXCEPTION '%: queue "%" is not declared; correct the name, or start a worker or relay of the program that declares it', actor, queue
             USING ERRCODE = 'undefined_object';
     END IF;
 
     options := options || '{"origin": "transaction"}' || CASE why
-        WHEN 'send' THEN '{}'
+        WHEN 'transactional' THEN '{}'
         ELSE jsonb_build_object('due', floor(GREATEST(extract(epoch FROM due), 0) * 1000))
     END;
     IF NOT options ? 'unique_key' THEN
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        VALUES (id, 0, queue, actor, jobs.envelope(id, actor, args, kwargs, queue, options), why, due);
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        VALUES (id, 0, queue, actor,
+                workshed.envelope(id, actor, args, kwargs, queue, options), why, due);
         RETURN id;
     END IF;
-    winner := jobs.store_with_key(
-        id, 0, queue, actor, jobs.envelope(id, actor, args, kwargs, queue, options), why, due,
+    winner := workshed.insert_with_key(
+        id, 0, queue, actor, workshed.envelope(id, actor, args, kwargs, queue, options), why, due,
         options ->> 'unique_key',
         (options ->> 'unique_for')::bigint * interval '1 ms',
         COALESCE(options ->> 'on_conflict' = 'replace', false),
         CASE options ->> 'on_conflict' WHEN 'reschedule' THEN
-            jobs.envelope(id, actor, args, kwargs, queue, options || '{"waits_for_key": true}')
+            workshed.envelope(id, actor, args, kwargs, queue,
+                              options || '{"awaiting_unique_key": true}')
         END,
         interval '5 s');
     IF winner <> id AND options ->> 'on_conflict' = 'raise' THEN
@@ -1671,11 +1713,13 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION jobs.send IS
+COMMENT ON FUNCTION workshed.send IS
     'Store a job in this transaction; a relay sends it once that has committed. Returns its message id.';
 
 -- PostgreSQL lets every role execute every function. A role sends with these.
-REVOKE EXECUTE ON FUNCTION jobs.send, jobs.store_with_key, jobs.make_run FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION
+    workshed.send, workshed.insert_with_key, workshed.create_periodic_run
+    FROM PUBLIC;
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -1683,63 +1727,63 @@ REVOKE EXECUTE ON FUNCTION jobs.send, jobs.store_with_key, jobs.make_run FROM PU
 -- -------------------------------------------------------------------------------------------------
 
 -- What operators did.
-CREATE TABLE jobs.audit (
-    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at     timestamptz NOT NULL DEFAULT jobs.now(),
-    who    text NOT NULL,
+CREATE TABLE workshed.audit (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at           timestamptz NOT NULL DEFAULT workshed.now(),
+    performed_by text NOT NULL,
     -- For example `dead.retry`; its targets, as ids or a filter; and how many were changed.
-    action text NOT NULL,
-    about  jsonb NOT NULL,
-    count  bigint NOT NULL CHECK (count >= 0),
-    said   text NOT NULL
+    action       text NOT NULL,
+    details      jsonb NOT NULL,
+    count        bigint NOT NULL CHECK (count >= 0),
+    summary      text NOT NULL
 );
 
 -- Append-only: even a role that may write the table cannot change a row by mistake.
-CREATE FUNCTION jobs.refuse_change() RETURNS trigger
+CREATE FUNCTION workshed.refuse_audit_change() RETURNS trigger
     LANGUAGE plpgsql
 AS $$
 BEGIN
-    RAISE EXCEPTION 'jobs.audit is append-only: % is refused', TG_OP
+    RAISE EXCEPTION 'workshed.audit is append-only: % is refused', TG_OP
           USING ERRCODE = 'insufficient_privilege';
 END
 $$;
 
 CREATE TRIGGER audit_is_append_only
-    BEFORE UPDATE OR DELETE OR TRUNCATE ON jobs.audit
-    FOR EACH STATEMENT EXECUTE FUNCTION jobs.refuse_change();
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON workshed.audit
+    FOR EACH STATEMENT EXECUTE FUNCTION workshed.refuse_audit_change();
 
 -- Count a login attempt of `who`, unless there were `most` within the span. SECURITY DEFINER,
 -- because an operator's session writes to no table, and the same table has the limits and barriers
 -- of jobs.
-CREATE FUNCTION jobs.count_login(who text, most integer, span interval) RETURNS boolean
+CREATE FUNCTION workshed.count_login(who text, most integer, span interval) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     name CONSTANT text := 'console login ' || who;
-    now_s CONSTANT bigint := floor(extract(epoch FROM jobs.now()));
+    now_s CONSTANT bigint := floor(extract(epoch FROM workshed.now()));
     first_s CONSTANT bigint := now_s - ceil(extract(epoch FROM span));
     tries bigint;
 BEGIN
     -- Of two at once both would be the last.
-    PERFORM pg_advisory_xact_lock(hashtextextended('jobs.counters ' || name, 0));
+    PERFORM pg_advisory_xact_lock(hashtextextended('workshed.counters ' || name, 0));
     SELECT COALESCE(sum(c.value), 0) INTO tries
-      FROM jobs.counters AS c
+      FROM workshed.counters AS c
      WHERE c.key = ANY (ARRAY(SELECT name || '@' || s FROM generate_series(first_s, now_s) AS s))
-       AND c.expires_at > jobs.now();
+       AND c.expires_at > workshed.now();
     IF tries >= most THEN
         RETURN false;
     END IF;
-    INSERT INTO jobs.counters AS c (key, value, expires_at)
-    VALUES (name || '@' || now_s, 1, jobs.now() + span)
+    INSERT INTO workshed.counters AS c (key, value, expires_at)
+    VALUES (name || '@' || now_s, 1, workshed.now() + span)
         ON CONFLICT (key) DO UPDATE
-       SET value = CASE WHEN c.expires_at > jobs.now() THEN c.value ELSE 0 END + 1,
+       SET value = CASE WHEN c.expires_at > workshed.now() THEN c.value ELSE 0 END + 1,
            expires_at = excluded.expires_at;
     RETURN true;
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION jobs.count_login FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION workshed.count_login FROM PUBLIC;
 
 
 -- -------------------------------------------------------------------------------------------------
@@ -1748,10 +1792,10 @@ REVOKE EXECUTE ON FUNCTION jobs.count_login FROM PUBLIC;
 
 -- When a relay last found nothing more to delete of each kind. `workshed doctor` warns if that is
 -- long ago.
-CREATE TABLE jobs.pruned (
+CREATE TABLE workshed.pruned (
     name    text PRIMARY KEY,
-    done_at timestamptz NOT NULL DEFAULT jobs.now()
+    done_at timestamptz NOT NULL DEFAULT workshed.now()
 );
 
-INSERT INTO jobs.pruned (name)
+INSERT INTO workshed.pruned (name)
 VALUES ('dead jobs'), ('attempts'), ('batches'), ('periodic jobs'), ('periodic runs'), ('history');

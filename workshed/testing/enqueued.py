@@ -49,8 +49,8 @@ class Enqueued:
 def waiting(conn: Connection) -> list[Enqueued]:
     """Return what waits, as it will run."""
     query = """
-        SELECT body, queue, due_at, created_at, due_at <= jobs.now()
-          FROM jobs.schedule
+        SELECT body, queue, due_at, created_at, due_at <= workshed.now()
+          FROM workshed.schedule
          ORDER BY due_at, number
     """
     return [
@@ -64,12 +64,12 @@ def take(
 ) -> dramatiq.Message[Any] | None:
     """Take the next job that is due and not excluded by its id, or a certain one, due or not."""
     query = """
-        DELETE FROM jobs.schedule
+        DELETE FROM workshed.schedule
          WHERE number = (
                SELECT number
-                 FROM jobs.schedule
+                 FROM workshed.schedule
                 WHERE CASE WHEN %(id)s::text IS NULL
-                           THEN due_at <= jobs.now() AND message_id <> ALL (%(excluding)s)
+                           THEN due_at <= workshed.now() AND message_id <> ALL (%(excluding)s)
                            ELSE message_id = %(id)s END
                 ORDER BY due_at, number
                 LIMIT 1)

@@ -26,7 +26,7 @@ def retried(runs: Sequence[Run], after: timedelta | None, within: timedelta | No
 
 def discarded(runs: Sequence[Run], reason: str) -> None:
     """Fail unless one of the jobs was discarded, with `reason` in its reason."""
-    reasons = [run.outcome.reason for run in runs if run.outcome.kind == "discarded"]
+    reasons = [run.outcome.reason for run in runs if run.outcome.is_discarded]
     if not any(reason in found for found in reasons):
         wanted = f"no job was discarded: {reason!r}" if reason else "no job was discarded"
         raise AssertionError(_what_happened(wanted, runs))

@@ -62,7 +62,7 @@ class Handed(Delivery):
     """A job in the hands of the test's own thread."""
 
     def __init__(
-        self, message: Message, broker: "Fake", *, redelivered: bool = False, **headers: str
+        self, message: Message, broker: "Fake", *, redelivered: bool = False, **headers: bool
     ) -> None:
         """Let `headers` say which way it came, as RabbitMQ's do."""
         channel = Channel(SimpleNamespace(is_open=True))
@@ -156,7 +156,7 @@ class Fake(Executing):
         Raises `NotStoredError` where the outcome could not be stored.
         """
         # As a relay sends it: it may have copies, so the fence is asked.
-        delivery = Handed(message, self, via="schedule")
+        delivery = Handed(message, self, outbox=True)
         around = nullcontext() if error is None else self._failing(message, error)
         return self._work(delivery, around)
 

@@ -27,7 +27,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LONGEST_DRAIN = 1_000
-FAILED = ("retry", "dead")
 
 
 class Jobs(Stored):
@@ -117,8 +116,9 @@ class Jobs(Stored):
         It runs to its end, with the jobs that it sends; other jobs that wait do not run. Then all
         is as before, and it is delivered twice; and once more with a crash before and after each
         statement and commit of its own, after which it is delivered again. Each time the same rows
-        must be left in all tables but those of schema `jobs`, the same jobs must wait, and the same
-        mails be sent; a mail that is sent again under its Message-ID is counted, and no failure.
+        must be left in all tables but those of schema `workshed`, the same jobs must wait, and the
+        same mails be sent; a mail that is sent again under its Message-ID is counted, and no
+        failure.
 
         `ignore`: columns and tables that may differ: `"token"`, `"users.token"`, `"visits"`. Of
         times it counts whether they are set; of numbers that PostgreSQL gives, their order. The
@@ -203,9 +203,9 @@ class Jobs(Stored):
         return run
 
     def _failure_of(self, run: Run | None) -> BaseException | None:
-        if run is None or run.outcome.kind not in FAILED:
+        if run is None or not (run.outcome.is_dead or run.outcome.kind == "retry"):
             return None
-        if self._may_retry and run.outcome.kind == "retry":
+        if self._may_retry and not run.outcome.is_dead:
             return None
         return run.outcome.error or DiedError(f"{run.title}: {run.outcome.reason}")
 

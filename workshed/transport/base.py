@@ -279,12 +279,12 @@ class DeclaredBroker(Broker):
     ) -> tuple[dramatiq.Message[Any], schedule.Row]:
         """Check a message; return it as it is stored, and its row."""
         self.check(message)
-        if reason == "delay":
+        if reason == "delayed":
             message = message.copy(options={"due": due_ms(delay, at)})
         self._before_send(message, delay // timedelta(milliseconds=1))
         row = schedule.Row(
             message_id=message.message_id,
-            hop=int(message.options.get("hop", 0)),
+            generation=int(message.options.get("generation", 0)),
             queue=message.queue_name,
             actor=message.actor_name,
             body=encoded(message).decode(),

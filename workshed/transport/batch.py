@@ -132,7 +132,7 @@ class Batch:
         adder = None if job is None else job.message_id
         if problem := kind.execute(conn, batches.refusal(self.id, adder)):
             raise BatchError(f"no job can be added to batch {self.id}: {problem}", self.id)
-        reason: Reason = "send" if delay is None and at is None else "delay"
+        reason: Reason = "transactional" if delay is None and at is None else "delayed"
         return [
             sent
             for window in _windows(messages)
@@ -192,7 +192,7 @@ def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> Row:
     """Make the row that a callback will be once it is sent."""
     message: Message = told.message(batch) if isinstance(told, dramatiq.Actor) else told
     message = message.copy(options={"origin": ORIGIN, "callback_of": batch})
-    message, row = broker().prepared(message, NOW, None, "send")
+    message, row = broker().prepared(message, NOW, None, "transactional")
     if claim_of(message, NOW) is None:
         return row
     # It is sent whoever has its key then, and takes it when it starts.

@@ -31,7 +31,7 @@ from workshed.middleware import (
     LogContext,
     Metrics,
     Once,
-    Recurring,
+    Periodic,
     Redaction,
     Results,
     Retries,
@@ -181,14 +181,14 @@ CHAIN: tuple[type[Middleware], ...] = (
     Metrics,  # observes
     Cancel,  # before the fence: it writes nothing, and may change what all below write
     Fence,  # before anything is written: a copy writes nothing
-    Expiry,  # below the fence: what has its outcome is absorbed, however late
+    Expiry,  # below the fence: a duplicate is one, however late
     Results,  # within the limit and `Once`, as the next
     Callbacks,  # within the limit and `Once`: a result that cannot be handed on is a failure
     Deadline,  # wraps the actor's function; its hook only notes the limit
     Once,  # around the limit: none strikes in the commit
     Uniqueness,
     Limits,  # asked last: what a start takes of a window is spent
-    Recurring,  # below what adds options to messages, which it notes
+    Periodic,  # below what adds options to messages, which it notes
     Retries,
     Discard,
     Groups,

@@ -62,6 +62,6 @@ class Executing(DeclaredBroker):
         if isinstance(own, int) and own <= delay:
             message = undelayed(message)
         span = timedelta(milliseconds=delay)
-        reason: Reason = "delay" if delay else "send"
+        reason: Reason = "delayed" if delay else "transactional"
         with db.transaction() as conn:
             return self.store(conn, message, delay=span, at=None, reason=reason)

@@ -81,4 +81,4 @@ def skipped(name: str, error: SkipMessage) -> Outcome:
     """Return the outcome of a job that a middleware skipped."""
     text = text_of(error)
     reason = f"skipped by {name}: {text}" if text else f"skipped by {name}"
-    return Outcome("discarded", reason, error, called="skipped")
+    return Outcome("skipped", reason, error)

@@ -32,8 +32,8 @@ class Counts(NamedTuple):
 def counts(publisher: AskingPublisher, queue: Queue) -> Counts:
     """Count what there is of a queue; raises `BrokerUnreachableError`."""
     query = """
-        SELECT (SELECT count(*) FROM jobs.schedule WHERE queue = %(name)s),
-               (SELECT count(*) FROM jobs.dead WHERE queue = %(name)s)
+        SELECT (SELECT count(*) FROM workshed.schedule WHERE queue = %(name)s),
+               (SELECT count(*) FROM workshed.dead WHERE queue = %(name)s)
     """
     with db.transaction() as conn:
         [(stored, dead)] = conn.execute(query, {"name": queue.name})

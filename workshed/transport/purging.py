@@ -22,7 +22,7 @@ from workshed.transport.messages.envelope import decode
 from workshed.transport.messages.signing import Signing, opened
 
 LONGEST_S = 600.0
-FLUSHED = Outcome("discarded", "flushed", called="cancelled")
+FLUSHED = Outcome("cancelled", "flushed")
 
 
 class Flushed(Protocol):
@@ -53,7 +53,7 @@ def flush(broker: Flushed, urls: list[str], queue: Queue) -> None:
 
 
 def _flush_rows(broker: Flushed, queue: Queue) -> None:
-    query = "DELETE FROM jobs.schedule WHERE queue = %s RETURNING body"
+    query = "DELETE FROM workshed.schedule WHERE queue = %s RETURNING body"
     with db.transaction() as conn:
         bodies = [body for (body,) in conn.execute(query, (queue.name,))]
         for body in bodies:

@@ -59,7 +59,7 @@ def send(
     here too, and nothing is stored then.
 
     `conn` is a connection of psycopg 3, of Django or of SQLAlchemy, or a session of SQLAlchemy. On
-    those of asyncio: `await schedule.send(conn, …)`. Others execute `SELECT jobs.send(…)`.
+    those of asyncio: `await schedule.send(conn, …)`. Others execute `SELECT workshed.send(…)`.
 
     The key of a unique job is taken in the same transaction; while another has it, that job's id is
     in the message returned, and nothing is stored. Raises `DuplicateJobError` if it is to,
@@ -71,7 +71,7 @@ def send(
     if at is not None and at.tzinfo is None:
         raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
     message = message.copy(options={"origin": ORIGIN})
-    reason: rows.Reason = "send" if delay is None and at is None else "delay"
+    reason: rows.Reason = "transactional" if delay is None and at is None else "delayed"
     kind = kind_of(conn)
     span = delay or timedelta()
     message, statement = broker().storing(message, span, at, reason)

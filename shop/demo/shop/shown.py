@@ -35,9 +35,9 @@ def ordered(conn: Connection, user_id: int) -> list[Ordered]:
     query = """
         SELECT o.id AS order_id, p.name AS product, l.quantity,
                l.quantity * l.unit_price AS amount, o.currency
-          FROM product.orders AS o
-          JOIN product.order_lines AS l ON l.order_id = o.id
-          JOIN product.products AS p ON p.id = l.product_id
+          FROM shop.orders AS o
+          JOIN shop.order_lines AS l ON l.order_id = o.id
+          JOIN shop.products AS p ON p.id = l.product_id
          WHERE o.user_id = %(user_id)s
          ORDER BY o.id DESC, l.number
          LIMIT %(limit)s
@@ -48,6 +48,6 @@ def ordered(conn: Connection, user_id: int) -> list[Ordered]:
 
 def newest_import(conn: Connection, user_id: int) -> Import | None:
     """Return what a user has handed in last; `None` for nothing."""
-    query = "SELECT max(id) FROM product.imports WHERE owner_id = %s"
+    query = "SELECT max(id) FROM shop.imports WHERE owner_id = %s"
     ((newest,),) = conn.execute(query, (user_id,)).fetchall()
     return None if newest is None else imports.find(conn, newest)

@@ -150,7 +150,7 @@ PAGES: tuple[Page, ...] = (
         look,
         group="Product",
         is_live=True,
-        needs="product",
+        needs="shop",
     ),
     Page(
         "/campaign",
@@ -158,12 +158,12 @@ PAGES: tuple[Page, ...] = (
         "shop.web.pages:campaign.html",
         look_at_one,
         is_live=True,
-        needs="product",
+        needs="shop",
     ),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/campaigns/pause", "campaigns.pause", pause, needs="product"),
-    Action("/campaigns/resume", "campaigns.resume", resume, needs="product"),
-    Action("/campaigns/again", "campaigns.again", again, needs="product"),
-    Action("/campaigns/cancel", "campaigns.cancel", cancel, needs="product"),
+    Action("/campaigns/pause", "campaigns.pause", pause, needs="shop"),
+    Action("/campaigns/resume", "campaigns.resume", resume, needs="shop"),
+    Action("/campaigns/again", "campaigns.again", again, needs="shop"),
+    Action("/campaigns/cancel", "campaigns.cancel", cancel, needs="shop"),
 )

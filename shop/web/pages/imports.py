@@ -66,7 +66,7 @@ def _as_data(found: Import, owners: Mapping[int, User]) -> dict[str, Any]:
     return {part: getattr(found, part) for part in (*parts, *read)} | {
         "owner": {"id": found.owner_id, "email": owner.email if owner else None},
         "rows": {
-            "read": found.landed,
+            "read": found.rows_read,
             "total": found.total,
             "ended": found.succeeded + found.failed,
             "succeeded": found.succeeded,
@@ -90,7 +90,7 @@ PAGES: tuple[Page, ...] = (
         look,
         group="Product",
         is_live=True,
-        needs="product",
+        needs="shop",
     ),
     Page(
         "/import",
@@ -98,8 +98,8 @@ PAGES: tuple[Page, ...] = (
         "shop.web.pages:import.html",
         look_at_one,
         is_live=True,
-        needs="product",
+        needs="shop",
     ),
 )
 ACTIONS: tuple[Action, ...] = ()
-DOWNLOADS: tuple[Download, ...] = (Download("/import/failed-rows.csv", failures, needs="product"),)
+DOWNLOADS: tuple[Download, ...] = (Download("/import/failed-rows.csv", failures, needs="shop"),)

@@ -100,10 +100,8 @@ def _not_drawn(found: Report) -> int:
 
 
 PAGES: tuple[Page, ...] = (
-    Page(
-        "/reports", "Reports", "shop.web.pages:reports.html", look, group="Product", needs="product"
-    ),
-    Page("/report", "Report", "shop.web.pages:report.html", look_at_one, needs="product"),
+    Page("/reports", "Reports", "shop.web.pages:reports.html", look, group="Product", needs="shop"),
+    Page("/report", "Report", "shop.web.pages:report.html", look_at_one, needs="shop"),
 )
 ACTIONS: tuple[Action, ...] = ()
-DOWNLOADS: tuple[Download, ...] = (Download("/report/numbers.csv", numbers, needs="product"),)
+DOWNLOADS: tuple[Download, ...] = (Download("/report/numbers.csv", numbers, needs="shop"),)

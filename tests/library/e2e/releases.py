@@ -100,7 +100,7 @@ def with_a_migration(folder):
     unpack_here(folder)
     newest = max(path.name for path in (folder / JOBS).glob("*.sql"))
     made_up = folder / JOBS / f"{int(newest[:4]) + 1:04}_made_up.sql"
-    made_up.write_text("ALTER TABLE jobs.schedule ADD COLUMN made_up integer;\n")
+    made_up.write_text("ALTER TABLE workshed.schedule ADD COLUMN made_up integer;\n")
 
 
 def unpack(commit, folder):

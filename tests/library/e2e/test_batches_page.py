@@ -68,10 +68,10 @@ with db.transaction() as conn:
     (tmp_path / "send.py").write_text(send)
     code, said = run("send.py", **environment)
     assert code == 0, said
-    assert count("jobs.schedule") == 250
+    assert count("workshed.schedule") == 250
 
     start_worker("invoices", threads=2)
 
-    eventually(lambda: count("jobs.batch_jobs WHERE state = 'cancelled'") == 250)
-    eventually(lambda: count("jobs.batches WHERE completed_at IS NOT NULL") == 1)
-    eventually(lambda: count("jobs.schedule") == 0)
+    eventually(lambda: count("workshed.batch_jobs WHERE state = 'cancelled'") == 250)
+    eventually(lambda: count("workshed.batches WHERE completed_at IS NOT NULL") == 1)
+    eventually(lambda: count("workshed.schedule") == 0)

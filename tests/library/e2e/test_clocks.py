@@ -55,11 +55,11 @@ from datetime import timedelta
 import dramatiq
 from workshed import broker, db
 from workshed.cronspec import cron, daily, every
-from workshed.jobs import planned_at
+from workshed.jobs import scheduled_for
 
 def ran(name):
     with db.transaction() as conn:
-        conn.execute("INSERT INTO public.runs VALUES (%s, %s)", (name, planned_at()))
+        conn.execute("INSERT INTO public.runs VALUES (%s, %s)", (name, scheduled_for()))
 
 def job(name, spec):
     return dramatiq.actor(broker=broker, queue_name="low", actor_name=name, periodic=spec)
@@ -67,10 +67,10 @@ def job(name, spec):
 @job("once", daily("09:00", tz="UTC"))
 def once(): ran("once")
 
-@job("all", daily("09:00", tz="UTC", late="all"))
+@job("all", daily("09:00", tz="UTC", misfire="all"))
 def each(): ran("all")
 
-@job("skip", daily("09:00", tz="UTC", late="skip"))
+@job("skip", daily("09:00", tz="UTC", misfire="skip"))
 def skip(): ran("skip")
 
 @job("often", every(timedelta(seconds=10)))
@@ -102,11 +102,11 @@ def _moved(connect, tmp_path):
     (tmp_path / "sundial.py").write_text(ACTORS)
     (tmp_path / "moved_periodiq.py").write_text(MOVED)
     conn = connect(autocommit=True)
-    conn.execute("CREATE TABLE public.runs (job text, planned timestamptz)")
+    conn.execute("CREATE TABLE public.runs (job text, scheduled_for timestamptz)")
     conn.execute("CREATE TABLE public.clock (shift interval)")
     conn.execute("INSERT INTO public.clock VALUES ('0')")
     conn.execute("""
-        CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz LANGUAGE sql STABLE
+        CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz LANGUAGE sql STABLE
             RETURN (SELECT statement_timestamp() + shift FROM public.clock)
     """)
 
@@ -121,8 +121,8 @@ def move(rows, tmp_path):
 
     def move(to):
         rows("UPDATE public.clock SET shift = %s - statement_timestamp() RETURNING 1", to)
-        rows("UPDATE jobs.recurring SET seen_at = jobs.now() RETURNING 1")
-        rows("UPDATE jobs.relays SET beat_at = jobs.now() RETURNING 1")
+        rows("UPDATE workshed.periodic_jobs SET seen_at = workshed.now() RETURNING 1")
+        rows("UPDATE workshed.relays SET beat_at = workshed.now() RETURNING 1")
         (tmp_path / "moved.txt").write_text(to.isoformat())
 
     return move
@@ -181,8 +181,10 @@ def runs(rows):
     """`runs("once")`: the times that a job ran for."""
 
     def runs(job):
-        found = rows("SELECT planned FROM public.runs WHERE job = %s ORDER BY planned", job)
-        return [planned.astimezone(UTC) for (planned,) in found]
+        found = rows(
+            "SELECT scheduled_for FROM public.runs WHERE job = %s ORDER BY scheduled_for", job
+        )
+        return [scheduled_for.astimezone(UTC) for (scheduled_for,) in found]
 
     return runs
 
@@ -196,9 +198,12 @@ def settled(rows, eventually):
 
         def quiet():
             made = rows(
-                "SELECT job, planned FROM jobs.occurrences WHERE job <> 'often' ORDER BY 1, 2"
+                "SELECT job, scheduled_for FROM workshed.periodic_runs "
+                "WHERE job <> 'often' ORDER BY 1, 2"
             )
-            ran = rows("SELECT job, planned FROM public.runs WHERE job <> 'often' ORDER BY 1, 2")
+            ran = rows(
+                "SELECT job, scheduled_for FROM public.runs WHERE job <> 'often' ORDER BY 1, 2"
+            )
             if seen.get("made") != made or ran != made:
                 seen.update(made=made, ran=ran, since=time.monotonic())
             return bool(made) and time.monotonic() > seen["since"] + 6
@@ -206,7 +211,9 @@ def settled(rows, eventually):
         try:
             eventually(quiet)
         except AssertionError as err:
-            left = rows("SELECT jobs.now(), actor, due_at, taken_by, sent_at FROM jobs.schedule")
+            left = rows(
+                "SELECT workshed.now(), actor, due_at, claimed_by, sent_at FROM workshed.schedule"
+            )
             raise AssertionError(f"{seen}\nin the schedule: {left}") from err
 
     return settled
@@ -227,16 +234,18 @@ def test_the_clock_makes_the_run_when_it_is_time(start_clock, move, rows, eventu
     """Of these the stock specs make the last only, and the third one twice."""
     time_of_run, is_late = datetime.fromisoformat(at), True
     while is_late:  # on a busy machine a start takes longer than there is time
-        rows("DELETE FROM jobs.recurring RETURNING 1")
+        rows("DELETE FROM workshed.periodic_jobs RETURNING 1")
         move(time_of_run - MOMENTS)
         clock = start_clock()
-        eventually(lambda: rows("SELECT 1 FROM jobs.recurring"))
-        [(is_late,)] = rows("SELECT jobs.now() > %s - interval '1 second'", time_of_run)
+        eventually(lambda: rows("SELECT 1 FROM workshed.periodic_jobs"))
+        [(is_late,)] = rows("SELECT workshed.now() > %s - interval '1 second'", time_of_run)
 
-    eventually(lambda: rows("SELECT 1 FROM jobs.occurrences WHERE job = %s", job) or not clock.runs)
+    eventually(
+        lambda: rows("SELECT 1 FROM workshed.periodic_runs WHERE job = %s", job) or not clock.runs
+    )
 
     assert clock.runs, clock.text
-    found = rows("SELECT planned, made_by FROM jobs.occurrences WHERE job = %s", job)
+    found = rows("SELECT scheduled_for, created_by FROM workshed.periodic_runs WHERE job = %s", job)
     assert found == [(time_of_run, "clock")]
 
 
@@ -266,7 +275,7 @@ def test_rabbitmq_down_at_the_time_of_a_run(
     wire.cut()
 
     clock = start_clock(**through)
-    eventually(lambda: len(rows("SELECT 1 FROM jobs.occurrences")) >= 3)
+    eventually(lambda: len(rows("SELECT 1 FROM workshed.periodic_runs")) >= 3)
     assert runs("once") == []
     wire.accept()
     settled()
@@ -288,7 +297,7 @@ def test_postgresql_down_at_the_time_of_a_run(
 
     clock = start_clock(**through)
     eventually(lambda: "left to a relay" in clock.text or not clock.runs)
-    assert rows("SELECT 1 FROM jobs.occurrences WHERE job = 'once'") == []
+    assert rows("SELECT 1 FROM workshed.periodic_runs WHERE job = 'once'") == []
     wire.accept()
     settled()
 
@@ -302,7 +311,7 @@ def test_an_outage_of_three_days(start_worker, start_clock, move, runs, settled,
     worker.stop()
 
     move(NINE + 3 * DAY + 3 * HOUR)
-    rows("UPDATE jobs.recurring SET seen_at = seen_at - %s RETURNING 1", 3 * DAY)
+    rows("UPDATE workshed.periodic_jobs SET seen_at = seen_at - %s RETURNING 1", 3 * DAY)
     start_worker("sundial")
     clock = start_clock()
     eventually(lambda: len(runs("all")) == 3)
@@ -320,11 +329,14 @@ def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eve
     move(NINE - HOUR)
     clock = start_clock(BLOCKED="yes")
 
-    made = "SELECT planned FROM jobs.occurrences WHERE job = 'often' AND made_by = 'clock'"
+    made = (
+        "SELECT scheduled_for FROM workshed.periodic_runs "
+        "WHERE job = 'often' AND created_by = 'clock'"
+    )
     eventually(lambda: len(rows(made)) >= 3 or not clock.runs)
 
     assert clock.runs, clock.text
-    times = sorted(planned for (planned,) in rows(made))
+    times = sorted(scheduled_for for (scheduled_for,) in rows(made))
     assert {later - time for time, later in pairwise(times)} == {timedelta(seconds=10)}
 
 
@@ -384,7 +396,7 @@ def test_a_clock_shows_what_it_has_made(start_clock, move, eventually):
             with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 page = answer.read().decode()
             assert "workshed_clock_tick_timestamp_seconds" in page
-            found = re.findall(r'occurrences_total\{actor="[a-z_]+",by="clock"\} (\d+)', page)
+            found = re.findall(r'periodic_runs_total\{actor="[a-z_]+",by="clock"\} (\d+)', page)
             count += sum(map(int, found))
         return count
 
@@ -452,7 +464,7 @@ def test_a_clock_whose_database_lacks_migrations_ends_with_2_and_a_sentence(
     start_clock, move, rows
 ):
     move(NINE)
-    rows("DELETE FROM jobs.migrations WHERE stream = 'jobs' RETURNING 1")
+    rows("DELETE FROM workshed.migrations WHERE stream = 'workshed' RETURNING 1")
 
     clock = start_clock()
 

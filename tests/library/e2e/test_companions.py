@@ -224,7 +224,7 @@ def test_django_dramatiq(using, write, run_to_end, beside, rows, eventually, bro
     assert rows("SELECT model FROM django_content_type WHERE app_label = 'bookshop'") == [
         ("order",)
     ]
-    eventually(lambda: rows("SELECT actor FROM jobs.dead") == [("fail",)])
+    eventually(lambda: rows("SELECT actor FROM workshed.dead") == [("fail",)])
 
 
 def test_flask_dramatiq(using, write, run_to_end, beside, rows, eventually, sales, broker):
@@ -247,7 +247,7 @@ def test_dramatiq_abort(using, write, run_to_end, start_worker, rows, eventually
     pending = run_to_end(env, "-c", send).strip()
     run_to_end(env, "-c", abort.format(pending))
     start_worker("parts", threads=2, env={"PYTHONPATH": env["PYTHONPATH"]})
-    outcome = "SELECT message_id, outcome FROM jobs.runs"
+    outcome = "SELECT message_id, outcome FROM workshed.runs"
     eventually(lambda: rows(outcome) == [(pending, "skipped")])
     assert not (tmp_path / "began").exists()
 
@@ -255,7 +255,7 @@ def test_dramatiq_abort(using, write, run_to_end, start_worker, rows, eventually
     eventually((tmp_path / "began").exists)
     run_to_end(env, "-c", abort.format(running))
 
-    eventually(lambda: (running,) in rows("SELECT message_id FROM jobs.runs"))
+    eventually(lambda: (running,) in rows("SELECT message_id FROM workshed.runs"))
 
 
 def test_apscheduler(using, write, beside, start_worker, rows, eventually, sales):
@@ -275,6 +275,6 @@ def test_the_integration_of_sentry(using, write, start_worker, sentry, broker, r
 
     broker.enqueue(Message("default", "fail", (7,), {}, {}))
 
-    eventually(lambda: rows("SELECT actor FROM jobs.dead") == [("fail",)])
+    eventually(lambda: rows("SELECT actor FROM workshed.dead") == [("fail",)])
     eventually(lambda: sentry.of("event"))
     assert len(sentry.of("event")) == 1

@@ -81,7 +81,7 @@ def test_an_async_actor_is_interrupted_by_its_limit(
 
     broker.enqueue(Message("default", "slow", (), {}, {}))
 
-    eventually(lambda: count("jobs.dead WHERE error_class LIKE '%TimeLimitExceeded'") == 1)
+    eventually(lambda: count("workshed.dead WHERE error_class LIKE '%TimeLimitExceeded'") == 1)
 
 
 def test_one_whose_loop_is_busy_is_interrupted_all_the_same(
@@ -98,8 +98,8 @@ def test_one_whose_loop_is_busy_is_interrupted_all_the_same(
 
     worker.stop()
 
-    assert count("jobs.schedule WHERE actor = 'waits' AND reason = 'refund'") == 1
-    assert count("jobs.dead") == 0
+    assert count("workshed.schedule WHERE actor = 'waits' AND reason = 'interrupted'") == 1
+    assert count("workshed.dead") == 0
 
 
 def test_an_async_actor_is_interrupted_by_a_shutdown(
@@ -114,4 +114,4 @@ def test_an_async_actor_is_interrupted_by_a_shutdown(
 
     assert worker.stop() == 0
 
-    assert count("jobs.schedule WHERE actor = 'waits' AND reason = 'refund'") == 1
+    assert count("workshed.schedule WHERE actor = 'waits' AND reason = 'interrupted'") == 1

@@ -145,7 +145,7 @@ def test_a_group_of_the_dead_is_retried_and_succeeds(
     start_worker("tests.library.e2e.console_world")
     for order in (1, 2, 3):
         shop.charge_card.send(order, "4242 4242")
-    eventually(lambda: count("jobs.dead") == 3)
+    eventually(lambda: count("workshed.dead") == 3)
     page = open_page("/dead", javascript=javascript)
     expect(page.locator("main")).to_contain_text("GatewayError")
     expect(page.locator("main")).to_contain_text("charge_card")
@@ -157,9 +157,9 @@ def test_a_group_of_the_dead_is_retried_and_succeeds(
 
     expect(page.locator(".said")).to_contain_text("3 jobs")
     eventually(lambda: count("charges") == 3)
-    eventually(lambda: count("jobs.runs WHERE outcome = 'done'") == 3)
+    eventually(lambda: count("workshed.runs WHERE outcome = 'succeeded'") == 3)
     page.goto(page.url.split("/dead")[0] + "/jobs")
-    expect(page.locator("main")).to_contain_text("done")
+    expect(page.locator("main")).to_contain_text("succeeded")
     assert "4242" not in page.content()
     assert page.complaints == []
 
@@ -273,7 +273,7 @@ def bury(conn, message_id, error):
     dead_jobs.bury(
         conn,
         message_id=message_id,
-        hop=0,
+        generation=0,
         attempt=1,
         queue="critical",
         actor="charge_card",

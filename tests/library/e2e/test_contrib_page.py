@@ -151,8 +151,8 @@ def test_a_member_is_mailed_a_statement_once_and_told_so_once(
 ):
     club("-c", SEND)
 
-    eventually(lambda: rows("SELECT FROM jobs.runs WHERE actor = 'send_statement'")[1:])
-    eventually(lambda: rows("SELECT FROM jobs.runs WHERE actor = 'deliver_email'")[1:])
+    eventually(lambda: rows("SELECT FROM workshed.runs WHERE actor = 'send_statement'")[1:])
+    eventually(lambda: rows("SELECT FROM workshed.runs WHERE actor = 'deliver_email'")[1:])
     eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
     [mail] = mails(tmp_path)
     assert (mail["To"], mail["Subject"]) == ("Ada <ada@example.org>", "Your statement of 2026-10")
@@ -219,7 +219,7 @@ def test_a_held_mail_is_sent_once_more(club, worker, rows, tmp_path, eventually)
     eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
     [(email_id,)] = rows("""
         UPDATE workshed_mail.emails
-           SET state = 'unknown', sent_at = NULL, held_at = jobs.now(), ambiguous = 1
+           SET state = 'unknown', sent_at = NULL, held_at = workshed.now(), possible_duplicates = 1
         RETURNING id
     """)
 

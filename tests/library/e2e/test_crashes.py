@@ -127,7 +127,7 @@ def test_retries_survive_the_death_of_everything(
 
 def test_a_killed_relay_comes_back(start_worker, send, broker, notes, eventually, count, conn):
     start_worker("parts")
-    relay = "SELECT pid FROM jobs.relays ORDER BY started_at DESC"
+    relay = "SELECT pid FROM workshed.relays ORDER BY started_at DESC"
     first = eventually(lambda: conn.execute(relay).fetchone())[0]
 
     os.kill(first, signal.SIGKILL)
@@ -154,8 +154,8 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_rest(
 
 def test_nothing_is_left_of_a_killed_master(start_worker, notes, conn, eventually):
     worker = start_worker("parts")
-    eventually(lambda: conn.execute("SELECT 1 FROM jobs.relays").fetchone())
-    relay = conn.execute("SELECT pid FROM jobs.relays").fetchone()[0]
+    eventually(lambda: conn.execute("SELECT 1 FROM workshed.relays").fetchone())
+    relay = conn.execute("SELECT pid FROM workshed.relays").fetchone()[0]
 
     worker.process.kill()
 

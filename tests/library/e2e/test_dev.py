@@ -60,8 +60,8 @@ def test_all_servers_serve_until_they_are_told_to_stop(open_folder):
         known = urls(process)
         assert list(known) == keys("dev")
         with psycopg.connect(known["database_url"]) as conn:
-            assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
-            assert conn.execute("SELECT to_regnamespace('product')::text").fetchone()[0]
+            assert conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (0,)
+            assert conn.execute("SELECT to_regnamespace('shop')::text").fetchone()[0]
         pika.BlockingConnection(pika.URLParameters(known["broker_url"])).close()
         host, _, port = known["smtp_url"].removeprefix("smtp://").partition(":")
         with smtplib.SMTP(host, int(port)) as client:

@@ -28,7 +28,7 @@ def test_who_follows_the_page_sees_what_it_shows(broker, environment, count, eve
             check(shown, run(command))
             sent += command.startswith(("python", "workshed enqueue"))
             # Runs are written twice a second; and the next job is to come after this one.
-            eventually(lambda wanted=sent: count("jobs.runs") == wanted)
+            eventually(lambda wanted=sent: count("workshed.runs") == wanted)
     finally:
         os.killpg(worker.pid, signal.SIGTERM)
         worker.wait(60)

@@ -36,17 +36,17 @@ def test_each_run_is_in_the_history(charged, workshed):
 
     assert ended == [
         ("charge", "dead"),
-        ("charge", "done"),
-        ("charge", "retried"),
-        ("send_receipt", "done"),
+        ("charge", "retry"),
+        ("charge", "succeeded"),
+        ("send_receipt", "succeeded"),
     ]
     assert {run["release"] for run in charged} == {"2026-11-25.1"}
-    [paid] = [run for run in charged if (run["actor"], run["outcome"]) == ("charge", "done")]
+    [paid] = [run for run in charged if (run["actor"], run["outcome"]) == ("charge", "succeeded")]
     [child] = json.loads(workshed("jobs", "--parent", paid["message_id"], "--json"))
     assert child["actor"] == "send_receipt"
     for words in (["--failed"], ["--argument", "order_id=8"], ["--error", "GatewayError"]):
         found = json.loads(workshed("jobs", "--json", *words))
-        assert sorted(run["outcome"] for run in found) == ["dead", "retried"], words
+        assert sorted(run["outcome"] for run in found) == ["dead", "retry"], words
 
 
 def sorted_lines(text):
@@ -69,6 +69,6 @@ def test_the_commands_print_what_the_page_shows(charged, environment, count, tmp
 
     follow(ERASED, run)
 
-    assert count("jobs.dead") == 0
-    assert count("jobs.runs WHERE arguments::text LIKE '%8%'") == 0
-    assert count("jobs.runs WHERE arguments::text LIKE '%7%'") == 2
+    assert count("workshed.dead") == 0
+    assert count("workshed.runs WHERE arguments::text LIKE '%8%'") == 0
+    assert count("workshed.runs WHERE arguments::text LIKE '%7%'") == 2

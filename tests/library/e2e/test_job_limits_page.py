@@ -10,8 +10,8 @@ from tests import pages
 @pytest.fixture
 def sent(tmp_path, conn, run, environment, broker):
     """What the page sends."""
-    conn.execute("CREATE SCHEMA shop")
-    conn.execute("CREATE TABLE shop.fetches (tenant integer, page integer, at timestamptz)")
+    conn.execute("CREATE SCHEMA store")
+    conn.execute("CREATE TABLE store.fetches (tenant integer, page integer, at timestamptz)")
     conn.commit()
     (tmp_path / NAME).write_text(TEXT)
     broker.ensure_queues({"low"})
@@ -21,13 +21,13 @@ def sent(tmp_path, conn, run, environment, broker):
 
 @pytest.mark.usefixtures("sent")
 def test_those_over_the_limit_wait_and_all_start(start_worker, workshed, conn, count, eventually):
-    attempts = "SELECT max(body::json #>> '{options,attempt}') FROM jobs.schedule"
+    attempts = "SELECT max(body::json #>> '{options,attempt}') FROM workshed.schedule"
     worker = start_worker("tenants", threads=4)
 
-    eventually(lambda: count("jobs.limit_waits WHERE key = 'api:window'"))
+    eventually(lambda: count("workshed.limit_waiters WHERE key = 'api:window'"))
     worker.stop()  # or all have started by the time at which the command looks
     assert "api:window" in workshed("limits", "--waiting")
     start_worker("tenants", threads=4)
     assert conn.execute(attempts).fetchone() in {("1",), (None,)}
-    eventually(lambda: count("shop.fetches") == 8)
-    eventually(lambda: count("jobs.limit_slots") == count("jobs.limit_waits") == 0)
+    eventually(lambda: count("store.fetches") == 8)
+    eventually(lambda: count("workshed.limit_slots") == count("workshed.limit_waiters") == 0)

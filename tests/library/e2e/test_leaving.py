@@ -105,14 +105,14 @@ def test_a_job_that_outlives_the_grace_is_interrupted_and_not_charged(
 
     assert first.stop() == 0
 
-    row = conn.execute("SELECT reason, body::jsonb -> 'options' FROM jobs.schedule").fetchone()
-    assert row is None or row[0] == "refund"
-    assert count("jobs.attempts") == 0
+    row = conn.execute("SELECT reason, body::jsonb -> 'options' FROM workshed.schedule").fetchone()
+    assert row is None or row[0] == "interrupted"
+    assert count("workshed.attempts") == 0
     notes.on()
     start_worker("parts", threads=2)
     eventually(lambda: notes("end") == [1])
-    eventually(lambda: count("jobs.starts") == 0)
-    assert count("jobs.attempts") == 0
+    eventually(lambda: count("workshed.redelivered_starts") == 0)
+    assert count("workshed.attempts") == 0
     eventually(lambda: rabbitmq.depth("parts") == rabbitmq.unacked("parts") == 0)
 
 
@@ -130,5 +130,5 @@ def test_a_job_that_cannot_be_interrupted_is_left_behind(
     start_worker("parts", threads=2)
     eventually(lambda: notes("end") == [1])
     assert notes("start") == [1, 1]
-    eventually(lambda: count("jobs.starts") == 0)
-    assert count("jobs.attempts") == 0
+    eventually(lambda: count("workshed.redelivered_starts") == 0)
+    assert count("workshed.attempts") == 0

@@ -19,8 +19,8 @@ def _project(tmp_path, conn):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     conn.autocommit = True
-    conn.execute("CREATE SCHEMA shop; CREATE TABLE shop.reports (id integer)")
-    conn.execute("CREATE TABLE shop.pages (id integer, page integer, PRIMARY KEY (id, page))")
+    conn.execute("CREATE SCHEMA store; CREATE TABLE store.reports (id integer)")
+    conn.execute("CREATE TABLE store.pages (id integer, page integer, PRIMARY KEY (id, page))")
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_a_script_that_cancels_runs(name, broker, run, environment, count):
     code, said = run(name, **environment)
 
     assert code == 0, said
-    assert count("jobs.schedule") == 0
-    assert count("jobs.tombstones") == 1
+    assert count("workshed.schedule") == 0
+    assert count("workshed.cancellations") == 1
 
 
 def test_a_report_that_takes_too_long_ends(start_worker, send, conn, eventually):
@@ -49,10 +49,12 @@ def test_a_report_that_takes_too_long_ends(start_worker, send, conn, eventually)
     send("build_report", 1, 0.1)
     send("build_report", 2, 60.0)
 
-    [(error,)] = eventually(lambda: conn.execute("SELECT error_class FROM jobs.dead").fetchall())
+    [(error,)] = eventually(
+        lambda: conn.execute("SELECT error_class FROM workshed.dead").fetchall()
+    )
 
     assert error == "TimeLimitExceeded"
-    eventually(lambda: conn.execute("SELECT id FROM shop.reports").fetchall() == [(1,)])
+    eventually(lambda: conn.execute("SELECT id FROM store.reports").fetchall() == [(1,)])
 
 
 def test_a_digest_that_comes_too_late_is_dead(start_worker, run, environment, conn, eventually):
@@ -61,19 +63,19 @@ def test_a_digest_that_comes_too_late_is_dead(start_worker, run, environment, co
     code, said = run("send_late.py", **environment)
 
     assert code == 0, said
-    [(reason,)] = eventually(lambda: conn.execute("SELECT reason FROM jobs.dead").fetchall())
-    assert reason.startswith("expired: it was to start within 0:00:01 of ")
+    [(reason,)] = eventually(lambda: conn.execute("SELECT reason FROM workshed.dead").fetchall())
+    assert reason.startswith("it was to start within 0:00:01 of ")
 
 
 def test_a_digest_stops_at_its_next_page(start_worker, send, conn, count, eventually):
     start_worker("report_actors")
     sent = send("send_digest", 7, 100_000)
-    eventually(lambda: count("shop.pages"))
+    eventually(lambda: count("store.pages"))
 
     with db.transaction() as tx:
         cancellations.cancel(tx, sent.message_id)
 
-    query = "SELECT outcome, reason FROM jobs.attempts"
+    query = "SELECT outcome, reason FROM workshed.attempts"
     found = eventually(lambda: conn.execute(query).fetchall())
     assert found == [("discarded", "cancelled")]
-    assert count("shop.pages") > 0
+    assert count("store.pages") > 0

@@ -146,8 +146,8 @@ def plain(broker, message):
 @pytest.mark.parametrize(
     ("actor", "send", "event"),
     [
-        ("work", cancelled, "discarded: cancelled"),
-        ("work", absorbed, "absorbed: "),
+        ("work", cancelled, "cancelled: cancelled"),
+        ("work", absorbed, "duplicate: "),
         ("leave_out", plain, "discarded: paid already"),
         ("wait", plain, "again in 3600.0 s: "),
         ("nobody", plain, "again in 2.0 s: no actor 'nobody' is known to this worker"),
@@ -200,7 +200,7 @@ def test_no_line_shows_what_an_actor_hides(log_format, start, broker, count, eve
     worker = start(WORKSHED_LOG_FORMAT=log_format)
 
     broker.enqueue(Message("low", "unlock", (1, "987"), {"key": key}, {}))
-    eventually(lambda: count("jobs.dead"))
+    eventually(lambda: count("workshed.dead"))
     assert worker.stop() == 0
 
     text = worker.text()

@@ -68,7 +68,7 @@ def number(page, name, **labels):
     return page.get((f"workshed_{name}", *sorted(labels.items())))
 
 
-def done(page, outcome="done"):
+def done(page, outcome="succeeded"):
     return number(page, "jobs_total", actor="work", queue="default", outcome=outcome) or 0
 
 
@@ -192,7 +192,7 @@ def test_where_no_port_is_free_jobs_run_all_the_same(start_worker, work, taken, 
     eventually(lambda: "are taken" in worker.text())
     work("fail")
 
-    eventually(lambda: count("jobs.dead") == 1)
+    eventually(lambda: count("workshed.dead") == 1)
     assert worker.stop() == 0
 
 
@@ -285,7 +285,7 @@ def test_switched_off_there_is_no_port_no_folder_and_no_import(
     work()
     work("fail")
 
-    eventually(lambda: count("jobs.dead") == 1)
+    eventually(lambda: count("workshed.dead") == 1)
 
     assert "AssertionError" not in worker.text()
     assert (folders(), exporters(worker), AT.findall(worker.text())) == ([], [], [])
@@ -459,8 +459,8 @@ def test_a_relay_alone_has_a_page_of_its_own(
 ):
     port = page_of(relay_alone)
     eventually(lambda: number(scrape(port), "schedule_lag_seconds") is not None)
-    store = "SELECT jobs.send('work', '[]', queue => 'default', delay => %s)"
-    conn.execute("INSERT INTO jobs.actors (name, queue) VALUES ('work', 'default')")
+    store = "SELECT workshed.send('work', '[]', queue => 'default', delay => %s)"
+    conn.execute("INSERT INTO workshed.actors (name, queue) VALUES ('work', 'default')")
     for delay in ("0", "0", "1 day"):
         conn.execute(store, (delay,))
     conn.commit()
@@ -503,7 +503,7 @@ def test_a_clock_has_a_page_of_its_own(clock, free_port, eventually):
     began = number(scrape(free_port), "clock_tick_timestamp_seconds")
 
     made = {"actor": "tick", "by": "clock"}
-    eventually(lambda: number(scrape(free_port), "occurrences_total", **made), within_s=120)
+    eventually(lambda: number(scrape(free_port), "periodic_runs_total", **made), within_s=120)
 
     assert number(scrape(free_port), "clock_tick_timestamp_seconds") >= began
 

@@ -88,7 +88,7 @@ def test_a_dead_job_runs_after_its_cause_is_mended(
     worker, workshed, dead_ids, conn, count, eventually
 ):
     message_id = workshed("enqueue", "note", "7", "--import", "note_jobs").strip()
-    eventually(lambda: count("jobs.dead"))
+    eventually(lambda: count("workshed.dead"))
     assert dead_ids() == [message_id]
     assert "RuntimeError: not mended yet" in workshed("dead", "show", message_id)
 
@@ -105,11 +105,11 @@ def test_a_job_that_dies_again_is_dead_again_and_can_be_retried_again(
 ):
     message_id = workshed("enqueue", "note", "7", "--import", "note_jobs").strip()
     for times in (1, 2, 3):
-        eventually(lambda times=times: count("jobs.attempts") == times)
+        eventually(lambda times=times: count("workshed.attempts") == times)
         assert dead_ids() == [message_id]
         workshed("dead", "retry", message_id)
 
-    eventually(lambda: count("jobs.dead WHERE hop = 3") == 1)
+    eventually(lambda: count("workshed.dead WHERE generation = 3") == 1)
 
 
 @pytest.mark.one_worker
@@ -122,7 +122,7 @@ def test_a_job_of_next_week_runs_now_or_never(mended, worker, workshed, count, e
     workshed("scheduled", "run", wanted)
 
     eventually(lambda: count("notes WHERE number = 1") == 1)
-    eventually(lambda: count("jobs.schedule") == 0)  # a relay deletes a row once it was sent
+    eventually(lambda: count("workshed.schedule") == 0)  # a relay deletes a row once it was sent
     assert workshed("scheduled", "--json") == "[]\n"
     assert count("notes") == 1
 
@@ -139,7 +139,7 @@ def test_who_waits_is_told_how_a_job_has_ended(worker, workshed, conn, count):
 
     done = json.loads(workshed(*words))
 
-    assert (done["outcome"], done["reason"], done["result"]) == ("done", "", None)
+    assert (done["outcome"], done["reason"], done["result"]) == ("succeeded", "", None)
     assert count("notes") == 1
 
 
@@ -203,7 +203,7 @@ def test_at_a_terminal_it_asks(environment, tmp_path, conn, count, answer, code,
     dead.bury(
         conn,
         message_id="a",
-        hop=0,
+        generation=0,
         attempt=1,
         queue="default",
         actor="note",
@@ -227,13 +227,13 @@ def test_at_a_terminal_it_asks(environment, tmp_path, conn, count, answer, code,
 
     assert done.returncode == code, done.stderr
     assert "Discard 1 job? [y/N]" in done.stderr
-    assert count("jobs.dead") == left
+    assert count("workshed.dead") == left
 
 
 def test_beside_a_worker_the_doctor_finds_all_well(
     worker, workshed, broker, count, rabbitmq, eventually
 ):
-    eventually(lambda: count("jobs.relays") == 1)
+    eventually(lambda: count("workshed.relays") == 1)
     eventually(lambda: rabbitmq.queues().keys() == {"default", "default.dead"})
     eventually(lambda: depths(broker.urls, ["default"], 60)["default"].consumers)
 

@@ -105,7 +105,7 @@ def test_workers_have_its_actors(program, start, run, environment, count, eventu
 def test_so_have_clocks(start, count, eventually):
     start(*CLOCK, "actors")
 
-    eventually(lambda: count("jobs.recurring WHERE name = 'tick'") == 1)
+    eventually(lambda: count("workshed.periodic_jobs WHERE name = 'tick'") == 1)
 
 
 def test_no_command_imports_what_it_was_not_told_to(project, run, broker, environment):

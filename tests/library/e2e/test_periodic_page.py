@@ -23,14 +23,14 @@ LATE = re.findall(r'^\| `"(\w+)"`.* \| (\d+ \w+) \|$', PAGE, re.MULTILINE)
 def _shop(tmp_path, conn):
     (tmp_path / NAME).write_text(TEXT)
     conn.autocommit = True
-    conn.execute("CREATE SCHEMA shop; CREATE TABLE shop.orders (id integer)")
-    conn.execute("CREATE TABLE shop.days (day date PRIMARY KEY, orders integer)")
-    conn.execute("INSERT INTO shop.orders SELECT generate_series(1, 7)")
+    conn.execute("CREATE SCHEMA store; CREATE TABLE store.orders (id integer)")
+    conn.execute("CREATE TABLE store.days (day date PRIMARY KEY, orders integer)")
+    conn.execute("INSERT INTO store.orders SELECT generate_series(1, 7)")
 
 
 @pytest.fixture
 def workshed(run, environment):
-    """`workshed("recurring")`: its exit code and words."""
+    """`workshed("periodic")`: its exit code and words."""
 
     def workshed(*words):
         code, said = run("-m", "workshed", *words, **environment)
@@ -44,7 +44,7 @@ def workshed(run, environment):
 def test_a_spec_is_what_the_page_says(spec, words):
     names = {"cron": cron, "daily": daily, "every": every, "timedelta": timedelta}
 
-    assert eval(spec, names).words == words  # noqa: S307 -- of our own page
+    assert eval(spec, names).description == words  # noqa: S307 -- of our own page
 
 
 def test_the_windows_are_those_of_the_page():
@@ -59,21 +59,23 @@ def test_the_windows_are_those_of_the_page():
 def test_the_job_runs_by_hand_and_by_the_calendar(start_worker, workshed, conn, eventually):
     start_worker("shop_jobs")
 
-    [job] = json.loads(workshed("recurring", "--json"))
-    assert (job["name"], job["words"], job["zone"]) == (
+    [job] = json.loads(workshed("periodic", "--json"))
+    assert (job["name"], job["description"], job["zone"]) == (
         "count_orders",
         "daily at 09:00",
         "Europe/Paris",
     )
-    conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '1 day'")
-    days = "SELECT day, orders FROM shop.days"
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = next_at - interval '1 day'")
+    days = "SELECT day, orders FROM store.days"
     [(day, orders)] = eventually(lambda: conn.execute(days).fetchall())
 
     assert orders == 7
-    planned = conn.execute("SELECT planned::date FROM jobs.occurrences").fetchone()
-    assert planned == (day,)
-    conn.execute("DELETE FROM shop.days")
-    assert workshed("recurring", "run", "count_orders").startswith("count_orders  sent as ")
+    scheduled_for = conn.execute(
+        "SELECT scheduled_for::date FROM workshed.periodic_runs"
+    ).fetchone()
+    assert scheduled_for == (day,)
+    conn.execute("DELETE FROM store.days")
+    assert workshed("periodic", "run", "count_orders").startswith("count_orders  sent as ")
     [(day, _)] = eventually(lambda: conn.execute(days).fetchall())
     assert abs(day - date.today()) <= timedelta(days=1)  # noqa: DTZ011 -- of PostgreSQL's zone
 
@@ -83,7 +85,7 @@ def test_the_clock_of_the_page_notes_its_jobs(
 ):
     started = begin(f"exec {CLOCK}", tmp_path / "clock.log", **environment, **numbers)
     try:
-        eventually(lambda: count("jobs.recurring WHERE name = 'count_orders'") == 1)
+        eventually(lambda: count("workshed.periodic_jobs WHERE name = 'count_orders'") == 1)
     finally:
         started.terminate()
         started.wait(60)
@@ -92,6 +94,6 @@ def test_the_clock_of_the_page_notes_its_jobs(
 def test_a_pause_and_its_end(start_worker, workshed):
     start_worker("shop_jobs")
 
-    assert workshed("recurring", "pause", "count_orders").startswith("count_orders  paused\n")
-    assert "paused" in workshed("recurring")
-    assert workshed("recurring", "resume", "count_orders").startswith("count_orders  resumed\n")
+    assert workshed("periodic", "pause", "count_orders").startswith("count_orders  paused\n")
+    assert "paused" in workshed("periodic")
+    assert workshed("periodic", "resume", "count_orders").startswith("count_orders  resumed\n")

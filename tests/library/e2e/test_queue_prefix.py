@@ -154,7 +154,7 @@ def test_commands_and_doctor_know_the_queues_by_their_own_names(
     workshed("dead", "requeue", "default", "--yes")
 
     with worker():
-        eventually(lambda: noted() == ["dead"] and count("jobs.relays"))
+        eventually(lambda: noted() == ["dead"] and count("workshed.relays"))
         words = ("--import", "shared_jobs", "--processes", "1", "--threads", "2")
 
         def levels():

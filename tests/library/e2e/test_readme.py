@@ -29,7 +29,7 @@ def test_the_first_job_runs_as_printed(tmp_path, empty_database_url, vhost, even
 
         (place, placed), (jobs, listed) = steps(ORDER)
         check(placed, run(place))
-        eventually(lambda: "done" in run(jobs))
+        eventually(lambda: "succeeded" in run(jobs))
         check(listed, run(jobs))
     finally:
         os.killpg(worker.pid, signal.SIGTERM)

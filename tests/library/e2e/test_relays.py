@@ -30,7 +30,7 @@ broker.add_queue(Queue("parts"))
 
 class Effects(Settling):
     def concerns(self, job, outcome):
-        return outcome.kind == "done"
+        return outcome.kind == "succeeded"
 
     def settle(self, conn, job, outcome):
         conn.execute("INSERT INTO effects VALUES (%s)", job.message.args)
@@ -84,7 +84,7 @@ def start_relay(warm, broker, tmp_path, conn, eventually):
         process = warm.start("workshed.transport.relay.relay", env={**os.environ, **env}, log=log)
         started.append(process)
         conn.autocommit = True
-        beats = "SELECT 1 FROM jobs.relays WHERE pid = %s"
+        beats = "SELECT 1 FROM workshed.relays WHERE pid = %s"
         eventually(lambda: conn.execute(beats, (process.pid,)).fetchone())
         return process
 
@@ -100,7 +100,10 @@ def messages(name, numbers):
 
 def store(conn, found):
     """Store messages that are due now; one that is there already stays."""
-    rows = [Row(m.message_id, 0, "parts", m.actor_name, m.encode().decode(), "send") for m in found]
+    rows = [
+        Row(m.message_id, 0, "parts", m.actor_name, m.encode().decode(), "transactional")
+        for m in found
+    ]
     with contextlib.suppress(psycopg.errors.UniqueViolation):
         schedule.insert_many(conn, rows, relays.DEAD_AFTER * 0)
 
@@ -153,20 +156,20 @@ def test_of_two_relays_one_is_killed_between_confirm_and_delete(
     """Without the fence, each copy would have its effect a second time."""
     wanted = scale(20_000)
     killed_between(messages("make", range(wanted)))
-    eventually(lambda: count("jobs.schedule") == 0)
+    eventually(lambda: count("workshed.schedule") == 0)
 
     found = published()
     assert len(ids(found)) == wanted
     assert len(found) == wanted + TWO_WINDOWS
-    assert {properties.headers["via"] for properties in found} == {"schedule"}
-    assert sum("again" in properties.headers for properties in found) == TWO_WINDOWS
+    assert {properties.headers["outbox"] for properties in found} == {True}
+    assert sum("possible_duplicate" in properties.headers for properties in found) == TWO_WINDOWS
 
     worker = start_worker("parts", env=NO_RELAY)
     left = lambda: rabbitmq.depth("parts") + rabbitmq.unacked("parts")  # noqa: E731
     eventually(lambda: left() == 0, within_s=200)
     assert effects() == Counter(range(wanted))
     # The others met a run of the same job in that process, and went with it.
-    assert TWO_WINDOWS * 0.9 < worker.text().count("absorbed") <= TWO_WINDOWS
+    assert TWO_WINDOWS * 0.9 < worker.text().count("duplicate") <= TWO_WINDOWS
 
 
 # Under `dramatiq`
@@ -178,7 +181,7 @@ def relay_of(conn, eventually):
     conn.autocommit = True
 
     def relay_of(*, other_than=0):
-        query = "SELECT pid FROM jobs.relays WHERE pid <> %s ORDER BY started_at DESC"
+        query = "SELECT pid FROM workshed.relays WHERE pid <> %s ORDER BY started_at DESC"
         relay = eventually(lambda: conn.execute(query, (other_than,)).fetchone())[0]
         return relay, int(Path(f"/proc/{relay}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -202,13 +205,13 @@ def test_a_retry_runs_within_30_s_though_the_only_relay_is_killed(
     relay, _ = relay_of()
     (flaky,) = messages("flaky", [1])
     broker.enqueue(flaky)
-    eventually(lambda: count("jobs.schedule WHERE reason = 'retry'"))
+    eventually(lambda: count("workshed.schedule WHERE reason = 'retry'"))
 
     os.kill(relay, signal.SIGKILL)
     if held:
         conn.execute(
-            "UPDATE jobs.schedule SET taken_by = r.id, taken_at = jobs.now()"
-            "  FROM jobs.relays AS r WHERE r.pid = %s",
+            "UPDATE workshed.schedule SET claimed_by = r.id, claimed_at = workshed.now()"
+            "  FROM workshed.relays AS r WHERE r.pid = %s",
             (relay,),
         )
 
@@ -281,10 +284,12 @@ def test_a_restart_of_a_server_loses_nothing(
         eventually(lambda: len(stored) > scale(10_000))
 
     with db.connect() as conn:
-        rows = "SELECT count(*) FROM jobs.schedule"
+        rows = "SELECT count(*) FROM workshed.schedule"
         eventually(lambda: conn.execute(rows).fetchone() == (0,))
     found = published()
-    unmarked = [properties for properties in found if "again" not in properties.headers]
+    unmarked = [
+        properties for properties in found if "possible_duplicate" not in properties.headers
+    ]
     assert set(ids(found)) == {message.message_id for message in stored}
     assert set(ids(unmarked).values()) == {1}
 
@@ -299,7 +304,7 @@ def not_analyzed(conn, old, number):
 
 def analyzed(conn, old, number):
     fill(conn, number, timedelta(days=365))
-    conn.execute("ANALYZE jobs.schedule")
+    conn.execute("ANALYZE workshed.schedule")
 
 
 def under_an_old_snapshot(conn, old, number):
@@ -307,8 +312,10 @@ def under_an_old_snapshot(conn, old, number):
     old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     old.execute("SELECT")
     fill(conn, number // 10, timedelta(hours=-1))
-    conn.execute("UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = jobs.now()")
-    conn.execute("DELETE FROM jobs.schedule")
+    conn.execute(
+        "UPDATE workshed.schedule SET claimed_by = gen_random_uuid(), claimed_at = workshed.now()"
+    )
+    conn.execute("DELETE FROM workshed.schedule")
     fill(conn, number, timedelta(days=365))
 
 
@@ -335,7 +342,7 @@ def test_a_million_rows_stored_while_it_runs_do_not_slow_it(
 ):
     """With a plan from when the table was empty, each delete of a window would read all of it."""
     number = scale(1_000_000)
-    conn.execute("VACUUM ANALYZE jobs.schedule")
+    conn.execute("VACUUM ANALYZE workshed.schedule")
     start_relay()
     for _ in range(20):
         retry(after=timedelta())
@@ -362,20 +369,20 @@ def retry(parts, conn, count, eventually):
         (message,) = messages("make", [1])
         row = Row(message.message_id, 0, "parts", "make", message.encode().decode(), "retry")
         schedule.insert(conn, row, delay=after)
-        waits = f"jobs.schedule WHERE message_id = '{message.message_id}'"
+        waits = f"workshed.schedule WHERE message_id = '{message.message_id}'"
         due = conn.execute(f"SELECT due_at FROM {waits}").fetchone()  # noqa: S608 -- ours
-        due_at = due[0] if due else conn.execute("SELECT jobs.now()").fetchone()[0]
+        due_at = due[0] if due else conn.execute("SELECT workshed.now()").fetchone()[0]
         eventually(lambda: not count(waits))
-        return conn.execute("SELECT jobs.now() - %s", (due_at,)).fetchone()[0]
+        return conn.execute("SELECT workshed.now() - %s", (due_at,)).fetchone()[0]
 
     return retry
 
 
 def fill(conn, number, due_in):
     query = """
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        SELECT gen_random_uuid(), 0, 'parts', 'make', '{}', 'delay',
-               jobs.now() + %s + n * interval '1 ms'
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        SELECT gen_random_uuid(), 0, 'parts', 'make', '{}', 'delayed',
+               workshed.now() + %s + n * interval '1 ms'
           FROM generate_series(1, %s) AS n
     """
     conn.execute(query, (due_in, number))
@@ -412,16 +419,16 @@ def test_a_relay_deletes_what_has_expired_whatever_the_application_has(
 ):
     """Its workers know no actor but its own, and its relay none at all."""
     conn.execute("""
-        INSERT INTO jobs.dead (message_id, hop, attempt, queue, body, reason, died_at)
-        SELECT n, 0, 1, 'parts', '', 'no', jobs.now() - interval '1 year'
+        INSERT INTO workshed.dead (message_id, generation, attempt, queue, body, reason, died_at)
+        SELECT n, 0, 1, 'parts', '', 'no', workshed.now() - interval '1 year'
           FROM generate_series(1, 2500) AS n
     """)
     conn.execute("""
-        CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs
+        CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs
             FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')
     """)
 
     start_worker("parts")
 
-    query = "SELECT (SELECT count(*) FROM jobs.dead), to_regclass('jobs.runs_2026_01_31')"
+    query = "SELECT (SELECT count(*) FROM workshed.dead), to_regclass('workshed.runs_2026_01_31')"
     eventually(lambda: conn.execute(query).fetchone() == (0, None))

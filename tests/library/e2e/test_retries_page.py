@@ -37,7 +37,7 @@ SAYS = {
 def charge(payment_id):
     with db.transaction() as conn:
         (says,) = conn.execute(
-            "SELECT gateway_says FROM shop.payments WHERE id = %s", (payment_id,)
+            "SELECT gateway_says FROM store.payments WHERE id = %s", (payment_id,)
         ).fetchone()
     if isinstance(SAYS[says], Exception):
         raise SAYS[says]
@@ -72,14 +72,14 @@ def project(tmp_path, conn):
     (tmp_path / "gateway.py").write_text(GATEWAY)
     conn.autocommit = True
     conn.execute("""
-        CREATE SCHEMA shop;
-        CREATE TABLE shop.payments (id bigint, gateway_says text, cancelled boolean);
-        CREATE TABLE shop.notes (payment_id bigint, note text);
-        CREATE TABLE shop.complaints (message_id text, reason text);
+        CREATE SCHEMA store;
+        CREATE TABLE store.payments (id bigint, gateway_says text, cancelled boolean);
+        CREATE TABLE store.notes (payment_id bigint, note text);
+        CREATE TABLE store.complaints (message_id text, reason text);
     """)
     for number, says in enumerate(PAYMENTS, start=1):
         row = (number, says, says == "cancelled")
-        conn.execute("INSERT INTO shop.payments VALUES (%s, %s, %s)", row)
+        conn.execute("INSERT INTO store.payments VALUES (%s, %s, %s)", row)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def the_clock_stands(conn, project):
     """What waits goes on waiting, however long the test takes."""
     (now,) = conn.execute("SELECT now()").fetchone()
     query = """
-        CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz LANGUAGE sql STABLE RETURN {}
+        CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz LANGUAGE sql STABLE RETURN {}
     """
     conn.execute(sql.SQL(query).format(now))
 
@@ -104,11 +104,11 @@ def test_the_example_does_what_its_page_says(
     code, said = run("-c", SEND, **environment)
 
     assert code == 0, said
-    settled = "SELECT message_id, 1 FROM jobs.settled"
+    settled = "SELECT message_id, 1 FROM workshed.completed_generations"
     eventually(lambda: len(ask(settled)) == 11)  # ten payments and a complaint
-    complaints, notes = "SELECT reason, 1 FROM shop.complaints", "SELECT * FROM shop.notes"
+    complaints, notes = "SELECT reason, 1 FROM store.complaints", "SELECT * FROM store.notes"
     eventually(lambda: len(ask(notes)) >= 3)
-    stored = "SELECT 1, count(*) FROM jobs.schedule"  # a relay deletes a row once it was sent
+    stored = "SELECT 1, count(*) FROM workshed.schedule"  # a relay deletes a row once it was sent
     eventually(lambda: ask(stored) == {1: 5})
     assert list(ask(complaints)) == ["CardRefusedError: stolen"]
     assert ask(notes) == {
@@ -119,11 +119,11 @@ def test_the_example_does_what_its_page_says(
     waiting = ask("""
         SELECT (body::json #>> '{args,0}')::int,
                (queue, round(extract(epoch FROM due_at - created_at) / 60), reason)::text
-          FROM jobs.schedule
+          FROM workshed.schedule
     """)
     assert waiting.keys() == {1, 2, 3, 6, 7}
     assert waiting[1] in ("(payments,0,retry)", "(payments,1,retry)")
     assert waiting[2] == "(payments_later,0,retry)"
     assert waiting[3] == "(payments,5,retry)"
     assert waiting[6] == "(payments,2,retry)"
-    assert waiting[7] == "(payments,360,snooze)"
+    assert waiting[7] == "(payments,360,snoozed)"

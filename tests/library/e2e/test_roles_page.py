@@ -21,7 +21,7 @@ PAGE = "docs/roles.md"
 DEFINITIONS = pages.block(PAGE, "workshed broker definitions --vhost")
 POOLS = pages.block(PAGE, "workshed broker definitions --pool")
 OWNER = pages.block(PAGE, "CREATE ROLE shop_owner")
-SENDERS = pages.block(PAGE, "INSERT INTO jobs.senders")
+SENDERS = pages.block(PAGE, "INSERT INTO workshed.sender_grants")
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def test_who_owns_the_database_migrates_it_and_is_no_superuser(servers, tmp_path
             conn.execute(database)
             url = f"postgresql://{name}_owner:{quote('…')}@{place}/{name}"
             said = shell(tmp_path, WORKSHED_DATABASE_URL=url)("workshed migrate")
-            assert "jobs/0001" in said
+            assert "workshed/0001" in said
             with psycopg.connect(url) as theirs:
                 assert theirs.execute("SHOW is_superuser").fetchone() == ("off",)
-                assert theirs.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+                assert theirs.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (0,)
         finally:
             conn.execute(f"DROP DATABASE IF EXISTS {name}")
             conn.execute(f"DROP ROLE {name}_owner")

@@ -39,7 +39,7 @@ def as_worker(conn, database, tmp_path):
     role = f"worker_{secrets.token_hex(6)}"
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
     for schema in streams():
-        words = GRANTS.replace("SCHEMA jobs", f"SCHEMA {schema}")
+        words = GRANTS.replace("SCHEMA workshed", f"SCHEMA {schema}")
         conn.execute(words.replace("TO worker", f"TO {role}"))
     conn.commit()
     parts = urlsplit(database)
@@ -54,18 +54,18 @@ def test_with_the_rights_of_the_page_a_worker_and_a_relay_work_and_run_what_sql_
 ):
     worker = start_worker("greeting", env={"WORKSHED_DATABASE_URL": as_worker})
     insert = """
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        VALUES (%s, 0, 'low', %s, %s, 'send', jobs.now())
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        VALUES (%s, 0, 'low', %s, %s, 'transactional', workshed.now())
     """
 
     for name, args in (("greet", ("by hand",)), ("fail", ())):
         message = dramatiq.Message("low", name, args, {}, {})
         conn.execute(insert, (message.message_id, name, message.encode().decode()))
 
-    eventually(lambda: count("jobs.runs WHERE actor = 'greet' AND outcome = 'done'"))
-    eventually(lambda: count("jobs.dead WHERE actor = 'fail'"))
-    assert count("jobs.attempts WHERE actor = 'fail'") == 2
-    assert count("jobs.recurring WHERE name = 'tick'") == 1
+    eventually(lambda: count("workshed.runs WHERE actor = 'greet' AND outcome = 'succeeded'"))
+    eventually(lambda: count("workshed.dead WHERE actor = 'fail'"))
+    assert count("workshed.attempts WHERE actor = 'fail'") == 2
+    assert count("workshed.periodic_jobs WHERE name = 'tick'") == 1
     assert "permission denied" not in worker.text()
 
 
@@ -75,20 +75,20 @@ def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_
                proconfig[1] = 'search_path=pg_catalog, pg_temp',
                has_function_privilege('public', oid, 'EXECUTE')
           FROM pg_proc
-         WHERE prosecdef AND pronamespace IN ('jobs'::regnamespace, 'product'::regnamespace)
+         WHERE prosecdef AND pronamespace IN ('workshed'::regnamespace, 'shop'::regnamespace)
          ORDER BY 1
     """
     found = conn.execute(query).fetchall()
 
     assert found == [
-        ("jobs.add_runs_partitions", True, True),
-        ("jobs.count_login", True, False),
-        ("jobs.drop_runs_partitions", True, False),
-        ("jobs.make_run", True, False),
-        ("jobs.refuse_senders", True, True),
-        ("jobs.send", True, False),
-        ("jobs.sendable", True, True),
-        ("jobs.store_with_key", True, False),
-        ("product.forget_user", True, False),
+        ("workshed.add_runs_partitions", True, True),
+        ("workshed.count_login", True, False),
+        ("workshed.drop_runs_partitions", True, False),
+        ("workshed.create_periodic_run", True, False),
+        ("workshed.assert_sender", True, True),
+        ("workshed.send", True, False),
+        ("workshed.sendable_actors", True, True),
+        ("workshed.insert_with_key", True, False),
+        ("shop.forget_user", True, False),
     ]
     assert all(f"`{name}`" in PAGE for name, *_ in found)

@@ -53,13 +53,13 @@ def test_an_example_sends_and_its_job_runs(
     name, project, start_worker, run, environment, conn, count, eventually
 ):
     if name not in PLACES_ITS_OWN_ORDER:
-        conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
+        conn.execute("INSERT INTO store.orders DEFAULT VALUES")
     start_worker("shop_actors")
 
     code, output = run("-c", SEND[name], **environment)
 
     assert code == 0, output
-    eventually(lambda: count("shop.orders WHERE invoiced") == 1)
+    eventually(lambda: count("store.orders WHERE invoiced") == 1)
 
 
 @pytest.mark.parametrize("script", [WORKERS, "dramatiq shop_actors -p 1"], ids=["host", "terminal"])
@@ -67,13 +67,13 @@ def test_the_commands_start_workers(
     script, project, broker, environment, run, conn, count, eventually
 ):
     """One worker process instead of four: the command is the same, and four boot slowly."""
-    conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
+    conn.execute("INSERT INTO store.orders DEFAULT VALUES")
 
     started = begin(script.replace("-p 4", "-p 1"), project / "workers.log", **environment)
     try:
         code, output = run("-c", SEND["script.py"], **environment)
         assert code == 0, output
-        eventually(lambda: count("shop.orders WHERE invoiced") == 1)
+        eventually(lambda: count("store.orders WHERE invoiced") == 1)
     finally:
         os.killpg(started.pid, signal.SIGTERM)
         started.wait(60)

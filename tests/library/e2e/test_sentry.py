@@ -68,7 +68,7 @@ def reported(sentry, eventually):
     """`reported(worker)`: the events that came until it has stopped."""
 
     def reported(worker, dead, rows):
-        eventually(lambda: rows("jobs.dead") == dead)
+        eventually(lambda: rows("workshed.dead") == dead)
         assert worker.stop() == 0
         return sentry.of("event")
 
@@ -246,8 +246,8 @@ def checked_in(start, send, sentry, eventually, count):
     def run(actor, fails, dead=0, **options):
         worker = start(PERIODIC)
         send(actor, fails, **options)
-        send("tick", WORKS, planned=1)  # of a schedule that no monitor has words for
-        eventually(lambda: count("jobs.dead") == dead)
+        send("tick", WORKS, scheduled_for=1)  # of a schedule that no monitor has words for
+        eventually(lambda: count("workshed.dead") == dead)
         eventually(lambda: sentry.of("check_in") or not options)
         assert worker.stop() == 0
         return sentry.of("check_in")
@@ -256,7 +256,7 @@ def checked_in(start, send, sentry, eventually, count):
 
 
 def test_a_run_that_the_clock_planned_checks_in_and_out(checked_in):
-    begun, ended = checked_in("Yearly_report", WORKS, planned=1)
+    begun, ended = checked_in("Yearly_report", WORKS, scheduled_for=1)
 
     assert (begun["status"], ended["status"]) == ("in_progress", "ok")
     assert begun["check_in_id"] == ended["check_in_id"]
@@ -270,14 +270,14 @@ def test_a_run_that_the_clock_planned_checks_in_and_out(checked_in):
 
 
 def test_a_run_that_is_tried_again_is_in_progress_until_it_is_dead(checked_in):
-    found = checked_in("Yearly_report", FAILS, dead=1, planned=1)
+    found = checked_in("Yearly_report", FAILS, dead=1, scheduled_for=1)
 
     assert [one["status"] for one in found] == ["in_progress", "in_progress", "error"]
     assert len({one["check_in_id"] for one in found}) == 1
 
 
 def test_a_run_that_is_too_late_is_an_error(checked_in):
-    found = checked_in("Yearly_report", WORKS, dead=1, planned=1, expires=1, due=1)
+    found = checked_in("Yearly_report", WORKS, dead=1, scheduled_for=1, expires=1, due=1)
 
     assert [one["status"] for one in found] == ["error"]
 
@@ -380,7 +380,7 @@ def leaky(start, shop, broker, sentry, eventually, count):
         card = {"number": canaries["card"], "pin": [2026]}
         note = canaries["note"] if note is None else note
         broker.enqueue(Message("low", "charge", (7, card), {"note": note}, {}))
-        eventually(lambda: count("jobs.dead"))
+        eventually(lambda: count("workshed.dead"))
         worker.stop()
         return {name for name, canary in canaries.items() if canary.encode() in sentry.received}
 
@@ -435,7 +435,7 @@ def test_nothing_of_the_sdk_is_imported_when_nobody_wants_it(
 
     worker = start_worker("parts")
     send("fail", 1)
-    eventually(lambda: count("jobs.dead"))
+    eventually(lambda: count("workshed.dead"))
 
     assert worker.stop() == 0
     assert "it was loaded" not in worker.text()

@@ -29,7 +29,7 @@ def test_a_charge_that_fails_is_reported_once_in_the_trace_of_its_checkout(
 
     code, said = run("checkout.py", SENTRY_DSN=sentry.dsn, **environment)
     assert code == 0, said
-    eventually(lambda: count("jobs.dead"))
+    eventually(lambda: count("workshed.dead"))
     assert worker.stop() == 0
 
     [event] = sentry.of("event")

@@ -88,8 +88,8 @@ def test_workers_relays_and_the_command_line_take_each_others_jobs_and_no_others
     enqueue("note", 3)
     eventually(lambda: notes() == [1, 2, 3])
 
-    eventually(lambda: count("jobs.dead"))
-    [(body, actor, error)] = conn.execute("SELECT body, actor, error_class FROM jobs.dead")
+    eventually(lambda: count("workshed.dead"))
+    [(body, actor, error)] = conn.execute("SELECT body, actor, error_class FROM workshed.dead")
     assert (bytes(body), actor, error) == (forged, None, "SignatureError")
     assert worker.stop() == 0
     assert "unreadable message on default: signature: is missing" in worker.text()
@@ -112,4 +112,4 @@ def test_a_key_is_replaced_while_workers_of_both_steps_run(
         before = after
     eventually(lambda: notes() == [2, 3, 4, 5, 6, 7])
 
-    assert count("jobs.dead") == 0
+    assert count("workshed.dead") == 0

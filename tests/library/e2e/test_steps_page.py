@@ -22,12 +22,12 @@ steps.Progress.save = save
 @pytest.fixture
 def shop(conn, broker, tmp_path):
     conn.autocommit = True
-    conn.execute("CREATE SCHEMA shop")
-    conn.execute("CREATE TABLE shop.shops (id integer, closed boolean DEFAULT false)")
-    conn.execute("CREATE TABLE shop.orders (id integer, shop_id integer)")
-    conn.execute("CREATE TABLE shop.moved (order_id integer)")
-    conn.execute("INSERT INTO shop.shops VALUES (7)")
-    conn.execute("INSERT INTO shop.orders SELECT n, 7 FROM generate_series(1, %s) n", (ORDERS,))
+    conn.execute("CREATE SCHEMA store")
+    conn.execute("CREATE TABLE store.shops (id integer, closed boolean DEFAULT false)")
+    conn.execute("CREATE TABLE store.orders (id integer, shop_id integer)")
+    conn.execute("CREATE TABLE store.moved (order_id integer)")
+    conn.execute("INSERT INTO store.shops VALUES (7)")
+    conn.execute("INSERT INTO store.orders SELECT n, 7 FROM generate_series(1, %s) n", (ORDERS,))
     (tmp_path / NAME).write_text(TEXT.replace("BATCH = 100", "BATCH = 10") + GATE)
     return broker.enqueue(Message("low", "move_shop", (7,), {}, {}))
 
@@ -48,10 +48,10 @@ def all_is_moved_once(conn, start_worker, count, eventually):
 
     def check():
         start_worker("moves")
-        eventually(lambda: count("shop.shops WHERE closed") == 1)
-        distinct = conn.execute("SELECT count(DISTINCT order_id) FROM shop.moved").fetchone()
-        assert (count("shop.moved"), *distinct) == (ORDERS, ORDERS)
-        assert count("jobs.attempts") == 0
+        eventually(lambda: count("store.shops WHERE closed") == 1)
+        distinct = conn.execute("SELECT count(DISTINCT order_id) FROM store.moved").fetchone()
+        assert (count("store.moved"), *distinct) == (ORDERS, ORDERS)
+        assert count("workshed.attempts") == 0
 
     return check
 
@@ -66,7 +66,7 @@ def test_a_worker_that_stops_waits_for_one_block(
 
     assert worker.process.wait(60) == 0
 
-    assert count("shop.moved") == 60
+    assert count("store.moved") == 60
     assert "goes on in step 'orders'" in worker.text()
     all_is_moved_once()
 
@@ -77,7 +77,7 @@ def test_what_a_worker_that_is_killed_had_committed_stays(
     in_the_sixth_block.kill()
     conn.execute("SELECT pg_advisory_unlock(60)")
 
-    assert count("shop.moved") == 50
+    assert count("store.moved") == 50
     all_is_moved_once()
 
 
@@ -85,5 +85,5 @@ def test_the_example_moves_a_shop(shop, start_worker, count, eventually, tmp_pat
     (tmp_path / NAME).write_text(TEXT)
     start_worker("moves")
 
-    eventually(lambda: count("shop.shops WHERE closed") == 1)
-    assert count("shop.moved") == ORDERS
+    eventually(lambda: count("store.shops WHERE closed") == 1)
+    assert count("store.moved") == ORDERS

@@ -64,7 +64,7 @@ def test_killers_die_and_innocents_finish(
             send("poison", number)
 
     def done():
-        return count("jobs.dead") == killers and len(set(notes("end"))) == innocents
+        return count("workshed.dead") == killers and len(set(notes("end"))) == innocents
 
     masters = 0
     while not done():
@@ -74,10 +74,10 @@ def test_killers_die_and_innocents_finish(
         eventually(lambda: worker.process.poll() is not None or done())  # noqa: B023
 
     assert sorted(set(notes("end"))) == list(range(innocents))
-    reasons = {reason for (reason,) in conn.execute("SELECT reason FROM jobs.dead").fetchall()}
+    reasons = {reason for (reason,) in conn.execute("SELECT reason FROM workshed.dead").fetchall()}
     assert all(reason.startswith("killed its worker") for reason in reasons)
     eventually(lambda: (rabbitmq.depth("parts"), rabbitmq.unacked("parts")) == (0, 0))
-    eventually(lambda: count("jobs.starts") == 0)
+    eventually(lambda: count("workshed.redelivered_starts") == 0)
     # The first start of each is not recorded, the next makes it a suspect, two more are alone.
     assert len(notes("start")) <= 4 * killers
 
@@ -122,4 +122,4 @@ def test_after_a_cut_of_all_connections_nobody_is_a_suspect(
     eventually(lambda: rabbitmq.close_connections("consumer"))
 
     eventually(lambda: len(set(notes("end"))) == wanted)
-    assert count("jobs.starts WHERE alone > 0") == count("jobs.dead") == 0
+    assert count("workshed.redelivered_starts WHERE isolated > 0") == count("workshed.dead") == 0

@@ -133,7 +133,7 @@ def test_nothing_is_imported_when_it_is_off(
 
     code, said = run("parts.py", **environment)
     worker = start_worker("parts")
-    eventually(lambda: count("jobs.dead"))
+    eventually(lambda: count("workshed.dead"))
 
     assert (code, said) == (0, "")
     assert worker.stop() == 0

@@ -80,8 +80,8 @@ def test_each_example_commits_an_order_whose_job_runs(
     code, said = run("-c", SEND, **environment)
 
     assert code == 0, said
-    eventually(lambda: count("shop.orders WHERE invoiced") == 4)
-    eventually(lambda: count("jobs.schedule") == 0)  # the reminder is cancelled
+    eventually(lambda: count("store.orders WHERE invoiced") == 4)
+    eventually(lambda: count("workshed.schedule") == 0)  # the reminder is cancelled
 
 
 def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():
@@ -99,11 +99,11 @@ def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():
 
 
 def test_the_page_names_all_that_the_function_takes(conn):
-    (takes,) = conn.execute("SELECT proargnames FROM pg_proc WHERE oid = 'jobs.send'::regproc")
+    (takes,) = conn.execute("SELECT proargnames FROM pg_proc WHERE oid = 'workshed.send'::regproc")
     with pytest.raises(psycopg.errors.InvalidParameterValue) as refused, conn.transaction():
-        conn.execute("""SELECT jobs.send('any', options => '{"no": 1}')""")
+        conn.execute("""SELECT workshed.send('any', options => '{"no": 1}')""")
 
-    [said] = re.findall(r"It takes `args`.*?`jobs\.send", PAGE, re.DOTALL)
+    [said] = re.findall(r"It takes `args`.*?`workshed\.send", PAGE, re.DOTALL)
     options = re.search(r"these are: (.+)", str(refused.value))[1].split(", ")
     assert {"actor", *re.findall(r"`([a-z_]+)`", said)} == {*takes[0], *options}
 
@@ -118,9 +118,9 @@ def test_a_role_that_has_what_the_page_grants_may_send(conn, database_url):
     conn.commit()
     try:
         with psycopg.connect(database_url, user=role, password="x") as theirs:
-            theirs.execute("SELECT jobs.send('send_invoice', '[7]', delay => '3 days')")
+            theirs.execute("SELECT workshed.send('send_invoice', '[7]', delay => '3 days')")
     finally:
         conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
         conn.commit()
 
-    assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (1,)
+    assert conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (1,)

@@ -6,7 +6,7 @@ from tests import pages
 
 PAGE = pages.text("docs/unique.md")
 [(NAME, TEXT)] = pages.files("docs/unique.md").items()
-[SQL] = re.findall(r"`(SELECT jobs\.send[^`]*)`", PAGE)
+[SQL] = re.findall(r"`(SELECT workshed\.send[^`]*)`", PAGE)
 
 
 def test_the_second_send_returns_the_job_that_has_the_key(
@@ -18,10 +18,10 @@ def test_the_second_send_returns_the_job_that_has_the_key(
     code, said = run(NAME, **environment)
 
     assert code == 0, said
-    [(holder, key)] = conn.execute("SELECT message_id, key FROM jobs.unique_locks").fetchall()
+    [(holder, key)] = conn.execute("SELECT message_id, key FROM workshed.unique_locks").fetchall()
     assert key == "make_thumbnail:[7]"
     conn.commit()
     start_worker("thumbnails", threads=1)
-    eventually(lambda: count("jobs.unique_locks") == 0)
+    eventually(lambda: count("workshed.unique_locks") == 0)
     assert conn.execute(SQL).fetchone() != (holder,)
-    assert conn.execute("SELECT key FROM jobs.unique_locks").fetchall() == [(key,)]
+    assert conn.execute("SELECT key FROM workshed.unique_locks").fetchall() == [(key,)]

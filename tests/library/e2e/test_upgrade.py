@@ -283,8 +283,8 @@ def left(count, rabbitmq):
     """`left()`: how much is on its way, or dead."""
 
     def left():
-        tables = ("schedule", "starts", "unique_locks", "dead")
-        rows = sum(count(f"jobs.{table}") for table in tables)
+        tables = ("schedule", "redelivered_starts", "unique_locks", "dead")
+        rows = sum(count(f"workshed.{table}") for table in tables)
         return rows + sum(queue.get("messages", 0) for queue in rabbitmq.queues().values())
 
     return left

@@ -241,7 +241,7 @@ def test_a_plain_install_migrates_sends_relays_and_works(
             worker.terminate()
         codes = [worker.wait(60) for worker in workers]
 
-    assert "applied jobs/0001_baseline" in applied
+    assert "applied workshed/0001_baseline" in applied
     assert "pending" not in status
     assert [first, greeted()] == ["Ada", "Ada"], log.read_text()
     assert codes == [0, 0], log.read_text()

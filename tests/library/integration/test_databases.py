@@ -7,26 +7,28 @@ from psycopg import sql
 from tests.databases import CATALOG, LARGE_BYTES, SharedDatabase, sibling
 
 STORE = """
-    INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-    SELECT 'job ' || n, 0, 'default', 'greet', repeat('x', 100), 'send', now()
+    INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+    SELECT 'job ' || n, 0, 'default', 'greet', repeat('x', 100), 'transactional', now()
       FROM generate_series(1, {}) AS n
 """
-NOTE = "INSERT INTO jobs.audit (who, action, about, count, said) VALUES ('ada', '', '{}', 0, '')"
+NOTE = "INSERT INTO workshed.audit (performed_by, action, details, count, summary) VALUES ('ada', '', '{}', 0, '')"
 
 CHANGES = {
-    "tables, views or indexes": "DROP INDEX jobs.runs_of_parent",
-    "columns": "ALTER TABLE jobs.once ALTER done_at SET DEFAULT '2000-01-01'",
+    "tables, views or indexes": "DROP INDEX workshed.runs_of_parent",
+    "columns": "ALTER TABLE workshed.once_keys ALTER done_at SET DEFAULT '2000-01-01'",
     "functions": """
-        CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz LANGUAGE sql STABLE
+        CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz LANGUAGE sql STABLE
             RETURN '2000-01-01'::timestamptz
     """,
-    "triggers": "ALTER TABLE jobs.audit DISABLE TRIGGER USER",
-    "constraints": "ALTER TABLE jobs.dead ADD CHECK (false) NOT VALID",
-    "sequences": "ALTER SEQUENCE jobs.limit_tickets INCREMENT 7",
-    "policies": "CREATE POLICY none ON jobs.once",
-    "schemas": "GRANT USAGE ON SCHEMA jobs TO PUBLIC",
+    "triggers": "ALTER TABLE workshed.audit DISABLE TRIGGER USER",
+    "constraints": "ALTER TABLE workshed.dead ADD CHECK (false) NOT VALID",
+    "sequences": "ALTER SEQUENCE workshed.limit_waiter_seq INCREMENT 7",
+    "policies": "CREATE POLICY none ON workshed.once_keys",
+    "schemas": "GRANT USAGE ON SCHEMA workshed TO PUBLIC",
     "extensions": "DROP EXTENSION plpgsql CASCADE",
-    "default rights": "ALTER DEFAULT PRIVILEGES IN SCHEMA jobs GRANT SELECT ON TABLES TO PUBLIC",
+    "default rights": (
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA workshed GRANT SELECT ON TABLES TO PUBLIC"
+    ),
     "settings": "ALTER DATABASE {database} SET lock_timeout = '1s'",
     "rights": "REVOKE CONNECT ON DATABASE {database} FROM PUBLIC",
 }
@@ -72,7 +74,7 @@ def contents(conn):
         SELECT n.nspname, c.relname
           FROM pg_class AS c
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.relkind = 'r' AND n.nspname ~ '^(jobs|product|workshed_[a-z]+)$'
+         WHERE c.relkind = 'r' AND n.nspname ~ '^(workshed|shop|workshed_[a-z]+)$'
     """).fetchall()
     rows = sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1")
     found = {name: conn.execute(rows.format(sql.Identifier(*name))).fetchall() for name in tables}
@@ -84,12 +86,12 @@ def test_the_next_test_finds_what_the_migrations_left(shared, open_session, fres
     with open_session(shared.take()) as conn:
         conn.execute(STORE.format(3))
         conn.execute(NOTE)
-        conn.execute("SELECT nextval('jobs.limit_tickets')")
-        conn.execute("INSERT INTO product.users (name, email) VALUES ('Ada', 'ada@example.org')")
-        conn.execute("UPDATE jobs.pruned SET done_at = '2000-01-01' WHERE name = 'attempts'")
-        conn.execute("DELETE FROM jobs.pruned WHERE name = 'batches'")
-        conn.execute("INSERT INTO jobs.pruned VALUES ('more')")
-        conn.execute("DELETE FROM jobs.migrations")
+        conn.execute("SELECT nextval('workshed.limit_waiter_seq')")
+        conn.execute("INSERT INTO shop.users (name, email) VALUES ('Ada', 'ada@example.org')")
+        conn.execute("UPDATE workshed.pruned SET done_at = '2000-01-01' WHERE name = 'attempts'")
+        conn.execute("DELETE FROM workshed.pruned WHERE name = 'batches'")
+        conn.execute("INSERT INTO workshed.pruned VALUES ('more')")
+        conn.execute("DELETE FROM workshed.migrations")
     name = shared.name
 
     assert shared.give_back() == set()
@@ -100,7 +102,7 @@ def test_the_next_test_finds_what_the_migrations_left(shared, open_session, fres
 
 
 def test_a_large_table_keeps_no_room_for_rows_that_are_gone(shared, execute, open_session):
-    size = "SELECT pg_table_size('jobs.schedule')"
+    size = "SELECT pg_table_size('workshed.schedule')"
     with open_session(shared.take()) as conn:
         before = conn.execute(size).fetchone()
 
@@ -118,17 +120,19 @@ def test_what_a_test_creates_in_schemas_that_are_not_ours_is_dropped(shared, exe
         CREATE VIEW seen AS SELECT * FROM effects;
         CREATE SEQUENCE numbers;
         CREATE TABLE charges (number serial);
-        CREATE SCHEMA shop CREATE TABLE orders (id integer PRIMARY KEY);
+        CREATE SCHEMA store CREATE TABLE orders (id integer PRIMARY KEY);
         CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN RAISE EXCEPTION ''no''; END';
-        CREATE TRIGGER fail BEFORE INSERT ON jobs.schedule EXECUTE FUNCTION public.fail();
+        CREATE TRIGGER fail BEFORE INSERT ON workshed.schedule EXECUTE FUNCTION public.fail();
     """)
 
     assert changed == set()
     conn = open_session(shared.take())
     assert shared.name == name
     conn.execute(STORE.format(1))
-    assert conn.execute("SELECT to_regclass('effects'), to_regclass('shop.orders')").fetchone() == (
+    assert conn.execute(
+        "SELECT to_regclass('effects'), to_regclass('store.orders')"
+    ).fetchone() == (
         None,
         None,
     )
@@ -155,7 +159,7 @@ def test_a_change_that_emptying_does_not_undo_is_named_and_the_database_is_repla
 
 def test_a_day_that_a_relay_adds_is_no_mistake_of_the_test(shared, execute):
     changed = execute("""
-        CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs
+        CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs
            FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')
     """)
 
@@ -169,7 +173,7 @@ def test_sessions_of_the_test_are_ended_with_what_they_lock(shared, open_session
     conn.execute("LISTEN jobs")
     conn.execute("SELECT pg_advisory_lock(1)")
     conn.execute("BEGIN")
-    conn.execute("LOCK TABLE jobs.schedule")
+    conn.execute("LOCK TABLE workshed.schedule")
 
     assert shared.give_back() == set()
 

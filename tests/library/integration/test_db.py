@@ -14,21 +14,21 @@ from workshed.errors import DatabaseUnreachableError
 
 def test_a_transaction_commits_at_its_end(database, conn):
     with db.transaction() as tx:
-        tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
 
-    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() == (1,)
+    assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() == (1,)
 
 
 def test_an_exception_rolls_back(database, conn):
     def fail():
         with db.transaction() as tx:
-            tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+            tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
 
-    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() is None
+    assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() is None
 
 
 def test_a_program_that_used_the_pool_ends_at_once_and_quietly(database):
@@ -65,7 +65,7 @@ def test_a_forked_child_has_connections_of_its_own(database):
 
 def test_a_block_that_joined_a_transaction_commits_with_it(database, conn):
     """Also as its first statement: psycopg would take the block for the whole, and commit it."""
-    query = "INSERT INTO jobs.queues (name, kind) VALUES ('lost', 'quorum')"
+    query = "INSERT INTO workshed.queues (name, kind) VALUES ('lost', 'quorum')"
 
     def write_and_fail():
         with db.transaction() as outer, db.joined(outer):
@@ -76,34 +76,36 @@ def test_a_block_that_joined_a_transaction_commits_with_it(database, conn):
     with pytest.raises(ZeroDivisionError):
         write_and_fail()
 
-    assert conn.execute("SELECT count(*) FROM jobs.queues").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM workshed.queues").fetchone() == (0,)
 
 
 def test_a_savepoint_commits_with_its_transaction_also_as_its_first_statement(database, conn):
     def write_and_fail():
         with db.transaction() as tx:
             with db.savepoint(tx):
-                tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+                tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         write_and_fail()
 
-    assert conn.execute("SELECT count(*) FROM jobs.settled").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM workshed.completed_generations").fetchone() == (0,)
 
 
 def test_an_exception_undoes_no_more_than_its_savepoint(database, conn):
     def write_and_fail(tx):
         with db.savepoint(tx):
-            tx.execute("INSERT INTO jobs.settled VALUES ('b', 1)")
+            tx.execute("INSERT INTO workshed.completed_generations VALUES ('b', 1)")
             raise ZeroDivisionError
 
     with db.transaction() as tx:
-        tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
         with pytest.raises(ZeroDivisionError):
             write_and_fail(tx)
 
-    assert conn.execute("SELECT message_id FROM jobs.settled").fetchall() == [("a",)]
+    assert conn.execute("SELECT message_id FROM workshed.completed_generations").fetchall() == [
+        ("a",)
+    ]
 
 
 @pytest.mark.parametrize("used_s", [0, 60])
@@ -135,15 +137,17 @@ def test_a_connection_that_was_just_used_is_not_asked_for(database, conn):
 
 def test_a_statement_commits_by_itself(database, conn):
     with db.statement() as single:
-        single.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
-        assert conn.execute("SELECT hop FROM jobs.settled").fetchone() == (1,)
+        single.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
+        assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() == (
+            1,
+        )
 
 
 def test_a_transaction_after_a_statement_is_one(database, conn):
     def fail():
         with db.transaction() as tx:
             assert tx.info.backend_pid == pid
-            tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+            tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
             raise ZeroDivisionError
 
     with db.statement() as single:
@@ -152,7 +156,7 @@ def test_a_transaction_after_a_statement_is_one(database, conn):
     with pytest.raises(ZeroDivisionError):
         fail()
 
-    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() is None
+    assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() is None
 
 
 def test_a_statement_that_fails_leaves_a_connection_that_works(database):
@@ -173,13 +177,13 @@ def test_a_statement_in_a_transaction_that_was_joined_commits_with_it(database, 
     def write_and_fail():
         with db.transaction() as outer, db.joined(outer):
             with db.statement() as single:
-                single.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+                single.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         write_and_fail()
 
-    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() is None
+    assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() is None
 
 
 def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
@@ -202,24 +206,24 @@ def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
 def test_a_snapshot_sees_nothing_that_is_committed_after_its_first_look(database, conn):
     with db.snapshot() as tx:
         tx.execute("SELECT")
-        conn.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        conn.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
         conn.commit()
-        assert tx.execute("SELECT count(*) FROM jobs.settled").fetchone() == (0,)
+        assert tx.execute("SELECT count(*) FROM workshed.completed_generations").fetchone() == (0,)
 
     with db.snapshot() as tx:
-        assert tx.execute("SELECT count(*) FROM jobs.settled").fetchone() == (1,)
+        assert tx.execute("SELECT count(*) FROM workshed.completed_generations").fetchone() == (1,)
 
 
 def test_a_snapshot_writes_nothing_and_leaves_a_connection_that_does(database):
     with db.snapshot() as tx:
         pid = tx.info.backend_pid
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+            tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
 
     with db.transaction() as tx:
         assert tx.info.backend_pid == pid
         assert tx.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
-        tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
 
 
 def test_the_time_limit_of_a_job_holds_in_its_snapshot(database):

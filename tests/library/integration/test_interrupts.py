@@ -97,20 +97,20 @@ def test_no_time_limit_strikes_in_a_commit(conn, connect):
     """A constraint that is checked at the end keeps the commit busy beyond the limit."""
     with connect(autocommit=True) as admin:
         admin.execute("""
-            CREATE FUNCTION jobs.slowly() RETURNS trigger LANGUAGE plpgsql
+            CREATE FUNCTION workshed.slowly() RETURNS trigger LANGUAGE plpgsql
                 AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
-            CREATE CONSTRAINT TRIGGER slowly AFTER INSERT ON jobs.settled
-                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION jobs.slowly();
+            CREATE CONSTRAINT TRIGGER slowly AFTER INSERT ON workshed.completed_generations
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION workshed.slowly();
         """)
 
     def write():
         with db.transaction() as tx:
-            tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+            tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
 
     with pytest.raises(TimeLimitExceeded):
         limited(write, 300)
 
-    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() == (1,)
+    assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() == (1,)
 
 
 @pytest.mark.usefixtures("through")

@@ -18,7 +18,7 @@ from workshed.console.cli.terminal import output
 from workshed.errors import DatabaseUnreachableError, MigrationError, SettingsError
 from workshed.settings import settings
 
-JOBS = [f"jobs/{each.name}" for each in migrations.migrations(("jobs",))]
+JOBS = [f"workshed/{each.name}" for each in migrations.migrations(("workshed",))]
 ALL = [f"{each.stream}/{each.name}" for each in migrations.migrations(migrations.streams())]
 
 
@@ -75,7 +75,7 @@ def test_without_an_app_there_are_the_tables_of_workshed_alone(no_app, empty, ca
     command()
 
     assert capsys.readouterr().out.splitlines() == [f"applied {name}" for name in JOBS]
-    assert set(tables(empty)) == {"jobs"}
+    assert set(tables(empty)) == {"workshed"}
     assert objects_in_public(empty) == 0
 
 
@@ -93,7 +93,10 @@ def test_an_app_brings_streams_of_its_own(its_app, empty, capsys):
     [
         ('{"notes": "nowhere"}', "your App's migrations, 'notes': there is no module 'nowhere'"),
         ('{"notes": "json"}', "your App's migrations, 'notes': there is no folder "),
-        ('{"jobs": "its_package"}', "your App names a stream of migrations 'jobs': Workshed has"),
+        (
+            '{"workshed": "its_package"}',
+            "your App names a stream of migrations 'workshed': Workshed has",
+        ),
     ],
 )
 def test_streams_that_cannot_be_are_told(its_app, empty, given, said):
@@ -126,7 +129,7 @@ def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty, monkeypat
     command()
     edited = [
         dataclasses.replace(each, sql=each.sql + "-- edited")
-        for each in migrations.migrations(("jobs",))
+        for each in migrations.migrations(("workshed",))
     ]
     monkeypatch.setattr(migrations, "migrations", lambda _: iter(edited))
 
@@ -137,22 +140,22 @@ def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty, monkeypat
 def test_a_database_made_before_the_first_release_is_refused(empty):
     """Its stream began with other files, so the tables of the first file are there already."""
     command()
-    empty.execute("UPDATE jobs.migrations SET name = '0001_schedule' WHERE stream = 'jobs'")
+    empty.execute("UPDATE workshed.migrations SET name = '0001_schedule' WHERE stream = 'workshed'")
 
     with pytest.raises(MigrationError, match="but not its first, '0001_baseline'"):
         command()
 
 
 def test_a_failing_file_leaves_nothing_behind(empty, monkeypatch):
-    broken = migrations.Migration("jobs", "9999_broken", "CREATE SCHEMA half; SELECT 1/0")
-    everything = [*migrations.migrations(("jobs",)), broken]
+    broken = migrations.Migration("workshed", "9999_broken", "CREATE SCHEMA half; SELECT 1/0")
+    everything = [*migrations.migrations(("workshed",)), broken]
     monkeypatch.setattr(migrations, "migrations", lambda _: iter(everything))
 
     with pytest.raises(psycopg.errors.DivisionByZero):
         command()
 
     assert [row.name for row in migrations.applied(empty)] == [
-        name.removeprefix("jobs/") for name in JOBS
+        name.removeprefix("workshed/") for name in JOBS
     ]
     assert empty.execute("SELECT to_regnamespace('half')").fetchone() == (None,)
 
@@ -170,7 +173,7 @@ def test_sql_applies_nothing_and_does_the_same_by_hand(empty, capsys):
 
 def test_status_tells_what_is_applied_and_what_is_pending(empty, capsys):
     with db.connect() as conn:
-        migrations.migrate(conn, ("jobs",))
+        migrations.migrate(conn, ("workshed",))
 
     command(status=True)
 
@@ -198,7 +201,7 @@ def test_who_waits_in_vain_ends_as_a_worker_would(empty):
     with pytest.raises(MigrationError, match="the database lacks"):
         command(wait=timedelta())
     with db.connect() as conn:
-        migrations.migrate(conn, ("jobs",))
+        migrations.migrate(conn, ("workshed",))
     with pytest.raises(MigrationError, match="migrations of stream 'workshed_storage'"):
         command(wait=timedelta())
     command()

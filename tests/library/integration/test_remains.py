@@ -13,7 +13,7 @@ from workshed.metrics import exposition, remains
 COUNT = """
 from workshed.metrics import meter, meters
 meter.switch(on=True)
-meters.JOBS.add("greet", "default", "done", amount=3)
+meters.JOBS.add("greet", "default", "succeeded", amount=3)
 meters.RUN.observe(0.02, "greet", "default")
 """
 
@@ -34,7 +34,7 @@ def told(folder):
     MultiProcessCollector(registry, str(folder))
     labels = {"actor": "greet", "queue": "default"}
     return (
-        registry.get_sample_value("workshed_jobs_total", {**labels, "outcome": "done"}),
+        registry.get_sample_value("workshed_jobs_total", {**labels, "outcome": "succeeded"}),
         registry.get_sample_value("workshed_job_run_seconds_bucket", {**labels, "le": "0.025"}),
         registry.get_sample_value("workshed_job_run_seconds_bucket", {**labels, "le": "0.01"}),
     )

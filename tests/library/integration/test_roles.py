@@ -35,19 +35,19 @@ SNAPSHOTS = pages.block(PAGE, "snapshots")
 EVERY_TABLE = """
     SELECT n.nspname || '.' || c.relname
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname ~ '^(jobs|product|workshed_[a-z]+)$' AND c.relkind IN ('r', 'p', 'v', 'm')
+     WHERE n.nspname ~ '^(workshed|shop|workshed_[a-z]+)$' AND c.relkind IN ('r', 'p', 'v', 'm')
        AND NOT c.relispartition
 """
 EVERY_SEQUENCE = """
     SELECT n.nspname || '.' || c.relname
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname ~ '^(jobs|product|workshed_[a-z]+)$' AND c.relkind = 'S'
+     WHERE n.nspname ~ '^(workshed|shop|workshed_[a-z]+)$' AND c.relkind = 'S'
        AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'i')
 """
 TAKEN_FROM_EVERYBODY = """
     SELECT n.nspname || '.' || p.proname
       FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-     WHERE n.nspname ~ '^(jobs|product|workshed_[a-z]+)$'
+     WHERE n.nspname ~ '^(workshed|shop|workshed_[a-z]+)$'
        AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
 """
 
@@ -120,18 +120,19 @@ def test_every_sequence_is_decided(conn):
 
 
 CALLS = {
-    "jobs.send": "SELECT jobs.send('greet')",
-    "jobs.store_with_key": (
-        "SELECT jobs.store_with_key('a', 0, 'low', 'greet', '{}', 'send', now(), 'greet:1', NULL, "
+    "workshed.send": "SELECT workshed.send('greet')",
+    "workshed.insert_with_key": (
+        "SELECT workshed.insert_with_key('a', 0, 'low', 'greet', '{}', "
+        "'transactional', now(), 'greet:1', NULL, "
         "false, NULL, '5 s')"
     ),
-    "jobs.make_run": "SELECT jobs.make_run('no such', now(), 'hand')",
-    "jobs.count_login": "SELECT jobs.count_login('as Ada', 1, '5 min')",
-    "jobs.drop_runs_partitions": "SELECT jobs.drop_runs_partitions('2000-01-01')",
-    "product.forget_user": """
+    "workshed.create_periodic_run": "SELECT workshed.create_periodic_run('none', now(), 'manual')",
+    "workshed.count_login": "SELECT workshed.count_login('as Ada', 1, '5 min')",
+    "workshed.drop_runs_partitions": "SELECT workshed.drop_runs_partitions('2000-01-01')",
+    "shop.forget_user": """
         CREATE TEMP TABLE theirs (id bigint);
         CREATE TRIGGER forget AFTER DELETE ON theirs
-            FOR EACH ROW EXECUTE FUNCTION product.forget_user()
+            FOR EACH ROW EXECUTE FUNCTION shop.forget_user()
     """,
 }
 
@@ -194,13 +195,13 @@ def test_of_some_tables_a_role_has_some_columns(conn, login, table, role, letter
 def test_days_of_the_history_come_and_go_by_who_owns_no_table(conn, login):
     """A partition is made and dropped with the rights of the owner, who is no superuser."""
     worker = login("worker")
-    conn.execute("SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')")
+    conn.execute("SELECT workshed.drop_runs_partitions(workshed.now() + interval '10 days')")
     assert partitions(conn) == 0
 
-    worker.execute("SELECT jobs.add_runs_partitions()")
+    worker.execute("SELECT workshed.add_runs_partitions()")
 
     assert partitions(conn) == 3
-    drop = "SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')"
+    drop = "SELECT workshed.drop_runs_partitions(workshed.now() + interval '10 days')"
     with pytest.raises(InsufficientPrivilege):
         worker.execute(drop)
     dropped = login("relay").execute(drop)
@@ -209,31 +210,34 @@ def test_days_of_the_history_come_and_go_by_who_owns_no_table(conn, login):
 
 
 def partitions(conn):
-    query = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs.runs'::regclass"
+    query = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'workshed.runs'::regclass"
     return conn.execute(query).fetchone()[0]
 
 
 def test_a_relay_may_delete_all_that_expires(conn, login):
     """Of each kind there is one that has."""
     conn.execute("""
-        INSERT INTO jobs.dead (message_id, hop, attempt, queue, body, reason, died_at)
-        VALUES ('a', 0, 1, 'low', '', 'no', jobs.now() - interval '1 year');
-        INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason,
+        INSERT INTO workshed.dead (message_id, generation, attempt, queue, body, reason, died_at)
+        VALUES ('a', 0, 1, 'low', '', 'no', workshed.now() - interval '1 year');
+        INSERT INTO workshed.attempts (message_id, generation, attempt, queue, actor, outcome,
+                                       reason,
                                    ended_at)
-        VALUES ('b', 0, 1, 'low', 'greet', 'retried', 'no', jobs.now() - interval '1 year');
-        INSERT INTO jobs.batches (id, description, completed_at)
-        VALUES (gen_random_uuid(), 'old', jobs.now() - interval '1 year');
-        INSERT INTO jobs.batch_callbacks (batch_id, event, message_id, actor, sent_at)
-        SELECT id, 'success', 'c', 'greet', jobs.now() FROM jobs.batches;
-        INSERT INTO jobs.batch_jobs SELECT 'd', id, 'succeeded', jobs.now() FROM jobs.batches;
-        INSERT INTO jobs.recurring (name, queue, kind, spec, zone, late, late_within, words,
+        VALUES ('b', 0, 1, 'low', 'greet', 'retry', 'no', workshed.now() - interval '1 year');
+        INSERT INTO workshed.batches (id, description, completed_at)
+        VALUES (gen_random_uuid(), 'old', workshed.now() - interval '1 year');
+        INSERT INTO workshed.batch_callbacks (batch_id, event, message_id, actor, sent_at)
+        SELECT id, 'success', 'c', 'greet', workshed.now() FROM workshed.batches;
+        INSERT INTO workshed.batch_jobs SELECT 'd', id, 'succeeded', workshed.now()
+          FROM workshed.batches;
+        INSERT INTO workshed.periodic_jobs (name, queue, kind, spec, zone, misfire_policy,
+                                         misfire_window, description,
                                     options, next_at, seen_at)
         VALUES ('nightly', 'low', 'cron', '0 3 * * *', 'UTC', 'once', '1 day', '', '{}',
-                jobs.now(), jobs.now() - interval '1 year');
-        INSERT INTO jobs.occurrences (job, planned, message_id, made_by)
-        VALUES ('nightly', jobs.now() - interval '1 year', 'e', 'clock');
-        INSERT INTO jobs.runs_lost VALUES (jobs.now() - interval '1 year', 'old', 1);
-        CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs
+                workshed.now(), workshed.now() - interval '1 year');
+        INSERT INTO workshed.periodic_runs (job, scheduled_for, message_id, created_by)
+        VALUES ('nightly', workshed.now() - interval '1 year', 'e', 'clock');
+        INSERT INTO workshed.runs_dropped VALUES (workshed.now() - interval '1 year', 'old', 1);
+        CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs
             FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z');
     """)
     relay, prune = login("relay"), Pruner(retention.rules(settings()))
@@ -241,11 +245,11 @@ def test_a_relay_may_delete_all_that_expires(conn, login):
     while prune(relay) != EVERY_S:
         pass
 
-    tables = ("dead", "attempts", "batches", "batch_callbacks", "batch_jobs", "recurring")
-    for table in (*tables, "occurrences", "runs_lost"):
-        count = sql.SQL("SELECT count(*) FROM jobs.{}").format(sql.Identifier(table))
+    tables = ("dead", "attempts", "batches", "batch_callbacks", "batch_jobs", "periodic_jobs")
+    for table in (*tables, "periodic_runs", "runs_dropped"):
+        count = sql.SQL("SELECT count(*) FROM workshed.{}").format(sql.Identifier(table))
         assert conn.execute(count).fetchone() == (0,), table
-    assert conn.execute("SELECT to_regclass('jobs.runs_2026_01_31')").fetchone() == (None,)
+    assert conn.execute("SELECT to_regclass('workshed.runs_2026_01_31')").fetchone() == (None,)
 
 
 def test_an_owner_who_makes_no_roles_gives_them_their_rights(
@@ -259,7 +263,7 @@ def test_an_owner_who_makes_no_roles_gives_them_their_rights(
             run(MAKE, prefix, database_url, programs)
         run(BY_ADMINISTRATOR, prefix, servers.database_url, programs)
         run(MAKE, prefix, database_url, programs)
-        may = "SELECT has_table_privilege(%s, 'jobs.runs', 'INSERT')"
+        may = "SELECT has_table_privilege(%s, 'workshed.runs', 'INSERT')"
         assert conn.execute(may, (f"{prefix}_worker",)).fetchone() == (True,)
     finally:
         superuser.execute(f"ALTER ROLE {owner} CREATEROLE")
@@ -282,14 +286,14 @@ def test_who_has_not_made_a_role_gives_it_no_members(conn, superuser):
 
 
 def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted):
-    conn.execute(f"GRANT SELECT (body) ON jobs.schedule TO {granted}_monitor")
-    conn.execute(f"GRANT ALL ON jobs.audit TO {granted}_reader")
+    conn.execute(f"GRANT SELECT (body) ON workshed.schedule TO {granted}_monitor")
+    conn.execute(f"GRANT ALL ON workshed.audit TO {granted}_reader")
 
     conn.execute("\n".join(script(granted, all_grants())))
 
     for role, statement in (
-        ("monitor", "SELECT body FROM jobs.schedule"),
-        ("reader", "DELETE FROM jobs.audit"),
+        ("monitor", "SELECT body FROM workshed.schedule"),
+        ("reader", "DELETE FROM workshed.audit"),
     ):
         with pytest.raises(InsufficientPrivilege):
             login(role).execute(statement)
@@ -303,7 +307,9 @@ def known(conn, granted):
     """Workers have declared two actors; members of the role `sender` may send one of them."""
     queues.declare(conn, {"low": "quorum", "bulk": "quorum"})
     queues.declare_actors(conn, [Actor("greet", "low"), Actor("pay", "low")])
-    conn.execute("INSERT INTO jobs.senders VALUES (%s, '{greet}')", (f"{granted}_sender",))
+    conn.execute(
+        "INSERT INTO workshed.sender_grants VALUES (%s, '{greet}')", (f"{granted}_sender",)
+    )
 
 
 @pytest.fixture
@@ -317,12 +323,12 @@ def row(actor="greet", **changes):
     fields = json.loads(message.encode()) | changes.pop("body", {})
     return {
         "message_id": message.message_id,
-        "hop": 0,
+        "generation": 0,
         "queue": "low",
         "actor": actor,
         "body": json.dumps(fields),
-        "reason": "send",
-        "again": False,
+        "reason": "transactional",
+        "possible_duplicate": False,
         **changes,
     }
 
@@ -330,16 +336,18 @@ def row(actor="greet", **changes):
 def insert(conn, values):
     columns = ", ".join(values)
     places = ", ".join(f"%({name})s" for name in values)
-    query = f"INSERT INTO jobs.schedule ({columns}, due_at) VALUES ({places}, jobs.now())"  # noqa: S608
+    query = f"INSERT INTO workshed.schedule ({columns}, due_at) VALUES ({places}, workshed.now())"  # noqa: S608
     conn.execute(query, values)
 
 
 def stored(conn):
-    return [actor for (actor,) in conn.execute("SELECT actor FROM jobs.schedule ORDER BY actor")]
+    return [
+        actor for (actor,) in conn.execute("SELECT actor FROM workshed.schedule ORDER BY actor")
+    ]
 
 
 def test_a_sender_sends_the_actors_it_is_held_to(held, conn):
-    held.execute("SELECT jobs.send('greet')")
+    held.execute("SELECT workshed.send('greet')")
     insert(held, row())
 
     assert stored(conn) == ["greet", "greet"]
@@ -347,8 +355,10 @@ def test_a_sender_sends_the_actors_it_is_held_to(held, conn):
 
 def test_it_sends_no_other_by_the_function(held, conn):
     """The function has its owner's rights, and the trigger asks who has logged in."""
-    with pytest.raises(InsufficientPrivilege, match=r"may not send pay; jobs\.senders has what"):
-        held.execute("SELECT jobs.send('pay')")
+    with pytest.raises(
+        InsufficientPrivilege, match=r"may not send pay; workshed\.sender_grants has what"
+    ):
+        held.execute("SELECT workshed.send('pay')")
 
     assert stored(conn) == []
 
@@ -368,9 +378,9 @@ PIPED = {"pipe_target": json.loads(dramatiq.Message("low", "pay", (), {}, {}).en
         (row(options={"batch": "0"}), "with the option batch"),
         (row(options={"attempt": 7}), "with the option attempt"),
         (row(options={"unique_key": "pay:7"}), "takes only keys that begin with greet:"),
-        (row(hop=1), "stores what is no new message"),
-        (row(again=True), "stores what is no new message"),
-        (row(reason="stored"), "stores what is no new message"),
+        (row(generation=1), "stores what is no new message"),
+        (row(possible_duplicate=True), "stores what is no new message"),
+        (row(reason="broker_down"), "stores what is no new message"),
     ],
 )
 def test_what_it_stores_by_itself_is_judged_by_what_travels(held, conn, values, said):
@@ -403,10 +413,13 @@ def test_what_is_no_message_is_refused_too(held, conn):
 def test_one_row_among_many_spoils_them_all(held, conn):
     good, bad = row(), row("pay")
     query = """
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
-        SELECT r.message_id, r.hop, r.queue, r.actor, r.body, r.reason, r.again, jobs.now()
-          FROM json_to_recordset(%s::json) AS r (message_id text, hop int, queue text, actor text,
-                                           body text, reason text, again bool)
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
+                                       possible_duplicate, due_at)
+        SELECT r.message_id, r.generation, r.queue, r.actor, r.body, r.reason,
+               r.possible_duplicate, workshed.now()
+          FROM json_to_recordset(%s::json) AS r (message_id text, generation int, queue text,
+                                                 actor text,
+                                           body text, reason text, possible_duplicate bool)
     """
     with pytest.raises(InsufficientPrivilege):
         held.execute(query, (json.dumps([good, bad]),))
@@ -416,13 +429,13 @@ def test_one_row_among_many_spoils_them_all(held, conn):
 
 def test_another_actors_key_is_not_taken_and_its_job_not_replaced(held, login, conn):
     key = '{"unique_key": "pay:7", "on_conflict": "replace"}'
-    login("worker").execute("SELECT jobs.send('pay', options => %s)", (key,))
+    login("worker").execute("SELECT workshed.send('pay', options => %s)", (key,))
 
     with pytest.raises(InsufficientPrivilege, match="keys that begin with greet:"):
-        held.execute("SELECT jobs.send('greet', options => %s)", (key,))
+        held.execute("SELECT workshed.send('greet', options => %s)", (key,))
     with pytest.raises(InsufficientPrivilege, match="keys that begin with greet:"):
         held.execute(
-            CALLS["jobs.store_with_key"].replace("greet:1", "pay:7").replace("false", "true")
+            CALLS["workshed.insert_with_key"].replace("greet:1", "pay:7").replace("false", "true")
         )
 
     assert stored(conn) == ["pay"]
@@ -435,48 +448,48 @@ def test_a_new_role_does_not_help(held, conn):
     held.execute(f"SET ROLE {member}_other")
     try:
         with pytest.raises(InsufficientPrivilege):
-            held.execute("SELECT jobs.send('pay')")
+            held.execute("SELECT workshed.send('pay')")
     finally:
         held.execute("RESET ROLE")
         conn.execute(f"DROP ROLE {member}_other")
 
 
 def test_one_that_is_held_to_none_sends_nothing(held, conn):
-    conn.execute("UPDATE jobs.senders SET actors = '{}'")
+    conn.execute("UPDATE workshed.sender_grants SET allowed_actors = '{}'")
 
     with pytest.raises(InsufficientPrivilege):
-        held.execute("SELECT jobs.send('greet')")
+        held.execute("SELECT workshed.send('greet')")
 
 
 def test_of_several_roles_all_actors_count(held, conn):
-    conn.execute("INSERT INTO jobs.senders VALUES (%s, '{pay}')", (held.info.user,))
+    conn.execute("INSERT INTO workshed.sender_grants VALUES (%s, '{pay}')", (held.info.user,))
 
-    held.execute("SELECT jobs.send('pay'), jobs.send('greet')")
+    held.execute("SELECT workshed.send('pay'), workshed.send('greet')")
 
     assert stored(conn) == ["greet", "pay"]
 
 
 def test_others_are_held_to_nothing(known, login, conn, superuser):
-    login("worker").execute("SELECT jobs.send('pay')")
-    conn.execute("SELECT jobs.send('pay')")  # the owner has made the roles, and is in none
-    superuser.execute("SELECT jobs.send('pay')")  # a member of every role
-    conn.execute("INSERT INTO jobs.senders VALUES ('nobody has this name', '{}')")
-    login("application").execute("SELECT jobs.send('pay')")
+    login("worker").execute("SELECT workshed.send('pay')")
+    conn.execute("SELECT workshed.send('pay')")  # the owner has made the roles, and is in none
+    superuser.execute("SELECT workshed.send('pay')")  # a member of every role
+    conn.execute("INSERT INTO workshed.sender_grants VALUES ('nobody has this name', '{}')")
+    login("application").execute("SELECT workshed.send('pay')")
 
     assert stored(conn) == ["pay"] * 4
 
 
 def test_it_sees_and_changes_nothing_of_what_it_has_sent(held):
-    held.execute("SELECT jobs.send('greet')")
+    held.execute("SELECT workshed.send('greet')")
 
     for statement in (
-        "SELECT message_id FROM jobs.schedule",
-        "UPDATE jobs.schedule SET actor = 'pay'",
-        "DELETE FROM jobs.schedule",
-        "UPDATE jobs.senders SET actors = '{pay}'",
-        "DELETE FROM jobs.senders",
-        "SELECT * FROM jobs.senders",
-        "ALTER TABLE jobs.schedule DISABLE TRIGGER senders",
+        "SELECT message_id FROM workshed.schedule",
+        "UPDATE workshed.schedule SET actor = 'pay'",
+        "DELETE FROM workshed.schedule",
+        "UPDATE workshed.sender_grants SET allowed_actors = '{pay}'",
+        "DELETE FROM workshed.sender_grants",
+        "SELECT * FROM workshed.sender_grants",
+        "ALTER TABLE workshed.schedule DISABLE TRIGGER senders",
         "SET session_replication_role = replica",
     ):
         with pytest.raises(InsufficientPrivilege):
@@ -498,7 +511,7 @@ def test_python_sends_as_sql_does(held, broker, conn):
     def pay(name):
         pass
 
-    conn.execute("UPDATE jobs.senders SET actors = '{greet,greet_once}'")
+    conn.execute("UPDATE workshed.sender_grants SET allowed_actors = '{greet,greet_once}'")
     try:
         for actor in (greet, greet_once, greet_once):
             with held.transaction():
@@ -516,7 +529,7 @@ def test_a_snapshot_that_is_held_open_is_found_by_the_query_of_the_page(conn, co
     conn.autocommit = True
     forgotten = connect()
     forgotten.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    forgotten.execute("SELECT FROM jobs.schedule")
+    forgotten.execute("SELECT FROM workshed.schedule")
     for _ in range(3):  # by which a snapshot is older
         conn.execute("SELECT pg_current_xact_id()")
 

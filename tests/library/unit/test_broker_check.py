@@ -14,10 +14,10 @@ def found(version):
     return {"durable": True, "arguments": arguments(EMAILS, version)}
 
 
-@pytest.mark.parametrize("made_by", [(4, 0), (4, 2), (4, 3)])
-def test_a_queue_that_an_older_server_made_is_as_declared(made_by):
+@pytest.mark.parametrize("created_by", [(4, 0), (4, 2), (4, 3)])
+def test_a_queue_that_an_older_server_made_is_as_declared(created_by):
     """It keeps its consumer timeout when the server is upgraded to 4.3, where new ones lack it."""
-    assert list(unlike(EMAILS, found(made_by), (4, 3))) == []
+    assert list(unlike(EMAILS, found(created_by), (4, 3))) == []
 
 
 def test_a_queue_with_another_timeout_is_not():

@@ -138,8 +138,11 @@ def test_a_spec_without_a_zone_is_in_that_of_the_settings(monkeypatch):
             lambda: daily("09:00", tz="Europe/Pari"),
             "tz='Europe/Pari': no time zone has this name; ",
         ),
-        (lambda: daily("09:00", late="never"), "late='never': one of skip, once, all"),
-        (lambda: daily("09:00", window=timedelta(days=31)), "a timedelta of 10 s to 30 days"),
+        (lambda: daily("09:00", misfire="never"), "misfire='never': one of skip, once, all"),
+        (
+            lambda: daily("09:00", misfire_window=timedelta(days=31)),
+            "a timedelta of 10 s to 30 days",
+        ),
         (lambda: cron("61 * * * *"), "cron('61 * * * *'): minute '61': 0 to 59"),
         (lambda: cron("0 24 * * *"), "hour '24': 0 to 23"),
         (lambda: cron("0 0 32 * *"), "day-of-month '32': 1 to 31"),
@@ -192,26 +195,26 @@ def test_a_nickname_is_its_fields(nickname, fields):
     ],
 )
 def test_a_spec_is_said_in_words(spec, words):
-    assert spec.words == words
+    assert spec.description == words
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        daily("09:00", tz=PARIS, late="all", window=timedelta(hours=2)),
-        cron("*/20 3 1,L * mon-fri", tz=PARIS, late="skip"),
+        daily("09:00", tz=PARIS, misfire="all", misfire_window=timedelta(hours=2)),
+        cron("*/20 3 1,L * mon-fri", tz=PARIS, misfire="skip"),
         every(timedelta(minutes=10)),
     ],
 )
 def test_a_spec_is_read_back_from_its_row(spec):
-    again = read(spec.kind, spec.text, spec.zone, spec.late, spec.window)
+    again = read(spec.kind, spec.text, spec.zone, spec.misfire, spec.misfire_window)
     since = at("2026-03-28")
 
-    assert (again.text, again.zone, again.late, again.window) == (
+    assert (again.text, again.zone, again.misfire, again.misfire_window) == (
         spec.text,
         spec.zone,
-        spec.late,
-        spec.window,
+        spec.misfire,
+        spec.misfire_window,
     )
     assert local(again, since, 9) == local(spec, since, 9)
 

@@ -3,13 +3,16 @@
 import pytest
 
 from workshed.errors import SettingsError
-from workshed.roles import JOBS, Grants, script
+from workshed.roles import WORKSHED, Grants, script
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"tables": {"jobs.dead": {"worker": "r"}}}, "SELECT ON TABLE jobs.dead is not of schema"),
+        (
+            {"tables": {"workshed.dead": {"worker": "r"}}},
+            "SELECT ON TABLE workshed.dead is not of schema",
+        ),
         ({"tables": {"zoo.birds": {"keeper": "r"}}}, "'keeper' is no role: sender, application"),
         ({"tables": {"zoo.birds": {"worker": "rx"}}}, "'x' of zoo.birds is none of r, a, w, d"),
         (
@@ -33,7 +36,7 @@ def test_they_are_granted_after_those_of_workshed_and_all_else_is_taken_back():
         sequences={"zoo.ids": ("worker",)},
     )
 
-    lines = list(script("w", [JOBS, zoo]))
+    lines = list(script("w", [WORKSHED, zoo]))
 
     assert [line for line in lines if " zoo." in line] == [
         "GRANT SELECT, UPDATE ON TABLE zoo.birds TO w_worker;",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from workshed.console.operations import problems
 from workshed.jobs.control.queues import Known
 from workshed.jobs.control.workers import Worker
-from workshed.jobs.periodic.periodic_jobs import Recurring
+from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.transport.errors import BrokerUnreachableError
 
 NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
@@ -26,15 +26,15 @@ WORKER = Worker(
     memory_bytes=None,
     quiet_at=None,
 )
-NIGHTLY = Recurring(
+NIGHTLY = PeriodicJob(
     name="nightly",
     queue="low",
     kind="cron",
     spec="0 3 * * *",
     zone="UTC",
-    late="skip",
-    late_within=HOUR,
-    words="daily",
+    misfire_policy="skip",
+    misfire_window=HOUR,
+    description="daily",
     next_at=NOW - timedelta(minutes=2),
     paused_at=None,
     seen_at=NOW,

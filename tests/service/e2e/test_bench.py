@@ -76,5 +76,5 @@ def test_what_is_stored_is_measured_with_each_way_to_vacuum():
     with private() as world:
         found = {one.name: one.value for one in vacuum(world, SMOKE)}
 
-    assert found.keys() == {f"jobs.schedule, {way}" for way in WAYS_TO_VACUUM}
+    assert found.keys() == {f"workshed.schedule, {way}" for way in WAYS_TO_VACUUM}
     assert all(size > 0 for size in found.values())

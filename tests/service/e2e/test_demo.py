@@ -30,7 +30,7 @@ def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
     for person in people():
         assert person.email in said
     assert "discarded: user 11 does not exist" in said
-    assert "retried: MailTemporarilyRefusedError" in said
+    assert "retry: MailTemporarilyRefusedError" in said
     assert "RabbitMQ UI  http://127.0.0.1:" in said
     assert re.search(
         r"^Console +http://127\.0\.0\.1:\d+/console/  login demo, \S{12}$", said, re.MULTILINE

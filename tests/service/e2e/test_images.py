@@ -66,21 +66,21 @@ def test_a_worker_that_is_killed_makes_and_tells_each_image_once(
     for share in (4, 2):
         worker = start_worker(threads=4)
         enough = wanted // share - wanted // 5
-        eventually(lambda enough=enough: count("product.image_variants") > enough)
+        eventually(lambda enough=enough: count("shop.image_variants") > enough)
         decoding = eventually(lambda w=worker: decoders(w))
         worker.kill()
         eventually(lambda pids=decoding: not any(map(words, pids)))
 
     start_worker(threads=4)
 
-    eventually(lambda: count("product.image_variants") == wanted, within_s=120)
+    eventually(lambda: count("shop.image_variants") == wanted, within_s=120)
     eventually(
         lambda: (
             count("workshed_notifications.notifications WHERE event = 'image_processed'") == wanted
         )
     )
     assert count("workshed_notifications.notifications") == wanted
-    assert count("jobs.dead") == 0
+    assert count("workshed.dead") == 0
 
 
 def test_an_image_that_takes_all_memory_ends_no_worker(
@@ -95,7 +95,7 @@ def test_an_image_that_takes_all_memory_ends_no_worker(
     for seed in range(4):
         upload(photo(seed))
 
-    eventually(lambda: count("product.image_variants") == 4)
-    eventually(lambda: count("product.attachments WHERE refusal IS NOT NULL") == 1)
+    eventually(lambda: count("shop.image_variants") == 4)
+    eventually(lambda: count("shop.attachments WHERE refusal IS NOT NULL") == 1)
     assert worker.process.poll() is None
     assert "Traceback" not in worker.text()

@@ -35,7 +35,7 @@ def test_an_upload_of_the_page_becomes_an_image(
     code, said = run(NAME, str(user.id), "photo.jpg", **environment)
 
     assert code == 0, said
-    eventually(lambda: count("product.image_variants") == 1)
+    eventually(lambda: count("shop.image_variants") == 1)
     eventually(
         lambda: count("workshed_notifications.notifications WHERE event = 'image_processed'") == 1
     )

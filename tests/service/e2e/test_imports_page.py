@@ -50,9 +50,9 @@ def test_the_example_of_the_page_imports(
     code, said = run(NAME, str(owner.id), "people.csv", **environment)
 
     assert code == 0, said
-    done = "product.imports WHERE state = 'completed' AND succeeded = 1 AND failed = 2"
+    done = "shop.imports WHERE state = 'completed' AND succeeded = 1 AND failed = 2"
     eventually(lambda: count(done) == 1)
-    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1)
+    eventually(lambda: count("shop.users WHERE welcomed_at IS NOT NULL") == 1)
 
 
 @pytest.mark.one_worker
@@ -119,7 +119,7 @@ def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count,
     assert "in windows-1250 it reads 'Jiří'" in " ".join(refused.split())
     assert re.search(r"encoding +windows-1250 *\n", said)
     assert re.search(r"skipped +id +\n", said)
-    assert count("product.users WHERE name = 'Jiří Dvořák'") == 1
+    assert count("shop.users WHERE name = 'Jiří Dvořák'") == 1
 
 
 @pytest.mark.parametrize(

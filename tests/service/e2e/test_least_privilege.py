@@ -26,7 +26,7 @@ from workshed.jobs.control import queues, workers
 from workshed.jobs.control.workers import Held, Process
 from workshed.jobs.locks import unique
 from workshed.jobs.periodic import periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.settings import settings
 from workshed.transport.amqp.arguments import EXCHANGE
 
@@ -177,14 +177,14 @@ def test_each_part_does_its_work_with_its_own_rights(
         ended, said = run("-c", code, **{**environment, **parts.env(account, role)})
         assert ended == 0, said
 
-    done = "jobs.runs WHERE outcome = 'done' AND actor"
+    done = "workshed.runs WHERE outcome = 'succeeded' AND actor"
     for actor, times in (("double", 5), ("mail", 1), ("flaky", 1), ("guarded", 2), ("alone", 2)):
         eventually(lambda a=actor, n=times: count(f"{done} = '{a}'") >= n)
     eventually(lambda: count(f"{done} = 'told'"))
-    assert count("jobs.dead WHERE actor = 'fails'") == 1
-    assert count("jobs.attempts WHERE actor = 'flaky'") == 1
-    assert count("jobs.batches WHERE completed_at IS NOT NULL") == 1
-    eventually(lambda: count("jobs.occurrences WHERE made_by = 'clock'"))
+    assert count("workshed.dead WHERE actor = 'fails'") == 1
+    assert count("workshed.attempts WHERE actor = 'flaky'") == 1
+    assert count("workshed.batches WHERE completed_at IS NOT NULL") == 1
+    eventually(lambda: count("workshed.periodic_runs WHERE created_by = 'clock'"))
     for log in all_parts:
         assert "permission denied" not in log.read_text()
 
@@ -198,9 +198,9 @@ def test_the_shipped_jobs_and_their_cleaning_run_as_a_worker(
 
     eventually(lambda: count("workshed_mail.emails WHERE sent_at IS NOT NULL") == 1)
     for actor in ("maintain", "daily_report", "send_welcome_email"):
-        query = f"jobs.runs WHERE outcome = 'done' AND actor = '{actor}'"
+        query = f"workshed.runs WHERE outcome = 'succeeded' AND actor = '{actor}'"
         eventually(lambda q=query: count(q))
-    assert count("jobs.attempts") == 0
+    assert count("workshed.attempts") == 0
 
 
 def test_an_operator_puts_back_what_died_in_either_place(
@@ -209,8 +209,8 @@ def test_an_operator_puts_back_what_died_in_either_place(
     env = {**environment, **parts.env("dead-letter-operator", "operator")}
     ended = run_apart("-c", "import parts; parts.fails.send(1)", **env)
     assert ended.returncode == 0, ended.stderr
-    eventually(lambda: count("jobs.dead"))
-    message = conn.execute("SELECT convert_from(body, 'UTF8') FROM jobs.dead").fetchone()[0]
+    eventually(lambda: count("workshed.dead"))
+    message = conn.execute("SELECT convert_from(body, 'UTF8') FROM workshed.dead").fetchone()[0]
     message = message.replace("fails", "double")
     body = {"properties": {}, "routing_key": "low.dead", "payload": message}
     path = f"exchanges/{rabbitmq.vhost}/{EXCHANGE}/publish"
@@ -225,7 +225,7 @@ def test_an_operator_puts_back_what_died_in_either_place(
         ("queues",),
         ("scheduled", "cancel", "--all", "--yes", "--sent", "--actor", "nobody"),
         ("scheduled",),
-        ("recurring", "run", "tick"),
+        ("periodic", "run", "tick"),
         ("unique",),
         ("limits",),
         ("batches",),
@@ -235,15 +235,15 @@ def test_an_operator_puts_back_what_died_in_either_place(
         done = run_apart("-m", "workshed", *words, **env)
         assert done.returncode == 0, (words, done.stderr)
 
-    eventually(lambda: count("jobs.attempts WHERE outcome = 'dead'") == 2)
+    eventually(lambda: count("workshed.attempts WHERE outcome = 'dead'") == 2)
     eventually(lambda: rabbitmq.depth("low.dead") == 0)
-    assert count("jobs.audit") >= 5
+    assert count("workshed.audit") >= 5
 
 
 def test_a_monitor_is_told_by_the_doctor_what_it_may_see(
     all_parts, parts, run_apart, environment, servers, count, eventually
 ):
-    eventually(lambda: count("jobs.relays"))
+    eventually(lambda: count("workshed.relays"))
     at = urlsplit(servers.management_url).netloc.rpartition("@")[2]
     env = {
         **environment,
@@ -327,7 +327,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     settings.cache_clear()
     conn.autocommit = True
     queues.declare(conn, {queue.name: "quorum" for queue in QUEUES})
-    periodic_jobs.declare(conn, [Declared("tick", "low", daily("09:00", tz="UTC"), {})])
+    periodic_jobs.declare(conn, [PeriodicDeclaration("tick", "low", daily("09:00", tz="UTC"), {})])
     for name in ("held", "cancelled", "moved"):
         unique.take(conn, unique.Claim(f"greet:{name}", name, 0, "greet", "default"))
         store(name, unique_key=f"greet:{name}")
@@ -344,7 +344,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     campaign = post.draft()
     post.start(campaign)
     actors.campaigns.begin_campaign(campaign)
-    conn.execute("UPDATE product.campaign_recipients SET state = 'unknown' WHERE user_id = 1")
+    conn.execute("UPDATE shop.campaign_recipients SET state = 'unknown' WHERE user_id = 1")
     return [
         ("/queues/pause", {"name": "bulk"}),
         ("/queues/resume", {"name": "bulk"}),
@@ -357,9 +357,9 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
         ("/scheduled/run", {"id": "sooner"}),
         ("/scheduled/move", {"id": "moved", "in": "2h"}),
         ("/scheduled/cancel", {"id": "unwanted"}),
-        ("/recurring/pause", {"name": "tick"}),
-        ("/recurring/resume", {"name": "tick"}),
-        ("/recurring/run", {"name": "tick"}),
+        ("/periodic/pause", {"name": "tick"}),
+        ("/periodic/resume", {"name": "tick"}),
+        ("/periodic/run", {"name": "tick"}),
         ("/unique/release", {"id": cursor.mark("greet:held", "held")}),
         ("/workers/quiet", {"id": str(process.id)}),
         ("/workers/resume", {"id": str(process.id)}),
@@ -389,7 +389,7 @@ def test_all_buttons_work_as_an_operator(console, buttons, count):
             if asked.status_code == 200:
                 assert browser.done(path, fields | {"sure": "yes"}), path
 
-    assert count("jobs.audit WHERE count > 0") == len(buttons)
+    assert count("workshed.audit WHERE count > 0") == len(buttons)
 
 
 def test_a_queue_is_purged_by_the_account_of_its_workers(console, broker, count):
@@ -406,7 +406,7 @@ def test_a_queue_is_purged_by_the_account_of_its_workers(console, broker, count)
     assert refused.status_code == 409
     assert "ACCESS_REFUSED" in refused.text
     assert said.startswith("1 job of"), said
-    assert count("jobs.audit WHERE action = 'queues.purge'") == 1
+    assert count("workshed.audit WHERE action = 'queues.purge'") == 1
 
 
 def test_as_a_reader_no_button_does_anything(console, buttons, count):
@@ -419,4 +419,4 @@ def test_as_a_reader_no_button_does_anything(console, buttons, count):
         answer = browser.post(PURGE, {"name": "low", "sure": "yes"})
         assert answer.status_code in (403, 409), answer.text
 
-    assert count("jobs.audit") == 0
+    assert count("workshed.audit") == 0

@@ -45,7 +45,7 @@ def row(connect):
 
     def run_out():
         conn.execute(
-            "UPDATE workshed_mail.emails SET claimed_until = jobs.now() WHERE claim IS NOT NULL"
+            "UPDATE workshed_mail.emails SET claimed_until = workshed.now() WHERE claim IS NOT NULL"
         )
 
     read.run_out = run_out
@@ -82,5 +82,5 @@ def test_it_is_in_doubt_only_where_its_end_was_sent(
     server.answers.set()
     start_worker("actors", threads=1, env=env)
     eventually(lambda: row().state == "sent")
-    assert row().ambiguous == is_in_doubt
+    assert row().possible_duplicates == is_in_doubt
     assert len(server.received) == 1 + is_in_doubt

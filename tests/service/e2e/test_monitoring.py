@@ -40,24 +40,26 @@ AT = re.compile(r"metrics are at http://127.0.0.1:(\d+)/metrics")
 PATIENCE_S = 300
 """Everything is seen within this time, however busy this machine is."""
 SOURCE = """
-    INSERT INTO product.sync_sources (name, url, created_at)
-    VALUES ('crm', 'https://crm.example.org', jobs.now() - interval '2 hours')
+    INSERT INTO shop.sync_sources (name, url, created_at)
+    VALUES ('crm', 'https://crm.example.org', workshed.now() - interval '2 hours')
 """
 MAIL_SERVER = """
     INSERT INTO workshed_mail.mail_servers (name, failures, failing_since, last_error)
-    VALUES ('mail.example.org:25', 9, jobs.now() - interval '1 hour', 'it answered 421')
+    VALUES ('mail.example.org:25', 9, workshed.now() - interval '1 hour', 'it answered 421')
 """
 # What no release knows is left alone by all of them.
 PERIODIC = """
-    INSERT INTO jobs.recurring (name, queue, kind, spec, zone, late, late_within, words, options,
+    INSERT INTO workshed.periodic_jobs (name, queue, kind, spec, zone, misfire_policy,
+                                         misfire_window, description,
+                                        options,
                                 next_at)
     VALUES ('daily_report', 'low', 'daily', '09:00', 'UTC', 'once', '7 days', 'daily at 09:00',
-            '{}', jobs.now() + interval '1 day'),
+            '{}', workshed.now() + interval '1 day'),
            ('by_the_moon', 'low', 'moon', 'full', 'UTC', 'once', '7 days', 'at full moon', '{}',
-            jobs.now() - interval '5 minutes')
+            workshed.now() - interval '5 minutes')
 """
-SEEN = "UPDATE jobs.recurring SET seen_at = jobs.now()"
-AGED = "UPDATE jobs.migrations SET applied_at = applied_at - interval '3 days'"
+SEEN = "UPDATE workshed.periodic_jobs SET seen_at = workshed.now()"
+AGED = "UPDATE workshed.migrations SET applied_at = applied_at - interval '3 days'"
 
 
 @pytest.fixture
@@ -229,7 +231,7 @@ def test_each_fault_is_an_alert(
     work("well")
     eventually(lambda: prometheus.result("workshed_oldest_waiting_seconds"), within_s=PATIENCE_S)
     eventually(
-        lambda: prometheus.result('workshed_jobs_total{outcome="done"}'), within_s=PATIENCE_S
+        lambda: prometheus.result('workshed_jobs_total{outcome="succeeded"}'), within_s=PATIENCE_S
     )
     eventually(lambda: not prometheus.firing(), within_s=PATIENCE_S)
 
@@ -246,19 +248,19 @@ def test_each_fault_is_an_alert(
     )
     work("fail", 20)
     fire("WorkshedNoConsumer", "WorkshedJobsDied")
-    execute("ALTER TABLE jobs.dead ADD CHECK (false) NOT VALID")
+    execute("ALTER TABLE workshed.dead ADD CHECK (false) NOT VALID")
     work("fail")
     eventually(
         lambda: prometheus.result("sum(workshed_jobs_to_dead_queue_total) > 0"), within_s=PATIENCE_S
     )
 
     with alarm("memory"):
-        execute("SELECT jobs.send('work', '[\"well\"]', queue => 'default')")
-        execute("UPDATE jobs.schedule SET due_at = due_at - interval '10 minutes'")
+        execute("SELECT workshed.send('work', '[\"well\"]', queue => 'default')")
+        execute("UPDATE workshed.schedule SET due_at = due_at - interval '10 minutes'")
         execute(MAIL_SERVER)
         execute("""
             INSERT INTO workshed_mail.emails (kind, recipient, recipient_name, subject, text_body,
-                                        message_id, state, ambiguous, held_at)
+                                        message_id, state, possible_duplicates, held_at)
             VALUES ('test', 'ada@example.org', 'Ada', 'Hello', 'Hello', '<1@x>', 'unknown', 1,
                     now())
         """)

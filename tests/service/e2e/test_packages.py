@@ -31,5 +31,5 @@ def test_a_package_that_imports_ours(
     )
 
     assert sent == (0, "")
-    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1)
+    eventually(lambda: count("shop.users WHERE welcomed_at IS NOT NULL") == 1)
     assert [mail.recipients for mail in mail_server.received] == [("ada@example.org",)]

@@ -110,9 +110,9 @@ def process(run, keep, tell):
     def process(attachment_id, colour="teal", size=(800, 600)):
         sha256 = keep(jpeg(colour, size))
         query = """
-            INSERT INTO product.image_variants
+            INSERT INTO shop.image_variants
             SELECT sha256, 800, 600, 85, 'jpeg', 'test', %s, 'image/jpeg', %s, %s, 1
-              FROM product.attachments
+              FROM shop.attachments
              WHERE id = %s
         """
         run(query, sha256, *size, attachment_id)
@@ -129,7 +129,7 @@ def refuse(run, tell):
 
     def refuse(attachment_id, reason):
         query = """
-            UPDATE product.attachments SET refusal = %s, refused_at = jobs.now() WHERE id = %s
+            UPDATE shop.attachments SET refusal = %s, refused_at = workshed.now() WHERE id = %s
         """
         run(query, reason, attachment_id)
         key = f"{attachment_id} refused"
@@ -195,7 +195,7 @@ def test_what_is_uploaded_on_the_page_appears_on_it(open_page, process, run, sho
     expect(page.get_by_role("listitem")).to_have_count(2)
     expect(page.get_by_role("listitem").last).to_contain_text("Zoë's 100% cat.jpg")
     expect(page.get_by_text("Nothing here yet")).to_be_hidden()
-    (newest,) = run("SELECT max(id) FROM product.attachments").fetchone()
+    (newest,) = run("SELECT max(id) FROM shop.attachments").fetchone()
     process(newest)
     expect(item(page, newest).get_by_role("img", name="dog.jpg")).to_be_visible()
 
@@ -258,7 +258,7 @@ def test_a_file_that_is_too_large_is_not_even_sent(open_page, run, tmp_path):
     page.get_by_role("button", name="Upload").click()
 
     expect(page.locator("#said")).to_have_text("large.jpg: larger than 30 MB.")
-    assert run("SELECT count(*) FROM product.attachments").fetchone() == (0,)
+    assert run("SELECT count(*) FROM shop.attachments").fetchone() == (0,)
 
 
 def test_a_page_catches_up_after_its_server_was_away(

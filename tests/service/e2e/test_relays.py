@@ -42,5 +42,5 @@ def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
 
     assert delivered < wanted
     eventually(lambda: count("workshed_mail.emails WHERE state = 'sent'") == wanted)
-    eventually(lambda: count("jobs.schedule") == 0)
+    eventually(lambda: count("workshed.schedule") == 0)
     assert len(mail_server.received) == wanted

@@ -47,7 +47,7 @@ def test_the_calendar_reports_each_day_at_the_time_of_its_zone(
 ):
     """Nobody was there for two days: each has its own report, of the day before it was due."""
     conn.autocommit = True
-    conn.execute("UPDATE product.users SET admin = true")
+    conn.execute("UPDATE shop.users SET admin = true")
     paris = ZoneInfo("Europe/Paris")
     two_days_ago = datetime.now(paris).date() - timedelta(days=2)
     due = [
@@ -55,16 +55,21 @@ def test_the_calendar_reports_each_day_at_the_time_of_its_zone(
         for number in range(3)
     ]
     start_worker(env={"SHOP_REPORT_TIME": "00:01", "SHOP_REPORT_TIME_ZONE": paris.key})
-    eventually(lambda: count("jobs.recurring WHERE name = 'daily_report'") == 1)
-    conn.execute("UPDATE jobs.recurring SET next_at = %s WHERE name = 'daily_report'", (due[0],))
+    eventually(lambda: count("workshed.periodic_jobs WHERE name = 'daily_report'") == 1)
+    conn.execute(
+        "UPDATE workshed.periodic_jobs SET next_at = %s WHERE name = 'daily_report'", (due[0],)
+    )
 
     past = [at for at in due if at < datetime.now(paris)]
     eventually(lambda: len(mail_server.received) >= len(past))
 
-    planned = "SELECT planned FROM jobs.occurrences WHERE job = 'daily_report' ORDER BY planned"
-    dates = "SELECT business_date FROM product.daily_report_snapshots ORDER BY business_date"
+    scheduled_for = (
+        "SELECT scheduled_for FROM workshed.periodic_runs "
+        "WHERE job = 'daily_report' ORDER BY scheduled_for"
+    )
+    dates = "SELECT business_date FROM shop.daily_report_snapshots ORDER BY business_date"
     assert len(past) >= 2
-    assert [at for (at,) in conn.execute(planned)][: len(past)] == past
+    assert [at for (at,) in conn.execute(scheduled_for)][: len(past)] == past
     reported = [of for (of,) in conn.execute(dates)]
     assert reported[: len(past)] == [at.date() - timedelta(days=1) for at in past]
     assert len({str(one.message["Subject"]) for one in mail_server.received}) >= len(past)

@@ -112,8 +112,8 @@ def test_it_makes_the_schema(run, empty_database_url):
     said = run("workshed", "migrate", WORKSHED_DATABASE_URL=empty_database_url)
     again = run("workshed", "migrate", WORKSHED_DATABASE_URL=empty_database_url)
 
-    assert "applied jobs/0001_baseline\n" in said
-    assert "applied product/0001_baseline\n" in said
+    assert "applied workshed/0001_baseline\n" in said
+    assert "applied shop/0001_baseline\n" in said
     assert again == "up to date\n"
 
 
@@ -139,7 +139,7 @@ def test_so_do_a_supervisor_a_relay_and_a_clock(start, broker, mail_server, conn
         start("workshed", "worker", "--processes", "1", "--no-relay"),  # its App names `actors`
         start("periodiq", "actors"),
     ]
-    periodic = "SELECT count(*) FROM jobs.recurring WHERE name = 'daily_report'"
+    periodic = "SELECT count(*) FROM workshed.periodic_jobs WHERE name = 'daily_report'"
 
     def done():
         assert [log.read_text() for log, one in programs if one.poll() is not None] == []

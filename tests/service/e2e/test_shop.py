@@ -77,8 +77,8 @@ def move(conn):
 
     def move(done):
         query = """
-            UPDATE product.imports
-               SET state = 'processing', landed = 4, handed_out = 4, total = 4, succeeded = %s
+            UPDATE shop.imports
+               SET state = 'processing', rows_read = 4, queued_upto = 4, total = 4, succeeded = %s
         """
         conn.execute(query, (done,))
 
@@ -145,8 +145,8 @@ def test_all_that_the_shop_has_is_done_by_a_worker(open_page, start_worker, sold
     expect(page.locator("#reported")).to_contain_text("Active users: 1.")
     assert page.evaluate("window.mark") == "same page"
     shoot(page, "shop-done")
-    assert count("product.orders") == 2
-    assert count("product.users") == ROWS + 2
+    assert count("shop.orders") == 2
+    assert count("shop.users") == ROWS + 2
 
 
 def test_without_scripts_all_but_uploads_can_be_done(open_page, sold, move, count):
@@ -166,7 +166,7 @@ def test_without_scripts_all_but_uploads_can_be_done(open_page, sold, move, coun
     page.get_by_role("button", name="Sign out").click()
 
     expect(page.get_by_role("heading", name="Sign up")).to_be_visible()
-    assert count("product.orders") == 2
+    assert count("shop.orders") == 2
 
 
 def test_a_bar_moves_by_itself_and_leaves_what_was_chosen(open_page, move):

@@ -58,7 +58,7 @@ def test_the_example_keeps_what_the_source_has(api, setting, run, start_worker, 
 
     code, said = run(NAME, api.origin, **setting)
     assert code == 0, said
-    kept = "product.sync_records WHERE version = {} AND deleted_at IS NULL"
+    kept = "shop.sync_records WHERE version = {} AND deleted_at IS NULL"
     eventually(lambda: count(kept.format(1)) == 6)
 
     api.put("c", 2)
@@ -77,7 +77,7 @@ def test_a_sync_that_is_dead_is_told(
     with db.transaction() as conn:
         user = people.create(conn, name="Ada", email="ada@example.org")
         conn.execute(
-            "UPDATE product.users SET admin = true, activated_at = jobs.now() WHERE id = %s",
+            "UPDATE shop.users SET admin = true, activated_at = workshed.now() WHERE id = %s",
             (user.id,),
         )
     api.misbehave("401")
@@ -87,7 +87,7 @@ def test_a_sync_that_is_dead_is_told(
 
     assert code == 0, said
     eventually(lambda: count("workshed_mail.emails WHERE state = 'sent' AND kind = 'sync_failing'"))
-    assert count("jobs.dead WHERE actor = 'sync_critical_data'") == 1
+    assert count("workshed.dead WHERE actor = 'sync_critical_data'") == 1
     assert "crm: 401 Unauthorized" in workshed("sync")
     assert worker.stop() == 0
     [event] = sentry.of("event")

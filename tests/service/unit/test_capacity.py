@@ -188,7 +188,7 @@ def test_a_page_has_what_was_measured_and_what_the_model_says(file):
 def test_the_bench_measures_what_the_pages_show():
     held = {one["name"] for one in json.loads(OURS.read_text("utf-8"))["measurements"]}
     measured = {f"{said}, {NAME}" for said in JOBS.values()}
-    measured |= {f"jobs.schedule, {way}" for way in WAYS_TO_VACUUM}
+    measured |= {f"workshed.schedule, {way}" for way in WAYS_TO_VACUUM}
 
     assert measured <= held
     assert set(FOUND.hosts) == set(JOBS.values())

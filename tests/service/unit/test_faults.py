@@ -69,13 +69,13 @@ def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
     """Of a module, and of SQL; the tree stays as it is."""
     (tmp_path / "test_it.py").write_text(IT)
     gone = [
-        Remedy("workshed/jobs/outbox/claims.py", "AND due_at <= jobs.now()", "AND true"),
+        Remedy("workshed/jobs/outbox/claims.py", "AND due_at <= workshed.now()", "AND true"),
         Remedy(
             "workshed/transport/consuming/settlement.py",
             "FIRST_PAUSE_S = 0.05",
             "FIRST_PAUSE_S = 9.0",
         ),
-        Remedy("workshed/sql/0001_baseline.sql", "CREATE TABLE jobs.batches", "CREATE VIEW"),
+        Remedy("workshed/sql/0001_baseline.sql", "CREATE TABLE workshed.batches", "CREATE VIEW"),
     ]
     noted = tmp_path / "noted"
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "limits": "workshed.console.cli.fleet.limits:limits",
     "migrate": "workshed.console.cli.setup.migrate:migrate",
     "queues": "workshed.console.cli.fleet.queues:queues",
-    "recurring": "workshed.console.cli.fleet.recurring:recurring",
+    "periodic": "workshed.console.cli.fleet.periodic:periodic",
     "relay": "workshed.console.cli.fleet.relay:relay",
     "roles": "workshed.console.cli.setup.roles:roles",
     "scheduled": "workshed.console.cli.jobs.scheduled:scheduled",

@@ -44,7 +44,7 @@ def periodic(here: Surroundings) -> Iterator[Finding]:
         yield late
     if gone:
         said = f"no worker that runs has {', '.join(gone)}: none of its runs is made"
-        yield warning(said, "workshed recurring  (then start a worker that has it)")
+        yield warning(said, "workshed periodic  (then start a worker that has it)")
     if not (late or gone):
         yield ok(f"periodic: {jobs(len(found))}, of which {len(found) - len(awake)} paused")
 

@@ -58,8 +58,20 @@ def migrations(here: Surroundings) -> Iterator[Finding]:
     """Compare the schema with this release."""
     with here.connect() as conn:
         applied = [row.stream for row in migrate.applied(conn)]
-        for stream in dict.fromkeys((migrate.JOBS, *here.app.migrations)):
+        for stream in dict.fromkeys((migrate.WORKSHED, *here.app.migrations)):
             yield migrated(conn, stream, applied.count(stream))
+        yield from search_path(conn)
+
+
+def search_path(conn: psycopg.Connection[tuple[object, ...]]) -> Iterator[Finding]:
+    """Warn if a name without a schema may be a table of Workshed, as for a role `workshed`."""
+    row = conn.execute("SELECT 'workshed' = ANY (current_schemas(false)), current_user").fetchone()
+    if row is not None and row[0]:
+        yield warning(
+            f"the search_path of {row[1]} has the schema workshed: a table that you name without a "
+            "schema may be one of Workshed's",
+            f"connect as another role, or: ALTER ROLE {row[1]} SET search_path = public",
+        )
 
 
 def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied: int) -> Finding:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from workshed.console.operations.timeline import KINDS, Known
+from workshed.console.operations.timeline import Known
 from workshed.jobs.history.attempts import Attempt
 from workshed.jobs.history.runs import Run
 
@@ -17,8 +17,8 @@ class Try:
     worker: str | None
     started_at: datetime | None
     ended_at: datetime
-    waited_s: float | None
-    took_s: float | None
+    queue_wait_s: float | None
+    duration_s: float | None
     reason: str
     error_class: str | None
     error: str | None
@@ -27,10 +27,8 @@ class Try:
 
 def tries(known: Known) -> list[Try]:
     """Return them, the first one first."""
-    failed = {(one.hop, str(one.outcome)): one for one in known.attempts}
-    found = [
-        _ran(run, failed.pop((run.hop, KINDS.get(run.outcome, "")), None)) for run in known.runs
-    ]
+    failed = {(one.generation, str(one.outcome)): one for one in known.attempts}
+    found = [_ran(run, failed.pop((run.generation, run.outcome), None)) for run in known.runs]
     return sorted([*found, *map(_failed, failed.values())], key=lambda one: one.ended_at)
 
 
@@ -41,8 +39,8 @@ def _ran(run: Run, failed: Attempt | None) -> Try:
         worker=run.worker,
         started_at=run.started_at,
         ended_at=run.ended_at,
-        waited_s=run.waited_s,
-        took_s=run.took_s,
+        queue_wait_s=run.queue_wait_s,
+        duration_s=run.duration_s,
         reason=run.reason,
         error_class=run.error_class or (failed.error_class if failed else None),
         error=run.error or (failed.error if failed else None),
@@ -57,8 +55,8 @@ def _failed(one: Attempt) -> Try:
         worker=None,
         started_at=None,
         ended_at=one.ended_at,
-        waited_s=None,
-        took_s=None,
+        queue_wait_s=None,
+        duration_s=None,
         reason=one.reason,
         error_class=one.error_class,
         error=one.error,

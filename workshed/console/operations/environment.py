@@ -113,7 +113,7 @@ def database(*streams: str) -> Generator[Connection]:
     """
     try:
         with db.connect() as conn:
-            for stream in ("jobs", *streams):
+            for stream in ("workshed", *streams):
                 migrate.require(conn, stream)
             yield conn
     except psycopg.OperationalError as err:

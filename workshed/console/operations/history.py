@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from workshed.extras import needed
 
@@ -11,11 +11,10 @@ with needed("server"):
 
 from workshed.console.operations.arguments import KEYWORD, value
 from workshed.jobs.history.runs import Run
-from workshed.middleware import Label
+from workshed.jobs.outcomes import OUTCOMES
 from workshed.transport.errors import did_you_mean
 
-OUTCOMES: tuple[str, ...] = get_args(Label)
-NOT_DONE = tuple(one for one in OUTCOMES if one != "done")
+NOT_SUCCEEDED = tuple(one for one in OUTCOMES if one != "succeeded")
 
 
 def outcomes(wanted: Sequence[str]) -> tuple[str, ...]:

@@ -17,14 +17,14 @@ def waiting(conn: Connection, most: int) -> Counted:
     """Count what is in the schedule, and not on RabbitMQ."""
     query = """
         SELECT count(*)
-          FROM (SELECT FROM jobs.schedule WHERE sent_at IS NULL LIMIT %s) AS counted
+          FROM (SELECT FROM workshed.schedule WHERE sent_at IS NULL LIMIT %s) AS counted
     """
     return _counted(conn.execute(query, (most + 1,)).fetchone(), most)
 
 
 def dead(conn: Connection, most: int) -> Counted:
     """Count the dead."""
-    query = "SELECT count(*) FROM (SELECT FROM jobs.dead LIMIT %s) AS counted"
+    query = "SELECT count(*) FROM (SELECT FROM workshed.dead LIMIT %s) AS counted"
     return _counted(conn.execute(query, (most + 1,)).fetchone(), most)
 
 

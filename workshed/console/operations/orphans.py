@@ -31,7 +31,7 @@ def orphans(conn: Connection, api: Management | None) -> Orphans:
         )
     before = unique.without_row(conn)
     totals = {name: one.get("messages", 0) for name, one in api.queues().items()}
-    after = {(lock.key, lock.message_id, lock.hop) for lock in unique.without_row(conn)}
-    without = [lock for lock in before if (lock.key, lock.message_id, lock.hop) in after]
+    after = {(lock.key, lock.message_id, lock.generation) for lock in unique.without_row(conn)}
+    without = [lock for lock in before if (lock.key, lock.message_id, lock.generation) in after]
     found = [lock for lock in without if not totals.get(lock.queue)]
     return Orphans(found, len(without) - len(found))

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from workshed.console.errors import NotFoundError
 from workshed.db import Connection
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.occurrences import Occurrence
-from workshed.jobs.periodic.periodic_jobs import Recurring
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicJob
+from workshed.jobs.periodic.periodic_runs import PeriodicRun
 from workshed.settings import settings
 from workshed.transport.errors import did_you_mean
 
@@ -19,8 +19,8 @@ from workshed.transport.errors import did_you_mean
 class State:
     """A periodic job with its last run."""
 
-    job: Recurring
-    last: Occurrence | None
+    job: PeriodicJob
+    last: PeriodicRun | None
     outcome: str | None
     """What became of the last run, as far as it is known."""
 
@@ -37,22 +37,22 @@ class State:
 
 def states(conn: Connection) -> list[State]:
     """Return all periodic jobs by name."""
-    last = occurrences.last(conn)
-    found = occurrences.outcomes(conn, last.values(), settings().fence_retention)
+    last = periodic_runs.last(conn)
+    found = periodic_runs.outcomes(conn, last.values(), settings().fence_retention)
     return [
         State(job, last.get(job.name), last_outcome(last.get(job.name), found))
         for job in periodic_jobs.find(conn)
     ]
 
 
-def last_outcome(run: Occurrence | None, found: Mapping[str, str]) -> str | None:
+def last_outcome(run: PeriodicRun | None, found: Mapping[str, str]) -> str | None:
     """Say what became of a run, of what was found out about messages."""
     if run is None or run.message_id is None:
         return None if run is None else "not sent, another had its key"
     return found.get(run.message_id)
 
 
-def known(conn: Connection, names: Iterable[str]) -> list[Recurring]:
+def known(conn: Connection, names: Iterable[str]) -> list[PeriodicJob]:
     """Return the jobs of these names; raises `NotFoundError` before anything is written."""
     jobs = {job.name: job for job in periodic_jobs.find(conn)}
     for name in names:
@@ -64,11 +64,11 @@ def known(conn: Connection, names: Iterable[str]) -> list[Recurring]:
     return [jobs[name] for name in dict.fromkeys(names)]
 
 
-def said(made: Occurrence | None) -> str:
+def said(made: PeriodicRun | None) -> str:
     """Say what became of a run that was wanted."""
     if made is None:
         return "was run this very moment"
-    return f"job {made.held_by} has its key" if made.held_by else f"sent as {made.message_id}"
+    return f"job {made.blocked_by} has its key" if made.blocked_by else f"sent as {made.message_id}"
 
 
 def as_data(one: State) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from workshed.errors import WorkshedError
 from workshed.jobs.control.queues import Known
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.outbox import relays
-from workshed.jobs.periodic.periodic_jobs import Recurring
+from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 
 START = "workshed relay  (a worker starts one as well)"
 WORK = "workshed worker"
@@ -61,7 +61,7 @@ def unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding | Non
     return failed(f"no worker is on {', '.join(alone)}: their jobs wait", f"{WORK} {options}")
 
 
-def clock(found: Iterable[Recurring], now: datetime, overdue: timedelta) -> Finding | None:
+def clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Finding | None:
     """See that somebody makes the runs of periodic jobs; some are late by more than `overdue`."""
     awake = [job for job in found if job.paused_at is None and job.live]
     late = [job for job in awake if now - job.next_at > overdue]

@@ -27,7 +27,7 @@ class Key:
     """What its holder is for as long as it has the key."""
     holder: str | None
     """The job that has it; `None`: nobody."""
-    held_at: datetime | None
+    acquired_at: datetime | None
     expires_at: datetime | None
 
 
@@ -79,6 +79,6 @@ def _held(lock: Lock | Held, secret: set[str]) -> Key:
         key=HIDDEN if lock.actor in secret else lock.key,
         lasts="alive" if isinstance(lock, Lock) else "running",
         holder=lock.message_id,
-        held_at=lock.held_at,
+        acquired_at=lock.acquired_at,
         expires_at=lock.expires_at,
     )

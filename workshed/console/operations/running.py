@@ -25,8 +25,8 @@ def find(conn: Connection) -> list[Running]:
     """Return them, who runs for longest first; those of silent workers are nowhere any more."""
     query = """
         SELECT host || ':' || pid, running
-          FROM jobs.workers
-         WHERE beat_at >= jobs.now() - %s AND running <> '[]'
+          FROM workshed.workers
+         WHERE beat_at >= workshed.now() - %s AND running <> '[]'
     """
     rows = conn.execute(query, (DEAD_AFTER,)).fetchall()
     found = [one for worker, told in rows for one in _read(worker, told)]

@@ -12,15 +12,15 @@ from workshed.jobs.outbox.schedule import Reason
 
 State = Literal["waits", "on its way", "sent"]
 REASONS: Mapping[Reason, str] = {
-    "send": "sent",
-    "delay": "sent for later",
+    "transactional": "sent",
+    "delayed": "sent for later",
     "retry": "failed, tries again",
-    "snooze": "has put itself off",
-    "lease": "its sender publishes it",
-    "stored": "RabbitMQ could not take it",
-    "refund": "given back when its worker stopped",
-    "stranger": "no worker that got it knows its actor, or an option",
-    "redrive": "was dead, somebody retried it",
+    "snoozed": "has put itself off",
+    "outbox_lease": "its sender publishes it",
+    "broker_down": "RabbitMQ could not take it",
+    "interrupted": "given back when its worker stopped",
+    "unknown_actor": "no worker that got it knows its actor, or an option",
+    "redriven": "was dead, somebody retried it",
 }
 """Why a job has a row, as people say it."""
 
@@ -30,7 +30,7 @@ class Waiting:
     """The latest row of a message."""
 
     message_id: str
-    hop: int
+    generation: int
     queue: str
     actor: str
     body: str
@@ -44,13 +44,13 @@ class Waiting:
 def get(conn: Connection, message_id: str) -> Waiting | None:
     """Return the latest row of a message."""
     query = """
-        SELECT message_id, hop, queue, actor, body, reason, due_at, created_at,
+        SELECT message_id, generation, queue, actor, body, reason, due_at, created_at,
                CASE WHEN sent_at IS NOT NULL THEN 'sent'
-                    WHEN taken_by IS NOT NULL OR reason = 'lease' THEN 'on its way'
+                    WHEN claimed_by IS NOT NULL OR reason = 'outbox_lease' THEN 'on its way'
                     ELSE 'waits' END AS state
-          FROM jobs.schedule
+          FROM workshed.schedule
          WHERE message_id = %s
-         ORDER BY hop DESC
+         ORDER BY generation DESC
          LIMIT 1
     """
     with conn.cursor(row_factory=class_row(Waiting)) as cur:
@@ -59,5 +59,5 @@ def get(conn: Connection, message_id: str) -> Waiting | None:
 
 def counts(conn: Connection) -> dict[str, int]:
     """Return how many jobs of each queue wait."""
-    query = "SELECT queue, count(*) FROM jobs.schedule WHERE sent_at IS NULL GROUP BY queue"
+    query = "SELECT queue, count(*) FROM workshed.schedule WHERE sent_at IS NULL GROUP BY queue"
     return dict(conn.execute(query).fetchall())

@@ -24,17 +24,7 @@ from workshed.jobs.history.runs import Run
 ORIGINS = {"transaction": "in a transaction", "cron": "by the calendar"}
 UNKNOWN = "PostgreSQL knows of no job {!r}: on RabbitMQ, never sent, or long done"
 ABOUT = timedelta(seconds=1)
-NO_ENDS = ("sent", "due", "started", "absorbed")
-KINDS = {
-    "retried": "retried",
-    "dead": "dead",
-    "expired": "dead",
-    "killed": "dead",
-    "discarded": "discarded",
-    "cancelled": "discarded",
-    "skipped": "discarded",
-}
-"""What an outcome of a run is called in `jobs.attempts`."""
+NO_ENDS = ("sent", "due", "started", "duplicate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +91,15 @@ class Known:
         yield from self._sent()
         for run in self.runs:
             yield from _ran(run)
-        told = {(run.hop, KINDS.get(run.outcome)) for run in self.runs}
+        told = {(run.generation, run.outcome) for run in self.runs}
         for one in self.attempts:
-            if (one.hop, one.outcome) not in told:
+            if (one.generation, one.outcome) not in told:
                 yield Event(one.ended_at, one.outcome, one.reason)
         died = self.dead
-        hops = {run.hop for run in self.runs} | {one.hop for one in self.attempts}
-        if died is not None and died.hop not in hops:
+        generations = {run.generation for run in self.runs} | {
+            one.generation for one in self.attempts
+        }
+        if died is not None and died.generation not in generations:
             yield Event(died.died_at, "dead", died.reason)
         if self.running is not None:
             yield Event(self.running.since, "started", f"on {self.running.worker}; it runs")
@@ -185,14 +177,14 @@ def _instant(ms: Any) -> datetime | None:
 def _ran(run: Run) -> Iterator[Event]:
     if run.started_at is not None:
         started = f"attempt {run.attempt} on {run.worker}"
-        if run.waited_s is not None:
-            started += f", after {seconds(run.waited_s)} in {run.queue}"
+        if run.queue_wait_s is not None:
+            started += f", after {seconds(run.queue_wait_s)} in {run.queue}"
         yield Event(run.started_at, "started", started)
     details = []
-    if run.took_s is not None:
-        details.append(f"ran for {seconds(run.took_s)}")
-    if run.again_s is not None:
-        details.append(f"again in {seconds(run.again_s)}")
+    if run.duration_s is not None:
+        details.append(f"ran for {seconds(run.duration_s)}")
+    if run.retry_in_s is not None:
+        details.append(f"again in {seconds(run.retry_in_s)}")
     if run.reason:
         details.append(run.reason)
     yield Event(run.ended_at, run.outcome, "; ".join(details))

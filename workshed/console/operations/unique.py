@@ -21,7 +21,7 @@ class Key:
     @property
     def place(self) -> tuple[datetime, str]:
         """By what they are sorted."""
-        return self.row.held_at, self.row.key
+        return self.row.acquired_at, self.row.key
 
 
 def held(

@@ -23,7 +23,7 @@ class End:
     """What became of a job."""
 
     outcome: str
-    """`done`, `dead`, `discarded` or `cancelled`."""
+    """Of those of `workshed.jobs.outcomes` one that is final."""
     reason: str = ""
     result: Any = None
     """What its actor returned, where that is stored."""
@@ -48,13 +48,13 @@ def wait(conn: Connection, message: dramatiq.Message[Any], timeout: timedelta | 
 def ended(conn: Connection, message_id: str, backend: PostgresResults, stored: Any) -> End:
     """Tell the ends apart, whose rows commit with what is stored: a discard is no result."""
     tried = attempts.of_message(conn, message_id)
-    if tried and tried[-1].outcome in ("dead", "discarded"):
+    if tried and tried[-1].outcome != "retry":
         return End(tried[-1].outcome, tried[-1].reason)
     try:
         result = backend.unwrap_result(stored)  # type: ignore[no-untyped-call]  # dramatiq's
     except ResultFailure as failure:  # dead, and erased or put back since
         return End("dead", str(failure))
-    return End("done", result=result)
+    return End("succeeded", result=result)
 
 
 def is_withdrawn(conn: Connection, message_id: str) -> bool:

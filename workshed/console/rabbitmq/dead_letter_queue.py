@@ -27,10 +27,10 @@ def put_back(
     """Move up to `limit` messages to their queue, the first first; return how many.
 
     Each is taken, published and confirmed, and only then acked: who is killed in between leaves a
-    message twice and never loses one. It says `again`, so its consumer asks the fence. Only
-    what is signed is signed anew: whoever may publish may have put one there. `prefix`: before the
-    names of queues on RabbitMQ. Raises
-    `BrokerUnreachableError` or `PublishRefusedError`; the message in hand is RabbitMQ's again then.
+    message twice and never loses one. It says `possible_duplicate`, so its consumer checks for
+    duplicates. Only what is signed is signed anew: whoever may publish may have put one there.
+    `prefix`: before the names of queues on RabbitMQ. Raises `BrokerUnreachableError` or
+    `PublishRefusedError`; the message in hand is RabbitMQ's again then.
     """
     there = f"{prefix}{name}"
     dead = f"{there}.dead"
@@ -63,4 +63,4 @@ def put_back(
 def again(headers: dict[str, Any] | None) -> dict[str, Any]:
     """Drop RabbitMQ's record of its death, and say that a copy may exist."""
     kept = {k: v for k, v in (headers or {}).items() if not k.startswith(DEATH)}
-    return {**kept, "again": True}
+    return {**kept, "possible_duplicate": True}

@@ -22,7 +22,7 @@ from workshed.transport.rabbitmq import RabbitMQ
 
 BLOCKED = timedelta(seconds=30)
 """As nothing is published, RabbitMQ blocks only who has published before."""
-PURGED = Outcome("discarded", "purged by an operator", called="cancelled")
+PURGED = Outcome("cancelled", "purged by an operator")
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ def end(broker: RabbitMQ, conn: Connection, queue: str, headers: Headers, body: 
         dead_jobs.bury(
             conn,
             message_id=unnamed(body),
-            hop=0,
+            generation=0,
             attempt=0,
             queue=queue,
             actor=None,

@@ -125,7 +125,7 @@ def looked(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> 
         "query": given,
         "who": who,
         "now": ask.now,
-        "said": None if entry is None else entry.said,
+        "said": None if entry is None else entry.summary,
         "root": responses.root(request),
         "csrf": csrf.token(request, who.name),
         "menu": menu(),
@@ -189,11 +189,11 @@ def _noted(conn: db.Connection, action: Action, done: Done, who: Who) -> int | N
         return None
     return audit.note(
         conn,
-        who=who.name,
+        performed_by=who.name,
         action=action.name,
-        about=responses.plain(done.about),
+        details=responses.plain(done.about),
         count=done.count,
-        said=done.said,
+        summary=done.said,
     )
 
 

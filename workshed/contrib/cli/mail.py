@@ -112,9 +112,9 @@ def state(server: "Trouble") -> str:
     from workshed.console.formatting import ago, due
 
     failing = f"takes no mails, since {ago(server.failing_since, server.now)}"
-    if server.held_until is None or server.held_until <= server.now:
+    if server.circuit_open_until is None or server.circuit_open_until <= server.now:
         return failing
-    return f"{failing}; it is tried again {due(server.held_until, server.now)}"
+    return f"{failing}; it is tried again {due(server.circuit_open_until, server.now)}"
 
 
 def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:

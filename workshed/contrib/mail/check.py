@@ -57,8 +57,8 @@ def troubles(here: Surroundings) -> Iterator[Finding]:
         found, doubtful = servers.troubles(conn), emails.count_held(conn)
     for one in found:
         again = ""
-        if one.held_until is not None and one.held_until > one.now:
-            again = f", tried again {due(one.held_until, one.now)}"
+        if one.circuit_open_until is not None and one.circuit_open_until > one.now:
+            again = f", tried again {due(one.circuit_open_until, one.now)}"
         since = ago(one.failing_since, one.now)
         said = f"{one.name} takes no mails, since {since}{again}: {one.last_error}"
         yield warning(said, f"workshed mail try {one.name}  (once its cause is mended)")

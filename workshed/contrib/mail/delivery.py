@@ -127,12 +127,12 @@ def _conclude(email: Email, error: MailError) -> None:
     is_held = (
         isinstance(error, MailFateUnknownError)
         and email.priority != BULK  # those are held the first time, by their campaign
-        and email.ambiguous >= MOST_RESENDS
+        and email.possible_duplicates >= MOST_RESENDS
     )
     _give_back(email, error.leaves, error, is_held=is_held)
     servers.answered(leave)
     if is_held:
-        raise Discard(why_held(email.id, email.ambiguous)) from error
+        raise Discard(why_held(email.id, email.possible_duplicates)) from error
 
 
 def _give_back(
@@ -148,7 +148,7 @@ def _give_back(
         with db.transaction() as conn:
             emails.give_back(conn, email, state=state, error=str(error), **how)
     except db.PASSING_ERRORS as lost:
-        # The mail's own error must go out; the claim runs out by itself, and counts as ambiguous.
+        # The mail's own error must go out; the claim runs out by itself, and counts as in doubt.
         logger.warning("the claim of mail %d runs out by itself: %s", email.id, lost)
 
 

@@ -69,7 +69,7 @@ class Email:
     priority: int
     claim: UUID
     attempts: int
-    ambiguous: int
+    possible_duplicates: int
     created_at: datetime
     files: tuple[File, ...] = ()
     leave: Leave | None = None
@@ -86,7 +86,7 @@ class InDoubt:
     recipient: str
     subject: str
     message_id: str
-    ambiguous: int
+    possible_duplicates: int
     """How often it was sent again although it may have arrived already."""
     last_error: str | None
     created_at: datetime
@@ -151,15 +151,15 @@ def claim(conn: Connection, email_id: int) -> Email | Held | None:
     """
     query = """
         UPDATE workshed_mail.emails
-           SET state = 'sending', claim = %(claim)s, claimed_until = jobs.now() + %(lasts)s,
+           SET state = 'sending', claim = %(claim)s, claimed_until = workshed.now() + %(lasts)s,
                attempts = attempts + 1,
-               ambiguous = ambiguous + (state IN ('sending', 'unknown'))::int
+               possible_duplicates = possible_duplicates + (state IN ('sending', 'unknown'))::int
          WHERE id = %(id)s
            AND (state IN ('pending', 'failed')
-                OR ambiguous < %(resends)s AND held_at IS NULL
-                   AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now()))
+                OR possible_duplicates < %(resends)s AND held_at IS NULL
+                   AND (state = 'unknown' OR state = 'sending' AND claimed_until <= workshed.now()))
         RETURNING id, kind, user_id, recipient, recipient_name, subject, text_body, html_body,
-                  message_id, priority, claim, attempts, ambiguous, created_at
+                  message_id, priority, claim, attempts, possible_duplicates, created_at
     """
     row = {
         "id": email_id,
@@ -171,10 +171,10 @@ def claim(conn: Connection, email_id: int) -> Email | Held | None:
         email = cur.execute(query, row).fetchone()
     if email is None:
         return _why_unclaimed(conn, email_id)
-    if email.ambiguous:
+    if email.possible_duplicates:
         logger.warning(
-            "mail %d may have arrived before, ambiguous sends: %d; sending it again as %s",
-            *(email.id, email.ambiguous, email.message_id),
+            "mail %d may have arrived before, sends in doubt: %d; sending it again as %s",
+            *(email.id, email.possible_duplicates, email.message_id),
         )
     leave = servers.admit(conn)  # last: it may be the one mail that tries the server
     return replace(email, files=files.of(conn, email_id), leave=leave)
@@ -183,7 +183,7 @@ def claim(conn: Connection, email_id: int) -> Email | Held | None:
 def renew(conn: Connection, claim: UUID, lease: timedelta) -> None:
     """Let a claim last for longer, unless it was given back or taken over."""
     query = """
-        UPDATE workshed_mail.emails SET claimed_until = jobs.now() + %s
+        UPDATE workshed_mail.emails SET claimed_until = workshed.now() + %s
          WHERE claim = %s AND state = 'sending'
     """
     conn.execute(query, (lease, claim))
@@ -192,32 +192,33 @@ def renew(conn: Connection, claim: UUID, lease: timedelta) -> None:
 def _why_unclaimed(conn: Connection, email_id: int) -> Held | None:
     hold = """
         UPDATE workshed_mail.emails
-           SET state = 'unknown', held_at = jobs.now(), claim = NULL, claimed_until = NULL,
+           SET state = 'unknown', held_at = workshed.now(), claim = NULL, claimed_until = NULL,
                last_error = COALESCE(last_error, 'the worker that sent it has died')
-         WHERE id = %(id)s AND ambiguous >= %(resends)s AND held_at IS NULL
-           AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now())
+         WHERE id = %(id)s AND possible_duplicates >= %(resends)s AND held_at IS NULL
+           AND (state = 'unknown' OR state = 'sending' AND claimed_until <= workshed.now())
     """
     conn.execute(hold, {"id": email_id, "resends": MOST_RESENDS})
     query = """
-        SELECT state, claimed_until - jobs.now(), ambiguous, held_at IS NOT NULL
+        SELECT state, claimed_until - workshed.now(), possible_duplicates, held_at IS NOT NULL
           FROM workshed_mail.emails
          WHERE id = %s
     """
     row = conn.execute(query, (email_id,)).fetchone()
     if row is None:
         raise RecordMissing("email", email_id)
-    state, left, ambiguous, is_held = row
+    state, left, possible_duplicates, is_held = row
     if is_held:
-        return Held(email_id, why_held(email_id, ambiguous))
+        return Held(email_id, why_held(email_id, possible_duplicates))
     if state != "sent":
         raise Snooze(left or A_MOMENT, f"mail {email_id} is being sent by another worker")
     return None
 
 
-def why_held(email_id: int, ambiguous: int) -> str:
+def why_held(email_id: int, possible_duplicates: int) -> str:
     """Say why a mail is not sent again, and what to do."""
     return (
-        f"mail {email_id} was sent {ambiguous + 1} times, and may have arrived each time: it is "
+        f"mail {email_id} was sent {possible_duplicates + 1} times, "
+        "and may have arrived each time: it is "
         f"held; `workshed mail release {email_id}` sends it once more, and `workshed mail arrived "
         f"{email_id}` takes it for sent"
     )
@@ -235,7 +236,8 @@ def delete_of(conn: Connection, user_id: str) -> int:
 def held(conn: Connection, limit: int) -> list[InDoubt]:
     """Return the mails that are held, the oldest first."""
     query = """
-        SELECT id, kind, user_id, recipient, subject, message_id, ambiguous, last_error, created_at
+        SELECT id, kind, user_id, recipient, subject, message_id, possible_duplicates, last_error,
+               created_at
           FROM workshed_mail.emails
          WHERE held_at IS NOT NULL
          ORDER BY id
@@ -262,7 +264,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
         DELETE FROM workshed_mail.emails
          WHERE id = ANY (ARRAY(
                SELECT id FROM workshed_mail.emails
-                WHERE created_at < jobs.now() - %(older_than)s AND state IN ('sent', 'failed')
+                WHERE created_at < workshed.now() - %(older_than)s AND state IN ('sent', 'failed')
                 ORDER BY id
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED))
@@ -277,10 +279,11 @@ def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -
     """
     query = """
         UPDATE workshed_mail.emails
-           SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN jobs.now() END,
+           SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN workshed.now() END,
                held_at = NULL
          WHERE id = %(id)s AND held_at IS NOT NULL
-        RETURNING id, kind, user_id, recipient, subject, message_id, ambiguous, last_error,
+        RETURNING id, kind, user_id, recipient, subject, message_id, possible_duplicates,
+                  last_error,
                   created_at
     """
     with conn.cursor(row_factory=class_row(InDoubt)) as cur:
@@ -297,7 +300,7 @@ def hold(conn: Connection, email_id: int) -> bool:
            SET state = 'unknown', claim = NULL, claimed_until = NULL,
                last_error = COALESCE(last_error, 'the worker that sent it has died')
          WHERE id = %s
-           AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now())
+           AND (state = 'unknown' OR state = 'sending' AND claimed_until <= workshed.now())
     """
     return conn.execute(query, (email_id,)).rowcount == 1
 
@@ -306,7 +309,7 @@ def mark_sent(conn: Connection, email: Email) -> bool:
     """Note that the mail was accepted; False, and nothing written, if the claim was taken over."""
     query = """
         UPDATE workshed_mail.emails
-           SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
+           SET state = 'sent', sent_at = workshed.now(), claim = NULL, claimed_until = NULL
          WHERE id = %(id)s AND claim = %(claim)s
     """
     return conn.execute(query, {"id": email.id, "claim": email.claim}).rowcount == 1
@@ -316,7 +319,7 @@ def mark_arrived(conn: Connection, email: Email) -> bool:
     """Note that a mail was accepted, also when it was held meanwhile; False if it was before."""
     query = """
         UPDATE workshed_mail.emails
-           SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
+           SET state = 'sent', sent_at = workshed.now(), claim = NULL, claimed_until = NULL
          WHERE id = %(id)s AND (claim = %(claim)s OR state = 'unknown')
     """
     return conn.execute(query, {"id": email.id, "claim": email.claim}).rowcount == 1
@@ -339,7 +342,7 @@ def give_back(
         UPDATE workshed_mail.emails
            SET state = %(state)s, last_error = %(error)s, claim = NULL, claimed_until = NULL,
                attempts = attempts - (NOT %(is_attempt)s)::int,
-               held_at = CASE WHEN %(is_held)s THEN jobs.now() END
+               held_at = CASE WHEN %(is_held)s THEN workshed.now() END
          WHERE id = %(id)s AND claim = %(claim)s
     """
     row = {

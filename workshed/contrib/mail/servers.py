@@ -51,7 +51,7 @@ class Trouble:
     failures: int
     failing_since: datetime
     last_error: str
-    held_until: datetime | None
+    circuit_open_until: datetime | None
     now: datetime
     """PostgreSQL's clock, to compare them with."""
 
@@ -69,8 +69,9 @@ def admit(conn: Connection) -> Leave:
     """Give leave to send a mail; raises `MailServerAway` while the server is held."""
     server = name()
     query = """
-        SELECT now, coalesce(failures, 0), held_until IS NOT NULL, held_until - now, last_error
-          FROM (SELECT jobs.now() AS now) AS t
+        SELECT now, coalesce(failures, 0), circuit_open_until IS NOT NULL,
+               circuit_open_until - now, last_error
+          FROM (SELECT workshed.now() AS now) AS t
           LEFT JOIN workshed_mail.mail_servers ON name = %s
     """
     now, failures, held, left, said = _row(conn, query, (server,))
@@ -83,8 +84,8 @@ def admit(conn: Connection) -> Leave:
 def rest(conn: Connection) -> tuple[timedelta, str] | None:
     """Return for how long the server is held yet, and why; `None`: it can be tried."""
     query = """
-        SELECT held_until - jobs.now(), last_error FROM workshed_mail.mail_servers
-         WHERE name = %s AND held_until > jobs.now()
+        SELECT circuit_open_until - workshed.now(), last_error FROM workshed_mail.mail_servers
+         WHERE name = %s AND circuit_open_until > workshed.now()
     """
     found = conn.execute(query, (name(),)).fetchone()
     return found and (found[0], found[1])
@@ -96,9 +97,9 @@ def answered(leave: Leave) -> None:
         return
     query = """
         UPDATE workshed_mail.mail_servers
-           SET failures = 0, failing_since = NULL, last_error = NULL, held_at = NULL,
-               held_until = NULL, probe_at = NULL
-         WHERE name = %(server)s AND (held_at IS NULL OR held_at <= %(since)s)
+           SET failures = 0, failing_since = NULL, last_error = NULL, circuit_opened_at = NULL,
+               circuit_open_until = NULL, probe_at = NULL
+         WHERE name = %(server)s AND (circuit_opened_at IS NULL OR circuit_opened_at <= %(since)s)
     """
     try:
         with db.transaction() as conn:
@@ -125,19 +126,19 @@ def failed(conn: Connection, leave: Leave, error: MailError) -> MailServerAway:
     """
     query = """
         INSERT INTO workshed_mail.mail_servers AS s (name, failures, failing_since, last_error)
-        VALUES (%(server)s, 1, jobs.now(), %(said)s)
+        VALUES (%(server)s, 1, workshed.now(), %(said)s)
             ON CONFLICT (name) DO UPDATE
            SET failures = s.failures + 1, last_error = %(said)s,
-               failing_since = COALESCE(s.failing_since, jobs.now()),
-               held_at = CASE WHEN s.failures + 1 >= %(trips_at)s THEN jobs.now()
-                              ELSE s.held_at END,
-               held_until = CASE
+               failing_since = COALESCE(s.failing_since, workshed.now()),
+               circuit_opened_at = CASE WHEN s.failures + 1 >= %(trips_at)s THEN workshed.now()
+                              ELSE s.circuit_opened_at END,
+               circuit_open_until = CASE
                    WHEN s.failures + 1 >= %(trips_at)s
-                   THEN jobs.now() + least(
+                   THEN workshed.now() + least(
                        %(first)s * power(2, least(s.failures + 1 - %(trips_at)s, 20)), %(longest)s)
-                   ELSE s.held_until END,
+                   ELSE s.circuit_open_until END,
                probe_at = NULL
-         WHERE s.held_at IS NULL OR s.held_at <= %(since)s
+         WHERE s.circuit_opened_at IS NULL OR s.circuit_opened_at <= %(since)s
     """
     values = {
         "server": leave.server,
@@ -157,8 +158,9 @@ def release(conn: Connection, server: str) -> bool:
     """Let a server that is held be tried now; False where it is not held."""
     query = """
         UPDATE workshed_mail.mail_servers
-           SET held_at = jobs.now(), held_until = jobs.now(), probe_at = NULL
-         WHERE name = %s AND held_until > jobs.now()
+           SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now(),
+               probe_at = NULL
+         WHERE name = %s AND circuit_open_until > workshed.now()
     """
     return conn.execute(query, (server,)).rowcount == 1
 
@@ -166,7 +168,7 @@ def release(conn: Connection, server: str) -> bool:
 def troubles(conn: Connection) -> list[Trouble]:
     """Return the servers that have failed since they last took a mail, and are used now."""
     query = """
-        SELECT name, failures, failing_since, last_error, held_until, jobs.now() AS now
+        SELECT name, failures, failing_since, last_error, circuit_open_until, workshed.now() AS now
           FROM workshed_mail.mail_servers
          WHERE failures > 0
          ORDER BY name
@@ -179,7 +181,7 @@ def _probe(conn: Connection, leave: Leave) -> bool:
     """Be the only one that tries a server which was held."""
     query = """
         UPDATE workshed_mail.mail_servers SET probe_at = %(since)s
-         WHERE name = %(server)s AND held_until <= %(since)s
+         WHERE name = %(server)s AND circuit_open_until <= %(since)s
            AND (probe_at IS NULL OR probe_at <= %(since)s - %(probe)s)
     """
     probe = timer.lease(settings().smtp_timeout)

@@ -23,7 +23,8 @@ def find(conn: Connection) -> MailTroubles | None:
     if not migrate.is_applied(conn, STREAM):
         return None
     query = """
-        SELECT name, jobs.now() - failing_since FROM workshed_mail.mail_servers WHERE failures > 0
+        SELECT name, workshed.now() - failing_since FROM workshed_mail.mail_servers
+         WHERE failures > 0
     """
     failing: dict[str, timedelta] = dict(conn.execute(query).fetchall())
     return MailTroubles(failing, emails.count_held(conn))

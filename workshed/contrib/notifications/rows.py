@@ -120,7 +120,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     query = """
         WITH old AS MATERIALIZED (
             SELECT user_id, number FROM workshed_notifications.notifications
-             WHERE created_at < jobs.now() - %(older_than)s
+             WHERE created_at < workshed.now() - %(older_than)s
              ORDER BY created_at
              LIMIT %(limit)s
                FOR UPDATE SKIP LOCKED

@@ -100,7 +100,7 @@ def _note(conn: Connection, blob: Blob) -> None:
     query = """
         INSERT INTO workshed_storage.blobs (sha256, size_bytes)
         VALUES (%s, %s)
-            ON CONFLICT (sha256) DO UPDATE SET stored_at = jobs.now()
+            ON CONFLICT (sha256) DO UPDATE SET stored_at = workshed.now()
     """
     conn.execute(query, (blob.sha256, blob.size_bytes))
 
@@ -130,7 +130,7 @@ def _unused(conn: Connection, older_than: timedelta, limit: int, unused: Composa
     query = sql.SQL("""
         SELECT b.sha256
           FROM workshed_storage.blobs b
-         WHERE b.stored_at < jobs.now() - %(older_than)s
+         WHERE b.stored_at < workshed.now() - %(older_than)s
            {unused}
          ORDER BY b.stored_at
          LIMIT %(limit)s
@@ -167,7 +167,7 @@ def _delete(sha256: str, older_than: timedelta, unused: Composable) -> bool:
     """
     lock = """
         SELECT FROM workshed_storage.blobs
-         WHERE sha256 = %s AND stored_at < jobs.now() - %s
+         WHERE sha256 = %s AND stored_at < workshed.now() - %s
            FOR UPDATE SKIP LOCKED
     """
     delete = sql.SQL("DELETE FROM workshed_storage.blobs b WHERE b.sha256 = %s {}").format(unused)

@@ -21,11 +21,11 @@ def opening(batch: str, description: str, callbacks: Mapping[Event, Row]) -> Sta
     """Return what makes a batch, open, with what is sent at its events."""
     query: LiteralString = """
         WITH made AS (
-            INSERT INTO jobs.batches (id, description)
+            INSERT INTO workshed.batches (id, description)
             VALUES (%(batch)s::uuid, %(description)s)
             RETURNING id
         )
-        INSERT INTO jobs.batch_callbacks (batch_id, event, message_id, actor, body)
+        INSERT INTO workshed.batch_callbacks (batch_id, event, message_id, actor, body)
         SELECT made.id, c.*
           FROM made,
                unnest(%(events)s::text[], %(ids)s::text[], %(actors)s::text[], %(bodies)s::text[])
@@ -45,14 +45,14 @@ def opening(batch: str, description: str, callbacks: Mapping[Event, Row]) -> Sta
 
 def refusal(batch: str, adder: str | None) -> Statement:
     """Return what says why the job `adder`, or nobody's, cannot add to a batch; empty if it can."""
-    query: LiteralString = "SELECT jobs.batch_refusal(%(batch)s::uuid, %(adder)s::text)"
+    query: LiteralString = "SELECT workshed.batch_refusal(%(batch)s::uuid, %(adder)s::text)"
     return Statement(query, {"batch": batch, "adder": adder})
 
 
 def joining(batch: str, message_ids: Sequence[str]) -> Statement:
     """Return what makes stored messages jobs of a batch, to which they can be added."""
     query: LiteralString = """
-        INSERT INTO jobs.batch_jobs (message_id, batch_id)
+        INSERT INTO workshed.batch_jobs (message_id, batch_id)
         SELECT id, %(batch)s::uuid FROM unnest(%(ids)s::text[]) AS id
     """
     return Statement(query, {"batch": batch, "ids": list(message_ids)})
@@ -60,7 +60,7 @@ def joining(batch: str, message_ids: Sequence[str]) -> Statement:
 
 def closing(batch: str) -> Statement:
     """Return what lets nobody add to a batch from now on but its own jobs; tells if it was open."""
-    query: LiteralString = "SELECT jobs.close_batch(%(batch)s::uuid)::text"
+    query: LiteralString = "SELECT workshed.close_batch(%(batch)s::uuid)::text"
     return Statement(query, {"batch": batch})
 
 
@@ -69,7 +69,7 @@ def cancelling(batch: str) -> Statement:
 
     One that runs is told to stop. Those that wait have rows until `cancel_some` has come to them.
     """
-    query: LiteralString = "SELECT jobs.cancel_batch(%(batch)s::uuid)::text"
+    query: LiteralString = "SELECT workshed.cancel_batch(%(batch)s::uuid)::text"
     return Statement(query, {"batch": batch})
 
 
@@ -78,5 +78,5 @@ def cancelling(batch: str) -> Statement:
 
 def end(conn: Connection, message_id: str, how: End) -> bool:
     """Note that a job has ended; send what follows. False where it had, or is of no batch."""
-    found = conn.execute("SELECT jobs.end_batch_job(%s, %s)", (message_id, how)).fetchone()
+    found = conn.execute("SELECT workshed.end_batch_job(%s, %s)", (message_id, how)).fetchone()
     return found is not None and bool(found[0])

@@ -79,7 +79,7 @@ def of_job(conn: Connection, message_id: str) -> Member | None:
     """Return the batch that a job is in."""
     query = """
         SELECT batch_id::text AS batch, state, ended_at
-          FROM jobs.batch_jobs
+          FROM workshed.batch_jobs
          WHERE message_id = %s
     """
     with conn.cursor(row_factory=class_row(Member)) as cur:
@@ -123,7 +123,7 @@ def find(
         SELECT b.id::text, b.description, b.created_at, b.closed_at, b.cancelled_at, b.died_at,
                b.completed_at, b.succeeded_at, c.*
           FROM (SELECT *
-                  FROM jobs.batches
+                  FROM workshed.batches
                  WHERE (%(batch)s::uuid IS NULL OR id = %(batch)s::uuid)
                    AND (NOT %(unfinished)s OR (succeeded_at IS NULL
                         AND (cancelled_at IS NULL OR completed_at IS NULL)))
@@ -141,7 +141,7 @@ def find(
                 CROSS JOIN LATERAL (
                       SELECT count(*) AS n
                         FROM (SELECT
-                                FROM jobs.batch_jobs
+                                FROM workshed.batch_jobs
                                WHERE batch_id = b.id AND state = s.state
                                LIMIT %(counted)s) AS j) AS of_state) AS c
          ORDER BY b.created_at DESC, b.id DESC
@@ -164,7 +164,7 @@ def callbacks(conn: Connection, batch: str) -> list[Callback]:
     """Return what is sent at the events of a batch, or was."""
     query = """
         SELECT event, message_id, actor, sent_at
-          FROM jobs.batch_callbacks
+          FROM workshed.batch_callbacks
          WHERE batch_id = %s::uuid
          ORDER BY array_position(ARRAY['death', 'complete', 'success'], event)
     """
@@ -176,7 +176,7 @@ def dead(conn: Connection, batch: str, limit: int | None = None) -> list[str]:
     """Return the ids of the jobs of a batch that died, who died first first."""
     query = """
         SELECT message_id
-          FROM jobs.batch_jobs
+          FROM workshed.batch_jobs
          WHERE batch_id = %s::uuid AND state = 'dead'
          ORDER BY ended_at, message_id
          LIMIT %s
@@ -197,18 +197,18 @@ def jobs(
         SELECT j.message_id, j.state, j.ended_at, COALESCE(s.actor, d.actor, r.actor) AS actor,
                s.due_at, d.reason
           FROM (SELECT message_id, state, ended_at
-                  FROM jobs.batch_jobs
+                  FROM workshed.batch_jobs
                  WHERE batch_id = %(batch)s::uuid
                    AND (%(state)s::text IS NULL OR state = %(state)s)
                    AND (%(after_state)s::text IS NULL
                         OR (state, message_id) > (%(after_state)s, %(after_id)s))
                  ORDER BY state, message_id
                  LIMIT %(limit)s) AS j
-          LEFT JOIN LATERAL (SELECT actor, due_at FROM jobs.schedule
+          LEFT JOIN LATERAL (SELECT actor, due_at FROM workshed.schedule
                               WHERE message_id = j.message_id AND sent_at IS NULL
-                              ORDER BY hop DESC LIMIT 1) AS s ON true
-          LEFT JOIN jobs.dead AS d ON d.message_id = j.message_id
-          LEFT JOIN LATERAL (SELECT actor FROM jobs.runs
+                              ORDER BY generation DESC LIMIT 1) AS s ON true
+          LEFT JOIN workshed.dead AS d ON d.message_id = j.message_id
+          LEFT JOIN LATERAL (SELECT actor FROM workshed.runs
                               WHERE message_id = j.message_id
                               ORDER BY id DESC LIMIT 1) AS r ON true
          ORDER BY j.state, j.message_id
@@ -232,35 +232,35 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     batch that is gone leaves nothing.
     """
     jobs = """
-        DELETE FROM jobs.batch_jobs
+        DELETE FROM workshed.batch_jobs
          WHERE message_id IN (
                SELECT j.message_id
-                 FROM jobs.batches AS b
-                 JOIN jobs.batch_jobs AS j ON j.batch_id = b.id
-                WHERE b.completed_at < jobs.now() - %(older_than)s
+                 FROM workshed.batches AS b
+                 JOIN workshed.batch_jobs AS j ON j.batch_id = b.id
+                WHERE b.completed_at < workshed.now() - %(older_than)s
                   AND NOT EXISTS (
-                      SELECT FROM jobs.batch_jobs AS p
+                      SELECT FROM workshed.batch_jobs AS p
                        WHERE p.batch_id = b.id AND p.state = 'pending')
                   AND NOT EXISTS (
-                      SELECT FROM jobs.batch_jobs AS d
-                        JOIN jobs.dead ON dead.message_id = d.message_id
+                      SELECT FROM workshed.batch_jobs AS d
+                        JOIN workshed.dead ON dead.message_id = d.message_id
                        WHERE d.batch_id = b.id AND d.state = 'dead')
                 LIMIT %(limit)s
                   FOR UPDATE OF j SKIP LOCKED)
     """
     batches = """
         WITH gone AS (
-            DELETE FROM jobs.batches
+            DELETE FROM workshed.batches
              WHERE id IN (
                    SELECT id
-                     FROM jobs.batches AS b
-                    WHERE completed_at < jobs.now() - %(older_than)s
-                      AND NOT EXISTS (SELECT FROM jobs.batch_jobs WHERE batch_id = b.id)
+                     FROM workshed.batches AS b
+                    WHERE completed_at < workshed.now() - %(older_than)s
+                      AND NOT EXISTS (SELECT FROM workshed.batch_jobs WHERE batch_id = b.id)
                     LIMIT %(limit)s
                       FOR UPDATE SKIP LOCKED)
             RETURNING id
         ), callbacks AS (
-            DELETE FROM jobs.batch_callbacks USING gone WHERE batch_id = gone.id
+            DELETE FROM workshed.batch_callbacks USING gone WHERE batch_id = gone.id
         )
         SELECT FROM gone
     """

@@ -12,24 +12,24 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of `jobs.audit`."""
+    """A row of `workshed.audit`."""
 
     id: int
     at: datetime
-    who: str
+    performed_by: str
     action: str
-    about: dict[str, Any]
+    details: dict[str, Any]
     """Ids, or the filter that chose them."""
     count: int
     """How many have changed."""
-    said: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
 class Which:
     """Some of the entries; what is `None` does not matter."""
 
-    who: str | None = None
+    performed_by: str | None = None
     action: str | None = None
 
 
@@ -37,15 +37,27 @@ ANY = Which()
 
 
 def note(
-    conn: Connection, *, who: str, action: str, about: dict[str, Any], count: int, said: str
+    conn: Connection,
+    *,
+    performed_by: str,
+    action: str,
+    details: dict[str, Any],
+    count: int,
+    summary: str,
 ) -> int:
     """Write an entry, in the transaction of what it tells of; return its id."""
     query = """
-        INSERT INTO jobs.audit (who, action, about, count, said)
-        VALUES (%(who)s, %(action)s, %(about)s, %(count)s, %(said)s)
+        INSERT INTO workshed.audit (performed_by, action, details, count, summary)
+        VALUES (%(performed_by)s, %(action)s, %(details)s, %(count)s, %(summary)s)
         RETURNING id
     """
-    values = {"who": who, "action": action, "about": Jsonb(about), "count": count, "said": said}
+    values = {
+        "performed_by": performed_by,
+        "action": action,
+        "details": Jsonb(details),
+        "count": count,
+        "summary": summary,
+    }
     row = conn.execute(query, values).fetchone()
     assert row is not None  # noqa: S101 -- an INSERT returns its row
     return int(row[0])
@@ -53,7 +65,10 @@ def note(
 
 def get(conn: Connection, entry_id: int) -> Entry | None:
     """Return one of them."""
-    query = "SELECT id, at, who, action, about, count, said FROM jobs.audit WHERE id = %s"
+    query = (
+        "SELECT id, at, performed_by, action, details, count, summary "
+        "FROM workshed.audit WHERE id = %s"
+    )
     with conn.cursor(row_factory=class_row(Entry)) as cur:
         return cur.execute(query, (entry_id,)).fetchone()
 
@@ -63,14 +78,19 @@ def find(
 ) -> list[Entry]:
     """Return entries, the latest first; those before the id `before`, when it is given."""
     query = """
-        SELECT id, at, who, action, about, count, said
-          FROM jobs.audit
-         WHERE (%(who)s::text IS NULL OR who = %(who)s)
+        SELECT id, at, performed_by, action, details, count, summary
+          FROM workshed.audit
+         WHERE (%(performed_by)s::text IS NULL OR performed_by = %(performed_by)s)
            AND (%(action)s::text IS NULL OR action = %(action)s)
            AND (%(before)s::bigint IS NULL OR id < %(before)s)
          ORDER BY id DESC
          LIMIT %(limit)s
     """
-    values = {"who": which.who, "action": which.action, "before": before, "limit": limit}
+    values = {
+        "performed_by": which.performed_by,
+        "action": which.action,
+        "before": before,
+        "limit": limit,
+    }
     with conn.cursor(row_factory=class_row(Entry)) as cur:
         return cur.execute(query, values).fetchall()

@@ -12,15 +12,16 @@ def cancel_some(conn: Connection, limit: int, batch: str | None = None) -> list[
     """
     query = """
         SELECT j.message_id
-          FROM jobs.batches AS b
-          JOIN jobs.batch_jobs AS j ON j.batch_id = b.id AND j.state = 'pending'
+          FROM workshed.batches AS b
+          JOIN workshed.batch_jobs AS j ON j.batch_id = b.id AND j.state = 'pending'
          WHERE b.cancelled_at IS NOT NULL AND b.completed_at IS NULL
            AND (%(batch)s::uuid IS NULL OR b.id = %(batch)s::uuid)
-           AND (NOT EXISTS (SELECT FROM jobs.tombstones AS t
-                             WHERE t.message_id = j.message_id AND t.reached)
-                OR EXISTS (SELECT FROM jobs.schedule AS s
+           AND (NOT EXISTS (SELECT FROM workshed.cancellations AS t
+                             WHERE t.message_id = j.message_id AND t.may_be_delivered)
+                OR EXISTS (SELECT FROM workshed.schedule AS s
                             WHERE s.message_id = j.message_id
-                              AND s.taken_by IS NULL AND s.sent_at IS NULL AND NOT s.again))
+                              AND s.claimed_by IS NULL AND s.sent_at IS NULL
+                              AND NOT s.possible_duplicate))
          LIMIT %(limit)s
     """
     ids = [found for (found,) in conn.execute(query, {"batch": batch, "limit": limit})]

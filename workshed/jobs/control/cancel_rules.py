@@ -37,17 +37,17 @@ class Which:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A row of `jobs.cancel_rules`: it holds for what fits and was sent before."""
+    """A row of `workshed.cancel_rules`: it holds for what fits and was sent before."""
 
     id: int
     actor: str | None
     queue: str | None
     tag: str | None
     sent_before: datetime
-    made_at: datetime
+    created_at: datetime
 
     def fits(self, job: Traits) -> bool:
-        """Tell whether a job falls under it; `jobs.cancelling_rule` says the same."""
+        """Tell whether a job falls under it; `workshed.matching_cancel_rule` says the same."""
         return (
             self.actor in (None, job.actor)
             and self.queue in (None, job.queue)
@@ -65,10 +65,10 @@ def make(conn: Connection, which: Which) -> Rule:
     if not which.is_bounded:
         raise BoundlessRuleError("a rule needs an actor, a queue or a tag")
     query = """
-        INSERT INTO jobs.cancel_rules (actor, queue, tag, sent_before)
+        INSERT INTO workshed.cancel_rules (actor, queue, tag, sent_before)
         VALUES (%(actor)s, %(queue)s, %(tag)s,
-                date_trunc('milliseconds', jobs.now() - %(older_than)s))
-        RETURNING id, actor, queue, tag, sent_before, made_at
+                date_trunc('milliseconds', workshed.now() - %(older_than)s))
+        RETURNING id, actor, queue, tag, sent_before, created_at
     """
     values = {
         "actor": which.actor,
@@ -85,7 +85,7 @@ def make(conn: Connection, which: Which) -> Rule:
 def find(conn: Connection) -> list[Rule]:
     """Return the rules that hold, the oldest first."""
     query = """
-        SELECT id, actor, queue, tag, sent_before, made_at FROM jobs.cancel_rules ORDER BY id
+        SELECT id, actor, queue, tag, sent_before, created_at FROM workshed.cancel_rules ORDER BY id
     """
     with conn.cursor(row_factory=class_row(Rule)) as cur:
         return cur.execute(query).fetchall()
@@ -93,16 +93,16 @@ def find(conn: Connection) -> list[Rule]:
 
 def end(conn: Connection, rule: int) -> bool:
     """Let what a rule has not met yet run after all (within 2 s); False when there is no such."""
-    return conn.execute("DELETE FROM jobs.cancel_rules WHERE id = %s", (rule,)).rowcount > 0
+    return conn.execute("DELETE FROM workshed.cancel_rules WHERE id = %s", (rule,)).rowcount > 0
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete rules no copy can meet any more, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.cancel_rules
+        DELETE FROM workshed.cancel_rules
          WHERE id IN (
-               SELECT id FROM jobs.cancel_rules
-                WHERE made_at < jobs.now() - %(older_than)s
+               SELECT id FROM workshed.cancel_rules
+                WHERE created_at < workshed.now() - %(older_than)s
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """
@@ -113,7 +113,7 @@ def waiting(conn: Connection, which: Which) -> list[str]:
     """Return the ids of the jobs that wait in the schedule and fit, in one order for everybody."""
     query = """
         SELECT DISTINCT message_id
-          FROM jobs.schedule
+          FROM workshed.schedule
          WHERE sent_at IS NULL
            AND (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
@@ -127,8 +127,8 @@ def waiting(conn: Connection, which: Which) -> list[str]:
 def _by_body(conn: Connection, which: Which) -> Iterator[str]:
     """Look into the bodies here: PostgreSQL cannot read every JSON, as that of a NUL."""
     query = """
-        SELECT message_id, body, jobs.now()
-          FROM jobs.schedule
+        SELECT message_id, body, workshed.now()
+          FROM workshed.schedule
          WHERE sent_at IS NULL
            AND (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND (%(queue)s::text IS NULL OR queue = %(queue)s)

@@ -22,22 +22,24 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
     that has run is not touched.
     """
     query = """
-        DELETE FROM jobs.schedule
+        DELETE FROM workshed.schedule
          WHERE message_id = %s
-           AND taken_by IS NULL AND sent_at IS NULL AND NOT again AND reason <> 'lease'
-        RETURNING hop, position('"batch"' IN body) > 0
+           AND claimed_by IS NULL AND sent_at IS NULL AND NOT possible_duplicate
+           AND reason <> 'outbox_lease'
+        RETURNING generation, position('"batch"' IN body) > 0
     """
-    # Its worker may store the next hop just now; it asks under this lock, `jobs.was_cancelled`.
+    # Its worker may store the next generation just now; it asks under this lock,
+    # `workshed.is_cancelled`.
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 6))", (message_id,))
     gone: dict[int, bool] = dict(conn.execute(query, (message_id,)).fetchall())
     # A row that stays brings the message to a worker, which skips it and frees what it holds.
     whole = bool(gone) and not _has_row(conn, message_id)
-    told = _bury(conn, message_id, reached=not whole)
+    told = _bury(conn, message_id, may_be_delivered=not whole)
     if whole:
-        hop = max(gone)
-        settled.settle(conn, message_id, hop)
-        unique.free(conn, message_id, hop)
-        if gone[hop]:
+        generation = max(gone)
+        settled.settle(conn, message_id, generation)
+        unique.free(conn, message_id, generation)
+        if gone[generation]:
             batches.end(conn, message_id, "cancelled")
         return "deleted"
     return "told to stop" if told else "will be skipped"
@@ -45,14 +47,14 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
 
 def is_cancelled(conn: Connection, message_id: str) -> bool:
     """Tell whether a message was cancelled."""
-    query = "SELECT FROM jobs.tombstones WHERE message_id = %s"
+    query = "SELECT FROM workshed.cancellations WHERE message_id = %s"
     return conn.execute(query, (message_id,)).rowcount > 0
 
 
 def why(conn: Connection, message_id: str, traits: Traits) -> str | None:
     """Say by what a message was cancelled that is about to be put back on its way, if it was."""
     query = """
-        SELECT jobs.was_cancelled(%(message_id)s), jobs.cancelling_rule(
+        SELECT workshed.is_cancelled(%(message_id)s), workshed.matching_cancel_rule(
                %(actor)s, %(queue)s, %(tags)s, %(sent_ms)s)
     """
     values = {"message_id": message_id, **traits.values}
@@ -64,7 +66,7 @@ def why(conn: Connection, message_id: str, traits: Traits) -> str | None:
 
 def clear(conn: Connection, message_id: str) -> None:
     """Forget that a message was cancelled: somebody wants it to run after all."""
-    conn.execute("DELETE FROM jobs.tombstones WHERE message_id = %s", (message_id,))
+    conn.execute("DELETE FROM workshed.cancellations WHERE message_id = %s", (message_id,))
 
 
 def since(conn: Connection, xmin: int) -> tuple[int, Iterator[str]]:
@@ -74,22 +76,27 @@ def since(conn: Connection, xmin: int) -> tuple[int, Iterator[str]]:
     """
     found = conn.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
-    query = "SELECT message_id FROM jobs.tombstones WHERE reached AND xid >= %s::text::xid8"
+    query = (
+        "SELECT message_id FROM workshed.cancellations "
+        "WHERE may_be_delivered AND xid >= %s::text::xid8"
+    )
     ids = (message_id for (message_id,) in conn.execute(query, (str(xmin),)))
     return int(found[0]), ids
 
 
 def told(conn: Connection, message_ids: Sequence[str]) -> None:
     """Note that these run, and know now that they were cancelled."""
-    query = "UPDATE jobs.tombstones SET told_at = jobs.now() WHERE message_id = ANY(%s)"
+    query = (
+        "UPDATE workshed.cancellations SET notified_at = workshed.now() WHERE message_id = ANY(%s)"
+    )
     conn.execute(query, (list(message_ids),))
 
 
 def who_were_told(conn: Connection, message_ids: Sequence[str]) -> set[str]:
     """Return those of cancelled messages that ran, and know it."""
     query = """
-        SELECT message_id FROM jobs.tombstones
-         WHERE message_id = ANY(%s) AND told_at IS NOT NULL
+        SELECT message_id FROM workshed.cancellations
+         WHERE message_id = ANY(%s) AND notified_at IS NOT NULL
     """
     return {message_id for (message_id,) in conn.execute(query, (list(message_ids),))}
 
@@ -97,10 +104,10 @@ def who_were_told(conn: Connection, message_ids: Sequence[str]) -> set[str]:
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete tombstones that no copy can meet any more, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.tombstones
+        DELETE FROM workshed.cancellations
          WHERE message_id IN (
-               SELECT message_id FROM jobs.tombstones
-                WHERE cancelled_at < jobs.now() - %(older_than)s
+               SELECT message_id FROM workshed.cancellations
+                WHERE cancelled_at < workshed.now() - %(older_than)s
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """
@@ -108,18 +115,21 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def _has_row(conn: Connection, message_id: str) -> bool:
-    query = "SELECT FROM jobs.schedule WHERE message_id = %s"
+    query = "SELECT FROM workshed.schedule WHERE message_id = %s"
     return conn.execute(query, (message_id,)).rowcount > 0
 
 
-def _bury(conn: Connection, message_id: str, *, reached: bool) -> bool:
+def _bury(conn: Connection, message_id: str, *, may_be_delivered: bool) -> bool:
     """Write the tombstone; tell whether its job has heard of an earlier one."""
     query = """
-        INSERT INTO jobs.tombstones (message_id, reached) VALUES (%(message_id)s, %(reached)s)
+        INSERT INTO workshed.cancellations (message_id, may_be_delivered)
+        VALUES (%(message_id)s, %(may_be_delivered)s)
         ON CONFLICT (message_id) DO UPDATE
-           SET cancelled_at = jobs.now(), xid = EXCLUDED.xid,
-               reached = tombstones.reached OR EXCLUDED.reached
-        RETURNING told_at IS NOT NULL
+           SET cancelled_at = workshed.now(), xid = EXCLUDED.xid,
+               may_be_delivered = cancellations.may_be_delivered OR EXCLUDED.may_be_delivered
+        RETURNING notified_at IS NOT NULL
     """
-    found = conn.execute(query, {"message_id": message_id, "reached": reached}).fetchone()
+    found = conn.execute(
+        query, {"message_id": message_id, "may_be_delivered": may_be_delivered}
+    ).fetchone()
     return found is not None and bool(found[0])

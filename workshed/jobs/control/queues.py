@@ -12,7 +12,7 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A row of `jobs.queues`."""
+    """A row of `workshed.queues`."""
 
     name: str
     kind: str
@@ -21,7 +21,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A row of `jobs.actors`: what is known of it where its program is not."""
+    """A row of `workshed.actors`: what is known of it where its program is not."""
 
     name: str
     queue: str
@@ -36,10 +36,10 @@ class Actor:
 def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
     """Note queues by name, each `quorum` or `classic`."""
     query = """
-        INSERT INTO jobs.queues AS q (name, kind)
+        INSERT INTO workshed.queues AS q (name, kind)
         SELECT * FROM unnest(%s::text[], %s::text[])
          ORDER BY 1  -- all processes lock in one order
-        ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind, seen_at = jobs.now()
+        ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind, seen_at = workshed.now()
     """
     conn.execute(query, (list(kinds), list(kinds.values())))
 
@@ -47,47 +47,51 @@ def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
 def declare_actors(conn: Connection, actors: Collection[Actor]) -> None:
     """Note the actors of a program."""
     query = """
-        INSERT INTO jobs.actors (name, queue, has_key, parameters, redact)
+        INSERT INTO workshed.actors (name, queue, has_key, parameters, redact)
         SELECT name, queue, has_key, parameters, redact
           FROM jsonb_to_recordset(%s)
             AS a (name text, queue text, has_key bool, parameters text[], redact text[])
          ORDER BY 1  -- all processes lock in one order
         ON CONFLICT (name) DO UPDATE
            SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key,
-               parameters = EXCLUDED.parameters, redact = EXCLUDED.redact, seen_at = jobs.now()
+               parameters = EXCLUDED.parameters, redact = EXCLUDED.redact, seen_at = workshed.now()
     """
     conn.execute(query, (Jsonb([asdict(actor) for actor in actors]),))
 
 
 def find_actors(conn: Connection) -> list[Actor]:
     """Return the actors that any worker has declared, by name."""
-    query = "SELECT name, queue, has_key, parameters, redact FROM jobs.actors ORDER BY name"
+    query = "SELECT name, queue, has_key, parameters, redact FROM workshed.actors ORDER BY name"
     with conn.cursor(row_factory=class_row(Actor)) as cur:
         return cur.execute(query).fetchall()
 
 
 def pause(conn: Connection, name: str) -> bool:
     """Let no worker start a job of this queue (within 2 s); False when no such queue is known."""
-    query = "UPDATE jobs.queues SET paused_at = COALESCE(paused_at, jobs.now()) WHERE name = %s"
+    query = (
+        "UPDATE workshed.queues SET paused_at = COALESCE(paused_at, workshed.now()) WHERE name = %s"
+    )
     return conn.execute(query, (name,)).rowcount > 0
 
 
 def resume(conn: Connection, name: str) -> bool:
     """Let workers start its jobs again; False when no such queue is known."""
     return (
-        conn.execute("UPDATE jobs.queues SET paused_at = NULL WHERE name = %s", (name,)).rowcount
+        conn.execute(
+            "UPDATE workshed.queues SET paused_at = NULL WHERE name = %s", (name,)
+        ).rowcount
         > 0
     )
 
 
 def paused(conn: Connection) -> frozenset[str]:
     """Return the names of the paused queues."""
-    rows = conn.execute("SELECT name FROM jobs.queues WHERE paused_at IS NOT NULL")
+    rows = conn.execute("SELECT name FROM workshed.queues WHERE paused_at IS NOT NULL")
     return frozenset(name for (name,) in rows)
 
 
 def find(conn: Connection) -> list[Known]:
     """Return the known queues by name."""
-    query = "SELECT name, kind, paused_at FROM jobs.queues ORDER BY name"
+    query = "SELECT name, kind, paused_at FROM workshed.queues ORDER BY name"
     with conn.cursor(row_factory=class_row(Known)) as cur:
         return cur.execute(query).fetchall()

@@ -48,7 +48,7 @@ State = Literal["alive", "quiet", "silent"]
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A row of `jobs.workers`."""
+    """A row of `workshed.workers`."""
 
     id: str
     host: str
@@ -96,16 +96,17 @@ def beat(
     first time; but one that goes back waits again.
     """
     query = """
-        INSERT INTO jobs.workers
-               (id, host, pid, threads, release, busy, running, memory_bytes, queues, waiting,
-                held)
+        INSERT INTO workshed.workers
+               (id, host, pid, threads, release, busy, running, memory_bytes, queues,
+                oldest_waiting, oldest_held)
         VALUES (%(id)s, %(host)s, %(pid)s, %(threads)s, %(release)s, %(busy)s, %(running)s,
                 %(memory)s, %(queues)s::text[], %(waiting)s::timestamptz[],
                 %(held)s::timestamptz[])
         ON CONFLICT (id) DO UPDATE
-           SET beat_at = jobs.now(), lost_at = NULL, busy = EXCLUDED.busy,
+           SET beat_at = workshed.now(), expired_at = NULL, busy = EXCLUDED.busy,
                running = EXCLUDED.running, memory_bytes = EXCLUDED.memory_bytes,
-               queues = EXCLUDED.queues, waiting = EXCLUDED.waiting, held = EXCLUDED.held
+               queues = EXCLUDED.queues,
+               oldest_waiting = EXCLUDED.oldest_waiting, oldest_held = EXCLUDED.oldest_held
         RETURNING quiet_at IS NOT NULL
     """
     values = {
@@ -135,14 +136,15 @@ def quiet(conn: Connection, worker_id: str) -> bool:
     What it has not started goes back to its queues, and what runs there ends.
     """
     query = """
-        UPDATE jobs.workers SET quiet_at = COALESCE(quiet_at, jobs.now()) WHERE id::text = %s
+        UPDATE workshed.workers SET quiet_at = COALESCE(quiet_at, workshed.now())
+         WHERE id::text = %s
     """
     return conn.execute(query, (worker_id,)).rowcount > 0
 
 
 def resume(conn: Connection, worker_id: str) -> bool:
     """Let it start jobs again; False when no such worker is known."""
-    query = "UPDATE jobs.workers SET quiet_at = NULL WHERE id::text = %s"
+    query = "UPDATE workshed.workers SET quiet_at = NULL WHERE id::text = %s"
     return conn.execute(query, (worker_id,)).rowcount > 0
 
 
@@ -153,21 +155,23 @@ def pass_on(conn: Connection, news: Sequence[Held]) -> None:
             SELECT * FROM unnest(%(queues)s::text[], %(got)s::timestamptz[], %(ago)s::interval[],
                                  %(returned)s::timestamptz[]) AS n (queue, got, ago, returned)
         ), turn AS MATERIALIZED (
-            SELECT name, GREATEST(passed_at, CASE
+            SELECT name, news.returned, GREATEST(oldest_possible_publish_at, CASE
                        -- What was delivered before something came back says nothing of that.
-                       WHEN returned_at IS NULL OR returned_at < jobs.now() - news.ago
+                       WHEN last_requeued_at IS NULL OR last_requeued_at < workshed.now() - news.ago
                        -- And a sender's clock that is ahead makes nothing younger than it is.
-                       THEN LEAST(news.got, jobs.now() - news.ago) END) AS passed_at, news.returned
-              FROM jobs.queues
+                       THEN LEAST(news.got, workshed.now() - news.ago) END) AS oldest
+              FROM workshed.queues
               JOIN news ON news.queue = name
              -- All workers of a queue say nearly the same: once a second will do.
-             WHERE news.returned IS NOT NULL OR news.got > passed_at + interval '1 second'
+             WHERE news.returned IS NOT NULL
+                OR news.got > oldest_possible_publish_at + interval '1 second'
              ORDER BY name  -- all processes lock in one order
                FOR NO KEY UPDATE OF queues
         )
-        UPDATE jobs.queues AS q
-           SET passed_at = LEAST(turn.passed_at, turn.returned),
-               returned_at = CASE WHEN turn.returned IS NULL THEN q.returned_at ELSE jobs.now() END
+        UPDATE workshed.queues AS q
+           SET oldest_possible_publish_at = LEAST(turn.oldest, turn.returned),
+               last_requeued_at = CASE WHEN turn.returned IS NULL THEN q.last_requeued_at
+                                       ELSE workshed.now() END
           FROM turn
          WHERE turn.name = q.name
     """
@@ -182,34 +186,35 @@ def pass_on(conn: Connection, news: Sequence[Held]) -> None:
 
 def leave(conn: Connection, worker: UUID) -> None:
     """Say that a worker has ended in good order."""
-    conn.execute("DELETE FROM jobs.workers WHERE id = %s", (worker,))
+    conn.execute("DELETE FROM workshed.workers WHERE id = %s", (worker,))
 
 
 def bury(conn: Connection) -> int:
     """Note that what silent workers held has gone back to its queues; return how many died."""
     query = """
         WITH dead AS (
-            UPDATE jobs.workers
-               SET lost_at = jobs.now()
+            UPDATE workshed.workers
+               SET expired_at = workshed.now()
              WHERE id IN (
-                   SELECT id FROM jobs.workers
-                    WHERE beat_at < jobs.now() - %(after)s AND lost_at IS NULL
+                   SELECT id FROM workshed.workers
+                    WHERE beat_at < workshed.now() - %(after)s AND expired_at IS NULL
                       FOR UPDATE SKIP LOCKED)
-            RETURNING queues, held
+            RETURNING queues, oldest_held
         ), turn AS MATERIALIZED (
             SELECT name
-              FROM jobs.queues
+              FROM workshed.queues
              WHERE name IN (SELECT unnest(queues) FROM dead)
              ORDER BY name
                FOR NO KEY UPDATE
         ), back AS (
             SELECT one.queue, min(one.since) AS since
-              FROM dead, unnest(dead.queues, dead.held) AS one (queue, since)
+              FROM dead, unnest(dead.queues, dead.oldest_held) AS one (queue, since)
              WHERE one.since IS NOT NULL AND one.queue IN (SELECT name FROM turn)
              GROUP BY 1
         ), noted AS (
-            UPDATE jobs.queues
-               SET passed_at = LEAST(passed_at, back.since), returned_at = jobs.now()
+            UPDATE workshed.queues
+               SET oldest_possible_publish_at = LEAST(oldest_possible_publish_at, back.since),
+                   last_requeued_at = workshed.now()
               FROM back
              WHERE name = back.queue
         )
@@ -222,9 +227,9 @@ def bury(conn: Connection) -> int:
 def seen_empty(conn: Connection, queue: str, at: datetime) -> None:
     """Note that a queue had no message at `at` that no worker had."""
     query = """
-        UPDATE jobs.queues SET passed_at = %(at)s, returned_at = NULL
-         WHERE name = %(queue)s AND passed_at < %(at)s
-           AND (returned_at < %(at)s) IS NOT FALSE
+        UPDATE workshed.queues SET oldest_possible_publish_at = %(at)s, last_requeued_at = NULL
+         WHERE name = %(queue)s AND oldest_possible_publish_at < %(at)s
+           AND (last_requeued_at < %(at)s) IS NOT FALSE
     """
     conn.execute(query, {"queue": queue, "at": at})
 
@@ -237,19 +242,20 @@ def waiting(conn: Connection) -> dict[str, tuple[timedelta, timedelta | None]]:
     query = """
         WITH elsewhere AS (
             SELECT queue, min(due_at) AS since
-              FROM jobs.schedule
-             WHERE taken_by IS NULL AND sent_at IS NULL AND due_at <= jobs.now()
+              FROM workshed.schedule
+             WHERE claimed_by IS NULL AND sent_at IS NULL AND due_at <= workshed.now()
              GROUP BY queue
             UNION ALL
-            SELECT queue, min(due_at) FROM jobs.schedule WHERE taken_by IS NOT NULL GROUP BY queue
+            SELECT queue, min(due_at) FROM workshed.schedule WHERE claimed_by IS NOT NULL
+             GROUP BY queue
             UNION ALL
             SELECT one.queue, one.since
-              FROM jobs.workers, unnest(queues, waiting) AS one (queue, since)
-             WHERE beat_at >= jobs.now() - %(after)s
+              FROM workshed.workers, unnest(queues, oldest_waiting) AS one (queue, since)
+             WHERE beat_at >= workshed.now() - %(after)s
         )
-        SELECT name, jobs.now() - passed_at,
-               (SELECT jobs.now() - min(since) FROM elsewhere WHERE queue = name)
-          FROM jobs.queues
+        SELECT name, workshed.now() - oldest_possible_publish_at,
+               (SELECT workshed.now() - min(since) FROM elsewhere WHERE queue = name)
+          FROM workshed.queues
     """
     rows = conn.execute(query, {"after": DEAD_AFTER}).fetchall()
     return {name: (passed, oldest) for name, passed, oldest in rows}
@@ -259,8 +265,8 @@ def find(conn: Connection) -> list[Worker]:
     """Return the workers, those that are silent included until they are forgotten."""
     query = """
         SELECT id::text, host, pid, queues, busy, threads, release, started_at, beat_at,
-               beat_at >= jobs.now() - %(after)s AS alive, running, memory_bytes, quiet_at
-          FROM jobs.workers
+               beat_at >= workshed.now() - %(after)s AS alive, running, memory_bytes, quiet_at
+          FROM workshed.workers
          ORDER BY host, started_at, pid
     """
     with conn.cursor(row_factory=class_row(Worker)) as cur:
@@ -269,5 +275,8 @@ def find(conn: Connection) -> list[Worker]:
 
 def forget(conn: Connection, silent_for: timedelta) -> int:
     """Delete workers that have been silent for long; return how many."""
-    query = "DELETE FROM jobs.workers WHERE beat_at < jobs.now() - %s AND lost_at IS NOT NULL"
+    query = (
+        "DELETE FROM workshed.workers WHERE beat_at < workshed.now() - %s "
+        "AND expired_at IS NOT NULL"
+    )
     return conn.execute(query, (silent_for,)).rowcount

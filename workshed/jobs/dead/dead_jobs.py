@@ -45,17 +45,17 @@ class UnreadableJobError(WorkshedError):
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A row of `jobs.dead`; `actor` is `None` where the message could not be read."""
+    """A row of `workshed.dead`; `actor` is `None` where the message could not be read."""
 
     message_id: str
-    hop: int
+    generation: int
     attempt: int
     queue: str
     actor: str | None
     body: bytes
     reason: str
     error_class: str | None
-    place: str | None
+    error_location: str | None
     """Where its program failed: `mail/smtp.py:12 in deliver`."""
     release: str | None
     """Of the program that it died in."""
@@ -73,7 +73,7 @@ class Which:
     """Class of the error; `-` where there was none."""
     since: timedelta | None = None
     """Died at most so long ago."""
-    place: str | None = None
+    error_location: str | None = None
     """Where the program failed; `-` where that is not known."""
 
 
@@ -82,10 +82,10 @@ FITS = SQL("""
            (%(queue)s::text IS NULL OR queue = %(queue)s)
        AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
        AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
-       AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
-       AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+       AND (%(error_location)s::text IS NULL OR COALESCE(error_location, '-') = %(error_location)s)
+       AND (%(since)s::interval IS NULL OR died_at >= workshed.now() - %(since)s)
 """)
-"""A condition on `jobs.dead`, with the values of `parameters(which)`."""
+"""A condition on `workshed.dead`, with the values of `parameters(which)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
     conn: Connection,
     *,
     message_id: str,
-    hop: int,
+    generation: int,
     attempt: int,
     queue: str,
     actor: str | None,
@@ -117,29 +117,31 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
     row is named for its body, and what it claimed is in the reason.
     """
     query = """
-        INSERT INTO jobs.dead (message_id, hop, attempt, queue, actor, body, reason, error_class,
-                               place, release)
-        VALUES (%(message_id)s, %(hop)s, %(attempt)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
-                %(error_class)s, %(place)s, %(release)s)
+        INSERT INTO workshed.dead (message_id, generation, attempt, queue, actor, body, reason,
+                                   error_class,
+                               error_location, release)
+        VALUES (%(message_id)s, %(generation)s, %(attempt)s, %(queue)s, %(actor)s, %(body)s,
+                %(reason)s,
+                %(error_class)s, %(error_location)s, %(release)s)
         ON CONFLICT (message_id) DO UPDATE
-           SET hop = EXCLUDED.hop, attempt = EXCLUDED.attempt, queue = EXCLUDED.queue,
+           SET generation = EXCLUDED.generation, attempt = EXCLUDED.attempt, queue = EXCLUDED.queue,
                actor = EXCLUDED.actor, body = EXCLUDED.body, reason = EXCLUDED.reason,
-               error_class = EXCLUDED.error_class, place = EXCLUDED.place,
-               release = EXCLUDED.release, died_at = jobs.now()
+               error_class = EXCLUDED.error_class, error_location = EXCLUDED.error_location,
+               release = EXCLUDED.release, died_at = workshed.now()
     """
     if actor is None:
         reason = f"{reason} (it came as {message_id!r})"
         message_id = UNREADABLE + hashlib.sha256(body).hexdigest()[:DIGITS]
     values = {
         "message_id": message_id,
-        "hop": hop,
+        "generation": generation,
         "attempt": attempt,
         "queue": queue,
         "actor": actor,
         "body": body,
         "reason": storable(reason),
         "error_class": None if error is None else storable(type(error).__name__)[:LONGEST_CLASS],
-        "place": error_location.of(error),
+        "error_location": error_location.of(error),
         "release": settings().release or None,
     }
     conn.execute(query, values)
@@ -156,17 +158,18 @@ def retry(conn: Connection, message_id: str, read: Read | None = None) -> bool:
     # One statement: no crash in between loses the job, whether `conn` is in autocommit or not.
     query = """
         WITH moved AS (
-            DELETE FROM jobs.dead
-             WHERE message_id = %(dead)s AND hop = %(dead_hop)s
+            DELETE FROM workshed.dead
+             WHERE message_id = %(dead)s AND generation = %(dead_generation)s
             RETURNING queue
         ), pending_again AS (
-            UPDATE jobs.batch_jobs AS j
+            UPDATE workshed.batch_jobs AS j
                SET state = 'pending', ended_at = NULL
               FROM moved
              WHERE j.message_id = %(message_id)s AND j.state = 'dead'
         )
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        SELECT %(message_id)s, %(hop)s, queue, %(actor)s, %(body)s, 'redrive', jobs.now()
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        SELECT %(message_id)s, %(generation)s, queue, %(actor)s, %(body)s, 'redriven',
+               workshed.now()
           FROM moved
     """
     row = get(conn, message_id)
@@ -175,9 +178,9 @@ def retry(conn: Connection, message_id: str, read: Read | None = None) -> bool:
     job = read_again(row, read)
     values = {
         "dead": row.message_id,
-        "dead_hop": row.hop,
+        "dead_generation": row.generation,
         "message_id": job.message_id,
-        "hop": job.hop + 1,
+        "generation": job.generation + 1,
         "actor": job.actor,
         "body": redriven(job, clock(conn)),
     }
@@ -189,17 +192,18 @@ def discard(conn: Connection, message_id: str, reason: str) -> bool:
     """Delete a dead job and record who wanted that, or why; False when no such job is dead."""
     query = """
         WITH gone AS (
-            DELETE FROM jobs.dead
+            DELETE FROM workshed.dead
              WHERE message_id = %(message_id)s
-            RETURNING message_id, hop, attempt, queue, actor
+            RETURNING message_id, generation, attempt, queue, actor
         ), given_up AS (  -- of a batch: it cannot be retried any more
-            UPDATE jobs.batch_jobs AS j
-               SET state = 'cancelled', ended_at = jobs.now()
+            UPDATE workshed.batch_jobs AS j
+               SET state = 'cancelled', ended_at = workshed.now()
               FROM gone
              WHERE j.message_id = gone.message_id AND j.state = 'dead'
         )
-        INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason)
-        SELECT message_id, hop, attempt, queue, COALESCE(actor, %(nobody)s), 'discarded',
+        INSERT INTO workshed.attempts (message_id, generation, attempt, queue, actor, outcome,
+                                       reason)
+        SELECT message_id, generation, attempt, queue, COALESCE(actor, %(nobody)s), 'discarded',
                %(reason)s
           FROM gone
     """
@@ -210,9 +214,10 @@ def discard(conn: Connection, message_id: str, reason: str) -> bool:
 def get(conn: Connection, message_id: str) -> Dead | None:
     """Return one of the dead."""
     query = """
-        SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, place, release,
+        SELECT message_id, generation, attempt, queue, actor, body, reason, error_class,
+               error_location, release,
                died_at
-          FROM jobs.dead
+          FROM workshed.dead
          WHERE message_id = %s
     """
     with conn.cursor(row_factory=class_row(Dead)) as cur:
@@ -231,9 +236,10 @@ def find(
     `before`: the death and the id of the last one that is known already.
     """
     query = SQL("""
-        SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, place, release,
+        SELECT message_id, generation, attempt, queue, actor, body, reason, error_class,
+               error_location, release,
                died_at
-          FROM jobs.dead
+          FROM workshed.dead
          WHERE {}
            AND (%(at)s::timestamptz IS NULL OR (died_at, message_id) < (%(at)s, %(id)s::text))
          ORDER BY died_at DESC, message_id DESC
@@ -251,7 +257,7 @@ def ids(
     """Return the ids of all of them, who died first first; none that died after `until`."""
     query = SQL("""
         SELECT message_id
-          FROM jobs.dead
+          FROM workshed.dead
          WHERE {}
            AND (%(until)s::timestamptz IS NULL OR died_at <= %(until)s)
          ORDER BY died_at, message_id
@@ -267,7 +273,7 @@ def groups(conn: Connection, which: Which = ANY) -> list[Group]:
         SELECT error_class, count(*) AS count,
                array_agg(DISTINCT COALESCE(actor, %(nobody)s)) AS actors,
                min(died_at) AS first_at, max(died_at) AS last_at
-          FROM jobs.dead
+          FROM workshed.dead
          WHERE {}
          GROUP BY error_class
          ORDER BY count(*) DESC, error_class
@@ -286,7 +292,7 @@ def count_some(conn: Connection, which: Which = ANY, *, most: int) -> int:
     query = SQL("""
         SELECT count(*)
           FROM (SELECT
-                  FROM jobs.dead
+                  FROM workshed.dead
                  WHERE {}
                  LIMIT %(most)s) AS counted
     """).format(FITS)
@@ -296,29 +302,29 @@ def count_some(conn: Connection, which: Which = ANY, *, most: int) -> int:
 
 def count_of(conn: Connection, ids: Sequence[str]) -> int:
     """Return how many of these are dead."""
-    query = "SELECT count(*) FROM jobs.dead WHERE message_id = ANY (%s)"
+    query = "SELECT count(*) FROM workshed.dead WHERE message_id = ANY (%s)"
     [(number,)] = conn.execute(query, (list(ids),))
     return int(number)
 
 
 def by_queue(conn: Connection) -> dict[str, int]:
     """Return how many of each queue are dead."""
-    return dict(conn.execute("SELECT queue, count(*) FROM jobs.dead GROUP BY queue").fetchall())
+    return dict(conn.execute("SELECT queue, count(*) FROM workshed.dead GROUP BY queue").fetchall())
 
 
 def ages(conn: Connection) -> dict[str, timedelta]:
     """Return how long ago the newest dead job of each queue died."""
-    query = "SELECT queue, jobs.now() - max(died_at) FROM jobs.dead GROUP BY queue"
+    query = "SELECT queue, workshed.now() - max(died_at) FROM workshed.dead GROUP BY queue"
     return dict(conn.execute(query).fetchall())
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete the dead that nobody has wanted back for long, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.dead
+        DELETE FROM workshed.dead
          WHERE message_id IN (
-               SELECT message_id FROM jobs.dead
-                WHERE died_at < jobs.now() - %(older_than)s
+               SELECT message_id FROM workshed.dead
+                WHERE died_at < workshed.now() - %(older_than)s
                 ORDER BY died_at
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
@@ -333,7 +339,7 @@ def parameters(which: Which) -> dict[str, Any]:
         "actor": which.actor,
         "error": which.error,
         "since": which.since,
-        "place": which.place,
+        "error_location": which.error_location,
     }
 
 
@@ -351,21 +357,23 @@ def read_again(row: Dead, read: Read | None) -> Dead:
         message = read(row.body, row.queue)
     except WorkshedError as err:
         raise UnreadableJobError(row.message_id, str(err)) from None
-    hop = int(message.options.get("hop", 0))
-    return replace(row, message_id=message.message_id, hop=hop, actor=message.actor_name)
+    generation = int(message.options.get("generation", 0))
+    return replace(
+        row, message_id=message.message_id, generation=generation, actor=message.actor_name
+    )
 
 
 def redriven(row: Dead, now: datetime) -> str:
-    """Make the body of the next hop; the fence holds back copies of the hops before it.
+    """Make the body of the next generation; copies of earlier ones are duplicates.
 
     Raises `UnreadableJobError`.
     """
     try:
         fields = orjson.loads(row.body)
         redriven = int(now.timestamp() * 1000)
-        fields["options"].update(attempt=1, hop=row.hop + 1, redriven=redriven)
+        fields["options"].update(attempt=1, generation=row.generation + 1, redriven=redriven)
         if "unique_key" in fields["options"]:  # freed when it died; another may have it now
-            fields["options"]["waits_for_key"] = True
+            fields["options"]["awaiting_unique_key"] = True
         for counted in ("failures", "failing_since"):
             fields["options"].pop(counted, None)
     except (ValueError, TypeError, KeyError, AttributeError) as err:

@@ -16,7 +16,7 @@ class Group:
 
     error_class: str | None
     actor: str | None
-    place: str | None
+    error_location: str | None
     count: int
     first_at: datetime
     last_at: datetime
@@ -31,31 +31,31 @@ def find(conn: Connection, which: Which = ANY, *, limit: int) -> list[Group]:
     # Both counts read the index `dead_by_group` alone: the rows have bodies.
     query = SQL("""
         WITH grouped AS (
-            SELECT error_class, actor, place, count(*) AS count,
+            SELECT error_class, actor, error_location, count(*) AS count,
                    min(died_at) AS first_at, max(died_at) AS last_at
-              FROM jobs.dead
+              FROM workshed.dead
              WHERE {}
-             GROUP BY error_class, actor, place
+             GROUP BY error_class, actor, error_location
              ORDER BY count(*) DESC, max(died_at) DESC
              LIMIT %(limit)s
         ), hourly AS (
-            SELECT error_class, actor, place, count(*) AS count,
-                   23 - floor(extract(epoch FROM jobs.now() - died_at) / 3600)::integer AS hour
-              FROM jobs.dead
-             WHERE died_at > jobs.now() - interval '24 hours'
+            SELECT error_class, actor, error_location, count(*) AS count,
+                   23 - floor(extract(epoch FROM workshed.now() - died_at) / 3600)::integer AS hour
+              FROM workshed.dead
+             WHERE died_at > workshed.now() - interval '24 hours'
                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-             GROUP BY error_class, actor, place, hour
+             GROUP BY error_class, actor, error_location, hour
         ), trends AS (
-            SELECT error_class, actor, place, jsonb_object_agg(hour, count) AS counts
+            SELECT error_class, actor, error_location, jsonb_object_agg(hour, count) AS counts
               FROM hourly
-             GROUP BY error_class, actor, place
+             GROUP BY error_class, actor, error_location
         )
-        SELECT g.error_class, g.actor, g.place, g.count, g.first_at, g.last_at,
+        SELECT g.error_class, g.actor, g.error_location, g.count, g.first_at, g.last_at,
                (SELECT d.release
-                  FROM jobs.dead AS d
+                  FROM workshed.dead AS d
                  WHERE d.died_at = g.first_at
-                   AND (d.error_class, d.actor, d.place)
-                       IS NOT DISTINCT FROM (g.error_class, g.actor, g.place)
+                   AND (d.error_class, d.actor, d.error_location)
+                       IS NOT DISTINCT FROM (g.error_class, g.actor, g.error_location)
                  ORDER BY d.message_id
                  LIMIT 1) AS release,
                ARRAY(SELECT COALESCE((t.counts ->> hour::text)::integer, 0)
@@ -65,8 +65,8 @@ def find(conn: Connection, which: Which = ANY, *, limit: int) -> list[Group]:
           LEFT JOIN trends AS t
             ON COALESCE(t.error_class, '-') = COALESCE(g.error_class, '-')
            AND COALESCE(t.actor, '-') = COALESCE(g.actor, '-')
-           AND COALESCE(t.place, '-') = COALESCE(g.place, '-')
-         ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.place
+           AND COALESCE(t.error_location, '-') = COALESCE(g.error_location, '-')
+         ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.error_location
     """).format(FITS)
     values = {**parameters(which), "limit": limit}
     with conn.cursor(row_factory=class_row(Group)) as cur:

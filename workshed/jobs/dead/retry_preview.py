@@ -43,10 +43,11 @@ def of(conn: Connection, ids: Sequence[str], read: Read | None = None) -> Prospe
 def _rows(conn: Connection, ids: Sequence[str]) -> Iterator[Dead]:
     """Read them one by one: each body may have a megabyte."""
     query = """
-        SELECT d.message_id, d.hop, d.attempt, d.queue, d.actor, d.body, d.reason, d.error_class,
-               d.place, d.release, d.died_at
+        SELECT d.message_id, d.generation, d.attempt, d.queue, d.actor, d.body, d.reason,
+               d.error_class,
+               d.error_location, d.release, d.died_at
           FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (message_id, number)
-          JOIN jobs.dead AS d USING (message_id)
+          JOIN workshed.dead AS d USING (message_id)
          ORDER BY wanted.number
     """
     with conn.cursor(row_factory=class_row(Dead)) as cur:
@@ -65,9 +66,9 @@ def _waits(conn: Connection, keys: dict[str, str]) -> int:
                        row_number() OVER (PARTITION BY key ORDER BY number) AS turn
                   FROM unnest(%(ids)s::text[], %(keys)s::text[]) WITH ORDINALITY
                        AS given (message_id, key, number)) AS wanted
-          LEFT JOIN jobs.unique_locks AS lock
+          LEFT JOIN workshed.unique_locks AS lock
             ON lock.key = wanted.key
-           AND (lock.expires_at IS NULL OR lock.expires_at > jobs.now())
+           AND (lock.expires_at IS NULL OR lock.expires_at > workshed.now())
     """
     [(number,)] = conn.execute(query, {"ids": [*keys], "keys": [*keys.values()]})
     return int(number)

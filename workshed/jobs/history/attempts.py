@@ -4,28 +4,27 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from psycopg.rows import class_row
 
 from workshed.db import Connection
+from workshed.jobs.outcomes import OutcomeKind
 
 LONGEST_ERROR = 2_000
 LONGEST_TRACEBACK = 20_000
 
-Kind = Literal["retried", "discarded", "dead"]
-
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A row of `jobs.attempts`."""
+    """A row of `workshed.attempts`."""
 
     message_id: str
-    hop: int
+    generation: int
     attempt: int
     queue: str
     actor: str
-    outcome: Kind
+    outcome: OutcomeKind
     reason: str
     error_class: str | None
     error: str | None
@@ -48,24 +47,25 @@ def record(  # noqa: PLR0913 -- a row has this many columns
     conn: Connection,
     *,
     message_id: str,
-    hop: int,
+    generation: int,
     attempt: int,
     queue: str,
     actor: str,
-    outcome: Kind,
+    outcome: OutcomeKind,
     reason: str,
     error: Described = NO_ERROR,
 ) -> None:
     """Write how an attempt ended when it was not with success."""
     query = """
-        INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason,
+        INSERT INTO workshed.attempts (message_id, generation, attempt, queue, actor, outcome,
+                                       reason,
                                    error_class, error, traceback)
-        VALUES (%(message_id)s, %(hop)s, %(attempt)s, %(queue)s, %(actor)s, %(outcome)s,
+        VALUES (%(message_id)s, %(generation)s, %(attempt)s, %(queue)s, %(actor)s, %(outcome)s,
                 %(reason)s, %(error_class)s, %(error)s, %(traceback)s)
     """
     values = {
         "message_id": message_id,
-        "hop": hop,
+        "generation": generation,
         "attempt": attempt,
         "queue": queue,
         "actor": actor,
@@ -79,9 +79,9 @@ def record(  # noqa: PLR0913 -- a row has this many columns
 def of_message(conn: Connection, message_id: str) -> list[Attempt]:
     """Return the attempts of one job, the first one first."""
     query = """
-        SELECT message_id, hop, attempt, queue, actor, outcome, reason,
+        SELECT message_id, generation, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, ended_at
-          FROM jobs.attempts
+          FROM workshed.attempts
          WHERE message_id = %s
          ORDER BY id
     """
@@ -92,12 +92,12 @@ def of_message(conn: Connection, message_id: str) -> list[Attempt]:
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete old attempts of jobs that are neither waiting nor dead, at most `limit`."""
     query = """
-        DELETE FROM jobs.attempts
+        DELETE FROM workshed.attempts
          WHERE id IN (
-               SELECT id FROM jobs.attempts AS a
-                WHERE ended_at < jobs.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE message_id = a.message_id)
-                  AND NOT EXISTS (SELECT FROM jobs.dead WHERE message_id = a.message_id)
+               SELECT id FROM workshed.attempts AS a
+                WHERE ended_at < workshed.now() - %(older_than)s
+                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = a.message_id)
+                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = a.message_id)
                 ORDER BY ended_at
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)

@@ -3,9 +3,9 @@
 import struct
 from functools import lru_cache
 
-COLUMNS = """message_id, hop, attempt, queue, actor, outcome, reason, error_class, error, traceback,
-             sent_at, published_at, started_at, ended_at, waited_s, took_s, again_s,
-             worker, parent, origin, trace, tags, release, arguments"""
+COLUMNS = """message_id, generation, attempt, queue, actor, outcome, reason, error_class, error,
+             traceback, sent_at, published_at, started_at, ended_at, queue_wait_s, duration_s,
+             retry_in_s, worker, parent, origin, trace, tags, release, arguments"""
 """What a row has, in this order."""
 
 BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -28,7 +28,7 @@ _EPOCH_S = 946_684_800
 def row(  # noqa: PLR0913 -- a row has this many columns
     *,
     message_id: str,
-    hop: int,
+    generation: int,
     attempt: int,
     queue: str,
     actor: str,
@@ -37,8 +37,8 @@ def row(  # noqa: PLR0913 -- a row has this many columns
     published: float | None,
     started: float | None,
     ended: float,
-    waited_s: float | None,
-    took_s: float | None,
+    queue_wait_s: float | None,
+    duration_s: float | None,
     worker: str,
     origin: str,
     release: str,
@@ -46,7 +46,7 @@ def row(  # noqa: PLR0913 -- a row has this many columns
     error_class: str | None = None,
     error: str | None = None,
     traceback: str | None = None,
-    again_s: float | None = None,
+    retry_in_s: float | None = None,
     parent: str | None = None,
     trace: str | None = None,
     tags: list[str] | None = None,
@@ -66,13 +66,13 @@ def row(  # noqa: PLR0913 -- a row has this many columns
         (
             _COUNT,
             _text(message_id),
-            _TWO_NUMBERS.pack(4, hop, 4, attempt),
+            _TWO_NUMBERS.pack(4, generation, 4, attempt),
             _word(queue),
             _word(actor),
             _word(outcome),
             said,
-            _times(sent, published, started, ended, waited_s, took_s),
-            _seconds(again_s),
+            _times(sent, published, started, ended, queue_wait_s, duration_s),
+            _seconds(retry_in_s),
             _word(worker),
             _text(parent),
             _word(origin),
@@ -107,14 +107,25 @@ def _times(
     published: float | None,
     started: float | None,
     ended: float,
-    waited_s: float | None,
-    took_s: float | None,
+    queue_wait_s: float | None,
+    duration_s: float | None,
 ) -> bytes:
-    if published is None or started is None or waited_s is None or took_s is None:
+    if published is None or started is None or queue_wait_s is None or duration_s is None:
         times = [_time(at) for at in (sent, published, started, ended)]
-        return b"".join((*times, _seconds(waited_s), _seconds(took_s)))
+        return b"".join((*times, _seconds(queue_wait_s), _seconds(duration_s)))
     return _USUAL.pack(
-        8, _us(sent), 8, _us(published), 8, _us(started), 8, _us(ended), 8, waited_s, 8, took_s
+        8,
+        _us(sent),
+        8,
+        _us(published),
+        8,
+        _us(started),
+        8,
+        _us(ended),
+        8,
+        queue_wait_s,
+        8,
+        duration_s,
     )
 
 

@@ -16,11 +16,11 @@ def horizon(
     # By time alone: with the ids, no index of an actor or a parent would have the order.
     query = """
         SELECT recorded_at
-          FROM jobs.runs
+          FROM workshed.runs
          WHERE (%(parent)s::text IS NULL OR parent = %(parent)s)
            AND (%(actor)s::text IS NULL OR actor = %(actor)s)
-           AND (NOT %(failed)s::bool OR outcome <> 'done')
-           AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
+           AND (NOT %(failed)s::bool OR outcome <> 'succeeded')
+           AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
            AND (%(at)s::timestamptz IS NULL OR recorded_at <= %(at)s)
          ORDER BY recorded_at DESC
         OFFSET %(most)s
@@ -30,7 +30,7 @@ def horizon(
     wanted = {
         "parent": which.parent,
         "actor": which.actor if which.parent is None else None,
-        "failed": bool(which.outcomes) and "done" not in which.outcomes and not by_name,
+        "failed": bool(which.outcomes) and "succeeded" not in which.outcomes and not by_name,
         "since": which.since,
         "at": None if before is None else before.recorded_at,
         "most": most,
@@ -43,15 +43,15 @@ def by_outcome(conn: Connection, which: Which, *, down_to: datetime | None) -> d
     """Return how many runs ended how, whichever outcomes are asked for."""
     query = """
         SELECT outcome, count(*)
-          FROM jobs.runs
+          FROM workshed.runs
          WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
            AND (%(error)s::text IS NULL OR error_class = %(error)s)
            AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
            AND (%(parent)s::text IS NULL OR parent = %(parent)s)
            AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
-           AND (%(longer_s)s::double precision IS NULL OR took_s >= %(longer_s)s)
-           AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
+           AND (%(longer_s)s::double precision IS NULL OR duration_s >= %(longer_s)s)
+           AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
          GROUP BY outcome
     """

@@ -8,8 +8,8 @@ from workshed.db import Connection
 def put(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
     """Keep a result, in place of an earlier one."""
     query = """
-        INSERT INTO jobs.results (key, body, expires_at)
-        VALUES (%(key)s, %(body)s, jobs.now() + %(ttl)s)
+        INSERT INTO workshed.results (key, body, expires_at)
+        VALUES (%(key)s, %(body)s, workshed.now() + %(ttl)s)
             ON CONFLICT (key) DO UPDATE SET body = excluded.body, expires_at = excluded.expires_at
     """
     conn.execute(query, {"key": key, "body": body, "ttl": ttl})
@@ -17,7 +17,7 @@ def put(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
 
 def get(conn: Connection, key: str) -> bytes | None:
     """Return a result; `None` where there is none, or none any more."""
-    query = "SELECT body FROM jobs.results WHERE key = %s AND expires_at > jobs.now()"
+    query = "SELECT body FROM workshed.results WHERE key = %s AND expires_at > workshed.now()"
     row = conn.execute(query, (key,)).fetchone()
     return None if row is None else bytes(row[0])
 
@@ -25,8 +25,8 @@ def get(conn: Connection, key: str) -> bytes | None:
 def prune(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.results
-         WHERE key IN (SELECT key FROM jobs.results WHERE expires_at <= jobs.now()
+        DELETE FROM workshed.results
+         WHERE key IN (SELECT key FROM workshed.results WHERE expires_at <= workshed.now()
                         LIMIT %s FOR UPDATE SKIP LOCKED)
     """
     return conn.execute(query, (limit,)).rowcount

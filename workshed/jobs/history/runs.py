@@ -15,12 +15,12 @@ from workshed.jobs.history.copy_format import BEGIN, COLUMNS, END
 
 @dataclass(slots=True)
 class Run:
-    """A row of `jobs.runs`; times are by the clocks of its sender and worker."""
+    """A row of `workshed.runs`; times are by the clocks of its sender and worker."""
 
     id: int
     recorded_at: datetime
     message_id: str
-    hop: int
+    generation: int
     attempt: int
     queue: str
     actor: str
@@ -33,11 +33,11 @@ class Run:
     published_at: datetime | None
     started_at: datetime | None
     ended_at: datetime
-    waited_s: float | None
+    queue_wait_s: float | None
     """In its queue and in its worker's memory, in seconds."""
-    took_s: float | None
+    duration_s: float | None
     """In its actor."""
-    again_s: float | None
+    retry_in_s: float | None
     """Until it was to run again, of one that was put back."""
     worker: str
     """Host and process id."""
@@ -82,7 +82,7 @@ ANY = Which()
 
 def add_partitions(conn: Connection) -> None:
     """Make room for today and the days after it."""
-    conn.execute("SELECT jobs.add_runs_partitions()")
+    conn.execute("SELECT workshed.add_runs_partitions()")
 
 
 def write(conn: Connection, rows: Iterable[bytes]) -> None:
@@ -90,7 +90,7 @@ def write(conn: Connection, rows: Iterable[bytes]) -> None:
 
     Raises `psycopg.errors.CheckViolation` where the partition of today is missing.
     """
-    copy = SQL("COPY jobs.runs ({}) FROM STDIN (FORMAT BINARY)").format(SQL(COLUMNS))
+    copy = SQL("COPY workshed.runs ({}) FROM STDIN (FORMAT BINARY)").format(SQL(COLUMNS))
     with conn.transaction():
         conn.execute("SET LOCAL synchronous_commit = off")
         with conn.cursor().copy(copy) as stream:
@@ -99,15 +99,17 @@ def write(conn: Connection, rows: Iterable[bytes]) -> None:
 
 def note_lost(conn: Connection, worker: str, count: int) -> None:
     """Note that a worker could not keep so many runs."""
-    conn.execute("INSERT INTO jobs.runs_lost (worker, runs) VALUES (%s, %s)", (worker, count))
+    conn.execute(
+        "INSERT INTO workshed.runs_dropped (worker, runs) VALUES (%s, %s)", (worker, count)
+    )
 
 
 def lost(conn: Connection, since: timedelta) -> int:
     """Return how many runs were not kept lately."""
     query = """
         SELECT COALESCE(sum(runs), 0)::bigint
-          FROM jobs.runs_lost
-         WHERE recorded_at > jobs.now() - %s
+          FROM workshed.runs_dropped
+         WHERE recorded_at > workshed.now() - %s
     """
     row = conn.execute(query, (since,)).fetchone()
     return 0 if row is None else int(row[0])
@@ -123,10 +125,11 @@ def find(
 ) -> list[Run]:
     """Return runs, the latest first: those after the place `before`, and none before `down_to`."""
     query = """
-        SELECT id, recorded_at, message_id, hop, attempt, queue, actor, outcome, reason,
+        SELECT id, recorded_at, message_id, generation, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, sent_at, published_at, started_at, ended_at,
-               waited_s, took_s, again_s, worker, parent, origin, trace, tags, release, arguments
-          FROM jobs.runs
+               queue_wait_s, duration_s, retry_in_s, worker, parent, origin, trace, tags, release,
+               arguments
+          FROM workshed.runs
          WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
            AND (%(outcomes)s::text[] IS NULL OR outcome = ANY (%(outcomes)s))
@@ -134,8 +137,8 @@ def find(
            AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
            AND (%(parent)s::text IS NULL OR parent = %(parent)s)
            AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
-           AND (%(longer_s)s::double precision IS NULL OR took_s >= %(longer_s)s)
-           AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
+           AND (%(longer_s)s::double precision IS NULL OR duration_s >= %(longer_s)s)
+           AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
            AND (%(id)s::bigint IS NULL
                 OR (recorded_at <= %(at)s AND (recorded_at, id) < (%(at)s, %(id)s)))
@@ -167,10 +170,11 @@ def values(which: Which) -> dict[str, Any]:
 def of_message(conn: Connection, message_id: str) -> list[Run]:
     """Return the runs of one job, the first one first."""
     query = """
-        SELECT id, recorded_at, message_id, hop, attempt, queue, actor, outcome, reason,
+        SELECT id, recorded_at, message_id, generation, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, sent_at, published_at, started_at, ended_at,
-               waited_s, took_s, again_s, worker, parent, origin, trace, tags, release, arguments
-          FROM jobs.runs
+               queue_wait_s, duration_s, retry_in_s, worker, parent, origin, trace, tags, release,
+               arguments
+          FROM workshed.runs
          WHERE message_id = %s
          ORDER BY ended_at, id
     """
@@ -185,18 +189,18 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     `psycopg.errors.LockNotAvailable` where somebody reads the history for longer than 2 s.
     """
     lost = """
-        DELETE FROM jobs.runs_lost
-         WHERE ctid = ANY (ARRAY(SELECT ctid FROM jobs.runs_lost
-                                  WHERE recorded_at < jobs.now() - %s
+        DELETE FROM workshed.runs_dropped
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM workshed.runs_dropped
+                                  WHERE recorded_at < workshed.now() - %s
                                   LIMIT 1000))
     """
     query = """
-        SELECT jobs.drop_runs_partitions(least(
-               jobs.now() - %s,
+        SELECT workshed.drop_runs_partitions(least(
+               workshed.now() - %s,
                (SELECT min(to_date(c.relname, '"runs_"YYYY_MM_DD') + %s)::timestamp
                        AT TIME ZONE 'UTC'
                   FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-                 WHERE i.inhparent = 'jobs.runs'::regclass)))
+                 WHERE i.inhparent = 'workshed.runs'::regclass)))
     """
     conn.execute(lost, (older_than,))
     row = conn.execute(query, (older_than, limit)).fetchone()

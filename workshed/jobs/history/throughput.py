@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from workshed.db import Connection
+from workshed.jobs.outcomes import FAILED
 
 WINDOW = timedelta(minutes=15)
 MOST = 20_000
 """Runs that are looked at, so that it takes a moment however many there are."""
-FAILED = ("retried", "dead", "killed")
 FINEST_S = 5
 STEPS_S = (5, 10, 15, 30, 60)
 """Widths of a bar of the chart, in seconds; all are multiples of the finest."""
@@ -58,10 +58,10 @@ def latest(conn: Connection) -> Rates:
     """Look at the runs of the last 15 minutes, or at the latest 20 000 of them."""
     query = """
         WITH latest AS MATERIALIZED (
-            SELECT recorded_at, took_s, waited_s, outcome = 'done' AS done,
+            SELECT recorded_at, duration_s, queue_wait_s, outcome = 'succeeded' AS done,
                    outcome = ANY (%(failed)s) AS failed
-              FROM jobs.runs
-             WHERE recorded_at > jobs.now() - %(window)s
+              FROM workshed.runs
+             WHERE recorded_at > workshed.now() - %(window)s
              ORDER BY recorded_at DESC, id DESC
              LIMIT %(most)s
         ), parts AS (
@@ -70,9 +70,9 @@ def latest(conn: Connection) -> Rates:
               FROM latest
              GROUP BY 1
         )
-        SELECT jobs.now(), count(*), min(recorded_at),
-               percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY took_s),
-               percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY waited_s),
+        SELECT workshed.now(), count(*), min(recorded_at),
+               percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_s),
+               percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY queue_wait_s),
                (SELECT array_agg(ARRAY[part, done, failed]) FROM parts)
           FROM latest
     """

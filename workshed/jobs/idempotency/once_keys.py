@@ -11,15 +11,15 @@ def claim(conn: Connection, scope: str, key: str, message_id: str) -> bool:
     Waits for a transaction that is about to write the same key. `scope` is the actor.
     """
     query = """
-        INSERT INTO jobs.once (scope, key, message_id) VALUES (%s, %s, %s)
-        ON CONFLICT ON CONSTRAINT once_key DO NOTHING
+        INSERT INTO workshed.once_keys (scope, key, message_id) VALUES (%s, %s, %s)
+        ON CONFLICT ON CONSTRAINT once_keys_key DO NOTHING
     """
     return conn.execute(query, (scope, key, message_id)).rowcount > 0
 
 
 def is_claimed(conn: Connection, scope: str, key: str) -> bool:
     """Tell whether the key is there."""
-    query = "SELECT FROM jobs.once WHERE scope = %s AND key = %s"
+    query = "SELECT FROM workshed.once_keys WHERE scope = %s AND key = %s"
     return conn.execute(query, (scope, key)).rowcount > 0
 
 
@@ -30,22 +30,22 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     tells that it lives, and it still has to find the keys of its earlier attempts.
     """
     renew = """
-        UPDATE jobs.once SET done_at = jobs.now()
+        UPDATE workshed.once_keys SET done_at = workshed.now()
          WHERE (scope, key) IN (
-               SELECT scope, key FROM jobs.once AS o
-                WHERE done_at < jobs.now() - least(%(older_than)s / 2, interval '1 day')
-                  AND (EXISTS (SELECT FROM jobs.schedule WHERE message_id = o.message_id)
-                       OR EXISTS (SELECT FROM jobs.dead WHERE message_id = o.message_id))
+               SELECT scope, key FROM workshed.once_keys AS o
+                WHERE done_at < workshed.now() - least(%(older_than)s / 2, interval '1 day')
+                  AND (EXISTS (SELECT FROM workshed.schedule WHERE message_id = o.message_id)
+                       OR EXISTS (SELECT FROM workshed.dead WHERE message_id = o.message_id))
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """
     query = """
-        DELETE FROM jobs.once
+        DELETE FROM workshed.once_keys
          WHERE (scope, key) IN (
-               SELECT scope, key FROM jobs.once AS o
-                WHERE done_at < jobs.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE message_id = o.message_id)
-                  AND NOT EXISTS (SELECT FROM jobs.dead WHERE message_id = o.message_id)
+               SELECT scope, key FROM workshed.once_keys AS o
+                WHERE done_at < workshed.now() - %(older_than)s
+                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = o.message_id)
+                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = o.message_id)
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """

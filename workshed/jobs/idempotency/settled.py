@@ -1,19 +1,19 @@
-"""The fence against copies: per message the highest hop whose outcome is written."""
+"""The fence against copies: per message the highest generation whose outcome is written."""
 
 from datetime import timedelta
 
 from workshed.db import Connection
 
 
-def is_settled(conn: Connection, message_id: str, hop: int) -> bool:
-    """Tell whether this hop, or a later one, has its outcome already."""
-    query = "SELECT hop >= %s FROM jobs.settled WHERE message_id = %s"
-    found = conn.execute(query, (hop, message_id)).fetchone()
+def is_settled(conn: Connection, message_id: str, generation: int) -> bool:
+    """Tell whether this generation, or a later one, has its outcome already."""
+    query = "SELECT generation >= %s FROM workshed.completed_generations WHERE message_id = %s"
+    found = conn.execute(query, (generation, message_id)).fetchone()
     return found is not None and bool(found[0])
 
 
-def settle(conn: Connection, message_id: str, hop: int) -> bool:
-    """Claim the outcome of this hop; False when a copy of it has written one.
+def settle(conn: Connection, message_id: str, generation: int) -> bool:
+    """Claim the outcome of this generation; False when a copy of it has written one.
 
     Holds the row's lock until the transaction ends, so of two copies that end at once the second
     waits here for what the first commits. With the outcome go its start, if one was recorded, and
@@ -21,34 +21,37 @@ def settle(conn: Connection, message_id: str, hop: int) -> bool:
     come to delete them.
     """
     query = """
-        WITH settled AS (
-            INSERT INTO jobs.settled (message_id, hop) VALUES (%(message_id)s, %(hop)s)
+        WITH completed AS (
+            INSERT INTO workshed.completed_generations AS c (message_id, generation)
+            VALUES (%(message_id)s, %(generation)s)
             ON CONFLICT (message_id) DO UPDATE
-               SET hop = EXCLUDED.hop, settled_at = jobs.now()
-             WHERE settled.hop < EXCLUDED.hop
+               SET generation = EXCLUDED.generation, completed_at = workshed.now()
+             WHERE c.generation < EXCLUDED.generation
             RETURNING message_id
         ), started AS (
-            DELETE FROM jobs.starts USING settled WHERE starts.message_id = settled.message_id
+            DELETE FROM workshed.redelivered_starts AS s
+             USING completed
+             WHERE s.message_id = completed.message_id
         ), kept AS (
-            DELETE FROM jobs.schedule AS s
-             USING settled
-             WHERE s.message_id = settled.message_id AND s.hop <= %(hop)s
+            DELETE FROM workshed.schedule AS s
+             USING completed
+             WHERE s.message_id = completed.message_id AND s.generation <= %(generation)s
         )
-        SELECT count(*) FROM settled
+        SELECT count(*) FROM completed
     """
-    found = conn.execute(query, {"message_id": message_id, "hop": hop}).fetchone()
+    found = conn.execute(query, {"message_id": message_id, "generation": generation}).fetchone()
     return found is not None and bool(found[0])
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete fences no copy can ask for any more, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.settled
+        DELETE FROM workshed.completed_generations
          WHERE message_id IN (
-               SELECT message_id FROM jobs.settled AS s
-                WHERE settled_at < jobs.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE message_id = s.message_id)
-                  AND NOT EXISTS (SELECT FROM jobs.dead WHERE message_id = s.message_id)
+               SELECT message_id FROM workshed.completed_generations AS s
+                WHERE completed_at < workshed.now() - %(older_than)s
+                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = s.message_id)
+                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = s.message_id)
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """

@@ -7,7 +7,7 @@ from workshed.db import Connection
 from workshed.jobs.tags import Traits
 
 ALONE_AT_MOST = 2
-"""Starts alone in a process; a job that ends none of them kills its worker."""
+"""Starts isolated in a process; a job that ends none of them kills its worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,52 +15,60 @@ class Past:
     """What is known of a message before it starts."""
 
     settled: bool
-    """This hop, or a later one, has its outcome."""
+    """This generation, or a later one, has its outcome."""
     cancelled: bool
     rule: int | None
     """The rule that cancels it."""
     started: bool
     """It was started before, as a redelivered job, and that start has no outcome."""
-    alone: int
-    """How many of those starts were made alone."""
+    isolated: int
+    """How many of those starts were made isolated."""
 
     @property
     def kills(self) -> bool:
-        """Tell whether it has ended its process each time it ran alone there."""
-        return self.alone >= ALONE_AT_MOST
+        """Tell whether it has ended its process each time it ran isolated there."""
+        return self.isolated >= ALONE_AT_MOST
 
 
-def past(conn: Connection, message_id: str, hop: int, traits: Traits) -> Past:
+def past(conn: Connection, message_id: str, generation: int, traits: Traits) -> Past:
     """Ask the fence, the tombstones, the rules and the starts in one query."""
     query = """
-        SELECT COALESCE((SELECT hop >= %(hop)s FROM jobs.settled
+        SELECT COALESCE((SELECT generation >= %(generation)s FROM workshed.completed_generations
                           WHERE message_id = %(message_id)s), false),
-               EXISTS (SELECT FROM jobs.tombstones WHERE message_id = %(message_id)s),
-               jobs.cancelling_rule(%(actor)s, %(queue)s, %(tags)s, %(sent_ms)s),
+               EXISTS (SELECT FROM workshed.cancellations WHERE message_id = %(message_id)s),
+               workshed.matching_cancel_rule(%(actor)s, %(queue)s, %(tags)s, %(sent_ms)s),
                s.message_id IS NOT NULL,
-               COALESCE(s.alone, 0)
+               COALESCE(s.isolated, 0)
           FROM (VALUES (1)) AS one
-          LEFT JOIN jobs.starts AS s ON s.message_id = %(message_id)s AND s.hop = %(hop)s
+          LEFT JOIN workshed.redelivered_starts AS s ON s.message_id = %(message_id)s
+           AND s.generation = %(generation)s
     """
-    values = {"message_id": message_id, "hop": hop, **traits.values}
+    values = {"message_id": message_id, "generation": generation, **traits.values}
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return Past(*found)
 
 
 def record(
-    conn: Connection, message_id: str, hop: int, *, alone: bool, host: str, pid: int
+    conn: Connection, message_id: str, generation: int, *, isolated: bool, host: str, pid: int
 ) -> None:
-    """Record a start; a later hop of the message counts anew."""
+    """Record a start; a later generation of the message counts anew."""
     query = """
-        INSERT INTO jobs.starts AS s (message_id, hop, alone, host, pid)
-        VALUES (%(message_id)s, %(hop)s, %(alone)s, %(host)s, %(pid)s)
+        INSERT INTO workshed.redelivered_starts AS s (message_id, generation, isolated, host, pid)
+        VALUES (%(message_id)s, %(generation)s, %(isolated)s, %(host)s, %(pid)s)
         ON CONFLICT (message_id) DO UPDATE
-           SET alone = EXCLUDED.alone + CASE WHEN s.hop = EXCLUDED.hop THEN s.alone ELSE 0 END,
-               hop = EXCLUDED.hop, host = EXCLUDED.host, pid = EXCLUDED.pid,
-               started_at = jobs.now()
+           SET isolated = EXCLUDED.isolated + CASE WHEN s.generation = EXCLUDED.generation
+          THEN s.isolated ELSE 0 END,
+               generation = EXCLUDED.generation, host = EXCLUDED.host, pid = EXCLUDED.pid,
+               started_at = workshed.now()
     """
-    values = {"message_id": message_id, "hop": hop, "alone": int(alone), "host": host, "pid": pid}
+    values = {
+        "message_id": message_id,
+        "generation": generation,
+        "isolated": int(isolated),
+        "host": host,
+        "pid": pid,
+    }
     conn.execute(query, values)
 
 
@@ -70,8 +78,8 @@ def withdraw(conn: Connection, message_id: str) -> None:
     That outcome takes with it the starts that are committed before it, and this one came later.
     """
     query = """
-        DELETE FROM jobs.starts AS s USING jobs.settled AS d
-         WHERE s.message_id = %s AND d.message_id = s.message_id AND d.hop >= s.hop
+        DELETE FROM workshed.redelivered_starts AS s USING workshed.completed_generations AS d
+         WHERE s.message_id = %s AND d.message_id = s.message_id AND d.generation >= s.generation
     """
     conn.execute(query, (message_id,))
 
@@ -82,10 +90,10 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     A copy that comes after so long is dead without being run.
     """
     query = """
-        DELETE FROM jobs.starts
+        DELETE FROM workshed.redelivered_starts
          WHERE message_id IN (
-               SELECT message_id FROM jobs.starts
-                WHERE started_at < jobs.now() - %(older_than)s
+               SELECT message_id FROM workshed.redelivered_starts
+                WHERE started_at < workshed.now() - %(older_than)s
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """

@@ -12,11 +12,11 @@ MOST = 2**62
 def add(conn: Connection, key: str, value: int, ttl: timedelta) -> bool:
     """Begin to count at a number, unless it is counted already."""
     query = """
-        INSERT INTO jobs.counters AS c (key, value, expires_at)
-        VALUES (%(key)s, %(value)s, jobs.now() + %(ttl)s)
+        INSERT INTO workshed.counters AS c (key, value, expires_at)
+        VALUES (%(key)s, %(value)s, workshed.now() + %(ttl)s)
             ON CONFLICT (key)
             DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
-             WHERE c.expires_at <= jobs.now()
+             WHERE c.expires_at <= workshed.now()
     """
     return conn.execute(query, {"key": key, "value": value, "ttl": ttl}).rowcount == 1
 
@@ -33,11 +33,11 @@ def change(
     """Count on, unless that leads below `lowest` or above `highest`; `ttl` begins anew."""
     _ensure(conn, key)
     query = """
-        UPDATE jobs.counters
-           SET value = CASE WHEN expires_at > jobs.now() THEN value ELSE 0 END + %(by)s,
-               expires_at = jobs.now() + %(ttl)s
+        UPDATE workshed.counters
+           SET value = CASE WHEN expires_at > workshed.now() THEN value ELSE 0 END + %(by)s,
+               expires_at = workshed.now() + %(ttl)s
          WHERE key = %(key)s
-           AND CASE WHEN expires_at > jobs.now() THEN value ELSE 0 END + %(by)s
+           AND CASE WHEN expires_at > workshed.now() THEN value ELSE 0 END + %(by)s
                BETWEEN COALESCE(%(lowest)s, %(most)s * -1) AND COALESCE(%(highest)s, %(most)s)
     """
     values = {
@@ -66,11 +66,11 @@ def change_of_sum(
     asked for when it is this one's.
     """
     query = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-    conn.execute(query, (f"jobs.counters {key.rpartition('@')[0]}",))
+    conn.execute(query, (f"workshed.counters {key.rpartition('@')[0]}",))
     add(conn, key, 0, ttl)
     total = """
-        SELECT COALESCE(sum(value), 0) FROM jobs.counters
-         WHERE key = ANY (%s) AND expires_at > jobs.now()
+        SELECT COALESCE(sum(value), 0) FROM workshed.counters
+         WHERE key = ANY (%s) AND expires_at > workshed.now()
     """
     ((counted,),) = conn.execute(total, (list(keys()),)).fetchall()
     return counted + by <= highest and change(conn, key, by, ttl, highest=highest)
@@ -78,22 +78,22 @@ def change_of_sum(
 
 def count_login(conn: Connection, who: str, most: int, span: timedelta) -> bool:
     """Count a try to log in to the console, unless there were `most` within the span."""
-    query = "SELECT jobs.count_login(%s, %s, %s)"
+    query = "SELECT workshed.count_login(%s, %s, %s)"
     ((counted,),) = conn.execute(query, (who, most, span)).fetchall()
     return bool(counted)
 
 
 def is_counted(conn: Connection, key: str) -> bool:
     """Tell whether a number is there, and has not expired."""
-    query = "SELECT FROM jobs.counters WHERE key = %s AND expires_at > jobs.now()"
+    query = "SELECT FROM workshed.counters WHERE key = %s AND expires_at > workshed.now()"
     return conn.execute(query, (key,)).rowcount > 0
 
 
 def prune(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.counters
-         WHERE key IN (SELECT key FROM jobs.counters WHERE expires_at <= jobs.now()
+        DELETE FROM workshed.counters
+         WHERE key IN (SELECT key FROM workshed.counters WHERE expires_at <= workshed.now()
                         LIMIT %s FOR UPDATE SKIP LOCKED)
     """
     return conn.execute(query, (limit,)).rowcount
@@ -101,7 +101,7 @@ def prune(conn: Connection, limit: int) -> int:
 
 def _ensure(conn: Connection, key: str) -> None:
     query = """
-        INSERT INTO jobs.counters (key, value, expires_at) VALUES (%s, 0, '-infinity')
+        INSERT INTO workshed.counters (key, value, expires_at) VALUES (%s, 0, '-infinity')
             ON CONFLICT DO NOTHING
     """
     conn.execute(query, (key,))

@@ -81,7 +81,7 @@ class State:
     size: int
     span: timedelta | None
     waiting: int
-    waits_since: datetime | None
+    waiting_since: datetime | None
     next_at: datetime | None
 
 
@@ -95,7 +95,7 @@ class Holder:
     actor: str
     host: str
     pid: int
-    taken_at: datetime
+    acquired_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,15 @@ class Waiter:
     key: str
     share: str
     message_id: str
-    since: datetime
-    called_at: datetime | None
+    waiting_since: datetime
+    offered_at: datetime | None
     """When a slot is its own; `None` while none is in sight."""
 
 
 def take(conn: Connection, asks: Sequence[Ask], start: Start) -> str | None:
     """Take a slot of each limit, or of none; return the key of one that has none now."""
     query = """
-        SELECT jobs.take_limits(
+        SELECT workshed.acquire_slots(
                %(keys)s, %(kinds)s, %(sizes)s::int[], %(spans)s::interval[],
                %(shares)s,
                %(token)s, %(message_id)s, %(actor)s, %(host)s, %(pid)s, %(lease)s, %(kept)s)
@@ -134,19 +134,19 @@ def take(conn: Connection, asks: Sequence[Ask], start: Start) -> str | None:
     return refused
 
 
-def wait(conn: Connection, asks: Sequence[Ask], message_id: str, hop: int) -> Wait:
-    """Let the next hop of a job wait for the limit that has its slot last."""
+def wait(conn: Connection, asks: Sequence[Ask], message_id: str, generation: int) -> Wait:
+    """Let the next generation of a job wait for the limit that has its slot last."""
     query = """
         SELECT awaited, opens_in, again_in
-          FROM jobs.wait_for_limits(
+          FROM workshed.enqueue_waiter(
                %(keys)s, %(kinds)s, %(sizes)s::int[], %(spans)s::interval[],
                %(shares)s,
-               %(message_id)s, %(hop)s, %(kept)s, %(at_most)s)
+               %(message_id)s, %(generation)s, %(kept)s, %(at_most)s)
     """
     values = {
         **_values(asks),
         "message_id": message_id,
-        "hop": hop,
+        "generation": generation,
         "kept": KEPT,
         "at_most": LOOK_AGAIN,
     }
@@ -156,16 +156,21 @@ def wait(conn: Connection, asks: Sequence[Ask], message_id: str, hop: int) -> Wa
 
 
 def leave(
-    conn: Connection, keys: Sequence[str], token: UUID | None, message_id: str, hop: int | None
+    conn: Connection,
+    keys: Sequence[str],
+    token: UUID | None,
+    message_id: str,
+    generation: int | None,
 ) -> int:
     """Give back what a start has taken, and call who waits for it; return how many slots it had.
 
-    `hop` is the next one; `None`: the job has ended, and waits for nothing. In autocommit, where
-    nothing else is written, it is not waited for the disk: what a crash brings back is a lease.
+    `generation` is the next one; `None`: the job has ended, and waits for nothing. In autocommit,
+    where nothing else is written, it is not waited for the disk: what a crash brings back is a
+    lease.
     """
-    query = "SELECT jobs.leave_limits(%s::text[], %s, %s, %s, %s, %s)"
+    query = "SELECT workshed.release_slots(%s::text[], %s, %s, %s, %s, %s)"
     alone = conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE
-    values = (sorted(keys), token, message_id, hop, KEPT, not alone)
+    values = (sorted(keys), token, message_id, generation, KEPT, not alone)
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
@@ -173,7 +178,7 @@ def leave(
 
 def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
     """Hold slots for longer; return how many of them are still held."""
-    query = "UPDATE jobs.limit_slots SET expires_at = jobs.now() + %s WHERE token = ANY(%s)"
+    query = "UPDATE workshed.limit_slots SET expires_at = workshed.now() + %s WHERE token = ANY(%s)"
     return conn.execute(query, (LEASE, list(tokens))).rowcount
 
 
@@ -181,9 +186,9 @@ def awaited(conn: Connection) -> list[str]:
     """Return the limits that jobs wait for; by leaps, however many wait."""
     query = """
         WITH RECURSIVE keys (key) AS (
-            (SELECT key FROM jobs.limit_waits ORDER BY key LIMIT 1)
+            (SELECT key FROM workshed.limit_waiters ORDER BY key LIMIT 1)
             UNION ALL
-            SELECT (SELECT w.key FROM jobs.limit_waits AS w
+            SELECT (SELECT w.key FROM workshed.limit_waiters AS w
                      WHERE w.key > k.key ORDER BY w.key LIMIT 1)
               FROM keys AS k
              WHERE k.key IS NOT NULL
@@ -195,7 +200,7 @@ def awaited(conn: Connection) -> list[str]:
 
 def call(conn: Connection, key: str) -> int:
     """Give what is free of a limit to those who wait for it; return how many were called."""
-    found = conn.execute("SELECT jobs.call_waiting(%s, %s)", (key, KEPT)).fetchone()
+    found = conn.execute("SELECT workshed.offer_slots(%s, %s)", (key, KEPT)).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
 
@@ -214,19 +219,21 @@ def states(
     """
     query = """
         SELECT l.key, l.kind, LEAST(l.size, CASE l.kind
-                   WHEN 'concurrent' THEN (SELECT count(*) FROM jobs.limit_slots AS s
-                                            WHERE s.key = l.key AND s.expires_at > jobs.now())
-                   WHEN 'window' THEN (SELECT count(*) FROM jobs.limit_starts AS s
-                                        WHERE s.key = l.key AND s.number > l.starts - l.size
-                                          AND s.at > jobs.now() - l.span)
-                   ELSE ceil(extract(epoch FROM GREATEST(l.busy_until, jobs.now()) - jobs.now())
+                   WHEN 'concurrent' THEN (SELECT count(*) FROM workshed.limit_slots AS s
+                                            WHERE s.key = l.key AND s.expires_at > workshed.now())
+                   WHEN 'window' THEN (SELECT count(*) FROM workshed.limit_starts AS s
+                                        WHERE s.key = l.key AND s.number > l.start_count - l.size
+                                          AND s.at > workshed.now() - l.span)
+                   ELSE ceil(extract(epoch FROM GREATEST(l.idle_at,
+                                                         workshed.now()) - workshed.now())
                              / extract(epoch FROM l.span))
                END)::int AS used,
-               l.size, l.span, w.waiting, w.waits_since,
-               NULLIF(jobs.limit_opens(l, w.waiting, jobs.now()), 'infinity') AS next_at
-          FROM jobs.limits AS l
-         CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(since) AS waits_since
-                               FROM jobs.limit_waits AS w WHERE w.key = l.key) AS w
+               l.size, l.span, w.waiting, w.waiting_since,
+               NULLIF(workshed.limit_next_opening(l, w.waiting, workshed.now()),
+                      'infinity') AS next_at
+          FROM workshed.limits AS l
+         CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(waiting_since) AS waiting_since
+                               FROM workshed.limit_waiters AS w WHERE w.key = l.key) AS w
          WHERE (%(key)s::text IS NULL OR l.key = %(key)s)
            AND (NOT %(waiting)s OR w.waiting > 0)
            AND (%(after)s::text IS NULL OR l.key > %(after)s)
@@ -241,12 +248,12 @@ def states(
 def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[Holder]:
     """Return who has slots of these limits, the longest first, at most `limit` of each."""
     query = """
-        SELECT s.key, s.share, s.message_id, s.actor, s.host, s.pid, s.taken_at
+        SELECT s.key, s.share, s.message_id, s.actor, s.host, s.pid, s.acquired_at
           FROM unnest(%(keys)s::text[]) AS k (key)
          CROSS JOIN LATERAL (SELECT *
-                               FROM jobs.limit_slots
-                              WHERE key = k.key AND expires_at > jobs.now()
-                              ORDER BY taken_at, message_id
+                               FROM workshed.limit_slots
+                              WHERE key = k.key AND expires_at > workshed.now()
+                              ORDER BY acquired_at, message_id
                               LIMIT %(limit)s) AS s
     """
     with conn.cursor(row_factory=class_row(Holder)) as cur:
@@ -256,12 +263,12 @@ def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[Holder]:
 def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[Waiter]:
     """Return who waits for these limits, the next one first, at most `limit` of each."""
     query = """
-        SELECT w.key, w.share, w.message_id, w.since, w.called_at
+        SELECT w.key, w.share, w.message_id, w.waiting_since, w.offered_at
           FROM unnest(%(keys)s::text[]) AS k (key)
          CROSS JOIN LATERAL (SELECT *
-                               FROM jobs.limit_waits
+                               FROM workshed.limit_waiters
                               WHERE key = k.key
-                              ORDER BY rank, ticket
+                              ORDER BY fair_rank, seq
                               LIMIT %(limit)s) AS w
     """
     with conn.cursor(row_factory=class_row(Waiter)) as cur:
@@ -271,32 +278,32 @@ def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[Waiter]:
 def prune(conn: Connection, limit: int) -> int:
     """Delete what no longer counts, at most `limit` of each; return how many at the most."""
     slots = """
-        DELETE FROM jobs.limit_slots
-         WHERE (token, key) IN (SELECT token, key FROM jobs.limit_slots
-                                 WHERE expires_at < jobs.now() - %(forgotten)s
+        DELETE FROM workshed.limit_slots
+         WHERE (token, key) IN (SELECT token, key FROM workshed.limit_slots
+                                 WHERE expires_at < workshed.now() - %(forgotten)s
                                  LIMIT %(limit)s
                                    FOR UPDATE SKIP LOCKED)
     """
     waits = """
-        DELETE FROM jobs.limit_waits
-         WHERE message_id IN (SELECT message_id FROM jobs.limit_waits
-                               WHERE called_at < jobs.now() - %(forgotten)s
+        DELETE FROM workshed.limit_waiters
+         WHERE message_id IN (SELECT message_id FROM workshed.limit_waiters
+                               WHERE offered_at < workshed.now() - %(forgotten)s
                                LIMIT %(limit)s
                                  FOR UPDATE SKIP LOCKED)
     """
     # By a column of the row itself: it is looked at again once its lock was waited for.
     idle = """
         WITH idle AS (
-            DELETE FROM jobs.limits
-             WHERE key IN (SELECT l.key FROM jobs.limits AS l
-                            WHERE l.busy_until < jobs.now()
-                              AND NOT EXISTS (SELECT FROM jobs.limit_slots WHERE key = l.key)
-                              AND NOT EXISTS (SELECT FROM jobs.limit_waits WHERE key = l.key)
+            DELETE FROM workshed.limits
+             WHERE key IN (SELECT l.key FROM workshed.limits AS l
+                            WHERE l.idle_at < workshed.now()
+                              AND NOT EXISTS (SELECT FROM workshed.limit_slots WHERE key = l.key)
+                              AND NOT EXISTS (SELECT FROM workshed.limit_waiters WHERE key = l.key)
                             LIMIT %(limit)s
                               FOR UPDATE SKIP LOCKED)
             RETURNING key
         ), starts AS (
-            DELETE FROM jobs.limit_starts USING idle WHERE limit_starts.key = idle.key
+            DELETE FROM workshed.limit_starts USING idle WHERE limit_starts.key = idle.key
         )
         SELECT count(*) FROM idle
     """

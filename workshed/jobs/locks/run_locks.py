@@ -19,7 +19,7 @@ class Turn:
     key: str
     token: UUID
     message_id: str
-    hop: int
+    generation: int
     actor: str
     queue: str
     host: str
@@ -28,16 +28,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A row of `jobs.run_locks`, as people read it."""
+    """A row of `workshed.run_locks`, as people read it."""
 
     key: str
     message_id: str
-    hop: int
+    generation: int
     actor: str
     queue: str
     host: str
     pid: int
-    held_at: datetime
+    acquired_at: datetime
     expires_at: datetime
 
 
@@ -47,21 +47,22 @@ def take(conn: Connection, turn: Turn) -> str | None:
     A copy of the job that has it does not get it either: that one may be running.
     """
     query = """
-        INSERT INTO jobs.run_locks AS l
-               (key, token, message_id, hop, actor, queue, host, pid, expires_at)
-        VALUES (%(key)s, %(token)s, %(message_id)s, %(hop)s, %(actor)s, %(queue)s,
-                %(host)s, %(pid)s, jobs.now() + %(lease)s)
+        INSERT INTO workshed.run_locks AS l
+               (key, token, message_id, generation, actor, queue, host, pid, expires_at)
+        VALUES (%(key)s, %(token)s, %(message_id)s, %(generation)s, %(actor)s, %(queue)s,
+                %(host)s, %(pid)s, workshed.now() + %(lease)s)
         ON CONFLICT (key) DO UPDATE
-           SET token = EXCLUDED.token, message_id = EXCLUDED.message_id, hop = EXCLUDED.hop,
+           SET token = EXCLUDED.token, message_id = EXCLUDED.message_id,
+               generation = EXCLUDED.generation,
                actor = EXCLUDED.actor, queue = EXCLUDED.queue, host = EXCLUDED.host,
-               pid = EXCLUDED.pid, held_at = jobs.now(), expires_at = EXCLUDED.expires_at
-         WHERE l.expires_at <= jobs.now() OR l.token = EXCLUDED.token
+               pid = EXCLUDED.pid, acquired_at = workshed.now(), expires_at = EXCLUDED.expires_at
+         WHERE l.expires_at <= workshed.now() OR l.token = EXCLUDED.token
     """
     values = {
         "key": turn.key,
         "token": turn.token,
         "message_id": turn.message_id,
-        "hop": turn.hop,
+        "generation": turn.generation,
         "actor": turn.actor,
         "queue": turn.queue,
         "host": turn.host,
@@ -71,7 +72,7 @@ def take(conn: Connection, turn: Turn) -> str | None:
     while True:
         if conn.execute(query, values).rowcount:
             return None
-        holder = "SELECT message_id FROM jobs.run_locks WHERE key = %s"
+        holder = "SELECT message_id FROM workshed.run_locks WHERE key = %s"
         found = conn.execute(holder, (turn.key,)).fetchone()
         if found is not None:  # else it was freed in between: try again
             return f"{found[0]}"
@@ -87,21 +88,27 @@ def held(
 ) -> list[Held]:
     """Return the turns that are taken, the oldest first.
 
-    `begins`: those whose key begins so. `after`: what comes after this `held_at` and key.
+    `begins`: those whose key begins so. `after`: what comes after this `acquired_at` and key.
     """
     # Sorted by bytes, as Python does, who merges them with others.
     query = """
-        SELECT key, message_id, hop, actor, queue, host, pid, held_at, expires_at
-          FROM jobs.run_locks
+        SELECT key, message_id, generation, actor, queue, host, pid, acquired_at, expires_at
+          FROM workshed.run_locks
          WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND (%(begins)s::text IS NULL OR starts_with(key, %(begins)s))
-           AND (%(held_at)s::timestamptz IS NULL
-                OR (held_at, key COLLATE "C") > (%(held_at)s, %(key)s))
-         ORDER BY held_at, key COLLATE "C"
+           AND (%(acquired_at)s::timestamptz IS NULL
+                OR (acquired_at, key COLLATE "C") > (%(acquired_at)s, %(key)s))
+         ORDER BY acquired_at, key COLLATE "C"
          LIMIT %(limit)s
     """
-    held_at, key = after or (None, None)
-    values = {"actor": actor, "begins": begins, "held_at": held_at, "key": key, "limit": limit}
+    acquired_at, key = after or (None, None)
+    values = {
+        "actor": actor,
+        "begins": begins,
+        "acquired_at": acquired_at,
+        "key": key,
+        "limit": limit,
+    }
     with conn.cursor(row_factory=class_row(Held)) as cur:
         return cur.execute(query, values).fetchall()
 
@@ -109,8 +116,8 @@ def held(
 def of_message(conn: Connection, message_id: str) -> list[Held]:
     """Return the turns that one job has."""
     query = """
-        SELECT key, message_id, hop, actor, queue, host, pid, held_at, expires_at
-          FROM jobs.run_locks
+        SELECT key, message_id, generation, actor, queue, host, pid, acquired_at, expires_at
+          FROM workshed.run_locks
          WHERE message_id = %s
          ORDER BY key
     """
@@ -120,22 +127,22 @@ def of_message(conn: Connection, message_id: str) -> list[Held]:
 
 def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
     """Hold leases for longer; return how many of them are still held."""
-    query = "UPDATE jobs.run_locks SET expires_at = jobs.now() + %s WHERE token = ANY(%s)"
+    query = "UPDATE workshed.run_locks SET expires_at = workshed.now() + %s WHERE token = ANY(%s)"
     return conn.execute(query, (LEASE, list(tokens))).rowcount
 
 
 def free(conn: Connection, turn: Turn) -> bool:
     """Give the key back; False when another start has it, or had it since."""
-    query = "DELETE FROM jobs.run_locks WHERE key = %s AND token = %s"
+    query = "DELETE FROM workshed.run_locks WHERE key = %s AND token = %s"
     return conn.execute(query, (turn.key, turn.token)).rowcount > 0
 
 
 def prune(conn: Connection, limit: int) -> int:
     """Delete leases that have run out, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.run_locks
-         WHERE key IN (SELECT key FROM jobs.run_locks
-                        WHERE expires_at < jobs.now()
+        DELETE FROM workshed.run_locks
+         WHERE key IN (SELECT key FROM workshed.run_locks
+                        WHERE expires_at < workshed.now()
                         LIMIT %s
                           FOR UPDATE SKIP LOCKED)
     """

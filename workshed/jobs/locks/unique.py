@@ -1,4 +1,4 @@
-"""One job alive per key: a lock held by a hop of a message."""
+"""One job alive per key: a lock held by a generation of a message."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ WAIT = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A row of `jobs.unique_locks`."""
+    """A row of `workshed.unique_locks`."""
 
     key: str
     message_id: str
-    hop: int
+    generation: int
     actor: str
     queue: str
-    held_at: datetime
+    acquired_at: datetime
     expires_at: datetime | None
 
 
@@ -37,7 +37,7 @@ class Claim:
 
     key: str
     message_id: str
-    hop: int
+    generation: int
     actor: str
     queue: str
     span: timedelta | None = None
@@ -58,18 +58,20 @@ def take_many(conn: Connection, claims: Sequence[Claim]) -> dict[str, str]:
     No two claims may ask for the same key.
     """
     query = """
-        SELECT c.key, jobs.take_key(c.key, c.id, c.hop, c.actor, c.queue, c.span, c.replace)
+        SELECT c.key, workshed.acquire_key(c.key, c.id, c.generation, c.actor, c.queue, c.span,
+                                           c.replace)
           FROM (SELECT *
-                  FROM unnest(%(keys)s::text[], %(ids)s::text[], %(hops)s::int[],
+                  FROM unnest(%(keys)s::text[], %(ids)s::text[], %(generations)s::int[],
                               %(actors)s::text[], %(queues)s::text[], %(spans)s::interval[],
-                              %(replace)s::bool[]) AS c (key, id, hop, actor, queue, span, replace)
+                              %(replace)s::bool[]) AS c (key, id, generation, actor, queue, span,
+                                                         replace)
                  ORDER BY key  -- all processes lock in one order
                 OFFSET 0) AS c
     """
     values = {
         "keys": [claim.key for claim in claims],
         "ids": [claim.message_id for claim in claims],
-        "hops": [claim.hop for claim in claims],
+        "generations": [claim.generation for claim in claims],
         "actors": [claim.actor for claim in claims],
         "queues": [claim.queue for claim in claims],
         "spans": [claim.span for claim in claims],
@@ -86,14 +88,14 @@ def storing(
     Where another has it nothing is stored, or `waiting_body` for a later try.
     """
     query: LiteralString = """
-        SELECT jobs.store_with_key(
-            %(message_id)s, %(hop)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
-            COALESCE(%(at)s, jobs.now() + %(delay)s),
+        SELECT workshed.insert_with_key(
+            %(message_id)s, %(generation)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
+            COALESCE(%(at)s, workshed.now() + %(delay)s),
             %(key)s, %(span)s, %(replace)s, %(waiting_body)s, %(pause)s)
     """
     values: Mapping[str, object] = {
         "message_id": row.message_id,
-        "hop": row.hop,
+        "generation": row.generation,
         "queue": row.queue,
         "actor": row.actor,
         "body": row.body,
@@ -118,15 +120,17 @@ def lease(
     """
     query = """
         WITH lock AS (
-            SELECT jobs.take_key(%(key)s, %(id)s, %(hop)s, %(actor)s, %(queue)s, %(key_span)s,
+            SELECT workshed.acquire_key(%(key)s, %(id)s, %(generation)s, %(actor)s, %(queue)s,
+                                        %(key_span)s,
                                  %(replace)s) AS holder
         ), stored AS (
-            INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
-            SELECT %(id)s, %(hop)s, %(queue)s, %(actor)s,
+            INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
+                                           possible_duplicate, due_at)
+            SELECT %(id)s, %(generation)s, %(queue)s, %(actor)s,
                    CASE WHEN holder = %(id)s THEN %(body)s ELSE %(waiting_body)s END,
-                   CASE WHEN holder = %(id)s THEN %(reason)s ELSE 'delay' END,
-                   %(again)s,
-                   jobs.now() + CASE WHEN holder = %(id)s THEN %(span)s ELSE %(pause)s END
+                   CASE WHEN holder = %(id)s THEN %(reason)s ELSE 'delayed' END,
+                   %(possible_duplicate)s,
+                   workshed.now() + CASE WHEN holder = %(id)s THEN %(span)s ELSE %(pause)s END
               FROM lock
              WHERE holder = %(id)s OR %(waiting_body)s::text IS NOT NULL
         )
@@ -134,12 +138,12 @@ def lease(
     """
     values = {
         "id": row.message_id,
-        "hop": row.hop,
+        "generation": row.generation,
         "queue": row.queue,
         "actor": row.actor,
         "body": row.body,
         "reason": row.reason,
-        "again": row.again,
+        "possible_duplicate": row.possible_duplicate,
         "span": span,
         "key": claim.key,
         "key_span": claim.span,
@@ -156,8 +160,8 @@ def lease(
 def find(conn: Connection, key: str) -> Lock | None:
     """Return who holds a key."""
     query = """
-        SELECT key, message_id, hop, actor, queue, held_at, expires_at
-          FROM jobs.unique_locks
+        SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
+          FROM workshed.unique_locks
          WHERE key = %s
     """
     with conn.cursor(row_factory=class_row(Lock)) as cur:
@@ -167,8 +171,8 @@ def find(conn: Connection, key: str) -> Lock | None:
 def of_message(conn: Connection, message_id: str) -> list[Lock]:
     """Return the locks of one job."""
     query = """
-        SELECT key, message_id, hop, actor, queue, held_at, expires_at
-          FROM jobs.unique_locks
+        SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
+          FROM workshed.unique_locks
          WHERE message_id = %s
          ORDER BY key
     """
@@ -186,21 +190,27 @@ def held(
 ) -> list[Lock]:
     """Return the locks, the oldest first.
 
-    `begins`: those whose key begins so. `after`: what comes after this `held_at` and key.
+    `begins`: those whose key begins so. `after`: what comes after this `acquired_at` and key.
     """
     # Sorted by bytes, as Python does, who merges them with others.
     query = """
-        SELECT key, message_id, hop, actor, queue, held_at, expires_at
-          FROM jobs.unique_locks
+        SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
+          FROM workshed.unique_locks
          WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND (%(begins)s::text IS NULL OR starts_with(key, %(begins)s))
-           AND (%(held_at)s::timestamptz IS NULL
-                OR (held_at, key COLLATE "C") > (%(held_at)s, %(key)s))
-         ORDER BY held_at, key COLLATE "C"
+           AND (%(acquired_at)s::timestamptz IS NULL
+                OR (acquired_at, key COLLATE "C") > (%(acquired_at)s, %(key)s))
+         ORDER BY acquired_at, key COLLATE "C"
          LIMIT %(limit)s
     """
-    held_at, key = after or (None, None)
-    values = {"actor": actor, "begins": begins, "held_at": held_at, "key": key, "limit": limit}
+    acquired_at, key = after or (None, None)
+    values = {
+        "actor": actor,
+        "begins": begins,
+        "acquired_at": acquired_at,
+        "key": key,
+        "limit": limit,
+    }
     with conn.cursor(row_factory=class_row(Lock)) as cur:
         return cur.execute(query, values).fetchall()
 
@@ -208,23 +218,23 @@ def held(
 def without_row(conn: Connection) -> list[Lock]:
     """Return the locks whose job PostgreSQL does not have: it is on RabbitMQ, or nowhere."""
     query = """
-        SELECT l.key, l.message_id, l.hop, l.actor, l.queue, l.held_at, l.expires_at
-          FROM jobs.unique_locks AS l
-         WHERE (l.expires_at IS NULL OR l.expires_at > jobs.now())
-           AND NOT EXISTS (SELECT FROM jobs.schedule AS s WHERE s.message_id = l.message_id)
+        SELECT l.key, l.message_id, l.generation, l.actor, l.queue, l.acquired_at, l.expires_at
+          FROM workshed.unique_locks AS l
+         WHERE (l.expires_at IS NULL OR l.expires_at > workshed.now())
+           AND NOT EXISTS (SELECT FROM workshed.schedule AS s WHERE s.message_id = l.message_id)
            -- Of a job that ended and whose key is held for its span.
-           AND NOT EXISTS (SELECT FROM jobs.settled AS s
-                            WHERE s.message_id = l.message_id AND s.hop >= l.hop)
-         ORDER BY l.held_at, l.key
+           AND NOT EXISTS (SELECT FROM workshed.completed_generations AS s
+                            WHERE s.message_id = l.message_id AND s.generation >= l.generation)
+         ORDER BY l.acquired_at, l.key
     """
     with conn.cursor(row_factory=class_row(Lock)) as cur:
         return cur.execute(query).fetchall()
 
 
-def free(conn: Connection, message_id: str, hop: int) -> int:
-    """Free what this hop of a message holds; a copy of an earlier hop frees nothing."""
-    query = "DELETE FROM jobs.unique_locks WHERE message_id = %s AND hop <= %s"
-    return conn.execute(query, (message_id, hop)).rowcount
+def free(conn: Connection, message_id: str, generation: int) -> int:
+    """Free what this generation of a message holds; a copy of an earlier one frees nothing."""
+    query = "DELETE FROM workshed.unique_locks WHERE message_id = %s AND generation <= %s"
+    return conn.execute(query, (message_id, generation)).rowcount
 
 
 def release(conn: Connection, lock: Lock) -> bool:
@@ -232,22 +242,27 @@ def release(conn: Connection, lock: Lock) -> bool:
 
     Its job, if it lives, runs all the same.
     """
-    query = "DELETE FROM jobs.unique_locks WHERE key = %s AND message_id = %s AND hop = %s"
-    return conn.execute(query, (lock.key, lock.message_id, lock.hop)).rowcount > 0
+    query = (
+        "DELETE FROM workshed.unique_locks WHERE key = %s AND message_id = %s AND generation = %s"
+    )
+    return conn.execute(query, (lock.key, lock.message_id, lock.generation)).rowcount > 0
 
 
-def move(conn: Connection, message_id: str, hop: int) -> int:
-    """Hand what an earlier hop of a message holds to its next one."""
-    query = "UPDATE jobs.unique_locks SET hop = %(hop)s WHERE message_id = %(id)s AND hop < %(hop)s"
-    return conn.execute(query, {"id": message_id, "hop": hop}).rowcount
+def move(conn: Connection, message_id: str, generation: int) -> int:
+    """Hand what an earlier generation of a message holds to its next one."""
+    query = (
+        "UPDATE workshed.unique_locks SET generation = %(generation)s "
+        "WHERE message_id = %(id)s AND generation < %(generation)s"
+    )
+    return conn.execute(query, {"id": message_id, "generation": generation}).rowcount
 
 
 def prune(conn: Connection, limit: int) -> int:
     """Delete locks that no longer count, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.unique_locks
-         WHERE key IN (SELECT key FROM jobs.unique_locks
-                        WHERE expires_at < jobs.now()
+        DELETE FROM workshed.unique_locks
+         WHERE key IN (SELECT key FROM workshed.unique_locks
+                        WHERE expires_at < workshed.now()
                         LIMIT %s
                           FOR UPDATE SKIP LOCKED)
     """

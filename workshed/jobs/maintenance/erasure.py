@@ -51,7 +51,7 @@ def erase(conn: Connection, which: Which) -> Erased:
     Of a run and an attempt stays what says nothing of the person: when, where, how long, which
     outcome. A dead job is discarded: without its arguments it could not run again.
     """
-    of_dead = list(_about(conn, which, "SELECT message_id, actor, body, reason FROM jobs.dead"))
+    of_dead = list(_about(conn, which, "SELECT message_id, actor, body, reason FROM workshed.dead"))
     for message_id in of_dead:
         dead.discard(conn, message_id, ERASED)
     values = {
@@ -64,7 +64,7 @@ def erase(conn: Connection, which: Which) -> Erased:
         "erased": ERASED,
     }
     of_runs = """
-        UPDATE jobs.runs
+        UPDATE workshed.runs
            SET arguments = NULL, reason = %(erased)s, error = NULL, traceback = NULL, tags = '{}'
          WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND reason <> %(erased)s
@@ -77,7 +77,7 @@ def erase(conn: Connection, which: Which) -> Erased:
         RETURNING message_id
     """
     of_attempts = """
-        UPDATE jobs.attempts
+        UPDATE workshed.attempts
            SET reason = %(erased)s, error = NULL, traceback = NULL
          WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND reason <> %(erased)s
@@ -86,7 +86,7 @@ def erase(conn: Connection, which: Which) -> Erased:
     """
     ids = [message_id for (message_id,) in conn.execute(of_runs, values)]
     attempts = conn.execute(of_attempts, {**values, "ids": [*of_dead, *ids]}).rowcount
-    waiting = _about(conn, which, "SELECT message_id, actor, body, '' FROM jobs.schedule")
+    waiting = _about(conn, which, "SELECT message_id, actor, body, '' FROM workshed.schedule")
     return Erased(len(ids), attempts, len(of_dead), len(set(waiting)))
 
 

@@ -10,7 +10,7 @@ from workshed.jobs.batches import progress
 from workshed.jobs.context import checkpoint
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts, runs
-from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.settings import Settings
 
 BATCH = 1_000
@@ -41,7 +41,7 @@ def rules(config: Settings) -> list[Rule]:
         Rule("attempts", attempts.prune, config.attempt_retention),
         Rule("batches", progress.prune, config.attempt_retention),
         Rule("periodic jobs", periodic_jobs.prune, config.attempt_retention),
-        Rule("periodic runs", occurrences.prune, config.attempt_retention),
+        Rule("periodic runs", periodic_runs.prune, config.attempt_retention),
         # A day at a time: each drop locks out readers of the history for a moment.
         Rule("history", runs.prune, config.runs_retention, batch=1),
     ]
@@ -52,7 +52,7 @@ def begin(conn: Connection, within: timedelta) -> bool:
 
     PostgreSQL ends a statement of the batch that takes longer than `within`.
     """
-    query = "SELECT pg_try_advisory_xact_lock(hashtextextended('jobs.pruned', 0))"
+    query = "SELECT pg_try_advisory_xact_lock(hashtextextended('workshed.pruned', 0))"
     if conn.execute(query).fetchone() != (True,):
         return False
     span = f"{within // timedelta(milliseconds=1)}ms"
@@ -63,7 +63,7 @@ def begin(conn: Connection, within: timedelta) -> bool:
 def note(conn: Connection, name: str) -> None:
     """Note that nothing of this kind has expired any more."""
     query = """
-        INSERT INTO jobs.pruned (name) VALUES (%s)
+        INSERT INTO workshed.pruned (name) VALUES (%s)
         ON CONFLICT (name) DO UPDATE SET done_at = EXCLUDED.done_at
     """
     conn.execute(query, (name,))
@@ -71,7 +71,7 @@ def note(conn: Connection, name: str) -> None:
 
 def ages(conn: Connection) -> dict[str, timedelta]:
     """Return how long ago all expired records were deleted, by kind."""
-    query = "SELECT name, jobs.now() - done_at FROM jobs.pruned ORDER BY done_at, name"
+    query = "SELECT name, workshed.now() - done_at FROM workshed.pruned ORDER BY done_at, name"
     return dict(conn.execute(query).fetchall())
 
 

@@ -18,11 +18,11 @@ class Taken:
     """A row that a relay has marked as its own."""
 
     message_id: str
-    hop: int
+    generation: int
     queue: str
     body: str
     due_at: datetime
-    again: bool
+    possible_duplicate: bool
     """RabbitMQ may have a copy: a relay that died may have published it, or its sender."""
 
 
@@ -42,7 +42,7 @@ def use_indexes(conn: Connection) -> None:
 
 def clock(conn: Connection) -> datetime:
     """Return the time that due times are compared with."""
-    found = conn.execute("SELECT jobs.now()").fetchone()
+    found = conn.execute("SELECT workshed.now()").fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     now: datetime = found[0]
     return now
@@ -58,20 +58,20 @@ def take(
     """
     query = """
         WITH taken AS (
-            UPDATE jobs.schedule
-               SET taken_by = %(relay)s, taken_at = jobs.now(),
+            UPDATE workshed.schedule
+               SET claimed_by = %(relay)s, claimed_at = workshed.now(),
                    -- The sender of a lease may have published it and died.
-                   again = again OR reason = 'lease'
+                   possible_duplicate = possible_duplicate OR reason = 'outbox_lease'
              WHERE ctid = ANY (ARRAY(
                    SELECT ctid
-                     FROM jobs.schedule
-                    WHERE taken_by IS NULL AND sent_at IS NULL
+                     FROM workshed.schedule
+                    WHERE claimed_by IS NULL AND sent_at IS NULL
                       AND due_at >= COALESCE(%(since)s::timestamptz, '-infinity')
-                      AND due_at <= jobs.now()
+                      AND due_at <= workshed.now()
                     ORDER BY due_at
                     LIMIT %(limit)s
                       FOR UPDATE SKIP LOCKED))
-            RETURNING message_id, hop, queue, body, due_at, again
+            RETURNING message_id, generation, queue, body, due_at, possible_duplicate
         )
         SELECT * FROM taken ORDER BY due_at
     """
@@ -86,10 +86,10 @@ def hurry(conn: Connection) -> int:
     By a clock that was put back since, it would be due only once that has caught up.
     """
     query = """
-        UPDATE jobs.schedule
-           SET due_at = jobs.now()
-         WHERE taken_by IS NULL AND sent_at IS NULL AND due_at > jobs.now()
-           AND reason IN ('send', 'stored', 'redrive')
+        UPDATE workshed.schedule
+           SET due_at = workshed.now()
+         WHERE claimed_by IS NULL AND sent_at IS NULL AND due_at > workshed.now()
+           AND reason IN ('transactional', 'broker_down', 'redriven')
     """
     return conn.execute(query).rowcount
 
@@ -98,20 +98,20 @@ def adopt(conn: Connection, relay: UUID, limit: int) -> list[Taken]:
     """Take what a relay that died had taken; marked, since it may have published it."""
     query = """
         WITH taken AS (
-            UPDATE jobs.schedule
-               SET taken_by = %(relay)s, taken_at = jobs.now(), again = true
+            UPDATE workshed.schedule
+               SET claimed_by = %(relay)s, claimed_at = workshed.now(), possible_duplicate = true
              WHERE ctid = ANY (ARRAY(
                    SELECT ctid
-                     FROM jobs.schedule
-                    WHERE taken_by IS NOT NULL
-                      AND taken_at < jobs.now() - %(dead_after)s
+                     FROM workshed.schedule
+                    WHERE claimed_by IS NOT NULL
+                      AND claimed_at < workshed.now() - %(dead_after)s
                       AND NOT EXISTS (
-                          SELECT FROM jobs.relays
-                           WHERE relays.id = schedule.taken_by
-                             AND relays.beat_at >= jobs.now() - %(dead_after)s)
+                          SELECT FROM workshed.relays
+                           WHERE relays.id = schedule.claimed_by
+                             AND relays.beat_at >= workshed.now() - %(dead_after)s)
                     LIMIT %(limit)s
                       FOR UPDATE SKIP LOCKED))
-            RETURNING message_id, hop, queue, body, due_at, again
+            RETURNING message_id, generation, queue, body, due_at, possible_duplicate
         )
         SELECT * FROM taken ORDER BY due_at
     """
@@ -129,21 +129,22 @@ def sent(conn: Connection, relay: UUID, rows: Sequence[Taken]) -> int:
         WITH done AS (
             SELECT (q.kind = 'classic') IS TRUE AS kept,
                    (SELECT ctid
-                      FROM jobs.schedule AS s
-                     WHERE s.message_id = sent.message_id AND s.hop = sent.hop) AS place
-              FROM unnest(%(ids)s::text[], %(hops)s::int[], %(queues)s::text[])
-                       AS sent (message_id, hop, queue)
-              LEFT JOIN jobs.queues AS q ON q.name = sent.queue
+                      FROM workshed.schedule AS s
+                     WHERE s.message_id = sent.message_id
+                       AND s.generation = sent.generation) AS place
+              FROM unnest(%(ids)s::text[], %(generations)s::int[], %(queues)s::text[])
+                       AS sent (message_id, generation, queue)
+              LEFT JOIN workshed.queues AS q ON q.name = sent.queue
         ), kept AS (
-            UPDATE jobs.schedule
-               SET sent_at = jobs.now(), taken_by = NULL, taken_at = NULL
+            UPDATE workshed.schedule
+               SET sent_at = workshed.now(), claimed_by = NULL, claimed_at = NULL
              WHERE ctid = ANY (ARRAY(SELECT place FROM done WHERE kept))
-               AND (taken_by = %(relay)s) IS TRUE  -- not by its index: that holds what is gone
+               AND (claimed_by = %(relay)s) IS TRUE  -- not by its index: that holds what is gone
             RETURNING 1
         ), gone AS (
-            DELETE FROM jobs.schedule
+            DELETE FROM workshed.schedule
              WHERE ctid = ANY (ARRAY(SELECT place FROM done WHERE NOT kept))
-               AND (taken_by = %(relay)s) IS TRUE
+               AND (claimed_by = %(relay)s) IS TRUE
             RETURNING 1
         )
         SELECT (SELECT count(*) FROM kept) + (SELECT count(*) FROM gone)
@@ -155,8 +156,11 @@ def sent(conn: Connection, relay: UUID, rows: Sequence[Taken]) -> int:
 
 def drop(conn: Connection, relay: UUID, row: Taken) -> None:
     """Delete a row that will never be sent."""
-    query = "DELETE FROM jobs.schedule WHERE message_id = %s AND hop = %s AND taken_by = %s"
-    conn.execute(query, (row.message_id, row.hop, relay))
+    query = (
+        "DELETE FROM workshed.schedule WHERE message_id = %s "
+        "AND generation = %s AND claimed_by = %s"
+    )
+    conn.execute(query, (row.message_id, row.generation, relay))
 
 
 def put_back(
@@ -172,16 +176,17 @@ def put_back(
     `unknown`, one per row: a copy may have arrived all the same.
     """
     query = """
-        UPDATE jobs.schedule
-           SET taken_by = NULL, taken_at = NULL, due_at = jobs.now() + %(delay)s,
-               again = again OR (message_id, hop) IN (
-                   SELECT * FROM unnest(%(unknown_ids)s::text[], %(unknown_hops)s::int[]))
+        UPDATE workshed.schedule
+           SET claimed_by = NULL, claimed_at = NULL, due_at = workshed.now() + %(delay)s,
+               possible_duplicate = possible_duplicate OR (message_id, generation) IN (
+                   SELECT * FROM unnest(%(unknown_ids)s::text[], %(unknown_generations)s::int[]))
          WHERE ctid = ANY (ARRAY(
                SELECT (SELECT ctid
-                         FROM jobs.schedule AS s
-                        WHERE s.message_id = failed.message_id AND s.hop = failed.hop)
-                 FROM unnest(%(ids)s::text[], %(hops)s::int[]) AS failed (message_id, hop)))
-           AND (taken_by = %(relay)s) IS TRUE
+                         FROM workshed.schedule AS s
+                        WHERE s.message_id = failed.message_id AND s.generation = failed.generation)
+                 FROM unnest(%(ids)s::text[], %(generations)s::int[]) AS failed (message_id,
+                                                                                 generation)))
+           AND (claimed_by = %(relay)s) IS TRUE
     """
     doubtful = [row for row, in_doubt in zip(rows, unknown, strict=True) if in_doubt]
     marked = {f"unknown_{name}": value for name, value in _keys(doubtful).items()}
@@ -191,9 +196,9 @@ def put_back(
 def next_due(conn: Connection, *, since: datetime | None = None) -> timedelta | None:
     """Return how long until the next row is due; `None` when nothing waits."""
     query = """
-        SELECT due_at - jobs.now()
-          FROM jobs.schedule
-         WHERE taken_by IS NULL AND sent_at IS NULL
+        SELECT due_at - workshed.now()
+          FROM workshed.schedule
+         WHERE claimed_by IS NULL AND sent_at IS NULL
            AND due_at >= COALESCE(%s::timestamptz, '-infinity')
          ORDER BY due_at  -- and not `min`, which would read all rows of a table said to be empty
          LIMIT 1
@@ -206,13 +211,13 @@ def next_due(conn: Connection, *, since: datetime | None = None) -> timedelta | 
 def lag(conn: Connection) -> timedelta:
     """Return for how long the oldest due row has waited to be sent; zero when none does."""
     query = """
-        SELECT jobs.now() - LEAST(
+        SELECT workshed.now() - LEAST(
                (SELECT due_at
-                  FROM jobs.schedule
-                 WHERE taken_by IS NULL AND sent_at IS NULL
+                  FROM workshed.schedule
+                 WHERE claimed_by IS NULL AND sent_at IS NULL
                  ORDER BY due_at
                  LIMIT 1),
-               (SELECT min(due_at) FROM jobs.schedule WHERE taken_by IS NOT NULL))
+               (SELECT min(due_at) FROM workshed.schedule WHERE claimed_by IS NOT NULL))
     """
     found = conn.execute(query).fetchone()
     waited: timedelta | None = found[0] if found else None
@@ -223,8 +228,9 @@ def counts(conn: Connection) -> dict[tuple[str, str], int]:
     """Return how many rows each queue has that are `due`, for `later`, or `sent` and kept."""
     query = """
         SELECT queue, CASE WHEN sent_at IS NOT NULL THEN 'sent'
-                           WHEN due_at <= jobs.now() THEN 'due' ELSE 'later' END AS state, count(*)
-          FROM jobs.schedule
+                           WHEN due_at <= workshed.now() THEN 'due' ELSE 'later' END AS state,
+                                count(*)
+          FROM workshed.schedule
          GROUP BY 1, 2
     """
     return {(queue, state): count for queue, state, count in conn.execute(query)}
@@ -234,9 +240,9 @@ def kept_queues(conn: Connection) -> list[str]:
     """Return the queues that have rows kept until their outcome."""
     query = """
         SELECT name
-          FROM jobs.queues
+          FROM workshed.queues
          WHERE (SELECT true
-                  FROM jobs.schedule
+                  FROM workshed.schedule
                  WHERE queue = name AND sent_at IS NOT NULL
                  LIMIT 1)  -- and not `EXISTS`, which is a join
     """
@@ -249,9 +255,9 @@ def absent(conn: Connection, queue: str, before: datetime) -> int:
     What was sent earlier and has no outcome is in a worker's hands since then, or lost.
     """
     query = """
-        UPDATE jobs.schedule
-           SET absent_at = %(before)s
-         WHERE queue = %(queue)s AND sent_at < %(before)s AND absent_at IS NULL
+        UPDATE workshed.schedule
+           SET seen_empty_at = %(before)s
+         WHERE queue = %(queue)s AND sent_at < %(before)s AND seen_empty_at IS NULL
     """
     return conn.execute(query, {"queue": queue, "before": before}).rowcount
 
@@ -263,24 +269,28 @@ def resend(conn: Connection, after: timedelta, *, limit: int = BATCH) -> int:
     that a backlog of a million costs nothing.
     """
     query = """
-        UPDATE jobs.schedule
-           SET sent_at = NULL, absent_at = NULL, again = true, due_at = jobs.now()
+        UPDATE workshed.schedule
+           SET sent_at = NULL, seen_empty_at = NULL, possible_duplicate = true,
+               due_at = workshed.now()
          WHERE ctid = ANY (ARRAY(
                SELECT first.ctid
-                 FROM jobs.queues AS q
+                 FROM workshed.queues AS q
                 CROSS JOIN LATERAL (
-                      SELECT ctid, absent_at
-                        FROM jobs.schedule
+                      SELECT ctid, seen_empty_at
+                        FROM workshed.schedule
                        WHERE queue = q.name AND sent_at IS NOT NULL
                        ORDER BY sent_at
                        LIMIT %(limit)s
                       ) AS first
-                WHERE first.absent_at < jobs.now() - %(after)s))
+                WHERE first.seen_empty_at < workshed.now() - %(after)s))
            -- Or another relay was first; PostgreSQL need not look at a changed row's place again.
-           AND absent_at < jobs.now() - %(after)s
+           AND seen_empty_at < workshed.now() - %(after)s
     """
     return conn.execute(query, {"after": after, "limit": limit}).rowcount
 
 
 def _keys(rows: Sequence[Taken]) -> dict[str, object]:
-    return {"ids": [row.message_id for row in rows], "hops": [row.hop for row in rows]}
+    return {
+        "ids": [row.message_id for row in rows],
+        "generations": [row.generation for row in rows],
+    }

@@ -8,20 +8,21 @@ from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Row
 
 Key = tuple[str, int]
-"""Message id and hop."""
+"""Message id and generation."""
 
 
 def take(conn: Connection, rows: Sequence[Row], span: timedelta) -> None:
-    """Store the rows (of reason `lease`), due once their sender can no longer be publishing."""
+    """Store rows of reason `outbox_lease`, due once their sender can no longer be publishing."""
     schedule.insert_many(conn, rows, span)
 
 
 def end(conn: Connection, keys: Sequence[Key]) -> int:
     """Delete what RabbitMQ has on disk, or refused; return how many."""
     query = """
-        DELETE FROM jobs.schedule AS s
-         USING unnest(%(ids)s::text[], %(hops)s::int[]) AS done (message_id, hop)
-         WHERE s.message_id = done.message_id AND s.hop = done.hop AND s.reason = 'lease'
+        DELETE FROM workshed.schedule AS s
+         USING unnest(%(ids)s::text[], %(generations)s::int[]) AS done (message_id, generation)
+         WHERE s.message_id = done.message_id AND s.generation = done.generation
+           AND s.reason = 'outbox_lease'
     """
     return conn.execute(query, _values(keys)).rowcount
 
@@ -32,11 +33,11 @@ def keep(conn: Connection, keys: Sequence[Key]) -> int:
     One whose outcome came first has no row any more.
     """
     query = """
-        UPDATE jobs.schedule AS s
-           SET sent_at = jobs.now()
-          FROM unnest(%(ids)s::text[], %(hops)s::int[]) AS done (message_id, hop)
-         WHERE s.message_id = done.message_id AND s.hop = done.hop
-           AND s.reason = 'lease' AND s.taken_by IS NULL AND s.sent_at IS NULL
+        UPDATE workshed.schedule AS s
+           SET sent_at = workshed.now()
+          FROM unnest(%(ids)s::text[], %(generations)s::int[]) AS done (message_id, generation)
+         WHERE s.message_id = done.message_id AND s.generation = done.generation
+           AND s.reason = 'outbox_lease' AND s.claimed_by IS NULL AND s.sent_at IS NULL
     """
     return conn.execute(query, _values(keys)).rowcount
 
@@ -47,14 +48,16 @@ def give_up(conn: Connection, keys: Sequence[Key], *, unknown: Sequence[bool]) -
     `unknown`, one per key: a copy may have arrived.
     """
     query = """
-        UPDATE jobs.schedule AS s
-           SET reason = 'stored', due_at = jobs.now(), again = s.again OR failed.unknown
-          FROM unnest(%(ids)s::text[], %(hops)s::int[], %(unknown)s::bool[])
-                   AS failed (message_id, hop, unknown)
-         WHERE s.message_id = failed.message_id AND s.hop = failed.hop AND s.taken_by IS NULL
+        UPDATE workshed.schedule AS s
+           SET reason = 'broker_down', due_at = workshed.now(),
+               possible_duplicate = s.possible_duplicate OR failed.unknown
+          FROM unnest(%(ids)s::text[], %(generations)s::int[], %(unknown)s::bool[])
+                   AS failed (message_id, generation, unknown)
+         WHERE s.message_id = failed.message_id AND s.generation = failed.generation
+           AND s.claimed_by IS NULL
     """
     return conn.execute(query, {**_values(keys), "unknown": list(unknown)}).rowcount
 
 
 def _values(keys: Sequence[Key]) -> dict[str, object]:
-    return {"ids": [key[0] for key in keys], "hops": [key[1] for key in keys]}
+    return {"ids": [key[0] for key in keys], "generations": [key[1] for key in keys]}

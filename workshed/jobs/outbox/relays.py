@@ -14,7 +14,7 @@ DEAD_AFTER = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A row of `jobs.relays`."""
+    """A row of `workshed.relays`."""
 
     id: str
     host: str
@@ -27,25 +27,25 @@ class Relay:
 def beat(conn: Connection, relay: UUID, host: str, pid: int) -> None:
     """Say that a relay lives."""
     query = """
-        INSERT INTO jobs.relays (id, host, pid) VALUES (%s, %s, %s)
-        ON CONFLICT (id) DO UPDATE SET beat_at = jobs.now()
+        INSERT INTO workshed.relays (id, host, pid) VALUES (%s, %s, %s)
+        ON CONFLICT (id) DO UPDATE SET beat_at = workshed.now()
     """
     conn.execute(query, (relay, host, pid))
 
 
 def leave(conn: Connection, relay: UUID) -> None:
     """Say that a relay has ended in good order."""
-    conn.execute("DELETE FROM jobs.relays WHERE id = %s", (relay,))
+    conn.execute("DELETE FROM workshed.relays WHERE id = %s", (relay,))
 
 
 def forget(conn: Connection, silent_for: timedelta) -> int:
     """Delete relays that have been silent for long and own no row; return how many."""
     query = """
-        DELETE FROM jobs.relays
+        DELETE FROM workshed.relays
          WHERE id IN (
-               SELECT id FROM jobs.relays AS r
-                WHERE beat_at < jobs.now() - %s
-                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE taken_by = r.id)
+               SELECT id FROM workshed.relays AS r
+                WHERE beat_at < workshed.now() - %s
+                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE claimed_by = r.id)
                   FOR UPDATE SKIP LOCKED)
     """
     return conn.execute(query, (silent_for,)).rowcount
@@ -54,8 +54,8 @@ def forget(conn: Connection, silent_for: timedelta) -> int:
 def find(conn: Connection) -> list[Relay]:
     """Return the relays, those that are silent included until they are forgotten."""
     query = """
-        SELECT id::text, host, pid, started_at, beat_at, beat_at >= jobs.now() - %s AS alive
-          FROM jobs.relays
+        SELECT id::text, host, pid, started_at, beat_at, beat_at >= workshed.now() - %s AS alive
+          FROM workshed.relays
          ORDER BY host, started_at, pid
     """
     with conn.cursor(row_factory=class_row(Relay)) as cur:
@@ -64,7 +64,7 @@ def find(conn: Connection) -> list[Relay]:
 
 def last_beat(conn: Connection) -> timedelta | None:
     """Return how long ago any relay has beaten; `None` when there never was one."""
-    found = conn.execute("SELECT jobs.now() - max(beat_at) FROM jobs.relays").fetchone()
+    found = conn.execute("SELECT workshed.now() - max(beat_at) FROM workshed.relays").fetchone()
     ago: timedelta | None = found[0] if found else None
     return ago
 

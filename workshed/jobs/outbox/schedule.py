@@ -10,7 +10,15 @@ from psycopg.rows import class_row
 from workshed.db import Connection
 
 Reason = Literal[
-    "send", "delay", "retry", "snooze", "lease", "stored", "refund", "stranger", "redrive"
+    "transactional",
+    "delayed",
+    "retry",
+    "snoozed",
+    "outbox_lease",
+    "broker_down",
+    "interrupted",
+    "unknown_actor",
+    "redriven",
 ]
 Moved = Literal["moved", "on its way", "unknown"]
 
@@ -20,13 +28,13 @@ class Row:
     """A message and when it is due. `body` is its JSON, as it will travel."""
 
     message_id: str
-    hop: int
+    generation: int
     queue: str
     actor: str
     body: str
     reason: Reason
-    again: bool = False
-    """RabbitMQ may have a copy of this hop already."""
+    possible_duplicate: bool = False
+    """RabbitMQ may have a copy of this generation already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class Scheduled:
     """A row as people read it."""
 
     message_id: str
-    hop: int
+    generation: int
     queue: str
     actor: str
     body: str
@@ -44,7 +52,7 @@ class Scheduled:
 
 
 Place = tuple[datetime, str, int]
-"""Of a row in the order of what is due: its `due_at`, `message_id` and `hop`."""
+"""Of a row in the order of what is due: its `due_at`, `message_id` and `generation`."""
 
 
 class Statement(NamedTuple):
@@ -59,7 +67,7 @@ def insert(
 ) -> None:
     """Store a message that is due at `at`, or after `delay`.
 
-    Raises `psycopg.errors.UniqueViolation` when this hop of the message is stored already.
+    Raises `psycopg.errors.UniqueViolation` when this generation of the message is stored already.
     """
     conn.execute(*insertion(row, delay, at))
 
@@ -67,18 +75,20 @@ def insert(
 def insertion(row: Row, delay: timedelta, at: datetime | None) -> Statement:
     """Return what `insert` executes, for connections of other kinds."""
     query: LiteralString = """
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
-        VALUES (%(message_id)s, %(hop)s, %(queue)s, %(actor)s, %(body)s, %(reason)s, %(again)s,
-                COALESCE(%(at)s, jobs.now() + %(delay)s))
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
+                                       possible_duplicate, due_at)
+        VALUES (%(message_id)s, %(generation)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
+                %(possible_duplicate)s,
+                COALESCE(%(at)s, workshed.now() + %(delay)s))
     """
     values = {
         "message_id": row.message_id,
-        "hop": row.hop,
+        "generation": row.generation,
         "queue": row.queue,
         "actor": row.actor,
         "body": row.body,
         "reason": row.reason,
-        "again": row.again,
+        "possible_duplicate": row.possible_duplicate,
         "at": at,
         "delay": delay,
     }
@@ -93,19 +103,21 @@ def insert_many(conn: Connection, rows: Sequence[Row], delay: timedelta) -> None
 def insertions(rows: Sequence[Row], delay: timedelta, at: datetime | None) -> Statement:
     """Return what stores messages that are due at `at`, or after `delay`."""
     query: LiteralString = """
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
-        SELECT r.*, COALESCE(%(at)s::timestamptz, jobs.now() + %(delay)s::interval)
-          FROM unnest(%(ids)s::text[], %(hops)s::int[], %(queues)s::text[], %(actors)s::text[],
-                      %(bodies)s::text[], %(reasons)s::text[], %(again)s::bool[]) AS r
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
+                                       possible_duplicate, due_at)
+        SELECT r.*, COALESCE(%(at)s::timestamptz, workshed.now() + %(delay)s::interval)
+          FROM unnest(%(ids)s::text[], %(generations)s::int[], %(queues)s::text[],
+                      %(actors)s::text[],
+                      %(bodies)s::text[], %(reasons)s::text[], %(possible_duplicate)s::bool[]) AS r
     """
     values = {
         "ids": [row.message_id for row in rows],
-        "hops": [row.hop for row in rows],
+        "generations": [row.generation for row in rows],
         "queues": [row.queue for row in rows],
         "actors": [row.actor for row in rows],
         "bodies": [row.body for row in rows],
         "reasons": [row.reason for row in rows],
-        "again": [row.again for row in rows],
+        "possible_duplicate": [row.possible_duplicate for row in rows],
         "at": at,
         "delay": delay,
     }
@@ -137,35 +149,38 @@ def find(
     query = """
         WITH waiting AS (
             SELECT *
-              FROM jobs.schedule
-             WHERE sent_at IS NULL AND taken_by IS NULL
+              FROM workshed.schedule
+             WHERE sent_at IS NULL AND claimed_by IS NULL
                AND (%(actor)s::text IS NULL OR actor = %(actor)s)
                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
                AND (%(due_at)s::timestamptz IS NULL
-                    OR (due_at, message_id, hop) > (%(due_at)s, %(message_id)s, %(hop)s))
-             ORDER BY due_at, message_id, hop
+                    OR (due_at, message_id, generation) > (%(due_at)s, %(message_id)s,
+                                                           %(generation)s))
+             ORDER BY due_at, message_id, generation
              LIMIT %(limit)s
         ), taken AS (
             SELECT *
-              FROM jobs.schedule
-             WHERE sent_at IS NULL AND taken_by IS NOT NULL
+              FROM workshed.schedule
+             WHERE sent_at IS NULL AND claimed_by IS NOT NULL
                AND (%(actor)s::text IS NULL OR actor = %(actor)s)
                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
                AND (%(due_at)s::timestamptz IS NULL
-                    OR (due_at, message_id, hop) > (%(due_at)s, %(message_id)s, %(hop)s))
+                    OR (due_at, message_id, generation) > (%(due_at)s, %(message_id)s,
+                                                           %(generation)s))
         )
-        SELECT message_id, hop, queue, actor, body, reason, due_at, taken_by IS NOT NULL AS taken
+        SELECT message_id, generation, queue, actor, body, reason, due_at,
+               claimed_by IS NOT NULL AS taken
           FROM (SELECT * FROM waiting UNION ALL SELECT * FROM taken) AS s
-         ORDER BY due_at, message_id, hop
+         ORDER BY due_at, message_id, generation
          LIMIT %(limit)s
     """
-    due_at, message_id, hop = after or (None, None, None)
+    due_at, message_id, generation = after or (None, None, None)
     values = {
         "actor": actor,
         "queue": queue,
         "due_at": due_at,
         "message_id": message_id,
-        "hop": hop,
+        "generation": generation,
         "limit": limit,
     }
     with conn.cursor(row_factory=class_row(Scheduled)) as cur:
@@ -179,7 +194,7 @@ def count(
     query = """
         SELECT count(*)
           FROM (SELECT
-                  FROM jobs.schedule
+                  FROM workshed.schedule
                  WHERE sent_at IS NULL
                    AND (%(actor)s::text IS NULL OR actor = %(actor)s)
                    AND (%(queue)s::text IS NULL OR queue = %(queue)s)
@@ -194,20 +209,22 @@ def _move(conn: Connection, message_id: str, at: datetime | None) -> Moved:
     """Change when it is due, unless a relay took it or its sender publishes it itself."""
     query = """
         WITH found AS (
-            SELECT message_id, hop, taken_by IS NULL AND reason <> 'lease' AS waits
-              FROM jobs.schedule
+            SELECT message_id, generation, claimed_by IS NULL AND reason <> 'outbox_lease' AS waits
+              FROM workshed.schedule
              WHERE message_id = %(message_id)s AND sent_at IS NULL
-             ORDER BY hop DESC
+             ORDER BY generation DESC
              LIMIT 1
                FOR UPDATE
         ), moved AS (
-            UPDATE jobs.schedule AS s
-               SET due_at = COALESCE(%(at)s, jobs.now()),
+            UPDATE workshed.schedule AS s
+               SET due_at = COALESCE(%(at)s, workshed.now()),
                    -- What is to be sent at once is, also after the clock was put back.
-                   reason = CASE WHEN %(at)s IS NULL OR reason NOT IN ('send', 'stored', 'redrive')
-                                 THEN reason ELSE 'delay' END
+                   reason = CASE WHEN %(at)s IS NULL OR reason NOT IN ('transactional',
+                                                                       'broker_down', 'redriven')
+                                 THEN reason ELSE 'delayed' END
               FROM found
-             WHERE s.message_id = found.message_id AND s.hop = found.hop AND found.waits
+             WHERE s.message_id = found.message_id AND s.generation = found.generation
+               AND found.waits
         )
         SELECT waits FROM found
     """

@@ -22,7 +22,7 @@ AHEAD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class PeriodicDeclaration:
     """What an actor says about its runs."""
 
     name: str
@@ -33,17 +33,17 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Recurring:
-    """A row of `jobs.recurring`."""
+class PeriodicJob:
+    """A row of `workshed.periodic_jobs`."""
 
     name: str
     queue: str
     kind: str
     spec: str
     zone: str
-    late: str
-    late_within: timedelta
-    words: str
+    misfire_policy: str
+    misfire_window: timedelta
+    description: str
     next_at: datetime
     paused_at: datetime | None
     seen_at: datetime
@@ -52,35 +52,41 @@ class Recurring:
 
     def read(self) -> Spec:
         """Return its spec; raises `ValueError` for one of a release that knows more."""
-        return cronspec.read(self.kind, self.spec, self.zone, self.late, self.late_within)
+        return cronspec.read(
+            self.kind, self.spec, self.zone, self.misfire_policy, self.misfire_window
+        )
 
 
-def declare(conn: Connection, jobs: Sequence[Declared]) -> None:
+def declare(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
     """Note the jobs of a release that starts. What the last one to start says holds.
 
     A job that is new, or has new times, or that nobody had for as long as its runs may be late,
     begins now; any other goes on where it was, so that what an outage has cost is caught up.
     """
     query = """
-        INSERT INTO jobs.recurring AS r (name, queue, kind, spec, zone, late, late_within, words,
+        INSERT INTO workshed.periodic_jobs AS r (name, queue, kind, spec, zone, misfire_policy,
+                                                 misfire_window,
+                                         description,
                                          options, next_at)
         SELECT * FROM unnest(%(names)s::text[], %(queues)s::text[], %(kinds)s::text[],
-                             %(specs)s::text[], %(zones)s::text[], %(lates)s::text[],
-                             %(withins)s::interval[], %(words)s::text[], %(options)s::jsonb[],
+                             %(specs)s::text[], %(zones)s::text[], %(policies)s::text[],
+                             %(windows)s::interval[], %(descriptions)s::text[],
+                             %(options)s::jsonb[],
                              %(nexts)s::timestamptz[])
          ORDER BY 1  -- all processes lock in one order
         ON CONFLICT (name) DO UPDATE
            SET queue = EXCLUDED.queue, kind = EXCLUDED.kind, spec = EXCLUDED.spec,
-               zone = EXCLUDED.zone, late = EXCLUDED.late, late_within = EXCLUDED.late_within,
-               words = EXCLUDED.words, options = EXCLUDED.options,
+               zone = EXCLUDED.zone, misfire_policy = EXCLUDED.misfire_policy,
+               misfire_window = EXCLUDED.misfire_window,
+               description = EXCLUDED.description, options = EXCLUDED.options,
                next_at = CASE
                    WHEN (r.kind, r.spec, r.zone) IS DISTINCT FROM
                         (EXCLUDED.kind, EXCLUDED.spec, EXCLUDED.zone)
-                     OR r.seen_at < jobs.now() - EXCLUDED.late_within
+                     OR r.seen_at < workshed.now() - EXCLUDED.misfire_window
                    THEN EXCLUDED.next_at
                    ELSE r.next_at
                END,
-               declared_at = jobs.now(), seen_at = jobs.now()
+               declared_at = workshed.now(), seen_at = workshed.now()
     """
     now = clock(conn)
     values = {
@@ -89,9 +95,9 @@ def declare(conn: Connection, jobs: Sequence[Declared]) -> None:
         "kinds": [job.spec.kind for job in jobs],
         "specs": [job.spec.text for job in jobs],
         "zones": [job.spec.zone for job in jobs],
-        "lates": [job.spec.late for job in jobs],
-        "withins": [job.spec.window for job in jobs],
-        "words": [job.spec.words for job in jobs],
+        "policies": [job.spec.misfire for job in jobs],
+        "windows": [job.spec.misfire_window for job in jobs],
+        "descriptions": [job.spec.description for job in jobs],
         "options": [Jsonb(job.options) for job in jobs],
         "nexts": [job.spec.next_after(now) for job in jobs],
     }
@@ -101,9 +107,9 @@ def declare(conn: Connection, jobs: Sequence[Declared]) -> None:
 def seen(conn: Connection, names: Collection[str]) -> None:
     """Say that these jobs are still in a release that runs."""
     query = """
-        UPDATE jobs.recurring
-           SET seen_at = jobs.now()
-         WHERE name IN (SELECT name FROM jobs.recurring
+        UPDATE workshed.periodic_jobs
+           SET seen_at = workshed.now()
+         WHERE name IN (SELECT name FROM workshed.periodic_jobs
                          WHERE name = ANY (%s)
                          ORDER BY name  -- all processes lock in one order
                            FOR NO KEY UPDATE)
@@ -115,8 +121,8 @@ def due(conn: Connection) -> list[str]:
     """Return the jobs that have a time which is past and that nobody has dealt with."""
     query = """
         SELECT name
-          FROM jobs.recurring
-         WHERE next_at <= jobs.now() AND paused_at IS NULL AND seen_at > jobs.now() - %s
+          FROM workshed.periodic_jobs
+         WHERE next_at <= workshed.now() AND paused_at IS NULL AND seen_at > workshed.now() - %s
          ORDER BY next_at
     """
     return [name for (name,) in conn.execute(query, (LIVE_FOR,))]
@@ -125,34 +131,35 @@ def due(conn: Connection) -> list[str]:
 def late(conn: Connection) -> timedelta:
     """Return how long ago the oldest time was that is past and that nobody has dealt with."""
     query = """
-        SELECT coalesce(max(jobs.now() - next_at), interval '0')
-          FROM jobs.recurring
-         WHERE next_at <= jobs.now() AND paused_at IS NULL AND seen_at > jobs.now() - %s
+        SELECT coalesce(max(workshed.now() - next_at), interval '0')
+          FROM workshed.periodic_jobs
+         WHERE next_at <= workshed.now() AND paused_at IS NULL AND seen_at > workshed.now() - %s
     """
     found: timedelta = next(iter(conn.execute(query, (LIVE_FOR,))))[0]
     return found
 
 
-def take(conn: Connection, name: str) -> Recurring | None:
+def take(conn: Connection, name: str) -> PeriodicJob | None:
     """Lock a job that is due; `None` where it no longer is, or another has it."""
     query = """
-        SELECT name, queue, kind, spec, zone, late, late_within, words, next_at, paused_at, seen_at,
+        SELECT name, queue, kind, spec, zone, misfire_policy, misfire_window,
+                                         description, next_at, paused_at, seen_at,
                true AS live
-          FROM jobs.recurring
-         WHERE name = %(name)s AND next_at <= jobs.now() AND paused_at IS NULL
-           AND seen_at > jobs.now() - %(live_for)s
+          FROM workshed.periodic_jobs
+         WHERE name = %(name)s AND next_at <= workshed.now() AND paused_at IS NULL
+           AND seen_at > workshed.now() - %(live_for)s
            FOR UPDATE SKIP LOCKED
     """
-    with conn.cursor(row_factory=class_row(Recurring)) as cur:
+    with conn.cursor(row_factory=class_row(PeriodicJob)) as cur:
         return cur.execute(query, {"name": name, "live_for": LIVE_FOR}).fetchone()
 
 
 def advance(conn: Connection, name: str, next_at: datetime) -> None:
     """Note that all before a time is dealt with."""
-    conn.execute("UPDATE jobs.recurring SET next_at = %s WHERE name = %s", (next_at, name))
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = %s WHERE name = %s", (next_at, name))
 
 
-def why_not(conn: Connection, name: str, spec: Spec, planned: datetime) -> str | None:
+def why_not(conn: Connection, name: str, spec: Spec, scheduled_for: datetime) -> str | None:
     """Say why a clock is not to make a run; `None` locks the job, and it may try.
 
     A clock of an older release would make what the newer one does not plan, and one whose host is
@@ -163,12 +170,12 @@ def why_not(conn: Connection, name: str, spec: Spec, planned: datetime) -> str |
                    WHEN (kind, spec, zone) IS DISTINCT FROM (%(kind)s, %(spec)s, %(zone)s)
                    THEN 'a release that started later plans it otherwise'
                    WHEN paused_at IS NOT NULL THEN 'it is paused'
-                   WHEN %(planned)s > jobs.now() + %(ahead)s
-                   THEN 'this host is ahead of PostgreSQL by ' || %(planned)s - jobs.now()
-                   WHEN %(planned)s < next_at THEN 'it was dealt with'
-                   WHEN %(planned)s <= jobs.now() - late_within THEN 'it is too late'
+                   WHEN %(scheduled_for)s > workshed.now() + %(ahead)s
+                   THEN 'this host is ahead of PostgreSQL by ' || %(scheduled_for)s - workshed.now()
+                   WHEN %(scheduled_for)s < next_at THEN 'it was dealt with'
+                   WHEN %(scheduled_for)s <= workshed.now() - misfire_window THEN 'it is too late'
                END
-          FROM jobs.recurring
+          FROM workshed.periodic_jobs
          WHERE name = %(name)s
            FOR SHARE
     """
@@ -177,39 +184,43 @@ def why_not(conn: Connection, name: str, spec: Spec, planned: datetime) -> str |
         "kind": spec.kind,
         "spec": spec.text,
         "zone": spec.zone,
-        "planned": planned,
+        "scheduled_for": scheduled_for,
         "ahead": AHEAD,
     }
     found = conn.execute(query, values).fetchone()
     return "it was never declared" if found is None else found[0]
 
 
-def find(conn: Connection, name: str | None = None) -> list[Recurring]:
+def find(conn: Connection, name: str | None = None) -> list[PeriodicJob]:
     """Return all jobs by name, or the one of that name."""
     query = """
-        SELECT name, queue, kind, spec, zone, late, late_within, words, next_at, paused_at, seen_at,
-               seen_at > jobs.now() - %(live_for)s AS live
-          FROM jobs.recurring
+        SELECT name, queue, kind, spec, zone, misfire_policy, misfire_window,
+                                         description, next_at, paused_at, seen_at,
+               seen_at > workshed.now() - %(live_for)s AS live
+          FROM workshed.periodic_jobs
          WHERE %(name)s::text IS NULL OR name = %(name)s
          ORDER BY name
     """
-    with conn.cursor(row_factory=class_row(Recurring)) as cur:
+    with conn.cursor(row_factory=class_row(PeriodicJob)) as cur:
         return cur.execute(query, {"name": name, "live_for": LIVE_FOR}).fetchall()
 
 
 def pause(conn: Connection, name: str) -> bool:
     """Let no run be made until it is resumed; False when no such job is known."""
-    query = "UPDATE jobs.recurring SET paused_at = COALESCE(paused_at, jobs.now()) WHERE name = %s"
+    query = (
+        "UPDATE workshed.periodic_jobs SET paused_at = COALESCE(paused_at, workshed.now()) "
+        "WHERE name = %s"
+    )
     return conn.execute(query, (name,)).rowcount > 0
 
 
-def resume(conn: Connection, job: Recurring) -> bool:
+def resume(conn: Connection, job: PeriodicJob) -> bool:
     """Let runs be made again from now on; False when it is not paused.
 
     What falls into a pause is not caught up.
     """
     query = """
-        UPDATE jobs.recurring SET paused_at = NULL, next_at = %(next_at)s
+        UPDATE workshed.periodic_jobs SET paused_at = NULL, next_at = %(next_at)s
          WHERE name = %(name)s AND paused_at IS NOT NULL
     """
     next_at = job.read().next_after(clock(conn))
@@ -219,10 +230,10 @@ def resume(conn: Connection, job: Recurring) -> bool:
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete jobs that no release has had for long, at most `limit`; return how many."""
     query = """
-        DELETE FROM jobs.recurring
+        DELETE FROM workshed.periodic_jobs
          WHERE name IN (
-               SELECT name FROM jobs.recurring
-                WHERE seen_at < jobs.now() - %(older_than)s
+               SELECT name FROM workshed.periodic_jobs
+                WHERE seen_at < workshed.now() - %(older_than)s
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """

@@ -5,8 +5,6 @@ from workshed.jobs.batches import batches
 from workshed.jobs.batches.batches import End
 from workshed.middleware.job import Job, Outcome, Settling
 
-ENDS: dict[str, End] = {"done": "succeeded", "discarded": "discarded", "dead": "dead"}
-
 
 class Batches(Settling):
     """Note the end of a job in its batch, and send what follows from it; both commit, or neither.
@@ -19,7 +17,7 @@ class Batches(Settling):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Only the end of a job of a batch."""
-        return "batch" in job.message.options and outcome.ends
+        return "batch" in job.message.options and outcome.is_final
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Note it."""
@@ -28,4 +26,6 @@ class Batches(Settling):
 
 def end_of(outcome: Outcome) -> End:
     """Say what an end is to a batch; one that somebody cancelled has not succeeded."""
-    return "cancelled" if outcome.called == "cancelled" else ENDS[outcome.kind]
+    if outcome.kind in ("succeeded", "cancelled"):
+        return outcome.kind
+    return "dead" if outcome.is_dead else "discarded"

@@ -99,17 +99,17 @@ class Callbacks(Settling):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether anybody is to be told."""
-        if outcome.kind == "done":
+        if outcome.kind == "succeeded":
             return bool(job.successors)
         named = self._named.get(job.message.actor_name, {})
-        return outcome.kind == "dead" and any(name in named for name in ON_DEATH)
+        return outcome.is_dead and any(name in named for name in ON_DEATH)
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Store what is to be sent."""
         broker = self._broker
         assert broker is not None  # noqa: S101 -- an actor was declared on it
         named = self._named.get(job.message.actor_name, {})
-        told = job.successors if outcome.kind == "done" else _told(broker, named, job, outcome)
+        told = job.successors if outcome.kind == "succeeded" else _told(broker, named, job, outcome)
         with db.joined(conn):
             for message in told:
                 follow(broker, message, outcome)
@@ -151,7 +151,7 @@ def follow(broker: Broker, message: Message, outcome: Outcome) -> None:
     except (DuplicateJobError, MiddlewareError) as err:
         logger.warning("%s is not sent: %s", message, err)
     except WorkshedError as err:
-        if outcome.kind == "done":
+        if outcome.kind == "succeeded":
             raise
         logger.error("%s is not sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
 

@@ -50,9 +50,7 @@ class Groups(GroupCallbacks, Settling):
         """Tell whether a job of a group is done whose end somebody waits for."""
         if "group_completion_uuid" not in job.message.options:
             return False
-        return outcome.kind == "done" or (
-            outcome.kind == "discarded" and outcome.called != "cancelled"
-        )
+        return outcome.kind in ("succeeded", "discarded", "skipped")
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Count it, once; after the last send what was to follow."""

@@ -28,7 +28,7 @@ NOT_RUN = None
 
 
 class PostgresResults(ResultBackend):
-    """Keeps results in `jobs.results` until they expire.
+    """Keeps results in `workshed.results` until they expire.
 
     `message.get_result(block=True, timeout=10_000)` looks again and again, less and less often.
     """
@@ -73,18 +73,18 @@ class Results(Stock, Settling):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether a result is wanted, and known."""
-        if outcome.kind == "done":
+        if outcome.kind == "succeeded":
             return job.has_result or AWAITED in job.message.options
-        return outcome.ends and self._options(job)[0]
+        return outcome.is_final and self._options(job)[0]
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Store it."""
         ttl = self._options(job)[1]
         with db.joined(conn):
-            if outcome.kind == "dead":
+            if outcome.is_dead:
                 self.backend.store_exception(job.message, _shown(job, outcome), ttl)
             else:
-                found = job.result if outcome.kind == "done" else NOT_RUN
+                found = job.result if outcome.kind == "succeeded" else NOT_RUN
                 self.backend.store_result(job.message, found, ttl)
 
     # It is stored by now, and a failure in a hook would lose it. These are called of no job.

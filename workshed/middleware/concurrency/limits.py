@@ -118,20 +118,20 @@ class Limits(Settling):
         """Whatever gives a slot back, and all that may end or begin a wait."""
         if job.message.actor_name not in self._of:
             return False
-        return outcome.kind != "done" or any(ask.is_held for ask in job.asks)
+        return outcome.kind != "succeeded" or any(ask.is_held for ask in job.asks)
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Give back its slots, or let it wait for one."""
-        if job.limited and not outcome.ends:
-            wait = limits.wait(conn, job.asks, job.message_id, job.hop + 1)
+        if job.limited and not outcome.is_final:
+            wait = limits.wait(conn, job.asks, job.message_id, job.generation + 1)
             sooner = "" if wait.opens_in is not None else ", or as soon as another has ended"
             return replace(
                 outcome, delay=wait.again_in, reason=f"over the limit {wait.key}{sooner}"
             )
         held = [ask.key for ask in job.asks if ask.is_held]
         keys = held if job.permit is not None else [ask.key for ask in job.asks]
-        hop = None if outcome.ends else job.hop + 1
-        had = limits.leave(conn, keys, job.permit, job.message_id, hop)
+        generation = None if outcome.is_final else job.generation + 1
+        had = limits.leave(conn, keys, job.permit, job.message_id, generation)
         if job.permit is not None and had < len(held):
             logger.warning("ran without its slot of %s: its lease had run out", ", ".join(held))
         return None
@@ -159,7 +159,7 @@ class Limits(Settling):
         with db.transaction() as conn:
             # Undone when it does not start: until then it has its key. And first, as whoever
             # settles does, or two copies of the job wait for each other.
-            unique.free(conn, job.message_id, job.hop)
+            unique.free(conn, job.message_id, job.generation)
             refused = limits.take(conn, job.asks, start)
             if refused is not None:
                 raise over(job, refused)
@@ -169,4 +169,4 @@ def over(job: Job, key: str) -> ConcludedError:
     """Say that a job is over a limit; when it runs again is told when that is stored."""
     job.permit, job.limited = None, True
     meters.LIMITED.add(job.actor)
-    return ConcludedError(Outcome("snooze", f"over the limit {key}"))
+    return ConcludedError(Outcome("snoozed", f"over the limit {key}"))

@@ -33,10 +33,10 @@ Function = Callable[..., Any]
 class Uniqueness(Settling):
     """Take, hand on and give back the keys of unique jobs.
 
-    A key held from the send on is taken by whoever stores the job; it moves with the job's hops and
-    is freed with its end, by its holder only: a lock that is gone for another reason never drops a
-    job. The turn of a job of which one runs at a time is a lease: a process that was stopped for
-    longer than it lasts stores no outcome, and its job runs again.
+    A key held from the send on is taken by whoever stores the job; it moves with the job's
+    generations and is freed with its end, by its holder only: a lock that is gone for another
+    reason never drops a job. The turn of a job of which one runs at a time is a lease: a process
+    that was stopped for longer than it lasts stores no outcome, and its job runs again.
 
     *Order:* below `Once` and `Deadline`, so that its wrapper is the outer one. *Options:* `unique=`
     (a `Unique`); of a message `unique_key=`, `unique_for=` (milliseconds), `on_conflict=`.
@@ -89,7 +89,7 @@ class Uniqueness(Settling):
         if rule is None and "unique_key" not in job.message.options:
             return
         job.unique = rule
-        waits = bool(job.message.options.get("waits_for_key"))
+        waits = bool(job.message.options.get("awaiting_unique_key"))
         self._refused.__dict__.clear()
         if rule is not None and rule.locks_when_run and job.turn is None:
             job.turn = turn_of(actor, rule, job)
@@ -104,9 +104,11 @@ class Uniqueness(Settling):
             if job.turn is not None:
                 self._take(conn, job, job.turn)
             if ends:
-                unique.free(conn, job.message_id, job.hop)
+                unique.free(conn, job.message_id, job.generation)
         job.has_key = has_key(job)
-        job.message.options.pop("waits_for_key", None)  # it had it: a later hop waits for none
+        job.message.options.pop(
+            "awaiting_unique_key", None
+        )  # it had it: a later generation waits for none
         if job.turn is not None:
             self._renewal.add(job.turn.token)
 
@@ -131,16 +133,16 @@ class Uniqueness(Settling):
         return job.turn is not None or "unique_key" in job.message.options
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Give back its turn; free its key when it ends, or move it to the hop that runs next."""
+        """Give back its turn; free its key when it ends, or move it to the next generation."""
         if job.turn is not None and not run_locks.free(conn, job.turn):
             raise TurnLostError(job.turn.key)
         if "unique_key" not in job.message.options:
             return
         strategy = "until_executed" if job.unique is None else job.unique.strategy
-        if not outcome.ends:
-            held = unique.move(conn, job.message_id, job.hop + 1)
+        if not outcome.is_final:
+            held = unique.move(conn, job.message_id, job.generation + 1)
         elif strategy != "until_expired":
-            held = unique.free(conn, job.message_id, job.hop)
+            held = unique.free(conn, job.message_id, job.generation)
         else:
             held = 1
         if not held and job.has_key:
@@ -163,7 +165,7 @@ class Uniqueness(Settling):
             case "log":
                 raise ConcludedError(Outcome("discarded", reason))
             case _:
-                raise ConcludedError(Outcome("snooze", reason, delay=WAIT))
+                raise ConcludedError(Outcome("snoozed", reason, delay=WAIT))
 
     def _in_turn(self, function: Function) -> Function:
         @functools.wraps(function)
@@ -182,7 +184,7 @@ def turn_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> Turn:
         key=rule.key_of(actor, job.message),
         token=uuid4(),
         message_id=job.message_id,
-        hop=job.hop,
+        generation=job.generation,
         actor=actor.actor_name,
         queue=job.message.queue_name,
         host=socket.gethostname(),
@@ -197,7 +199,7 @@ def wait_for_key(conn: Connection, job: Job) -> None:
     claim = Claim(
         key=options["unique_key"],
         message_id=job.message_id,
-        hop=job.hop,
+        generation=job.generation,
         actor=job.message.actor_name,
         queue=job.message.queue_name,
         span=None if span is None else timedelta(milliseconds=span),
@@ -205,7 +207,7 @@ def wait_for_key(conn: Connection, job: Job) -> None:
     holder = unique.take(conn, claim)
     if holder != job.message_id:
         reason = f"job {holder} has the key {claim.key}"
-        raise ConcludedError(Outcome("snooze", reason, delay=WAIT))
+        raise ConcludedError(Outcome("snoozed", reason, delay=WAIT))
 
 
 def has_key(job: Job) -> bool:

@@ -19,7 +19,8 @@ class TagsError(MiddlewareError):
 class Cancel(Settling):
     """Discard a cancelled job that failed, or that asks to run again; one that is done is done.
 
-    Else its next hop would wait, with its lock, to be discarded when it is due, which may be days.
+    Else its next generation would wait, with its lock, to be discarded when it is due, which may be
+    days.
 
     *Order:* above all that write: the outcome they write is another one. *Options:* `tags=` (up to
     10 short strings, by which rules and filters cancel), also of a message, which has both.
@@ -50,16 +51,16 @@ class Cancel(Settling):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Whatever is not the end the job came to by itself."""
-        return outcome.kind not in ("done", "discarded")
+        return outcome.kind != "succeeded" and not outcome.is_discarded
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `ConcludedError` with the discard."""
         reason = cancellations.why(conn, job.message_id, job.traits)
         if reason is not None:
-            raise ConcludedError(Outcome("discarded", reason, outcome.error, called="cancelled"))
+            raise ConcludedError(Outcome("cancelled", reason, outcome.error))
 
 
 def cancelled(rule: int | None = None) -> Outcome:
     """Return the outcome of a job that was cancelled before it ran, by its id or a rule."""
     reason = "cancelled" if rule is None else f"cancelled by rule {rule}"
-    return Outcome("discarded", reason, called="cancelled")
+    return Outcome("cancelled", reason)

@@ -16,14 +16,14 @@ from workshed.middleware.observer import Observer
 
 
 class Fence(Settling, Observer):
-    """Let one outcome of each hop take effect.
+    """Let one outcome of each generation take effect.
 
     A delivery that may have a copy asks at its start, so that a settled job does not run again,
     and settles at its end whatever the outcome: of two copies that run side by side the second to
     end rolls back all that it would have written.
 
     A redelivered job records its start. Where a start has no outcome the job may be what ended its
-    process: it runs alone, and after two such starts without an outcome it is dead.
+    process: it runs isolated, and after two such starts without an outcome it is dead.
 
     *Order:* first, so that nothing is written for a copy.
     """
@@ -40,26 +40,30 @@ class Fence(Settling, Observer):
         self._refuse_forgotten(job)
         if not job.redelivered:
             with db.statement() as conn:
-                past = starts.past(conn, job.message_id, job.hop, job.traits)
+                past = starts.past(conn, job.message_id, job.generation, job.traits)
             refuse(job, past)
             return
         with db.transaction() as conn:
-            refuse(job, starts.past(conn, job.message_id, job.hop, job.traits))
+            refuse(job, starts.past(conn, job.message_id, job.generation, job.traits))
             host, pid = socket.gethostname(), os.getpid()
-            starts.record(conn, job.message_id, job.hop, alone=job.alone, host=host, pid=pid)
+            starts.record(
+                conn, job.message_id, job.generation, isolated=job.isolated, host=host, pid=pid
+            )
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Settle where a copy may exist, and where an outcome is written at all."""
-        return job.copied or bool(job.successors) or outcome.kind != "done"
+        return job.copied or bool(job.successors) or outcome.kind != "succeeded"
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `CopyError` when another copy was first."""
-        if not settled.settle(conn, job.message_id, job.hop):
-            raise CopyError(f"hop {job.hop} of {job.message_id} has its outcome already")
+        if not settled.settle(conn, job.message_id, job.generation):
+            raise CopyError(
+                f"generation {job.generation} of {job.message_id} has its outcome already"
+            )
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Leave no start of a copy: it is committed, and what refused the copy rolls back."""
-        if job.redelivered and outcome.kind == "absorbed":
+        if job.redelivered and outcome.kind == "duplicate":
             with db.answering(), db.statement() as conn:
                 starts.withdraw(conn, job.message_id)
 
@@ -87,7 +91,9 @@ def refuse(job: Job, past: Past) -> None:
     if past.rule is not None:
         raise ConcludedError(cancelled(past.rule))
     if past.kills:
-        times = f"started {past.alone} times alone in its process, and ended none of them"
-        raise ConcludedError(Outcome("dead", f"killed its worker: {times}", called="killed"))
-    if past.started and not job.alone:
+        times = (
+            f"started {past.isolated} times as the only job of its process, and ended none of them"
+        )
+        raise ConcludedError(Outcome("poison", f"killed its worker: {times}"))
+    if past.started and not job.isolated:
         raise AloneError

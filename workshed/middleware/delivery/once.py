@@ -71,10 +71,10 @@ class Once(Middleware):
                     if once_keys.claim(conn, scope, job.message_id, job.message_id):
                         result = function(*args, **kwargs)
                     else:
-                        job.absorbed = "a copy of it was done"
-                    broker.settle(conn, job, Outcome("done"))
+                        job.duplicate_reason = "a copy of it was done"
+                    broker.settle(conn, job, Outcome("succeeded"))
             except CopyError as copy:
-                job.absorbed = f"{copy}; what this one wrote is undone"
+                job.duplicate_reason = f"{copy}; what this one wrote is undone"
             job.concluded = True
             return result
 

@@ -17,7 +17,7 @@ from workshed.middleware.observer import Observer
 Kept = Literal["all", "failures", "none"]
 
 LARGEST_ARGUMENTS_BYTES = 2_048
-AGAIN = ("retry", "snooze", "refund", "stranger")
+AGAIN = ("retry", "snoozed", "interrupted", "unknown_actor")
 NUL, REPLACEMENT = b"\\u0000", b"\\ufffd"
 
 
@@ -58,7 +58,7 @@ class Runs(Observer):
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Hand its record over."""
         recorder = self.recorder
-        if recorder is None or (self._kept == "failures" and outcome.kind == "done"):
+        if recorder is None or (self._kept == "failures" and outcome.kind == "succeeded"):
             return
         recorder.add(self._row(job, outcome, recorder.worker))
 
@@ -67,11 +67,11 @@ class Runs(Observer):
         error = described(outcome.error, job.shown)
         return row(
             message_id=message.message_id,
-            hop=job.hop,
+            generation=job.generation,
             attempt=job.attempt,
             queue=message.queue_name,
             actor=message.actor_name,
-            outcome=outcome.label,
+            outcome=outcome.kind,
             reason=outcome.reason and job.shown(storable(outcome.reason))[:LONGEST_ERROR],
             error_class=error.error_class,
             error=error.error,
@@ -80,9 +80,9 @@ class Runs(Observer):
             published=None if job.published is None else job.published.timestamp(),
             started=job.began,
             ended=time.time(),
-            waited_s=job.waited_s,
-            took_s=job.took_s,
-            again_s=outcome.delay.total_seconds() if outcome.kind in AGAIN else None,
+            queue_wait_s=job.queue_wait_s,
+            duration_s=job.duration_s,
+            retry_in_s=outcome.delay.total_seconds() if outcome.kind in AGAIN else None,
             worker=worker,
             parent=options.get("parent"),
             origin=options.get("origin", "send"),

@@ -66,16 +66,16 @@ class Metrics(Observer):
 
     def began(self, job: Job) -> None:
         """Tell how long it has waited."""
-        waited_s = job.waited_s
-        if waited_s is not None:
-            self._note(meters.WAIT, "observe", waited_s, self.labels(job.message))
+        queue_wait_s = job.queue_wait_s
+        if queue_wait_s is not None:
+            self._note(meters.WAIT, "observe", queue_wait_s, self.labels(job.message))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Tell what became of it, and how long it ran if it did."""
         labels = self.labels(job.message)
-        self._note(meters.JOBS, "inc", 1, (*labels, outcome.label))
-        if job.took_s is not None:
-            self._note(meters.RUN, "observe", job.took_s, labels)
+        self._note(meters.JOBS, "inc", 1, (*labels, outcome.kind))
+        if job.duration_s is not None:
+            self._note(meters.RUN, "observe", job.duration_s, labels)
 
     def _note(self, meter: Meter, method: str, number: float, labels: tuple[str, ...]) -> None:
         if self._ledger is None:

@@ -115,7 +115,7 @@ class Sentry(Observer):
 
     def matters(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether an outcome is reported; by default `WORKSHED_SENTRY_EVENTS` says so."""
-        if outcome.kind == "dead":
+        if outcome.is_dead:
             return True
         first = job.attempt == 1 and self._config.sentry_events == "first_and_final"
         return outcome.kind == "retry" and (first or self._config.sentry_events == "all")

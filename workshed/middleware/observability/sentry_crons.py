@@ -43,13 +43,13 @@ def begun(job: Job, actor: Actor | None) -> None:
 
 def ended(job: Job, actor: Actor | None, outcome: Outcome) -> None:
     """Say how a run ended, if it will not be tried again."""
-    if outcome.ends:
-        _check_in(job, actor, "error" if outcome.kind == "dead" else "ok")
+    if outcome.is_final:
+        _check_in(job, actor, "error" if outcome.is_dead else "ok")
 
 
 def _check_in(job: Job, actor: Actor | None, status: Literal["in_progress", "ok", "error"]) -> None:
     # One that somebody sends, beside those of the clock, is no run of the schedule.
-    if actor is None or "planned" not in job.message.options:
+    if actor is None or "scheduled_for" not in job.message.options:
         return
     spec = actor.options.get("periodic")
     found = spec.monitor() if isinstance(spec, Monitored) else None

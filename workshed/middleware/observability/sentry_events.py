@@ -20,7 +20,8 @@ with needed("sentry"):
     from sentry_sdk.types import Event, Hint
     from sentry_sdk.utils import event_from_exception
 
-from workshed.middleware.job import Job, Label, Outcome
+from workshed.jobs.outcomes import OutcomeKind
+from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability import sentry_crons
 from workshed.middleware.observability.redaction import arguments, secret_words
 from workshed.scrubbing import Scrubber, secrets
@@ -42,11 +43,11 @@ OF_THESE = re.compile(
     r"|transaction|python|error|fatal|warning|info|debug|default|log|http"
 )
 
-STATUS: dict[Label, str] = {
-    "retried": "internal_error",
+STATUS: dict[OutcomeKind, str] = {
+    "retry": "internal_error",
     "dead": "internal_error",
     "expired": "deadline_exceeded",
-    "killed": "aborted",
+    "poison": "aborted",
     "interrupted": "aborted",
     "cancelled": "cancelled",
 }
@@ -81,8 +82,8 @@ class Report:
         self._transaction.set_data("messaging.destination.name", message.queue_name)
         self._transaction.set_data("messaging.message.id", job.message_id)
         self._transaction.set_data("messaging.message.retry.count", job.attempt - 1)
-        if job.waited_s is not None:
-            waited_ms = round(job.waited_s * 1000)
+        if job.queue_wait_s is not None:
+            waited_ms = round(job.queue_wait_s * 1000)
             self._transaction.set_data("messaging.message.receive.latency", waited_ms)
         sentry_crons.begun(job, self._actor)
 
@@ -99,7 +100,7 @@ class Report:
     def end(self, outcome: Outcome, *, matters: bool) -> None:
         """Note the outcome, and report it if it matters; any thread may."""
         if self._transaction is not None:
-            self._transaction.set_status(STATUS.get(outcome.label, "ok"))
+            self._transaction.set_status(STATUS.get(outcome.kind, "ok"))
         with use_isolation_scope(self._scope):
             if matters:
                 sentry_sdk.capture_event(*self._event(outcome))
@@ -130,7 +131,7 @@ class Report:
     def _event(self, outcome: Outcome) -> tuple[Event, Hint]:
         actor = self._job.message.actor_name
         if outcome.error is None:
-            fingerprint = [actor, outcome.label]
+            fingerprint = [actor, outcome.kind]
             event: Event = {"message": outcome.reason}
             hint: Hint = {}
         else:
@@ -138,11 +139,11 @@ class Report:
             event, hint = event_from_exception(
                 outcome.error,
                 sentry_sdk.get_client().options,
-                {"type": "workshed", "handled": not outcome.ends},
+                {"type": "workshed", "handled": not outcome.is_final},
             )
         event["level"] = "error"
         event["fingerprint"] = fingerprint
-        event["tags"] = {"outcome": outcome.label}
+        event["tags"] = {"outcome": outcome.kind}
         event["contexts"] = {"job": self._context(outcome)}
         if self._config.release:
             event["release"] = self._config.release
@@ -151,8 +152,8 @@ class Report:
     def _context(self, outcome: Outcome) -> dict[str, Any]:
         options = self._job.message.options
         found = {
-            "hop": self._job.hop,
-            "outcome": outcome.label,
+            "generation": self._job.generation,
+            "outcome": outcome.kind,
             "reason": outcome.reason,
             "parent": options.get("parent"),
             "tags": options.get("tags"),

@@ -84,7 +84,7 @@ class Tracing(Observer):
         """Begin the span, which is current while the actor runs."""
         sent_in = W3C.extract(job.message.options.get("trace", {}), Context())
         sender = trace.get_current_span(sent_in).get_span_context()
-        is_first = job.hop == 0
+        is_first = job.generation == 0
         parent = sent_in if is_first else trace.set_span_in_context(INVALID_SPAN, sent_in)
         span = self._tracer.start_span(
             f"process {job.message.actor_name}",
@@ -106,8 +106,8 @@ class Tracing(Observer):
         running: Running | None = job.notes.get(NAME)
         if running is None:
             return
-        running.span.set_attribute("workshed.outcome", outcome.label)
-        if outcome.kind in ("retry", "dead"):
+        running.span.set_attribute("workshed.outcome", outcome.kind)
+        if outcome.kind == "retry" or outcome.is_dead:
             actor = self._actors.get(job.message.actor_name)
             hidden = () if actor is None else secret_words(actor, job.message)
             self._record(running.span, outcome, Scrubber([*self._secrets, *hidden]))

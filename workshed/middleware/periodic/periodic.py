@@ -20,8 +20,8 @@ from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import MigrationError
 from workshed.health import probes
 from workshed.health.status import Pulse
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import SAY_EVERY, Declared
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import SAY_EVERY, PeriodicDeclaration
 from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancel
@@ -37,7 +37,7 @@ PAUSE_S = 5.0
 """After an outage was met PostgreSQL is not asked for this long: a clock has other jobs."""
 
 
-class Recurring(Middleware):
+class Periodic(Middleware):
     """Run an actor by the calendar: `periodic=daily("09:00", tz="Europe/Paris")`.
 
     Workers and clocks note their jobs in PostgreSQL when they start, and workers every minute that
@@ -67,7 +67,7 @@ class Recurring(Middleware):
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Refuse what could not run by itself."""
         self._broker = broker
-        needs = actor.options.get("needs", "jobs")
+        needs = actor.options.get("needs", "workshed")
         if needs not in streams():
             raise ValueError(
                 f"{actor.actor_name}: needs={needs!r}: your App has the streams "
@@ -102,11 +102,11 @@ class Recurring(Middleware):
         actor.options["periodic"] = Clocked(spec, self._look, make)
         self._says_at = 0.0
 
-    def jobs(self, broker: Broker, conn: Connection) -> list[Declared]:
+    def jobs(self, broker: Broker, conn: Connection) -> list[PeriodicDeclaration]:
         """Return the periodic jobs of a program for which the database has the tables."""
         lacks = {stream for stream in streams() if migrate.pending(conn, (stream,))}
         return [
-            Declared(
+            PeriodicDeclaration(
                 actor.actor_name,
                 actor.queue_name,
                 actor.options["periodic"].spec,
@@ -126,7 +126,7 @@ class Recurring(Middleware):
         if lacking := {actor.actor_name for actor in periodic(broker)} - known:
             logger.info("%s: not run before their tables are there", ", ".join(sorted(lacking)))
         threading.Thread(
-            target=self._go_on_saying, args=[broker, known, over], name="recurring", daemon=True
+            target=self._go_on_saying, args=[broker, known, over], name="periodic", daemon=True
         ).start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -142,13 +142,13 @@ class Recurring(Middleware):
             troubles.append("its jobs are not noted yet")
         return Pulse("clock", troubles=troubles, at=self._looked_at)
 
-    def fire(self, name: str, spec: Spec, planned: datetime) -> None:
+    def fire(self, name: str, spec: Spec, scheduled_for: datetime) -> None:
         """Make a run of a job by its time.
 
         Never raises: `periodiq` ends by any error, and with it all other jobs.
         """
         try:
-            self._fire(name, spec, planned)
+            self._fire(name, spec, scheduled_for)
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning(
@@ -157,24 +157,27 @@ class Recurring(Middleware):
         except Exception:
             logger.exception("%s is not made by this clock", name)
 
-    def _fire(self, name: str, spec: Spec, planned: datetime) -> None:
+    def _fire(self, name: str, spec: Spec, scheduled_for: datetime) -> None:
         if self._rests:
             logger.info("%s is left to a relay", name)
             return
         with db.transaction() as conn:
-            reason = periodic_jobs.why_not(conn, name, spec, planned)
-            made = None if reason else occurrences.make(conn, name, planned, "clock")
+            reason = periodic_jobs.why_not(conn, name, spec, scheduled_for)
+            made = None if reason else periodic_runs.make(conn, name, scheduled_for, "clock")
         if reason:
-            logger.info("%s, planned for %s, is not made: %s", name, planned, reason)
+            logger.info("%s, planned for %s, is not made: %s", name, scheduled_for, reason)
         elif made is None:
-            logger.info("%s, planned for %s, was made by another", name, planned)
+            logger.info("%s, planned for %s, was made by another", name, scheduled_for)
         elif made.message_id is None:
             logger.warning(
-                "%s, planned for %s, is not sent: job %s has its key", name, planned, made.held_by
+                "%s, planned for %s, is not sent: job %s has its key",
+                name,
+                scheduled_for,
+                made.blocked_by,
             )
         else:
-            logger.info("%s, planned for %s, is made: job %s", name, planned, made.message_id)
-            meters.OCCURRENCES.add(name, "clock")
+            logger.info("%s, planned for %s, is made: job %s", name, scheduled_for, made.message_id)
+            meters.PERIODIC_RUNS.add(name, "clock")
 
     def _go_on_saying(self, broker: Broker, known: set[str], over: threading.Event) -> None:
         """Say every minute that these jobs are still in a release that runs.
@@ -221,7 +224,7 @@ class Recurring(Middleware):
         """
         try:
             with db.transaction() as conn:
-                migrate.require(conn, "jobs")
+                migrate.require(conn, "workshed")
                 noted = self._note(conn, broker, self._noted)
             self._noted = noted
             lacks = len(noted) < len(periodic(broker))

@@ -43,16 +43,16 @@ class Discard(Settling, Observer):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Only a discard."""
-        return outcome.kind == "discarded"
+        return outcome.is_discarded
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record the discard."""
-        record(conn, job, outcome, "discarded")
+        record(conn, job, outcome)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Tell whom the actor names of a discard."""
         after = self._after.get(job.message.actor_name)
-        if outcome.kind == "discarded" and after is not None:
+        if outcome.is_discarded and after is not None:
             after(job.message, outcome.reason)
 
 

@@ -22,7 +22,7 @@ class Expiry(Middleware):
     snooze or other wait extends it; a redrive lets it begin anew, since somebody wants it after
     all. A job that has started is not ended.
 
-    *Order:* below the fence: a copy of a job that has its outcome is absorbed, however old.
+    *Order:* below the fence: a copy of a job whose outcome is stored is a duplicate, however old.
     *Options:* `expires=` (a `timedelta`; none), of a message in milliseconds, before the actor's.
     """
 
@@ -48,17 +48,16 @@ class Expiry(Middleware):
         span = allowed(job, options.get("expires"))
         if span is None:
             return
-        since = datetime.fromtimestamp(job.wanted_ms / 1000, UTC)
+        since = datetime.fromtimestamp(job.first_due_ms / 1000, UTC)
         late = datetime.fromtimestamp(time.time(), UTC) - since - span
         if late <= timedelta() or (options.get("once") and is_done(job)):
             return
         again = "; it was delivered before, so it may have run" if job.redelivered else ""
         raise ConcludedError(
             Outcome(
-                "dead",
-                f"expired: it was to start within {span} of {since:%Y-%m-%d %H:%M:%S} UTC, "
+                "expired",
+                f"it was to start within {span} of {since:%Y-%m-%d %H:%M:%S} UTC, "
                 f"and came {timedelta(seconds=round(late.total_seconds()))} too late{again}",
-                called="expired",
             )
         )
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 RetryWhen = Callable[[int, BaseException], bool]
 
-INTERRUPTED = Outcome("refund", "interrupted by a shutdown")
+INTERRUPTED = Outcome("interrupted", "interrupted by a shutdown")
 """Of a job that the worker's end cut short: it runs again, and this run costs no attempt."""
 
 FIRST_LOOK = timedelta(seconds=1)
@@ -61,7 +61,7 @@ class Run:
     """The facts of a run that a verdict needs."""
 
     attempt: int
-    hop: int
+    generation: int
     transactional: bool
     age: timedelta
     """Since the message was first sent."""
@@ -83,7 +83,7 @@ class Run:
 def verdict(error: BaseException | None, run: Run, policy: Policy) -> Outcome:
     """Decide what follows from a run; the one place where that is decided."""
     if error is None:
-        return Outcome("done")
+        return Outcome("succeeded")
     return _said(error, run, policy) or _by_rule(error, run, policy)
 
 
@@ -98,13 +98,13 @@ def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
     """Follow what the job itself asked for, whatever the rules."""
     match error:
         case Snooze():
-            return Outcome("snooze", error.reason, error, within(error.delay))
+            return Outcome("snoozed", error.reason, error, within(error.delay))
         case Shutdown():
             return INTERRUPTED
         case RecordMissing():
             return _missing(error, run, policy)
         case Discard():
-            return Outcome("discarded", text_of(error), error, called=error.called)
+            return Outcome(error.outcome, text_of(error), error)
     return None
 
 
@@ -197,15 +197,15 @@ def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
     if run.transactional:
         since_ms = run.now_ms if run.missing_since_ms is None else run.missing_since_ms
         left = policy.replica_lag - (run.now_ms - since_ms) * MILLISECOND
-        options["missing_since"] = since_ms
+        options["record_missing_since"] = since_ms
     else:
         left = max(policy.not_visible_for, policy.replica_lag) - run.age
-        if run.hop == 0 and policy.not_visible_for:
+        if run.generation == 0 and policy.not_visible_for:
             left = max(left, FIRST_LOOK)
     if left <= timedelta():
         return Outcome("discarded", str(error), error)
-    pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), max(left, FIRST_LOOK))
-    return Outcome("snooze", f"{error} yet", error, pause, options)
+    pause = min(FIRST_LOOK * 2 ** min(run.generation, 10), max(left, FIRST_LOOK))
+    return Outcome("snoozed", f"{error} yet", error, pause, options)
 
 
 def _told(error: BaseException) -> Wait | None:

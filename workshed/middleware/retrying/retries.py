@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Retries(Settling):
-    """Write the next hop of a job that runs again, and the row of one that will not.
+    """Write the next generation of a job that runs again, and the row of one that will not.
 
     The retry is a row of the schedule, committed before the delivery is acked: a broker that is
     away, or a crash in between, cannot lose it.
@@ -92,20 +92,25 @@ class Retries(Settling):
         )
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Record a failed attempt; store the next hop, or the dead."""
+        """Record a failed attempt; store the next generation, or the dead."""
         match outcome.kind:
             case "retry":
-                record(conn, job, outcome, "retried")
+                record(conn, job, outcome)
                 put_back(conn, job, outcome, attempt=job.attempt + 1, reason="retry")
-            case "snooze" | "refund":
+            case "snoozed" | "interrupted":
                 put_back(conn, job, outcome, attempt=job.attempt, reason=outcome.kind)
-            case "stranger":
-                since = job.message.options.get("stranger_since", int(time.time() * 1000))
+            case "unknown_actor":
+                since = job.message.options.get("unknown_actor_since", int(time.time() * 1000))
                 put_back(
-                    conn, job, outcome, attempt=job.attempt, reason="stranger", stranger_since=since
+                    conn,
+                    job,
+                    outcome,
+                    attempt=job.attempt,
+                    reason="unknown_actor",
+                    unknown_actor_since=since,
                 )
-            case "dead":
-                record(conn, job, outcome, "dead")
+            case "dead" | "expired" | "poison":
+                record(conn, job, outcome)
                 bury(conn, job, outcome)
 
 
@@ -118,28 +123,28 @@ def run_of(job: Job) -> Run:
     begins = job.advanced or (job.attempt == 1 and "failures" not in options)
     return Run(
         attempt=job.attempt,
-        hop=job.hop,
+        generation=job.generation,
         transactional=job.transactional,
         age=now - sent,
         failures={} if begins else options.get("failures"),
         failing_since={} if job.advanced else options.get("failing_since", {}),
         now_ms=now // MILLISECOND,
-        missing_since_ms=options.get("missing_since"),
+        missing_since_ms=options.get("record_missing_since"),
     )
 
 
 def put_back(
     conn: Connection, job: Job, outcome: Outcome, *, attempt: int, reason: Reason, **options: int
 ) -> None:
-    """Store the next hop. The body grows by no error; those are rows of `jobs.attempts`."""
-    hop = job.hop + 1
+    """Store the next generation. Its body has no error: those are rows of `workshed.attempts`."""
+    generation = job.generation + 1
     message = job.message.copy(
         queue_name=outcome.queue or job.message.queue_name,
-        options={**outcome.options, "attempt": attempt, "hop": hop, **options},
+        options={**outcome.options, "attempt": attempt, "generation": generation, **options},
     )
     row = schedule.Row(
         message_id=job.message_id,
-        hop=hop,
+        generation=generation,
         queue=message.queue_name,
         actor=message.actor_name,
         body=orjson.dumps(message).decode(),  # whatever encoder an application has set
@@ -153,7 +158,7 @@ def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
     dead_jobs.bury(
         conn,
         message_id=job.message_id,
-        hop=job.hop,
+        generation=job.generation,
         attempt=job.attempt,
         queue=job.message.queue_name,
         actor=job.message.actor_name,

@@ -24,7 +24,7 @@ class DatabasePool(Middleware):
         its schema is older than this release: each outcome would end in the dead queue.
         """
         with db.connect() as conn:  # its error names the server; the pool's would say "timeout"
-            migrate.require(conn, "jobs")
+            migrate.require(conn, "workshed")
         pool = db.pool()
         if pool.max_size < worker.worker_threads:
             logger.warning(

@@ -48,5 +48,5 @@ class Dying(Failpoints):
         """Say that it has happened, and do it: no handler of this process sees it."""
         Passing.points = None
         with db.apart() as conn:
-            conn.execute("DELETE FROM jobs.crashes WHERE actor = %s", (self._actor,))
+            conn.execute("DELETE FROM workshed.crashes WHERE actor = %s", (self._actor,))
         os.kill(os.getpid(), signal.SIGKILL)

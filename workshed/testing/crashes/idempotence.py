@@ -150,7 +150,7 @@ def _ways(points: Iterable[str]) -> list[tuple[str, int]]:
 
 
 def _first_death(runs: Iterable[Run]) -> Run | None:
-    return next((run for run in runs if run.outcome.kind == "dead"), None)
+    return next((run for run in runs if run.outcome.is_dead), None)
 
 
 def _failure(message: Message, how: str, reason: str, *lines: str) -> str:

@@ -101,7 +101,7 @@ def _columns(conn: Connection) -> list[Column]:
                 LIMIT 1) AS k ON true
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
            AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
-           AND c.oid IS DISTINCT FROM to_regclass('jobs.audit')  -- of which nothing is deleted
+           AND c.oid IS DISTINCT FROM to_regclass('workshed.audit')  -- of which nothing is deleted
          ORDER BY n.nspname, c.relname, a.attnum
     """
     with conn.cursor(row_factory=class_row(Column)) as cur:

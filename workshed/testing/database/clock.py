@@ -30,7 +30,9 @@ class Clock:
         if self._travel is None:
             self._go(datetime.now(UTC), tick=True)
         self._place.shift(span)
-        query = "UPDATE jobs.clock SET shift = shift + %(span)s, stopped_at = stopped_at + %(span)s"
+        query = (
+            "UPDATE workshed.clock SET shift = shift + %(span)s, stopped_at = stopped_at + %(span)s"
+        )
         self._conn.execute(query, {"span": span})
 
     def stop(self) -> datetime:
@@ -46,14 +48,14 @@ class Clock:
     def stop_at(self, instant: datetime) -> None:
         """Stop both clocks at a time, which may be past."""
         self._go(instant, tick=False)
-        self._conn.execute("UPDATE jobs.clock SET stopped_at = %s", (instant,))
+        self._conn.execute("UPDATE workshed.clock SET stopped_at = %s", (instant,))
 
     def reset(self) -> None:
         """Set both clocks right."""
         if self._travel is not None:
             self._travel.stop()
             self._travel = self._place = None
-            self._conn.execute("UPDATE jobs.clock SET shift = '0', stopped_at = NULL")
+            self._conn.execute("UPDATE workshed.clock SET shift = '0', stopped_at = NULL")
 
     def _go(self, to: datetime, *, tick: bool) -> None:
         if time_machine is None:

@@ -20,33 +20,34 @@ LONGEST_BASE = 40
 # The one clock moves, and rows that are due at the same time keep the order in which they were
 # sent. This database is marked as one for tests; no other ever has these.
 SHIFTABLE = """
-    CREATE TABLE jobs.clock (shift interval NOT NULL, stopped_at timestamptz);
-    INSERT INTO jobs.clock VALUES ('0');
-    CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz
+    CREATE TABLE workshed.clock (shift interval NOT NULL, stopped_at timestamptz);
+    INSERT INTO workshed.clock VALUES ('0');
+    CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz
         LANGUAGE sql STABLE PARALLEL SAFE
-        RETURN (SELECT COALESCE(stopped_at, statement_timestamp() + shift) FROM jobs.clock);
-    CREATE OR REPLACE FUNCTION jobs.moment() RETURNS timestamptz
+        RETURN (SELECT COALESCE(stopped_at, statement_timestamp() + shift) FROM workshed.clock);
+    CREATE OR REPLACE FUNCTION workshed.wall_clock() RETURNS timestamptz
         LANGUAGE sql VOLATILE PARALLEL SAFE
-        RETURN (SELECT COALESCE(stopped_at, clock_timestamp() + shift) FROM jobs.clock);
-    ALTER TABLE jobs.schedule ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
+        RETURN (SELECT COALESCE(stopped_at, clock_timestamp() + shift) FROM workshed.clock);
+    ALTER TABLE workshed.schedule ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
 """
 
 # What is on its way in mode `real`, and where in an actor a worker is to die: at its end, or there.
 TRAVELS = """
-    CREATE TABLE jobs.travels (
+    CREATE TABLE workshed.travels (
         message_id text NOT NULL,
-        hop        integer NOT NULL,
+        generation        integer NOT NULL,
         ended      boolean NOT NULL,
-        PRIMARY KEY (message_id, hop)
+        PRIMARY KEY (message_id, generation)
     );
-    CREATE TABLE jobs.crashes (actor text PRIMARY KEY, place text);
-    CREATE FUNCTION jobs.note_travel() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE TABLE workshed.crashes (actor text PRIMARY KEY, place text);
+    CREATE FUNCTION workshed.note_travel() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        INSERT INTO jobs.travels VALUES (NEW.message_id, NEW.hop, false) ON CONFLICT DO NOTHING;
+        INSERT INTO workshed.travels VALUES (NEW.message_id, NEW.generation, false)
+            ON CONFLICT DO NOTHING;
         RETURN NULL;
     END $$;
-    CREATE TRIGGER schedule_travels AFTER UPDATE ON jobs.schedule
-        FOR EACH ROW WHEN (NEW.taken_by IS NOT NULL) EXECUTE FUNCTION jobs.note_travel();
+    CREATE TRIGGER schedule_travels AFTER UPDATE ON workshed.schedule
+        FOR EACH ROW WHEN (NEW.claimed_by IS NOT NULL) EXECUTE FUNCTION workshed.note_travel();
 """
 
 
@@ -80,7 +81,7 @@ def fillable(conn: Connection) -> list[sql.Identifier]:
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
            AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
-           AND c.oid IS DISTINCT FROM to_regclass('jobs.audit')  -- of which nothing is deleted
+           AND c.oid IS DISTINCT FROM to_regclass('workshed.audit')  -- of which nothing is deleted
     """
     tables = [sql.Identifier(*names) for names in conn.execute(query)]
     holds = sql.SQL("SELECT EXISTS (SELECT FROM {})")

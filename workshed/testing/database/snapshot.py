@@ -37,10 +37,10 @@ class Contents:
     def __init__(self, conn: Connection, tables: Iterable[Table], ignore: Sequence[str]) -> None:
         """`ignore`: columns or tables that are left out. Raises `ValueError` for an unknown one."""
         self._conn = conn
-        all_ = [table for table in tables if table.schema != "jobs"]
+        all_ = [table for table in tables if table.schema != "workshed"]
         known = {name for table in all_ for c in table.columns for name in names_of(c)}
         known |= {name for table in all_ for name in (table.name, table.title)}
-        if unknown := sorted(set(ignore) - known - {"jobs.schedule"}):
+        if unknown := sorted(set(ignore) - known - {"workshed.schedule"}):
             raise ValueError(f"ignore names neither a column nor a table: {', '.join(unknown)}")
         self._ignore = set(ignore)
         self._tables = [t for t in all_ if self._ignore.isdisjoint((t.name, t.title))]
@@ -60,7 +60,7 @@ class Contents:
             self._content(table, rows, names, ids)
             for table, rows in zip(self._tables, found, strict=True)
         ]
-        if "jobs.schedule" not in self._ignore:
+        if "workshed.schedule" not in self._ignore:
             contents.append(waiting(self._conn))
         return contents
 

@@ -60,10 +60,10 @@ class Real(Stored):
         nothing is due any more.
         """
         named(actor, args, kwargs)
-        self._conn.execute("INSERT INTO jobs.crashes VALUES (%s, %s)", (actor.actor_name, at))
+        self._conn.execute("INSERT INTO workshed.crashes VALUES (%s, %s)", (actor.actor_name, at))
         actor.send(*args, **kwargs)
         self._wait(PATIENCE, may_die=True)
-        if self._conn.execute("DELETE FROM jobs.crashes").rowcount:
+        if self._conn.execute("DELETE FROM workshed.crashes").rowcount:
             place = "its end" if at is None else at
             raise KitError(f"{actor.actor_name} has not come to {place}, so no worker was killed")
 

@@ -24,11 +24,11 @@ class Recorder(Observer):
     def after_enqueue(self, broker: Broker, message: Message, delay: int | None) -> None:  # noqa: ARG002
         """Note one that was sent, and not stored."""
         if delay is None and db.joined_connection() is None:
-            note(message.message_id, int(message.options.get("hop", 0)), ended=False)
+            note(message.message_id, int(message.options.get("generation", 0)), ended=False)
 
     def began(self, job: Job) -> None:
         """Let this process die in the job, where a test wants that of its actor."""
-        query = "SELECT place FROM jobs.crashes WHERE actor = %s"
+        query = "SELECT place FROM workshed.crashes WHERE actor = %s"
         with db.transaction() as conn:
             found = conn.execute(query, (job.actor,)).fetchone()
         if found:
@@ -37,27 +37,27 @@ class Recorder(Observer):
 
     def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- whatever it is
         """Note one that has its outcome."""
-        note(job.message_id, job.hop, ended=True)
+        note(job.message_id, job.generation, ended=True)
 
 
-def note(message_id: str, hop: int, *, ended: bool) -> None:
+def note(message_id: str, generation: int, *, ended: bool) -> None:
     """Write down, at once, that a message is on its way, or was and has its outcome."""
     query = """
-        INSERT INTO jobs.travels AS known (message_id, hop, ended) VALUES (%s, %s, %s)
-        ON CONFLICT (message_id, hop) DO UPDATE SET ended = known.ended OR EXCLUDED.ended
+        INSERT INTO workshed.travels AS known (message_id, generation, ended) VALUES (%s, %s, %s)
+        ON CONFLICT (message_id, generation) DO UPDATE SET ended = known.ended OR EXCLUDED.ended
     """
     with db.apart() as conn:
-        conn.execute(query, (message_id, hop, ended))
+        conn.execute(query, (message_id, generation, ended))
 
 
 def travelling(conn: Connection) -> list[str]:
     """Return the ids of the messages that are due, on their way, or running."""
     query = """
-        SELECT message_id FROM jobs.travels WHERE NOT ended
+        SELECT message_id FROM workshed.travels WHERE NOT ended
         UNION
         SELECT message_id
-          FROM jobs.schedule
+          FROM workshed.schedule
          WHERE sent_at IS NULL
-           AND (taken_by IS NOT NULL OR (due_at <= jobs.now() AND reason <> 'lease'))
+           AND (claimed_by IS NOT NULL OR (due_at <= workshed.now() AND reason <> 'outbox_lease'))
     """
     return [message_id for (message_id,) in conn.execute(query)]

@@ -34,10 +34,10 @@ class Delivery(MessageProxy):
         super().__init__(message)
         self.__dict__ |= message.__dict__  # or each look at a field asks dramatiq's `__getattr__`
         headers = letter.properties.headers or {}
-        redelivered = bool(letter.redelivered or headers.get("again"))
+        redelivered = bool(letter.redelivered or headers.get("possible_duplicate"))
         self.job = Job(
             message,
-            copied=redelivered or bool(headers.get("via")),
+            copied=redelivered or bool(headers.get("outbox")),
             redelivered=redelivered,
             published=published(headers),
         )

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 SHORTEST_STRANGER = timedelta(seconds=2)
 LONGEST_STRANGER = timedelta(minutes=1)
-DONE = Outcome("done")
+SUCCEEDED = Outcome("succeeded")
 ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
 """What a job raises to say what becomes of it, in our words or in dramatiq's."""
 
@@ -115,15 +115,17 @@ class Execution:
         """
         if delivery.begun:
             delivery.begun = False
-            delivery.job.took_s = time.monotonic() - delivery.began
+            delivery.job.duration_s = time.monotonic() - delivery.began
         stored = delivery.job.concluded
         if stored:
-            absorbed = delivery.job.absorbed
-            self._observe(delivery.job, Outcome("absorbed", absorbed) if absorbed else DONE, error)
-            if error is not None and not absorbed:
+            duplicate = delivery.job.duplicate_reason
+            self._observe(
+                delivery.job, Outcome("duplicate", duplicate) if duplicate else SUCCEEDED, error
+            )
+            if error is not None and not duplicate:
                 logger.warning("what it raised after its end is ignored", exc_info=error)
         elif error is None:  # as `verdict` says, whatever the policy
-            stored = self._store(delivery, DONE)
+            stored = self._store(delivery, SUCCEEDED)
         else:
             try:
                 policy = self._retries.policy(actor, delivery.job)
@@ -147,7 +149,7 @@ class Execution:
         """
         job = delivery.job
         now_ms = int(time.time() * 1000)
-        since_ms = job.message.options.get("stranger_since", now_ms)
+        since_ms = job.message.options.get("unknown_actor_since", now_ms)
         age = timedelta(milliseconds=now_ms - since_ms)
         what = f"actor {job.message.actor_name!r}" if option is None else f"option {option!r:.50}"
         reason = f"no {what} is known to this worker"
@@ -155,7 +157,7 @@ class Execution:
             outcome = Outcome("dead", f"{reason}, nor was to others for {age}")
         else:
             wait = min(max(age, SHORTEST_STRANGER), LONGEST_STRANGER)
-            outcome = Outcome("stranger", reason, delay=wait)
+            outcome = Outcome("unknown_actor", reason, delay=wait)
         with self.log.about(job):
             with db.transaction() as conn:
                 outcome = self.settle(conn, job, outcome)
@@ -213,7 +215,7 @@ class Execution:
             with db.answering(), db.transaction() as conn:
                 outcome = self.settle(conn, delivery.job, outcome)
         except CopyError as copy:
-            outcome = Outcome("absorbed", str(copy))
+            outcome = Outcome("duplicate", str(copy))
         except Exception:
             logger.exception("%s is given up, and delivered again", delivery)
             return False
@@ -273,14 +275,14 @@ class Execution:
         except (MiddlewareError, Signal):
             raise
         except AloneError as err:
-            delivery.parked = delivery.job.alone = True
+            delivery.parked = delivery.job.isolated = True
             self.work.put_alone(Item(0, delivery))
             raise SkipMessage("it may have ended its worker; it runs alone") from err
         except ConcludedError as err:
             self._store(delivery, err.outcome)
             raise SkipMessage(err.outcome.reason) from err
         except CopyError as copy:
-            self._observe(delivery.job, Outcome("absorbed", str(copy)))
+            self._observe(delivery.job, Outcome("duplicate", str(copy)))
             raise SkipMessage(str(copy)) from copy
         except HeldError as err:
             self._give_back(delivery, f"a check could not be made: {err}")
@@ -307,10 +309,10 @@ class Execution:
                 with db.answering():
                     outcome = self._must(delivery, step)
         except CopyError as copy:
-            self._observe(delivery.job, Outcome("absorbed", str(copy)), outcome.error)
+            self._observe(delivery.job, Outcome("duplicate", str(copy)), outcome.error)
         except TurnLostError as lost:
             delivery.job.turn = None
-            return self._store(delivery, Outcome("refund", str(lost), lost))
+            return self._store(delivery, Outcome("interrupted", str(lost), lost))
         except HeldError as held:
             delivery.held = True
             logger.warning(
@@ -320,7 +322,7 @@ class Execution:
             )
             return False
         except Exception as err:
-            if outcome is DONE and isinstance(err, WorkshedError):
+            if outcome is SUCCEEDED and isinstance(err, WorkshedError):
                 reason = f"what follows it cannot be sent: {err}"
                 return self._store(delivery, Outcome("dead", reason, err))
             delivery.fail()
@@ -336,7 +338,7 @@ class Execution:
         if job.observed:
             return
         job.observed = True
-        if outcome is not DONE:
+        if outcome is not SUCCEEDED:
             log(outcome, error)
         self._look_again()
         for ended in self._ending:
@@ -363,7 +365,7 @@ class Execution:
     def _writers(self, job: Job, outcome: Outcome) -> list[Settling]:
         """Return the middleware that has something to write of an outcome."""
         self._look_again()
-        settling = self._settling_done if outcome.kind == "done" else self._settling
+        settling = self._settling_done if outcome.kind == "succeeded" else self._settling
         return [m for m in settling if m.concerns(job, outcome)]
 
     def _must(self, delivery: Delivery, step: Callable[[], T]) -> T:
@@ -400,20 +402,20 @@ def log(outcome: Outcome, error: BaseException | None = None) -> None:
     trace = _failure(outcome.error or error)
     passing = logging.INFO if trace is None else logging.WARNING
     match outcome.kind:
-        case "absorbed":
-            logger.log(passing, "absorbed: %s", outcome.reason, exc_info=trace)
+        case "duplicate":
+            logger.log(passing, "duplicate: %s", outcome.reason, exc_info=trace)
         case "retry":
             after = outcome.delay.total_seconds()
             logger.warning(
                 "failed; next attempt in %.1f s: %s", after, outcome.reason, exc_info=trace
             )
-        case "snooze" | "refund" | "stranger":
+        case "snoozed" | "interrupted" | "unknown_actor":
             after = outcome.delay.total_seconds()
             logger.log(passing, "again in %.1f s: %s", after, outcome.reason, exc_info=trace)
-        case "discarded":
-            logger.warning("discarded: %s", outcome.reason, exc_info=trace)
-        case "dead":
-            logger.error("dead: %s", outcome.reason, exc_info=trace)
+        case "discarded" | "cancelled" | "skipped":
+            logger.warning("%s: %s", outcome.kind, outcome.reason, exc_info=trace)
+        case "dead" | "expired" | "poison":
+            logger.error("%s: %s", outcome.kind, outcome.reason, exc_info=trace)
 
 
 def _failure(error: BaseException | None) -> BaseException | None:

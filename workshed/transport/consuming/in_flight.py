@@ -7,7 +7,7 @@ from workshed.transport.consuming.delivery import Delivery
 
 
 class Running:
-    """What runs, by message and hop; a second delivery of one waits here for its outcome.
+    """What runs, by message and generation; a second delivery of one waits here for its outcome.
 
     After a lost connection RabbitMQ delivers again what still runs, often to the same process.
     """

@@ -53,7 +53,7 @@ class Misfits:
                 self._next_try = time.monotonic() + PAUSE_S
                 return
             except CopyError as copy:
-                logger.info("absorbed: %s", copy)
+                logger.info("duplicate: %s", copy)
             except Exception:
                 logger.exception("it could not be stored and goes to %s", self._queue.dead)
                 verb = "reject"
@@ -67,7 +67,7 @@ def unreadable(queue: Queue, message_id: str | None, body: bytes, error: Envelop
         dead_jobs.bury(
             conn,
             message_id=message_id or unnamed(body),
-            hop=0,
+            generation=0,
             attempt=0,
             queue=queue.name,
             actor=None,

@@ -203,9 +203,11 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
     "failures": _counts(LARGEST_NUMBER),  # how many runs ended with the errors of each group
     "failing_since": _counts(LATEST_MS),  # the first of them, Unix ms, where a span bounds them
-    "hop": _number(0),  # how often it was put back on its way
-    "missing_since": _number(0, LATEST_MS),  # when its record was first missed, Unix ms
-    "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
+    "generation": _number(0),  # how often it was put back on its way
+    "record_missing_since": _number(0, LATEST_MS),  # when its record was first missed, Unix ms
+    "unknown_actor_since": _number(
+        0, LATEST_MS
+    ),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
     "pipe_target": _piped,  # the message that is sent with this one's success and result
     "group_completion_uuid": _id,  # the group that is counted with its success
@@ -216,7 +218,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
     "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
-    "planned": _number(0, LATEST_MS),  # of a periodic job, the time it is for, Unix ms
+    "scheduled_for": _number(0, LATEST_MS),  # of a periodic job, the time it is for, Unix ms
     "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
     "batch": _uuid,  # the batch it is in
     "callback_of": _uuid,  # the batch of whose end it tells
@@ -226,7 +228,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "unique_key": _key,  # only one job with this key is alive at a time
     "unique_for": _number(1),  # ms after which the key is free in any case
     "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # when it is held
-    "waits_for_key": _yes,  # another had it when this was sent: to be taken at the start
+    "awaiting_unique_key": _yes,  # another had it when this was sent: to be taken at the start
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),
     "min_backoff": _number(0),

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 HEADER: Final = "x-workshed-signature"
 VERSION: Final = "v1"
 DIGEST: Final = "sha256"
-ACTED_ON: Final = ("published_ms", "via", "again")
+ACTED_ON: Final = ("published_ms", "outbox", "possible_duplicate")
 """The headers that a consumer acts on: without the last two it does not ask the fence, and by the
 first it tells a copy whose outcome may have been forgotten."""
 PLAIN: Final = (int, str, NoneType)
@@ -35,7 +35,7 @@ class Signing:
     """Signs with the newest key, and knows what any of its keys has signed.
 
     A signature is an HMAC-SHA256 over the queue, the headers that a consumer acts on, and the body,
-    which has the rest: the message's id, actor, arguments, attempt and hop.
+    which has the rest: the message's id, actor, arguments, attempt and generation.
     """
 
     def __init__(self, keys: Sequence[str], *, required: bool) -> None:

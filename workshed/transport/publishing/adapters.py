@@ -77,7 +77,7 @@ def kind_of(conn: SyncConnection | AsyncConnection) -> Kind:
     raise UnknownConnectionError(
         f"a job cannot be sent on {given}: give a Connection or AsyncConnection of psycopg 3, "
         "a connection of Django, or a Session, Connection, AsyncSession or AsyncConnection of "
-        "SQLAlchemy; on anything else execute SELECT jobs.send(…)"
+        "SQLAlchemy; on anything else execute SELECT workshed.send(…)"
     )
 
 
@@ -136,7 +136,7 @@ def _for_driver(dialect: Any, statement: Statement) -> tuple[str, object]:
             return statement.query % numbers, tuple(statement.values.values())
     raise UnknownConnectionError(
         f"a job cannot be sent through SQLAlchemy's driver {dialect.driver}, only through "
-        "psycopg, psycopg2 and asyncpg; on this one execute SELECT jobs.send(…)"
+        "psycopg, psycopg2 and asyncpg; on this one execute SELECT workshed.send(…)"
     )
 
 

@@ -41,7 +41,7 @@ def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
 
     def store(conn: Connection, parcels: Sequence[Parcel]) -> None:
         lock(conn, parcels)
-        leases.take(conn, [p.row("lease") for p in parcels if p.goes], span)
+        leases.take(conn, [p.row("outbox_lease") for p in parcels if p.goes], span)
         wait(conn, parcels)
 
     return _each(parcels, store)
@@ -49,7 +49,7 @@ def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
 
 def _lease_one(parcel: Parcel, span: timedelta) -> Failures:
     """Do the same in one statement, for a sender that waits for it."""
-    claim, row = parcel.claim(timedelta()), parcel.row("lease")
+    claim, row = parcel.claim(timedelta()), parcel.row("outbox_lease")
     try:
         with db.answering(), db.statement() as conn:
             if claim is None:
@@ -73,7 +73,7 @@ def hand_over(parcels: Sequence[Parcel]) -> Failures:
             leases.give_up(conn, [p.key for p in leased], unknown=unknown)
         others = [p for p in parcels if not p.leased]
         lock(conn, others)
-        rows = [p.row("stored") for p in others if p.goes]
+        rows = [p.row("broker_down") for p in others if p.goes]
         if rows:
             schedule.insert_many(conn, rows, timedelta())
         wait(conn, others)
@@ -85,7 +85,7 @@ def join(parcels: Sequence[Parcel]) -> None:
     """Let a relay send messages once the transaction that this thread has joined commits."""
     with db.transaction() as conn:
         lock(conn, parcels)
-        schedule.insert_many(conn, [p.row("send") for p in parcels if p.goes], timedelta())
+        schedule.insert_many(conn, [p.row("transactional") for p in parcels if p.goes], timedelta())
         wait(conn, parcels)
 
 
@@ -116,7 +116,7 @@ def lock(conn: Connection, parcels: Sequence[Parcel]) -> None:
 
 def wait(conn: Connection, parcels: Sequence[Parcel]) -> None:
     """Store what is to wait for the key that another message has."""
-    rows = [p.row("delay") for p in parcels if p.waits]
+    rows = [p.row("delayed") for p in parcels if p.waits]
     if rows:
         schedule.insert_many(conn, rows, unique.WAIT)
 

@@ -69,7 +69,7 @@ class Parcel:
     @property
     def key(self) -> Key:
         """What its row is found by."""
-        return self.message.message_id, int(self.message.options.get("hop", 0))
+        return self.message.message_id, int(self.message.options.get("generation", 0))
 
     @property
     def unique_key(self) -> str | None:
@@ -105,16 +105,16 @@ class Parcel:
 
     def row(self, reason: Reason) -> schedule.Row:
         """Return it as a row of the schedule."""
-        message_id, hop = self.key
+        message_id, generation = self.key
         body = encoded(waiting(self.message)) if self.waits else self.body
         return schedule.Row(
             message_id=message_id,
-            hop=hop,
+            generation=generation,
             queue=self.queue.name,
             actor=self.message.actor_name,
             body=body.decode(),
             reason=reason,
-            again=self.unknown,
+            possible_duplicate=self.unknown,
         )
 
 
@@ -128,7 +128,7 @@ def claim_of(message: Message, delay: timedelta) -> Claim | None:
     return Claim(
         key=key,
         message_id=message.message_id,
-        hop=int(options.get("hop", 0)),
+        generation=int(options.get("generation", 0)),
         actor=message.actor_name,
         queue=message.queue_name,
         span=None if span is None else timedelta(milliseconds=span) + delay,
@@ -138,7 +138,7 @@ def claim_of(message: Message, delay: timedelta) -> Claim | None:
 
 def waiting(message: Message) -> Message:
     """Return the message as it waits for a key that another has."""
-    return message.copy(options={"waits_for_key": True})
+    return message.copy(options={"awaiting_unique_key": True})
 
 
 def waiting_body(message: Message) -> str | None:

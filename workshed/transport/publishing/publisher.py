@@ -214,7 +214,7 @@ class Publisher:
         headers = {"published_ms": int(time.time() * 1000), **stamp.headers}
         headers["publish"] = number
         if publication.unknown:
-            headers["again"] = True
+            headers["possible_duplicate"] = True
         stamp.headers = headers
         wire: Wire = channel.connection
         if not (channel.is_open and wire.is_open):

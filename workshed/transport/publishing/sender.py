@@ -134,11 +134,11 @@ class Sender:
         flight.ticket = Ticket()
         for parcel in parcels:
             # Its consumer asks the fence: a relay may send another copy.
-            via = {"via": "schedule"} if parcel.leased else {}
+            leased = {"outbox": True} if parcel.leased else {}
             parcel.publication = flight.ticket.add(
                 parcel.queue.name,
                 parcel.body,
-                stamp(parcel.message, **via),
+                stamp(parcel.message, **leased),
                 unknown=parcel.unknown,
             )
         self._publisher.submit(flight.ticket)

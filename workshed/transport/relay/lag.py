@@ -21,12 +21,12 @@ def watch_lag(conn: Connection) -> float:
     """Warn while the oldest due row has waited for longer than is tolerated."""
     started = time.monotonic()
     lag = claims.lag(conn)
-    took_s = time.monotonic() - started
+    duration_s = time.monotonic() - started
     if lag <= TOLERATED:
-        return max(LOOK_S, took_s / SHARE)
+        return max(LOOK_S, duration_s / SHARE)
     logger.warning(
         "the schedule is %.0f s late: RabbitMQ does not take what is due, or more is due than the "
         "relays can send; `workshed relay` on another host helps against the latter",
         lag.total_seconds(),
     )
-    return max(QUIET_S, took_s / SHARE)
+    return max(QUIET_S, duration_s / SHARE)

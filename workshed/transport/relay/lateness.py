@@ -14,5 +14,5 @@ SHARE = 0.01
 def tell_lateness(conn: Connection) -> float:
     """Look once: a clock that makes no run tells nothing by itself."""
     started = time.monotonic()
-    meters.RECURRING_LATE.set(periodic_jobs.late(conn).total_seconds())
+    meters.PERIODIC_LATE.set(periodic_jobs.late(conn).total_seconds())
     return max(LOOK_S, (time.monotonic() - started) / SHARE)

@@ -9,8 +9,8 @@ from itertools import islice
 from workshed.cronspec import Spec
 from workshed.db import Connection
 from workshed.jobs.outbox.claims import clock
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Recurring
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
@@ -37,29 +37,34 @@ def sweep(conn: Connection) -> float:
     return 0.0 if more else LOOK_S
 
 
-def _catch_up(conn: Connection, job: Recurring) -> bool:
+def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
     """Deal with all times of a job up to now; True where there are more than one batch."""
     spec, now = job.read(), clock(conn)
-    late_from = max(job.next_at, now - job.late_within)
+    late_from = max(job.next_at, now - job.misfire_window)
     times = list(wanted(spec, late_from, now))
     if job.next_at not in times:
         first = times[0] if times else now
         logger.warning(
-            "%s: what was planned from %s to %s and not made is left out, by late=%r and window=%s",
-            *(job.name, job.next_at, first, job.late, job.late_within),
+            "%s: what was planned from %s to %s and not made is left "
+            "out, by misfire=%r and misfire_window=%s",
+            *(job.name, job.next_at, first, job.misfire_policy, job.misfire_window),
         )
-    made = [occurrences.make(conn, job.name, planned, "sweeper") for planned in times]
-    more = spec.late != "once" and len(times) == BATCH
+    made = [
+        periodic_runs.make(conn, job.name, scheduled_for, "catch_up") for scheduled_for in times
+    ]
+    more = spec.misfire != "once" and len(times) == BATCH
     periodic_jobs.advance(conn, job.name, spec.next_after(times[-1] if more else now))
     for one in filter(None, made):
-        meters.OCCURRENCES.add(job.name, "sweeper", amount=int(one.held_by is None))
-        after_s = (now - one.planned).total_seconds()
-        what = f"not sent, since job {one.held_by} has its key" if one.held_by else "made"
-        logger.info("%s, planned for %s: %s, %.0f s late", job.name, one.planned, what, after_s)
+        meters.PERIODIC_RUNS.add(job.name, "catch_up", amount=int(one.blocked_by is None))
+        after_s = (now - one.scheduled_for).total_seconds()
+        what = f"not sent, since job {one.blocked_by} has its key" if one.blocked_by else "made"
+        logger.info(
+            "%s, planned for %s: %s, %.0f s late", job.name, one.scheduled_for, what, after_s
+        )
     return more
 
 
 def wanted(spec: Spec, since: datetime, now: datetime) -> Iterable[datetime]:
     """Return the times from `since` on that are still to be made, as the spec says of late ones."""
     times = spec.between(since - MOMENT, now)
-    return deque(times, maxlen=1) if spec.late == "once" else islice(times, BATCH)
+    return deque(times, maxlen=1) if spec.misfire == "once" else islice(times, BATCH)

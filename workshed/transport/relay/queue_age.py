@@ -26,11 +26,12 @@ class Oldest:
     """Asks RabbitMQ how much of each queue no worker has, and PostgreSQL for how long.
 
     RabbitMQ does not tell the age of a message, and who takes it out to look marks it as delivered
-    before. What is known: nothing that waits there was published before `jobs.queues.passed_at`,
-    the last time at which the queue was seen without a ready message, or the publish of the newest
-    message that any worker got from it for the first time, if that was later. A message that goes
-    back sets it back to its own publish. So what waits there is no older than that: an upper bound,
-    which is exact to a beat (2 s) while workers take from the queue in order.
+    before. What is known: nothing that waits there was published before
+    `workshed.queues.oldest_possible_publish_at`, the last time at which the queue was seen without
+    a ready message, or the publish of the newest message that any worker got from it for the first
+    time, if that was later. A message that goes back sets it back to its own publish. So what waits
+    there is no older than that: an upper bound, which is exact to a beat (2 s) while workers take
+    from the queue in order.
 
     It holds for paused queues and where no worker is: nothing passes there, so the age grows. Of
     messages with priorities only the lowest count as proof, since all others come before them; but
@@ -49,7 +50,7 @@ class Oldest:
         if died := workers.bury(conn):
             logger.warning("%d workers have been silent for 10 s, and are taken for dead", died)
         ages = workers.waiting(conn)
-        took_s = time.monotonic() - started
+        duration_s = time.monotonic() - started
         try:
             for queue in ages:
                 self._ask(conn, queue)
@@ -62,7 +63,7 @@ class Oldest:
             age = oldest(self._ready.get(queue), passed, elsewhere)
             if age is not None:
                 meters.OLDEST.set(age.total_seconds(), queue)
-        return max(LOOK_S, took_s / SHARE)
+        return max(LOOK_S, duration_s / SHARE)
 
     def _ask(self, conn: Connection, queue: str) -> None:
         if self._absent.get(queue, 0.0) > time.monotonic():

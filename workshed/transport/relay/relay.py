@@ -131,7 +131,7 @@ class Relay:
             self._turned_at = time.monotonic()
             try:
                 with db.answering(), db.connect() as conn:
-                    migrate.require(conn, "jobs")
+                    migrate.require(conn, "workshed")
                     claims.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
@@ -228,8 +228,8 @@ class Relay:
             except EnvelopeError as err:
                 bury(conn, self.id, row, err)
                 continue
-            again = {"again": True} if row.again else {}
-            ticket.add(row.queue, body, stamp(message, via="schedule", **again))
+            doubt = {"possible_duplicate": True} if row.possible_duplicate else {}
+            ticket.add(row.queue, body, stamp(message, outbox=True, **doubt))
             readable.append(row)
         self._publisher.submit(ticket)
         return Window(self.id, readable, ticket)
@@ -299,7 +299,7 @@ def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> Non
         dead_jobs.bury(
             conn,
             message_id=row.message_id,
-            hop=row.hop,
+            generation=row.generation,
             attempt=0,
             queue=row.queue,
             actor=None,

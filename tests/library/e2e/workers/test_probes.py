@@ -152,7 +152,7 @@ def test_a_roll_keeps_it_ready(supervise, is_ready, eventually):
     assert exporter != replaced
     unready = [at for at, answer in before + since if answer != OK]
     unready_s = since[-1][0] - min(unready, default=since[-1][0])
-    assert unready_s - sum(map(waited_s, descendants(workers.process.pid))) < unready_after_s()
+    assert unready_s - sum(map(queue_wait_s, descendants(workers.process.pid))) < unready_after_s()
 
 
 def exporters(workers):
@@ -160,7 +160,7 @@ def exporters(workers):
     return [pid for pid in below if "-m workshed.transport.sidecars.exporter" in command_of(pid)]
 
 
-def waited_s(pid):
+def queue_wait_s(pid):
     """Return for how long a process has waited for a processor."""
     _, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
     return int(waited_ns) / 1e9

@@ -146,7 +146,7 @@ def test_a_worker_that_has_run_its_jobs_is_replaced_and_loses_none(
     assert consumers.most == 3
     assert len(notes("end")) == sent
     assert len({pid for _, _, pid in notes("end")}) > 3
-    assert count("jobs.attempts") == 0
+    assert count("workshed.attempts") == 0
     first = next(line for line in workers.said() if " has run " in line)
     assert int(first.split(" has run ")[1].split()[0]) >= 40
 

@@ -96,19 +96,21 @@ def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete
     for number in range(3, 20):
         send("make", number)
 
-    buried = "SELECT reason FROM jobs.dead"
+    buried = "SELECT reason FROM workshed.dead"
     [(reason,)] = eventually(lambda: conn.execute(buried).fetchall())
     assert reason == "failed 2 times: HardTimeLimitExceeded: exceeded its hard limit of 1 s"
     eventually(lambda: done() == {1, *range(3, 20)})
     assert [number for number, _, _ in notes("end")].count(1) == 1
-    query = "SELECT actor, attempt, outcome, traceback FROM jobs.attempts ORDER BY id"
+    query = "SELECT actor, attempt, outcome, traceback FROM workshed.attempts ORDER BY id"
     tried = conn.execute(query).fetchall()
-    assert [row[:3] for row in tried] == [("hang", 1, "retried"), ("hang", 2, "dead")]
+    assert [row[:3] for row in tried] == [("hang", 1, "retry"), ("hang", 2, "dead")]
     assert all("time.sleep(600)" in row[3] for row in tried)
     words = "left because a job ran past its hard deadline (71); starting it again in "
     eventually(lambda: sum(words in line for line in workers.said()) == 2)
     wait_until_up(workers, eventually, times=3)
-    eventually(lambda: conn.execute("SELECT count(*) FROM jobs.starts").fetchone() == (0,))
+    eventually(
+        lambda: conn.execute("SELECT count(*) FROM workshed.redelivered_starts").fetchone() == (0,)
+    )
     eventually(lambda: rabbitmq.unacked("parts") == rabbitmq.depth("parts") == 0)
 
 
@@ -122,9 +124,9 @@ def test_a_neighbour_that_outlives_the_grace_is_not_charged(
 
     send("hang", 2)
 
-    eventually(lambda: conn.execute("SELECT 1 FROM jobs.dead").fetchall())
+    eventually(lambda: conn.execute("SELECT 1 FROM workshed.dead").fetchall())
     eventually(lambda: [number for number, _, _ in notes("end")] == [1])
-    tried = conn.execute("SELECT actor FROM jobs.attempts").fetchall()
+    tried = conn.execute("SELECT actor FROM workshed.attempts").fetchall()
     assert tried == [("hang",), ("hang",)]
 
 
@@ -187,7 +189,7 @@ def test_a_worker_whose_master_died_while_it_booted_ends(
 def test_there_is_one_relay_and_it_comes_back(supervise, conn, eventually):
     """Without `WORKSHED_RELAY_FORK=false` there are three."""
     conn.autocommit = True
-    query = "SELECT pid FROM jobs.relays WHERE beat_at > jobs.now() - interval '5 s'"
+    query = "SELECT pid FROM workshed.relays WHERE beat_at > workshed.now() - interval '5 s'"
     workers = supervise(processes=2)
     masters = workers.masters()
     (relay,) = workers.relays()
@@ -210,7 +212,7 @@ def test_without_a_relay_there_is_none(supervise, count):
     workers = supervise("--no-relay", processes=1)
 
     assert workers.relays() == []
-    assert count("jobs.relays") == 0
+    assert count("workshed.relays") == 0
     assert ups(workers) == ["1 worker is up"]
 
 
@@ -304,7 +306,7 @@ def test_sigterm_finishes_what_runs_hands_back_the_rest_and_ends_the_relay_last(
     assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
     eventually(lambda: rabbitmq.depth("parts") == 60 - len(notes("end")))
     eventually(lambda: all(map(has_ended, below)))  # also what minds the locks of a master
-    assert count("jobs.relays") == 0
+    assert count("workshed.relays") == 0
     lines = workers.text().splitlines()
     last = max(n for n, line in enumerate(lines) if "Worker has been shut down" in line)
     assert "relay has ended" in "\n".join(lines[last:])

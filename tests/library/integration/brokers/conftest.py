@@ -192,7 +192,7 @@ def publish(broker):
 
 @pytest.fixture
 def failing(connect):
-    """`with failing("jobs.settled"):` every write to a table fails as in a deadlock."""
+    """`with failing("workshed.completed_generations"):` each write fails as in a deadlock."""
     conn = connect(autocommit=True)
     conn.execute("""
         CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS

@@ -82,6 +82,6 @@ def test_a_worker_goes_on_in_an_alarm_and_a_relay_after_it(
             with db.transaction() as conn:
                 for number in range(20, 40):
                     outbox.send(conn, note.message(number))
-            eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE taken_by IS NOT NULL"))
+            eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE claimed_by IS NOT NULL"))
         eventually(lambda: sorted(runs) == list(range(40)))
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])

@@ -58,7 +58,7 @@ def test_a_dead_job_is_told_of(working_on, told, working, relaying, rows, eventu
     ((data, reason),) = told
     assert reason == "failed once: OSError: no"
     assert data == {**message.asdict(), "args": [7], "options": {}}
-    assert rows("SELECT message_id FROM jobs.dead") == [(message.message_id,)]
+    assert rows("SELECT message_id FROM workshed.dead") == [(message.message_id,)]
 
 
 def test_it_is_told_when_it_died_of_something_else(
@@ -69,13 +69,13 @@ def test_it_is_told_when_it_died_of_something_else(
     killer = work.message(1)
     with db.transaction() as conn:
         for _ in range(2):
-            starts.record(conn, killer.message_id, 0, alone=True, host="gone", pid=1)
+            starts.record(conn, killer.message_id, 0, isolated=True, host="gone", pid=1)
 
     with working("default"):
-        publish(killer, again=True)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        publish(killer, possible_duplicate=True)
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    ((said,),) = rows("SELECT body::json->'args'->>1 FROM jobs.schedule WHERE actor = 'tell'")
+    ((said,),) = rows("SELECT body::json->'args'->>1 FROM workshed.schedule WHERE actor = 'tell'")
     assert said.startswith("killed its worker")
 
 
@@ -86,19 +86,21 @@ def test_it_commits_with_the_dead_row_or_not_at_all(
     work = working_on(raising(OSError("no")), on_dead=told.actor)
 
     with working("default"):
-        with failing("jobs.dead"):
+        with failing("workshed.dead"):
             work.send(7)
             eventually(lambda: "told to fail" in caplog.text)
-            assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.dead") == []
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
-        with failing("jobs.schedule"):
+            assert (
+                rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.dead") == []
+            )
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
+        with failing("workshed.schedule"):
             caplog.clear()
             work.send(8)
             eventually(lambda: "told to fail" in caplog.text)
-            assert len(rows("SELECT 1 FROM jobs.dead")) == 1
-        eventually(lambda: len(rows("SELECT 1 FROM jobs.dead")) == 2)
+            assert len(rows("SELECT 1 FROM workshed.dead")) == 1
+        eventually(lambda: len(rows("SELECT 1 FROM workshed.dead")) == 2)
 
-    assert rows("SELECT actor, reason FROM jobs.schedule") == [("tell", "send")] * 2
+    assert rows("SELECT actor, reason FROM workshed.schedule") == [("tell", "transactional")] * 2
     assert rabbitmq.depth("default.dead") == 0
 
 
@@ -118,7 +120,7 @@ def test_a_job_with_large_arguments_is_told_of_without_them(
 
     ((data, _),) = told
     assert (data["message_id"], data["args"], data["kwargs"]) == (message.message_id, None, None)
-    assert rows("SELECT message_id FROM jobs.dead") == [(message.message_id,)]
+    assert rows("SELECT message_id FROM workshed.dead") == [(message.message_id,)]
 
 
 # dramatiq's own
@@ -135,7 +137,7 @@ def test_a_duplicate_that_would_raise_is_not_told_and_the_job_is_dead(
 
     with working("default"):
         work.send(7)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
     assert "is not sent: job" in caplog.text
 
@@ -151,7 +153,7 @@ def test_on_failure_is_told_once_when_the_job_is_dead(
         eventually(lambda: told)
 
     assert [said for _, said in told] == [{"type": "OSError", "message": "no"}]
-    assert len(rows("SELECT 1 FROM jobs.attempts")) == 3
+    assert len(rows("SELECT 1 FROM workshed.attempts")) == 3
 
 
 def test_on_retry_exhausted_is_told_how_many_there_were(
@@ -175,9 +177,9 @@ def test_on_retry_exhausted_is_not_told_of_what_was_never_retried(
 
     with working("default"):
         work.send(7)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
 def test_on_success_is_told_the_result(working_on, told, working, relaying, eventually, caplog):
@@ -201,12 +203,15 @@ def test_a_success_is_told_of_once_however_often_it_is_delivered(
 
     with working("default", threads=1):
         publish(message)
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
-        publish(message, again=True)
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule"))
+        publish(message, possible_duplicate=True)
         work.send(8)
-        eventually(lambda: len(rows("SELECT 1 FROM jobs.schedule")) > 1)
+        eventually(lambda: len(rows("SELECT 1 FROM workshed.schedule")) > 1)
 
-    assert rows("SELECT body::json->'args'->>1 FROM jobs.schedule ORDER BY 1") == [("7",), ("8",)]
+    assert rows("SELECT body::json->'args'->>1 FROM workshed.schedule ORDER BY 1") == [
+        ("7",),
+        ("8",),
+    ]
 
 
 def test_on_success_and_once_commit_together(
@@ -217,12 +222,12 @@ def test_on_success_and_once_commit_together(
     message = work.message(7)
 
     with working("default", threads=1):
-        publish(message, again=True)
-        publish(message, again=True)
-        eventually(lambda: "absorbed: a copy" in caplog.text)
+        publish(message, possible_duplicate=True)
+        publish(message, possible_duplicate=True)
+        eventually(lambda: "duplicate: a copy" in caplog.text)
 
-    assert rows("SELECT body::json->'args'->>1 FROM jobs.schedule") == [("7",)]
-    assert rows("SELECT count(*) FROM jobs.once") == [(1,)]
+    assert rows("SELECT body::json->'args'->>1 FROM workshed.schedule") == [("7",)]
+    assert rows("SELECT count(*) FROM workshed.once_keys") == [(1,)]
 
 
 def test_a_pipeline_hands_results_on(actor, working, relaying, rows, eventually):
@@ -260,9 +265,9 @@ def test_a_later_step_of_a_pipeline_may_have_a_delay(actor, working, relaying, r
 
     with working("default"), relaying():
         pipe.run()
-        query = "SELECT reason, due_at - jobs.now() > interval '50 min' FROM jobs.schedule"
-        eventually(lambda: (rows(query), seen) == ([("delay", True)], [(1, None)]))
-        rows("UPDATE jobs.schedule SET due_at = jobs.now() RETURNING 1")
+        query = "SELECT reason, due_at - workshed.now() > interval '50 min' FROM workshed.schedule"
+        eventually(lambda: (rows(query), seen) == ([("delayed", True)], [(1, None)]))
+        rows("UPDATE workshed.schedule SET due_at = workshed.now() RETURNING 1")
         eventually(lambda: len(seen) == 3)
 
     assert seen == [(1, None), (2, 1), (3, 2)]
@@ -279,9 +284,9 @@ def test_of_two_delays_of_the_first_step_the_longer_holds(actor, rows, own, of_p
     pipe = see.message_with_options(args=(1,), delay=own) | see.message(2)
     pipe.run(delay=of_pipeline)
 
-    query = "SELECT reason, due_at - jobs.now() > interval '50 min' FROM jobs.schedule"
-    assert rows(query) == [("delay", True)]
-    assert rows("SELECT body::json->'options'->>'delay' FROM jobs.schedule") == [(None,)]
+    query = "SELECT reason, due_at - workshed.now() > interval '50 min' FROM workshed.schedule"
+    assert rows(query) == [("delayed", True)]
+    assert rows("SELECT body::json->'options'->>'delay' FROM workshed.schedule") == [(None,)]
 
 
 def test_a_delay_that_is_none_is_refused_by_the_send(actor):
@@ -306,10 +311,10 @@ def test_a_pipeline_that_is_delivered_twice_goes_on_once(
 
     with working("default", threads=1):
         publish(first)
-        publish(first, again=True)
-        eventually(lambda: "absorbed: a copy" in caplog.text)
+        publish(first, possible_duplicate=True)
+        eventually(lambda: "duplicate: a copy" in caplog.text)
 
-    assert rows("SELECT message_id, body::json->>'args' FROM jobs.schedule") == [
+    assert rows("SELECT message_id, body::json->>'args' FROM workshed.schedule") == [
         (last.message_id, "[3,3]")
     ]
 
@@ -325,9 +330,9 @@ def test_a_result_that_the_next_one_does_not_take_is_a_failure(actor, working, r
 
     with working("default"):
         (give.message() | none.message()).run()
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    ((reason,),) = rows("SELECT reason FROM jobs.dead")
+    ((reason,),) = rows("SELECT reason FROM workshed.dead")
     assert "ResultError: its result cannot be handed on: none()" in reason
 
 
@@ -341,12 +346,12 @@ def test_a_result_that_cannot_be_handed_on_is_a_failure(
 
     with working("default"):
         work.send(7)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
-    ((reason,),) = rows("SELECT reason FROM jobs.dead")
+    ((reason,),) = rows("SELECT reason FROM workshed.dead")
     assert reason.startswith("ResultError: its result cannot be handed on")
-    assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.once") == []
+    assert rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.once_keys") == []
 
 
 # What is refused

@@ -12,7 +12,7 @@ from workshed.jobs.control.cancel_rules import Which
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.locks import unique
 
-DISCARDS = "SELECT message_id, outcome, reason FROM jobs.attempts"
+DISCARDS = "SELECT message_id, outcome, reason FROM workshed.attempts"
 LONG_AGO_MS = 1_700_000_000_000
 
 
@@ -43,7 +43,7 @@ def running(actor):
 def was_told(rows, eventually):
     """Wait until the worker that runs a job knows that it was cancelled."""
     return lambda: eventually(
-        lambda: rows("SELECT 1 FROM jobs.tombstones WHERE told_at IS NOT NULL")
+        lambda: rows("SELECT 1 FROM workshed.cancellations WHERE notified_at IS NOT NULL")
     )
 
 
@@ -98,9 +98,9 @@ def test_a_checkpoint_ends_a_cancelled_job(running, working, was_told, rows, eve
         running.on.set()
         found = eventually(lambda: rows(DISCARDS))
 
-    assert found == [(message.message_id, "discarded", "cancelled")]
+    assert found == [(message.message_id, "cancelled", "cancelled")]
     assert went_on == []
-    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
 def test_what_a_job_that_runs_once_has_written_is_undone_at_a_checkpoint(
@@ -120,7 +120,11 @@ def test_what_a_job_that_runs_once_has_written_is_undone_at_a_checkpoint(
         cancel_when_it_runs(running, run, was_told)
         eventually(lambda: rows(DISCARDS))
 
-    assert rows("SELECT number FROM public.written") == rows("SELECT key FROM jobs.once") == []
+    assert (
+        rows("SELECT number FROM public.written")
+        == rows("SELECT key FROM workshed.once_keys")
+        == []
+    )
 
 
 def cancel_when_it_runs(running, run, was_told):
@@ -141,7 +145,7 @@ def test_a_job_that_ends_with_success_all_the_same_is_done(
         cancel_when_it_runs(running, run, was_told)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
-    assert rows(DISCARDS) == rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows(DISCARDS) == rows("SELECT 1 FROM workshed.schedule") == []
 
 
 @pytest.mark.parametrize(
@@ -167,8 +171,8 @@ def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
         running.on.set()
         eventually(lambda: rows(DISCARDS))
 
-    assert rows("SELECT reason, error_class FROM jobs.attempts") == [("cancelled", class_)]
-    assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.dead") == []
+    assert rows("SELECT reason, error_class FROM workshed.attempts") == [("cancelled", class_)]
+    assert rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.dead") == []
     with db.transaction() as conn:
         assert unique.find(conn, "k") is None
 
@@ -186,7 +190,7 @@ def test_a_cancel_of_an_earlier_run_is_not_told_to_a_later_one(
         eventually(lambda: rows(DISCARDS))
         with db.transaction() as conn:
             cancellations.clear(conn, first.message_id)
-        publish(first.copy(options={"hop": 1}), via="schedule")
+        publish(first.copy(options={"generation": 1}), outbox=True)
         assert running.started.wait(60)
         execution = run.broker._execution
         other = run.message().message_id
@@ -212,7 +216,7 @@ def sent_long_ago(publish):
     return send
 
 
-@pytest.mark.parametrize("headers", [{}, {"via": "schedule"}])
+@pytest.mark.parametrize("headers", [{}, {"outbox": True}])
 @pytest.mark.parametrize("which", [{"actor": "note"}, {"queue": "default"}, {"tag": "user-7"}])
 def test_a_job_that_waits_in_rabbitmq_falls_under_a_rule(
     actor, working, sent_long_ago, rows, eventually, which, headers
@@ -228,7 +232,7 @@ def test_a_job_that_waits_in_rabbitmq_falls_under_a_rule(
         note.send_with_options(args=(2,), tags=["user-7"])
         eventually(lambda: runs == [2])
 
-    assert found == [(old.message_id, "discarded", f"cancelled by rule {rule.id}")]
+    assert found == [(old.message_id, "cancelled", f"cancelled by rule {rule.id}")]
 
 
 def test_a_scheduled_job_asks_postgresql_for_rules(
@@ -241,10 +245,10 @@ def test_a_scheduled_job_asks_postgresql_for_rules(
     rule = make_rule(actor="note")
 
     with working("default"):
-        sent_long_ago(note.message(1), via="schedule")
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+        sent_long_ago(note.message(1), outbox=True)
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts"))
 
-    assert rows("SELECT reason FROM jobs.attempts") == [(f"cancelled by rule {rule.id}",)]
+    assert rows("SELECT reason FROM workshed.attempts") == [(f"cancelled by rule {rule.id}",)]
     assert runs == []
 
 
@@ -265,7 +269,7 @@ def test_the_tags_of_an_actor_are_those_of_its_messages(actor, rows):
 
     note.send_with_options(args=(1,), tags=["user-7", "mail"], delay=60_000)
 
-    ((body,),) = rows("SELECT body::json -> 'options' -> 'tags' FROM jobs.schedule")
+    ((body,),) = rows("SELECT body::json -> 'options' -> 'tags' FROM workshed.schedule")
     assert body == ["mail", "weekly", "user-7"]
 
 
@@ -281,7 +285,7 @@ def test_a_rule_made_while_a_worker_holds_a_job_reaches_it(running, working, row
         running.on.set()
         found = eventually(lambda: rows(DISCARDS))
 
-    assert found == [(held.message_id, "discarded", f"cancelled by rule {rule.id}")]
+    assert found == [(held.message_id, "cancelled", f"cancelled by rule {rule.id}")]
 
 
 def test_a_running_job_is_told_of_a_rule_it_falls_under(running, working, rows, eventually):
@@ -294,7 +298,7 @@ def test_a_running_job_is_told_of_a_rule_it_falls_under(running, working, rows, 
         eventually(lambda: [d.job.cancelled for d in run.broker._execution.running] == [True])
         running.on.set()
         assert eventually(lambda: rows(DISCARDS)) == [
-            (message.message_id, "discarded", "cancelled")
+            (message.message_id, "cancelled", "cancelled")
         ]
 
 
@@ -322,7 +326,7 @@ def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
         dead_jobs.bury(
             conn,
             message_id=message.message_id,
-            hop=0,
+            generation=0,
             attempt=1,
             queue="default",
             actor="note",
@@ -348,4 +352,4 @@ def test_a_cancelled_job_of_an_actor_nobody_knows_ends(actor, working, publish, 
         publish(message)
         found = eventually(lambda: rows(DISCARDS))
 
-    assert found == [(message.message_id, "discarded", "cancelled")]
+    assert found == [(message.message_id, "cancelled", "cancelled")]

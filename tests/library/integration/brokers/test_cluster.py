@@ -47,8 +47,8 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     assert cluster.management_url == cluster.nodes[1].management_url
     # The node that is asked now may not list the queue yet.
     eventually(lambda: "default" in rabbitmq.queues() and rabbitmq.depth("default") == 2)
-    reasons = "SELECT actor, reason, sent_at IS NULL FROM jobs.schedule ORDER BY created_at"
-    assert rows(reasons) == [("mail", "lease", False), ("mail", "stored", True)]
+    reasons = "SELECT actor, reason, sent_at IS NULL FROM workshed.schedule ORDER BY created_at"
+    assert rows(reasons) == [("mail", "outbox_lease", False), ("mail", "broker_down", True)]
     broker._ensured.clear()
     broker.ensure_queues({"emails", "low"})  # as a worker that starts
     assert "queue 'emails' is away" in caplog.text

@@ -47,7 +47,9 @@ def test_a_job_runs_and_is_acked(runs, working, rabbitmq, rows, eventually):
         eventually(lambda: runs == [1])
 
     eventually(lambda: rabbitmq.depth("default") == rabbitmq.unacked("default") == 0)
-    assert rows("SELECT 1 FROM jobs.settled") == []  # a plain job costs PostgreSQL nothing
+    assert (
+        rows("SELECT 1 FROM workshed.completed_generations") == []
+    )  # a plain job costs PostgreSQL nothing
 
 
 def test_a_failure_is_a_row_before_the_ack(runs, working, rabbitmq, rows, eventually):
@@ -55,12 +57,14 @@ def test_a_failure_is_a_row_before_the_ack(runs, working, rabbitmq, rows, eventu
 
     with working("default"):
         message = runs.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule"))
 
-    options = {"attempt": 2, "hop": 1, "failures": {"OSError": 1}}
-    kept = rows("SELECT message_id, hop, reason, body::json->'options' FROM jobs.schedule")
+    options = {"attempt": 2, "generation": 1, "failures": {"OSError": 1}}
+    kept = rows(
+        "SELECT message_id, generation, reason, body::json->'options' FROM workshed.schedule"
+    )
     assert kept == [(message.message_id, 1, "retry", options)]
-    assert rows("SELECT outcome, error_class FROM jobs.attempts") == [("retried", "OSError")]
+    assert rows("SELECT outcome, error_class FROM workshed.attempts") == [("retry", "OSError")]
     eventually(lambda: rabbitmq.depth("default") == 0)
 
 
@@ -68,14 +72,14 @@ def test_the_last_failure_is_buried_with_all_its_attempts(runs, working, rows, p
     runs.then = fail(OSError("no"))
 
     with working("default"):
-        publish(runs.actor.message_with_options(args=(1,), attempt=3, hop=2))
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        publish(runs.actor.message_with_options(args=(1,), attempt=3, generation=2))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    assert rows("SELECT actor, attempt, reason, error_class FROM jobs.dead") == [
+    assert rows("SELECT actor, attempt, reason, error_class FROM workshed.dead") == [
         ("note", 3, "failed 3 times: OSError: no", "OSError")
     ]
-    assert "in note" in rows("SELECT traceback FROM jobs.attempts")[0][0]
-    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert "in note" in rows("SELECT traceback FROM workshed.attempts")[0][0]
+    assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
 def test_a_snooze_costs_no_attempt(runs, working, rows, eventually):
@@ -83,12 +87,12 @@ def test_a_snooze_costs_no_attempt(runs, working, rows, eventually):
 
     with working("default"):
         runs.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule"))
 
-    assert rows("SELECT body::json->'options'->>'attempt', reason FROM jobs.schedule") == [
-        ("1", "snooze")
+    assert rows("SELECT body::json->'options'->>'attempt', reason FROM workshed.schedule") == [
+        ("1", "snoozed")
     ]
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
 def test_a_discard_is_recorded(runs, working, rows, eventually):
@@ -96,9 +100,9 @@ def test_a_discard_is_recorded(runs, working, rows, eventually):
 
     with working("default"):
         runs.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts"))
 
-    assert rows("SELECT outcome, reason FROM jobs.attempts") == [("discarded", "paid already")]
+    assert rows("SELECT outcome, reason FROM workshed.attempts") == [("discarded", "paid already")]
 
 
 def test_a_record_not_visible_yet_is_looked_for_again(runs, working, rows, eventually):
@@ -106,10 +110,10 @@ def test_a_record_not_visible_yet_is_looked_for_again(runs, working, rows, event
 
     with working("default"):
         runs.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule"))
 
-    assert rows("SELECT reason FROM jobs.schedule") == [("snooze",)]
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT reason FROM workshed.schedule") == [("snoozed",)]
+    assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
 def test_a_copy_of_a_settled_job_is_absorbed(runs, working, rows, publish, eventually):
@@ -117,13 +121,15 @@ def test_a_copy_of_a_settled_job_is_absorbed(runs, working, rows, publish, event
     message = runs.actor.message(1)
 
     with working("default", threads=1):
-        publish(message, via="schedule")
-        publish(message, via="schedule")
+        publish(message, outbox=True)
+        publish(message, outbox=True)
         runs.send(2)
         eventually(lambda: 2 in runs)
 
     assert runs == [1, 2]
-    assert rows("SELECT message_id, hop FROM jobs.settled") == [(message.message_id, 0)]
+    assert rows("SELECT message_id, generation FROM workshed.completed_generations") == [
+        (message.message_id, 0)
+    ]
 
 
 def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
@@ -140,24 +146,26 @@ def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
     runs.then = the_other_process_ends_first
 
     with working("default"):
-        publish(message, via="schedule")
+        publish(message, outbox=True)
         eventually(lambda: runs == [1] and rabbitmq.depth("default") == 0)
         eventually(lambda: rabbitmq.unacked("default") == 0)
 
-    assert rows("SELECT hop FROM jobs.settled") == [(0,)]
-    assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT generation FROM workshed.completed_generations") == [(0,)]
+    assert rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.attempts") == []
 
 
 def test_a_retry_overtakes_its_settled_predecessor(runs, working, rows, publish, eventually):
-    """The fence knows hops: a later one is not a copy of an earlier one."""
+    """The fence knows generations: a later one is not a copy of an earlier one."""
     with working("default", threads=1):
-        publish(runs.actor.message(1), via="schedule")
-        settled = eventually(lambda: rows("SELECT message_id FROM jobs.settled"))[0][0]
-        later = runs.actor.message_with_options(args=(2,), hop=1).copy()
-        publish(later.copy(message_id=settled), via="schedule")
+        publish(runs.actor.message(1), outbox=True)
+        settled = eventually(lambda: rows("SELECT message_id FROM workshed.completed_generations"))[
+            0
+        ][0]
+        later = runs.actor.message_with_options(args=(2,), generation=1).copy()
+        publish(later.copy(message_id=settled), outbox=True)
         eventually(lambda: runs == [1, 2])
 
-    assert rows("SELECT hop FROM jobs.settled") == [(1,)]
+    assert rows("SELECT generation FROM workshed.completed_generations") == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -184,9 +192,11 @@ def test_what_cannot_be_read_is_buried_and_blocks_nothing(
         publish(runs.actor.message(0), body=body, queue="default")
         runs.send(1)
         eventually(lambda: runs == [1])
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    assert rows("SELECT body, actor, error_class FROM jobs.dead") == [(body, None, "EnvelopeError")]
+    assert rows("SELECT body, actor, error_class FROM workshed.dead") == [
+        (body, None, "EnvelopeError")
+    ]
 
 
 def test_an_outcome_waits_for_postgresql(
@@ -196,11 +206,11 @@ def test_an_outcome_waits_for_postgresql(
     runs.then = fail(OSError("no"))
 
     with working("default"):
-        with failing("jobs.schedule"):
+        with failing("workshed.schedule"):
             runs.send(1)
             eventually(lambda: "told to fail" in caplog.text)
-            assert rows("SELECT 1 FROM jobs.schedule") == []
-        eventually(lambda: rows("SELECT reason FROM jobs.schedule") == [("retry",)])
+            assert rows("SELECT 1 FROM workshed.schedule") == []
+        eventually(lambda: rows("SELECT reason FROM workshed.schedule") == [("retry",)])
         eventually(lambda: rabbitmq.unacked("default") == 0)
 
     assert runs == [1]
@@ -233,14 +243,14 @@ def test_a_stop_gives_back_what_cannot_be_stored(runs, working, servers, rabbitm
 def test_a_failure_that_time_does_not_mend_goes_to_the_dead_queue(
     runs, working, rows, connect, rabbitmq, eventually
 ):
-    connect(autocommit=True).execute("ALTER TABLE jobs.schedule RENAME TO elsewhere")
+    connect(autocommit=True).execute("ALTER TABLE workshed.schedule RENAME TO elsewhere")
     runs.then = fail(OSError("no"))
 
     with working("default"):
         runs.send(1)
         eventually(lambda: rabbitmq.queues().get("default.dead", {}).get("messages_ready") == 1)
 
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
 @pytest.mark.fresh_vhost
@@ -303,7 +313,7 @@ def test_a_hook_that_raises_is_not_a_failed_job(
         runs.send(2)
         eventually(lambda: runs == [1, 2])
 
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT 1 FROM workshed.attempts") == []
     eventually(lambda: rabbitmq.depth("default") == 0)
 
 
@@ -334,10 +344,10 @@ def test_a_job_beyond_its_limit_is_interrupted_and_retried(
 
     with working("default", threads=1):
         spin.send()
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts"))
 
-    kept = rows("SELECT outcome, error_class FROM jobs.attempts")
-    assert kept == [("retried", "TimeLimitExceeded")]
+    kept = rows("SELECT outcome, error_class FROM workshed.attempts")
+    assert kept == [("retry", "TimeLimitExceeded")]
     eventually(lambda: rabbitmq.depth("default") == 0)
 
 
@@ -349,7 +359,7 @@ def test_a_message_may_have_a_limit_of_its_own(actor, working, rows, eventually)
 
     with working("default", threads=1):
         spin.send_with_options(time_limit=100)
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts"))
 
 
 @pytest.mark.fresh_vhost

@@ -60,17 +60,18 @@ def discarded(counted):
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    "case",
     [
-        (PaidError("paid already"), "PaidError: paid already"),
-        (Discard("paid already"), "paid already"),
-        (RecordMissing("order", 7), "order 7 does not exist"),
-        (SkipMessage(), "the actor raised SkipMessage"),
+        (PaidError("paid already"), "discarded", "PaidError: paid already"),
+        (Discard("paid already"), "discarded", "paid already"),
+        (RecordMissing("order", 7), "discarded", "order 7 does not exist"),
+        (SkipMessage(), "skipped", "the actor raised SkipMessage"),
     ],
 )
 def test_a_discard_is_recorded_counted_and_told(
-    error, reason, order, told, working, rows, eventually, discarded
+    case, order, told, working, rows, eventually, discarded
 ):
+    error, outcome, reason = case
     before = discarded()
     job = order(error)
 
@@ -78,7 +79,7 @@ def test_a_discard_is_recorded_counted_and_told(
         message = job.send_with_options(args=(7,), origin="transaction")
         eventually(lambda: told == [(message.message_id, reason)])
 
-    assert rows("SELECT outcome, reason FROM jobs.attempts") == [("discarded", reason)]
+    assert rows("SELECT outcome, reason FROM workshed.attempts") == [(outcome, reason)]
     assert discarded() == before + 1
 
 
@@ -104,7 +105,7 @@ def test_a_job_that_is_retried_or_dead_is_no_discard(order, told, working, rows,
 
     with working("default"):
         job.send(7)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
     assert told == []
 
@@ -123,7 +124,7 @@ def test_what_is_told_changes_nothing_by_its_failure(
     with working("default", threads=1):
         job.send(1)
         job.send(2)
-        eventually(lambda: len(rows("SELECT 1 FROM jobs.attempts")) == 2)
+        eventually(lambda: len(rows("SELECT 1 FROM workshed.attempts")) == 2)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
     assert caplog.text.count("Discard.ended failed") == 2
@@ -139,7 +140,7 @@ def test_nobody_is_told_before_the_discard_is_stored(
         $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40001'; END $$
     """)
     conn.execute("""
-        CREATE CONSTRAINT TRIGGER fail_in_commit AFTER INSERT ON jobs.attempts
+        CREATE CONSTRAINT TRIGGER fail_in_commit AFTER INSERT ON workshed.attempts
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.fail()
     """)
 
@@ -147,10 +148,10 @@ def test_nobody_is_told_before_the_discard_is_stored(
         job.send(7)
         eventually(lambda: "told to fail" in caplog.text)
         assert told == []
-        conn.execute("DROP TRIGGER fail_in_commit ON jobs.attempts")
+        conn.execute("DROP TRIGGER fail_in_commit ON workshed.attempts")
         eventually(lambda: told)
 
-    assert len(told) == len(rows("SELECT 1 FROM jobs.attempts")) == 1
+    assert len(told) == len(rows("SELECT 1 FROM workshed.attempts")) == 1
 
 
 def test_nobody_is_told_by_a_copy(
@@ -168,7 +169,7 @@ def test_nobody_is_told_by_a_copy(
 
     message = order.message("")
     with working("default"):
-        publish(message.copy(args=(message.message_id,)), via="schedule")
+        publish(message.copy(args=(message.message_id,)), outbox=True)
         eventually(lambda: started)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
@@ -226,12 +227,12 @@ def test_a_record_that_could_not_be_loaded_is_no_missing_one(
             lock.execute("LOCK public.people")
         with working("default"):
             load.send("Ada")
-            eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+            eventually(lambda: rows("SELECT 1 FROM workshed.attempts"))
             lock.rollback()
             until.enter_context(relaying())
             eventually(lambda: found == ["Ada"])
 
-    assert rows("SELECT outcome FROM jobs.attempts") == [("retried",)]
+    assert rows("SELECT outcome FROM workshed.attempts") == [("retry",)]
 
 
 def test_a_record_that_comes_in_time_is_found_at_the_second_look(
@@ -253,7 +254,7 @@ def test_a_record_that_comes_in_time_is_found_at_the_second_look(
         with db.transaction() as conn:
             conn.execute("INSERT INTO public.people VALUES ('Ada')")
             load.send("Ada")
-            eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE reason = 'snooze'"))
+            eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE reason = 'snoozed'"))
         eventually(lambda: found == ["Ada"])
 
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT 1 FROM workshed.attempts") == []

@@ -49,9 +49,9 @@ def test_a_connection_that_was_cut_is_opened_again(ask, django, working, rows, e
         eventually(lambda: len(ask.pids) == 1)
         rows(CUT, DJANGO)
         ask.send()
-        eventually(lambda: len(ask.pids) == 2 or rows("SELECT FROM jobs.dead"))
+        eventually(lambda: len(ask.pids) == 2 or rows("SELECT FROM workshed.dead"))
 
-    assert rows("SELECT reason FROM jobs.dead") == []
+    assert rows("SELECT reason FROM workshed.dead") == []
     assert len(set(ask.pids)) == 2
 
 
@@ -75,7 +75,7 @@ def test_by_default_it_is_closed_after_each_job(ask, django, working, rows, even
         ask.send()
         eventually(lambda: len(ask.pids) == 2)
 
-    assert rows("SELECT FROM jobs.dead") == []
+    assert rows("SELECT FROM workshed.dead") == []
 
 
 def test_after_a_failure_and_a_skip_it_is_closed_too(actor, django, working, rows, eventually):
@@ -113,7 +113,7 @@ def test_an_async_actor_has_a_connection_for_each_job(actor, django, working, ro
             eventually(lambda number=number: len(pids) == number)
             eventually(lambda: rows(OF_DJANGO, DJANGO) == [])
 
-    assert rows("SELECT reason FROM jobs.dead") == []
+    assert rows("SELECT reason FROM workshed.dead") == []
     assert len(set(pids)) == 2
 
 

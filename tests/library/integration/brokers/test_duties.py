@@ -28,7 +28,7 @@ def one_late(conn):
     """A row that is due for so many seconds."""
 
     def one_late(seconds):
-        row = schedule.Row("m", 0, "default", "greet", "{}", "send")
+        row = schedule.Row("m", 0, "default", "greet", "{}", "transactional")
         schedule.insert(conn, row, delay=-timedelta(seconds=seconds))
         return conn
 
@@ -78,7 +78,7 @@ def test_a_relay_lives_while_it_beats(conn):
     relays.beat(conn, uuid4(), "here", 1)
     assert relays.alive(conn)
 
-    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
+    conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '11 s'")
     assert not relays.alive(conn)
 
     relays.beat(conn, uuid4(), "elsewhere", 1)
@@ -103,7 +103,9 @@ def test_a_few_seconds_are_not_warned_of(one_late, caplog):
 def test_a_row_that_its_relay_cannot_send_is_late_too(one_late, caplog):
     """Left out, nothing would be said of a RabbitMQ that has been blocked for hours."""
     conn = one_late(35)
-    conn.execute("UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = jobs.now()")
+    conn.execute(
+        "UPDATE workshed.schedule SET claimed_by = gen_random_uuid(), claimed_at = workshed.now()"
+    )
 
     watch_lag(conn)
 
@@ -113,7 +115,11 @@ def test_a_row_that_its_relay_cannot_send_is_late_too(one_late, caplog):
 # Housekeeping
 
 
-ONLY_TODAYS = {"settled": ["today"], "once": ["today"], "tombstones": ["today"]}
+ONLY_TODAYS = {
+    "completed_generations": ["today"],
+    "once_keys": ["today"],
+    "cancellations": ["today"],
+}
 
 
 @pytest.fixture
@@ -125,11 +131,13 @@ def fences(autocommitting):
         once_keys.claim(autocommitting, "charge", "today", "today")
         cancellations.cancel(autocommitting, "today")
         for insert in (
-            "INSERT INTO jobs.settled SELECT id, 0, day FROM old",
-            "INSERT INTO jobs.once SELECT 'charge', id, id, day FROM old",
-            "INSERT INTO jobs.tombstones SELECT id, day, true FROM old",
+            "INSERT INTO workshed.completed_generations SELECT id, 0, day FROM old",
+            "INSERT INTO workshed.once_keys SELECT 'charge', id, id, day FROM old",
+            "INSERT INTO workshed.cancellations SELECT id, day, true FROM old",
         ):
-            old = "SELECT 'm' || n, jobs.now() - interval '31 days' FROM generate_series(1, %s) n"
+            old = (
+                "SELECT 'm' || n, workshed.now() - interval '31 days' FROM generate_series(1, %s) n"
+            )
             autocommitting.execute(f"WITH old (id, day) AS ({old}) {insert}", (number,))
 
     return fences
@@ -142,7 +150,7 @@ def left(rows):
     def left():
         found = {}
         for table in ONLY_TODAYS:
-            ids = rows(f"SELECT message_id FROM jobs.{table}")  # noqa: S608 -- of the names above
+            ids = rows(f"SELECT message_id FROM workshed.{table}")  # noqa: S608 -- of the names above
             found[table] = [message_id for (message_id,) in ids]
         return found
 
@@ -152,14 +160,14 @@ def left(rows):
 def test_what_no_copy_can_ask_for_any_more_is_deleted(fences, left, autocommitting, rows):
     fences(BATCH + 10)
     relays.beat(autocommitting, uuid4(), "here", 1)
-    autocommitting.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '2 hours'")
+    autocommitting.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
     keep_house = Housekeeping(MONTH)
 
     waits = [keep_house(autocommitting) for _ in range(2)]
 
     assert waits == [0, 3600]  # in short transactions, one after the other
     assert left() == ONLY_TODAYS
-    assert rows("SELECT 1 FROM jobs.relays") == []
+    assert rows("SELECT 1 FROM workshed.relays") == []
 
 
 def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, connect):
@@ -167,7 +175,7 @@ def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, co
     fences(BATCH + 10)
     first, second = connect(), connect()
     relays.beat(first, uuid4(), "here", 1)
-    first.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '2 hours'")
+    first.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
     first.commit()
     second.execute("SET lock_timeout = '100ms'")
     keep_house = Housekeeping(MONTH)
@@ -188,7 +196,7 @@ def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitt
     conn = autocommitting
     queues.declare(conn, {"default": "quorum", "emails": "classic"})
     for number, (queue, wait) in enumerate([("default", -60), ("default", 60), ("made_up", 60)]):
-        row = schedule.Row(f"m{number}", 0, queue, "greet", "{}", "send")
+        row = schedule.Row(f"m{number}", 0, queue, "greet", "{}", "transactional")
         schedule.insert(conn, row, delay=timedelta(seconds=wait))
     bury(conn, "default")
     bury(conn, "invented")
@@ -216,7 +224,7 @@ def test_what_is_no_longer_there_is_told_as_none(database, autocommitting, count
     overview(conn)
     assert counted("dead_jobs", queue="default") == 1
 
-    conn.execute("DELETE FROM jobs.dead")
+    conn.execute("DELETE FROM workshed.dead")
     overview(conn)
 
     assert counted("dead_jobs", queue="default") == 0
@@ -230,7 +238,7 @@ def test_how_long_ago_the_newest_of_the_dead_died_is_told_of_each_queue(
     queues.declare(conn, {"default": "quorum", "emails": "classic"})
     for queue, seconds in {"default": 60, "invented": 300, "made_up": 120}.items():
         bury(conn, queue)
-        aged = "UPDATE jobs.dead SET died_at = died_at - %s WHERE queue = %s"
+        aged = "UPDATE workshed.dead SET died_at = died_at - %s WHERE queue = %s"
         conn.execute(aged, (timedelta(seconds=seconds), queue))
 
     overview(conn)
@@ -244,7 +252,7 @@ def bury(conn, queue):
     dead_jobs.bury(
         conn,
         message_id=queue,
-        hop=0,
+        generation=0,
         attempt=1,
         queue=queue,
         actor="greet",

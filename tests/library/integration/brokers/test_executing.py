@@ -72,13 +72,18 @@ def test_a_second_delivery_of_a_job_that_was_not_stored_is_given_back(
     message = job.actor.message(1)
 
     with working("default", threads=2):
-        publish(message, via="schedule")
+        publish(message, outbox=True)
         eventually(lambda: job == [1])
         delivered_again(job, rabbitmq, eventually)
-        with failing("jobs.settled"):
+        with failing("workshed.completed_generations"):
             job.on.set()
             eventually(lambda: job == [1, 1])
-        eventually(lambda: rows("SELECT message_id FROM jobs.settled") == [(message.message_id,)])
+        eventually(
+            lambda: (
+                rows("SELECT message_id FROM workshed.completed_generations")
+                == [(message.message_id,)]
+            )
+        )
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
 
@@ -91,12 +96,12 @@ def test_a_job_that_waits_in_rabbitmq_is_skipped_once_cancelled(job, working, ro
         assert cancellations.cancel(conn, first.message_id) == "will be skipped"
 
     with working("default"):
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts"))
         eventually(lambda: job == [2])
 
     assert job == [2]
-    cancelled = "SELECT message_id, outcome, reason FROM jobs.attempts"
-    assert rows(cancelled) == [(first.message_id, "discarded", "cancelled")]
+    cancelled = "SELECT message_id, outcome, reason FROM workshed.attempts"
+    assert rows(cancelled) == [(first.message_id, "cancelled", "cancelled")]
     assert second.message_id != first.message_id
 
 
@@ -112,7 +117,7 @@ def test_a_worker_learns_of_a_cancel_while_it_holds_the_job(job, working, rows, 
             cancellations.cancel(conn, held.message_id)
         eventually(lambda: held.message_id in job.actor.broker._execution.cancelled)
         job.on.set()
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts WHERE reason = 'cancelled'"))
 
     assert job == [1]
 
@@ -124,11 +129,11 @@ def test_a_scheduled_copy_of_a_cancelled_job_asks_postgresql(
     message = job.actor.message(1)
     with db.transaction() as conn:
         cancellations.cancel(conn, message.message_id)
-        conn.execute("UPDATE jobs.tombstones SET reached = false")
+        conn.execute("UPDATE workshed.cancellations SET may_be_delivered = false")
 
     with working("default"):
-        publish(message, via="schedule")
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
+        publish(message, outbox=True)
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts WHERE reason = 'cancelled'"))
 
     assert job == []
 
@@ -140,10 +145,10 @@ def test_a_cancelled_job_that_is_wanted_back_runs(job, working, publish, rows, e
         cancellations.cancel(conn, message.message_id)
 
     with working("default"):
-        eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.attempts WHERE reason = 'cancelled'"))
         with db.transaction() as conn:
             cancellations.clear(conn, message.message_id)
-        publish(message.copy(options={"hop": 1}), via="schedule")
+        publish(message.copy(options={"generation": 1}), outbox=True)
         eventually(lambda: job == [1])
 
 
@@ -156,9 +161,9 @@ def test_an_actor_that_skips_its_job_leaves_a_row(actor, working, rows, eventual
 
     with working("default"):
         leave.send()
-        found = eventually(lambda: rows("SELECT outcome, reason FROM jobs.attempts"))
+        found = eventually(lambda: rows("SELECT outcome, reason FROM workshed.attempts"))
 
-    assert found == [("discarded", "the actor raised SkipMessage")]
+    assert found == [("skipped", "the actor raised SkipMessage")]
 
 
 # Suspects
@@ -168,10 +173,10 @@ def test_a_redelivered_job_records_its_start_and_its_end(job, working, publish, 
     job.on.clear()
 
     with working("default"):
-        publish(job.actor.message(1), again=True)
-        eventually(lambda: rows("SELECT alone FROM jobs.starts") == [(0,)])
+        publish(job.actor.message(1), possible_duplicate=True)
+        eventually(lambda: rows("SELECT isolated FROM workshed.redelivered_starts") == [(0,)])
         job.on.set()
-        eventually(lambda: rows("SELECT 1 FROM jobs.starts") == [])
+        eventually(lambda: rows("SELECT 1 FROM workshed.redelivered_starts") == [])
 
 
 @pytest.mark.parametrize("once", [False, True])
@@ -189,24 +194,24 @@ def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
 
     with working("default"), connect() as other:
         settled.settle(other, message.message_id, 0)
-        publish(message, again=True)
-        eventually(lambda: rows("SELECT 1 FROM jobs.starts"))
+        publish(message, possible_duplicate=True)
+        eventually(lambda: rows("SELECT 1 FROM workshed.redelivered_starts"))
         other.commit()
         on.set()
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
-    assert rows("SELECT 1 FROM jobs.starts") == []
+    assert rows("SELECT 1 FROM workshed.redelivered_starts") == []
 
 
 def test_nor_does_one_that_is_killed_then(job, working, publish, rows, rabbitmq, eventually):
     message = job.actor.message(1)
     with db.transaction() as conn:
         settled.settle(conn, message.message_id, 0)
-        starts.record(conn, message.message_id, 0, alone=False, host="gone", pid=1)
+        starts.record(conn, message.message_id, 0, isolated=False, host="gone", pid=1)
 
     with working("default"):
-        publish(message, again=True)
-        eventually(lambda: rows("SELECT 1 FROM jobs.starts") == [])
+        publish(message, possible_duplicate=True)
+        eventually(lambda: rows("SELECT 1 FROM workshed.redelivered_starts") == [])
 
     assert job == []
 
@@ -216,12 +221,12 @@ def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, even
     job.on.clear()
     suspect = job.actor.message(3)
     with db.transaction() as conn:
-        starts.record(conn, suspect.message_id, 0, alone=False, host="gone", pid=1)
+        starts.record(conn, suspect.message_id, 0, isolated=False, host="gone", pid=1)
 
     with working("default", threads=3):
         job.send(1)
         eventually(lambda: job == [1])
-        publish(suspect, again=True)
+        publish(suspect, possible_duplicate=True)
         work = job.actor.broker._execution.work
         eventually(lambda: len(work._alone.items) == 1)
         job.send(2)
@@ -230,22 +235,22 @@ def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, even
         job.on.set()
         eventually(lambda: job == [1, 3, 2])
 
-    assert rows("SELECT 1 FROM jobs.starts") == []
+    assert rows("SELECT 1 FROM workshed.redelivered_starts") == []
 
 
 def test_one_that_ended_its_worker_alone_and_again_is_dead(job, working, publish, rows, eventually):
     killer = job.actor.message(1)
     with db.transaction() as conn:
         for _ in range(2):
-            starts.record(conn, killer.message_id, 0, alone=True, host="gone", pid=1)
+            starts.record(conn, killer.message_id, 0, isolated=True, host="gone", pid=1)
 
     with working("default"):
-        publish(killer, again=True)
-        (reason,) = eventually(lambda: rows("SELECT reason FROM jobs.dead"))[0]
+        publish(killer, possible_duplicate=True)
+        (reason,) = eventually(lambda: rows("SELECT reason FROM workshed.dead"))[0]
 
-    assert reason.startswith("killed its worker: started 2 times alone")
+    assert reason.startswith("killed its worker: started 2 times as the only job")
     assert job == []
-    assert rows("SELECT 1 FROM jobs.starts") == []
+    assert rows("SELECT 1 FROM workshed.redelivered_starts") == []
 
 
 # Old copies
@@ -256,8 +261,12 @@ def test_a_copy_older_than_what_is_remembered_is_not_run(job, working, publish, 
     published = datetime.now(UTC) - timedelta(days=31)
 
     with working("default"):
-        publish(job.actor.message(1), again=True, published_ms=int(published.timestamp() * 1000))
-        (reason,) = eventually(lambda: rows("SELECT reason FROM jobs.dead"))[0]
+        publish(
+            job.actor.message(1),
+            possible_duplicate=True,
+            published_ms=int(published.timestamp() * 1000),
+        )
+        (reason,) = eventually(lambda: rows("SELECT reason FROM workshed.dead"))[0]
 
     assert "31 days ago" in reason
     assert job == []
@@ -282,17 +291,17 @@ def test_a_job_of_an_unknown_actor_waits_for_the_next_release(
 
     with working("default"):
         publish(message)
-        found = "SELECT body, reason FROM jobs.schedule"
+        found = "SELECT body, reason FROM workshed.schedule"
         ((body, reason),) = eventually(lambda: rows(found))
-        assert reason == "stranger"
+        assert reason == "unknown_actor"
 
         runs = []
         new = actor(actor_name="new", queue_name="default")(runs.append)
         later = type(message).decode(body.encode())
-        publish(later, via="schedule")
+        publish(later, outbox=True)
         eventually(lambda: runs == [7])
 
-    assert (later.options["attempt"], later.options["hop"]) == (1, 1)
+    assert (later.options["attempt"], later.options["generation"]) == (1, 1)
     assert new.broker is job.actor.broker
 
 
@@ -304,23 +313,25 @@ def test_a_job_with_an_option_of_the_next_release_waits_for_it(
 
     with working("default"):
         publish(message)
-        found = "SELECT body, reason FROM jobs.schedule"
+        found = "SELECT body, reason FROM workshed.schedule"
         ((body, reason),) = eventually(lambda: rows(found))
 
-    assert reason == "stranger"
+    assert reason == "unknown_actor"
     assert json.loads(body)["options"]["flavour"] == "mild"
     assert job == []
-    assert rows("SELECT 1 FROM jobs.dead") == []
+    assert rows("SELECT 1 FROM workshed.dead") == []
 
 
 def test_after_an_hour_a_stranger_is_dead(job, working, publish, rows, eventually):
     since = datetime.now(UTC) - timedelta(hours=2)
-    options = {"stranger_since": int(since.timestamp() * 1000)}
+    options = {"unknown_actor_since": int(since.timestamp() * 1000)}
     message = job.actor.message(7).copy(actor_name="gone", options=options)
 
     with working("default"):
         publish(message)
-        (reason, actor_name) = eventually(lambda: rows("SELECT reason, actor FROM jobs.dead"))[0]
+        (reason, actor_name) = eventually(lambda: rows("SELECT reason, actor FROM workshed.dead"))[
+            0
+        ]
 
     assert "no actor 'gone'" in reason
     assert actor_name == "gone"
@@ -337,7 +348,9 @@ def test_a_dead_job_tells_where_its_program_failed(actor, working, rows, eventua
 
     with working("default"):
         read.send("{")
-        [found] = eventually(lambda: rows("SELECT error_class, place, release FROM jobs.dead"))
+        [found] = eventually(
+            lambda: rows("SELECT error_class, error_location, release FROM workshed.dead")
+        )
 
     line = inspect.unwrap(read.fn).__code__.co_firstlineno + 2
     assert found == ("JSONDecodeError", f"brokers/test_executing.py:{line} in read", "r7")
@@ -348,12 +361,12 @@ def test_a_message_that_cannot_be_put_away_holds_up_no_other(
 ):
     """Repeated in place, as the outcome of a job is, it would hold up all that comes behind it."""
     with working("default"):
-        with failing("jobs.dead"):
+        with failing("workshed.dead"):
             publish(job.actor.message(1), body=b"not json")
             job.send(2)
             eventually(lambda: job == [2])
             eventually(lambda: rabbitmq.unacked("default") == 1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         eventually(lambda: rabbitmq.unacked("default") == 0)
 
     assert rabbitmq.depth("default.dead") == 0
@@ -646,8 +659,8 @@ def test_a_cap_bounds_what_runs_and_what_is_held(actor, broker, working, rabbitm
 
 def test_boot_tells_postgresql_which_queues_and_actors_there_are(job, working, rows):
     with working("default"):
-        found = dict(rows("SELECT name, queue FROM jobs.actors"))
-        kinds = dict(rows("SELECT name, kind FROM jobs.queues"))
+        found = dict(rows("SELECT name, queue FROM workshed.actors"))
+        kinds = dict(rows("SELECT name, kind FROM workshed.queues"))
 
     assert found["note"] == "default"
     assert kinds["emails"] == "classic"

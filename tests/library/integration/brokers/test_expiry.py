@@ -11,7 +11,7 @@ from workshed.jobs.idempotency import once_keys
 from workshed.jobs.locks import unique
 
 HOUR_MS = 3_600_000
-DEAD = "SELECT message_id, reason FROM jobs.dead"
+DEAD = "SELECT message_id, reason FROM workshed.dead"
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_one_that_comes_too_late_is_dead(runs, working, publish, rows, eventuall
         ((message_id, reason),) = eventually(lambda: rows(DEAD))
 
     assert message_id == late.message_id
-    assert reason.startswith("expired: it was to start within 1:00:00 of ")
+    assert reason.startswith("it was to start within 1:00:00 of ")
     assert " UTC, and came 2:00:0" in reason
-    assert rows("SELECT outcome FROM jobs.attempts") == [("dead",)]
+    assert rows("SELECT outcome FROM workshed.attempts") == [("expired",)]
     assert runs == []
 
 
@@ -64,13 +64,13 @@ def test_what_the_message_says_goes_before_what_the_actor_says(
     assert runs == ran
 
 
-@pytest.mark.parametrize("options", [{"attempt": 2, "hop": 1}, {"hop": 5}])
+@pytest.mark.parametrize("options", [{"attempt": 2, "generation": 1}, {"generation": 5}])
 def test_neither_a_retry_nor_a_snooze_extends_it(runs, working, publish, rows, eventually, options):
-    """Counted from the latest hop, a job that is snoozed would never be too late."""
+    """Counted from the latest generation, a job that is snoozed would never be too late."""
     message = runs.actor.message(1).copy(message_timestamp=ago_ms(2), options=options)
 
     with working("default"):
-        publish(message, via="schedule", published=int(time.time()))
+        publish(message, outbox=True, published=int(time.time()))
         eventually(lambda: rows(DEAD))
 
     assert runs == []
@@ -89,7 +89,7 @@ def test_of_a_delayed_job_it_counts_from_when_that_was_due(
             schedule.send(conn, runs.actor.message(1), at=at)
     if how == "send":
         runs.actor.send_with_options(args=(1,), delay=7 * 24 * HOUR_MS)
-    ((body,),) = rows("SELECT body FROM jobs.schedule")
+    ((body,),) = rows("SELECT body FROM workshed.schedule")
     week = timedelta(days=7)
     sent = type(runs.actor.message(1)).decode(body.encode())
     assert sent.options["due"] - sent.message_timestamp == pytest.approx(
@@ -100,7 +100,7 @@ def test_of_a_delayed_job_it_counts_from_when_that_was_due(
     passed = sent.copy(message_timestamp=ago_ms(7 * 24), options={"due": due_ms})
 
     with working("default"):
-        publish(passed, via="schedule")
+        publish(passed, outbox=True)
         eventually(lambda: runs == [1])
 
 
@@ -123,10 +123,10 @@ def test_the_key_of_one_that_is_too_late_is_free(runs, working, publish, rows, e
         unique.take(conn, unique.Claim("k", late.message_id, 0, "note", "default"))
 
     with working("default"):
-        publish(late, via="schedule")
+        publish(late, outbox=True)
         eventually(lambda: rows(DEAD))
 
-    assert rows("SELECT 1 FROM jobs.unique_locks") == []
+    assert rows("SELECT 1 FROM workshed.unique_locks") == []
 
 
 @pytest.mark.parametrize("claimed", [True, False])
@@ -143,8 +143,8 @@ def test_a_job_that_was_done_once_is_not_dead_for_its_lost_ack(
             once_keys.claim(conn, "pay", message.message_id, message.message_id)
 
     with working("default"):
-        publish(message, again=True)
-        eventually(lambda: rows("SELECT 1 FROM jobs.settled"))
+        publish(message, possible_duplicate=True)
+        eventually(lambda: rows("SELECT 1 FROM workshed.completed_generations"))
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
     assert len(rows(DEAD)) == (not claimed)

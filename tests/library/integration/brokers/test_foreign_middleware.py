@@ -13,7 +13,7 @@ from workshed.middleware import Limit, Unique
 from workshed.transport.errors import RefusedOptionError
 
 HOUR = timedelta(hours=1)
-OUTCOMES = "SELECT actor, outcome, reason FROM jobs.attempts ORDER BY id"
+OUTCOMES = "SELECT actor, outcome, reason FROM workshed.attempts ORDER BY id"
 
 
 @pytest.fixture
@@ -152,10 +152,10 @@ def test_a_job_whose_successor_has_an_unknown_option_waits_for_a_later_release(
 
     with working("default"):
         publish(message)
-        found = eventually(lambda: rows("SELECT reason FROM jobs.schedule"))
+        found = eventually(lambda: rows("SELECT reason FROM workshed.schedule"))
 
-    assert found == [("stranger",)]
-    assert rows("SELECT 1 FROM jobs.dead") == []
+    assert found == [("unknown_actor",)]
+    assert rows("SELECT 1 FROM workshed.dead") == []
 
 
 # Hooks that raise
@@ -202,7 +202,7 @@ def test_a_hook_that_raises_costs_no_job(
 
     assert sorted(runs) == [1, 2, 3]
     assert rabbitmq.depth("default.dead") == 0
-    assert rows("SELECT count(*) FROM jobs.dead") == [(1,)]
+    assert rows("SELECT count(*) FROM workshed.dead") == [(1,)]
     for name in ("before_enqueue", "before_process_message", "after_process_message", "after_ack"):
         assert f"Broken.{name} failed; what it raised is ignored" in caplog.text
 
@@ -244,9 +244,9 @@ def test_a_middleware_error_before_a_job_is_a_failed_attempt(
         found = eventually(lambda: rows(OUTCOMES))
         settled("default")
 
-    assert found == [("note", "retried", "MiddlewareError: no tenant")]
+    assert found == [("note", "retry", "MiddlewareError: no tenant")]
     assert rabbitmq.depth("default.dead") == 0
-    assert rows("SELECT reason FROM jobs.schedule") == [("retry",)]
+    assert rows("SELECT reason FROM workshed.schedule") == [("retry",)]
 
 
 def test_a_snooze_of_a_hook_is_one(adding, actor, working, rows, eventually):
@@ -262,9 +262,9 @@ def test_a_snooze_of_a_hook_is_one(adding, actor, working, rows, eventually):
 
     with working("default"):
         message = note.send(1)
-        found = eventually(lambda: rows("SELECT message_id, reason FROM jobs.schedule"))
+        found = eventually(lambda: rows("SELECT message_id, reason FROM workshed.schedule"))
 
-    assert found == [(message.message_id, "snooze")]
+    assert found == [(message.message_id, "snoozed")]
 
 
 # Hooks that skip
@@ -293,10 +293,10 @@ def test_a_skipped_job_has_a_row_and_a_reason(adding, actor, working, rows, sett
         message = note.send(1)
         found = eventually(lambda: rows(OUTCOMES))
         settled("default")
-        runs = "SELECT message_id, outcome, reason FROM jobs.runs"
+        runs = "SELECT message_id, outcome, reason FROM workshed.runs"
         history = eventually(lambda: rows(runs))
 
-    assert found == [("note", "discarded", "skipped by Gate: feature off")]
+    assert found == [("note", "skipped", "skipped by Gate: feature off")]
     assert history == [(message.message_id, "skipped", "skipped by Gate: feature off")]
 
 
@@ -310,7 +310,7 @@ def test_a_skipped_job_gives_its_key_back(adding, actor, working, rows, eventual
 
     with working("default"):
         first = note.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.unique_locks") == [] and rows(OUTCOMES))
+        eventually(lambda: rows("SELECT 1 FROM workshed.unique_locks") == [] and rows(OUTCOMES))
         second = note.send(1)
 
     assert second.message_id != first.message_id
@@ -358,7 +358,7 @@ def test_a_skipped_job_gives_its_slot_back_and_its_result_is_there(
     with working("default"):
         message = note.send(1)
         assert message.get_result(block=True, timeout=60_000) is None
-        eventually(lambda: rows("SELECT 1 FROM jobs.limit_slots") == [])
+        eventually(lambda: rows("SELECT 1 FROM workshed.limit_slots") == [])
 
 
 def test_a_skipped_job_of_a_classic_queue_leaves_no_row(
@@ -374,9 +374,9 @@ def test_a_skipped_job_of_a_classic_queue_leaves_no_row(
     with working("emails"), relaying():
         note.send(1)
         eventually(lambda: rows(OUTCOMES))
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule") == [])
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule") == [])
 
-    assert rows(OUTCOMES) == [("note", "discarded", "skipped by Gate: feature off")]
+    assert rows(OUTCOMES) == [("note", "skipped", "skipped by Gate: feature off")]
 
 
 # What follows a job
@@ -434,7 +434,7 @@ def test_a_job_whose_successor_cannot_be_sent_is_dead_with_a_row(
 
     with working("default"):
         note.send(1)
-        ((reason,),) = eventually(lambda: rows("SELECT reason FROM jobs.dead"))
+        ((reason,),) = eventually(lambda: rows("SELECT reason FROM workshed.dead"))
 
     assert reason == (
         "what follows it cannot be sent: following: request_id is not an option of a message"
@@ -496,7 +496,7 @@ def test_nothing_false_is_said_of_results_and_limits(
 
     with working("default"), relaying():
         sent = [note.send(number) for number in (1, 2)]
-        eventually(lambda: rows("SELECT 1 FROM jobs.limit_waits"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.limit_waiters"))
         go_on.set()
         assert [m.get_result(block=True, timeout=60_000) for m in sent] == [1, 2]
 

@@ -59,9 +59,13 @@ def test_it_is_retried_and_acked_and_the_process_leaves(
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
         stuck.on.set()
 
-    query = "SELECT message_id, reason, (body::json -> 'options' ->> 'attempt') FROM jobs.schedule"
+    query = (
+        "SELECT message_id, reason, (body::json -> 'options' ->> 'attempt') FROM workshed.schedule"
+    )
     assert rows(query) == [(sent.message_id, "retry", "2")]
-    assert rows("SELECT attempt, error_class FROM jobs.attempts") == [(1, "HardTimeLimitExceeded")]
+    assert rows("SELECT attempt, error_class FROM workshed.attempts") == [
+        (1, "HardTimeLimitExceeded")
+    ]
 
 
 def test_a_thread_that_comes_back_changes_nothing(
@@ -74,13 +78,13 @@ def test_a_thread_that_comes_back_changes_nothing(
         actor.send()
         assert stuck.started.wait(60)
         delivery = give_up(broker)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         stuck.on.set()
         eventually(lambda: not delivery.begun)
         eventually(lambda: rabbitmq.unacked("default") == 0)
         assert delivery.channel.is_open
 
-    assert rows("SELECT outcome FROM jobs.attempts") == [("dead",)]
+    assert rows("SELECT outcome FROM workshed.attempts") == [("dead",)]
 
 
 def test_where_it_cannot_be_stored_it_is_delivered_again(
@@ -92,7 +96,7 @@ def test_where_it_cannot_be_stored_it_is_delivered_again(
     with working("default"):
         actor.send()
         assert stuck.started.wait(60)
-        with failing("jobs.settled"):
+        with failing("workshed.completed_generations"):
             give_up(broker)
             eventually(lambda: left)
         eventually(lambda: rabbitmq.depth("default") == 1)
@@ -100,7 +104,7 @@ def test_where_it_cannot_be_stored_it_is_delivered_again(
 
     with db.transaction() as conn:
         for table in ("attempts", "schedule", "dead"):
-            assert conn.execute(f"SELECT 1 FROM jobs.{table}").fetchall() == []  # noqa: S608
+            assert conn.execute(f"SELECT 1 FROM workshed.{table}").fetchall() == []  # noqa: S608
 
 
 def test_during_a_shutdown_nobody_is_charged(stuck, broker, working, left, rows, eventually):
@@ -114,7 +118,7 @@ def test_during_a_shutdown_nobody_is_charged(stuck, broker, working, left, rows,
         stuck.on.set()
         eventually(lambda: not list(broker._execution.running))
 
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT 1 FROM workshed.attempts") == []
     assert left == []
 
 

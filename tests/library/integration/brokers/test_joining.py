@@ -105,6 +105,6 @@ def test_what_is_flushed_holds_nothing_any_more(actor, broker, conn, rows):
 
     broker.flush("default")
 
-    assert rows("SELECT 1 FROM jobs.unique_locks") == []
-    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows("SELECT 1 FROM workshed.unique_locks") == []
+    assert rows("SELECT 1 FROM workshed.schedule") == []
     assert batch.progress(conn).cancelled == 1

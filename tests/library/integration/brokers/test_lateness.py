@@ -18,7 +18,7 @@ def declare(conn):
     """`declare("maintain")`: a worker has this periodic job."""
 
     def declare(name):
-        job = periodic_jobs.Declared(name, "low", daily("09:00"))
+        job = periodic_jobs.PeriodicDeclaration(name, "low", daily("09:00"))
         periodic_jobs.declare(conn, [job])
 
     return declare
@@ -26,7 +26,7 @@ def declare(conn):
 
 @pytest.fixture
 def look(conn, counted):
-    """`look("recurring_late_seconds")`: that number, after a look."""
+    """`look("periodic_late_seconds")`: that number, after a look."""
 
     def look(name):
         assert tell_lateness(conn) >= 10
@@ -37,19 +37,19 @@ def look(conn, counted):
 
 def test_a_run_that_nobody_makes_is_late_by_the_time_since_it_was_planned(conn, declare, look):
     declare("maintain")
-    assert look("recurring_late_seconds") == 0
+    assert look("periodic_late_seconds") == 0
 
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 hours'")
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '2 hours'")
 
-    assert 7200 <= look("recurring_late_seconds") < 7300
+    assert 7200 <= look("periodic_late_seconds") < 7300
 
 
 @pytest.mark.parametrize(
-    "change", ["paused_at = jobs.now()", "seen_at = jobs.now() - interval '11 minutes'"]
+    "change", ["paused_at = workshed.now()", "seen_at = workshed.now() - interval '11 minutes'"]
 )
 def test_what_is_paused_or_in_no_release_is_never_late(conn, declare, look, change):
     declare("maintain")
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 hours'")
-    conn.execute(f"UPDATE jobs.recurring SET {change}")  # noqa: S608 -- of the two above
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '2 hours'")
+    conn.execute(f"UPDATE workshed.periodic_jobs SET {change}")  # noqa: S608 -- of the two above
 
-    assert look("recurring_late_seconds") == 0
+    assert look("periodic_late_seconds") == 0

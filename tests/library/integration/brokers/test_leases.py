@@ -24,9 +24,9 @@ from workshed.transport.errors import (
 )
 from workshed.transport.publishing import outbox_cleanup
 
-ROWS = "SELECT message_id, reason, again, sent_at IS NOT NULL FROM jobs.schedule"
-LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
-KEPT = [("lease", False, True)]
+ROWS = "SELECT message_id, reason, possible_duplicate, sent_at IS NOT NULL FROM workshed.schedule"
+LOCKS = "SELECT key, message_id, generation FROM workshed.unique_locks"
+KEPT = [("outbox_lease", False, True)]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def forked():
 def overdue(connect):
     """`overdue()`: the senders of all leases have had their time."""
     conn = connect(autocommit=True)
-    return lambda: conn.execute("UPDATE jobs.schedule SET due_at = jobs.now()")
+    return lambda: conn.execute("UPDATE workshed.schedule SET due_at = workshed.now()")
 
 
 # Sent
@@ -107,8 +107,8 @@ def test_a_mail_is_stored_until_its_outcome(mail, rabbitmq, rows, states, eventu
     eventually(lambda: states() == KEPT)
     assert [row[0] for row in rows(ROWS)] == [message.message_id]
     headers = rabbitmq.peek("emails")[0]["properties"]["headers"]
-    assert headers["via"] == "schedule"
-    assert "again" not in headers
+    assert headers["outbox"] is True
+    assert "possible_duplicate" not in headers
 
 
 def test_a_mail_that_ran_has_no_row(noted, working, states, eventually):
@@ -127,7 +127,7 @@ def test_a_lease_is_due_after_its_senders_deadline(mail, broker, patience, rows,
 
     mail.send(1)
 
-    wait = rows("SELECT due_at - created_at FROM jobs.schedule")[0][0]
+    wait = rows("SELECT due_at - created_at FROM workshed.schedule")[0][0]
     assert wait == timedelta(seconds=12)
 
 
@@ -138,7 +138,7 @@ def test_a_unique_message_has_a_row_until_its_confirm_and_a_lock(
 
     eventually(lambda: states() == [])
     assert rows(LOCKS) == [("k", message.message_id, 0)]
-    assert rabbitmq.peek("default")[0]["properties"]["headers"]["via"] == "schedule"
+    assert rabbitmq.peek("default")[0]["properties"]["headers"]["outbox"] is True
 
 
 def test_a_key_that_another_job_has_names_that_job(send_one, rabbitmq, rows, eventually):
@@ -187,7 +187,7 @@ def test_what_a_job_that_runs_once_sends_commits_with_it(
         assert (rows(ROWS), rows(LOCKS)) == ([], [])
 
     assert other.message_id == first.message_id
-    assert states() == [("send", False, False)] * 4
+    assert states() == [("transactional", False, False)] * 4
     assert len(rows(LOCKS)) == 1
 
 
@@ -209,11 +209,11 @@ def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventu
 
     with working("default"):
         first = fail.send_with_options(unique_key="k")
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE reason = 'retry'"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE reason = 'retry'"))
         second = fail.send_with_options(unique_key="k")
 
     assert second.message_id == first.message_id
-    held = rows("SELECT message_id, hop FROM jobs.unique_locks")
+    held = rows("SELECT message_id, generation FROM workshed.unique_locks")
     assert held == [(first.message_id, 1)]
 
 
@@ -225,11 +225,14 @@ def test_a_unique_job_whose_lock_was_released_runs_all_the_same_and_is_counted(
     ran = []
     resize = actor(queue_name="default", actor_name="resize")(lambda: ran.append("resized"))
     message = resize.send_with_options(unique_key="k")
-    connect(autocommit=True).execute("DELETE FROM jobs.unique_locks")
+    connect(autocommit=True).execute("DELETE FROM workshed.unique_locks")
 
     with working("default"):
         eventually(
-            lambda: rows("SELECT 1 FROM jobs.settled WHERE message_id = %s", message.message_id)
+            lambda: rows(
+                "SELECT 1 FROM workshed.completed_generations WHERE message_id = %s",
+                message.message_id,
+            )
         )
 
     assert ran == ["resized"]
@@ -240,7 +243,7 @@ def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, stat
     message = send_one(delay=timedelta(hours=1))
 
     assert rows(LOCKS) == [("k", message.message_id, 0)]
-    assert states() == [("delay", False, False)]
+    assert states() == [("delayed", False, False)]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1_001, "a\0b", "\ud800", 7])
@@ -302,7 +305,7 @@ def test_while_rabbitmq_is_away_it_is_stored_with_its_lock(send_one, mail, away,
     message = send_one()
     mail.send(1)
 
-    assert states() == [("stored", False, False), ("stored", False, False)]
+    assert states() == [("broker_down", False, False), ("broker_down", False, False)]
     assert rows(LOCKS) == [("k", message.message_id, 0)]
     assert send_one(2).message_id == message.message_id
 
@@ -316,8 +319,8 @@ def test_a_lease_that_was_not_confirmed_is_handed_to_a_relay(
     mail.send(1)
     send_one()
 
-    assert states() == [("stored", True, False)] * 2
-    assert rows("SELECT DISTINCT due_at <= jobs.now() FROM jobs.schedule") == [(True,)]
+    assert states() == [("broker_down", True, False)] * 2
+    assert rows("SELECT DISTINCT due_at <= workshed.now() FROM workshed.schedule") == [(True,)]
     assert len(rows(LOCKS)) == 1
 
 
@@ -328,7 +331,7 @@ def test_a_lease_that_was_never_published_is_no_copy(mail, stuck, patience, stat
     with stuck():
         mail.send(1)
 
-    assert ("stored", False, False) in states()
+    assert ("broker_down", False, False) in states()
 
 
 @pytest.mark.usefixtures("not_storing", "unanswered")
@@ -384,7 +387,7 @@ def test_a_commit_whose_answer_is_lost_is_said_to_be_unknown(mail, connect, rows
     connect(autocommit=True).execute("""
         CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
-        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON jobs.schedule
+        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON workshed.schedule
                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.die();
     """)
 
@@ -479,7 +482,7 @@ def test_rows_are_marked_after_an_outage_of_postgresql(
         servers.postgres.start()
 
     conn = connect(autocommit=True)
-    query = "SELECT count(*) FROM jobs.schedule WHERE sent_at IS NOT NULL"
+    query = "SELECT count(*) FROM workshed.schedule WHERE sent_at IS NOT NULL"
     eventually(lambda: conn.execute(query).fetchone() == (2,))
 
 
@@ -519,7 +522,7 @@ def test_a_forked_child_marks_its_own_and_not_its_parents(
 
     assert forked(lambda: (mail.send(3), broker._sender.close())) == 0
 
-    assert states() == [("lease", False, False)] * 2 + KEPT
+    assert states() == [("outbox_lease", False, False)] * 2 + KEPT
     go_on.set()
     eventually(lambda: len([state for state in states() if state == KEPT[0]]) == 2)
 

@@ -13,10 +13,10 @@ from workshed.middleware import Limit, Unique
 from workshed.middleware.concurrency import lease_renewal
 from workshed.transport.relay.limit_calls import call_waiting
 
-SLOTS = "SELECT key, message_id FROM jobs.limit_slots"
-WAITS = "SELECT message_id FROM jobs.limit_waits ORDER BY ticket"
-SCHEDULED = "SELECT message_id FROM jobs.schedule"
-DUE = "SELECT due_at - jobs.now() FROM jobs.schedule"
+SLOTS = "SELECT key, message_id FROM workshed.limit_slots"
+WAITS = "SELECT message_id FROM workshed.limit_waiters ORDER BY seq"
+SCHEDULED = "SELECT message_id FROM workshed.schedule"
+DUE = "SELECT due_at - workshed.now() FROM workshed.schedule"
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_one_over_its_limit_spends_no_attempt_and_is_counted(
 ):
     before = counted("jobs_limited_total", actor="sync")
     job = sync(Limit.concurrent(1), then=gate)
-    body = "SELECT body::json #>> '{options,attempt}', reason FROM jobs.schedule"
+    body = "SELECT body::json #>> '{options,attempt}', reason FROM workshed.schedule"
     with working("default"):
         job.send(1)
         gate.enter()
@@ -107,9 +107,9 @@ def test_one_over_its_limit_spends_no_attempt_and_is_counted(
         gate.open.set()
         eventually(lambda: rows(SLOTS) == [])
 
-    assert found == [("1", "snooze")]
+    assert found == [("1", "snoozed")]
     assert counted("jobs_limited_total", actor="sync") == before + 1
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
 def test_what_is_over_a_window_is_due_when_it_has_its_slot(sync, working, rows, eventually):
@@ -127,7 +127,7 @@ def test_slots_are_renewed_while_their_job_runs(sync, gate, working, rows, monke
     """Without renewal they are free after 30 s, and more run than may."""
     monkeypatch.setattr(lease_renewal, "EVERY_S", 0.05)
     job = sync(Limit.concurrent(1), then=gate)
-    query = "SELECT expires_at FROM jobs.limit_slots"
+    query = "SELECT expires_at FROM workshed.limit_slots"
     with working("default"):
         job.send(1)
         gate.enter()
@@ -145,7 +145,7 @@ def test_a_run_whose_slot_was_lost_is_done_all_the_same(
     with working("default"):
         job.send(1)
         gate.enter()
-        connect(autocommit=True).execute("DELETE FROM jobs.limit_slots")
+        connect(autocommit=True).execute("DELETE FROM workshed.limit_slots")
         gate.open.set()
         eventually(lambda: "ran without its slot of sync:concurrent" in caplog.text)
 
@@ -196,10 +196,10 @@ def test_the_slot_of_a_worker_that_died_is_given_to_who_waits(
     with working("default"), relaying():
         job.send(1)
         eventually(lambda: len(rows(WAITS)) == 1)
-        own.execute("UPDATE jobs.limit_slots SET expires_at = jobs.now() - interval '1 ms'")
+        own.execute("UPDATE workshed.limit_slots SET expires_at = workshed.now() - interval '1 ms'")
         call_waiting(own)
         eventually(lambda: job.ran == [1])
-        own.execute("DELETE FROM jobs.limit_slots WHERE message_id = 'dead'")
+        own.execute("DELETE FROM workshed.limit_slots WHERE message_id = 'dead'")
         none_left()
 
 
@@ -233,7 +233,7 @@ def test_a_unique_job_that_waits_for_a_limit_has_its_key(
         none_left()
 
     assert job.ran == [1, 2]
-    assert rows("SELECT key FROM jobs.unique_locks") == []
+    assert rows("SELECT key FROM workshed.unique_locks") == []
 
 
 def test_a_turn_and_a_slot_are_both_given_back(
@@ -247,7 +247,7 @@ def test_a_turn_and_a_slot_are_both_given_back(
         gate.enter()
         job.send(2)
         eventually(lambda: len(rows(WAITS)) == 1)
-        assert len(rows("SELECT 1 FROM jobs.run_locks")) == 1
+        assert len(rows("SELECT 1 FROM workshed.run_locks")) == 1
         gate.open.set()
         none_left()
 

@@ -102,7 +102,7 @@ def test_so_is_that_of_a_copy_whose_outcome_does_not_count(lines):
 
     [line] = lines(work)
 
-    assert (line.levelname, line.getMessage()[:10]) == ("WARNING", "absorbed: ")
+    assert (line.levelname, line.getMessage()[:11]) == ("WARNING", "duplicate: ")
     assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
 
 
@@ -113,7 +113,7 @@ def test_so_is_that_of_a_run_whose_outcome_cannot_be_stored(
     def job():
         raise OSError("away")
 
-    with failing("jobs.attempts"), working("default", threads=1):
+    with failing("workshed.attempts"), working("default", threads=1):
         job.send()
         eventually(lambda: "told to fail" in caplog.text)
 

@@ -48,7 +48,7 @@ def copies(rabbitmq):
         found = defaultdict(list)
         for message in rabbitmq.peek("default", 10_000):
             properties = message["properties"]
-            found[properties["message_id"]].append("again" in properties["headers"])
+            found[properties["message_id"]].append("possible_duplicate" in properties["headers"])
         return found
 
     return look

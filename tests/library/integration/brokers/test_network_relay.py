@@ -32,7 +32,7 @@ def store(broker, actor, connect):
 @pytest.fixture
 def left(rows):
     """How many messages are not sent yet."""
-    return lambda: rows("SELECT count(*) FROM jobs.schedule")[0][0]
+    return lambda: rows("SELECT count(*) FROM workshed.schedule")[0][0]
 
 
 @pytest.fixture
@@ -42,8 +42,12 @@ def relay_is_dead(connect):
 
     def age(relay):
         for query in (
-            "UPDATE jobs.relays SET beat_at = beat_at - interval '11 s' WHERE id = %s",
-            "UPDATE jobs.schedule SET taken_at = taken_at - interval '11 s' WHERE taken_by = %s",
+            "UPDATE workshed.relays SET beat_at = beat_at - interval '11 s' WHERE id = %s",
+            """
+            UPDATE workshed.schedule
+               SET claimed_at = claimed_at - interval '11 s'
+             WHERE claimed_by = %s
+            """,
         ):
             conn.execute(query, (relay,))
 

@@ -28,7 +28,7 @@ class Witness(Observer):
         self.began_ids.append(job.message_id)
 
     def ended(self, job, outcome):
-        self.told.append(outcome.label)
+        self.told.append(outcome.kind)
         self.jobs.append(job)
 
 
@@ -60,8 +60,8 @@ def note(actor):
 @pytest.mark.parametrize(
     ("error", "options", "label"),
     [
-        (None, {}, "done"),
-        (OSError("away"), {"max_retries": 1}, "retried"),
+        (None, {}, "succeeded"),
+        (OSError("away"), {"max_retries": 1}, "retry"),
         (OSError("away"), {}, "dead"),
         (Snooze(LONG), {}, "snoozed"),
         (Discard("paid already"), {}, "discarded"),
@@ -89,18 +89,18 @@ def test_how_long_it_waited_and_ran_is_known(actor, seen, working, eventually):
     nap.send()
     threading.Event().wait(0.1)
     with working("default"):
-        eventually(lambda: seen.told == ["done"])
+        eventually(lambda: seen.told == ["succeeded"])
 
     job = seen.jobs[0]
     assert before < job.began < time.time()
-    assert 0.1 <= job.waited_s < time.time() - before
-    assert 0.05 <= job.took_s < time.time() - before
+    assert 0.1 <= job.queue_wait_s < time.time() - before
+    assert 0.05 <= job.duration_s < time.time() - before
 
 
 def cancelled(message, publish):
     with db.transaction() as conn:
         cancellations.cancel(conn, message.message_id)
-    publish(message, via="schedule")
+    publish(message, outbox=True)
 
 
 def expired(message, publish):
@@ -110,14 +110,14 @@ def expired(message, publish):
 def killer(message, publish):
     with db.transaction() as conn:
         for _ in range(2):
-            starts.record(conn, message.message_id, 0, alone=True, host="gone", pid=1)
-    publish(message, again=True)
+            starts.record(conn, message.message_id, 0, isolated=True, host="gone", pid=1)
+    publish(message, possible_duplicate=True)
 
 
 def settled_before(message, publish):
     with db.transaction() as conn:
         settled.settle(conn, message.message_id, 0)
-    publish(message, via="schedule")
+    publish(message, outbox=True)
 
 
 def stranger(message, publish):
@@ -129,8 +129,8 @@ def stranger(message, publish):
     [
         (cancelled, "cancelled"),
         (expired, "expired"),
-        (killer, "killed"),
-        (settled_before, "absorbed"),
+        (killer, "poison"),
+        (settled_before, "duplicate"),
         (stranger, "unknown_actor"),
     ],
 )
@@ -142,7 +142,7 @@ def test_one_that_did_not_run_is_told_of_too(sent, label, note, seen, working, p
         eventually(lambda: seen.told)
 
     assert (seen.told, seen.began_ids) == ([label], [])
-    assert (seen.jobs[0].took_s, seen.jobs[0].waited_s) == (None, None)
+    assert (seen.jobs[0].duration_s, seen.jobs[0].queue_wait_s) == (None, None)
 
 
 def test_a_copy_of_a_job_that_runs_once_is_absorbed(actor, seen, working, publish, eventually):
@@ -153,9 +153,9 @@ def test_a_copy_of_a_job_that_runs_once_is_absorbed(actor, seen, working, publis
     message = pay.message(7)
     with working("default", threads=1):
         publish(message)
-        eventually(lambda: seen.told == ["done"])
+        eventually(lambda: seen.told == ["succeeded"])
         publish(message)
-        eventually(lambda: seen.told == ["done", "absorbed"])
+        eventually(lambda: seen.told == ["succeeded", "duplicate"])
 
 
 def test_a_running_job_that_leaves_at_a_checkpoint_was_cancelled(
@@ -194,7 +194,7 @@ def test_an_observer_that_fails_changes_nothing(note, broker, seen, working, row
         eventually(lambda: seen.told == ["dead", "dead"])
     broker.middleware.remove(broken)
 
-    assert rows("SELECT count(*) FROM jobs.dead") == [(2,)]
+    assert rows("SELECT count(*) FROM workshed.dead") == [(2,)]
 
 
 def test_what_a_job_sends_names_it_as_its_parent(actor, seen, working, rows, eventually):
@@ -210,7 +210,7 @@ def test_what_a_job_sends_names_it_as_its_parent(actor, seen, working, rows, eve
 
     with working("default"):
         message = parent.send()
-        eventually(lambda: seen.told == ["done"])
+        eventually(lambda: seen.told == ["succeeded"])
 
-    query = "SELECT body::jsonb->'options'->>'parent' FROM jobs.schedule"
+    query = "SELECT body::jsonb->'options'->>'parent' FROM workshed.schedule"
     assert rows(query) == [(message.message_id,)] * 2

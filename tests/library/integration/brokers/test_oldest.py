@@ -55,7 +55,10 @@ def age(conn):
     """`age(3600)`: let it be so many seconds later for what PostgreSQL knows of queues."""
 
     def older(seconds):
-        query = "UPDATE jobs.queues SET passed_at = passed_at - %s"
+        query = (
+            "UPDATE workshed.queues "
+            "SET oldest_possible_publish_at = oldest_possible_publish_at - %s"
+        )
         conn.execute(query, (timedelta(seconds=seconds),))
 
     return older
@@ -97,7 +100,7 @@ def ready(rabbitmq, number, eventually):
 
 
 def passed(conn, queue="default"):
-    query = "SELECT passed_at FROM jobs.queues WHERE name = %s"
+    query = "SELECT oldest_possible_publish_at FROM workshed.queues WHERE name = %s"
     return conn.execute(query, (queue,)).fetchone()[0]
 
 
@@ -176,7 +179,11 @@ def test_what_runs_does_not_wait(look, hang, working, publish, broker, conn, eve
     with working("default", threads=1):
         publish(hang.message(), **ago(600))
         eventually(lambda: list(broker._execution.running))
-        eventually(lambda: conn.execute("SELECT busy, held FROM jobs.workers").fetchone()[0] == 1)
+        eventually(
+            lambda: (
+                conn.execute("SELECT busy, oldest_held FROM workshed.workers").fetchone()[0] == 1
+            )
+        )
 
         assert look() == 0
         hang.end.set()
@@ -209,7 +216,7 @@ def test_what_a_paused_queue_gets_back_waits_for_as_long_as_it_does(
         eventually(lambda: rabbitmq.unacked("default") == 3)
         queues.pause(conn, "default")
         ready(rabbitmq, 2, eventually)
-        held = "SELECT waiting FROM jobs.workers"
+        held = "SELECT oldest_waiting FROM workshed.workers"
         eventually(lambda: conn.execute(held).fetchone() == ([None],))
 
         assert 3000 <= look() < 3660
@@ -240,7 +247,7 @@ def test_what_a_dead_worker_held_waits(look, conn, hang, publish, rabbitmq, even
     silent(conn, held=now - HOUR)
 
     assert 3600 <= look() < 3660
-    assert conn.execute("SELECT lost_at IS NOT NULL FROM jobs.workers").fetchone() == (True,)
+    assert conn.execute("SELECT expired_at IS NOT NULL FROM workshed.workers").fetchone() == (True,)
 
 
 def test_what_came_before_something_went_back_proves_nothing(
@@ -256,7 +263,9 @@ def test_what_came_before_something_went_back_proves_nothing(
     news(conn, got=came, got_ago=timedelta(seconds=30))
     assert 3600 <= look() < 3660
 
-    conn.execute("UPDATE jobs.queues SET returned_at = returned_at - interval '1 minute'")
+    conn.execute(
+        "UPDATE workshed.queues SET last_requeued_at = last_requeued_at - interval '1 minute'"
+    )
     news(conn, got=came, got_ago=timedelta(seconds=30))
     assert 60 <= look() < 120
 
@@ -309,12 +318,15 @@ def test_a_message_of_a_higher_priority_is_no_proof(
     ran = []
     job = actor(queue_name="emails", actor_name="urgent")(ran.append)
     look()
-    conn.execute("UPDATE jobs.queues SET passed_at = passed_at - interval '1 hour'")
+    conn.execute(
+        "UPDATE workshed.queues "
+        "SET oldest_possible_publish_at = oldest_possible_publish_at - interval '1 hour'"
+    )
     before = passed(conn, "emails")
 
     with working("emails"):
         publish(job.message_with_options(args=(1,), broker_priority=4))
-        beaten = "SELECT max(beat_at) FROM jobs.workers"
+        beaten = "SELECT max(beat_at) FROM workshed.workers"
         eventually(lambda: ran == [1])
         before_beat = conn.execute(beaten).fetchone()
         eventually(lambda: conn.execute(beaten).fetchone() > before_beat)
@@ -328,7 +340,7 @@ def test_what_is_due_and_not_sent_waits(look, conn, hang):
     with db.transaction() as own:
         schedule.send(own, hang.message(1))
         schedule.send(own, hang.message(2), delay=HOUR)
-    conn.execute("UPDATE jobs.schedule SET due_at = due_at - interval '10 minutes'")
+    conn.execute("UPDATE workshed.schedule SET due_at = due_at - interval '10 minutes'")
 
     assert 600 <= look() < 660
 
@@ -372,12 +384,12 @@ def test_a_worker_that_ends_is_gone_and_a_silent_one_is_forgotten(
     with working("default"):
         eventually(
             lambda: (
-                conn.execute("SELECT queues, threads FROM jobs.workers").fetchall()
+                conn.execute("SELECT queues, threads FROM workshed.workers").fetchall()
                 == [(["default"], 2)]
             )
         )
 
-    assert conn.execute("SELECT count(*) FROM jobs.workers").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM workshed.workers").fetchone() == (0,)
     silent(conn)
     assert workers.forget(conn, timedelta(minutes=1)) == 0
     workers.bury(conn)
@@ -388,9 +400,10 @@ def silent(conn, held=None):
     """A worker that has not beaten for an hour."""
     conn.execute(
         """
-        INSERT INTO jobs.workers
-               (id, host, pid, threads, busy, release, beat_at, queues, waiting, held)
-        VALUES (gen_random_uuid(), 'gone', 1, 8, 1, '', jobs.now() - interval '1 hour',
+        INSERT INTO workshed.workers
+               (id, host, pid, threads, busy, release, beat_at, queues,
+                oldest_waiting, oldest_held)
+        VALUES (gen_random_uuid(), 'gone', 1, 8, 1, '', workshed.now() - interval '1 hour',
                 '{default}', ARRAY[NULL::timestamptz], ARRAY[%s::timestamptz])
         """,
         (held,),

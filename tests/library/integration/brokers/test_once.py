@@ -49,19 +49,19 @@ def idle(rabbitmq, eventually):
 def test_copies_change_nothing(charge, working, publish, effects, idle, rows, eventually, counted):
     """Without the key, each of them charges."""
     message = charge.message(1)
-    labels = {"actor": "charge", "queue": "default", "outcome": "absorbed"}
+    labels = {"actor": "charge", "queue": "default", "outcome": "duplicate"}
     absorbed = counted("jobs_total", **labels)
 
     with working("default", threads=1):
         publish(message)
         eventually(effects)
-        for headers in ({}, {"again": True}, {"via": "schedule"}):
+        for headers in ({}, {"possible_duplicate": True}, {"outbox": True}):
             publish(message, **headers)
         eventually(lambda: counted("jobs_total", **labels) == absorbed + 3)
         idle()
 
     assert effects() == charge.runs == [1]
-    assert rows("SELECT scope, key FROM jobs.once") == [("charge", message.message_id)]
+    assert rows("SELECT scope, key FROM workshed.once_keys") == [("charge", message.message_id)]
 
 
 def test_a_run_that_fails_leaves_nothing(charge, working, effects, rows, eventually):
@@ -74,10 +74,10 @@ def test_a_run_that_fails_leaves_nothing(charge, working, effects, rows, eventua
 
     with working("default"):
         charge.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule"))
 
-    assert effects() == rows("SELECT 1 FROM jobs.once") == []
-    assert rows("SELECT outcome FROM jobs.attempts") == [("retried",)]
+    assert effects() == rows("SELECT 1 FROM workshed.once_keys") == []
+    assert rows("SELECT outcome FROM workshed.attempts") == [("retry",)]
 
 
 def test_a_retry_of_one_whose_commit_was_not_heard_changes_nothing(
@@ -85,13 +85,13 @@ def test_a_retry_of_one_whose_commit_was_not_heard_changes_nothing(
 ):
     """A connection may be lost after COMMIT arrived: the run failed, and its effect stays."""
     first = charge.message(1)
-    retry = first.copy(options={"hop": 1, "attempt": 2})
+    retry = first.copy(options={"generation": 1, "attempt": 2})
 
     with working("default", threads=1):
         publish(first)
         eventually(effects)
-        publish(retry, via="schedule")
-        eventually(lambda: rows("SELECT hop FROM jobs.settled") == [(1,)])
+        publish(retry, outbox=True)
+        eventually(lambda: rows("SELECT generation FROM workshed.completed_generations") == [(1,)])
 
     assert effects() == charge.runs == [1]
 
@@ -109,7 +109,7 @@ def test_of_two_processes_that_run_it_at_once_one_writes(
     charge.then = another_process_ends_first
 
     with working("default"):
-        publish(message, via="schedule")
+        publish(message, outbox=True)
         eventually(lambda: charge.runs == [1])
         idle()
 
@@ -133,12 +133,15 @@ def test_what_it_sends_commits_with_what_it_writes(actor, working, effects, rows
 
     with working("default"):
         order.send(2)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         order.send(1)
         eventually(effects)
 
     assert effects() == [1]
-    assert rows("SELECT reason FROM jobs.schedule ORDER BY 1") == [("delay",), ("send",)]
+    assert rows("SELECT reason FROM workshed.schedule ORDER BY 1") == [
+        ("delayed",),
+        ("transactional",),
+    ]
 
 
 def test_an_inner_transaction_that_fails_undoes_only_itself(actor, working, effects, eventually):
@@ -191,9 +194,9 @@ def test_a_key_goes_with_a_transaction_that_fails(actor, working, effects, rows,
 
     with working("default"):
         ask.send()
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule"))
 
-    assert effects() == rows("SELECT 1 FROM jobs.once") == []
+    assert effects() == rows("SELECT 1 FROM workshed.once_keys") == []
 
 
 def test_called_directly_it_is_a_function(charge, database, effects):

@@ -35,7 +35,7 @@ def failing_with(actor):
     return declare
 
 
-def options_of(rows, query="SELECT body FROM jobs.schedule"):
+def options_of(rows, query="SELECT body FROM workshed.schedule"):
     ((body,),) = rows(query)
     return orjson.loads(body)["options"]
 
@@ -55,13 +55,13 @@ def test_each_group_of_errors_has_its_own_attempts(
 
     with working("default"), relaying():
         failing.send()
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    assert rows("SELECT attempt, reason FROM jobs.dead") == [
+    assert rows("SELECT attempt, reason FROM workshed.dead") == [
         (5, "failed 2 times in 5 runs: EOFError")
     ]
     failures = {"TimeoutError": 2, "EOFError": 1, "*": 1}
-    assert options_of(rows, "SELECT body FROM jobs.dead")["failures"] == failures
+    assert options_of(rows, "SELECT body FROM workshed.dead")["failures"] == failures
     assert failing.runs == 5
 
 
@@ -85,9 +85,9 @@ def test_a_body_does_not_grow_by_its_errors(
         failing.send()
         eventually(lambda: failing.runs == 11)
 
-    assert len(rows("SELECT 1 FROM jobs.attempts")) == 10
+    assert len(rows("SELECT 1 FROM workshed.attempts")) == 10
     assert len(sizes) == 11
-    digits = len(str(11)) + len(str(10)) + len(str(10))  # of attempt, hop and the count
+    digits = len(str(11)) + len(str(10)) + len(str(10))  # of attempt, generation and the count
     assert sizes[10] - sizes[1] <= digits
     assert sizes[10] - sizes[0] < 60
 
@@ -120,7 +120,7 @@ def test_a_retry_on_another_queue_runs_there(
         eventually(lambda: elsewhere.runs == 2)
         eventually(lambda: rabbitmq.unacked("low") == rabbitmq.depth("low") == 0)
 
-    assert rows("SELECT queue, outcome FROM jobs.attempts") == [("default", "retried")]
+    assert rows("SELECT queue, outcome FROM workshed.attempts") == [("default", "retry")]
 
 
 def test_a_queue_of_retries_is_consumed_by_a_worker_that_has_no_other_actor_on_it(
@@ -158,10 +158,14 @@ def test_what_costs_no_attempt_leaves_the_counts_of_all_groups_alone(
 
     with working("default"), relaying():
         failing.send()
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    options = options_of(rows, "SELECT body FROM jobs.dead")
-    assert (options["attempt"], options["hop"], options["failures"]) == (2, 3, {"OSError": 1})
+    options = options_of(rows, "SELECT body FROM workshed.dead")
+    assert (options["attempt"], options["generation"], options["failures"]) == (
+        2,
+        3,
+        {"OSError": 1},
+    )
     assert failing.runs == 4
 
 
@@ -174,13 +178,13 @@ def test_a_span_begins_at_the_first_failure_and_travels(
 
     with working("default"), relaying():
         failing.send()
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
     assert 1 < failing.runs <= 4
     ((first, died_ms),) = rows("""
         SELECT (convert_from(body, 'UTF8')::json #>> '{options,failing_since,OSError}')::bigint,
                extract(epoch FROM died_at) * 1000
-          FROM jobs.dead
+          FROM workshed.dead
     """)
     assert 1_000 <= died_ms - first < 10_000
 
@@ -191,17 +195,17 @@ def test_a_dead_job_that_is_put_back_has_all_its_attempts(failing_with, working,
 
     with working("default"):
         failing.send()
-        ((message_id,),) = eventually(lambda: rows("SELECT message_id FROM jobs.dead"))
+        ((message_id,),) = eventually(lambda: rows("SELECT message_id FROM workshed.dead"))
     with db.transaction() as conn:
         conn.execute("""
-            UPDATE jobs.dead
+            UPDATE workshed.dead
                SET body = convert_to(jsonb_set(convert_from(body, 'UTF8')::jsonb, '{options}',
                    '{"attempt": 2, "failures": {"OSError": 1}, "failing_since": {"OSError": 1}}'
                    )::text, 'UTF8')
         """)
         assert dead_jobs.retry(conn, message_id)
 
-    assert options_of(rows).keys() == {"attempt", "hop", "redriven"}
+    assert options_of(rows).keys() == {"attempt", "generation", "redriven"}
     assert options_of(rows)["attempt"] == 1
 
 
@@ -212,7 +216,7 @@ def test_throws_may_be_a_list(failing_with, working, rows, eventually):
     with working("default", threads=1):
         failing.send()
         failing.send()
-        eventually(lambda: len(rows("SELECT 1 FROM jobs.dead")) == 2)
+        eventually(lambda: len(rows("SELECT 1 FROM workshed.dead")) == 2)
 
 
 @pytest.mark.fresh_database
@@ -223,21 +227,29 @@ def test_a_job_whose_lock_is_held_for_too_long_is_tried_again(
     alter = "ALTER ROLE CURRENT_USER IN DATABASE {} SET lock_timeout = '300ms'"
     with connect(autocommit=True) as admin:
         admin.execute(sql.SQL(alter).format(sql.Identifier(admin.info.dbname)))
-        admin.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        admin.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
 
     @actor(queue_name="default", once=True, max_retries=50, min_backoff=1, max_backoff=1)
     def wait_for_a_lock():
         with db.transaction() as tx:
-            tx.execute("UPDATE jobs.settled SET hop = hop + 1 WHERE message_id = 'a'")
+            tx.execute(
+                "UPDATE workshed.completed_generations SET generation = generation + 1 "
+                "WHERE message_id = 'a'"
+            )
 
-    conn.execute("SELECT FROM jobs.settled WHERE message_id = 'a' FOR UPDATE")
+    conn.execute("SELECT FROM workshed.completed_generations WHERE message_id = 'a' FOR UPDATE")
     with working("default"), relaying():
         wait_for_a_lock.send()
-        eventually(lambda: rows("SELECT FROM jobs.attempts"))
+        eventually(lambda: rows("SELECT FROM workshed.attempts"))
         conn.rollback()
-        eventually(lambda: rows("SELECT hop FROM jobs.settled WHERE message_id = 'a'") == [(2,)])
+        eventually(
+            lambda: (
+                rows("SELECT generation FROM workshed.completed_generations WHERE message_id = 'a'")
+                == [(2,)]
+            )
+        )
 
-    assert {error for (error,) in rows("SELECT error_class FROM jobs.attempts")} == {
+    assert {error for (error,) in rows("SELECT error_class FROM workshed.attempts")} == {
         "LockNotAvailable"
     }
-    assert rows("SELECT FROM jobs.dead") == []
+    assert rows("SELECT FROM workshed.dead") == []

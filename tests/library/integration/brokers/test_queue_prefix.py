@@ -96,7 +96,7 @@ def test_a_relay_binds_our_queue_that_it_does_not_declare(
     """A job for a queue that only its worker declares came to no queue."""
     message = dramatiq.Message("crawling", "crawl", (), {}, {})
     row = schedule.Row(
-        message.message_id, 0, "crawling", "crawl", message.encode().decode(), "send"
+        message.message_id, 0, "crawling", "crawl", message.encode().decode(), "transactional"
     )
     conn = connect(autocommit=True)
     queues.declare(conn, {"crawling": "quorum"})

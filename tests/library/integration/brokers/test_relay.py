@@ -88,11 +88,11 @@ def test_what_is_due_is_sent_and_its_row_deleted(store, relaying, rabbitmq, rows
     sent = store(3)
 
     with relaying():
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     found = rabbitmq.peek("default")
     assert [m["properties"]["message_id"] for m in found] == [m.message_id for m in sent]
-    assert {m["properties"]["headers"]["via"] for m in found} == {"schedule"}
+    assert {m["properties"]["headers"]["outbox"] for m in found} == {True}
 
 
 @pytest.fixture(autouse=True)
@@ -105,18 +105,18 @@ def test_what_is_not_due_stays(store, relaying, rows, eventually):
     store(1)
 
     with relaying():
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(2,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(2,)])
 
 
 def test_the_longest_due_is_sent_first(store, relaying, connect, rabbitmq, rows, eventually):
     first, second = store(2)
     connect(autocommit=True).execute(
-        "UPDATE jobs.schedule SET due_at = due_at - interval '1 hour' WHERE message_id = %s",
+        "UPDATE workshed.schedule SET due_at = due_at - interval '1 hour' WHERE message_id = %s",
         (second.message_id,),
     )
 
     with relaying():
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     order = [m["properties"]["message_id"] for m in rabbitmq.peek("default")]
     assert order == [second.message_id, first.message_id]
@@ -129,11 +129,11 @@ def test_rows_that_rabbitmq_does_not_take_wait_for_their_queue(
     store(3)
 
     with relaying(declared=()):  # a queue of another program, which only that can make
-        put_back = "jobs.schedule WHERE taken_by IS NULL AND due_at > jobs.now()"
+        put_back = "workshed.schedule WHERE claimed_by IS NULL AND due_at > workshed.now()"
         eventually(lambda: rows(f"SELECT count(*) FROM {put_back}") == [(3,)])  # noqa: S608
         broker._ensured.clear()
         broker.ensure_queues({"default"})
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     eventually(lambda: rabbitmq.depth("default") == 3)
 
@@ -145,7 +145,7 @@ def test_a_queue_that_was_deleted_is_made_again(store, relaying, rabbitmq, rows,
     store(3)
 
     with relaying():
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     eventually(lambda: rabbitmq.depth("default") == 3)
 
@@ -159,14 +159,16 @@ def test_a_queue_of_another_program_is_bound_again(
     store(3)
 
     with relaying(declared=()):
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     eventually(lambda: rabbitmq.depth("default") == 3)
 
 
 def test_a_relay_declares_the_queues_it_knows(relaying, rows, eventually):
     """Otherwise it would delete rows of classic queues at their confirm, which is not on disk."""
-    known = "SELECT name, kind FROM jobs.queues WHERE name IN ('default', 'emails') ORDER BY name"
+    known = (
+        "SELECT name, kind FROM workshed.queues WHERE name IN ('default', 'emails') ORDER BY name"
+    )
 
     with relaying():
         eventually(lambda: rows(known) == [("default", "quorum"), ("emails", "classic")])
@@ -177,13 +179,13 @@ def test_a_row_nobody_could_read_is_buried_and_blocks_nothing(
 ):
     store(2)
     connect(autocommit=True).execute(
-        "UPDATE jobs.schedule SET body = 'nonsense' WHERE body LIKE '%[0]%'"
+        "UPDATE workshed.schedule SET body = 'nonsense' WHERE body LIKE '%[0]%'"
     )
 
     with relaying():
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
-    assert rows("SELECT body, error_class FROM jobs.dead") == [(b"nonsense", "EnvelopeError")]
+    assert rows("SELECT body, error_class FROM workshed.dead") == [(b"nonsense", "EnvelopeError")]
 
 
 @pytest.mark.fresh_vhost
@@ -191,7 +193,7 @@ def test_a_lost_connection_delays_and_loses_nothing(store, relaying, rabbitmq, r
     with relaying():
         eventually(lambda: rabbitmq.close_connections("relay"))
         store(50)
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     eventually(lambda: rabbitmq.depth("default") == 50)
 
@@ -203,7 +205,7 @@ def test_a_restart_of_postgresql_delays_and_loses_nothing(
         servers.postgres.stop()
         servers.postgres.start()
         with db.connect() as conn:
-            count = "SELECT count(*) FROM jobs.schedule"
+            count = "SELECT count(*) FROM workshed.schedule"
             store(50)
             eventually(lambda: conn.execute(count).fetchone() == (0,))
 
@@ -222,8 +224,8 @@ def test_what_was_in_flight_when_postgresql_was_lost_is_not_published_later(
             for number in range(WINDOW + 1):
                 outbox.send(conn, greet.message(number))
             # Else those that took long to store would be a window of their own, for a sweep.
-            conn.execute("UPDATE jobs.schedule SET due_at = jobs.now()")
-        taken = "SELECT count(*) FROM jobs.schedule WHERE taken_by IS NOT NULL"
+            conn.execute("UPDATE workshed.schedule SET due_at = workshed.now()")
+        taken = "SELECT count(*) FROM workshed.schedule WHERE claimed_by IS NOT NULL"
         eventually(lambda: rows(taken) == [(WINDOW + 1,)])
         first = relay.id
         cut_all(connect)
@@ -234,7 +236,7 @@ def test_what_was_in_flight_when_postgresql_was_lost_is_not_published_later(
         publisher._link.call(publisher._pump)
         assert publisher.waiting("default", 5) == 0
 
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
         assert publisher.waiting("default", 5) == WINDOW + 1
 
 
@@ -244,14 +246,14 @@ def test_what_rabbitmq_confirmed_while_postgresql_was_away_is_sent_once(
     """Forgotten, it would come again after 10 s: a thousand copies for each restart."""
     with relaying() as relay, connect() as lock:
         no_deletes(lock)
-        eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
         eventually(lambda: relay._publisher._channel is not None)
         store(3)
         eventually(lambda: relay._publisher.waiting("default", 5) == 3)
 
         cut_all(connect)
         lock.rollback()
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
         assert relay._publisher.waiting("default", 5) == 3
 
@@ -271,12 +273,12 @@ def test_a_row_whose_transaction_was_open_for_long_is_sent(
     """A look begins where the last one ended; without sweeps this row would never be seen."""
     with relaying() as relay, connect() as slow:
         outbox.send(slow, greet.message(1))
-        due_at = slow.execute("SELECT due_at FROM jobs.schedule").fetchone()[0]
+        due_at = slow.execute("SELECT due_at FROM workshed.schedule").fetchone()[0]
         eventually(lambda: relay._since is not None and relay._since > due_at)
 
         slow.commit()
 
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
 
 def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
@@ -288,14 +290,17 @@ def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
     """
     old, conn = connect(), connect(autocommit=True)
     old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    old.execute("SELECT count(*) FROM jobs.schedule")
+    old.execute("SELECT count(*) FROM workshed.schedule")
     conn.execute("""
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        SELECT number, 0, 'default', 'greet', '{}', 'send', jobs.now() - interval '1 minute'
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        SELECT number, 0, 'default', 'greet', '{}', 'transactional',
+               workshed.now() - interval '1 minute'
           FROM generate_series(1, 100000) AS number
     """)
-    conn.execute("UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = jobs.now()")
-    conn.execute("DELETE FROM jobs.schedule")
+    conn.execute(
+        "UPDATE workshed.schedule SET claimed_by = gen_random_uuid(), claimed_at = workshed.now()"
+    )
+    conn.execute("DELETE FROM workshed.schedule")
     claims.use_indexes(conn)
     relay = Relay(AskingPublisher(broker.urls, "relay"), threading.Event())
     relay._take(conn)
@@ -309,7 +314,7 @@ def blocks(conn, function, *args):
     """How many blocks of the schedule it reads: the fewest of a few, as a vacuum may come."""
     query = """
         SELECT heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read
-          FROM pg_statio_user_tables WHERE relid = 'jobs.schedule'::regclass
+          FROM pg_statio_user_tables WHERE relid = 'workshed.schedule'::regclass
     """
     found = []
     for _ in range(3):
@@ -326,22 +331,24 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
 ):
     """Given up after 30 s, what RabbitMQ has not read yet would be sent twice after the alarm."""
     monkeypatch.setattr(relay_module, "CONFIRM_S", 2)  # less than the block lasts
-    beat = "SELECT extract(epoch FROM max(beat_at) - min(started_at)) FROM jobs.relays"
+    beat = "SELECT extract(epoch FROM max(beat_at) - min(started_at)) FROM workshed.relays"
     with relaying() as relay:
-        eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
         with alarm("memory"):
             store(2_000)
             eventually(lambda: relay._publisher._link.blocked)
             beaten = rows(beat)[0][0]
             eventually(lambda: rows(beat)[0][0] > beaten + 4)
 
-            conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
-            taken = rows("SELECT count(*) FROM jobs.schedule WHERE taken_by IS NOT NULL")[0][0]
+            conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour'")
+            taken = rows("SELECT count(*) FROM workshed.schedule WHERE claimed_by IS NOT NULL")[0][
+                0
+            ]
             assert 0 < taken <= WINDOW * WINDOWS_IN_FLIGHT
             assert claims.adopt(conn, uuid4(), 10) == []
             conn.rollback()
             monkeypatch.setattr(relay_module, "CONFIRM_S", 30)
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
         assert relay._publisher.waiting("default", 5) == 2_000
 
@@ -353,15 +360,15 @@ def test_rows_of_a_relay_that_died_are_taken_again_and_marked(store, conn, rows)
     relays.beat(conn, dead, "host", 1)
     taken = claims.take(conn, dead, 10)
     conn.commit()
-    assert [row.again for row in taken] == [False, False]
+    assert [row.possible_duplicate for row in taken] == [False, False]
     assert claims.adopt(conn, other, 10) == []  # it lives
     conn.commit()
 
-    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
-    conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '11 s'")
+    conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '11 s'")
+    conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '11 s'")
     again = claims.adopt(conn, other, 10)
 
-    assert [row.again for row in again] == [True, True]
+    assert [row.possible_duplicate for row in again] == [True, True]
     assert claims.sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
     assert claims.sent(conn, other, again) == 2
 
@@ -372,7 +379,7 @@ def test_a_blocked_relay_that_beats_keeps_its_rows(store, conn):
     relays.beat(conn, slow, "host", 1)
     claims.take(conn, slow, 10)
 
-    conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
+    conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour'")
 
     assert claims.adopt(conn, other, 10) == []
 
@@ -381,7 +388,7 @@ def test_two_relays_share_the_work(store, relaying, rabbitmq, rows, eventually):
     store(2_000)
 
     with relaying(), relaying():
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     eventually(lambda: rabbitmq.depth("default") == 2_000)
 
@@ -390,31 +397,31 @@ def test_a_relay_killed_in_the_middle_loses_nothing(
     store, start_relay, connect, rabbitmq, rows, eventually
 ):
     first = start_relay()
-    eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+    eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
     store(4_000)
-    eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE taken_by IS NOT NULL"))
+    eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE claimed_by IS NOT NULL"))
 
     first.kill()
     # Ten seconds of silence, without waiting for them.
     aged = connect(autocommit=True)
-    aged.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
-    aged.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '11 s'")
+    aged.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '11 s'")
+    aged.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '11 s'")
     start_relay()
 
-    eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+    eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
     eventually(lambda: rabbitmq.depth("default") >= 4_000)
 
 
 def test_sigterm_lets_a_relay_finish_and_leave(store, start_relay, rows, eventually):
     relay = start_relay()
-    eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+    eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
     store(1_000)
 
     relay.send_signal(signal.SIGTERM)
 
     assert relay.wait(60) == 0
-    assert rows("SELECT count(*) FROM jobs.schedule WHERE taken_by IS NOT NULL") == [(0,)]
-    assert rows("SELECT count(*) FROM jobs.relays") == [(0,)]
+    assert rows("SELECT count(*) FROM workshed.schedule WHERE claimed_by IS NOT NULL") == [(0,)]
+    assert rows("SELECT count(*) FROM workshed.relays") == [(0,)]
 
 
 def test_a_relay_ends_with_its_parent(broker, rows, eventually):
@@ -428,14 +435,14 @@ def test_a_relay_ends_with_its_parent(broker, rows, eventually):
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     relay = int(parent.stdout.readline())
-    eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+    eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
 
     parent.kill()
     parent.wait(60)
     parent.stdout.close()
 
     eventually(lambda: has_ended(relay))
-    assert rows("SELECT 1 FROM jobs.relays") == []
+    assert rows("SELECT 1 FROM workshed.relays") == []
 
 
 def has_ended(pid):
@@ -487,7 +494,7 @@ def ahead(connect):
     conn.execute("CREATE TABLE public.clock (shift interval)")
     conn.execute("INSERT INTO public.clock VALUES ('20 min')")
     conn.execute("""
-        CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz LANGUAGE sql STABLE
+        CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz LANGUAGE sql STABLE
             RETURN (SELECT statement_timestamp() + shift FROM public.clock)
     """)
     return lambda: conn.execute("UPDATE public.clock SET shift = '0'")
@@ -506,7 +513,7 @@ def test_what_commits_after_the_clock_was_put_back_is_sent_at_once_too(
             ahead()
             eventually(lambda: relay._swept_at < relay._latest)
 
-        eventually(lambda: rows("SELECT reason FROM jobs.schedule") == [])
+        eventually(lambda: rows("SELECT reason FROM workshed.schedule") == [])
 
 
 @pytest.mark.fresh_database
@@ -523,7 +530,7 @@ def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
             outbox.send(conn, greet.message(2), delay=timedelta(minutes=10))
         ahead()
 
-        eventually(lambda: rows("SELECT reason FROM jobs.schedule") == [("delay",)])
+        eventually(lambda: rows("SELECT reason FROM workshed.schedule") == [("delayed",)])
 
 
 def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
@@ -532,14 +539,14 @@ def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
     """RabbitMQ closes the channel for it, and with it refuses all that are in flight beside it."""
     store(20)
     connect(autocommit=True).execute(
-        "UPDATE jobs.schedule SET body = body || repeat(' ', 2000000) WHERE body LIKE '%[7]%'"
+        "UPDATE workshed.schedule SET body = body || repeat(' ', 2000000) WHERE body LIKE '%[7]%'"
     )
 
     with relaying():
-        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     eventually(lambda: rabbitmq.depth("default") == 19)
-    assert "at most 1048576 are read" in rows("SELECT reason FROM jobs.dead")[0][0]
+    assert "at most 1048576 are read" in rows("SELECT reason FROM workshed.dead")[0][0]
 
 
 def test_before_it_has_tried_nothing_is_connected(broker):

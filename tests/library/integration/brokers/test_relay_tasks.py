@@ -94,7 +94,7 @@ def test_one_that_never_ends_keeps_no_job_and_no_relay(
     with db.transaction() as conn:
         outbox.send(conn, greet.message(1))
 
-    eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+    eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
     eventually(lambda: rabbitmq.depth("default") == 1)
     relay.send_signal(signal.SIGTERM)
     assert relay.wait(60) == 0

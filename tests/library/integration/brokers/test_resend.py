@@ -96,9 +96,9 @@ def relay_once(broker, publisher):
 def states(rows):
     """How many rows are kept, how many of these absent, and how many are to be sent again."""
     return rows("""
-        SELECT count(*) FILTER (WHERE sent_at IS NOT NULL), count(absent_at),
-               count(*) FILTER (WHERE sent_at IS NULL AND again)
-          FROM jobs.schedule
+        SELECT count(*) FILTER (WHERE sent_at IS NOT NULL), count(seen_empty_at),
+               count(*) FILTER (WHERE sent_at IS NULL AND possible_duplicate)
+          FROM workshed.schedule
     """)[0]
 
 
@@ -120,7 +120,7 @@ def test_a_backlog_of_an_hour_is_not_sent_twice(send, look, connect, rows, rabbi
     """By its age alone, what no worker has come to would be sent again every ten minutes."""
     send(20)
     connect(autocommit=True).execute(
-        "UPDATE jobs.schedule SET sent_at = sent_at - interval '1 hour'"
+        "UPDATE workshed.schedule SET sent_at = sent_at - interval '1 hour'"
     )
 
     for _ in range(2):
@@ -147,7 +147,7 @@ def test_what_was_lost_is_sent_again_once_and_marked(
 
     assert states(rows) == (20, 0, 0)
     found = eventually(lambda: rabbitmq.depth("emails") == 20 and rabbitmq.peek("emails"))
-    assert {m["properties"]["headers"].get("again") for m in found} == {True}
+    assert {m["properties"]["headers"].get("possible_duplicate") for m in found} == {True}
 
 
 def test_a_queue_that_is_gone_is_made_again_and_filled(
@@ -291,7 +291,7 @@ def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
 
 def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, rows):
     send(30)
-    conn.execute("UPDATE jobs.schedule SET absent_at = jobs.now()")
+    conn.execute("UPDATE workshed.schedule SET seen_empty_at = workshed.now()")
 
     resent = [claims.resend(conn, AT_ONCE, limit=20) for _ in range(3)]
 
@@ -302,7 +302,7 @@ def test_two_relays_do_not_resend_each_others(send, connect, rows, eventually):
     """The row of a copy that is on its way already would be sent a third time."""
     send(5)
     first, second = connect(), connect()
-    first.execute("UPDATE jobs.schedule SET absent_at = jobs.now()")
+    first.execute("UPDATE workshed.schedule SET seen_empty_at = workshed.now()")
     first.commit()
     counts = []
     waiting = threading.Thread(target=lambda: counts.append(claims.resend(second, AT_ONCE)))
@@ -320,12 +320,12 @@ def test_a_mail_nobody_could_read_leaves_no_row(send, broker, publisher, deliver
     """Kept like one that was sent, it would be buried anew every ten minutes."""
     with db.transaction() as conn:
         schedule.send(conn, deliver.message(1))
-        conn.execute("UPDATE jobs.schedule SET body = 'nonsense'")
+        conn.execute("UPDATE workshed.schedule SET body = 'nonsense'")
 
     relay_once(broker, publisher)
 
-    assert rows("SELECT 1 FROM jobs.schedule") == []
-    assert rows("SELECT queue FROM jobs.dead") == [("emails",)]
+    assert rows("SELECT 1 FROM workshed.schedule") == []
+    assert rows("SELECT queue FROM workshed.dead") == [("emails",)]
 
 
 class Effect(Settling):
@@ -373,7 +373,7 @@ def test_a_job_longer_than_that_gets_a_copy_which_the_fence_absorbs(
         relaying(timedelta(seconds=0.1))
         eventually(lambda: len(started) == 2)
         go_on.set()
-        eventually(lambda: "absorbed" in caplog.text)
+        eventually(lambda: "duplicate" in caplog.text)
 
     assert effects() == [1]
-    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows("SELECT 1 FROM workshed.schedule") == []

@@ -42,17 +42,17 @@ def test_a_run_is_recorded_with_all_that_is_known_of_it(actor, working, history)
         [run] = history(1)
     after = datetime.now(UTC)
 
-    assert (run.message_id, run.hop, run.attempt) == (message.message_id, 0, 1)
-    assert (run.actor, run.queue, run.outcome, run.reason) == ("charge", "default", "done", "")
+    assert (run.message_id, run.generation, run.attempt) == (message.message_id, 0, 1)
+    assert (run.actor, run.queue, run.outcome, run.reason) == ("charge", "default", "succeeded", "")
     assert (run.error_class, run.error, run.traceback) == (None, None, None)
     assert before <= run.sent_at <= run.published_at <= run.started_at <= run.ended_at <= after
-    assert 0 <= run.waited_s < (after - before).total_seconds()
-    assert 0 <= run.took_s < (after - before).total_seconds()
+    assert 0 <= run.queue_wait_s < (after - before).total_seconds()
+    assert 0 <= run.duration_s < (after - before).total_seconds()
     assert run.worker == f"{socket.gethostname()}:{os.getpid()}"
     assert (run.parent, run.origin, run.tags, run.release) == (None, "send", ["order-7"], "")
     assert run.trace == "0af7651916cd43dd8448eb211c80319c"
     assert run.arguments == {"order_id": 7, "currency": "CHF"}
-    assert run.again_s is None
+    assert run.retry_in_s is None
 
 
 def test_each_attempt_is_a_run_with_its_error(actor, working, relaying, history):
@@ -64,12 +64,12 @@ def test_each_attempt_is_a_run_with_its_error(actor, working, relaying, history)
         message = fail.send(7)
         first, second = history(2)
 
-    assert [first.outcome, second.outcome] == ["retried", "dead"]
+    assert [first.outcome, second.outcome] == ["retry", "dead"]
     assert [first.attempt, second.attempt] == [1, 2]
     assert {first.message_id, second.message_id} == {message.message_id}
     assert (first.error_class, first.error) == ("ZeroDivisionError", "no such number")
     assert 'raise ZeroDivisionError("no such number")' in first.traceback
-    assert 0 < first.again_s <= 0.001
+    assert 0 < first.retry_in_s <= 0.001
 
 
 def test_one_that_did_not_run_is_in_the_history_too(actor, working, publish, history):
@@ -81,10 +81,10 @@ def test_one_that_did_not_run_is_in_the_history_too(actor, working, publish, his
     with working("default"):
         with db.transaction() as conn:
             settled.settle(conn, message.message_id, 0)
-        publish(message, via="schedule")
+        publish(message, outbox=True)
         [run] = history(1)
 
-    assert (run.outcome, run.started_at, run.took_s) == ("absorbed", None, None)
+    assert (run.outcome, run.started_at, run.duration_s) == ("duplicate", None, None)
     assert "has its outcome already" in run.reason
 
 
@@ -99,10 +99,10 @@ def test_secret_arguments_are_nowhere_in_what_is_stored(actor, working, history,
 
     assert run.arguments == {"user_id": 7, "password": "[redacted]"}
     assert run.error == "[redacted] is wrong"
-    shown = rows("SELECT r::text FROM jobs.runs AS r") + rows(
-        "SELECT a::text FROM jobs.attempts AS a"
+    shown = rows("SELECT r::text FROM workshed.runs AS r") + rows(
+        "SELECT a::text FROM workshed.attempts AS a"
     )
-    shown += rows("SELECT reason FROM jobs.dead")
+    shown += rows("SELECT reason FROM workshed.dead")
     assert len(shown) == 3
     assert "hunter2-canary" not in str(shown)
 
@@ -116,7 +116,7 @@ def test_arguments_too_large_to_look_at_are_left_out(actor, working, history):
         read.send("x" * 3_000)
         [run] = history(1)
 
-    assert (run.outcome, run.arguments) == ("done", None)
+    assert (run.outcome, run.arguments) == ("succeeded", None)
 
 
 def test_what_jsonb_cannot_hold_is_replaced(actor, working, history):
@@ -174,17 +174,17 @@ def record(number, actor="note"):
     now = time.time()
     return row(
         message_id=f"job {number}",
-        hop=0,
+        generation=0,
         attempt=1,
         queue="default",
         actor=actor,
-        outcome="done",
+        outcome="succeeded",
         sent=now,
         published=now,
         started=now,
         ended=now,
-        waited_s=0.0,
-        took_s=0.0,
+        queue_wait_s=0.0,
+        duration_s=0.0,
         worker="here:1",
         origin="send",
         release="",
@@ -265,7 +265,8 @@ def test_a_new_day_gets_its_partition(recording, history, conn):
     recording.add(record(1))
     history(1)
     names = conn.execute(
-        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'jobs.runs'::regclass"
+        "SELECT inhrelid::regclass::text FROM pg_inherits "
+        "WHERE inhparent = 'workshed.runs'::regclass"
     ).fetchall()
     for (name,) in names:
         conn.execute(f"DROP TABLE {name}")
@@ -290,4 +291,4 @@ def test_an_outage_of_postgresql_delays_the_history(recording, history, conn, ev
 
     eventually(lambda: recording._bytes == 0)
     assert recording.lost == 0
-    assert conn.execute("SELECT count(*) FROM jobs.runs").fetchone() == (2,)
+    assert conn.execute("SELECT count(*) FROM workshed.runs").fetchone() == (2,)

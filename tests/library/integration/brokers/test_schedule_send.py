@@ -26,7 +26,7 @@ from workshed.transport.messages.envelope import decode
 from workshed.transport.publishing.queue_depth import AskingPublisher
 from workshed.transport.relay.relay import Relay
 
-ORDER = "INSERT INTO shop.orders DEFAULT VALUES"
+ORDER = "INSERT INTO store.orders DEFAULT VALUES"
 
 
 # Each kind: `with kind(url, commit=True) as (conn, execute, wait):`, one transaction of it.
@@ -131,8 +131,8 @@ KINDS = {
 def shop(connect):
     """Somebody's own table; how many orders there are."""
     conn = connect(autocommit=True)
-    conn.execute("CREATE SCHEMA shop CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY)")
-    return lambda: conn.execute("SELECT count(*) FROM shop.orders").fetchone()[0]
+    conn.execute("CREATE SCHEMA store CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY)")
+    return lambda: conn.execute("SELECT count(*) FROM store.orders").fetchone()[0]
 
 
 @pytest.fixture(params=KINDS)
@@ -149,7 +149,7 @@ def greet(actor):
 @pytest.fixture
 def stored(rows):
     """The numbers that stored messages greet."""
-    bodies = "SELECT body, queue FROM jobs.schedule ORDER BY body"
+    bodies = "SELECT body, queue FROM workshed.schedule ORDER BY body"
     return lambda: [decode(body.encode(), queue).args[0] for body, queue in rows(bodies)]
 
 
@@ -204,13 +204,13 @@ def test_a_batch_is_made_in_it_too_unless_it_is_awaited(begin, greet, rows):
                 batch.add(conn, greet.message(3))
             assert not batch.close(conn)
 
-    counts = "SELECT count(*) FROM jobs.batch_jobs WHERE batch_id = %s AND state = 'pending'"
+    counts = "SELECT count(*) FROM workshed.batch_jobs WHERE batch_id = %s AND state = 'pending'"
     assert rows(counts, batch.id) == [(2,)]
-    assert rows("SELECT count(*) FROM jobs.batches") == [(1,)]
-    assert rows("SELECT count(*) FROM jobs.schedule WHERE due_at > jobs.now()") == [(2,)]
+    assert rows("SELECT count(*) FROM workshed.batches") == [(1,)]
+    assert rows("SELECT count(*) FROM workshed.schedule WHERE due_at > workshed.now()") == [(2,)]
     with begin() as (conn, _, _):
         assert batch.cancel(conn)
-    assert rows("SELECT count(*) FROM jobs.tombstones") == [(2,)]
+    assert rows("SELECT count(*) FROM workshed.cancellations") == [(2,)]
 
 
 def test_it_is_due_when_it_was_asked_for(begin, greet, rows):
@@ -221,10 +221,12 @@ def test_it_is_due_when_it_was_asked_for(begin, greet, rows):
         for when in ({}, {"delay": span}, {"at": at}):
             wait(schedule.send(conn, greet.message(0), **when))
 
-    found = rows("SELECT due_at - created_at, due_at, reason FROM jobs.schedule ORDER BY due_at")
+    found = rows(
+        "SELECT due_at - created_at, due_at, reason FROM workshed.schedule ORDER BY due_at"
+    )
     (now, _, sent), (later, _, delayed), (_, at_last, dated) = found
     assert (now, later, at_last) == (timedelta(0), span, at)
-    assert (sent, delayed, dated) == ("send", "delay", "delay")
+    assert (sent, delayed, dated) == ("transactional", "delayed", "delayed")
 
 
 def test_a_refused_message_leaves_the_transaction_as_it_was(begin, greet, shop, stored):
@@ -343,7 +345,7 @@ def test_anything_else_is_refused_with_what_there_is(given, greet):
 
     assert isinstance(refused.value, TypeError)
     assert f"a job cannot be sent on {name}:" in str(refused.value)
-    for kind in ("psycopg 3", "Django", "SQLAlchemy", "SELECT jobs.send(…)"):
+    for kind in ("psycopg 3", "Django", "SQLAlchemy", "SELECT workshed.send(…)"):
         assert kind in str(refused.value)
 
 

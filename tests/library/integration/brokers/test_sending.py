@@ -65,7 +65,7 @@ def test_a_sent_message_is_in_its_queue_readable_by_people(actor, rabbitmq):
         "app_id": "workshed",
         "priority": 3,
         "delivery_mode": 2,
-        "headers": {"attempt": 1, "origin": "send", "publish": 1, "via": "schedule"},
+        "headers": {"attempt": 1, "origin": "send", "publish": 1, "outbox": True},
     }
 
 
@@ -263,22 +263,24 @@ def check_refused(greet, rabbitmq, rows):
         greet.send(2)
 
     assert isinstance(refused.value.__cause__, TopologyError)
-    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
 def test_a_delayed_message_is_a_row(greet, rows):
     greet.send_with_options(args=(7,), delay=timedelta(days=3))
 
-    wait, reason = rows("SELECT due_at - created_at, reason FROM jobs.schedule")[0]
-    assert (wait, reason) == (timedelta(days=3), "delay")
+    wait, reason = rows("SELECT due_at - created_at, reason FROM workshed.schedule")[0]
+    assert (wait, reason) == (timedelta(days=3), "delayed")
 
 
 def test_a_message_sent_in_a_transaction_commits_with_it(greet, rows):
     with db.transaction() as conn:
         schedule.send(conn, greet.message(7))
-        assert rows("SELECT 1 FROM jobs.schedule") == []
+        assert rows("SELECT 1 FROM workshed.schedule") == []
 
-    assert rows("SELECT actor, due_at <= jobs.now() FROM jobs.schedule") == [("greet", True)]
+    assert rows("SELECT actor, due_at <= workshed.now() FROM workshed.schedule") == [
+        ("greet", True)
+    ]
 
 
 def test_a_message_sent_in_a_transaction_goes_with_it(greet, rows):
@@ -286,7 +288,7 @@ def test_a_message_sent_in_a_transaction_goes_with_it(greet, rows):
         schedule.send(conn, greet.message(7))
         conn.rollback()
 
-    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
 def test_a_refused_message_leaves_the_transaction_usable(greet, rows):
@@ -295,7 +297,7 @@ def test_a_refused_message_leaves_the_transaction_usable(greet, rows):
             schedule.send(conn, greet.message(float("nan")))
         schedule.send(conn, greet.message(1))
 
-    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+    assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
 
 
 @pytest.mark.parametrize(
@@ -324,14 +326,14 @@ def test_a_cancelled_message_is_gone_and_one_on_its_way_says_so(greet, rows):
     with db.transaction() as conn:
         first = schedule.send(conn, greet.message(1))
         second = schedule.send(conn, greet.message(2))
-        relay = "UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = now()"
+        relay = "UPDATE workshed.schedule SET claimed_by = gen_random_uuid(), claimed_at = now()"
         conn.execute(f"{relay} WHERE message_id = %s", (second.message_id,))
 
     with db.transaction() as conn:
         assert schedule.cancel(conn, first.message_id) == "deleted"
         assert schedule.cancel(conn, second.message_id) == "will be skipped"
 
-    assert rows("SELECT message_id FROM jobs.schedule") == [(second.message_id,)]
+    assert rows("SELECT message_id FROM workshed.schedule") == [(second.message_id,)]
 
 
 @pytest.mark.fresh_vhost
@@ -389,7 +391,7 @@ def test_sends_survive_lost_connections(greet, broker, rabbitmq, rows, in_thread
     scissors.join()
 
     assert cuts
-    stored = {name for (name,) in rows("SELECT message_id FROM jobs.schedule")}
+    stored = {name for (name,) in rows("SELECT message_id FROM workshed.schedule")}
 
     def found():
         return {m["properties"]["message_id"] for m in rabbitmq.peek("default", 10_000)} | stored

@@ -15,8 +15,8 @@ from workshed.transport.errors import (
     RefusedArgumentError,
 )
 
-ROWS = "SELECT message_id, reason, again FROM jobs.schedule"
-LOCKS = "SELECT 1 FROM jobs.unique_locks"
+ROWS = "SELECT message_id, reason, possible_duplicate FROM workshed.schedule"
+LOCKS = "SELECT 1 FROM workshed.unique_locks"
 
 
 @pytest.fixture
@@ -140,13 +140,13 @@ def test_what_rabbitmq_cannot_take_is_stored(greet, broker, away, rows):
 
     sent = asyncio.run(send())
 
-    assert sorted(rows(ROWS)) == sorted((m.message_id, "stored", False) for m in sent)
+    assert sorted(rows(ROWS)) == sorted((m.message_id, "broker_down", False) for m in sent)
 
 
 def test_a_delayed_message_is_a_row(greet, send, rows):
     message = send(greet.message(1), delay=timedelta(days=3))
 
-    assert rows(ROWS) == [(message.message_id, "delay", False)]
+    assert rows(ROWS) == [(message.message_id, "delayed", False)]
 
 
 def test_a_mail_has_its_row_and_a_unique_message_its_lock(greet, mail, send, rows, rabbitmq):
@@ -158,7 +158,7 @@ def test_a_mail_has_its_row_and_a_unique_message_its_lock(greet, mail, send, row
     assert second.message_id == first.message_id == one.message_id
     assert len(rows(LOCKS)) == 1
     headers = rabbitmq.peek("emails")[0]["properties"]["headers"]
-    assert headers["via"] == "schedule"
+    assert headers["outbox"] is True
 
 
 @pytest.mark.usefixtures("no_database")
@@ -246,4 +246,4 @@ def test_one_cancelled_on_its_way_keeps_its_row(mail, broker, cancelled, rows, e
     cancelled(message, lambda: broker._publisher._pending)
     eventually(lambda: not broker._publisher._pending)
 
-    assert rows(ROWS) == [(message.message_id, "lease", False)]
+    assert rows(ROWS) == [(message.message_id, "outbox_lease", False)]

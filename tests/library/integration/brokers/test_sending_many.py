@@ -18,7 +18,7 @@ from workshed.transport.errors import (
     RefusedArgumentError,
 )
 
-STORED = "SELECT message_id, reason, again FROM jobs.schedule"
+STORED = "SELECT message_id, reason, possible_duplicate FROM workshed.schedule"
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_what_was_not_confirmed_in_time_is_stored(messages, broker, patience, ro
 
     stored = rows(STORED)
     assert {row[0] for row in stored} == set(ids(batch))
-    assert {row[1:] for row in stored} == {("stored", True)}
+    assert {row[1:] for row in stored} == {("broker_down", True)}
 
 
 def test_while_rabbitmq_is_blocked_all_are_stored_at_once(messages, broker, blocked, rows):
@@ -188,7 +188,7 @@ def test_while_rabbitmq_is_blocked_all_are_stored_at_once(messages, broker, bloc
         assert broker.enqueue_many(batch) == batch
         assert time.monotonic() - began < 120  # one after the other, each would wait for 5 s
 
-    assert {row[1:] for row in rows(STORED)} == {("stored", False)}
+    assert {row[1:] for row in rows(STORED)} == {("broker_down", False)}
     assert len(rows(STORED)) == 1_200
 
 
@@ -252,7 +252,7 @@ def test_a_message_that_was_stored_already_spoils_no_other(greet, actor, broker,
     mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
     mails = [mail.message(n) for n in range(3)]
     with db.transaction() as conn:
-        broker.store(conn, mails[1], delay=timedelta(), at=None, reason="send")
+        broker.store(conn, mails[1], delay=timedelta(), at=None, reason="transactional")
 
     with pytest.raises(NotAllSentError) as error:
         broker.enqueue_many(mails)

@@ -98,9 +98,11 @@ def other_arguments(headers, body):
     return headers, json.dumps({**fields, "args": [666]}).encode()
 
 
-def another_hop(headers, body):
+def another_generation(headers, body):
     fields = json.loads(body)
-    return headers, json.dumps({**fields, "options": {**fields["options"], "hop": 7}}).encode()
+    return headers, json.dumps(
+        {**fields, "options": {**fields["options"], "generation": 7}}
+    ).encode()
 
 
 def without(name):
@@ -118,9 +120,9 @@ def by_another_key(headers, body):
 FORGERIES = [
     (without(HEADER), "signature: is missing"),
     (other_arguments, "signature: does not fit"),
-    (another_hop, "signature: does not fit"),
-    (without("again"), "signature: does not fit"),
-    (without("via"), "signature: does not fit"),
+    (another_generation, "signature: does not fit"),
+    (without("possible_duplicate"), "signature: does not fit"),
+    (without("outbox"), "signature: does not fit"),
     (without("published_ms"), "signature: does not fit"),
     (lambda headers, body: ({**headers, "published_ms": 2**41}, body), "signature: does not fit"),
     (by_another_key, "signature: is of a key that is not in WORKSHED_SIGNING_KEYS"),
@@ -133,7 +135,7 @@ def test_a_forgery_is_dead_and_the_next_good_job_runs(
     runs, working, publish, intruder, rows, counted, eventually
 ):
     """Without the check each of them runs, or is absorbed or run again at its forger's will."""
-    publish(runs.note.message(1), via="schedule", again=True)
+    publish(runs.note.message(1), outbox=True, possible_duplicate=True)
     headers, body = intruder.takes()
     forgeries = [change(headers, body) for change, _ in FORGERIES]
     before = counted("unreadable_total", queue="default")
@@ -146,7 +148,7 @@ def test_a_forgery_is_dead_and_the_next_good_job_runs(
         eventually(lambda: runs == [2])
 
     assert runs == [2]
-    found = rows("SELECT error_class, actor, body FROM jobs.dead")
+    found = rows("SELECT error_class, actor, body FROM workshed.dead")
     assert {(kind, actor) for kind, actor, _ in found} == {("SignatureError", None)}
     assert {bytes(body) for *_, body in found} == {body for _, body in forgeries}
 
@@ -154,11 +156,11 @@ def test_a_forgery_is_dead_and_the_next_good_job_runs(
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_its_reason_says_why(runs, working, publish, intruder, rows, eventually, forgery):
     change, reason = forgery
-    publish(runs.note.message(1), via="schedule", again=True)
+    publish(runs.note.message(1), outbox=True, possible_duplicate=True)
 
     intruder.puts(*change(*intruder.takes()))
     with working("default"):
-        [(said,)] = eventually(lambda: rows("SELECT reason FROM jobs.dead"))
+        [(said,)] = eventually(lambda: rows("SELECT reason FROM workshed.dead"))
 
     assert said.startswith(reason)
     assert runs == []
@@ -174,7 +176,7 @@ def test_a_signed_message_runs_in_its_own_queue_alone(runs, working, intruder, r
         headers, body.replace(b'"default"', b'"emails"').replace(b"note", b"letter"), "emails"
     )
     with working("emails"):
-        said = eventually(lambda: len(got := rows("SELECT reason FROM jobs.dead")) == 2 and got)
+        said = eventually(lambda: len(got := rows("SELECT reason FROM workshed.dead")) == 2 and got)
 
     assert [reason.partition(":")[0] for (reason,) in said] == ["signature"] * 2
     assert runs == []
@@ -193,13 +195,13 @@ def test_whatever_way_a_job_takes_it_is_signed(
             conn.commit()
         runs.note.send_with_options(args=(6,), delay=10)
         runs.letter.send(7)
-        publish(runs.note.message(8), again=True)
+        publish(runs.note.message(8), possible_duplicate=True)
         eventually(lambda: sorted(runs) == list(range(1, 9)))
         runs.fails = True
         runs.note.send(9)
         eventually(lambda: 9 in runs)
 
-    assert rows("SELECT reason FROM jobs.dead") == []
+    assert rows("SELECT reason FROM workshed.dead") == []
 
 
 def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_as_a_copy(
@@ -219,16 +221,18 @@ def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_as_a_copy(
     with working("default"):
         eventually(lambda: runs == [1])
 
-    assert "again" not in first
-    assert rows("SELECT 1 FROM jobs.settled") == [(1,)]  # its consumer has asked the fence
-    assert rows("SELECT reason FROM jobs.dead") == []
+    assert "possible_duplicate" not in first
+    assert rows("SELECT 1 FROM workshed.completed_generations") == [
+        (1,)
+    ]  # its consumer has asked the fence
+    assert rows("SELECT reason FROM workshed.dead") == []
 
 
 def test_a_replay_runs_again_unless_it_asks_whether_it_has_run(
     runs, working, publish, intruder, eventually
 ):
     """A signature says who wrote it, and not how often; see docs/security.md."""
-    publish(runs.note.message(1), via="schedule")
+    publish(runs.note.message(1), outbox=True)
     by_a_relay = intruder.takes()
     runs.note.send(2)
     plain = intruder.takes()
@@ -250,11 +254,11 @@ def test_an_old_replay_that_must_ask_the_fence_is_dead(
     runs, working, publish, intruder, rows, eventually
 ):
     """Its outcome is forgotten; with another `published_ms`, which is signed, it would run."""
-    publish(runs.note.message(1), via="schedule", published_ms=1_500_000_000_000)
+    publish(runs.note.message(1), outbox=True, published_ms=1_500_000_000_000)
 
     intruder.puts(*intruder.takes())
     with working("default"):
-        [(actor, reason)] = eventually(lambda: rows("SELECT actor, reason FROM jobs.dead"))
+        [(actor, reason)] = eventually(lambda: rows("SELECT actor, reason FROM workshed.dead"))
 
     assert actor == "note"
     assert "whether it has run already is not known" in reason
@@ -290,7 +294,7 @@ def test_while_keys_are_introduced_what_is_unsigned_runs_and_is_counted(
         eventually(lambda: sorted(runs) == [1, 2])
 
     assert counted("odd_signatures_total", queue="default", signature="missing") - before == 1
-    assert rows("SELECT 1 FROM jobs.dead") == []
+    assert rows("SELECT 1 FROM workshed.dead") == []
 
 
 def test_keys_are_introduced_and_replaced_and_no_message_is_turned_away(
@@ -318,7 +322,7 @@ def test_keys_are_introduced_and_replaced_and_no_message_is_turned_away(
                 runs.note.send(sent)
                 eventually(lambda: runs == list(range(1, sent + 1)))  # noqa: B023 -- asked at once
 
-    assert rows("SELECT reason FROM jobs.dead") == []
+    assert rows("SELECT reason FROM workshed.dead") == []
 
 
 def test_without_keys_nothing_is_signed_and_nothing_asked(

@@ -1,4 +1,4 @@
-"""`SELECT jobs.send(…)`: what Python would refuse is refused, the rest is a message like any."""
+"""`SELECT workshed.send(…)`: what Python would refuse is refused; the rest is a message."""
 
 import threading
 import time
@@ -53,7 +53,7 @@ def send(conn):
             for name, value in given.items()
         }
         named = ", ".join(f"{name} => %({name})s" for name in values)
-        query = f"SELECT jobs.send(%(actor)s{', ' if named else ''}{named})"
+        query = f"SELECT workshed.send(%(actor)s{', ' if named else ''}{named})"
         return conn.execute(query, {"actor": actor, **values}).fetchone()[0]
 
     return send
@@ -64,8 +64,8 @@ def stored(conn):
     """The only row of the schedule, and its body read as a relay and a worker read it."""
 
     def stored():
-        columns = "message_id, hop, queue, actor, reason, body, due_at, created_at"
-        (row,) = conn.execute(f"SELECT {columns} FROM jobs.schedule").fetchall()  # noqa: S608
+        columns = "message_id, generation, queue, actor, reason, body, due_at, created_at"
+        (row,) = conn.execute(f"SELECT {columns} FROM workshed.schedule").fetchall()  # noqa: S608
         found = dict(zip(columns.split(", "), row, strict=True))
         return found, decode(found["body"].encode(), found["queue"])
 
@@ -79,7 +79,7 @@ def refused(conn, send):
     def refused(match, error=psycopg.errors.InvalidParameterValue, **given):
         with pytest.raises(error, match=match), conn.transaction():
             send(**given)
-        assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+        assert conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (0,)
 
     return refused
 
@@ -105,7 +105,7 @@ def test_a_row_is_what_python_would_have_stored(send, stored, conn, actor):
     )
     assert row["message_id"] == message.message_id == message_id
     assert UUID(message_id).version == 4
-    for name in ("hop", "queue", "actor", "reason"):
+    for name in ("generation", "queue", "actor", "reason"):
         assert row[name] == theirs[name]
     assert row["due_at"] == row["created_at"]
     sent = datetime.fromtimestamp(message.message_timestamp / 1000, UTC)
@@ -131,7 +131,7 @@ def test_it_is_due_after_its_delay(send, stored):
     row, message = stored()
 
     assert row["due_at"] - row["created_at"] == timedelta(days=3)
-    assert row["reason"] == "delay"
+    assert row["reason"] == "delayed"
     assert message.options["due"] == int(row["due_at"].timestamp() * 1000)
 
 
@@ -142,7 +142,7 @@ def test_it_is_due_at_its_time(send, stored):
     row, _ = stored()
 
     assert row["due_at"] == at
-    assert row["reason"] == "delay"
+    assert row["reason"] == "delayed"
 
 
 def test_both_delay_and_time_are_refused(refused):
@@ -179,7 +179,7 @@ def test_kwargs_that_are_no_object_are_refused(refused, kwargs):
 def test_null_is_not_taken_for_nothing(conn, name):
     """`to_jsonb(id)` of a missing row is NULL; a default in its place would be another job."""
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"{name} must be .* not NULL"):
-        conn.execute(f"SELECT jobs.send('greet', {name} => NULL)")
+        conn.execute(f"SELECT workshed.send('greet', {name} => NULL)")
 
 
 @pytest.mark.parametrize("number", [INTEGERS[0], INTEGERS[-1], 0, -1])
@@ -220,7 +220,7 @@ def test_a_double_is_known_by_its_shortest_digits_whatever_the_session_shows(sen
 @pytest.mark.parametrize("place", ["args => '[%s]'", 'kwargs => \'{"a": [{"b": %s}]}\''])
 def test_numbers_that_json_would_change_are_refused(conn, number, place):
     with pytest.raises(psycopg.errors.NumericValueOutOfRange, match="does not survive JSON"):
-        conn.execute(f"SELECT jobs.send('greet', {place % number})")
+        conn.execute(f"SELECT workshed.send('greet', {place % number})")
 
 
 def test_arguments_of_more_than_64_kib_are_refused(send, refused, conn):
@@ -236,11 +236,11 @@ def test_arguments_of_more_than_64_kib_are_refused(send, refused, conn):
 def test_arguments_nested_deeper_than_python_encodes_are_refused(conn, send, stored):
     """They would be read, and their retry could not be written: the job is lost to its queue."""
     nested = "[" * 200 + "]" * 200
-    conn.execute(f"SELECT jobs.send('greet', args => '{nested}')")
+    conn.execute(f"SELECT workshed.send('greet', args => '{nested}')")
     assert stored()[1].encode()
 
     with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="nested in more than 200"):
-        conn.execute(f"SELECT jobs.send('greet', args => '[{nested}]')")
+        conn.execute(f"SELECT workshed.send('greet', args => '[{nested}]')")
 
 
 @pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - {*RANGES, *WORDS, "tags"})])
@@ -280,7 +280,7 @@ def test_of_two_jobs_with_one_key_one_is_stored(send, conn):
     first, second = (send(options={"unique_key": "k"}) for _ in range(2))
 
     assert first == second
-    assert conn.execute("SELECT message_id FROM jobs.schedule").fetchall() == [(first,)]
+    assert conn.execute("SELECT message_id FROM workshed.schedule").fetchall() == [(first,)]
     assert unique.find(conn, "k").message_id == first
 
 
@@ -295,7 +295,8 @@ def test_a_duplicate_may_be_refused_wait_or_take_the_place(send, conn):
 
     assert len({first, waits, last}) == 3
     rows = conn.execute(
-        "SELECT message_id, body::json -> 'options' ->> 'waits_for_key' FROM jobs.schedule"
+        "SELECT message_id, body::json -> 'options' ->> 'awaiting_unique_key' "
+        "FROM workshed.schedule"
     )
     assert dict(rows.fetchall()) == {waits: "true", last: None}
     assert unique.find(conn, "k").message_id == last
@@ -334,7 +335,7 @@ def stranger(conn, database_url):
     """A connection of a role that may use the schema, and was given what the test says."""
     role = f"stranger_{UUID(int=time.time_ns()).hex}"
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
-    conn.execute(f"GRANT USAGE ON SCHEMA jobs TO {role}")
+    conn.execute(f"GRANT USAGE ON SCHEMA workshed TO {role}")
     conn.commit()
     with psycopg.connect(database_url, user=role, password="x", autocommit=True) as theirs:
         yield theirs
@@ -346,27 +347,27 @@ def stranger(conn, database_url):
 
 @pytest.mark.fresh_database
 def test_a_role_needs_nothing_but_the_function(stranger, conn, stored):
-    conn.execute(f"GRANT EXECUTE ON FUNCTION jobs.send TO {stranger.info.user}")
+    conn.execute(f"GRANT EXECUTE ON FUNCTION workshed.send TO {stranger.info.user}")
     conn.commit()
 
-    stranger.execute("SELECT jobs.send('greet', '[7]')")
+    stranger.execute("SELECT workshed.send('greet', '[7]')")
 
     assert stored()[1].args == (7,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        stranger.execute("SELECT * FROM jobs.schedule")
+        stranger.execute("SELECT * FROM workshed.schedule")
 
 
 @pytest.mark.fresh_database
 def test_a_role_that_may_only_look_cannot_send(stranger):
     """By default PostgreSQL lets everybody execute every function."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="function send"):
-        stranger.execute("SELECT jobs.send('greet')")
+        stranger.execute("SELECT workshed.send('greet')")
 
 
 @pytest.mark.fresh_database
 def test_what_a_role_brings_along_is_not_run_with_the_owner_s_rights(stranger, conn, stored):
     """Without the fixed search path its own function runs as the owner of the schema."""
-    conn.execute(f"GRANT EXECUTE ON FUNCTION jobs.send TO {stranger.info.user}")
+    conn.execute(f"GRANT EXECUTE ON FUNCTION workshed.send TO {stranger.info.user}")
     conn.execute(f"CREATE SCHEMA theirs AUTHORIZATION {stranger.info.user}")
     conn.commit()
     for name in ("gen_random_uuid()", "jsonb_typeof(jsonb)"):
@@ -376,7 +377,7 @@ def test_what_a_role_brings_along_is_not_run_with_the_owner_s_rights(stranger, c
         )
     stranger.execute("SET search_path = theirs, pg_catalog")
 
-    stranger.execute("SELECT jobs.send('greet', '[7]')")
+    stranger.execute("SELECT workshed.send('greet', '[7]')")
 
     assert stored()[1].args == (7,)
 

@@ -15,7 +15,9 @@ from workshed.transport.errors import (
     TopologyError,
 )
 
-STORED = "SELECT message_id, reason, again, due_at <= jobs.now() FROM jobs.schedule"
+STORED = (
+    "SELECT message_id, reason, possible_duplicate, due_at <= workshed.now() FROM workshed.schedule"
+)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_what_rabbitmq_cannot_take_is_stored_and_due(greet, away, rows):
 
     message = greet.send(1)
 
-    assert rows(STORED) == [(message.message_id, "stored", False, True)]
+    assert rows(STORED) == [(message.message_id, "broker_down", False, True)]
 
 
 def test_a_stored_message_runs_once_rabbitmq_is_back(runs, gone, working, relaying, eventually):
@@ -102,7 +104,7 @@ def test_while_rabbitmq_is_blocked_messages_are_stored_at_once(
             greet.send(number)
 
     assert seconds() < 30
-    assert {row[1:] for row in rows(STORED)} == {("stored", False, True)}
+    assert {row[1:] for row in rows(STORED)} == {("broker_down", False, True)}
     greet.send(21)
     args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
     assert set(args) == {0, 21}  # 0 is there twice where the alarm came after it
@@ -133,7 +135,7 @@ def test_one_that_may_have_arrived_is_marked(greet, patience, rows):
 
     message = greet.send(1)
 
-    assert rows(STORED) == [(message.message_id, "stored", True, True)]
+    assert rows(STORED) == [(message.message_id, "broker_down", True, True)]
 
 
 @pytest.mark.usefixtures("not_storing")
@@ -188,7 +190,7 @@ def test_a_message_that_a_classic_queue_refuses_is_stored(actor, full, rows, eve
 
     def stored():
         mail.send(1)
-        return [one for one in rows(STORED) if one[1] == "stored"]
+        return [one for one in rows(STORED) if one[1] == "broker_down"]
 
     assert eventually(stored)[0][2:] == (False, True)
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workshed.cronspec import cron, daily, every
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.transport.relay.missed_runs import BATCH, LOOK_S, sweep
 from workshed.transport.relay.relay import run
 
@@ -27,7 +27,7 @@ def note(relay):
     """`note(daily("09:00"))`: a worker that has such a job runs."""
 
     def note(spec, name="report", **options):
-        periodic_jobs.declare(relay, [Declared(name, "low", spec, options)])
+        periodic_jobs.declare(relay, [PeriodicDeclaration(name, "low", spec, options)])
 
     return note
 
@@ -40,7 +40,9 @@ def rows(relay):
 @pytest.fixture
 def outage(rows):
     """`outage(DAY)`: nothing was made for so long, until now."""
-    return lambda span: rows("UPDATE jobs.recurring SET next_at = next_at - %s RETURNING 1", span)
+    return lambda span: rows(
+        "UPDATE workshed.periodic_jobs SET next_at = next_at - %s RETURNING 1", span
+    )
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def at(relay):
     relay.execute("CREATE TABLE public.clock (now timestamptz)")
     relay.execute("INSERT INTO public.clock VALUES (NULL)")
     relay.execute("""
-        CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz
+        CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz
             LANGUAGE sql STABLE
             RETURN (SELECT COALESCE(now, statement_timestamp()) FROM public.clock)
     """)
@@ -63,32 +65,34 @@ def at(relay):
 @pytest.fixture
 def alive(rows):
     """Workers go on saying that they have the job, whatever the clock was set to."""
-    return lambda: rows("UPDATE jobs.recurring SET seen_at = jobs.now() RETURNING 1")
+    return lambda: rows("UPDATE workshed.periodic_jobs SET seen_at = workshed.now() RETURNING 1")
 
 
 @pytest.fixture
-def planned(rows):
+def scheduled_for(rows):
     """What was made, as `day hour:minute` in UTC."""
 
-    def planned():
-        found = rows("SELECT planned FROM jobs.occurrences ORDER BY planned")
+    def scheduled_for():
+        found = rows("SELECT scheduled_for FROM workshed.periodic_runs ORDER BY scheduled_for")
         return [one.astimezone(UTC).strftime("%d %H:%M") for (one,) in found]
 
-    return planned
+    return scheduled_for
 
 
 def test_what_no_clock_made_is_made(relay, note, outage, rows, counted):
     note(every(HOUR))
     outage(HOUR)
-    before = counted("occurrences_total", actor="report", by="sweeper")
+    before = counted("periodic_runs_total", actor="report", by="catch_up")
 
     wait = sweep(relay)
 
-    assert counted("occurrences_total", actor="report", by="sweeper") == before + 1
+    assert counted("periodic_runs_total", actor="report", by="catch_up") == before + 1
 
-    [(job, made_by, message_id)] = rows("SELECT job, made_by, message_id FROM jobs.occurrences")
-    assert (wait, job, made_by) == (LOOK_S, "report", "sweeper")
-    assert rows("SELECT message_id, actor, queue FROM jobs.schedule") == [
+    [(job, created_by, message_id)] = rows(
+        "SELECT job, created_by, message_id FROM workshed.periodic_runs"
+    )
+    assert (wait, job, created_by) == (LOOK_S, "report", "catch_up")
+    assert rows("SELECT message_id, actor, queue FROM workshed.schedule") == [
         (message_id, "report", "low")
     ]
 
@@ -97,13 +101,13 @@ def test_what_a_clock_made_is_not_made_again(relay, note, outage, rows):
     """The row is locked by neither, and first is whoever commits first."""
     note(every(HOUR))
     outage(HOUR)
-    [(due,)] = rows("SELECT next_at FROM jobs.recurring")
-    occurrences.make(relay, "report", due, "clock")
+    [(due,)] = rows("SELECT next_at FROM workshed.periodic_jobs")
+    periodic_runs.make(relay, "report", due, "clock")
 
     sweep(relay)
 
-    assert rows("SELECT made_by FROM jobs.occurrences") == [("clock",)]
-    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+    assert rows("SELECT created_by FROM workshed.periodic_runs") == [("clock",)]
+    assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
 
 
 def test_several_relays_make_one_run(note, outage, rows, connect, in_threads):
@@ -112,13 +116,13 @@ def test_several_relays_make_one_run(note, outage, rows, connect, in_threads):
 
     in_threads(sweep, [connect(autocommit=True) for _ in range(8)], threads=4)
 
-    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+    assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
 
 
 # An outage of three days
 
 
-def test_after_three_days_the_last_run_is_made_by_once(relay, note, at, alive, planned):
+def test_after_three_days_the_last_run_is_made_by_once(relay, note, at, alive, scheduled_for):
     at("2026-03-02T12:00")
     note(daily("09:00"))
 
@@ -126,48 +130,48 @@ def test_after_three_days_the_last_run_is_made_by_once(relay, note, at, alive, p
     alive()
     sweep(relay)
 
-    assert planned() == ["05 09:00"]
+    assert scheduled_for() == ["05 09:00"]
 
 
-def test_after_three_days_each_run_is_made_by_all(relay, note, at, alive, planned):
+def test_after_three_days_each_run_is_made_by_all(relay, note, at, alive, scheduled_for):
     at("2026-03-02T12:00")
-    note(daily("09:00", late="all"))
+    note(daily("09:00", misfire="all"))
 
     at("2026-03-05T12:00")
     alive()
     sweep(relay)
 
-    assert planned() == ["03 09:00", "04 09:00", "05 09:00"]
+    assert scheduled_for() == ["03 09:00", "04 09:00", "05 09:00"]
 
 
-def test_after_three_days_no_run_is_made_by_skip(relay, note, at, alive, planned, caplog):
+def test_after_three_days_no_run_is_made_by_skip(relay, note, at, alive, scheduled_for, caplog):
     at("2026-03-02T12:00")
-    note(daily("09:00", late="skip"))
+    note(daily("09:00", misfire="skip"))
 
     at("2026-03-05T12:00")
     alive()
     sweep(relay)
 
-    assert planned() == []
-    assert "is left out, by late='skip' and window=0:01:00" in caplog.text
+    assert scheduled_for() == []
+    assert "is left out, by misfire='skip' and misfire_window=0:01:00" in caplog.text
     at("2026-03-06T09:00:05")
     alive()
     sweep(relay)
-    assert planned() == ["06 09:00"]
+    assert scheduled_for() == ["06 09:00"]
 
 
-def test_no_run_is_made_later_than_the_window_says(relay, note, at, alive, planned):
+def test_no_run_is_made_later_than_the_window_says(relay, note, at, alive, scheduled_for):
     at("2026-03-02T12:00")
-    note(daily("09:00", late="all", window=timedelta(days=2)))
+    note(daily("09:00", misfire="all", misfire_window=timedelta(days=2)))
 
     at("2026-03-05T10:00")
     alive()
     sweep(relay)
 
-    assert planned() == ["04 09:00", "05 09:00"]
+    assert scheduled_for() == ["04 09:00", "05 09:00"]
 
 
-def test_a_sunday_that_was_missed_is_made_on_tuesday(relay, note, at, alive, planned):
+def test_a_sunday_that_was_missed_is_made_on_tuesday(relay, note, at, alive, scheduled_for):
     at("2026-03-07T12:00")
     note(cron("0 3 * * SUN"))
 
@@ -175,10 +179,12 @@ def test_a_sunday_that_was_missed_is_made_on_tuesday(relay, note, at, alive, pla
     alive()
     sweep(relay)
 
-    assert planned() == ["08 03:00"]
+    assert scheduled_for() == ["08 03:00"]
 
 
-def test_the_day_on_which_the_clocks_are_put_forward_has_its_run(relay, note, at, alive, planned):
+def test_the_day_on_which_the_clocks_are_put_forward_has_its_run(
+    relay, note, at, alive, scheduled_for
+):
     at("2026-03-28T12:00")
     note(daily("02:30", tz="Europe/Paris"))
 
@@ -187,10 +193,12 @@ def test_the_day_on_which_the_clocks_are_put_forward_has_its_run(relay, note, at
         alive()
         sweep(relay)
 
-    assert planned() == ["29 01:00"]
+    assert scheduled_for() == ["29 01:00"]
 
 
-def test_the_day_on_which_the_clocks_are_put_back_has_one_run(relay, note, at, alive, planned):
+def test_the_day_on_which_the_clocks_are_put_back_has_one_run(
+    relay, note, at, alive, scheduled_for
+):
     at("2026-10-24T12:00")
     note(daily("02:30", tz="Europe/Paris"))
 
@@ -199,18 +207,20 @@ def test_the_day_on_which_the_clocks_are_put_back_has_one_run(relay, note, at, a
         alive()
         sweep(relay)
 
-    assert planned() == ["25 00:30"]
+    assert scheduled_for() == ["25 00:30"]
 
 
 def test_a_long_outage_of_a_frequent_job_is_dealt_with_in_batches(relay, note, outage, rows):
     """In one transaction a row would be locked for minutes, and its clock would wait."""
-    note(every(timedelta(seconds=10), late="all"))
+    note(every(timedelta(seconds=10), misfire="all"))
     outage(timedelta(seconds=10 * (BATCH + 10)))
 
     waits = [sweep(relay), sweep(relay)]
 
     assert waits == [0, LOOK_S]
-    [(number, different)] = rows("SELECT count(*), count(DISTINCT planned) FROM jobs.occurrences")
+    [(number, different)] = rows(
+        "SELECT count(*), count(DISTINCT scheduled_for) FROM workshed.periodic_runs"
+    )
     assert number == different
     assert BATCH + 10 <= number <= BATCH + 11
 
@@ -218,7 +228,9 @@ def test_a_long_outage_of_a_frequent_job_is_dealt_with_in_batches(relay, note, o
 # Clocks that are wrong
 
 
-def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(relay, note, at, alive, planned):
+def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(
+    relay, note, at, alive, scheduled_for
+):
     at("2026-03-02T08:00")
     note(daily("09:00"))
 
@@ -227,24 +239,24 @@ def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(relay, note, a
         alive()
         sweep(relay)
 
-    assert planned() == ["02 09:00", "03 09:00"]
+    assert scheduled_for() == ["02 09:00", "03 09:00"]
 
 
 # What is not made
 
 
 def test_a_job_that_is_new_has_no_past(relay, note, rows):
-    note(cron("* * * * *", late="all"))
+    note(cron("* * * * *", misfire="all"))
 
     sweep(relay)
 
-    assert rows("SELECT 1 FROM jobs.occurrences") == []
+    assert rows("SELECT 1 FROM workshed.periodic_runs") == []
 
 
-def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, planned):
+def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, scheduled_for):
     """Else a week's runs begin at the moment in which somebody ends a pause."""
     at("2026-03-02T12:00")
-    note(daily("09:00", late="all"))
+    note(daily("09:00", misfire="all"))
     periodic_jobs.pause(relay, "report")
     for now in ("2026-03-03T10:00", "2026-03-04T10:00"):
         at(now)
@@ -258,30 +270,34 @@ def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, planne
     alive()
     sweep(relay)
 
-    assert planned() == ["05 09:00"]
+    assert scheduled_for() == ["05 09:00"]
 
 
 def test_a_job_that_no_live_release_has_is_not_made(relay, note, outage, rows):
     """No worker would know its actor: each run would be tried for an hour, and die."""
     note(every(HOUR))
     outage(HOUR)
-    rows("UPDATE jobs.recurring SET seen_at = jobs.now() - interval '11 min' RETURNING 1")
+    rows(
+        "UPDATE workshed.periodic_jobs SET seen_at = workshed.now() - interval '11 min' RETURNING 1"
+    )
 
     sweep(relay)
 
-    assert rows("SELECT 1 FROM jobs.occurrences") == []
+    assert rows("SELECT 1 FROM workshed.periodic_runs") == []
 
 
 def test_it_is_made_when_a_worker_comes_back_in_time(relay, note, outage, rows):
     note(every(HOUR))
     outage(HOUR)
-    rows("UPDATE jobs.recurring SET seen_at = jobs.now() - interval '1 day' RETURNING 1")
+    rows(
+        "UPDATE workshed.periodic_jobs SET seen_at = workshed.now() - interval '1 day' RETURNING 1"
+    )
     sweep(relay)
 
     note(every(HOUR))
     sweep(relay)
 
-    assert len(rows("SELECT 1 FROM jobs.occurrences")) == 1
+    assert len(rows("SELECT 1 FROM workshed.periodic_runs")) == 1
 
 
 @pytest.mark.parametrize("change", ["kind = 'lunar'", "zone = 'Mars/Olympus'", "spec = 'x'"])
@@ -291,11 +307,11 @@ def test_a_row_that_this_release_cannot_read_keeps_no_other_from_being_made(
     note(daily("00:00"), name="another")
     note(every(HOUR))
     outage(2 * DAY)
-    rows(f"UPDATE jobs.recurring SET {change} WHERE name = 'another' RETURNING 1")  # noqa: S608 -- of those above
+    rows(f"UPDATE workshed.periodic_jobs SET {change} WHERE name = 'another' RETURNING 1")  # noqa: S608 -- of those above
 
     sweep(relay)
 
-    assert rows("SELECT job FROM jobs.occurrences") == [("report",)]
+    assert rows("SELECT job FROM workshed.periodic_runs") == [("report",)]
     assert "another is left to another relay" in caplog.text
 
 
@@ -309,7 +325,7 @@ def test_a_relay_sweeps(note, outage, rows, broker, eventually, monkeypatch, rel
 
     thread.start()
     try:
-        eventually(lambda: rows("SELECT 1 FROM jobs.occurrences"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.periodic_runs"))
     finally:
         stop.set()
         thread.join(60)

@@ -68,7 +68,7 @@ def test_a_run_is_a_child_of_the_span_that_sent_it(
         "messaging.message.id": message.message_id,
         "workshed.actor": "work",
         "workshed.attempt": 1,
-        "workshed.outcome": "done",
+        "workshed.outcome": "succeeded",
     }
     assert send.attributes["messaging.operation.type"] == "create"
     assert run.status.status_code is StatusCode.UNSET
@@ -94,7 +94,7 @@ def test_each_retry_is_a_trace_of_its_own_with_a_link_to_its_sender(
         assert [link.context.span_id for link in span.links] == [send.context.span_id]
     assert [span.attributes["workshed.attempt"] for span in spans("process")] == [1, 2, 3]
     outcomes = [span.attributes["workshed.outcome"] for span in spans("process")]
-    assert outcomes == ["retried", "retried", "dead"]
+    assert outcomes == ["retry", "retry", "dead"]
     assert {span.status.status_code for span in spans("process")} == {StatusCode.ERROR}
 
 

@@ -15,9 +15,9 @@ from workshed.middleware import Unique
 from workshed.middleware.concurrency import lease_renewal, uniqueness
 from workshed.transport.errors import NotAllSentError
 
-SCHEDULED = "SELECT message_id FROM jobs.schedule ORDER BY 1"
-LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
-TURNS = "SELECT key, message_id FROM jobs.run_locks"
+SCHEDULED = "SELECT message_id FROM workshed.schedule ORDER BY 1"
+LOCKS = "SELECT key, message_id, generation FROM workshed.unique_locks"
+TURNS = "SELECT key, message_id FROM workshed.run_locks"
 
 
 @pytest.fixture
@@ -89,10 +89,10 @@ def test_its_key_is_held_for_its_span_whatever_becomes_of_it(
     job = resize(Unique("until_expired", unique_for=timedelta(minutes=5)))
     with working("default"):
         first = job.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.settled"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.completed_generations"))
 
         assert job.send(1).message_id == first.message_id
-        expire = "UPDATE jobs.unique_locks SET expires_at = expires_at - interval '5 min'"
+        expire = "UPDATE workshed.unique_locks SET expires_at = expires_at - interval '5 min'"
         connect(autocommit=True).execute(expire)
         assert job.send(1).message_id != first.message_id
         eventually(lambda: job.ran == [1, 1])
@@ -119,7 +119,10 @@ def test_the_key_of_a_job_that_is_discarded_or_dead_is_free(
 def test_a_span_counts_from_when_the_job_is_due(resize, rows):
     """Counted from the send, the key of a job of tomorrow would be free before it starts."""
     job = resize(Unique(unique_for=timedelta(minutes=10)))
-    span = "SELECT round(extract(epoch FROM expires_at - jobs.now()) / 60) FROM jobs.unique_locks"
+    span = (
+        "SELECT round(extract(epoch FROM expires_at - workshed.now()) / 60) "
+        "FROM workshed.unique_locks"
+    )
 
     job.send_with_options(args=(1,), delay=3_600_000)
     job.send(2)
@@ -181,7 +184,7 @@ def test_it_takes_the_place_of_one_that_waits(way, resize, broker, rows):
     assert second.message_id != first.message_id
     assert [key[1] for key in rows(LOCKS)] == [second.message_id]
     assert (first.message_id,) not in rows(SCHEDULED)
-    reason = rows("SELECT message_id, reason FROM jobs.attempts WHERE outcome = 'discarded'")
+    reason = rows("SELECT message_id, reason FROM workshed.attempts WHERE outcome = 'discarded'")
     assert reason == [(first.message_id, f"replaced by {second.message_id}")]
 
 
@@ -206,7 +209,7 @@ def test_one_that_waits_runs_when_the_key_is_free(
         job.send(1)
         gate.enter()
         second = job.send(1)
-        query = "SELECT hop > 0 FROM jobs.schedule WHERE message_id = %s"
+        query = "SELECT generation > 0 FROM workshed.schedule WHERE message_id = %s"
         eventually(lambda: rows(query, second.message_id) == [(True,)])
         assert job.ran == [1]
 
@@ -214,13 +217,13 @@ def test_one_that_waits_runs_when_the_key_is_free(
         eventually(lambda: len(job.ran) == 2)  # on its way it has no key and no row
         none_left()
     assert job.ran == [1, 1]
-    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
 def test_one_that_runs_and_is_replaced_has_no_outcome(
     resize, gate, working, rows, none_left, eventually
 ):
-    """Without its settled hop, a failure stores its retry beside the job that replaced it."""
+    """Without its settled generation, a failure stores its retry too, not only the replacement."""
 
     def then(number):
         if len(job.ran) == 1:
@@ -236,7 +239,7 @@ def test_one_that_runs_and_is_replaced_has_no_outcome(
         eventually(lambda: job.ran == [1, 1])
         none_left()
 
-    assert rows("SELECT reason FROM jobs.attempts WHERE outcome = 'retried'") == []
+    assert rows("SELECT reason FROM workshed.attempts WHERE outcome = 'retry'") == []
 
 
 def test_of_many_that_replace_each_other_the_last_is_sent(resize, broker, rabbitmq, eventually):
@@ -262,11 +265,11 @@ def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
     job = resize(Unique(), then, max_retries=0)
     with working("default"), relaying():
         first = job.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         job.send(1)
         gate.enter()
         assert dead_jobs.retry(connect(autocommit=True), first.message_id)
-        query = "SELECT hop > 1 FROM jobs.schedule WHERE message_id = %s"
+        query = "SELECT generation > 1 FROM workshed.schedule WHERE message_id = %s"
         eventually(lambda: rows(query, first.message_id) == [(True,)])
         assert job.ran == [1, 1]
 
@@ -320,7 +323,7 @@ def test_one_that_is_sent_while_another_runs_runs_after_it(
         job.send(1)
         gate.enter()
         second = job.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE hop > 0"))
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE generation > 0"))
         assert job.send(1).message_id == second.message_id
         assert job.ran == [1]
 
@@ -335,7 +338,7 @@ def test_a_run_that_does_not_get_its_turn_may_be_dropped_or_fail(
     how, outcome, resize, gate, working, rows, eventually
 ):
     job = resize(Unique("while_executing", on_conflict=how), gate, max_retries=0)
-    query = "SELECT reason FROM jobs.attempts WHERE outcome = %s"
+    query = "SELECT reason FROM workshed.attempts WHERE outcome = %s"
     with working("default"):
         first = job.send(1)
         gate.enter()
@@ -362,7 +365,7 @@ def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
     with working("default", threads=2), relaying():
         first = job.send(1)
         gate.enter()
-        expire = "UPDATE jobs.run_locks SET expires_at = jobs.now() - interval '1 s'"
+        expire = "UPDATE workshed.run_locks SET expires_at = workshed.now() - interval '1 s'"
         connect(autocommit=True).execute(expire)
         job.send(1)
         eventually(lambda: len(job.ran) == 2 and rows(TURNS) == [])
@@ -370,7 +373,10 @@ def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
         eventually(lambda: job.ran == [1, 1, 1])
         none_left()
 
-    assert rows("SELECT hop FROM jobs.settled WHERE message_id = %s", first.message_id) == [(1,)]
+    assert rows(
+        "SELECT generation FROM workshed.completed_generations WHERE message_id = %s",
+        first.message_id,
+    ) == [(1,)]
 
 
 def test_a_turn_is_renewed_while_its_job_runs(resize, gate, working, rows, monkeypatch, eventually):
@@ -378,7 +384,7 @@ def test_a_turn_is_renewed_while_its_job_runs(resize, gate, working, rows, monke
     monkeypatch.setattr(lease_renewal, "EVERY_S", 0.05)
     monkeypatch.setattr(run_locks, "LEASE", timedelta(seconds=1))
     job = resize(Unique("while_executing"), gate)
-    query = "SELECT expires_at FROM jobs.run_locks"
+    query = "SELECT expires_at FROM workshed.run_locks"
     with working("default"):
         job.send(1)
         gate.enter()
@@ -417,8 +423,8 @@ def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads
 
     in_threads(replace, range(60), threads=6)
 
-    held = conn.execute("SELECT message_id FROM jobs.unique_locks").fetchall()
-    settled = conn.execute("SELECT count(*) FROM jobs.settled").fetchone()
+    held = conn.execute("SELECT message_id FROM workshed.unique_locks").fetchall()
+    settled = conn.execute("SELECT count(*) FROM workshed.completed_generations").fetchone()
     assert len(held) == 1
     assert settled == (59,)
 

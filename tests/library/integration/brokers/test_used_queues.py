@@ -43,7 +43,7 @@ def _known(connect):
 def test_a_relay_makes_the_queues_of_known_actors_and_no_others(made, rows, eventually):
     """An application that uses one queue of its own had eighteen on RabbitMQ."""
     eventually(lambda: made() == with_dead("low"))
-    eventually(lambda: rows("SELECT FROM jobs.relays"))
+    eventually(lambda: rows("SELECT FROM workshed.relays"))
 
     assert made() == with_dead("low")
 
@@ -55,7 +55,7 @@ def test_a_relay_makes_a_queue_that_it_is_to_send_to(actor, made, rows, request,
         schedule.send(conn, greet.message())
 
     request.getfixturevalue("relay")
-    eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+    eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
     assert made() == with_dead("default")
 

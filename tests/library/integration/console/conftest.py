@@ -131,11 +131,16 @@ def body(message_id, actor, args, queue, **options):
 def store(conn):
     """`store("a", due="2 hours")`: a job that waits."""
 
-    def store(message_id, *, due="1 hour", queue="default", reason="delay", hop=0, **options):
+    def store(
+        message_id, *, due="1 hour", queue="default", reason="delayed", generation=0, **options
+    ):
         actor = options.pop("actor", "greet")
-        text = body(message_id, actor, [7], queue, hop=hop, **options).decode()
-        schedule.insert(conn, schedule.Row(message_id, hop, queue, actor, text, reason))
-        query = "UPDATE jobs.schedule SET due_at = jobs.now() + %s::interval WHERE message_id = %s"
+        text = body(message_id, actor, [7], queue, generation=generation, **options).decode()
+        schedule.insert(conn, schedule.Row(message_id, generation, queue, actor, text, reason))
+        query = (
+            "UPDATE workshed.schedule SET due_at = workshed.now() + %s::interval "
+            "WHERE message_id = %s"
+        )
         conn.execute(query, (due, message_id))
         return message_id
 
@@ -148,9 +153,9 @@ def bury(conn):
 
     def bury(message_id, *, actor="greet", queue="default", error=None, **changes):
         fields = {
-            "hop": 2,
+            "generation": 2,
             "attempt": 3,
-            "body": body(message_id, actor, [7], queue, attempt=3, hop=2),
+            "body": body(message_id, actor, [7], queue, attempt=3, generation=2),
             "reason": "failed 3 times: ValueError: no",
             "error": error or ValueError("no"),
         }
@@ -169,17 +174,17 @@ def ran(conn):
     def write(message_id, **fields):
         usual = {
             "message_id": message_id,
-            "hop": 0,
+            "generation": 0,
             "attempt": 1,
             "queue": "default",
             "actor": "greet",
-            "outcome": "done",
+            "outcome": "succeeded",
             "sent": SENT,
             "published": SENT,
             "started": SENT + timedelta(seconds=0.25),
             "ended": SENT + timedelta(seconds=2),
-            "waited_s": 0.25,
-            "took_s": 1.75,
+            "queue_wait_s": 0.25,
+            "duration_s": 1.75,
             "worker": "web-1:77",
             "origin": "send",
             "release": "",
@@ -201,7 +206,9 @@ def make_batch(conn, store):
     def make_batch(*message_ids, description="June's invoices"):
         batch = str(uuid4())
         message = dramatiq.Message("default", "report", (), {}, {}, f"told of {batch}")
-        told = Row(message.message_id, 0, "default", "report", message.encode().decode(), "send")
+        told = Row(
+            message.message_id, 0, "default", "report", message.encode().decode(), "transactional"
+        )
         with conn.transaction():
             conn.execute(*batches.opening(batch, description, {"success": told}))
             conn.execute(*batches.joining(batch, message_ids))
@@ -218,7 +225,7 @@ def dies(conn, bury):
     """`dies("a")`: a job of a batch is dead."""
 
     def dies(message_id, **changes):
-        conn.execute("DELETE FROM jobs.schedule WHERE message_id = %s", (message_id,))
+        conn.execute("DELETE FROM workshed.schedule WHERE message_id = %s", (message_id,))
         bury(message_id, **changes)
         batches.end(conn, message_id, "dead")
 

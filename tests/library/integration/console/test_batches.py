@@ -14,7 +14,8 @@ def test_they_are_listed_with_how_far_they_are(workshed, make_batch, dies, conn)
     batches.end(conn, "a", "succeeded")
     dies("b")
     conn.execute(
-        "UPDATE jobs.batches SET created_at = created_at - interval '1 h' WHERE id = %s", (first,)
+        "UPDATE workshed.batches SET created_at = created_at - interval '1 h' WHERE id = %s",
+        (first,),
     )
     batches.end(conn, "d", "cancelled")
 
@@ -80,7 +81,7 @@ def test_its_dead_are_retried(workshed, make_batch, dies, conn):
 
     assert (done.code, done.lines) == (0, ["a  retried", "b  retried"])
     assert progress.progress(conn, batch).pending == 2
-    assert {row.reason for row in schedule.find(conn)} == {"redrive"}
+    assert {row.reason for row in schedule.find(conn)} == {"redriven"}
     assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs is dead.\n"
 
 
@@ -99,7 +100,7 @@ def test_one_is_cancelled(workshed, make_batch, conn):
 
 def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make_batch, conn):
     batch = make_batch("a", "b")
-    conn.execute("DELETE FROM jobs.schedule WHERE message_id = 'a'")
+    conn.execute("DELETE FROM workshed.schedule WHERE message_id = 'a'")
 
     done = workshed("batches", "cancel", batch, "--yes", "--json")
 

@@ -10,7 +10,7 @@ from workshed.cronspec import daily
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import Actor
 from workshed.jobs.periodic import periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 
 INSTALL = pages.block("docs/command-line.md", "workshed --install-completion")
 
@@ -44,7 +44,7 @@ def known(broker, conn):
     """Workers of another program have declared a queue, two actors, and a periodic job."""
     queues.declare(conn, {"embroidery": "quorum"})
     queues.declare_actors(conn, [Actor("knit", "embroidery"), Actor("knot", "embroidery")])
-    periodic_jobs.declare(conn, [Declared("nightly", "embroidery", daily("03:00"))])
+    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "embroidery", daily("03:00"))])
 
 
 def test_commands(offered):
@@ -76,7 +76,7 @@ def test_queues_that_are_declared_here_or_by_any_worker(offered, words):
 
 @pytest.mark.usefixtures("known")
 def test_periodic_jobs(offered):
-    assert offered("recurring", "pause", "ni") == ["nightly"]
+    assert offered("periodic", "pause", "ni") == ["nightly"]
 
 
 @pytest.mark.usefixtures("broker")
@@ -95,7 +95,7 @@ def test_with_postgresql_away_or_an_environment_that_cannot_be_read_nothing_is_s
     assert offered("dead", "--actor", "") == []
 
     env(POOL_SIZE="many")
-    assert offered("recurring", "pause", "") == []
+    assert offered("periodic", "pause", "") == []
 
 
 def test_a_misspelt_command_is_answered_by_the_likely_one(workshed):

@@ -30,7 +30,7 @@ def ids(conn):
 def test_the_latest_is_first_with_its_call_and_its_error(workshed, bury, conn):
     first, last = str(uuid4()), str(uuid4())
     bury(first, actor="remind_somebody_who_never_came_back", error=TimeoutError("no"))
-    conn.execute("UPDATE jobs.dead SET died_at = died_at - interval '2 hours'")
+    conn.execute("UPDATE workshed.dead SET died_at = died_at - interval '2 hours'")
     bury(last)
 
     done = workshed("dead")
@@ -69,16 +69,17 @@ def test_nobody_is_dead(workshed):
         ("--queue", "bulk"),
         ("--actor", "wave"),
         ("--error", "TimeoutError"),
-        ("--place", "shop/bills.py:2 in pay"),
+        ("--location", "shop/bills.py:2 in pay"),
         ("--since", "1h"),
     ],
 )
 def test_some_of_them(workshed, bury, conn, options):
     bury("other")
-    conn.execute("UPDATE jobs.dead SET died_at = died_at - interval '2 hours'")
+    conn.execute("UPDATE workshed.dead SET died_at = died_at - interval '2 hours'")
     bury("wanted", queue="bulk", actor="wave", error=TimeoutError())
     conn.execute(
-        "UPDATE jobs.dead SET place = 'shop/bills.py:2 in pay' WHERE message_id = 'wanted'"
+        "UPDATE workshed.dead SET error_location = 'shop/bills.py:2 in pay' "
+        "WHERE message_id = 'wanted'"
     )
 
     rows = workshed("dead", "list", "--json", *options).json
@@ -95,7 +96,7 @@ def test_some_of_them(workshed, bury, conn, options):
         ),
         (("--actor", "gret"), "No worker has declared the actor 'gret' (did you mean 'greet'?)."),
         (("--error", "ValueEror"), "No job is dead of 'ValueEror' (did you mean 'ValueError'?)."),
-        (("--place", "shop.py:2 in pay"), "No dead job failed at 'shop.py:2 in pay'."),
+        (("--location", "shop.py:2 in pay"), "No dead job failed at 'shop.py:2 in pay'."),
     ],
 )
 @pytest.mark.parametrize("command", [("list",), ("discard", "--all", "--yes")])
@@ -168,13 +169,13 @@ def test_a_body_that_nests_endlessly_is_shown_as_text(workshed, bury):
 
 
 def test_one_is_shown_with_all_its_attempts(workshed, bury, conn):
-    for number, outcome in ((1, "retried"), (2, "dead")):
+    for number, outcome in ((1, "retry"), (2, "dead")):
         with pytest.raises(ZeroDivisionError) as failed:
             _ = number / 0
         attempts.record(
             conn,
             message_id="a",
-            hop=number - 1,
+            generation=number - 1,
             attempt=number,
             queue="default",
             actor="greet",
@@ -188,7 +189,7 @@ def test_one_is_shown_with_all_its_attempts(workshed, bury, conn):
 
     assert done.code == 0
     assert '"args": [' in done.out
-    assert "attempt 1: retried" in done.out
+    assert "attempt 1: retry" in done.out
     assert "attempt 2: dead" in done.out
     assert done.out.count("Traceback (most recent call last)") == 2
     assert "`workshed dead retry a` puts it back" in done.err
@@ -328,7 +329,7 @@ def test_a_discard_keeps_its_reason(workshed, bury, conn):
 
 def test_what_this_release_can_read_goes_on(workshed, bury, conn):
     """An older worker met an option of this release: the job could only be published by hand."""
-    text = body("mine", "greet", [7], "default", batch=str(uuid4()), hop=2)
+    text = body("mine", "greet", [7], "default", batch=str(uuid4()), generation=2)
     bury("it", actor=None, body=text, error=EnvelopeError("options.batch: is not an option"))
 
     dry = workshed("dead", "retry", "--all", "--error", "EnvelopeError", "--dry-run")
@@ -337,7 +338,12 @@ def test_what_this_release_can_read_goes_on(workshed, bury, conn):
     assert (dry.code, done.code) == (0, 0)
     assert dead_jobs.count(conn) == 0
     [row] = schedule.find(conn)
-    assert (row.message_id, row.hop, row.actor, row.reason) == ("mine", 3, "greet", "redrive")
+    assert (row.message_id, row.generation, row.actor, row.reason) == (
+        "mine",
+        3,
+        "greet",
+        "redriven",
+    )
     assert orjson.loads(row.body)["options"]["attempt"] == 1
 
 

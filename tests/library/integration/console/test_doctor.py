@@ -35,7 +35,7 @@ from workshed.jobs.control import queues
 from workshed.jobs.control.queues import Actor
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.migrate import streams
 from workshed.settings import MULTIPROCESS, settings
 from workshed.transport.amqp import topology
@@ -425,20 +425,31 @@ def test_a_database_that_was_not_migrated(examined, healthy, env, empty_database
 
 
 def test_who_has_no_app_needs_the_tables_of_workshed_alone(no_app, examined, healthy, conn):
-    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
+    conn.execute("DELETE FROM workshed.migrations WHERE stream = 'shop'")
 
     assert levels(examined()["migrations"]) == ["ok"]
 
 
 def test_a_database_of_another_release(examined, healthy, conn):
-    conn.execute("INSERT INTO jobs.migrations VALUES ('jobs', '9999_later', 'x')")
-    assert "jobs: 1 more than this release knows" in examined()["migrations"][0].said
+    conn.execute("INSERT INTO workshed.migrations VALUES ('workshed', '9999_later', 'x')")
+    assert "workshed: 1 more than this release knows" in examined()["migrations"][0].said
 
-    conn.execute("UPDATE jobs.migrations SET checksum = 'x' WHERE stream = 'jobs'")
+    conn.execute("UPDATE workshed.migrations SET checksum = 'x' WHERE stream = 'workshed'")
     found = examined()["migrations"][0]
 
     assert found.level == "failed"
-    assert "jobs/0001_baseline.sql was edited after it was applied" in found.said
+    assert "workshed/0001_baseline.sql was edited after it was applied" in found.said
+
+
+def test_a_search_path_that_leads_to_the_tables_of_workshed(examined, healthy, env, database_url):
+    """As that of a role named `workshed` does: the schema of its own name comes first."""
+    sign = "&" if "?" in database_url else "?"
+    env(DATABASE_URL=f"{database_url}{sign}options=-csearch_path%3Dworkshed,public")
+
+    found = examined()["migrations"][-1]
+
+    assert found.level == "warning"
+    assert "a table that you name without a schema may be one of Workshed's" in found.said
 
 
 def test_more_threads_than_connections_and_more_connections_than_the_server_takes(
@@ -484,7 +495,7 @@ def test_no_relay(examined, healthy, relay, conn):
 
 
 def test_a_relay_that_has_died(examined, healthy, conn):
-    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 hour'")
+    conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '1 hour'")
 
     found = only(examined()["relay"])
 
@@ -495,11 +506,11 @@ def test_a_relay_that_has_died(examined, healthy, conn):
 @pytest.fixture
 def nightly(conn):
     """A worker that has a periodic job runs."""
-    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
 
 
 def test_a_periodic_job_that_nobody_makes(examined, healthy, nightly, conn):
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '1 hour'")
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '1 hour'")
 
     found = only(examined()["periodic jobs"])
 
@@ -508,7 +519,7 @@ def test_a_periodic_job_that_nobody_makes(examined, healthy, nightly, conn):
 
 
 def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
-    conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '1 hour'")
+    conn.execute("UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '1 hour'")
 
     found = only(examined()["periodic jobs"])
 
@@ -517,7 +528,7 @@ def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
 
 
 def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '1 hour'")
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '1 hour'")
     periodic_jobs.pause(conn, "nightly")
 
     found = only(examined()["periodic jobs"])
@@ -535,7 +546,10 @@ def test_a_relay_that_is_late(examined, healthy, store):
 
 
 def test_expired_records_that_no_relay_deletes(examined, healthy, conn):
-    query = "UPDATE jobs.pruned SET done_at = jobs.now() - interval '3 days' WHERE name = 'batches'"
+    query = (
+        "UPDATE workshed.pruned SET done_at = workshed.now() - interval '3 days' "
+        "WHERE name = 'batches'"
+    )
     conn.execute(query)
 
     found = only(examined()["retention"])
@@ -545,7 +559,7 @@ def test_expired_records_that_no_relay_deletes(examined, healthy, conn):
 
 
 def test_expired_records_that_relays_delete(examined, healthy, conn):
-    conn.execute("UPDATE jobs.pruned SET done_at = jobs.now() - interval '2 hours'")
+    conn.execute("UPDATE workshed.pruned SET done_at = workshed.now() - interval '2 hours'")
 
     found = only(examined()["retention"])
 

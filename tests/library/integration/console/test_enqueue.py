@@ -271,7 +271,7 @@ def test_one_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventu
     cancelling.join()
 
     assert done.code == 1
-    assert "send_invoice was cancelled: before it ran" in done.err
+    assert "send_invoice has ended: cancelled: before it ran" in done.err
 
 
 def test_the_job_that_has_the_key_is_not_waited_for(enqueue):
@@ -289,8 +289,8 @@ def test_the_audit_has_what_was_sent_without_what_it_was_sent_with(enqueue, conn
     enqueue("close_order", "order of Ada")  # it has the key, so nothing is sent
 
     [entry] = audit.find(conn)
-    assert entry.about == {"id": first, "actor": "close_order", "queue": "invoices"}
-    assert "Ada" not in entry.said
+    assert entry.details == {"id": first, "actor": "close_order", "queue": "invoices"}
+    assert "Ada" not in entry.summary
 
 
 # Servers away

@@ -33,9 +33,9 @@ COMMANDS = [
     ("queues", "--watch"),
     ("queues", "pause", "bulk"),
     ("queues", "purge", "bulk", "--yes"),
-    ("recurring",),
-    ("recurring", "run", "maintain"),
-    ("recurring", "pause", "maintain"),
+    ("periodic",),
+    ("periodic", "run", "maintain"),
+    ("periodic", "pause", "maintain"),
     ("enqueue", "deliver_email", "7", "--in", "1h", "--wait"),
     ("job", "a", "--follow"),
     ("jobs",),
@@ -116,7 +116,7 @@ def test_a_user_who_may_not_look(workshed, env, conn, database):
         conn.execute(sql.SQL("DROP ROLE ws_stranger"))
 
     assert (done.code, done.out) == (1, "")
-    assert "PostgreSQL refuses: permission denied for schema jobs" in done.err
+    assert "PostgreSQL refuses: permission denied for schema workshed" in done.err
     assert "`workshed roles` grants" in done.err
 
 

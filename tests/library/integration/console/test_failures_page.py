@@ -23,11 +23,11 @@ from workshed.jobs.outbox.schedule import Reason
 PAGE = pages.text("docs/failures.md")
 [(NAME, TEXT)] = pages.files("docs/failures.md").items()
 HERE = Process(uuid4(), "web-1", 101, 8, "")
-ENDED = ("done", "discarded", "cancelled")
-AGAIN = ("retried", "snoozed", "interrupted", "unknown_actor")
+ENDED = ("succeeded", "discarded", "cancelled")
+AGAIN = ("retry", "snoozed", "interrupted", "unknown_actor")
 PLACES = {
     "waits": lambda make: make.store("a"),
-    "on its way": lambda make: make.store("a", reason="lease"),
+    "on its way": lambda make: make.store("a", reason="outbox_lease"),
     "sent": lambda make: make.store("a", sent=True),
     "running": lambda make: make.run("a"),
     "dead": lambda make: make.bury("a"),
@@ -51,7 +51,7 @@ def quoted(cell):
 def make(conn, store, bury, ran):
     def stored(message_id, *, sent=False, **fields):
         store(message_id, **fields)
-        conn.execute("UPDATE jobs.schedule SET sent_at = jobs.now() WHERE %s", (sent,))
+        conn.execute("UPDATE workshed.schedule SET sent_at = workshed.now() WHERE %s", (sent,))
 
     def run(message_id):
         job = {"message_id": message_id, "actor": "greet", "queue": "low", "since": NOW.isoformat()}
@@ -130,11 +130,11 @@ def charging(jobs, bank, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "bank", bank)
     with db.transaction() as conn:
-        conn.execute("CREATE SCHEMA shop")
+        conn.execute("CREATE SCHEMA store")
         conn.execute("""
-            CREATE TABLE shop.orders (id bigint, asked int DEFAULT 0, charged_at timestamptz)
+            CREATE TABLE store.orders (id bigint, asked int DEFAULT 0, charged_at timestamptz)
         """)
-        conn.execute("INSERT INTO shop.orders VALUES (7)")
+        conn.execute("INSERT INTO store.orders VALUES (7)")
     known = sender.actors, sender.queues, sender._signatures
     before = [dict(one) for one in known]
     yield importlib.import_module(Path(NAME).stem)
@@ -143,7 +143,7 @@ def charging(jobs, bank, tmp_path, monkeypatch):
         now.clear()
         now.update(kept)
     with db.transaction() as conn:
-        conn.execute("DROP SCHEMA shop CASCADE")
+        conn.execute("DROP SCHEMA store CASCADE")
 
 
 def test_an_order_is_charged_once_and_that_the_bank_was_asked_twice_is_counted(
@@ -157,5 +157,5 @@ def test_an_order_is_charged_once_and_that_the_bank_was_asked_twice_is_counted(
 
     assert (bank.asked, bank.charged) == (["order-7"] * 2, {"order-7": 7})
     with db.transaction() as conn:
-        [query] = re.findall(r"`(SELECT count\(\*\) FROM shop[^`]+)`", PAGE)
+        [query] = re.findall(r"`(SELECT count\(\*\) FROM store[^`]+)`", PAGE)
         assert conn.execute(query).fetchone() == (1,)

@@ -73,7 +73,7 @@ def test_what_is_left_of_a_job_that_ended(workshed, conn):
     attempts.record(
         conn,
         message_id="a",
-        hop=0,
+        generation=0,
         attempt=1,
         queue="default",
         actor="greet",
@@ -93,7 +93,7 @@ def test_one_that_has_ended_is_followed_no_further(workshed, bury):
 
     assert done.code == 1
     assert [line.split()[2] for line in done.lines] == ["sent", "dead"]
-    assert done.err == "workshed: a is dead\n"
+    assert done.err == "workshed: a has ended: dead\n"
 
 
 def test_one_that_postgresql_does_not_know_yet_is_followed_from_its_start_on(

@@ -51,10 +51,10 @@ def test_a_misspelt_actor_is_named(workshed, conn, ran):
     [
         (["--actor", "pay"], ["pay"]),
         (["--queue", "low"], ["low"]),
-        (["--outcome", "retried"], ["retried"]),
-        (["--outcome", "retried", "--outcome", "dead"], ["dead", "retried"]),
-        (["--failed"], ["dead", "retried"]),
-        (["--error", "OSError"], ["retried"]),
+        (["--outcome", "retry"], ["retry"]),
+        (["--outcome", "retry", "--outcome", "dead"], ["dead", "retry"]),
+        (["--failed"], ["dead", "retry"]),
+        (["--error", "OSError"], ["retry"]),
         (["--tag", "order-7"], ["tagged"]),
         (["--parent", "a"], ["child"]),
         (["--argument", "user_id=8"], ["eight"]),
@@ -67,21 +67,21 @@ def test_filters_choose_among_them(workshed, ran, words, found):
     ran("plain")
     ran("pay", actor="pay")
     ran("low", queue="low")
-    ran("retried", outcome="retried", error_class="OSError")
+    ran("retry", outcome="retry", error_class="OSError")
     ran("dead", outcome="dead")
     ran("tagged", tags=["order-7"])
     ran("child", parent="a")
     ran("eight", arguments={"user_id": 8})
-    ran("slow", took_s=61.0)
+    ran("slow", duration_s=61.0)
 
     assert ids(workshed("jobs", "--json", *words)) == found
 
 
 def test_those_of_a_while_ago_are_not_among_the_late_ones(workshed, ran, conn):
     ran("old")
-    conn.execute("UPDATE jobs.runs SET recorded_at = recorded_at + interval '1 day'")
+    conn.execute("UPDATE workshed.runs SET recorded_at = recorded_at + interval '1 day'")
     ran("new")
-    conn.execute("UPDATE jobs.runs SET recorded_at = jobs.now() + interval '2 hours' "
+    conn.execute("UPDATE workshed.runs SET recorded_at = workshed.now() + interval '2 hours' "
                  "WHERE message_id = 'new'")  # fmt: skip
 
     assert ids(workshed("jobs", "--json", "--since", "1s")) == ["old", "new"]
@@ -89,11 +89,11 @@ def test_those_of_a_while_ago_are_not_among_the_late_ones(workshed, ran, conn):
 
 
 def test_an_outcome_there_is_not_is_refused_with_the_likeliest_meant(workshed):
-    done = workshed("jobs", "--outcome", "retry")
+    done = workshed("jobs", "--outcome", "retried")
 
     assert done.code == 2
     assert "did you mean" in done.err
-    assert "retried" in done.err
+    assert "retry" in done.err
 
 
 def test_that_the_history_is_not_whole_is_said(workshed, conn):
@@ -105,11 +105,13 @@ def test_that_the_history_is_not_whole_is_said(workshed, conn):
 
 def test_history_is_forgotten_by_whole_days(conn, ran):
     ran("a")
-    conn.execute("CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs "
+    conn.execute("CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs "
                  "FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')")  # fmt: skip
-    conn.execute("INSERT INTO jobs.runs SELECT (r).* FROM (SELECT r FROM jobs.runs AS r) AS r")
-    conn.execute("UPDATE jobs.runs SET message_id = 'old', recorded_at = '2026-01-31 12:00Z' "
-                 "WHERE ctid = (SELECT max(ctid) FROM jobs.runs)")  # fmt: skip
+    conn.execute(
+        "INSERT INTO workshed.runs SELECT (r).* FROM (SELECT r FROM workshed.runs AS r) AS r"
+    )
+    conn.execute("UPDATE workshed.runs SET message_id = 'old', recorded_at = '2026-01-31 12:00Z' "
+                 "WHERE ctid = (SELECT max(ctid) FROM workshed.runs)")  # fmt: skip
 
     dropped = runs.prune(conn, timedelta(days=30), 10)
 
@@ -121,26 +123,27 @@ def test_history_is_forgotten_by_whole_days(conn, ran):
 
 
 def test_a_job_is_told_as_a_timeline(workshed, ran):
-    ran("a", outcome="retried", error_class="OSError", error="away", reason="OSError: away",
-        again_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
+    ran("a", outcome="retry", error_class="OSError", error="away", reason="OSError: away",
+        retry_in_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
         traceback="Traceback …\nOSError: away\n")  # fmt: skip
     later = {"started": SENT + timedelta(seconds=17), "ended": SENT + timedelta(seconds=18)}
-    ran("a", hop=1, attempt=2, waited_s=0.004, took_s=1.0, **later)
+    ran("a", generation=1, attempt=2, queue_wait_s=0.004, duration_s=1.0, **later)
 
     done = workshed("job", "a")
 
     assert [line.rstrip() for line in done.lines] == [
         "id     a",
-        "state  done",
+        "state  succeeded",
         "actor  greet",
         "queue  default",
         "job    greet(user_id=7)",
         "",
-        "2026-11-25 09:00:00.000  sent     in a transaction, by job p",
-        "2026-11-25 09:00:00.250  started  attempt 1 on web-1:77, after 250 ms in default",
-        "2026-11-25 09:00:02.000  retried  ran for 1.8 s; again in 15 s; OSError: away",
-        "2026-11-25 09:00:17.000  started  attempt 2 on web-1:77, after 4 ms in default",
-        "2026-11-25 09:00:18.000  done     ran for 1.0 s",
+        "2026-11-25 09:00:00.000  sent       in a transaction, by job p",
+        "2026-11-25 09:00:00.250  started    attempt 1 on web-1:77, after 250 ms in",
+        " " * 36 + "default",
+        "2026-11-25 09:00:02.000  retry      ran for 1.8 s; again in 15 s; OSError: away",
+        "2026-11-25 09:00:17.000  started    attempt 2 on web-1:77, after 4 ms in default",
+        "2026-11-25 09:00:18.000  succeeded  ran for 1.0 s",
         "",
         "Traceback …",
         "OSError: away",
@@ -149,27 +152,27 @@ def test_a_job_is_told_as_a_timeline(workshed, ran):
     assert [event["what"] for event in timeline] == [
         "sent",
         "started",
-        "retried",
+        "retry",
         "started",
-        "done",
+        "succeeded",
     ]
 
 
 def test_a_run_of_the_calendar_says_so(workshed, ran):
     ran("a", origin="cron")
 
-    assert "sent     by the calendar" in workshed("job", "a").out
+    assert "sent       by the calendar" in workshed("job", "a").out
 
 
 def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran):
     """Runs may be lost; a failed attempt never is."""
-    ran("a", hop=1, attempt=2, outcome="dead", reason="OSError: away")
-    for hop, outcome in ((0, "retried"), (1, "dead")):
+    ran("a", generation=1, attempt=2, outcome="dead", reason="OSError: away")
+    for generation, outcome in ((0, "retry"), (1, "dead")):
         attempts.record(
             conn,
             message_id="a",
-            hop=hop,
-            attempt=hop + 1,
+            generation=generation,
+            attempt=generation + 1,
             queue="default",
             actor="greet",
             outcome=outcome,
@@ -179,7 +182,7 @@ def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran
 
     timeline = workshed("job", "a", "--json").json["timeline"]
 
-    assert sorted(event["what"] for event in timeline) == ["dead", "retried", "sent", "started"]
+    assert sorted(event["what"] for event in timeline) == ["dead", "retry", "sent", "started"]
 
 
 def test_a_waiting_job_ends_with_when_it_is_due(workshed, store):
@@ -196,9 +199,9 @@ def test_secrets_are_shown_nowhere(workshed, conn, store, bury):
     queues.declare_actors(conn, [Actor("greet", "default", parameters=["code"], redact=["code"])])
     store("waits")
     bury("died", actor="greet")
-    conn.execute("UPDATE jobs.schedule SET body = replace(body, '[7]', '[\"canary\"]')")
+    conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[\"canary\"]')")
     conn.execute(
-        "UPDATE jobs.dead SET body = "
+        "UPDATE workshed.dead SET body = "
         "convert_to(replace(convert_from(body, 'UTF8'), '[7]', '[\"canary\"]'), 'UTF8')"
     )
 
@@ -244,7 +247,7 @@ def ada(ran, conn, store):
         dead_jobs.bury(
             conn,
             message_id=f"{name} dead",
-            hop=0,
+            generation=0,
             attempt=1,
             queue="default",
             actor="invite",
@@ -252,13 +255,13 @@ def ada(ran, conn, store):
             reason="OSError",
         )
         row = schedule.Row(
-            f"{name} waits", 0, "default", "invite", orjson.dumps(fields).decode(), "delay"
+            f"{name} waits", 0, "default", "invite", orjson.dumps(fields).decode(), "delayed"
         )
         schedule.insert(conn, row, delay=timedelta(hours=1))
         attempts.record(
             conn,
             message_id=f"{name} failed",
-            hop=0,
+            generation=0,
             attempt=1,
             queue="default",
             actor="invite",
@@ -277,9 +280,9 @@ def test_a_persons_data_are_erased_from_all_that_is_kept(workshed, conn, ada, wo
 
     assert done.json == {"runs": 2, "attempts": 1, "dead": 1, "waiting": 1, "erased": True}
     for query in (
-        "SELECT r::text FROM jobs.runs AS r",
-        "SELECT a::text FROM jobs.attempts AS a",
-        "SELECT convert_from(body, 'UTF8') FROM jobs.dead",
+        "SELECT r::text FROM workshed.runs AS r",
+        "SELECT a::text FROM workshed.attempts AS a",
+        "SELECT convert_from(body, 'UTF8') FROM workshed.dead",
     ):
         held = conn.execute(query).fetchall()
         assert "ada@example.org" not in str(held)

@@ -59,7 +59,7 @@ def test_the_json_has_the_time_of_the_next_slot(workshed, come):
         1,
     )
     assert found["span"] == 600
-    assert found["next_at"] > found["waits_since"]
+    assert found["next_at"] > found["waiting_since"]
 
 
 def test_one_alone_is_shown(workshed, come):

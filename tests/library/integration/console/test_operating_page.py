@@ -82,7 +82,7 @@ def test_jobs_are_sent_by_hand(shop_actors, conn, rabbitmq, eventually):
     for command, _ in steps(SENDING):
         check("ID …", typed(command))
 
-    later = "SELECT count(*) FROM jobs.schedule WHERE reason = 'delay'"
+    later = "SELECT count(*) FROM workshed.schedule WHERE reason = 'delayed'"
     assert conn.execute(later).fetchone() == (2,)
     for queue in ("emails", "invoices"):
         eventually(lambda queue=queue: rabbitmq.depth(queue) == 1)
@@ -91,7 +91,7 @@ def test_jobs_are_sent_by_hand(shop_actors, conn, rabbitmq, eventually):
 def test_what_waits(broker, store, conn):
     for due in ("90 min", "3 d"):
         store(str(uuid4()), due=due, actor="hello")
-    conn.execute("""UPDATE jobs.schedule SET body = replace(body, '[7]', '["x"]')""")
+    conn.execute("""UPDATE workshed.schedule SET body = replace(body, '[7]', '["x"]')""")
 
     follow(WAITING)
 
@@ -138,7 +138,8 @@ def test_a_queue_is_purged(channel, store, rabbitmq, eventually):
 
 def test_who_works(broker, conn):
     seen = """
-        UPDATE jobs.workers SET beat_at = jobs.now() - %s::interval, started_at = jobs.now() - %s
+        UPDATE workshed.workers
+           SET beat_at = workshed.now() - %s::interval, started_at = workshed.now() - %s
          WHERE id = %s
     """
     for host, pid, busy, silent, up in (

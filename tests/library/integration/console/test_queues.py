@@ -189,7 +189,7 @@ def test_what_is_purged_is_recorded_and_gone(workshed, send, rabbitmq, conn, eve
     eventually(lambda: rabbitmq.depth("emails") == 0)
     for message in (first, second):
         [row] = attempts.of_message(conn, message.message_id)
-        assert (row.outcome, row.reason) == ("discarded", "purged by an operator")
+        assert (row.outcome, row.reason) == ("cancelled", "purged by an operator")
     eventually(lambda: rabbitmq.depth("bulk") == 1)
     assert attempts.of_message(conn, other.message_id) == []
 
@@ -208,10 +208,10 @@ def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send,
     workshed("queues", "purge", "emails", "--yes")
 
     assert unique.find(conn, "greet 7") is None
-    states = conn.execute("SELECT state FROM jobs.batch_jobs").fetchall()
+    states = conn.execute("SELECT state FROM workshed.batch_jobs").fetchall()
     assert states == [("cancelled",)]
     end = wait_for_end.wait(conn, message, timedelta())
-    assert end == wait_for_end.End("discarded", "purged by an operator")
+    assert end == wait_for_end.End("cancelled", "purged by an operator")
 
 
 def test_a_copy_of_what_has_its_outcome_is_purged_without_another(workshed, send, conn):

@@ -57,7 +57,7 @@ def test_they_are_back_in_order_and_say_that_a_copy_may_exist(workshed, lay, rab
     messages = rabbitmq.peek("default")
     assert [message["payload"] for message in messages] == ["0", "1", "2"]
     properties = messages[0]["properties"]
-    assert properties["headers"] == {"attempt": 1, "again": True}
+    assert properties["headers"] == {"attempt": 1, "possible_duplicate": True}
     assert (properties["message_id"], properties["priority"]) == ("0", 3)
 
 

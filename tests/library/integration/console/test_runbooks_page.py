@@ -14,8 +14,8 @@ from workshed.devserver.ports import free_ports
 from workshed.jobs.idempotency import settled
 from workshed.jobs.outbox import relays
 from workshed.jobs.outbox.claims import clock
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.transport.amqp import topology
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
@@ -29,7 +29,7 @@ DIED = pages.block(PAGE, "$ workshed dead", under="WorkshedJobsDied")
 DEAD_QUEUE = pages.block(PAGE, "$ workshed dead\n", under="WorkshedDeadQueue")
 PUT_BACK = pages.block(PAGE, "$ workshed dead requeue", under="WorkshedDeadQueue")
 FAILING = pages.block(PAGE, "$ workshed jobs", under="WorkshedFailureRatio")
-SILENT = pages.block(PAGE, "$ workshed recurring", under="WorkshedClockSilent")
+SILENT = pages.block(PAGE, "$ workshed periodic", under="WorkshedClockSilent")
 LATE = pages.block(PAGE, "$ workshed doctor", under="WorkshedPeriodicJobsLate")
 REPORT = pages.block(PAGE, "$ workshed jobs", under="WorkshedReportMissing")
 ALARM = pages.block(PAGE, "$ workshed enqueue", under="WorkshedRabbitMQAlarm")
@@ -98,7 +98,7 @@ def test_relays_lag(conn, store, short_of_memory):
 
 def test_no_relay_is_there(made, conn, store):
     store(str(uuid4()), due="-39 s", actor="send_invoice")
-    conn.execute("UPDATE jobs.schedule SET body = replace(body, '[7]', '[9]')")
+    conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[9]')")
 
     follow(GONE)
 
@@ -135,15 +135,17 @@ def note(conn, database):
     """`note("count_orders")`: a worker that has this job runs."""
 
     def note(name):
-        periodic_jobs.declare(conn, [Declared(name, "low", daily("09:00", tz="Europe/Paris"), {})])
+        periodic_jobs.declare(
+            conn, [PeriodicDeclaration(name, "low", daily("09:00", tz="Europe/Paris"), {})]
+        )
 
     return note
 
 
 def test_no_clock_ticks(note, conn):
     note("count_orders")
-    run = occurrences.make(conn, "count_orders", clock(conn) - timedelta(hours=6), "sweeper")
-    conn.execute("DELETE FROM jobs.schedule")
+    run = periodic_runs.make(conn, "count_orders", clock(conn) - timedelta(hours=6), "catch_up")
+    conn.execute("DELETE FROM workshed.schedule")
     settled.settle(conn, run.message_id, 0)
 
     follow(SILENT)
@@ -151,7 +153,7 @@ def test_no_clock_ticks(note, conn):
 
 def test_nobody_makes_a_run(made, note, conn):
     note("count_orders_2")
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '5 min'")
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '5 min'")
 
     follow(LATE)
 

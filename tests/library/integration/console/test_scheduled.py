@@ -25,7 +25,7 @@ def on_its_way(conn, store):
 
 def due_in(conn, message_id):
     query = """
-        SELECT round(extract(epoch FROM due_at - jobs.now())) FROM jobs.schedule
+        SELECT round(extract(epoch FROM due_at - workshed.now())) FROM workshed.schedule
          WHERE message_id = %s
     """
     return conn.execute(query, (message_id,)).fetchone()[0]
@@ -53,7 +53,7 @@ def test_the_next_due_is_first_with_its_call_and_its_time(workshed, store):
     assert [line.split()[0] for line in done.lines[1::2]] == [sooner, later]
     assert done.lines[1].split()[1:] == ["greet(7)", "in", "2", "h"]
     assert "in 3 d" in done.lines[3]
-    assert done.lines[4].split() == ["bulk,", "delay"]
+    assert done.lines[4].split() == ["bulk,", "delayed"]
     assert max(map(len, done.lines)) <= 80
     assert done.err == ""
 
@@ -70,7 +70,7 @@ def test_as_json_it_is_the_rows_and_nothing_else(workshed, store):
 
 
 def test_what_its_sender_publishes_itself_is_on_its_way(workshed, store):
-    store("a", reason="lease")
+    store("a", reason="outbox_lease")
 
     assert workshed("scheduled").lines[1].endswith("on its way")
 
@@ -108,15 +108,15 @@ def test_what_is_not_shown_is_said(workshed, store):
 
 
 def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
-    store("a", reason="retry", hop=1, due="1 hour")
+    store("a", reason="retry", generation=1, due="1 hour")
     attempts.record(
         conn,
         message_id="a",
-        hop=0,
+        generation=0,
         attempt=1,
         queue="default",
         actor="greet",
-        outcome="retried",
+        outcome="retry",
         reason="OSError: away",
         error=attempts.described(OSError("away")),
     )
@@ -126,11 +126,11 @@ def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
     assert done.code == 0
     assert "in 60 min" in done.out
     assert '"args": [' in done.out
-    assert re.search(r"attempt 1: retried \d+ s ago", done.out)
+    assert re.search(r"attempt 1: retry \d+ s ago", done.out)
     assert "OSError: away" in done.out
     shown = workshed("scheduled", "show", "a", "--json").json
     assert shown["state"] == "waits"
-    assert [one["outcome"] for one in shown["attempts"]] == ["retried"]
+    assert [one["outcome"] for one in shown["attempts"]] == ["retry"]
 
 
 # Run and move

@@ -16,7 +16,7 @@ def beat(conn):
     def beat(host, pid, *, queues=("default", "emails"), busy=3, silent="0 s"):
         process = Process(uuid4(), host, pid, 8, "v1.2")
         workers.beat(conn, process, busy, [Held(name, *5 * [None]) for name in queues])
-        query = "UPDATE jobs.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
+        query = "UPDATE workshed.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
         conn.execute(query, (silent, process.id))
         return str(process.id)
 

@@ -45,38 +45,38 @@ KINDS = {
     "_timestamptz": [NOW],
 }
 ODD = {
-    "jobs.actors": {},
-    "jobs.attempts": {"outcome": "dead"},
-    "jobs.audit": {},
-    "jobs.batch_callbacks": {"event": "death", "sent_at": None, "body": BODY},
-    "jobs.batch_jobs": {"state": "dead"},
-    "jobs.batches": {"succeeded_at": None, "cancelled_at": None},
-    "jobs.cancel_rules": {"sent_before": NOW.replace(microsecond=0)},
-    "jobs.dead": {},
-    "jobs.limits": {"kind": "concurrent", "span": None},
-    "jobs.limit_slots": {"expires_at": NOW + DAY},
-    "jobs.occurrences": {"held_by": None, "made_by": "hand"},
-    "jobs.queues": {"kind": "quorum"},
-    "jobs.recurring": {"next_at": NOW + DAY, "zone": "UTC", "late": "skip"},
-    "jobs.relays": {},
-    "jobs.runs": {"outcome": "dead"},
-    "jobs.schedule": {
-        "reason": "delay", "body": BODY, "taken_by": None, "taken_at": None,
-        "sent_at": None, "absent_at": None, "due_at": NOW + DAY,
+    "workshed.actors": {},
+    "workshed.attempts": {"outcome": "dead"},
+    "workshed.audit": {},
+    "workshed.batch_callbacks": {"event": "death", "sent_at": None, "body": BODY},
+    "workshed.batch_jobs": {"state": "dead"},
+    "workshed.batches": {"succeeded_at": None, "cancelled_at": None},
+    "workshed.cancel_rules": {"sent_before": NOW.replace(microsecond=0)},
+    "workshed.dead": {},
+    "workshed.limits": {"kind": "concurrent", "span": None},
+    "workshed.limit_slots": {"expires_at": NOW + DAY},
+    "workshed.periodic_runs": {"blocked_by": None, "created_by": "manual"},
+    "workshed.queues": {"kind": "quorum"},
+    "workshed.periodic_jobs": {"next_at": NOW + DAY, "zone": "UTC", "misfire_policy": "skip"},
+    "workshed.relays": {},
+    "workshed.runs": {"outcome": "dead"},
+    "workshed.schedule": {
+        "reason": "delayed", "body": BODY, "claimed_by": None, "claimed_at": None,
+        "sent_at": None, "seen_empty_at": None, "due_at": NOW + DAY,
     },
-    "jobs.steps": {"name": SHORT},
-    "jobs.unique_locks": {"expires_at": NOW + DAY},
-    "jobs.workers": {
-        "lost_at": None,
+    "workshed.steps": {"name": SHORT},
+    "workshed.unique_locks": {"expires_at": NOW + DAY},
+    "workshed.workers": {
+        "expired_at": None,
         "running": Jsonb(
             [{"message_id": EVIL, "actor": EVIL, "queue": EVIL, "since": NOW.isoformat()}]
         ),
     },
-    "product.campaign_recipients": {"state": "unknown"},
-    "product.campaigns": {
+    "shop.campaign_recipients": {"state": "unknown"},
+    "shop.campaigns": {
         "name": SHORT, "audience": "everyone", "state": "paused", "ended_at": None, "error": None,
     },
-    "product.daily_report_snapshots": {
+    "shop.daily_report_snapshots": {
         "zone": SHORT, "starts_at": NOW - 2 * DAY, "ends_at": NOW - DAY,
         "numbers": Jsonb({"new_users": 1, "active_users": 1, "sales": [{
             "currency": "EUR", "trend": ["0.5"] * 30,
@@ -88,14 +88,14 @@ ODD = {
         "priority": 0,
         "state": "unknown", "claim": None, "claimed_until": None, "sent_at": None,
     },
-    "product.import_rows": {
+    "shop.import_rows": {
         "outcome": "failed", "name": None, "email": None, "user_id": None, "problem": "email",
     },
-    "product.imports": {
+    "shop.imports": {
         "filename": SHORT, "state": "failed", "total": 1, "succeeded": 0, "failed": 1,
     },
-    "product.products": {"name": SHORT},
-    "product.users": {"name": SHORT, "email": "a@example.org"},
+    "shop.products": {"name": SHORT},
+    "shop.users": {"name": SHORT, "email": "a@example.org"},
 }  # fmt: skip
 """Of each table what `EVIL` would break a constraint of."""
 COLUMNS = """

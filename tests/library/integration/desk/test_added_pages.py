@@ -64,7 +64,9 @@ def test_a_page_whose_schema_is_not_there_is_not_there_either(reader):
 def test_an_action_is_for_operators_with_a_token_and_is_audited(operator, reader, conn):
     assert operator.done("/parrot/say", {"word": "<b>"}) == "It was said."
     assert "<li>&lt;b&gt;</li>" in operator.get("/parrot").text
-    noted = conn.execute("SELECT who, action FROM jobs.audit WHERE action LIKE 'parrot%'")
+    noted = conn.execute(
+        "SELECT performed_by, action FROM workshed.audit WHERE action LIKE 'parrot%'"
+    )
     assert noted.fetchall() == [("olga", "parrot.say")]
 
     assert reader.post("/parrot/say", {"word": "no"}).status_code == 403

@@ -9,17 +9,22 @@ from workshed.jobs.control import audit
 def noted(conn, who="olga", action="dead.retry", count=3):
     """An entry."""
     return audit.note(
-        conn, who=who, action=action, about={"id": ["1"]}, count=count, said=f"{count} retried."
+        conn,
+        performed_by=who,
+        action=action,
+        details={"id": ["1"]},
+        count=count,
+        summary=f"{count} retried.",
     )
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE jobs.audit SET who = 'nobody'",
-        "DELETE FROM jobs.audit",
-        "DELETE FROM jobs.audit WHERE false",
-        "TRUNCATE jobs.audit",
+        "UPDATE workshed.audit SET performed_by = 'nobody'",
+        "DELETE FROM workshed.audit",
+        "DELETE FROM workshed.audit WHERE false",
+        "TRUNCATE workshed.audit",
     ],
 )
 def test_nothing_that_was_written_is_changed(conn, change):
@@ -28,7 +33,7 @@ def test_nothing_that_was_written_is_changed(conn, change):
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
         conn.execute(change)
 
-    assert conn.execute("SELECT who FROM jobs.audit").fetchall() == [("olga",)]
+    assert conn.execute("SELECT performed_by FROM workshed.audit").fetchall() == [("olga",)]
 
 
 def test_entries_are_found_by_who_and_by_what(reader, conn):
@@ -37,13 +42,13 @@ def test_entries_are_found_by_who_and_by_what(reader, conn):
     noted(conn, action="queues.pause")
 
     everything = reader.json("/audit")["entries"]
-    of_rita = reader.json("/audit?who=rita")["entries"]
+    of_rita = reader.json("/audit?by=rita")["entries"]
     pauses = reader.json("/audit?action=queues.pause")["entries"]
 
-    assert [one["who"] for one in everything] == ["olga", "rita", "olga"]
-    assert [one["who"] for one in of_rita] == ["rita"]
+    assert [one["performed_by"] for one in everything] == ["olga", "rita", "olga"]
+    assert [one["performed_by"] for one in of_rita] == ["rita"]
     assert [one["action"] for one in pauses] == ["queues.pause"]
-    assert everything[0]["about"] == {"id": ["1"]}
+    assert everything[0]["details"] == {"id": ["1"]}
 
 
 def test_older_entries_are_on_the_next_page(reader, conn):

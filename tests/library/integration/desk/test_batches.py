@@ -50,7 +50,7 @@ def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, ma
 
 def test_each_is_on_one_page_also_of_those_made_at_once(operator, make_batch, conn):
     made = {make_batch() for _ in range(60)}
-    conn.execute("UPDATE jobs.batches SET created_at = '2026-01-01T00:00Z'")
+    conn.execute("UPDATE workshed.batches SET created_at = '2026-01-01T00:00Z'")
 
     first = operator.json("/batches")
     second = operator.json(f"/batches?before={quoted(first['older'])}")
@@ -78,7 +78,7 @@ def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make_batch, dies
     batch = make_batch("a", "b", "c")
     dies("b")
     ran("c", actor="wave")
-    conn.execute("DELETE FROM jobs.schedule WHERE message_id = 'c'")
+    conn.execute("DELETE FROM workshed.schedule WHERE message_id = 'c'")
     batches.end(conn, "c", "succeeded")
 
     found = operator.json(f"/batch?id={batch}")
@@ -157,9 +157,9 @@ def test_its_dead_are_retried_by_whoever_is_sure(operator, make_batch, dies, con
 
     assert said == "1 retried, 1 unreadable, which is left."
     assert progress.progress(conn, batch).dead == 1
-    assert {row.message_id: row.reason for row in schedule.find(conn)}["a"] == "redrive"
+    assert {row.message_id: row.reason for row in schedule.find(conn)}["a"] == "redriven"
     [entry] = audit.find(conn)
-    assert (entry.action, entry.count, entry.about) == ("batches.retry", 1, {"batch": batch})
+    assert (entry.action, entry.count, entry.details) == ("batches.retry", 1, {"batch": batch})
 
 
 def test_what_is_left_of_many_dead_is_said(operator, make_batch, dies, conn, monkeypatch):

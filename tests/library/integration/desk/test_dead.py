@@ -31,7 +31,7 @@ def bury(conn):
     """`bury("a", key="k")`: a job that is dead, by default since `refuse` failed."""
 
     def bury(message_id, *, actor="greet", key=None, args=(7,), **changes):
-        options = {"hop": 2, "attempt": 3} | ({} if key is None else {"unique_key": key})
+        options = {"generation": 2, "attempt": 3} | ({} if key is None else {"unique_key": key})
         fields = {
             "queue_name": "default",
             "actor_name": actor,
@@ -42,7 +42,7 @@ def bury(conn):
             "message_timestamp": 1_700_000_000_000,
         }
         usual = {
-            "hop": 2,
+            "generation": 2,
             "attempt": 3,
             "queue": "default",
             "body": orjson.dumps(fields),
@@ -60,7 +60,9 @@ def die_at(conn):
     """`die_at("a", "2 hours")`: let it have died so long ago."""
 
     def die_at(message_id, ago):
-        query = "UPDATE jobs.dead SET died_at = jobs.now() - %s::interval WHERE message_id = %s"
+        query = (
+            "UPDATE workshed.dead SET died_at = workshed.now() - %s::interval WHERE message_id = %s"
+        )
         conn.execute(query, (ago, message_id))
 
     return die_at
@@ -116,7 +118,7 @@ def test_they_are_grouped_by_error_actor_and_place(operator, bury, die_at, monke
     line = refuse.__code__.co_firstlineno + 1
     first = shown["groups"][0]
     assert (first["error_class"], first["actor"]) == ("ConnectionRefusedError", "greet")
-    assert first["place"] == f"desk/test_dead.py:{line} in refuse"
+    assert first["error_location"] == f"desk/test_dead.py:{line} in refuse"
     assert (first["count"], first["release"]) == (2, "r1")
     assert first["first_at"] < first["last_at"]
     assert (sum(first["hours"]), len(first["hours"])) == (2, 24)
@@ -132,10 +134,10 @@ def refuse_elsewhere():
 def test_the_page_of_a_group_has_its_jobs_alone(operator, bury):
     bury("a")
     bury("b", error=None, reason="killed 3 times")
-    [group] = [one for one in operator.json("/dead")["groups"] if one["place"] is None]
+    [group] = [one for one in operator.json("/dead")["groups"] if one["error_location"] is None]
 
     shown = operator.json(
-        "/dead?error={error}&actor={actor}&place={place}".format(**group["query"])
+        "/dead?error={error}&actor={actor}&error_location={error_location}".format(**group["query"])
     )
 
     assert [job["message_id"] for job in shown["jobs"]] == ["b"]
@@ -158,7 +160,7 @@ def test_pages_lead_through_all_of_them_once(operator, bury, die_at, conn):
     """Also where many have died at the same instant."""
     for number in range(120):
         bury(f"job~{number}")
-    conn.execute("UPDATE jobs.dead SET died_at = date_trunc('hour', jobs.now())")
+    conn.execute("UPDATE workshed.dead SET died_at = date_trunc('hour', workshed.now())")
     die_at("job~7", "2 hours")
     found, path = [], "/dead"
 
@@ -218,8 +220,8 @@ def test_one_is_retried_without_a_question(operator, bury, conn):
     assert [row.message_id for row in schedule.find(conn)] == ["a"]
     assert ids(conn) == {"b"}
     [entry] = audit.find(conn)
-    assert (entry.who, entry.action, entry.count) == ("olga", "dead.retry", 1)
-    assert entry.about == {"ids": ["a"]}
+    assert (entry.performed_by, entry.action, entry.count) == ("olga", "dead.retry", 1)
+    assert entry.details == {"ids": ["a"]}
 
 
 def test_a_group_is_asked_about_first(operator, bury, conn):
@@ -235,7 +237,7 @@ def test_a_group_is_asked_about_first(operator, bury, conn):
     assert operator.done("/dead/retry", again) == "3 jobs retried."
     assert ids(conn) == {"other"}
     [entry] = audit.find(conn)
-    assert entry.about == {"error": "ConnectionRefusedError", "actor": "greet"}
+    assert entry.details == {"error": "ConnectionRefusedError", "actor": "greet"}
 
 
 def test_who_dies_while_somebody_thinks_is_not_taken_along(operator, bury, conn):
@@ -268,7 +270,7 @@ def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
 
 def test_a_key_that_has_expired_keeps_nobody_waiting(operator, bury, conn):
     unique.take(conn, unique.Claim("k", "alive", 0, "greet", "default"))
-    conn.execute("UPDATE jobs.unique_locks SET expires_at = jobs.now()")
+    conn.execute("UPDATE workshed.unique_locks SET expires_at = workshed.now()")
     bury("a", key="k")
 
     said, _ = asked(operator.post("/dead/retry", GROUP))

@@ -112,7 +112,9 @@ def test_evil_in_an_address_stays_text(operator, broker):
 
 
 def test_evil_in_the_audit_stays_text_where_it_is_told(operator, conn):
-    number = audit.note(conn, who=EVIL, action=EVIL, about={EVIL: EVIL}, count=1, said=EVIL)
+    number = audit.note(
+        conn, performed_by=EVIL, action=EVIL, details={EVIL: EVIL}, count=1, summary=EVIL
+    )
 
     answer = operator.get(f"/audit?done={number}")
 

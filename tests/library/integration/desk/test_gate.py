@@ -59,10 +59,10 @@ def test_a_download_of_nothing_is_not_found(reader, download):
 
 @pytest.mark.fresh_database
 @pytest.mark.parametrize(
-    "path", [one.path for one in (*desk_pages(), *downloads()) if one.needs == "product"]
+    "path", [one.path for one in (*desk_pages(), *downloads()) if one.needs == "shop"]
 )
 def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
-    conn.execute("DROP SCHEMA product CASCADE")
+    conn.execute("DROP SCHEMA shop CASCADE")
     monkeypatch.setattr(menu, "_known", {})
 
     answer = reader.get(path)
@@ -72,10 +72,10 @@ def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path
 
 
 @pytest.mark.fresh_database
-@pytest.mark.parametrize("path", [action.path for action in actions() if action.needs == "product"])
+@pytest.mark.parametrize("path", [action.path for action in actions() if action.needs == "shop"])
 def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, path):
     csrf = operator.csrf()
-    conn.execute("DROP SCHEMA product CASCADE")
+    conn.execute("DROP SCHEMA shop CASCADE")
     monkeypatch.setattr(menu, "_known", {})
 
     assert operator.post(path, {"id": "1"}, csrf=csrf).status_code == 404
@@ -94,7 +94,7 @@ def test_a_reader_does_nothing(reader, action, conn):
 
     assert answer.status_code == 403
     assert "change nothing" in answer.text
-    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
@@ -112,7 +112,7 @@ def test_a_form_of_another_site_does_nothing(operator, action, conn):
     ]
 
     assert [answer.status_code for answer in answers] == [403] * len(answers)
-    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)
 
 
 def test_every_route_is_a_page_an_action_or_known(browsers):
@@ -214,7 +214,7 @@ def test_guesses_are_few_within_a_span_that_ends(conn):
 
     assert [tries("as olga") for _ in range(3)] == [True, True, False]
     assert tries("as rita")
-    conn.execute("UPDATE jobs.counters SET expires_at = jobs.now() WHERE key LIKE '%olga%'")
+    conn.execute("UPDATE workshed.counters SET expires_at = workshed.now() WHERE key LIKE '%olga%'")
     assert [tries("as olga") for _ in range(3)] == [True, True, False]
 
 

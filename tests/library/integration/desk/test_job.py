@@ -25,7 +25,7 @@ __all__ = ["bury", "ran", "runs_now", "store"]
 @pytest.fixture
 def audit(conn):
     """`audit()`: the actions that were noted, with their counts."""
-    return lambda: conn.execute("SELECT action, count FROM jobs.audit ORDER BY id").fetchall()
+    return lambda: conn.execute("SELECT action, count FROM workshed.audit ORDER BY id").fetchall()
 
 
 def whats(shown):
@@ -35,11 +35,11 @@ def whats(shown):
 def attempt(conn, message_id, **fields):
     usual = {
         "message_id": message_id,
-        "hop": 0,
+        "generation": 0,
         "attempt": 1,
         "queue": "default",
         "actor": "greet",
-        "outcome": "retried",
+        "outcome": "retry",
         "reason": "OSError: away",
     }
     attempts.record(conn, **{**usual, **fields})
@@ -57,20 +57,24 @@ def test_a_job_that_nobody_knows_may_be_on_rabbitmq(operator):
 
 
 def test_what_happened_is_told_with_how_long_it_took(operator, ran):
-    ran("a", outcome="retried", error_class="OSError", error="away", reason="OSError: away",
-        again_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
+    ran("a", outcome="retry", error_class="OSError", error="away", reason="OSError: away",
+        retry_in_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
         traceback="Traceback …\nOSError: away\n")  # fmt: skip
     later = {"started": SENT + timedelta(seconds=17), "ended": SENT + timedelta(seconds=18)}
-    ran("a", hop=1, attempt=2, waited_s=0.004, took_s=1.0, parent="p", **later)
+    ran("a", generation=1, attempt=2, queue_wait_s=0.004, duration_s=1.0, parent="p", **later)
 
     shown, text = operator.json("/job?id=a"), operator.get("/job?id=a").text
 
-    assert (shown["state"], shown["call"], shown["parent"]) == ("done", "greet(user_id=7)", "p")
-    assert whats(shown) == ["sent", "started", "retried", "started", "done"]
+    assert (shown["state"], shown["call"], shown["parent"]) == (
+        "succeeded",
+        "greet(user_id=7)",
+        "p",
+    )
+    assert whats(shown) == ["sent", "started", "retry", "started", "succeeded"]
     assert [event["after_s"] for event in shown["timeline"]] == [None, 0.25, 1.75, 15.0, 1.0]
     assert [(one["attempt"], one["outcome"]) for one in shown["attempts"]] == [
-        (1, "retried"),
-        (2, "done"),
+        (1, "retry"),
+        (2, "succeeded"),
     ]
     assert "after 250 ms" in text
     assert "Traceback …\nOSError: away" in text
@@ -82,7 +86,7 @@ def test_a_delay_is_told_once_unless_it_was_moved(operator, store, conn):
     store("kept", due="1 hour")
     store("moved", due="2 hours")
     due = round((datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1000)
-    query = "UPDATE jobs.schedule SET body = replace(body, '\"options\":{', %s)"
+    query = "UPDATE workshed.schedule SET body = replace(body, '\"options\":{', %s)"
     conn.execute(query, (f'"options":{{"due":{due},',))
 
     assert whats(operator.json("/job?id=kept")) == ["sent", "due"]
@@ -92,24 +96,24 @@ def test_a_delay_is_told_once_unless_it_was_moved(operator, store, conn):
 def test_an_attempt_that_both_tables_tell_of_is_shown_once(operator, ran, conn):
     """Runs may be lost; a failed attempt never is."""
     error = attempts.described(ValueError("no"))
-    ran("a", hop=1, attempt=2, outcome="dead", reason="ValueError: no")
+    ran("a", generation=1, attempt=2, outcome="dead", reason="ValueError: no")
     attempt(conn, "a")
-    attempt(conn, "a", hop=1, attempt=2, outcome="dead", error=error)
+    attempt(conn, "a", generation=1, attempt=2, outcome="dead", error=error)
 
     found = operator.json("/job?id=a")["attempts"]
 
     assert sorted((one["attempt"], one["outcome"]) for one in found) == [
-        (1, "retried"),
+        (1, "retry"),
         (2, "dead"),
     ]
     assert sorted(one["error_class"] or "" for one in found) == ["", "ValueError"]
 
 
 def test_a_job_can_be_sent_again_by_what_is_copied(operator, ran, store):
-    ran("done", arguments={"user_id": 7, "why": "it's"})
+    ran("succeeded", arguments={"user_id": 7, "why": "it's"})
     store("waits")
 
-    done, waits = operator.json("/job?id=done"), operator.json("/job?id=waits")
+    done, waits = operator.json("/job?id=succeeded"), operator.json("/job?id=waits")
     text = operator.get("/job?id=waits").text
 
     assert done["send"] == 'greet.send(user_id=7, why="it\'s")'
@@ -130,7 +134,7 @@ def test_secrets_are_shown_nowhere(operator, conn, store, bury):
     secret = {"actor_name": "pay", "args": ["canary"], "kwargs": {}, "options": options}
     bury("died", actor="pay", body=orjson.dumps(secret))
     bury("unread", actor=None, body=orjson.dumps(secret))
-    conn.execute("UPDATE jobs.schedule SET body = replace(body, '[7]', '[\"canary\"]') "
+    conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[\"canary\"]') "
                  "WHERE actor = 'pay'")  # fmt: skip
     unique.take(conn, Claim('pay:["canary"]', "other", 0, "pay", "default"))
     ids = ["waits", "first", "group", *(one.message_id for one in dead_jobs.find(conn))]
@@ -144,7 +148,7 @@ def test_secrets_are_shown_nowhere(operator, conn, store, bury):
 
 
 def test_a_unique_job_says_who_has_its_key(operator, conn, store):
-    store("a", unique_key="greet:[7]", waits_for_key=True)
+    store("a", unique_key="greet:[7]", awaiting_unique_key=True)
     store("b", unique_key="greet:[8]")
     store("c", unique_key="greet:[9]")
     unique.take(conn, Claim("greet:[7]", "other", 0, "greet", "default"))
@@ -175,12 +179,14 @@ def test_a_job_of_a_batch_leads_to_it(operator, conn, store):
 def test_a_job_leads_to_those_it_has_sent(operator, ran, monkeypatch):
     monkeypatch.setattr("workshed.console.web.pages.job.ROWS", 1)
     ran("a")
-    ran("b", parent="a", outcome="retried")
-    ran("b", parent="a", hop=1)
+    ran("b", parent="a", outcome="retry")
+    ran("b", parent="a", generation=1)
 
     shown, text = operator.json("/job?id=a"), operator.get("/job?id=a").text
 
-    assert [(one["message_id"], one["outcome"]) for one in shown["children"]] == [("b", "done")]
+    assert [(one["message_id"], one["outcome"]) for one in shown["children"]] == [
+        ("b", "succeeded")
+    ]
     assert 'href="/job?id=b"' in text
     ran("c", parent="a")
     assert operator.json("/job?id=a")["more_children"]
@@ -215,7 +221,7 @@ def test_one_that_has_ended_since_the_beat_of_its_worker_does_not_run(operator, 
     runs_now([job("a", since=SENT.isoformat())])
     ran("a")
 
-    assert operator.json("/job?id=a")["state"] == "done"
+    assert operator.json("/job?id=a")["state"] == "succeeded"
 
 
 def test_a_message_that_nobody_could_read_may_say_anything(operator, bury, dead_of):
@@ -262,12 +268,14 @@ def test_a_waiting_job_runs_now(operator, store, conn, audit):
 
     assert said == "a is due now."
     assert operator.json("/job?id=a")["state"] == "waits"
-    assert conn.execute("SELECT due_at <= jobs.now() FROM jobs.schedule").fetchone() == (True,)
+    assert conn.execute("SELECT due_at <= workshed.now() FROM workshed.schedule").fetchone() == (
+        True,
+    )
     assert audit() == [("job.run", 1)]
 
 
 def test_one_on_its_way_is_left_alone(operator, store, audit):
-    store("a", reason="lease")
+    store("a", reason="outbox_lease")
 
     assert operator.done("/job/run", {"id": "a"}) == "a is on its way already."
     assert audit() == [("job.run", 0)]

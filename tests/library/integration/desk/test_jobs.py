@@ -25,8 +25,8 @@ def runs_now(conn):
         process = Process(uuid4(), "web-1", 77, 8, "r5")
         workers.beat(conn, process, 1, [])
         query = """
-            UPDATE jobs.workers
-               SET running = %s::jsonb, beat_at = jobs.now() - %s::interval
+            UPDATE workshed.workers
+               SET running = %s::jsonb, beat_at = workshed.now() - %s::interval
              WHERE id = %s
         """
         conn.execute(query, (json.dumps(told), beat, process.id))
@@ -69,9 +69,9 @@ def test_runs_are_shown_the_latest_first(operator, ran):
     [
         ("actor=pay", ["pay"]),
         ("queue=low", ["low"]),
-        ("outcome=retried", ["retried"]),
-        ("outcome=failed", ["dead", "retried"]),
-        ("error=OSError", ["retried"]),
+        ("outcome=retry", ["retry"]),
+        ("outcome=failed", ["dead", "retry"]),
+        ("error=OSError", ["retry"]),
         ("tag=order-7", ["tagged"]),
         ("parent=a", ["child"]),
         ("argument=user_id%3D8", ["eight"]),
@@ -84,12 +84,12 @@ def test_filters_in_the_address_choose_among_them(operator, ran, query, found):
     ran("plain")
     ran("pay", actor="pay")
     ran("low", queue="low")
-    ran("retried", outcome="retried", error_class="OSError")
+    ran("retry", outcome="retry", error_class="OSError")
     ran("dead", outcome="dead")
     ran("tagged", tags=["order-7"])
     ran("child", parent="a")
     ran("eight", arguments={"user_id": 8})
-    ran("slow", took_s=61.0)
+    ran("slow", duration_s=61.0)
 
     assert ids(operator.json(f"/jobs?{query}")) == found
 
@@ -128,15 +128,15 @@ def test_the_history_is_read_page_by_page(operator, ran, monkeypatch):
     assert f"before={first['older']}" in operator.get("/jobs?queue=default").text
 
 
-@pytest.mark.parametrize("query", ["tag=rare", "actor=greet&tag=rare", "outcome=retried&tag=rare"])
+@pytest.mark.parametrize("query", ["tag=rare", "actor=greet&tag=rare", "outcome=retry&tag=rare"])
 def test_a_look_goes_through_some_runs_and_the_next_one_on_from_there(
     operator, ran, monkeypatch, query
 ):
     """Else a filter without an index would read the whole history."""
     monkeypatch.setattr(jobs, "LOOKED", 2)
-    ran("rare", tags=["rare"], outcome="retried")
+    ran("rare", tags=["rare"], outcome="retry")
     for number in range(6):
-        ran(str(number), outcome="retried")
+        ran(str(number), outcome="retry")
 
     looks = [operator.json(f"/jobs?{query}")]
     while older := looks[-1]["older"]:
@@ -152,7 +152,7 @@ def test_a_look_goes_through_some_runs_and_the_next_one_on_from_there(
 
 def test_the_states_are_counted(operator, ran, store, bury, runs_now):
     ran("a")
-    ran("b", outcome="retried")
+    ran("b", outcome="retry")
     ran("c", outcome="dead")
     store("w")
     bury("d")
@@ -163,7 +163,7 @@ def test_the_states_are_counted(operator, ran, store, bury, runs_now):
     assert {name: one["count"] for name, one in counts.items()} == {
         "running": 1,
         "all": 3,
-        "done": 1,
+        "succeeded": 1,
         "failed": 2,
         "waiting": 1,
         "dead": 1,

@@ -59,7 +59,7 @@ def test_what_a_page_shows_is_sent_when_it_has_changed(address, conn):
         first = page(answer)
 
         conn.execute(
-            "INSERT INTO jobs.queues (name, kind, paused_at) VALUES ('slow', 'quorum', now())"
+            "INSERT INTO workshed.queues (name, kind, paused_at) VALUES ('slow', 'quorum', now())"
         )
 
         assert "slow" not in first

@@ -13,7 +13,7 @@ from workshed.jobs.control.workers import Held, Process
 from workshed.jobs.history import runs
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.transport.amqp import topology
 
 __all__ = ["bury", "env", "management", "ran"]
@@ -92,8 +92,8 @@ def test_an_installation_in_which_nothing_was_ever_started(operator, broker):
 
 def test_how_much_runs_and_fails_is_shown_with_a_chart(operator, healthy, ran, bury):
     for number in range(8):
-        ran(f"done-{number}", took_s=1.0, waited_s=0.25)
-    ran("bad", outcome="retried", took_s=3.0)
+        ran(f"done-{number}", duration_s=1.0, queue_wait_s=0.25)
+    ran("bad", outcome="retry", duration_s=3.0)
     bury("died")
 
     found, text = operator.json("/"), operator.get("/").text
@@ -140,7 +140,10 @@ def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
     relays.beat(conn, uuid4(), "web-1", 77)
     beat("default")
     publish(broker, "low", rabbitmq, eventually)
-    conn.execute("UPDATE jobs.queues SET passed_at = passed_at - interval '1 hour'")
+    conn.execute(
+        "UPDATE workshed.queues "
+        "SET oldest_possible_publish_at = oldest_possible_publish_at - interval '1 hour'"
+    )
 
     found = operator.json("/")
 
@@ -154,14 +157,14 @@ def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
 
 def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn):
     queues.pause(conn, "bulk")
-    conn.execute("UPDATE jobs.queues SET paused_at = paused_at - interval '1 hour'")
+    conn.execute("UPDATE workshed.queues SET paused_at = paused_at - interval '1 hour'")
     bury("died")
     runs.note_lost(conn, "web-1:101", 5)
-    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 min'")
+    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '2 min'")
     for worker in workers.find(conn):
         workers.quiet(conn, worker.id)
-    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 hour'")
+    conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '1 hour'")
 
     assert said(operator) == [
         "no relay has beaten for 60 min: delays and retries wait",
@@ -212,11 +215,11 @@ def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env,
 
 
 def test_when_periodic_jobs_ran_and_run_next_is_shown(operator, healthy, conn):
-    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
-    periodic_jobs.declare(conn, [Declared("paused", "low", daily("02:00"))])
+    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare(conn, [PeriodicDeclaration("paused", "low", daily("02:00"))])
     periodic_jobs.pause(conn, "paused")
     (next_at,) = conn.execute(
-        "SELECT next_at FROM jobs.recurring WHERE name = 'nightly'"
+        "SELECT next_at FROM workshed.periodic_jobs WHERE name = 'nightly'"
     ).fetchone()
 
     clock = operator.json("/")["clock"]

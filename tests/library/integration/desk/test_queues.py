@@ -50,7 +50,10 @@ def test_each_says_how_much_waits_where_and_for_how_long(operator, send, store, 
     send("emails", 3)
     store("a", queue="emails")
     bury("b", queue="emails")
-    conn.execute("UPDATE jobs.queues SET passed_at = passed_at - interval '1 hour'")
+    conn.execute(
+        "UPDATE workshed.queues "
+        "SET oldest_possible_publish_at = oldest_possible_publish_at - interval '1 hour'"
+    )
 
     emails, bulk = (by_name(operator)[name] for name in ("emails", "bulk"))
 
@@ -140,7 +143,7 @@ def test_a_queue_rests_until_it_is_resumed(operator, known, conn):
 
     assert operator.done("/queues/resume", {"name": "emails"}) == "emails goes on, within 2 s."
     assert queues.paused(conn) == set()
-    assert [(one.action, one.about) for one in audit.find(conn)] == [
+    assert [(one.action, one.details) for one in audit.find(conn)] == [
         ("queues.resume", {"queues": ["emails"]}),
         ("queues.pause", {"queues": ["emails"]}),
     ]
@@ -185,9 +188,9 @@ def test_what_is_purged_is_recorded_and_gone(operator, send, rabbitmq, conn, eve
     eventually(lambda: rabbitmq.depth("bulk") == 1)
     for message in (first, second):
         [row] = attempts.of_message(conn, message.message_id)
-        assert (row.outcome, row.reason) == ("discarded", "purged by an operator")
+        assert (row.outcome, row.reason) == ("cancelled", "purged by an operator")
     (entry,) = audit.find(conn)
-    assert (entry.action, entry.count, entry.about) == ("queues.purge", 2, {"queue": "emails"})
+    assert (entry.action, entry.count, entry.details) == ("queues.purge", 2, {"queue": "emails"})
     assert by_name(operator)["emails"]["ready"] == 0
 
 

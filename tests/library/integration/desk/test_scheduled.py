@@ -20,7 +20,8 @@ def ids(shown):
 
 def due_in(conn, message_id):
     query = """
-        SELECT extract(epoch FROM due_at - jobs.now()) FROM jobs.schedule WHERE message_id = %s
+        SELECT extract(epoch FROM due_at - workshed.now()) FROM workshed.schedule
+         WHERE message_id = %s
     """
     return conn.execute(query, (message_id,)).fetchone()[0]
 
@@ -29,7 +30,7 @@ def due_in(conn, message_id):
 
 
 def test_the_next_due_is_first_with_its_call_its_reason_and_its_state(operator, store, conn):
-    store("later", due="3 days", queue="bulk", reason="retry", hop=1)
+    store("later", due="3 days", queue="bulk", reason="retry", generation=1)
     store("sooner", due="2 hours")
     store("taken", due="-1 s")
     claims.take(conn, uuid4(), 10)
@@ -63,8 +64,10 @@ def test_some_of_them(operator, store):
 def test_each_is_on_one_page_also_where_many_are_due_at_once(operator, store, conn):
     """Of those a relay has taken too, which are found by another index."""
     for number in range(120):
-        store(f"job-{number:03}", hop=number % 2)
-    at_once = "UPDATE jobs.schedule SET due_at = '2026-01-01T00:00Z' WHERE message_id < 'job-110'"
+        store(f"job-{number:03}", generation=number % 2)
+    at_once = (
+        "UPDATE workshed.schedule SET due_at = '2026-01-01T00:00Z' WHERE message_id < 'job-110'"
+    )
     conn.execute(at_once)
     claims.take(conn, uuid4(), 70)
 
@@ -169,8 +172,8 @@ def test_a_selection_is_due_now(operator, store, conn):
     assert said == "To run now: 2 moved, 1 not waiting any more, 1 on the way already."
     assert due_in(conn, "a") <= 0 < due_in(conn, "c")
     [entry] = audit.find(conn)
-    assert (entry.action, entry.count, entry.who) == ("scheduled.run", 2, "olga")
-    assert entry.about == {"ids": ["a", "b", "taken", "gone"]}
+    assert (entry.action, entry.count, entry.performed_by) == ("scheduled.run", 2, "olga")
+    assert entry.details == {"ids": ["a", "b", "taken", "gone"]}
 
 
 def test_moved_by_a_span_or_to_a_time(operator, store, conn):
@@ -256,7 +259,7 @@ def test_who_is_sure_cancels(operator, store, conn):
     assert said == "Cancelled: 1 deleted."
     assert [row.message_id for row in schedule.find(conn)] == ["b"]
     [entry] = audit.find(conn)
-    assert (entry.action, entry.count, entry.about) == ("scheduled.cancel", 1, {"ids": ["a"]})
+    assert (entry.action, entry.count, entry.details) == ("scheduled.cancel", 1, {"ids": ["a"]})
 
 
 def test_there_is_nothing_to_ask_about_what_waits_no_more(operator, conn):

@@ -76,8 +76,8 @@ def test_each_is_on_one_page_also_of_those_held_since_the_same_moment(operator, 
         lock(f"{'éZa_'[number % 4]}{number}")
         turn = run_locks.Turn(f"Sync:{number}", uuid4(), "b", 0, "sync", "low", "web-1", 77)
         run_locks.take(conn, turn)
-    conn.execute("UPDATE jobs.unique_locks SET held_at = '2026-01-01T00:00Z'")
-    conn.execute("UPDATE jobs.run_locks SET held_at = '2026-01-01T00:00Z'")
+    conn.execute("UPDATE workshed.unique_locks SET acquired_at = '2026-01-01T00:00Z'")
+    conn.execute("UPDATE workshed.run_locks SET acquired_at = '2026-01-01T00:00Z'")
 
     found, query = [], ""
     while query is not None:
@@ -145,7 +145,7 @@ def test_a_key_is_released_by_whoever_is_sure(operator, lock, conn):
     assert unique.find(conn, "resize:a") is None
     [entry] = audit.find(conn)
     assert (entry.action, entry.count) == ("unique.release", 1)
-    assert entry.about == {"keys": [["resize:a", "a"]]}
+    assert entry.details == {"keys": [["resize:a", "a"]]}
 
 
 def test_a_retry_since_the_page_was_shown_changes_nothing(operator, lock, conn):

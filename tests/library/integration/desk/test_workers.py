@@ -25,7 +25,7 @@ def beat(conn):
         }
         held = [Held("default", *5 * [None])]
         workers.beat(conn, process, 1, held, running=[job], memory_bytes=90 << 20)
-        query = "UPDATE jobs.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
+        query = "UPDATE workshed.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
         conn.execute(query, (silent, process.id))
         return str(process.id)
 
@@ -79,8 +79,8 @@ def test_one_is_quiet_until_it_is_resumed(operator, beat, conn):
     assert operator.done("/workers/resume", {"id": one}).startswith("web-1:101 starts jobs again")
     assert {worker.state for worker in workers.find(conn)} == {"alive"}
     resumed, rested = audit.find(conn)
-    assert (rested.action, rested.who, rested.count) == ("workers.quiet", "olga", 1)
-    assert rested.about == resumed.about == {"id": one, "worker": "web-1:101"}
+    assert (rested.action, rested.performed_by, rested.count) == ("workers.quiet", "olga", 1)
+    assert rested.details == resumed.details == {"id": one, "worker": "web-1:101"}
 
 
 @pytest.mark.parametrize("wanted", ["", "x", "00000000-0000-4000-8000-000000000001"])
@@ -97,7 +97,9 @@ def test_one_that_is_gone_is_said_to_be(operator, beat, conn, wanted):
 def test_relays_are_shown_too(operator, conn):
     relays.beat(conn, uuid4(), "web-1", 77)
     relays.beat(conn, uuid4(), "web-2", 78)
-    conn.execute("UPDATE jobs.relays SET beat_at = jobs.now() - interval '1 min' WHERE pid = 78")
+    conn.execute(
+        "UPDATE workshed.relays SET beat_at = workshed.now() - interval '1 min' WHERE pid = 78"
+    )
 
     found = operator.json("/workers")["relays"]
 

@@ -17,7 +17,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def test_every_table_is_there_for_something(conn):
     query = """
         SELECT relname FROM pg_class
-         WHERE relnamespace = 'jobs'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+         WHERE relnamespace = 'workshed'::regnamespace AND relkind IN ('r', 'p')
+           AND NOT relispartition
     """
     tables = {name for (name,) in conn.execute(query)}
 

@@ -24,7 +24,7 @@ THREADS = 6
 
 def row(message_id, **options):
     message = dramatiq.Message("default", "tell", (), {}, options, message_id, 1)
-    return Row(message_id, 0, "default", "tell", message.encode().decode(), "send")
+    return Row(message_id, 0, "default", "tell", message.encode().decode(), "transactional")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def make(connect):
 def told(connect):
     """`told(batch)`: what was sent of it, each as often as it was."""
     conn = connect(autocommit=True)
-    query = "SELECT split_part(message_id, ' ', 1) FROM jobs.schedule WHERE message_id LIKE %s"
+    query = "SELECT split_part(message_id, ' ', 1) FROM workshed.schedule WHERE message_id LIKE %s"
     return lambda batch: sorted(name for (name,) in conn.execute(query, (f"% {batch}",)))
 
 
@@ -127,9 +127,9 @@ def test_what_was_told_is_not_told_again(make, told, connect):
     batch = make("a")
     batches.end(conn, "a", "dead")
     assert told(batch) == ["complete", "death"]
-    conn.execute("DELETE FROM jobs.schedule")
+    conn.execute("DELETE FROM workshed.schedule")
 
-    conn.execute("UPDATE jobs.batch_jobs SET state = 'pending', ended_at = NULL")
+    conn.execute("UPDATE workshed.batch_jobs SET state = 'pending', ended_at = NULL")
     batches.end(conn, "a", "succeeded")
 
     assert told(batch) == ["success"]
@@ -181,11 +181,11 @@ def test_a_callback_is_a_job_of_the_moment_it_is_sent(make, conn):
 
     batches.end(conn, "a", "succeeded")
 
-    query = "SELECT body::json FROM jobs.schedule WHERE message_id = %s"
+    query = "SELECT body::json FROM workshed.schedule WHERE message_id = %s"
     (body,) = conn.execute(query, (f"success {batch}",)).fetchone()
     assert body["message_timestamp"] > 1_700_000_000_000
     assert body["message_id"] == f"success {batch}"
-    (kept,) = conn.execute("SELECT count(body) FROM jobs.batch_callbacks").fetchone()
+    (kept,) = conn.execute("SELECT count(body) FROM workshed.batch_callbacks").fetchone()
     assert kept == 1  # of its death
 
 
@@ -252,7 +252,7 @@ def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect
         dead_jobs.bury(
             conn,
             message_id=mine,
-            hop=0,
+            generation=0,
             attempt=1,
             queue="default",
             actor="tell",
@@ -295,7 +295,7 @@ def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scal
 def test_a_row_that_no_consumer_could_read_has_died(make, told, connect):
     """Its batch would wait for it for ever."""
     conn, batch = connect(autocommit=True), make("a")
-    taken = Taken("a", 0, "default", "{}", datetime.now(UTC), again=False)
+    taken = Taken("a", 0, "default", "{}", datetime.now(UTC), possible_duplicate=False)
 
     relay.bury(conn, uuid4(), taken, EnvelopeError("not JSON"))
 
@@ -333,7 +333,7 @@ def test_one_on_its_way_is_left_to_the_worker(make, connect):
     assert batch_cancellations.cancel_some(conn, 10) == []
 
     assert progress.progress(conn, batch).pending == 1
-    query = "SELECT reached FROM jobs.tombstones WHERE message_id = 'a'"
+    query = "SELECT may_be_delivered FROM workshed.cancellations WHERE message_id = 'a'"
     assert conn.execute(query).fetchone() == (True,)
 
 
@@ -343,12 +343,12 @@ def test_one_that_a_relay_has_taken_meanwhile_is_told(make, connect):
     batch = make("a")
     schedule.insert(conn, row("a", batch=batch))
     conn.execute(*batches.cancelling(batch))
-    conn.execute("DELETE FROM jobs.schedule")
+    conn.execute("DELETE FROM workshed.schedule")
 
     assert batch_cancellations.cancel_some(conn, 10) == ["a"]
     assert batch_cancellations.cancel_some(conn, 10) == []
 
-    query = "SELECT reached FROM jobs.tombstones WHERE message_id = 'a'"
+    query = "SELECT may_be_delivered FROM workshed.cancellations WHERE message_id = 'a'"
     assert conn.execute(query).fetchone() == (True,)
 
 

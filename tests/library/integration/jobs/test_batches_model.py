@@ -30,15 +30,17 @@ LOG = """
     CREATE TABLE IF NOT EXISTS public.told (message_id text);
     CREATE OR REPLACE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN INSERT INTO public.told VALUES (NEW.message_id); RETURN NULL; END';
-    CREATE OR REPLACE TRIGGER note AFTER INSERT ON jobs.schedule FOR EACH ROW
-       WHEN (NEW.hop = 0 AND NEW.message_id LIKE '% of %') EXECUTE FUNCTION public.note();
+    CREATE OR REPLACE TRIGGER note AFTER INSERT ON workshed.schedule FOR EACH ROW
+       WHEN (NEW.generation = 0 AND NEW.message_id LIKE '% of %') EXECUTE FUNCTION public.note();
     DELETE FROM public.told;
 """
 MOSTLY = st.sampled_from([True, True, True, False])
-KINDS = st.sampled_from(["done", "done", "done", "dead", "dead", "discarded", "retry"])
+KINDS = st.sampled_from(
+    ["succeeded", "succeeded", "succeeded", "dead", "dead", "discarded", "retry"]
+)
 ENDS = {
     None: {"pending"},
-    "done": {"succeeded"},
+    "succeeded": {"succeeded"},
     "discarded": {"discarded", "cancelled"},  # a cancelled one that started is discarded
     "cancelled": {"cancelled"},
     "replaced": {"cancelled"},
@@ -72,7 +74,7 @@ class BatchJobs(base.Jobs):
     def begin(self, size):
         with db.transaction() as conn:
             for table in TABLES:
-                conn.execute(f"DELETE FROM jobs.{table}")  # noqa: S608 -- of a constant
+                conn.execute(f"DELETE FROM workshed.{table}")  # noqa: S608 -- of a constant
             conn.execute(LOG)
         super().begin()
         self.make_a_batch(size, once=False, close=True, commits=True)
@@ -97,7 +99,9 @@ class BatchJobs(base.Jobs):
     def make_a_batch(self, size, once, close, commits):
         """Made, filled, and closed perhaps: all of it, or nothing where it is rolled back."""
         batch = str(UUID(int=len(self.batches) + len(self.refused) + 1))
-        told = {event: base.row(message(f"{event} of {batch}"), "send") for event in EVENTS}
+        told = {
+            event: base.row(message(f"{event} of {batch}"), "transactional") for event in EVENTS
+        }
         members = [self._message("quorum", once, batch=batch) for _ in range(size)]
         with db.transaction() as conn:
             conn.execute(*batches.opening(batch, "", told))
@@ -155,7 +159,9 @@ class BatchJobs(base.Jobs):
             winner = None
             if not problem:
                 later = waiting(one).encode().decode() if how == "reschedule" else None
-                statement = unique.storing(base.row(one, "send"), claim, base.NOW, None, later)
+                statement = unique.storing(
+                    base.row(one, "transactional"), claim, base.NOW, None, later
+                )
                 (winner,) = conn.execute(*statement).fetchone()
             joins = not problem and (winner == one.message_id or how == "reschedule")
             if joins:
@@ -200,7 +206,7 @@ class BatchJobs(base.Jobs):
         if marks:
             self.relay_marks_what_was_confirmed()
         for copy, kind in zip(list(self.bag), kinds, strict=False):
-            run = self._start(copy, alone=True)
+            run = self._start(copy, isolated=True)
             if run is not None:
                 self._end(run, kind, acks=acks)
 
@@ -227,8 +233,8 @@ class BatchJobs(base.Jobs):
                 assert found.total == len(model.members)
                 for state in ("pending", "succeeded", "discarded", "cancelled", "dead"):
                     assert getattr(found, state) == counted[state]
-            (rows,) = conn.execute("SELECT count(*) FROM jobs.batch_jobs").fetchone()
-            (made,) = conn.execute("SELECT count(*) FROM jobs.batches").fetchone()
+            (rows,) = conn.execute("SELECT count(*) FROM workshed.batch_jobs").fetchone()
+            (made,) = conn.execute("SELECT count(*) FROM workshed.batches").fetchone()
         assert rows == sum(len(model.members) for model in self.batches.values())
         assert made == len(self.batches)
 
@@ -283,9 +289,9 @@ class BatchJobs(base.Jobs):
         super()._work_off(copy)
         self._learn()
 
-    def _start(self, copy, *, alone):
+    def _start(self, copy, *, isolated):
         self._learn()
-        return super()._start(copy, alone=alone)
+        return super()._start(copy, isolated=isolated)
 
     def _run_once(self, run):
         """One in a batch adds another in the transaction of its own end."""
@@ -309,7 +315,7 @@ class BatchJobs(base.Jobs):
             base.ONCE._once(self.execution, "work", work)()
         except TurnLostError:
             raise AssertionError("these take no turns") from None
-        if run.job.absorbed:  # and what it wrote is undone
+        if run.job.duplicate_reason:  # and what it wrote is undone
             for one in added:
                 self._forget(one)
             sent.ended = before
@@ -317,7 +323,7 @@ class BatchJobs(base.Jobs):
         if batch is not None:
             self.batches[batch].members += [one.message_id for one in added]
         sent.effects += 1
-        sent.ended = "done"
+        sent.ended = "succeeded"
         self._learn()
 
     def _try_to_add(self, batch, one, adder, *, allowed):
@@ -333,7 +339,7 @@ class BatchJobs(base.Jobs):
 
     def _add(self, conn, batch, members):
         for one in members:
-            schedule.insert(conn, base.row(one, "send"))
+            schedule.insert(conn, base.row(one, "transactional"))
         conn.execute(*batches.joining(batch, [one.message_id for one in members]))
 
     def _forget(self, one):
@@ -351,7 +357,7 @@ class BatchJobs(base.Jobs):
         return [one for one in model.members if self.sent[one].ended is None]
 
     def _state(self, conn, message_id):
-        query = "SELECT state FROM jobs.batch_jobs WHERE message_id = %s"
+        query = "SELECT state FROM workshed.batch_jobs WHERE message_id = %s"
         found = conn.execute(query, (message_id,)).fetchone()
         return None if found is None else found[0]
 

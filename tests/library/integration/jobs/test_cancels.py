@@ -33,7 +33,7 @@ def traits(**changes):
 def store(conn):
     """`store("m", actor=…, tags=[…])`: a job that waits."""
 
-    def store(message_id, reason="delay", **changes):
+    def store(message_id, reason="delayed", **changes):
         made = message(message_id, **changes)
         body = made.encode().decode()
         row = Row(message_id, 0, made.queue_name, made.actor_name, body, reason)
@@ -68,7 +68,7 @@ def test_a_filter_finds_what_fits(conn, store, which, found):
 def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
     """As `jsonb`, or as `json` with `->>`, one argument with a NUL fails the query for all."""
     store("m", tags=["a"])
-    conn.execute(r"""UPDATE jobs.schedule SET body = replace(body, '[]', '["\u0000"]')""")
+    conn.execute(r"""UPDATE workshed.schedule SET body = replace(body, '[]', '["\u0000"]')""")
 
     assert cancel_rules.waiting(conn, Which(tag="a")) == ["m"]
 
@@ -170,7 +170,7 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
     dead_jobs.bury(
         conn,
         message_id="m",
-        hop=0,
+        generation=0,
         attempt=1,
         queue="default",
         actor="greet",

@@ -34,35 +34,37 @@ def body(**options):
     return orjson.dumps(message)
 
 
-def bury(conn, message_id="m", *, hop=2, **changes):
+def bury(conn, message_id="m", *, generation=2, **changes):
     fields = {
         "attempt": 4,
         "queue": "default",
         "actor": "greet",
-        "body": body(attempt=4, hop=hop),
+        "body": body(attempt=4, generation=generation),
         "reason": "failed 4 times: ValueError: no",
         "error": ValueError("no"),
     }
-    dead_jobs.bury(conn, message_id=message_id, hop=hop, **{**fields, **changes})
+    dead_jobs.bury(conn, message_id=message_id, generation=generation, **{**fields, **changes})
 
 
 # Retry
 
 
-def test_a_retry_is_due_now_with_all_its_attempts_as_a_hop_of_its_own(conn):
+def test_a_retry_is_due_now_with_all_its_attempts_as_a_generation_of_its_own(conn):
     bury(conn)
     settled.settle(conn, "m", 2)
 
     assert dead_jobs.retry(conn, "m")
 
     [row] = schedule.find(conn)
-    assert (row.message_id, row.hop, row.queue, row.actor) == ("m", 3, "default", "greet")
-    assert row.reason == "redrive"
-    assert conn.execute("SELECT due_at <= jobs.now() FROM jobs.schedule").fetchone() == (True,)
+    assert (row.message_id, row.generation, row.queue, row.actor) == ("m", 3, "default", "greet")
+    assert row.reason == "redriven"
+    assert conn.execute("SELECT due_at <= workshed.now() FROM workshed.schedule").fetchone() == (
+        True,
+    )
     redriven = orjson.loads(row.body)["options"]["redriven"]
     assert redriven == pytest.approx(time.time() * 1000, abs=60_000)
-    assert orjson.loads(row.body) == orjson.loads(body(attempt=1, hop=3, redriven=redriven))
-    assert not settled.is_settled(conn, "m", row.hop)  # or it would be absorbed as a copy
+    assert orjson.loads(row.body) == orjson.loads(body(attempt=1, generation=3, redriven=redriven))
+    assert not settled.is_settled(conn, "m", row.generation)  # or it would be absorbed as a copy
     assert dead_jobs.count(conn) == 0
 
 
@@ -83,7 +85,7 @@ def test_a_retry_forgets_that_the_job_was_cancelled(conn):
 
 
 def test_two_who_retry_one_job_move_it_once(connect, eventually):
-    """Without the row's lock both would store the next hop, and one would fail or send twice."""
+    """Without the row's lock both store the next generation: one fails, or sends twice."""
     with connect() as first:
         bury(first)
     one, two = connect(), connect()
@@ -105,7 +107,7 @@ def test_a_retry_in_autocommit_is_whole(connect):
     """In two transactions a crash in between would lose the job."""
     conn = connect(autocommit=True)
     bury(conn)
-    schedule.insert(conn, schedule.Row("m", 3, "default", "greet", "{}", "delay"))
+    schedule.insert(conn, schedule.Row("m", 3, "default", "greet", "{}", "delayed"))
 
     with pytest.raises(UniqueViolation):
         dead_jobs.retry(conn, "m")
@@ -168,7 +170,7 @@ def test_a_discard_is_recorded_with_its_reason(conn):
 
     [attempt] = attempts.of_message(conn, "m")
     assert (attempt.outcome, attempt.reason) == ("discarded", "sent by mistake")
-    assert (attempt.actor, attempt.attempt, attempt.hop) == ("greet", 4, 2)
+    assert (attempt.actor, attempt.attempt, attempt.generation) == ("greet", 4, 2)
     assert dead_jobs.count(conn) == 0
 
 
@@ -188,7 +190,7 @@ def test_an_unreadable_message_can_be_discarded(conn):
 def three(conn):
     """Three dead: the first yesterday, the last without an error."""
     bury(conn, "old")
-    conn.execute("UPDATE jobs.dead SET died_at = died_at - interval '1 day'")
+    conn.execute("UPDATE workshed.dead SET died_at = died_at - interval '1 day'")
     bury(conn, "mail", queue="emails", actor="deliver_email", error=TimeoutError())
     bury(conn, "killer", error=None)
     conn.commit()
@@ -205,8 +207,8 @@ def three(conn):
         (Which(since=timedelta(hours=1)), ["mail", "killer"]),
         (Which(since=timedelta(hours=1), actor="greet"), ["killer"]),
         (Which(queue="bulk"), []),
-        (Which(place="-"), ["old", "mail", "killer"]),
-        (Which(place="shop.py:2 in pay"), []),
+        (Which(error_location="-"), ["old", "mail", "killer"]),
+        (Which(error_location="shop.py:2 in pay"), []),
     ],
 )
 def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
@@ -247,9 +249,9 @@ def test_what_died_in_a_program_is_found_by_its_place(conn, monkeypatch):
 
     [row] = dead_jobs.find(conn, Which(error="ZeroDivisionError"))
 
-    assert row.place.startswith("jobs/test_dead.py:")
+    assert row.error_location.startswith("jobs/test_dead.py:")
     assert row.release == "r7"
-    assert dead_jobs.ids(conn, Which(place=row.place)) == ["m"]
+    assert dead_jobs.ids(conn, Which(error_location=row.error_location)) == ["m"]
 
 
 def test_an_error_with_an_endless_name_can_be_buried(conn):

@@ -15,26 +15,26 @@ from workshed.jobs.tags import Traits
 TRAITS = Traits("greet", "default", (), 0)
 
 
-def claim(message_id, hop=0, **changes):
-    return unique.Claim("k", message_id, hop, "resize", "images", **changes)
+def claim(message_id, generation=0, **changes):
+    return unique.Claim("k", message_id, generation, "resize", "images", **changes)
 
 
-def row(message_id="m", hop=0, reason="delay", **changes):
+def row(message_id="m", generation=0, reason="delayed", **changes):
     fields = {"queue": "default", "actor": "greet", "body": "{}", "reason": reason, **changes}
-    return Row(message_id=message_id, hop=hop, **fields)
+    return Row(message_id=message_id, generation=generation, **fields)
 
 
 # Settled
 
 
-def test_an_outcome_takes_the_start_and_the_rows_of_its_hop_with_it(conn):
-    schedule.insert(conn, row(hop=0))
-    schedule.insert(conn, row(hop=1))
-    starts.record(conn, "m", 0, alone=False, host="here", pid=1)
+def test_an_outcome_takes_the_start_and_the_rows_of_its_generation_with_it(conn):
+    schedule.insert(conn, row(generation=0))
+    schedule.insert(conn, row(generation=1))
+    starts.record(conn, "m", 0, isolated=False, host="here", pid=1)
 
     assert settled.settle(conn, "m", 0)
 
-    assert [r.hop for r in schedule.find(conn)] == [1]
+    assert [r.generation for r in schedule.find(conn)] == [1]
     assert not starts.past(conn, "m", 0, TRAITS).started
     assert not settled.settle(conn, "m", 0)
 
@@ -56,13 +56,13 @@ def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
     """It was due after 31 days, and its row is gone as soon as RabbitMQ has it."""
     once_keys.claim(conn, "charge", "a", "waits")
     once_keys.claim(conn, "charge", "b", "gone")
-    conn.execute("UPDATE jobs.once SET done_at = jobs.now() - interval '29 days'")
+    conn.execute("UPDATE workshed.once_keys SET done_at = workshed.now() - interval '29 days'")
     schedule.insert(conn, row("waits", 1))
     month = timedelta(days=30)
 
     once_keys.prune(conn, month, 10)
-    conn.execute("DELETE FROM jobs.schedule")
-    conn.execute("UPDATE jobs.once SET done_at = done_at - interval '2 days'")
+    conn.execute("DELETE FROM workshed.schedule")
+    conn.execute("UPDATE workshed.once_keys SET done_at = done_at - interval '2 days'")
 
     assert once_keys.prune(conn, month, 10) == 1
     assert not once_keys.claim(conn, "charge", "a", "waits")
@@ -74,7 +74,7 @@ def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
 
 def test_a_start_is_forgotten_when_no_copy_of_its_job_may_run_any_more(conn):
     """RabbitMQ may have lost the job; it has no outcome then, and the row would stay for ever."""
-    starts.record(conn, "m", 0, alone=False, host="here", pid=1)
+    starts.record(conn, "m", 0, isolated=False, host="here", pid=1)
 
     pruned = [starts.prune(conn, timedelta(days=days), 10) for days in (1, -1)]
 
@@ -82,11 +82,11 @@ def test_a_start_is_forgotten_when_no_copy_of_its_job_may_run_any_more(conn):
 
 
 def test_only_starts_made_alone_count(conn):
-    for alone in (False, False, True):
-        starts.record(conn, "m", 0, alone=alone, host="here", pid=1)
+    for isolated in (False, False, True):
+        starts.record(conn, "m", 0, isolated=isolated, host="here", pid=1)
         assert not starts.past(conn, "m", 0, TRAITS).kills
 
-    starts.record(conn, "m", 0, alone=True, host="here", pid=1)
+    starts.record(conn, "m", 0, isolated=True, host="here", pid=1)
 
     assert starts.past(conn, "m", 0, TRAITS).kills
     assert not starts.past(conn, "m", 1, TRAITS).started
@@ -101,7 +101,7 @@ def test_a_key_is_held_by_one_message(conn):
     assert unique.take(conn, claim("a", 0)) == "a"
 
 
-def test_a_copy_of_an_earlier_hop_frees_nothing(conn):
+def test_a_copy_of_an_earlier_generation_frees_nothing(conn):
     """With the message id alone as holder, the copy would free the lock of the retry."""
     unique.take(conn, claim("a", 0))
     unique.move(conn, "a", 1)
@@ -161,7 +161,7 @@ def test_an_effect_is_claimed_once_per_scope(conn):
 
 
 def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
-    schedule.insert(conn, row(hop=2))
+    schedule.insert(conn, row(generation=2))
     unique.take(conn, claim("m", 2))
 
     assert cancellations.cancel(conn, "m") == "deleted"
@@ -171,7 +171,7 @@ def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
     assert starts.past(conn, "m", 2, TRAITS).settled
 
 
-@pytest.mark.parametrize("made", [{"reason": "lease"}, {"again": True}, None])
+@pytest.mark.parametrize("made", [{"reason": "outbox_lease"}, {"possible_duplicate": True}, None])
 def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
     if made is not None:
         schedule.insert(conn, row(**made))

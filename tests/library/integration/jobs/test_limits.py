@@ -41,7 +41,7 @@ def at(own):
     """`at(3.5)`: it is so many seconds later than the beginning."""
 
     def stop(seconds):
-        own.execute("UPDATE jobs.clock SET stopped_at = %s", (BEGIN + seconds * SECOND,))
+        own.execute("UPDATE workshed.clock SET stopped_at = %s", (BEGIN + seconds * SECOND,))
 
     stop(0)
     return stop
@@ -53,7 +53,7 @@ class Crowd:
     def __init__(self, conn):
         self.conn = conn
         self.starts = {}
-        self.hops = Counter()
+        self.generations = Counter()
         self.waits = {}
 
     def come(self, job, *asks):
@@ -63,9 +63,9 @@ class Crowd:
             self.starts[job] = start
             self.waits.pop(job, None)
             return True
-        self.hops[job] += 1
-        self.waits[job] = limits.wait(self.conn, sorted_by_key(asks), job, self.hops[job])
-        row = schedule.Row(job, self.hops[job], "default", "sync", "{}", "snooze")
+        self.generations[job] += 1
+        self.waits[job] = limits.wait(self.conn, sorted_by_key(asks), job, self.generations[job])
+        row = schedule.Row(job, self.generations[job], "default", "sync", "{}", "snoozed")
         schedule.insert(self.conn, row, delay=self.waits[job].again_in)
         return False
 
@@ -77,7 +77,7 @@ class Crowd:
     def due(self):
         """Take what a relay would send now."""
         query = """
-            DELETE FROM jobs.schedule WHERE due_at <= jobs.now()
+            DELETE FROM workshed.schedule WHERE due_at <= workshed.now()
             RETURNING message_id, due_at, number
         """
         found = self.conn.execute(query).fetchall()
@@ -114,8 +114,8 @@ def greedy(ask, arrivals):
 
 def starts_of(crowd, at, ask, arrivals, late):
     """Let them come; each again when its row is due, and `late()` later."""
-    crowd.conn.execute("DELETE FROM jobs.limits; DELETE FROM jobs.limit_starts")
-    crowd.conn.execute("DELETE FROM jobs.limit_waits; DELETE FROM jobs.schedule")
+    crowd.conn.execute("DELETE FROM workshed.limits; DELETE FROM workshed.limit_starts")
+    crowd.conn.execute("DELETE FROM workshed.limit_waiters; DELETE FROM workshed.schedule")
     crowd.starts.clear()
     events = [(come, 1, number) for number, come in enumerate(arrivals)]
     heapq.heapify(events)
@@ -170,22 +170,22 @@ def test_no_interval_has_more_starts_whoever_is_late(crowd, at, ask, arrivals, s
 @given(ask=asked, arrivals=comings)
 def test_each_starts_as_early_as_it_may_in_the_order_of_arrival(crowd, at, ask, arrivals):
     """The slot of each is told when it is put back: it comes once more, and starts."""
-    crowd.hops.clear()
+    crowd.generations.clear()
 
     starts = starts_of(crowd, at, ask, arrivals, timedelta)
 
     assert starts == greedy(ask, arrivals)
-    assert max(crowd.hops.values(), default=0) <= 1
+    assert max(crowd.generations.values(), default=0) <= 1
 
 
 def test_a_window_of_a_day_is_24_hours_long_on_every_day(crowd, own, at):
     """PostgreSQL's `1 day` has 23 hours where the clocks go forward."""
     own.execute("SET TIME ZONE 'Europe/Paris'")
     ask = Ask("w", "window", 1, timedelta(days=1))
-    own.execute("UPDATE jobs.clock SET stopped_at = '2030-03-30 12:00Z'")
+    own.execute("UPDATE workshed.clock SET stopped_at = '2030-03-30 12:00Z'")
     assert crowd.come("a", ask)
 
-    own.execute("UPDATE jobs.clock SET stopped_at = '2030-03-31 11:30Z'")
+    own.execute("UPDATE workshed.clock SET stopped_at = '2030-03-31 11:30Z'")
 
     assert not crowd.come("b", ask)
 
@@ -238,7 +238,7 @@ def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventua
     first.commit()
     thread.join(60)
 
-    counted = looking.execute("SELECT at FROM jobs.limit_starts ORDER BY number").fetchall()
+    counted = looking.execute("SELECT at FROM workshed.limit_starts ORDER BY number").fetchall()
     assert counted[0][0] < freed <= counted[1][0]
 
 
@@ -359,12 +359,12 @@ def test_one_that_cannot_start_for_another_reason_gives_up_its_slot_and_keeps_it
 
 
 def test_one_that_came_before_it_was_called_and_was_stopped_keeps_its_place(crowd, own):
-    """By its old hop it is taken for one that has its outcome, and is not called."""
+    """By its old generation it is taken for one that has its outcome, and is not called."""
     for job in "abc":
         crowd.come(job, ONE)
     settled.settle(own, "b", 1)
     limits.leave(own, [ONE.key], None, "b", 2)
-    row = schedule.Row("b", 2, "default", "sync", "{}", "snooze")
+    row = schedule.Row("b", 2, "default", "sync", "{}", "snoozed")
     schedule.insert(own, row, delay=timedelta(hours=1))
 
     crowd.end("a", ONE)
@@ -527,7 +527,7 @@ def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at)
     assert of("all") == (1, 1, 2, None)
     assert of("w") == (2, 2, 1, 60)
     assert of("b") == (3, 3, 0, 10)
-    assert found["w"].waits_since == BEGIN
+    assert found["w"].waiting_since == BEGIN
     assert [state.key for state in limits.states(own, waiting=True)] == ["all", "w"]
     at(60)
     assert found["w"] != (state := limits.states(own, key="w")[0])
@@ -546,7 +546,7 @@ def test_a_limit_that_remembers_nothing_is_deleted_and_no_other(crowd, own, at):
     crowd.end("all1", ONE)
     at(61)
     assert limits.prune(own, 100) == 2
-    query = "SELECT count(*) FROM jobs.limit_starts"
+    query = "SELECT count(*) FROM workshed.limit_starts"
     assert own.execute(query).fetchone() == (0,)
 
 

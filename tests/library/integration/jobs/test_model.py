@@ -1,9 +1,8 @@
 """Any history of copies, crashes and outcomes, over real PostgreSQL: nothing lost, nothing twice.
 
-RabbitMQ is a bag: it may deliver any copy it holds at any time and again, and what a classic queue
-holds may be gone. All the rest is the code that runs in production: schedule, windows, leases,
-fences, middleware. A crash may come between any two of its transactions.
-"""
+RabbitMQ is a bag: it may deliver any copy it holds at any time and possible_duplicate, and what a
+classic queue holds may be gone. All the rest is the code that runs in production: schedule,
+windows, leases, fences, middleware. A crash may come between any two of its transactions."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -60,8 +59,9 @@ from workshed.transport.publishing.outgoing import claim_of, waiting
 NOW = timedelta()
 LEASE = timedelta(hours=1)
 TABLES = (
-    "schedule, relays, settled, attempts, dead, starts, once, unique_locks, run_locks, tombstones, "
-    "cancel_rules, limits, limit_slots, limit_starts, limit_waits"
+    "schedule, relays, completed_generations, attempts, dead, redelivered_starts, once_keys, "
+    "unique_locks, run_locks, cancellations, cancel_rules, limits, limit_slots, limit_starts, "
+    "limit_waiters"
 )
 FENCE = Fence(timedelta(days=30))
 EXPIRY = Expiry()
@@ -104,11 +104,12 @@ BROKER = SimpleNamespace(actors=ACTORS, get_actor=ACTORS.__getitem__)
 for limited in ACTORS.values():
     LIMITS.before_declare_actor(BROKER, limited)
 DUE = """
-    UPDATE jobs.schedule AS s
-       SET due_at = jobs.now() - first.place * interval '1 ms'
-      FROM (SELECT message_id, hop, row_number() OVER (ORDER BY message_id, hop) AS place
-              FROM jobs.schedule) AS first
-     WHERE (s.message_id, s.hop) = (first.message_id, first.hop) AND s.sent_at IS NULL
+    UPDATE workshed.schedule AS s
+       SET due_at = workshed.now() - first.place * interval '1 ms'
+      FROM (SELECT message_id, generation, row_number() OVER (ORDER BY message_id,
+                                                              generation) AS place
+              FROM workshed.schedule) AS first
+     WHERE (s.message_id, s.generation) = (first.message_id, first.generation) AND s.sent_at IS NULL
 """
 """In one order, whatever lies where in the table: hypothesis runs a history again."""
 KINDS = {"quorum": "default", "classic": "emails"}
@@ -117,7 +118,7 @@ WENT = {"replaced", "cancelled"}
 
 
 OUTCOMES = st.sampled_from(
-    ["done", "done", "retry", "time limit", "snooze", "refund", "discarded", "dead"]
+    ["succeeded", "succeeded", "retry", "time limit", "snoozed", "interrupted", "discarded", "dead"]
 )
 
 
@@ -126,13 +127,13 @@ class Copy:
     """A message RabbitMQ holds."""
 
     message: dramatiq.Message
-    via: bool
-    again: bool = False
+    outbox: bool
+    possible_duplicate: bool = False
     redelivered: bool = False
 
     @property
     def key(self):
-        return self.message.message_id, self.message.options.get("hop", 0)
+        return self.message.message_id, self.message.options.get("generation", 0)
 
 
 @dataclass(eq=False)
@@ -183,7 +184,7 @@ class Jobs(RuleBasedStateMachine):
     def begin(self):
         with db.transaction() as conn:
             for table in TABLES.split(", "):
-                conn.execute(f"DELETE FROM jobs.{table}")  # noqa: S608 -- of a constant
+                conn.execute(f"DELETE FROM workshed.{table}")  # noqa: S608 -- of a constant
             queues.declare(conn, {queue: kind for kind, queue in KINDS.items()})
         self._new_relay()
 
@@ -192,13 +193,13 @@ class Jobs(RuleBasedStateMachine):
     @rule(once=st.booleans())
     def send_directly(self, once):
         """A plain send: no row, a copy that nobody marks."""
-        self._publish(self._message("quorum", once), via=False)
+        self._publish(self._message("quorum", once), outbox=False)
 
     @rule(kind=st.sampled_from(sorted(KINDS)), once=st.booleans())
     def send_in_a_transaction(self, kind, once):
         message = self._message(kind, once)
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "send"))
+            schedule.insert(conn, row(message, "transactional"))
 
     @rule(
         kind=st.sampled_from(sorted(KINDS)),
@@ -216,10 +217,10 @@ class Jobs(RuleBasedStateMachine):
                     self.refused.append(message.message_id)
                     del self.sent[message.message_id]
                     return
-            leases.take(conn, [row(message, "lease")], LEASE)
+            leases.take(conn, [row(message, "outbox_lease")], LEASE)
         if dies == "before publish":
             return
-        self._publish(message, via=True)
+        self._publish(message, outbox=True)
         if dies == "no":
             with db.transaction() as conn:
                 mark = leases.keep if kind == "classic" else leases.end
@@ -243,12 +244,12 @@ class Jobs(RuleBasedStateMachine):
         claim = claim_of(message, NOW)
         with db.transaction() as conn:
             if claim is None:
-                schedule.insert(conn, row(message, "send"))
+                schedule.insert(conn, row(message, "transactional"))
                 return
             before = holder(conn, claim.key)
             later = waiting(message).encode().decode() if how == "reschedule" else None
             statement = unique.storing(
-                row(message, "delay"), claim, HOUR if delayed else NOW, None, later
+                row(message, "delayed"), claim, HOUR if delayed else NOW, None, later
             )
             (winner,) = conn.execute(*statement).fetchone()
         if winner == message.message_id:
@@ -270,7 +271,7 @@ class Jobs(RuleBasedStateMachine):
         """A process was stopped for longer than its lease."""
         with db.transaction() as conn:
             for leased in ("run_locks", "limit_slots"):
-                query = f"UPDATE jobs.{leased} SET expires_at = jobs.now() - interval '1 s'"  # noqa: S608 -- of constants
+                query = f"UPDATE workshed.{leased} SET expires_at = workshed.now() - interval '1 s'"  # noqa: S608 -- of constants
                 conn.execute(query)
         for run in self.open:
             run.silent = True
@@ -280,7 +281,7 @@ class Jobs(RuleBasedStateMachine):
         """Keys that are held for their span are free."""
         with db.transaction() as conn:
             conn.execute(
-                "UPDATE jobs.unique_locks SET expires_at = jobs.now() - interval '1 s' "
+                "UPDATE workshed.unique_locks SET expires_at = workshed.now() - interval '1 s' "
                 "WHERE expires_at IS NOT NULL"
             )
 
@@ -292,16 +293,16 @@ class Jobs(RuleBasedStateMachine):
             message_timestamp=message.message_timestamp - (60_000 if late else 0)
         )
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "send"))
+            schedule.insert(conn, row(message, "transactional"))
 
     @rule(unknown=st.booleans())
     def send_while_rabbitmq_is_away(self, unknown):
         """It is stored; a copy may have arrived all the same."""
         message = self._message("quorum", once=False)
         if unknown:
-            self._publish(message, via=False)
+            self._publish(message, outbox=False)
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "stored", again=unknown))
+            schedule.insert(conn, row(message, "broker_down", possible_duplicate=unknown))
 
     # Relays
 
@@ -312,7 +313,7 @@ class Jobs(RuleBasedStateMachine):
             found = claims.adopt(conn, self.relay, 100) or claims.take(conn, self.relay, most)
         for taken in found:
             message = dramatiq.Message.decode(taken.body.encode())
-            self._publish(message, via=True, again=taken.again)
+            self._publish(message, outbox=True, possible_duplicate=taken.possible_duplicate)
         self.taken += found
 
     @rule()
@@ -331,7 +332,7 @@ class Jobs(RuleBasedStateMachine):
     def relay_dies(self):
         with db.transaction() as conn:
             relays.leave(conn, self.relay)
-            conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
+            conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour'")
         self._new_relay()
 
     @rule()
@@ -343,16 +344,16 @@ class Jobs(RuleBasedStateMachine):
     # Workers
 
     @precondition(lambda self: self.bag)
-    @rule(data=st.data(), alone=st.booleans())
-    def start(self, data, alone):
+    @rule(data=st.data(), isolated=st.booleans())
+    def start(self, data, isolated):
         """Deliver any copy; a worker makes its checks."""
-        self._start(data.draw(st.sampled_from(self.bag)), alone=alone)
+        self._start(data.draw(st.sampled_from(self.bag)), isolated=isolated)
 
     @precondition(lambda self: self.bag)
     @rule(data=st.data(), kind=OUTCOMES, acks=st.booleans())
     def work(self, data, kind, acks):
         """Start a job and end it, with nothing in between, as most do."""
-        run = self._start(data.draw(st.sampled_from(self.bag)), alone=True)
+        run = self._start(data.draw(st.sampled_from(self.bag)), isolated=True)
         if run is not None:
             self._end(run, kind, acks=acks)
 
@@ -362,9 +363,9 @@ class Jobs(RuleBasedStateMachine):
         """Reach an outcome; the worker may die before its ack."""
         self._end(data.draw(st.sampled_from(self.open)), kind, acks=acks)
 
-    def _start(self, copy, *, alone):
+    def _start(self, copy, *, isolated):
         self.bag.remove(copy)
-        run = Run(copy, job_of(copy, alone=alone))
+        run = Run(copy, job_of(copy, isolated=isolated))
         with db.transaction() as conn:
             _, ids = cancellations.since(conn, 0)
             self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
@@ -387,7 +388,7 @@ class Jobs(RuleBasedStateMachine):
 
     def _end(self, run, kind, *, acks):
         self.open.remove(run)
-        if kind == "done" and self.sent[run.job.message_id].once:
+        if kind == "succeeded" and self.sent[run.job.message_id].once:
             self._run_once(run)
         else:
             self._conclude(run, outcome_of(kind, run.job))
@@ -430,7 +431,7 @@ class Jobs(RuleBasedStateMachine):
     def redrive(self, data):
         """Let a dead job run after all."""
         with db.transaction() as conn:
-            ids = [m for (m,) in conn.execute("SELECT message_id FROM jobs.dead ORDER BY 1")]
+            ids = [m for (m,) in conn.execute("SELECT message_id FROM workshed.dead ORDER BY 1")]
             if ids:
                 message_id = data.draw(st.sampled_from(ids))
                 assert dead_jobs.retry(conn, message_id)
@@ -446,7 +447,10 @@ class Jobs(RuleBasedStateMachine):
         somewhere = {copy.message.message_id for copy in self.bag}
         somewhere |= {run.job.message_id for run in self.open}
         with db.statement() as conn:
-            query = "SELECT message_id FROM jobs.schedule UNION SELECT message_id FROM jobs.dead"
+            query = (
+                "SELECT message_id FROM workshed.schedule UNION SELECT message_id "
+                "FROM workshed.dead"
+            )
             somewhere |= {message_id for (message_id,) in conn.execute(query)}
         for message_id, sent in self.sent.items():
             assert sent.ended or message_id in somewhere, f"{message_id} is lost"
@@ -456,7 +460,7 @@ class Jobs(RuleBasedStateMachine):
         assert all(sent.effects <= 1 for sent in self.sent.values())
 
     @invariant()
-    def a_hop_has_one_outcome(self):
+    def a_generation_has_one_outcome(self):
         """With two, the copy that fails starts a retry of a job that has ended."""
         assert all(times == 1 for times in self.outcomes.values())
 
@@ -464,7 +468,7 @@ class Jobs(RuleBasedStateMachine):
     def a_lock_has_a_job(self):
         """One without a job would keep its key for ever."""
         with db.statement() as conn:
-            held = conn.execute("SELECT key, message_id FROM jobs.unique_locks").fetchall()
+            held = conn.execute("SELECT key, message_id FROM workshed.unique_locks").fetchall()
         for key, message_id in held:
             sent = self.sent[message_id]
             if sent.strategy != "until_expired":
@@ -474,7 +478,7 @@ class Jobs(RuleBasedStateMachine):
     def a_job_has_its_lock(self):
         """Whoever sends another of its key meanwhile is told of this one."""
         with db.statement() as conn:
-            held = {m for (m,) in conn.execute("SELECT message_id FROM jobs.unique_locks")}
+            held = {m for (m,) in conn.execute("SELECT message_id FROM workshed.unique_locks")}
         for message_id, sent in self.sent.items():
             if sent.strategy == "until_executed" and not (sent.ended or sent.waits):
                 assert message_id in held, f"{message_id} lives without its lock"
@@ -486,7 +490,7 @@ class Jobs(RuleBasedStateMachine):
     def one_has_the_turn(self):
         """Others that run beside it, since their lease ran out, come to no outcome."""
         with db.statement() as conn:
-            held = {token for (token,) in conn.execute("SELECT token FROM jobs.run_locks")}
+            held = {token for (token,) in conn.execute("SELECT token FROM workshed.run_locks")}
         turns = Counter(
             run.job.turn.key for run in self.open if run.job.turn and run.job.turn.token in held
         )
@@ -507,32 +511,39 @@ class Jobs(RuleBasedStateMachine):
             while self.open:
                 self._work_off(self.open.pop().copy)
             with db.transaction() as conn:
-                left = conn.execute("SELECT count(*) FROM jobs.schedule").fetchone()[0]
+                left = conn.execute("SELECT count(*) FROM workshed.schedule").fetchone()[0]
             if not (left or self.bag or self.open):
                 break
         self._all_ended()
 
     def _all_ended(self):
         with db.transaction() as conn:
-            conn.execute("DELETE FROM jobs.unique_locks WHERE actor LIKE '%until_expired'")
-            conn.execute("DELETE FROM jobs.limit_slots WHERE expires_at <= jobs.now()")
+            conn.execute("DELETE FROM workshed.unique_locks WHERE actor LIKE '%until_expired'")
+            conn.execute("DELETE FROM workshed.limit_slots WHERE expires_at <= workshed.now()")
             # Who was called and went before it came is forgotten after a day.
             gone = [name for name, sent in self.sent.items() if sent.ended in WENT]
             prune = (
-                "DELETE FROM jobs.limit_waits WHERE called_at < jobs.now() AND message_id = ANY(%s)"
+                "DELETE FROM workshed.limit_waiters WHERE offered_at < workshed.now() "
+                "AND message_id = ANY(%s)"
             )
             conn.execute(prune, (gone,))
-            for table in ("schedule", "starts", "unique_locks", "limit_slots", "limit_waits"):
-                query = f"SELECT * FROM jobs.{table}"  # noqa: S608 -- of a constant
+            for table in (
+                "schedule",
+                "redelivered_starts",
+                "unique_locks",
+                "limit_slots",
+                "limit_waiters",
+            ):
+                query = f"SELECT * FROM workshed.{table}"  # noqa: S608 -- of a constant
                 rows = conn.execute(query).fetchall()
                 assert rows == [], f"{table} has rows left"
         for message_id, sent in self.sent.items():
             assert sent.ended is not None, f"{message_id} did not end"
-            if sent.ended == "done" and sent.once:
+            if sent.ended == "succeeded" and sent.once:
                 assert sent.effects == 1
 
     def _work_off(self, copy):
-        run = Run(copy, job_of(copy, alone=True))
+        run = Run(copy, job_of(copy, isolated=True))
         with db.transaction() as conn:
             _, ids = cancellations.since(conn, 0)
             self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
@@ -547,13 +558,15 @@ class Jobs(RuleBasedStateMachine):
         if self.sent[run.job.message_id].once:
             self._run_once(run)
         else:
-            self._conclude(run, Outcome("done"))
+            self._conclude(run, Outcome("succeeded"))
 
     def _time_passes(self):
         """Each start leaves its window; no slot is kept for who was called; and a relay looks."""
         with db.transaction() as conn:
-            conn.execute("UPDATE jobs.limit_starts SET at = at - interval '1 hour'")
-            conn.execute("UPDATE jobs.limit_waits SET called_at = called_at - interval '1 hour'")
+            conn.execute("UPDATE workshed.limit_starts SET at = at - interval '1 hour'")
+            conn.execute(
+                "UPDATE workshed.limit_waiters SET offered_at = offered_at - interval '1 hour'"
+            )
         with db.transaction() as conn:
             for key in limits.awaited(conn):
                 limits.call(conn, key)
@@ -568,7 +581,7 @@ class Jobs(RuleBasedStateMachine):
         with db.transaction() as conn:
             ready = {copy.message.queue_name for copy in self.bag}
             if KINDS["classic"] not in ready:
-                (now,) = conn.execute("SELECT jobs.now() + interval '1 hour'").fetchone()
+                (now,) = conn.execute("SELECT workshed.now() + interval '1 hour'").fetchone()
                 claims.absent(conn, KINDS["classic"], now)
                 claims.resend(conn, timedelta(hours=-2))
 
@@ -585,11 +598,11 @@ class Jobs(RuleBasedStateMachine):
         self.sent[message.message_id] = Sent(once=once, strategy=actor.removeprefix(LIMITED))
         return message
 
-    def _publish(self, message, *, via, again=False):
-        self.bag.append(Copy(message, via=via, again=again))
+    def _publish(self, message, *, outbox, possible_duplicate=False):
+        self.bag.append(Copy(message, outbox=outbox, possible_duplicate=possible_duplicate))
 
     def _deliver_again(self, copy):
-        self.bag.append(Copy(copy.message, copy.via, copy.again, redelivered=True))
+        self.bag.append(Copy(copy.message, copy.outbox, copy.possible_duplicate, redelivered=True))
 
     def _conclude(self, run, outcome):
         """Store an outcome as a worker does; a copy of a settled one changes nothing."""
@@ -602,14 +615,14 @@ class Jobs(RuleBasedStateMachine):
             return
         except TurnLostError as lost:
             run.job.turn = None
-            self._conclude(run, Outcome("refund", str(lost)))
+            self._conclude(run, Outcome("interrupted", str(lost)))
             return
         assert has_turn, "a run that has lost its turn has an outcome"
-        if run.job.copied or outcome.kind != "done":
-            self.outcomes[run.job.message_id, run.job.hop] += 1
-        if outcome.ends:
+        if run.job.copied or outcome.kind != "succeeded":
+            self.outcomes[run.job.message_id, run.job.generation] += 1
+        if outcome.is_final:
             sent.ended = outcome.kind
-        sent.done += outcome.kind == "done"
+        sent.done += outcome.kind == "succeeded"
 
     def _run_once(self, run):
         sent = self.sent[run.job.message_id]
@@ -620,43 +633,43 @@ class Jobs(RuleBasedStateMachine):
             ONCE._once(self.execution, "work", lambda: wrote.update(["effect"]))()
         except TurnLostError:  # and what it wrote is undone with its outcome
             run.job.turn = None
-            self._conclude(run, outcome_of("refund", run.job))
+            self._conclude(run, outcome_of("interrupted", run.job))
             return
         assert not before
         assert run.job.concluded
         if self._has_key(run.job.message_id):  # else a copy of it had an outcome before
             sent.effects += bool(wrote)
-            sent.ended = "done"
+            sent.ended = "succeeded"
 
     def _has_turn(self, turn):
         with db.statement() as conn:
-            query = "SELECT FROM jobs.run_locks WHERE token = %s"
+            query = "SELECT FROM workshed.run_locks WHERE token = %s"
             return conn.execute(query, (turn.token,)).rowcount == 1
 
     def _has_key(self, message_id):
         """Tell whether the transaction of this run committed: else its key is not there."""
         with db.statement() as conn:
-            query = "SELECT FROM jobs.once WHERE key = %s"
+            query = "SELECT FROM workshed.once_keys WHERE key = %s"
             return conn.execute(query, (message_id,)).rowcount == 1
 
 
-def row(message, reason, *, again=False):
+def row(message, reason, *, possible_duplicate=False):
     return Row(
         message_id=message.message_id,
-        hop=message.options.get("hop", 0),
+        generation=message.options.get("generation", 0),
         queue=message.queue_name,
         actor=message.actor_name,
         body=message.encode().decode(),
         reason=reason,
-        again=again,
+        possible_duplicate=possible_duplicate,
     )
 
 
 def holder(conn, key):
     """Who has a key, whose span is not over."""
     query = """
-        SELECT message_id FROM jobs.unique_locks
-         WHERE key = %s AND (expires_at IS NULL OR expires_at > jobs.now())
+        SELECT message_id FROM workshed.unique_locks
+         WHERE key = %s AND (expires_at IS NULL OR expires_at > workshed.now())
     """
     found = conn.execute(query, (key,)).fetchone()
     return None if found is None else found[0]
@@ -665,7 +678,7 @@ def holder(conn, key):
 def outcome_of(kind, job):
     """What a run comes to; one beyond its limit is a failed attempt, by the rules."""
     match kind:
-        case "refund":
+        case "interrupted":
             return INTERRUPTED
         case "time limit":
             policy = RETRIES.policy(ACTORS[job.message.actor_name], job)
@@ -673,9 +686,11 @@ def outcome_of(kind, job):
     return Outcome(kind, "said", delay=NOW)
 
 
-def job_of(copy, *, alone):
-    redelivered = copy.redelivered or copy.again
-    return Job(copy.message, copied=redelivered or copy.via, redelivered=redelivered, alone=alone)
+def job_of(copy, *, isolated):
+    redelivered = copy.redelivered or copy.possible_duplicate
+    return Job(
+        copy.message, copied=redelivered or copy.outbox, redelivered=redelivered, isolated=isolated
+    )
 
 
 class UniqueJobs(Jobs):
@@ -695,7 +710,7 @@ class LimitedJobs(UniqueJobs):
         """Whose limits alone keep it from running."""
         message = self._message("quorum", once, actor=LIMITED + "work", args=(key,))
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "send"))
+            schedule.insert(conn, row(message, "transactional"))
         self.relay_takes_a_window()
 
     @rule()
@@ -710,13 +725,13 @@ class LimitedJobs(UniqueJobs):
                 limits.call(conn, key)
             query = """
                 SELECT l.key,
-                       l.size - (SELECT count(*) FROM jobs.limit_slots AS s
-                                  WHERE s.key = l.key AND s.expires_at > jobs.now())
-                              - (SELECT count(*) FROM jobs.limit_waits AS w
-                                  WHERE w.key = l.key AND w.called_at > jobs.now() - %s),
-                       (SELECT count(*) FROM jobs.limit_waits AS w
-                         WHERE w.key = l.key AND w.called_at IS NULL)
-                  FROM jobs.limits AS l
+                       l.size - (SELECT count(*) FROM workshed.limit_slots AS s
+                                  WHERE s.key = l.key AND s.expires_at > workshed.now())
+                              - (SELECT count(*) FROM workshed.limit_waiters AS w
+                                  WHERE w.key = l.key AND w.offered_at > workshed.now() - %s),
+                       (SELECT count(*) FROM workshed.limit_waiters AS w
+                         WHERE w.key = l.key AND w.offered_at IS NULL)
+                  FROM workshed.limits AS l
                  WHERE l.kind = 'concurrent'
             """
             for key, free, uncalled in conn.execute(query, (limits.KEPT,)):
@@ -726,12 +741,13 @@ class LimitedJobs(UniqueJobs):
     def no_limit_is_exceeded(self):
         with db.statement() as conn:
             running = conn.execute(
-                "SELECT s.key, count(*), max(l.size) FROM jobs.limit_slots AS s "
-                "JOIN jobs.limits AS l USING (key) WHERE expires_at > jobs.now() GROUP BY 1"
+                "SELECT s.key, count(*), max(l.size) FROM workshed.limit_slots AS s "
+                "JOIN workshed.limits AS l USING (key) WHERE expires_at > workshed.now() GROUP BY 1"
             ).fetchall()
         with db.statement() as conn:
             (started,) = conn.execute(
-                "SELECT count(*) FROM jobs.limit_starts WHERE at > jobs.now() - interval '50 min'"
+                "SELECT count(*) FROM workshed.limit_starts "
+                "WHERE at > workshed.now() - interval '50 min'"
             ).fetchone()
         assert all(count <= size for _, count, size in running)
         assert started <= WITHIN
@@ -740,7 +756,7 @@ class LimitedJobs(UniqueJobs):
     def who_runs_has_all_its_slots(self):
         """Two of each: of all, and of its key."""
         with db.statement() as conn:
-            query = "SELECT token, count(*) FROM jobs.limit_slots GROUP BY 1"
+            query = "SELECT token, count(*) FROM workshed.limit_slots GROUP BY 1"
             held = dict(conn.execute(query).fetchall())
         for run in self.open:
             if run.job.permit is not None and not run.silent:
@@ -754,9 +770,9 @@ class LimitedJobs(UniqueJobs):
     ("machine", "histories"), [(Jobs, 1_500), (UniqueJobs, 1_500), (LimitedJobs, 1_000)]
 )
 def test_any_history_loses_nothing_and_repeats_no_effect(machine, histories, scale, lane):
-    """Without the fence at its start or end, kept rows or hops of locks it fails; of unique jobs
-    also where a retry frees its key, of those with limits where a start keeps its key no longer
-    than to the check, or takes its limits one by one."""
+    """Without the fence at its start or end, kept rows or generations of locks it fails; of unique
+    jobs also where a retry frees its key, of those with limits where a start keeps its key no
+    longer than to the check, or takes its limits one by one."""
     run_state_machine_as_test(
         machine,
         settings=settings(

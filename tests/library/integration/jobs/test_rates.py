@@ -22,10 +22,11 @@ def conn(connect):
 def at(conn):
     """`at("3 minutes", "a")`: the runs of these messages were recorded so long ago."""
     query = (
-        "UPDATE jobs.runs SET recorded_at = jobs.now() - %s::interval WHERE message_id = ANY (%s)"
+        "UPDATE workshed.runs SET recorded_at = workshed.now() - %s::interval "
+        "WHERE message_id = ANY (%s)"
     )
     conn.execute("""
-        CREATE TABLE jobs.runs_of_before PARTITION OF jobs.runs
+        CREATE TABLE workshed.runs_of_before PARTITION OF workshed.runs
            FOR VALUES FROM ('2001-01-01') TO (date_trunc('day', now(), 'UTC'))
     """)
 
@@ -46,8 +47,8 @@ def test_where_nothing_ran_nothing_is_said_of_it(conn):
 
 def test_they_are_those_of_the_last_quarter_of_an_hour(conn, ran, at):
     for number in range(30):
-        ran(f"done-{number}", took_s=number / 10, waited_s=1.0)
-    for number, outcome in enumerate(("retried", "dead", "killed")):
+        ran(f"done-{number}", duration_s=number / 10, queue_wait_s=1.0)
+    for number, outcome in enumerate(("retry", "dead", "poison")):
         ran(f"bad-{number}", outcome=outcome)
     ran("snoozed", outcome="snoozed")
     ran("old")

@@ -14,8 +14,8 @@ from workshed.jobs.history import attempts, runs
 from workshed.jobs.maintenance import retention
 from workshed.jobs.maintenance.retention import Rule
 from workshed.jobs.outbox import claims, schedule
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.settings import settings
 from workshed.transport.relay import pruner
 from workshed.transport.relay.background import Background
@@ -38,16 +38,16 @@ def failed(conn):
         attempts.record(
             conn,
             message_id=message_id,
-            hop=0,
+            generation=0,
             attempt=1,
             queue="low",
             actor="greet",
-            outcome="retried",
+            outcome="retry",
             reason="no",
             error=attempts.described(None),
         )
         conn.execute(
-            "UPDATE jobs.attempts SET ended_at = jobs.now() - %s WHERE message_id = %s",
+            "UPDATE workshed.attempts SET ended_at = workshed.now() - %s WHERE message_id = %s",
             (timedelta(days=days), message_id),
         )
         conn.commit()
@@ -61,9 +61,9 @@ def died(conn):
 
     def died(message_id, days):
         names = {"queue": "low", "actor": "greet", "body": b"{}", "reason": "no"}
-        dead_jobs.bury(conn, message_id=message_id, hop=0, attempt=1, **names)
+        dead_jobs.bury(conn, message_id=message_id, generation=0, attempt=1, **names)
         conn.execute(
-            "UPDATE jobs.dead SET died_at = jobs.now() - %s WHERE message_id = %s",
+            "UPDATE workshed.dead SET died_at = workshed.now() - %s WHERE message_id = %s",
             (timedelta(days=days), message_id),
         )
         conn.commit()
@@ -74,7 +74,7 @@ def died(conn):
 @pytest.fixture
 def noted(conn):
     """A periodic job that a worker has."""
-    periodic_jobs.declare(conn, [Declared("report", "low", daily("09:00"))])
+    periodic_jobs.declare(conn, [PeriodicDeclaration("report", "low", daily("09:00"))])
     conn.commit()
 
 
@@ -83,7 +83,7 @@ def ran(conn):
     """`ran(days=100)`: a run of it that was planned for so long ago."""
 
     def ran(days):
-        occurrences.make(conn, "report", NOW - timedelta(days=days), "clock")
+        periodic_runs.make(conn, "report", NOW - timedelta(days=days), "clock")
         conn.commit()
 
     return ran
@@ -103,8 +103,8 @@ def prune(**batches):
 
 
 def ages(rows):
-    found = rows("SELECT planned FROM jobs.occurrences ORDER BY planned")
-    return [(NOW - planned).days for (planned,) in found]
+    found = rows("SELECT scheduled_for FROM workshed.periodic_runs ORDER BY scheduled_for")
+    return [(NOW - scheduled_for).days for (scheduled_for,) in found]
 
 
 def test_the_dead_are_deleted_after_half_a_year(database, rows, died):
@@ -113,7 +113,7 @@ def test_the_dead_are_deleted_after_half_a_year(database, rows, died):
 
     prune()
 
-    assert rows("SELECT message_id FROM jobs.dead") == [("young",)]
+    assert rows("SELECT message_id FROM workshed.dead") == [("young",)]
 
 
 def test_attempts_of_jobs_that_ended_are_deleted_after_three_months(database, rows, failed):
@@ -122,7 +122,7 @@ def test_attempts_of_jobs_that_ended_are_deleted_after_three_months(database, ro
 
     prune()
 
-    assert rows("SELECT message_id FROM jobs.attempts") == [("young",)]
+    assert rows("SELECT message_id FROM workshed.attempts") == [("young",)]
 
 
 def test_attempts_of_jobs_that_wait_or_are_dead_are_kept(database, rows, conn, failed, died):
@@ -135,7 +135,7 @@ def test_attempts_of_jobs_that_wait_or_are_dead_are_kept(database, rows, conn, f
 
     prune()
 
-    assert rows("SELECT message_id FROM jobs.attempts ORDER BY 1") == [("dead",), ("waiting",)]
+    assert rows("SELECT message_id FROM workshed.attempts ORDER BY 1") == [("dead",), ("waiting",)]
 
 
 def test_old_runs_are_deleted_but_the_last_of_each_job(database, rows, noted, ran):
@@ -149,12 +149,15 @@ def test_old_runs_are_deleted_but_the_last_of_each_job(database, rows, noted, ra
 
 def test_runs_of_a_job_that_is_long_gone_are_deleted_with_it(database, rows, noted, ran):
     ran(200)
-    rows("UPDATE jobs.recurring SET seen_at = jobs.now() - interval '91 days' RETURNING 1")
+    rows(
+        "UPDATE workshed.periodic_jobs "
+        "SET seen_at = workshed.now() - interval '91 days' RETURNING 1"
+    )
 
     prune()
 
     assert ages(rows) == []
-    assert rows("SELECT 1 FROM jobs.recurring") == []
+    assert rows("SELECT 1 FROM workshed.periodic_jobs") == []
 
 
 def test_runs_that_may_still_be_made_late_are_remembered(database, rows, noted, ran, monkeypatch):
@@ -174,34 +177,35 @@ def test_batches_are_deleted_three_months_after_they_were_complete(database, row
     ended = {"old": 91, "young": 89, "dead": 91, "again": 91, "open": None}
     for number, (name, days) in enumerate(ended.items()):
         batch = str(UUID(int=number))
-        told = schedule.Row(f"told of {name}", 0, "low", "greet", "{}", "send")
+        told = schedule.Row(f"told of {name}", 0, "low", "greet", "{}", "transactional")
         conn.execute(*batches.opening(batch, name, {"success": told}))
         conn.execute(*batches.joining(batch, [f"{name} {n}" for n in range(3)]))
         if days is not None:
             conn.execute(
-                "UPDATE jobs.batches SET completed_at = jobs.now() - %s WHERE id = %s",
+                "UPDATE workshed.batches SET completed_at = workshed.now() - %s WHERE id = %s",
                 (timedelta(days=days), batch),
             )
-    conn.execute("UPDATE jobs.batch_jobs SET state = 'succeeded', ended_at = jobs.now()")
-    conn.execute("UPDATE jobs.batch_jobs SET state = 'dead' WHERE message_id = 'dead 1'")
+    conn.execute("UPDATE workshed.batch_jobs SET state = 'succeeded', ended_at = workshed.now()")
+    conn.execute("UPDATE workshed.batch_jobs SET state = 'dead' WHERE message_id = 'dead 1'")
     conn.execute(
-        "UPDATE jobs.batch_jobs SET state = 'pending', ended_at = NULL WHERE message_id = 'again 1'"
+        "UPDATE workshed.batch_jobs SET state = 'pending', ended_at = NULL "
+        "WHERE message_id = 'again 1'"
     )
     died("dead 1", days=91)
 
     prune(batch=2)
 
     kept = [("again",), ("dead",), ("open",), ("young",)]
-    assert rows("SELECT description FROM jobs.batches ORDER BY 1") == kept
-    assert rows("SELECT count(*) FROM jobs.batch_callbacks") == [(4,)]
-    assert rows("SELECT count(*) FROM jobs.batch_jobs") == [(12,)]
+    assert rows("SELECT description FROM workshed.batches ORDER BY 1") == kept
+    assert rows("SELECT count(*) FROM workshed.batch_callbacks") == [(4,)]
+    assert rows("SELECT count(*) FROM workshed.batch_jobs") == [(12,)]
 
 
 def dead_since(rows, count):
     rows(
         """
-        INSERT INTO jobs.dead (message_id, hop, attempt, queue, body, reason, died_at)
-        SELECT n, 0, 1, 'low', '', 'no', jobs.now() - interval '1 year'
+        INSERT INTO workshed.dead (message_id, generation, attempt, queue, body, reason, died_at)
+        SELECT n, 0, 1, 'low', '', 'no', workshed.now() - interval '1 year'
           FROM generate_series(1, %s) AS n
         RETURNING 1
         """,
@@ -217,7 +221,7 @@ def test_much_is_deleted_in_small_batches_each_committed_alone(database, rows, c
         duty = Pruner([Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)])
         for wait in (pruner.PAUSE_S, pruner.PAUSE_S, EVERY_S):
             assert duty(conn) == wait
-            left.append(rows("SELECT count(*) FROM jobs.dead")[0][0])
+            left.append(rows("SELECT count(*) FROM workshed.dead")[0][0])
 
     assert left == [15, 5, 0]
     assert "deleted expired records: 25 dead jobs" in caplog.text
@@ -228,7 +232,7 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
     turns = []
 
     def other(conn):
-        turns.append(rows("SELECT count(*) FROM jobs.dead")[0][0])
+        turns.append(rows("SELECT count(*) FROM workshed.dead")[0][0])
         return 0.0
 
     rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
@@ -250,7 +254,7 @@ def test_two_relays_take_turns(database, rows, connect):
         assert Pruner([rule])(other) == pruner.TURN_S
 
     assert Pruner([rule])(other) == pruner.PAUSE_S
-    assert rows("SELECT count(*) FROM jobs.dead") == [(5,)]
+    assert rows("SELECT count(*) FROM workshed.dead") == [(5,)]
 
 
 def test_two_relays_at_once_delete_all_of_it(database, rows, eventually):
@@ -258,7 +262,7 @@ def test_two_relays_at_once_delete_all_of_it(database, rows, eventually):
     rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 7)
 
     with Background("one", [Pruner([rule])]), Background("two", [Pruner([rule])]):
-        eventually(lambda: rows("SELECT count(*) FROM jobs.dead") == [(0,)])
+        eventually(lambda: rows("SELECT count(*) FROM workshed.dead") == [(0,)])
 
 
 def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
@@ -284,7 +288,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
             pass
 
     assert sizes == [100, 25, 10, 10, 10]
-    assert rows("SELECT count(*) FROM jobs.dead") == [(0,)]
+    assert rows("SELECT count(*) FROM workshed.dead") == [(0,)]
 
 
 def test_what_never_ends_in_time_keeps_nothing_else(database, rows, monkeypatch, caplog, died):
@@ -295,19 +299,19 @@ def test_what_never_ends_in_time_keeps_nothing_else(database, rows, monkeypatch,
         conn.execute("SELECT pg_sleep(60)")
 
     with db.connect() as conn:
-        conn.execute("UPDATE jobs.pruned SET done_at = done_at - interval '3 days'")
+        conn.execute("UPDATE workshed.pruned SET done_at = done_at - interval '3 days'")
         duty = Pruner([Rule("attempts", stuck, timedelta(), 20), *retention.rules(settings())[:1]])
         while duty(conn) != EVERY_S:
             pass
         age = retention.ages(conn)
 
     assert "expired attempts stay for an hour" in caplog.text
-    assert rows("SELECT 1 FROM jobs.dead") == []
+    assert rows("SELECT 1 FROM workshed.dead") == []
     assert (age["attempts"].days, age["dead jobs"].days) == (3, 0)
 
 
 def test_each_kind_is_noted_when_nothing_of_it_has_expired_any_more(database, rows):
-    rows("UPDATE jobs.pruned SET done_at = done_at - interval '3 days' RETURNING 1")
+    rows("UPDATE workshed.pruned SET done_at = done_at - interval '3 days' RETURNING 1")
 
     prune()
 
@@ -320,7 +324,7 @@ def test_each_kind_is_noted_when_nothing_of_it_has_expired_any_more(database, ro
 def days_of_runs(conn, *names):
     for name in names:
         conn.execute(
-            f"CREATE TABLE jobs.runs_{name} PARTITION OF jobs.runs "
+            f"CREATE TABLE workshed.runs_{name} PARTITION OF workshed.runs "
             f"FOR VALUES FROM ('{name.replace('_', '-')} 00:00Z') "
             f"TO (('{name.replace('_', '-')} 00:00Z'::timestamptz + interval '1 day'))"
         )
@@ -329,10 +333,12 @@ def days_of_runs(conn, *names):
 
 def test_the_history_is_dropped_by_whole_days_one_at_a_time(database, conn, rows):
     days_of_runs(conn, "2026_01_30", "2026_01_31")
-    there = "SELECT to_regclass('jobs.runs_2026_01_30'), to_regclass('jobs.runs_2026_01_31')"
+    there = (
+        "SELECT to_regclass('workshed.runs_2026_01_30'), to_regclass('workshed.runs_2026_01_31')"
+    )
 
     assert runs.prune(conn, timedelta(days=30), 1) == 1
-    assert conn.execute(there).fetchone() == (None, "jobs.runs_2026_01_31")
+    assert conn.execute(there).fetchone() == (None, "workshed.runs_2026_01_31")
     conn.commit()
     prune()
 
@@ -348,41 +354,46 @@ def test_a_relay_drops_one_day_in_each_transaction(database, conn, rows):
     with db.connect() as own:
         duty(own)
 
-    there = "SELECT to_regclass('jobs.runs_2026_01_30'), to_regclass('jobs.runs_2026_01_31')"
-    assert rows(there) == [(None, "jobs.runs_2026_01_31")]
+    there = (
+        "SELECT to_regclass('workshed.runs_2026_01_30'), to_regclass('workshed.runs_2026_01_31')"
+    )
+    assert rows(there) == [(None, "workshed.runs_2026_01_31")]
 
 
 def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, died, caplog):
     """Without its time limit the drop waits for the reader, and everybody else for the drop."""
     days_of_runs(conn, "2026_01_31")
     died("old", days=181)
-    conn.execute("SELECT count(*) FROM jobs.runs")  # and the transaction stays open
+    conn.execute("SELECT count(*) FROM workshed.runs")  # and the transaction stays open
 
     prune()
 
     assert "expired history stay for an hour" in caplog.text
-    assert rows("SELECT 1 FROM jobs.dead") == []
+    assert rows("SELECT 1 FROM workshed.dead") == []
     conn.rollback()
     prune()
-    assert rows("SELECT to_regclass('jobs.runs_2026_01_31')") == [(None,)]
+    assert rows("SELECT to_regclass('workshed.runs_2026_01_31')") == [(None,)]
 
 
 def test_notes_of_lost_runs_go_with_the_history(database, rows, conn):
     runs.note_lost(conn, "old", 3)
-    conn.execute("UPDATE jobs.runs_lost SET recorded_at = jobs.now() - interval '31 days'")
+    conn.execute(
+        "UPDATE workshed.runs_dropped SET recorded_at = workshed.now() - interval '31 days'"
+    )
     runs.note_lost(conn, "young", 3)
     conn.commit()
 
     prune()
 
-    assert rows("SELECT worker FROM jobs.runs_lost") == [("young",)]
+    assert rows("SELECT worker FROM workshed.runs_dropped") == [("young",)]
 
 
 def test_which_batches_have_expired_is_read_from_an_index(database, rows, conn):
     """Most batches have not; a relay asks every hour."""
     claims.use_indexes(conn)
     plan = conn.execute(
-        "EXPLAIN SELECT id FROM jobs.batches WHERE completed_at < jobs.now() - interval '90 days'"
+        "EXPLAIN SELECT id FROM workshed.batches "
+        "WHERE completed_at < workshed.now() - interval '90 days'"
     ).fetchall()
 
     assert any("batches_by_completion" in line for (line,) in plan), plan

@@ -16,17 +16,17 @@ times = st.integers(0, 4_102_444_800_000_000).map(lambda us: us / 1e6)
 RUNS = st.fixed_dictionaries(
     {
         "message_id": texts,
-        "hop": st.integers(0, 2**31 - 1),
+        "generation": st.integers(0, 2**31 - 1),
         "attempt": st.integers(0, 2**31 - 1),
         "queue": texts,
         "actor": texts,
-        "outcome": st.sampled_from(["done", "retried", "dead", "absorbed"]),
+        "outcome": st.sampled_from(["succeeded", "retry", "dead", "duplicate"]),
         "sent": times,
         "published": st.none() | times,
         "started": st.none() | times,
         "ended": times,
-        "waited_s": st.none() | spans,
-        "took_s": st.none() | spans,
+        "queue_wait_s": st.none() | spans,
+        "duration_s": st.none() | spans,
         "worker": texts,
         "origin": texts,
         "release": texts,
@@ -34,7 +34,7 @@ RUNS = st.fixed_dictionaries(
         "error_class": st.none() | texts,
         "error": st.none() | texts,
         "traceback": st.none() | texts,
-        "again_s": st.none() | spans,
+        "retry_in_s": st.none() | spans,
         "parent": st.none() | texts,
         "trace": st.none() | texts,
         "tags": st.none() | st.lists(texts, max_size=4),
@@ -55,7 +55,7 @@ def conn(connect):
 def test_what_is_written_is_read(conn, written):
     body = written["arguments"]
     made = row(**{**written, "arguments": None if body is None else orjson.dumps(body).decode()})
-    conn.execute("DELETE FROM jobs.runs")
+    conn.execute("DELETE FROM workshed.runs")
 
     runs.write(conn, [made])
     [found] = runs.find(conn)
@@ -72,9 +72,15 @@ def test_what_is_written_is_read(conn, written):
 
 
 def test_many_are_written_at_once(conn):
-    usual = {"hop": 0, "attempt": 1, "queue": "default", "actor": "greet", "outcome": "done"}
+    usual = {
+        "generation": 0,
+        "attempt": 1,
+        "queue": "default",
+        "actor": "greet",
+        "outcome": "succeeded",
+    }
     when = {"sent": 1.0, "published": 1.0, "started": 1.0, "ended": 1.0}
-    rest = {"waited_s": 0.0, "took_s": 0.0, "worker": "w", "origin": "send", "release": ""}
+    rest = {"queue_wait_s": 0.0, "duration_s": 0.0, "worker": "w", "origin": "send", "release": ""}
 
     runs.write(conn, [row(message_id=str(n), **usual, **when, **rest) for n in range(1_000)])
 

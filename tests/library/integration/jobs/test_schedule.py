@@ -25,7 +25,7 @@ def relay(conn):
 @pytest.fixture
 def sent(conn, relay):
     """Two mails that RabbitMQ confirmed; they are kept."""
-    schedule.insert_many(conn, [Row(m, 0, reason="send", **MAIL) for m in "ab"], NOW)
+    schedule.insert_many(conn, [Row(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
     taken = claims.take(conn, relay, 10)
     assert claims.sent(conn, relay, taken) == 2
     return taken
@@ -33,14 +33,14 @@ def sent(conn, relay):
 
 def states(conn):
     query = """
-        SELECT message_id, sent_at IS NOT NULL, absent_at IS NOT NULL, again
-          FROM jobs.schedule ORDER BY message_id
+        SELECT message_id, sent_at IS NOT NULL, seen_empty_at IS NOT NULL, possible_duplicate
+          FROM workshed.schedule ORDER BY message_id
     """
     return conn.execute(query).fetchall()
 
 
 def test_a_confirm_that_is_not_on_disk_keeps_the_row(conn, relay, sent):
-    schedule.insert(conn, Row("c", 0, "default", "greet", "{}", "send"))
+    schedule.insert(conn, Row("c", 0, "default", "greet", "{}", "transactional"))
     claims.sent(conn, relay, claims.take(conn, relay, 10))
 
     assert states(conn) == [("a", True, False, False), ("b", True, False, False)]
@@ -58,7 +58,7 @@ def test_a_kept_row_is_sent_again_only_after_its_queue_was_empty(conn, relay, se
     assert claims.resend(conn, timedelta(minutes=10)) == 0  # a worker may have it
     assert claims.resend(conn, timedelta(minutes=-10)) == 2
 
-    assert [(t.message_id, t.again) for t in claims.take(conn, relay, 10)] == [
+    assert [(t.message_id, t.possible_duplicate) for t in claims.take(conn, relay, 10)] == [
         ("a", True),
         ("b", True),
     ]
@@ -69,26 +69,28 @@ def test_what_was_sent_after_the_look_is_not_absent(conn, relay, sent):
 
 
 def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
-    leases.take(conn, [Row("a", 0, reason="lease", **MAIL)], timedelta(seconds=10))
+    leases.take(conn, [Row("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
     assert claims.take(conn, relay, 10) == []
 
-    conn.execute("UPDATE jobs.schedule SET due_at = jobs.now()")
+    conn.execute("UPDATE workshed.schedule SET due_at = workshed.now()")
 
     taken = claims.take(conn, relay, 10)
-    assert [(t.message_id, t.again) for t in taken] == [("a", True)]  # it may have published it
+    assert [(t.message_id, t.possible_duplicate) for t in taken] == [
+        ("a", True)
+    ]  # it may have published it
 
 
 @pytest.mark.parametrize("unknown", [True, False])
 def test_a_lease_given_up_is_due_at_once(conn, relay, unknown):
-    leases.take(conn, [Row("a", 0, reason="lease", **MAIL)], timedelta(seconds=10))
+    leases.take(conn, [Row("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
 
     assert leases.give_up(conn, [("a", 0)], unknown=[unknown]) == 1
 
-    assert [t.again for t in claims.take(conn, relay, 10)] == [unknown]
+    assert [t.possible_duplicate for t in claims.take(conn, relay, 10)] == [unknown]
 
 
 def test_a_lease_ends_with_its_confirm(conn):
-    rows = [Row(m, 0, reason="lease", **MAIL) for m in "ab"]
+    rows = [Row(m, 0, reason="outbox_lease", **MAIL) for m in "ab"]
     leases.take(conn, rows, timedelta(seconds=10))
 
     assert leases.end(conn, [("a", 0)]) == 1
@@ -98,7 +100,7 @@ def test_a_lease_ends_with_its_confirm(conn):
 
 
 def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
-    schedule.insert_many(conn, [Row(m, 0, reason="send", **MAIL) for m in "ab"], NOW)
+    schedule.insert_many(conn, [Row(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
     taken = claims.take(conn, relay, 10)
 
     claims.put_back(conn, relay, taken, NOW, unknown=[True, False])
@@ -108,7 +110,7 @@ def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
 
 def test_a_waiting_message_is_moved_and_run_now(conn, relay):
     when = datetime(2030, 1, 1, tzinfo=UTC)
-    schedule.insert(conn, Row("a", 0, reason="delay", **MAIL), delay=timedelta(days=3))
+    schedule.insert(conn, Row("a", 0, reason="delayed", **MAIL), delay=timedelta(days=3))
 
     assert schedule.move(conn, "a", when) == "moved"
     assert [r.due_at for r in schedule.find(conn)] == [when]
@@ -124,21 +126,28 @@ def test_a_waiting_message_is_moved_and_run_now(conn, relay):
 def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
     """One that somebody has moved is not, nor what waits for a reason."""
     hour = timedelta(hours=1)
-    for name, reason in (("a", "send"), ("b", "stored"), ("c", "send"), ("d", "retry")):
+    for name, reason in (
+        ("a", "transactional"),
+        ("b", "broker_down"),
+        ("c", "transactional"),
+        ("d", "retry"),
+    ):
         schedule.insert(conn, Row(name, 0, reason=reason, **MAIL), delay=hour)
     schedule.move(conn, "c", datetime(2030, 1, 1, tzinfo=UTC))
 
     assert claims.hurry(conn) == 2
 
-    late = conn.execute("SELECT message_id FROM jobs.schedule WHERE due_at > jobs.now() ORDER BY 1")
+    late = conn.execute(
+        "SELECT message_id FROM workshed.schedule WHERE due_at > workshed.now() ORDER BY 1"
+    )
     assert late.fetchall() == [("c",), ("d",)]
 
 
 def test_the_lag_is_that_of_the_oldest_due_row(conn, relay):
     assert claims.lag(conn) == timedelta()
     hour = timedelta(hours=1)
-    schedule.insert(conn, Row("a", 0, reason="delay", **MAIL), delay=-hour)
-    schedule.insert(conn, Row("b", 0, reason="delay", **MAIL), delay=hour)
+    schedule.insert(conn, Row("a", 0, reason="delayed", **MAIL), delay=-hour)
+    schedule.insert(conn, Row("b", 0, reason="delayed", **MAIL), delay=hour)
 
     assert hour <= claims.lag(conn) < hour + timedelta(minutes=1)
 

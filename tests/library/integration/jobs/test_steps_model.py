@@ -41,7 +41,7 @@ WRITTEN = """
     CREATE TABLE IF NOT EXISTS public.written (
         id bigint GENERATED ALWAYS AS IDENTITY, message_id text, name text, number integer);
     DELETE FROM public.written;
-    DELETE FROM jobs.steps;
+    DELETE FROM workshed.steps;
 """
 
 
@@ -140,7 +140,7 @@ class StepJobs(base.Jobs):
         with db.transaction() as conn:
             conn.execute(WRITTEN)
         super().begin()
-        self.send(directly=True, via=True)
+        self.send(directly=True, outbox=True)
 
     # No rules here: others have them, and they need nothing of steps.
 
@@ -165,14 +165,14 @@ class StepJobs(base.Jobs):
     # Senders and relays
 
     @precondition(lambda self: not self.bag and len(self._living()) < MOST_JOBS)
-    @rule(directly=st.booleans(), via=st.booleans())
-    def send(self, directly, via):
+    @rule(directly=st.booleans(), outbox=st.booleans())
+    def send(self, directly, outbox):
         message = self._message("quorum", once=False)
         if directly:
-            self._publish(message, via=via)
+            self._publish(message, outbox=outbox)
             return
         with db.transaction() as conn:
-            schedule.insert(conn, base.row(message, "send"))
+            schedule.insert(conn, base.row(message, "transactional"))
 
     def relay_works(self, *, month, marks):
         """It keeps house, perhaps after a month, and sends what is due; it may die then."""
@@ -190,9 +190,9 @@ class StepJobs(base.Jobs):
     def a_copy_is_delivered_twice(self, data):
         super().a_copy_is_delivered_twice(data)
 
-    def start(self, data, order, *, alone, acks):
+    def start(self, data, order, *, isolated, acks):
         """Deliver any copy, also beside another that runs."""
-        run = self._start(data.draw(st.sampled_from(self.bag)), alone=alone)
+        run = self._start(data.draw(st.sampled_from(self.bag)), isolated=isolated)
         if run is not None:
             self._go(run, order, acks=acks)
 
@@ -200,17 +200,17 @@ class StepJobs(base.Jobs):
         data=st.data(),
         orders=st.lists(st.one_of(ORDERS, STRUCK), min_size=1, max_size=4),
         month=st.booleans(),
-        alone=st.booleans(),
+        isolated=st.booleans(),
         acks=MOSTLY,
     )
-    def run_some(self, data, orders, month, alone, acks):
+    def run_some(self, data, orders, month, isolated, acks):
         """Start what came, or go on with what stands; a worker may die before its ack."""
         self.relay_works(month=month, marks=acks)
         for order in orders:
             if self.open and (data.draw(st.booleans()) or len(self.open) == MOST_OPEN):
                 self._go(data.draw(st.sampled_from(self.open)), order, acks=acks)
             elif self.bag and order[0] != "here":
-                self.start(data, order, alone=alone, acks=acks)
+                self.start(data, order, isolated=isolated, acks=acks)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), stops=st.booleans())
@@ -254,7 +254,7 @@ class StepJobs(base.Jobs):
     @invariant()
     def what_is_saved_is_what_was_written(self):
         """Of those that live or are dead all of it, of those that have ended until it is pruned."""
-        query = "SELECT message_id, name, cursor, done FROM jobs.steps"
+        query = "SELECT message_id, name, cursor, done FROM workshed.steps"
         with db.transaction() as conn:
             found = {(one, name): saved for one, name, *saved in conn.execute(query)}
         assert found == {key: list(saved) for key, saved in self.steps.items()}
@@ -278,8 +278,8 @@ class StepJobs(base.Jobs):
 
     # What runs
 
-    def _start(self, copy, *, alone):
-        run = super()._start(copy, alone=alone)
+    def _start(self, copy, *, isolated):
+        run = super()._start(copy, isolated=isolated)
         if run is not None:
             names = list(self.release)
             self.bodies[run] = Body(run.job, lambda body: self._work(run, body, names))
@@ -298,14 +298,14 @@ class StepJobs(base.Jobs):
                 return
             raise error
         policy = base.RETRIES.policy(base.ACTORS["work"], run.job)
-        outcome = verdict(error, run_of(run.job), policy) if error else Outcome("done")
+        outcome = verdict(error, run_of(run.job), policy) if error else Outcome("succeeded")
         self._conclude(run, outcome)
         if not acks:
             self._deliver_again(run.copy)
 
     def _work_off(self, copy):
         self.bag.append(copy)
-        run = self._start(copy, alone=True)
+        run = self._start(copy, isolated=True)
         if run is not None:
             self._go(run, END, acks=True)
 
@@ -378,7 +378,7 @@ class StepJobs(base.Jobs):
         """Delete what is old; for a month jobs wait or are dead, and none is on its way."""
         moving = {copy.message.message_id for copy in self.bag}
         moving |= {run.job.message_id for run in self.open}
-        age = "UPDATE jobs.steps SET saved_at = saved_at - %s WHERE message_id <> ALL(%s)"
+        age = "UPDATE workshed.steps SET saved_at = saved_at - %s WHERE message_id <> ALL(%s)"
         with db.transaction() as conn:
             if month:
                 conn.execute(age, (MONTH, list(moving)))
@@ -397,7 +397,7 @@ class StepJobs(base.Jobs):
 
 
 def _waiting_or_dead(conn):
-    query = "SELECT message_id FROM jobs.schedule UNION SELECT message_id FROM jobs.dead"
+    query = "SELECT message_id FROM workshed.schedule UNION SELECT message_id FROM workshed.dead"
     return {message_id for (message_id,) in conn.execute(query)}
 
 

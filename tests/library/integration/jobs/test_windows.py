@@ -23,10 +23,10 @@ def said_to_be_empty(conn, connect):
     conn.autocommit = True
     old = connect()
     old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    old.execute("SELECT count(*) FROM jobs.schedule")
+    old.execute("SELECT count(*) FROM workshed.schedule")
     fill(conn, 1_000)
-    conn.execute("DELETE FROM jobs.schedule")
-    conn.execute("ANALYZE jobs.schedule")
+    conn.execute("DELETE FROM workshed.schedule")
+    conn.execute("ANALYZE workshed.schedule")
     old.rollback()
     fill(conn, ROWS)
     queues.declare(conn, {"default": "quorum", "emails": "classic"})
@@ -37,9 +37,9 @@ def said_to_be_empty(conn, connect):
 
 def fill(conn, number):
     query = """
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        SELECT gen_random_uuid(), 0, 'default', 'greet', '{}', 'delay',
-               jobs.now() + (n - 0.1 * %(number)s) * interval '1 second'
+        INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
+        SELECT gen_random_uuid(), 0, 'default', 'greet', '{}', 'delayed',
+               workshed.now() + (n - 0.1 * %(number)s) * interval '1 second'
           FROM generate_series(1, %(number)s) AS n
     """
     conn.execute(query, {"number": number})
@@ -52,9 +52,10 @@ def taken(conn, relay):
 
 def silenced(conn, relay):
     taken(conn, relay)
-    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 hour'")
+    conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '1 hour'")
     conn.execute(
-        "UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour' WHERE taken_by = %s",
+        "UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour' "
+        "WHERE claimed_by = %s",
         (relay,),
     )
 
@@ -65,12 +66,14 @@ def nothing(conn, relay):
 
 def mailed(conn, relay):
     rows = [replace(row, queue="emails") for row in taken(conn, relay)]
-    conn.execute("UPDATE jobs.schedule SET queue = 'emails' WHERE taken_by = %s", (relay,))
+    conn.execute("UPDATE workshed.schedule SET queue = 'emails' WHERE claimed_by = %s", (relay,))
     claims.sent(conn, relay, rows)
 
 
 def kept(conn, relay):
-    conn.execute("UPDATE jobs.schedule SET queue = 'emails', sent_at = due_at, absent_at = due_at")
+    conn.execute(
+        "UPDATE workshed.schedule SET queue = 'emails', sent_at = due_at, seen_empty_at = due_at"
+    )
 
 
 QUERIES = {

@@ -121,7 +121,7 @@ def test_a_failure_shows_what_was_wanted_the_closest_and_all(jobs, greet, remind
           remind(9)  emails   in 1 h 30 min  priority 2
           remind(7)  emails   in 3 days
         has run (1):
-          greet(4, 'hi')  done
+          greet(4, 'hi')  succeeded
     """)
 
 
@@ -177,7 +177,7 @@ def test_what_should_not_be_there_is_shown_among_all(jobs, greet, remind):
 
 def test_a_job_whose_arguments_do_not_fit_is_another_one(greet, jobs):
     with db.transaction() as conn:
-        conn.execute("SELECT jobs.send('greet', '[1, 2, 3]')")
+        conn.execute("SELECT workshed.send('greet', '[1, 2, 3]')")
 
     said = failure(jobs.assert_enqueued, greet, 1).splitlines()
 

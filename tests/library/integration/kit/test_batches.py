@@ -242,7 +242,9 @@ def test_a_copy_that_comes_after_the_end_adds_nothing(jobs, actor, work, tell):
     def plan():
         batch = Batch.current()
         with db.transaction() as conn:  # the other copy ends meanwhile
-            conn.execute("SELECT jobs.end_batch_job(message_id, 'succeeded') FROM jobs.batch_jobs")
+            conn.execute(
+                "SELECT workshed.end_batch_job(message_id, 'succeeded') FROM workshed.batch_jobs"
+            )
         with db.transaction() as conn, pytest.raises(BatchError):
             batch.add(conn, work.message(1))
         refused.append(batch.id)

@@ -281,7 +281,10 @@ def test_a_member_that_comes_twice_is_counted_once(jobs, add, told):
     for _ in range(3):  # as of a plain job, whose outcome no fence has
         jobs._run(first.message_id)
         with db.transaction() as conn:
-            conn.execute("DELETE FROM jobs.settled WHERE message_id = %s", (first.message_id,))
+            conn.execute(
+                "DELETE FROM workshed.completed_generations WHERE message_id = %s",
+                (first.message_id,),
+            )
         jobs._broker.enqueue(first.message)
     assert calls == []
 
@@ -315,7 +318,7 @@ def test_a_callback_whose_key_is_held_costs_nobody_an_outcome(jobs, add, actor):
 
     jobs.drain()
 
-    assert [run.outcome.kind for run in jobs.runs] == ["done"]
+    assert [run.outcome.kind for run in jobs.runs] == ["succeeded"]
 
 
 def test_a_member_that_was_discarded_counts(jobs, actor, told):
@@ -432,7 +435,7 @@ operations = st.lists(
 def test_it_counts_as_dramatiqs_own_does(limiters, done):
     stub = StubBackend()
     with db.transaction() as conn:
-        conn.execute("TRUNCATE jobs.counters")
+        conn.execute("TRUNCATE workshed.counters")
 
     for name, *numbers in done:
         values = ["a@1", *([keys] if "sum" in name else []), *numbers]

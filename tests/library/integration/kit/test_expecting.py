@@ -109,7 +109,7 @@ def test_a_retry_that_did_not_come_shows_what_did(jobs, call, greet):
 
         ran meanwhile (2):
           call(7)   retry in 10 s: BusyError: engaged
-          greet(7)  done
+          greet(7)  succeeded
     """)
 
 

@@ -157,7 +157,9 @@ def written(real, jobs, monkeypatch):
     def count():
         with psycopg.connect(real) as conn, monkeypatch.context() as patch:
             patch.setattr(guard, "own", None)
-            query = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM jobs.schedule)"
+            query = (
+                "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM workshed.schedule)"
+            )
             return conn.execute(query).fetchone()[0]
 
     return count

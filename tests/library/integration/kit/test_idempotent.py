@@ -17,33 +17,33 @@ def shop(jobs_database):
     """Tables of somebody's application."""
     with psycopg.connect(jobs_database, autocommit=True) as conn:
         conn.execute("""
-            CREATE SCHEMA shop;
-            CREATE TABLE shop.orders (
+            CREATE SCHEMA store;
+            CREATE TABLE store.orders (
                 id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
                 paid boolean NOT NULL DEFAULT false,
                 token text,
                 changed_at timestamptz,
                 is_open boolean GENERATED ALWAYS AS (NOT paid) STORED
             );
-            CREATE TABLE shop.charges (
+            CREATE TABLE store.charges (
                 id serial PRIMARY KEY,
-                order_id bigint NOT NULL REFERENCES shop.orders,
-                cents int NOT NULL
+                order_id bigint NOT NULL REFERENCES store.orders,
+                sum int NOT NULL
             );
-            CREATE TABLE shop.entries (charge_id int REFERENCES shop.charges, note text);
+            CREATE TABLE store.entries (charge_id int REFERENCES store.charges, note text);
         """)
         yield
-        conn.execute("DROP SCHEMA shop CASCADE")
+        conn.execute("DROP SCHEMA store CASCADE")
 
 
 @pytest.fixture
 def order(shop, jobs, jobs_database):
     """The id of an order that is not paid."""
-    yield run("INSERT INTO shop.orders DEFAULT VALUES RETURNING id")
+    yield run("INSERT INTO store.orders DEFAULT VALUES RETURNING id")
     # The kit empties the tables that it knew before the first test of this process.
     with psycopg.connect(jobs_database) as conn:
-        conn.execute("TRUNCATE shop.orders CASCADE")
-        conn.execute("TRUNCATE shop.charges CASCADE")
+        conn.execute("TRUNCATE store.orders CASCADE")
+        conn.execute("TRUNCATE store.charges CASCADE")
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def run(query, *values):
 
 
 LEAVES = "it does not leave what one run leaves"
-CHARGE = "INSERT INTO shop.charges (order_id, cents) VALUES (%s, 500) RETURNING id"
-PAY = "UPDATE shop.orders SET paid = true, changed_at = now() WHERE id = %s"
+CHARGE = "INSERT INTO store.charges (order_id, sum) VALUES (%s, 500) RETURNING id"
+PAY = "UPDATE store.orders SET paid = true, changed_at = now() WHERE id = %s"
 
 
 def charge_and_pay(order):
@@ -72,7 +72,7 @@ def charge_and_pay(order):
 
 def charge_then_pay(order):
     """Right when it is delivered twice, and wrong when it dies between its transactions."""
-    if not run("SELECT paid FROM shop.orders WHERE id = %s", order):
+    if not run("SELECT paid FROM store.orders WHERE id = %s", order):
         run(CHARGE, order)
         run(PAY, order)
 
@@ -84,8 +84,8 @@ def test_a_job_that_writes_again_is_told_what_is_too_many(jobs, job, order):
     assert str(failed.value).splitlines() == [
         f"bill({order}) is not idempotent: delivered a second time, {LEAVES}",
         "",
-        "shop.charges: 2 rows, not 1",
-        f"  too many  id=new 2  order_id={order}  cents=500",
+        "store.charges: 2 rows, not 1",
+        f"  too many  id=new 2  order_id={order}  sum=500",
         "",
         idempotence.HINT,
     ]
@@ -96,7 +96,7 @@ def test_a_job_that_is_wrong_after_a_crash_is_told_where(jobs, job, order):
         jobs.assert_idempotent(job(charge_then_pay), order)
 
     assert "crashed after COMMIT (no. 2) and delivered again, it does not" in str(failed.value)
-    assert "shop.charges: 2 rows, not 1" in str(failed.value)
+    assert "store.charges: 2 rows, not 1" in str(failed.value)
 
 
 def test_a_job_of_an_event_loop_crashes_too(jobs, job, order):
@@ -110,8 +110,8 @@ def test_a_job_of_an_event_loop_crashes_too(jobs, job, order):
 def test_it_crashes_before_and_after_each_statement_and_commit(jobs, job, order):
     endured = jobs.assert_idempotent(job(charge_and_pay, once=True), order)
 
-    key = "`INSERT INTO jobs.once (scope, key, message_id) VALUES (%s, %s, %s) ON CO…`"
-    pay = "`UPDATE shop.orders SET paid = true, changed_at = now() WHERE id = %s`"
+    key = "`INSERT INTO workshed.once_keys (scope, key, message_id) VALUES (%s, %s,…`"
+    pay = "`UPDATE store.orders SET paid = true, changed_at = now() WHERE id = %s`"
     assert list(endured.failpoints) == [
         f"{when} {what}"
         for what in (key, f"`{CHARGE}`", pay, "COMMIT")
@@ -158,7 +158,7 @@ def test_no_handler_reaches_the_database_after_a_crash(jobs, job, order):
 
     def bill(order):
         try:
-            if not run("SELECT paid FROM shop.orders WHERE id = %s", order):
+            if not run("SELECT paid FROM store.orders WHERE id = %s", order):
                 run(CHARGE, order)
         finally:
             run(PAY, order)
@@ -196,7 +196,7 @@ def test_numbers_and_times_may_differ_also_where_others_refer_to_them(jobs, job,
         with db.transaction() as conn:
             if conn.execute(f"{PAY} AND NOT paid", (order,)).rowcount:
                 charges.append(conn.execute(CHARGE, (order,)).fetchone()[0])
-                conn.execute("INSERT INTO shop.entries VALUES (%s, 'paid')", (charges[-1],))
+                conn.execute("INSERT INTO store.entries VALUES (%s, 'paid')", (charges[-1],))
 
     jobs.assert_idempotent(job(bill), order)
 
@@ -204,20 +204,20 @@ def test_numbers_and_times_may_differ_also_where_others_refer_to_them(jobs, job,
 
 
 def tokens(order):
-    run("UPDATE shop.orders SET token = gen_random_uuid()::text WHERE id = %s", order)
+    run("UPDATE store.orders SET token = gen_random_uuid()::text WHERE id = %s", order)
 
 
 def test_a_value_that_differs_is_shown_with_both(jobs, job, order):
-    run("UPDATE shop.orders SET token = 'a'")
+    run("UPDATE store.orders SET token = 'a'")
 
     def bill(order):
-        run("UPDATE shop.orders SET token = token || 'b' WHERE id = %s", order)
+        run("UPDATE store.orders SET token = token || 'b' WHERE id = %s", order)
 
     with pytest.raises(AssertionError, match=f"  id={order}  token is abb, not ab\n"):
         jobs.assert_idempotent(job(bill), order)
 
 
-@pytest.mark.parametrize("name", ["token", "orders.token", "shop.orders.token", "shop.orders"])
+@pytest.mark.parametrize("name", ["token", "orders.token", "store.orders.token", "store.orders"])
 def test_what_is_to_be_ignored_may_differ(jobs, job, order, name):
     jobs.assert_idempotent(job(tokens), order, ignore=[name])
 
@@ -240,13 +240,13 @@ def test_a_job_that_is_sent_again_is_seen_while_it_waits(jobs, job, actor, greet
 def test_what_a_job_sends_runs_too(jobs, job, actor, order):
     pay = actor(actor_name="pay")(lambda order: run(CHARGE, order) and None)
 
-    with pytest.raises(AssertionError, match=r"shop.charges: 2 rows, not 1"):
+    with pytest.raises(AssertionError, match=r"store.charges: 2 rows, not 1"):
         jobs.assert_idempotent(job(lambda order: pay.send(order) and None), order)
 
 
 def test_a_job_that_dies_of_its_own_remains_is_told_where(jobs, job, order):
     def bill(order):
-        run("INSERT INTO shop.charges VALUES (1000, %s, 500)", order)
+        run("INSERT INTO store.charges VALUES (1000, %s, 500)", order)
 
     with pytest.raises(
         AssertionError, match=r"a second time, bill\(\d+\) died: failed once: UniqueV"
@@ -263,41 +263,41 @@ def test_an_error_without_a_crash_is_raised_as_it_is(jobs, job, order):
 
 def test_a_retry_is_run_when_it_is_due(jobs, job, order):
     def bill(order):
-        if not run("SELECT token FROM shop.orders WHERE id = %s", order):
-            run("UPDATE shop.orders SET token = 'asked' WHERE id = %s", order)
+        if not run("SELECT token FROM store.orders WHERE id = %s", order):
+            run("UPDATE store.orders SET token = 'asked' WHERE id = %s", order)
             raise TimeoutError
         run(PAY, order)
 
     jobs.assert_idempotent(job(bill), order)
 
-    assert run("SELECT paid FROM shop.orders")
+    assert run("SELECT paid FROM store.orders")
 
 
 def test_what_was_there_before_is_there_each_time(jobs, job, order):
     """Whatever the order of the tables, and also what a trigger would write again."""
     charge = run(CHARGE, order)
-    run("INSERT INTO shop.entries VALUES (%s, 'old')", charge)
+    run("INSERT INTO store.entries VALUES (%s, 'old')", charge)
     with contextlib.closing(db.connect()) as conn:
         conn.execute("""
             CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                INSERT INTO shop.entries VALUES (NEW.id, 'charged'); RETURN NULL; END $$;
-            CREATE TRIGGER note AFTER INSERT ON shop.charges
+                INSERT INTO store.entries VALUES (NEW.id, 'charged'); RETURN NULL; END $$;
+            CREATE TRIGGER note AFTER INSERT ON store.charges
                 FOR EACH ROW EXECUTE FUNCTION shop.note();
         """)
         seen = []
 
         def bill(order):
-            seen.append(run("SELECT count(*) FROM shop.entries"))
-            run("DELETE FROM shop.entries")
+            seen.append(run("SELECT count(*) FROM store.entries"))
+            run("DELETE FROM store.entries")
             run(PAY, order)
 
         jobs.assert_idempotent(job(bill), order)
-        conn.execute("DROP FUNCTION shop.note CASCADE")
+        conn.execute("DROP FUNCTION store.note CASCADE")
 
     # Each trial begins with one row; the second delivery may find that it was deleted.
     assert seen[:2] == [1, 1]
     assert set(seen) == {0, 1}
-    assert run("SELECT id FROM shop.charges") == charge
+    assert run("SELECT id FROM store.charges") == charge
 
 
 def test_the_test_goes_on_as_if_the_job_had_run_once(jobs, job, order, greet):
@@ -336,7 +336,7 @@ def test_a_job_that_a_fixture_has_sent_is_left_alone(jobs, job, actor, order, gr
     jobs.assert_idempotent(job(bill, once=True), order)
 
     jobs.assert_enqueued(charge_again, times=2)
-    assert run("SELECT count(*) FROM shop.charges") == 0
+    assert run("SELECT count(*) FROM store.charges") == 0
     assert greet.greeted  # what it sends itself does run
 
 
@@ -344,7 +344,7 @@ def test_what_a_job_does_to_one_that_waits_is_compared(jobs, job, order, greet):
     waiting = greet.send_with_options(args=(1,), delay=60_000)
 
     def charge_or_cancel(order):
-        if not run("SELECT count(*) FROM shop.charges"):
+        if not run("SELECT count(*) FROM store.charges"):
             run(CHARGE, order)
             return
         with db.transaction() as conn:

@@ -15,7 +15,7 @@ def test_a_job_has_run_when_its_send_returns(jobs, greet):
 
     assert greet.greeted == [(7, "hello")]
     assert jobs.enqueued == []
-    assert [run.outcome.kind for run in jobs.runs] == ["done"]
+    assert [run.outcome.kind for run in jobs.runs] == ["succeeded"]
 
 
 def test_a_job_of_a_transaction_runs_when_that_has_committed(jobs, greet):

@@ -72,7 +72,7 @@ def test_no_attempt_is_spent(jobs, sync):
     [waiting] = jobs.scheduled
 
     assert waiting.message.options["attempt"] == 1
-    assert waiting.message.options["hop"] == 1
+    assert waiting.message.options["generation"] == 1
     assert jobs.runs[-1].outcome.reason == "over the limit sync:window"
 
 
@@ -113,7 +113,7 @@ def test_a_retry_is_another_start(jobs, sync):
     jobs.drain()
 
     assert len(job.ran) == 1
-    assert jobs.runs[-1].outcome.kind == "snooze"
+    assert jobs.runs[-1].outcome.kind == "snoozed"
 
 
 def test_a_slot_is_free_when_its_job_has_ended_whatever_its_end(jobs, sync):
@@ -142,7 +142,7 @@ def test_one_that_starts_within_another_waits_until_that_has_ended(jobs, sync):
 
     assert numbers(job) == [1, 3, 2]  # in the order in which they came to the limit
     kinds = [run.outcome.kind for run in jobs.runs]
-    assert kinds == ["snooze", "done", "snooze", "done", "done"]
+    assert kinds == ["snoozed", "succeeded", "snoozed", "succeeded", "succeeded"]
 
 
 def test_one_that_runs_once_gives_its_slot_back_with_its_effects(jobs, sync):

@@ -42,7 +42,7 @@ def test_a_job_of_a_tenant_that_has_left_is_skipped(tenancy, jobs, capsys):
     jobs.drain()
     [run] = jobs.runs
 
-    assert run.outcome.label == "skipped"
+    assert run.outcome.kind == "skipped"
     assert run.outcome.reason == "skipped by Tenancy: the tenant has left"
     assert capsys.readouterr().out == ""
 

@@ -307,12 +307,12 @@ def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
 
         def test_leaves_it_open(jobs):
             conn = db.pool().getconn()
-            conn.execute("INSERT INTO jobs.queues (name, kind) VALUES ('a', 'quorum')")
-            conn.execute("LOCK TABLE jobs.schedule")
+            conn.execute("INSERT INTO workshed.queues (name, kind) VALUES ('a', 'quorum')")
+            conn.execute("LOCK TABLE workshed.schedule")
 
         def test_next(jobs):
             with db.transaction() as conn:
-                assert conn.execute("SELECT FROM jobs.queues WHERE name = 'a'").rowcount == 0
+                assert conn.execute("SELECT FROM workshed.queues WHERE name = 'a'").rowcount == 0
         """,
     )
 
@@ -332,13 +332,14 @@ def test_a_transaction_of_the_tests_own_is_ended_and_the_test_is_told(project):
             conn.close()
 
         def test_leaves_it_open(jobs, conn):
-            conn.execute("INSERT INTO jobs.once (scope, key, message_id) VALUES ('a', 'b', 'c')")
+            conn.execute("INSERT INTO workshed.once_keys (scope, key, message_id) VALUES ('a', 'b',
+                                                                                          'c')")
             conn.commit()
-            conn.execute("UPDATE jobs.once SET key = 'd'")
+            conn.execute("UPDATE workshed.once_keys SET key = 'd'")
 
         def test_next(jobs, jobs_database):
             with psycopg.connect(jobs_database) as conn:
-                assert conn.execute("SELECT FROM jobs.once").rowcount == 0
+                assert conn.execute("SELECT FROM workshed.once_keys").rowcount == 0
         """,
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from workshed import broker, db, schedule
 from workshed.cronspec import daily
-from workshed.jobs import Discard, Snooze, planned_at
+from workshed.jobs import Discard, Snooze, scheduled_for
 from workshed.testing.errors import EndlessError
 from workshed.testing.fake_broker import NotStoredError
 from workshed.transport.errors import RefusedArgumentError
@@ -177,7 +177,7 @@ def test_jobs_that_send_each_other_for_ever_are_ended(jobs, actor):
         "20 jobs have run, and there are still 1 due: do they send each other?",
         "`drain(at_most=…)` lets more run.",
         "the last to run (5):",
-        *(f"  again({n})  done" for n in range(16, 21)),
+        *(f"  again({n})  succeeded" for n in range(16, 21)),
         "due (1):",
         "  again(21)  default  now",
     ]
@@ -251,7 +251,7 @@ def test_a_unique_job_holds_its_key_until_it_ends(jobs, greet):
 def test_a_job_sent_by_sql_is_enqueued(greet, jobs):
     """The function knows the actors that a worker has declared; here the kit has."""
     with db.transaction() as conn:
-        conn.execute("SELECT jobs.send('greet', '[404]', delay => '1 day')")
+        conn.execute("SELECT workshed.send('greet', '[404]', delay => '1 day')")
 
     jobs.assert_enqueued(greet, 404, in_=timedelta(days=1))
 
@@ -287,21 +287,22 @@ def run_sql(query):
 @pytest.fixture
 def no_fence(jobs):
     """What has its outcome cannot be written: its table is gone."""
-    run_sql("ALTER TABLE jobs.settled RENAME TO gone")
+    run_sql("ALTER TABLE workshed.completed_generations RENAME TO gone")
     yield
-    run_sql("ALTER TABLE jobs.gone RENAME TO settled")
+    run_sql("ALTER TABLE workshed.gone RENAME TO completed_generations")
 
 
 @pytest.fixture
 def deadlocks(jobs):
     """Each outcome meets a deadlock, which a worker would try again until it passes."""
     run_sql("""
-        CREATE FUNCTION jobs.fail() RETURNS trigger LANGUAGE plpgsql AS
+        CREATE FUNCTION workshed.fail() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40P01'; END $$;
-        CREATE TRIGGER fail BEFORE INSERT ON jobs.settled EXECUTE FUNCTION jobs.fail();
+        CREATE TRIGGER fail BEFORE INSERT
+            ON workshed.completed_generations EXECUTE FUNCTION workshed.fail();
     """)
     yield
-    run_sql("DROP FUNCTION jobs.fail CASCADE")
+    run_sql("DROP FUNCTION workshed.fail CASCADE")
 
 
 @pytest.mark.usefixtures("no_fence")
@@ -312,7 +313,7 @@ def test_an_outcome_that_cannot_be_stored_is_the_tests_to_know(jobs, greet):
     with pytest.raises(NotStoredError, match=r"of greet\(7\) could not be stored") as failed:
         jobs.drain()
 
-    assert 'relation "jobs.settled" does not exist' in str(failed.value.__cause__)
+    assert 'relation "workshed.completed_generations" does not exist' in str(failed.value.__cause__)
 
 
 @pytest.mark.usefixtures("deadlocks")
@@ -330,9 +331,9 @@ def test_a_periodic_job_is_told_the_time_it_is_for(jobs, actor):
 
     @actor(actor_name="report", queue_name="low", periodic=daily("09:00"))
     def report():
-        found.append(planned_at())
+        found.append(scheduled_for())
 
-    report.send_with_options(planned=1_772_442_000_000)
+    report.send_with_options(scheduled_for=1_772_442_000_000)
     report.send()
     jobs.drain()
 

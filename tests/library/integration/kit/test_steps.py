@@ -65,7 +65,9 @@ def count(actor, calls, written):
 
 def rows():
     with db.transaction() as conn:
-        return conn.execute("SELECT name, cursor, done FROM jobs.steps ORDER BY name").fetchall()
+        return conn.execute(
+            "SELECT name, cursor, done FROM workshed.steps ORDER BY name"
+        ).fetchall()
 
 
 def die(jobs, count):
@@ -217,7 +219,10 @@ def test_a_copy_that_comes_later_passes_over_what_is_done(jobs, count, calls, wr
     message = count.send()
     jobs.drain()
     with db.transaction() as conn:
-        conn.execute("DELETE FROM jobs.settled WHERE message_id = %s", (message.message_id,))
+        conn.execute(
+            "DELETE FROM workshed.completed_generations WHERE message_id = %s",
+            (message.message_id,),
+        )
     context.begin(Running(message.message_id))
 
     count.fn()
@@ -232,7 +237,7 @@ class Running:
     cancelled = False
     advanced = False
     stopping = False
-    planned_at = sent_at = None
+    scheduled_for = sent_at = None
     actor = "count"
 
     def __init__(self, message_id="m"):
@@ -431,7 +436,7 @@ def test_steps_are_there_when_a_job_comes_back_after_long(jobs, count):
 
     with db.transaction() as conn:
         assert steps.prune(conn, jobs_kept(), 100) == 0
-        conn.execute("DELETE FROM jobs.dead")
+        conn.execute("DELETE FROM workshed.dead")
     jobs.advance(days=16)
 
     with db.transaction() as conn:

@@ -115,14 +115,14 @@ def test_the_clocks_are_right_again(jobs):
 
 def test_the_database_is_right_again(jobs, connect):
     """Runs after the one above, in the same database."""
-    shift = jobs._conn.execute("SELECT jobs.now() - statement_timestamp()").fetchone()[0]
+    shift = jobs._conn.execute("SELECT workshed.now() - statement_timestamp()").fetchone()[0]
 
     assert shift == timedelta()
 
 
 def test_no_other_database_can_be_shifted(jobs, conn):
     """`conn` leads to a database as a program has it."""
-    assert conn.execute("SELECT to_regclass('jobs.clock')").fetchone() == (None,)
+    assert conn.execute("SELECT to_regclass('workshed.clock')").fetchone() == (None,)
 
 
 def test_a_missing_library_is_named(jobs, monkeypatch):

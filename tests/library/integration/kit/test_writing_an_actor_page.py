@@ -22,15 +22,15 @@ def shipping(jobs, actor, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     declared = dict(broker.declared)
     with db.transaction() as conn:
-        conn.execute("CREATE SCHEMA shop")
-        conn.execute("CREATE TABLE shop.orders (id bigint, shipped_at timestamptz)")
-        conn.execute("INSERT INTO shop.orders VALUES (7), (8)")
+        conn.execute("CREATE SCHEMA store")
+        conn.execute("CREATE TABLE store.orders (id bigint, shipped_at timestamptz)")
+        conn.execute("INSERT INTO store.orders VALUES (7), (8)")
     yield importlib.import_module("shipping")
     del sys.modules["shipping"]
     broker.declared.clear()
     broker.declared.update(declared)
     with db.transaction() as conn:
-        conn.execute("DROP SCHEMA shop CASCADE")
+        conn.execute("DROP SCHEMA store CASCADE")
 
 
 def test_an_order_is_shipped_and_its_buyer_told_also_by_the_old_name(shipping, jobs):
@@ -41,7 +41,7 @@ def test_an_order_is_shipped_and_its_buyer_told_also_by_the_old_name(shipping, j
     ran = [(run.message.actor_name, *run.message.args) for run in jobs.runs]
     assert sorted(ran) == [("ship", 7), ("ship_order", 8), ("tell_buyer", 7), ("tell_buyer", 8)]
     with db.transaction() as conn:
-        query = "SELECT count(*) FROM shop.orders WHERE shipped_at IS NOT NULL"
+        query = "SELECT count(*) FROM store.orders WHERE shipped_at IS NOT NULL"
         assert conn.execute(query).fetchone() == (2,)
 
 

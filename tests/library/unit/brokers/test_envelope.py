@@ -26,7 +26,7 @@ GOOD = {
     "actor_name": "greet",
     "args": [7],
     "kwargs": {"locale": "fr"},
-    "options": {"attempt": 2, "hop": 3},
+    "options": {"attempt": 2, "generation": 3},
     "message_id": "a-1",
     "message_timestamp": 1_700_000_000_000,
 }
@@ -69,7 +69,7 @@ def test_a_message_comes_back_exactly(args, kwargs):
         (envelope(options={"max_retries": "5"}), "options.max_retries: must be a whole number"),
         (envelope(options={"broker_priority": 999}), "options.broker_priority"),
         (envelope(options={"attempt": True}), "options.attempt"),
-        (envelope(options={"hop": -1}), "options.hop"),
+        (envelope(options={"generation": -1}), "options.generation"),
         (envelope(options={"batch": "7"}), "options.batch: must be the id of a batch"),
         (envelope(options={"batch": "{" + str(uuid.UUID(int=7)) + "}"}), "options.batch"),
         (envelope(options={"callback_of": 7}), "options.callback_of: must be the id of a batch"),
@@ -169,8 +169,8 @@ def test_what_json_would_change_is_refused(value):
 def test_a_stamp_is_for_people():
     message = dramatiq.Message("default", "greet", (7,), {}, {"attempt": 2, "broker_priority": 4})
 
-    found = stamp(message, via="schedule")
+    found = stamp(message, outbox=True)
 
     assert (found.message_id, found.type) == (message.message_id, "greet")
     assert (found.timestamp, found.priority) == (message.message_timestamp // 1000, 4)
-    assert found.headers == {"attempt": 2, "origin": "send", "via": "schedule"}
+    assert found.headers == {"attempt": 2, "origin": "send", "outbox": True}

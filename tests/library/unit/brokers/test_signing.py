@@ -20,7 +20,7 @@ from workshed.transport.messages.signing import HEADER, Signing, opened, signing
 
 OLD, NEW, FOREIGN = "o" * 32, "n" * 32, "f" * 32
 OURS = Signing([NEW], required=True)
-ACTED_ON = ("published_ms", "via", "again")
+ACTED_ON = ("published_ms", "outbox", "possible_duplicate")
 
 queues = st.text(max_size=20)
 bodies = st.binary(max_size=200)
@@ -78,7 +78,10 @@ def test_what_was_signed_for_another_queue_is_refused(queue, other, headers, bod
 def test_a_header_that_a_consumer_acts_on_cannot_be_set_changed_or_taken_away(
     headers, name, value, body
 ):
-    """Without `via` or `again` no fence is asked; by `published_ms` a copy is too old for it."""
+    """Without `outbox` or `possible_duplicate` no duplicate is looked for.
+
+    By `published_ms` a copy is too old for that.
+    """
     altered = {**headers, name: value}
     assume(as_read(altered) != as_read(headers))
 
@@ -149,7 +152,7 @@ def test_whatever_stands_in_the_headers_is_refused_in_words(headers, required, b
         ({HEADER: "v1"}, "signature: is of a key that is not in WORKSHED_SIGNING_KEYS: ''"),
         ({HEADER: f"v1:{OURS.names[0]}:é"}, "signature: does not fit: the body, its queue"),
         (
-            {HEADER: f"v1:{OURS.names[0]}:x", "via": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)},
+            {HEADER: f"v1:{OURS.names[0]}:x", "outbox": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)},
             "signature: does not fit: a header cannot be signed",
         ),
     ],
@@ -186,7 +189,7 @@ def test_what_the_newest_key_has_not_signed_is_counted(counted, required):
         "older": by[OLD],
         "unknown": by[FOREIGN],
         "missing": {},
-        "altered": {**by[OLD], "via": "x"},
+        "altered": {**by[OLD], "outbox": False},
     }
     before = {what: counted("odd_signatures_total", queue="q", signature=what) for what in odd}
 

@@ -23,8 +23,8 @@ def policy(**rules):
     return Policy(**{"max_retries": 3, "wait": fixed(MINUTE), **rules})
 
 
-def run(attempt=1, *, hop=0, transactional=False, age=timedelta(), **facts):
-    return Run(attempt, hop, transactional, age, **facts)
+def run(attempt=1, *, generation=0, transactional=False, age=timedelta(), **facts):
+    return Run(attempt, generation, transactional, age, **facts)
 
 
 def fail(errors, rules, spans=None):
@@ -43,7 +43,7 @@ def kinds(outcomes):
 
 
 def test_a_job_that_raised_nothing_is_done():
-    assert verdict(None, run(), policy()).kind == "done"
+    assert verdict(None, run(), policy()).kind == "succeeded"
 
 
 def test_a_failure_is_retried_three_times_by_default_then_dead():
@@ -204,7 +204,7 @@ def test_throws_buries_at_once():
 def test_a_snooze_waits_as_it_says_whatever_the_attempt():
     outcome = verdict(Snooze(MINUTE), run(99), policy())
 
-    assert (outcome.kind, outcome.delay) == ("snooze", MINUTE)
+    assert (outcome.kind, outcome.delay) == ("snoozed", MINUTE)
 
 
 def test_retry_after_replaces_the_wait_and_costs_an_attempt():
@@ -248,17 +248,19 @@ def test_discard_says_why():
 def test_a_record_missing_right_after_a_direct_send_is_looked_for_again():
     outcome = verdict(RecordMissing("user", 7), run(age=timedelta(seconds=2)), policy())
 
-    assert (outcome.kind, outcome.delay) == ("snooze", timedelta(seconds=1))
+    assert (outcome.kind, outcome.delay) == ("snoozed", timedelta(seconds=1))
 
 
 def test_a_sender_whose_clock_is_slow_gets_a_second_look():
     outcome = verdict(RecordMissing("user", 7), run(age=timedelta(hours=1)), policy())
 
-    assert (outcome.kind, outcome.delay) == ("snooze", timedelta(seconds=1))
+    assert (outcome.kind, outcome.delay) == ("snoozed", timedelta(seconds=1))
 
 
 def test_a_record_still_missing_later_is_gone():
-    outcome = verdict(RecordMissing("user", 7), run(hop=1, age=timedelta(seconds=60)), policy())
+    outcome = verdict(
+        RecordMissing("user", 7), run(generation=1, age=timedelta(seconds=60)), policy()
+    )
 
     assert (outcome.kind, outcome.reason) == ("discarded", "user 7 does not exist")
 
@@ -274,11 +276,11 @@ def test_a_record_that_is_read_from_a_replica_is_looked_for_until_that_may_have_
     first = verdict(RecordMissing("user", 7), run(transactional=True, now_ms=5_000), lagging)
     at = {"transactional": True, "missing_since_ms": 5_000}
 
-    assert (first.kind, first.options) == ("snooze", {"missing_since": 5_000})
-    late = verdict(RecordMissing("user", 7), run(**at, hop=1, now_ms=14_500), lagging)
-    assert (late.kind, late.delay) == ("snooze", timedelta(seconds=1))
-    assert late.options == {"missing_since": 5_000}
-    last = verdict(RecordMissing("user", 7), run(**at, hop=2, now_ms=15_500), lagging)
+    assert (first.kind, first.options) == ("snoozed", {"record_missing_since": 5_000})
+    late = verdict(RecordMissing("user", 7), run(**at, generation=1, now_ms=14_500), lagging)
+    assert (late.kind, late.delay) == ("snoozed", timedelta(seconds=1))
+    assert late.options == {"record_missing_since": 5_000}
+    last = verdict(RecordMissing("user", 7), run(**at, generation=2, now_ms=15_500), lagging)
     assert last.kind == "discarded"
 
 
@@ -286,15 +288,17 @@ def test_a_job_of_a_long_transaction_looks_for_its_record_at_the_replica_as_long
     sent_long_ago = run(transactional=True, age=timedelta(hours=1))
     lagging = policy(replica_lag=timedelta(seconds=10))
 
-    assert verdict(RecordMissing("user", 7), sent_long_ago, lagging).kind == "snooze"
+    assert verdict(RecordMissing("user", 7), sent_long_ago, lagging).kind == "snoozed"
 
 
-@given(hop=st.integers(0, 10_000), age=st.floats(0, 60))
-def test_looks_for_a_missing_record_end_with_the_window(hop, age):
-    outcome = verdict(RecordMissing("user", 7), run(hop=hop, age=timedelta(seconds=age)), policy())
+@given(generation=st.integers(0, 10_000), age=st.floats(0, 60))
+def test_looks_for_a_missing_record_end_with_the_window(generation, age):
+    outcome = verdict(
+        RecordMissing("user", 7), run(generation=generation, age=timedelta(seconds=age)), policy()
+    )
 
     left = timedelta(seconds=60) - timedelta(seconds=age)
-    if left <= timedelta() and hop:
+    if left <= timedelta() and generation:
         assert outcome.kind == "discarded"
     else:
         assert outcome.delay <= max(left, timedelta(seconds=1))

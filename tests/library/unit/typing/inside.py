@@ -15,7 +15,7 @@ from workshed.jobs import (
     cancelled,
     checkpoint,
     once,
-    planned_at,
+    scheduled_for,
     sent_at,
     step,
 )
@@ -43,7 +43,7 @@ def questions(conn: db.Connection) -> None:
     checkpoint()
     assert_type(once(conn, "charge 7"), bool)
     assert_type(cancelled(), bool)
-    assert_type(planned_at(), datetime | None)
+    assert_type(scheduled_for(), datetime | None)
     checkpoint("loop")  # E: call-arg
     once(conn)  # E: call-arg
     once("charge 7")  # E: arg-type

@@ -57,17 +57,17 @@ def limits() -> None:
 
 def times() -> None:
     """Say when it runs."""
-    daily("09:00", tz="Europe/Paris", late="all", window=MINUTE)
-    cron("*/20 3 * * MON-FRI", late="skip")
-    every(timedelta(minutes=10), window=MINUTE)
+    daily("09:00", tz="Europe/Paris", misfire="all", misfire_window=MINUTE)
+    cron("*/20 3 * * MON-FRI", misfire="skip")
+    every(timedelta(minutes=10), misfire_window=MINUTE)
     ms(minutes=1, seconds=0.5)
     daily(9)  # E: arg-type
     daily()  # E: call-arg
     daily("09:00", "Europe/Paris")  # E: call-arg
-    daily("09:00", late="never")  # E: arg-type
+    daily("09:00", misfire="never")  # E: arg-type
     daily("09:00", timezone="Europe/Paris")  # E: call-arg
     cron(5)  # E: arg-type
-    cron("* * * * *", window=60)  # E: arg-type
+    cron("* * * * *", misfire_window=60)  # E: arg-type
     cron("*", "*", "*", "*", "*")  # E: call-arg
     every(600)  # E: arg-type
     every(MINUTE, tz="UTC")  # E: call-arg

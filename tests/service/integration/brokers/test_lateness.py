@@ -11,9 +11,9 @@ from workshed.jobs.periodic import periodic_jobs
 
 HOUR = timedelta(hours=1)
 REPORT = """
-    INSERT INTO product.daily_report_snapshots (business_date, zone, starts_at, ends_at, numbers)
+    INSERT INTO shop.daily_report_snapshots (business_date, zone, starts_at, ends_at, numbers)
     SELECT (at - interval '1 day')::date, 'UTC', at - interval '1 day', at, '{}'
-      FROM (SELECT jobs.now() - %s AS at) AS day
+      FROM (SELECT workshed.now() - %s AS at) AS day
 """
 
 
@@ -21,7 +21,7 @@ REPORT = """
 def conn(connect, database):
     """Its product was made three days ago."""
     found = connect(autocommit=True)
-    found.execute("UPDATE jobs.migrations SET applied_at = applied_at - interval '3 days'")
+    found.execute("UPDATE workshed.migrations SET applied_at = applied_at - interval '3 days'")
     return found
 
 
@@ -30,7 +30,7 @@ def declare(conn):
     """`declare("daily_report")`: a worker has this periodic job."""
 
     def declare(name):
-        job = periodic_jobs.Declared(name, "low", daily("09:00"))
+        job = periodic_jobs.PeriodicDeclaration(name, "low", daily("09:00"))
         periodic_jobs.declare(conn, [job])
 
     return declare
@@ -64,11 +64,11 @@ def test_without_any_report_it_is_the_time_since_there_could_have_been_one(decla
 
 
 @pytest.mark.parametrize(
-    "change", ["paused_at = jobs.now()", "seen_at = jobs.now() - interval '2 days'"]
+    "change", ["paused_at = workshed.now()", "seen_at = workshed.now() - interval '2 days'"]
 )
 def test_a_report_that_nobody_expects_is_not_missing(conn, declare, look, change):
     declare("daily_report")
-    conn.execute(f"UPDATE jobs.recurring SET {change}")  # noqa: S608 -- of the two above
+    conn.execute(f"UPDATE workshed.periodic_jobs SET {change}")  # noqa: S608 -- of the two above
 
     assert math.isnan(look("report_age_seconds"))
 
@@ -76,7 +76,7 @@ def test_a_report_that_nobody_expects_is_not_missing(conn, declare, look, change
 @pytest.mark.fresh_database
 def test_without_the_product_there_is_no_report_to_tell_of(conn, declare, look):
     declare("daily_report")
-    conn.execute("DROP SCHEMA product CASCADE")
-    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
+    conn.execute("DROP SCHEMA shop CASCADE")
+    conn.execute("DELETE FROM workshed.migrations WHERE stream = 'shop'")
 
     assert math.isnan(look("report_age_seconds"))

@@ -9,7 +9,7 @@ from workshed.contrib.mail.relay_gauge import MailTroubles
 SERVER = "mail.example.org:25"
 FAILING = """
     INSERT INTO workshed_mail.mail_servers (name, failures, failing_since, last_error)
-    VALUES (%s, 3, jobs.now() - interval '1 hour', 'it answered 421')
+    VALUES (%s, 3, workshed.now() - interval '1 hour', 'it answered 421')
 """
 
 
@@ -45,7 +45,9 @@ def test_mails_that_are_held_are_counted(conn, look):
         email_id = mail.store(own, mail.Draft("test", "ada@example.org", "Ada", "Hi", "Hi"))
     assert look()[1] == 0
 
-    query = "UPDATE workshed_mail.emails SET state = 'unknown', held_at = jobs.now() WHERE id = %s"
+    query = (
+        "UPDATE workshed_mail.emails SET state = 'unknown', held_at = workshed.now() WHERE id = %s"
+    )
     conn.execute(query, (email_id,))
 
     assert look()[1] == 1
@@ -54,6 +56,6 @@ def test_mails_that_are_held_are_counted(conn, look):
 @pytest.mark.fresh_database
 def test_before_its_tables_are_there_it_has_nothing_to_tell(conn, look):
     conn.execute("DROP SCHEMA workshed_mail CASCADE")
-    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'workshed_mail'")
+    conn.execute("DELETE FROM workshed.migrations WHERE stream = 'workshed_mail'")
 
     assert look()[0] == 0

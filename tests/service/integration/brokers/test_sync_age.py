@@ -37,13 +37,13 @@ def look(conn, counted):
 
 
 def test_it_is_the_time_since_the_last_success(conn, look):
-    query = "UPDATE product.sync_sources SET created_at = created_at - %s"
+    query = "UPDATE shop.sync_sources SET created_at = created_at - %s"
     conn.execute(query, (timedelta(hours=2),))
     age, failed = look()
     assert 7200 <= age < 7300
     assert failed == 0
 
-    conn.execute("UPDATE product.sync_sources SET last_success_at = jobs.now()")
+    conn.execute("UPDATE shop.sync_sources SET last_success_at = workshed.now()")
     assert look()[0] < 60
 
     with db.transaction() as own:
@@ -53,7 +53,7 @@ def test_it_is_the_time_since_the_last_success(conn, look):
 
 def test_of_a_source_that_is_gone_nothing_is_known(conn, look):
     look()
-    conn.execute("DELETE FROM product.sync_sources")
+    conn.execute("DELETE FROM shop.sync_sources")
 
     age, failed = look()
 
@@ -63,8 +63,8 @@ def test_of_a_source_that_is_gone_nothing_is_known(conn, look):
 
 @pytest.mark.fresh_database
 def test_before_its_tables_are_there_it_has_nothing_to_tell(conn, look):
-    conn.execute("DROP SCHEMA product CASCADE")
-    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
+    conn.execute("DROP SCHEMA shop CASCADE")
+    conn.execute("DELETE FROM workshed.migrations WHERE stream = 'shop'")
 
     assert look()[1] == 0
 

@@ -35,7 +35,7 @@ class Post:
     def people(self, count, *, active=False, prefix="user"):
         """So many users; their ids."""
         query = """
-            INSERT INTO product.users (name, email, activated_at)
+            INSERT INTO shop.users (name, email, activated_at)
             SELECT 'Ada ' || n, %s || n || '@example.org', CASE WHEN %s THEN now() END
               FROM generate_series(1, %s) AS n
             RETURNING id

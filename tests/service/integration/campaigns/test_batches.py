@@ -34,7 +34,10 @@ def test_all_are_jobs_of_one_batch(jobs, post, hundred):
     post.start(number := post.draft())
     run_out(jobs)
 
-    query = "SELECT description, count(*) FROM jobs.batches JOIN jobs.batch_jobs ON batch_id = id"
+    query = (
+        "SELECT description, count(*) FROM workshed.batches "
+        "JOIN workshed.batch_jobs ON batch_id = id"
+    )
     with db.transaction() as conn:
         found = conn.execute(f"{query} GROUP BY id").fetchall()
     assert found == [(f"campaign {number}", 5)]

@@ -13,7 +13,7 @@ def test_one_that_may_have_come_is_no_failed_one(jobs, post, received):
     """Killed when it knew, and before it noted it; the batch is cancelled before it comes back."""
     (user_id,) = post.people(1)
     number = handed_out(jobs, post)
-    batch = post.one("SELECT batch::text FROM product.campaign_recipients")
+    batch = post.one("SELECT batch::text FROM shop.campaign_recipients")
     with db.transaction() as conn:
         email = campaigns.claim(conn, number, user_id)
     mail.deliver(email)
@@ -43,7 +43,7 @@ def test_who_was_only_slow_and_a_copy_lock_in_one_order(jobs, post, eventually):
 
     late = threading.Thread(target=arrive)
     with db.transaction() as conn:
-        conn.execute("SELECT FROM product.campaign_recipients FOR UPDATE")
+        conn.execute("SELECT FROM shop.campaign_recipients FOR UPDATE")
         late.start()
         eventually(lambda: post.one(BLOCKED))
         assert mail.emails.hold(conn, slow.id)

@@ -39,7 +39,7 @@ def mails(database, broker, tmp_path, configured):
 
 def sent(post, actor):
     """The arguments of each job of an actor that is sent."""
-    query = "SELECT array_agg((body::jsonb ->> 'args')) FROM jobs.schedule WHERE actor = %s"
+    query = "SELECT array_agg((body::jsonb ->> 'args')) FROM workshed.schedule WHERE actor = %s"
     return post.one(query, actor) or []
 
 

@@ -39,7 +39,7 @@ def test_who_is_deleted_before_it_is_sent_is_gone(jobs, post, received, hundred)
     jobs.drain()
 
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.users WHERE id = %s", (users[2],))
+        conn.execute("DELETE FROM shop.users WHERE id = %s", (users[2],))
     run_out(jobs)
 
     assert post.progress(number) == {"sent": 2, "gone": 1}

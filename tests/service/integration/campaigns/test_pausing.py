@@ -76,7 +76,7 @@ def test_it_is_resumed_before_its_jobs_have_seen_that_it_was_paused(jobs, post, 
     run_out(jobs)
 
     assert received() == addresses(range(1, 8))
-    assert post.one("SELECT count(*) FROM jobs.batches") == 1
+    assert post.one("SELECT count(*) FROM workshed.batches") == 1
 
 
 def test_it_ends_when_the_jobs_of_all_its_batches_have(jobs, post, received):
@@ -86,7 +86,7 @@ def test_it_ends_when_the_jobs_of_all_its_batches_have(jobs, post, received):
     jobs.perform(send_campaign_email, number, users[0])
     post.resume(number)
     batch = post.find(number).batch
-    jobs.perform(send_bulk_email, number, post.find(number).reached)
+    jobs.perform(send_bulk_email, number, post.find(number).cursor)
 
     with db.transaction() as conn:
         assert not campaigns.end_batch(conn, number, batch)
@@ -101,7 +101,7 @@ def test_one_whose_first_job_was_lost_is_started_by_resuming_it(jobs, post, rece
     post.people(1)
     post.start(number := post.draft())
     with db.transaction() as conn:
-        conn.execute("DELETE FROM jobs.schedule")
+        conn.execute("DELETE FROM workshed.schedule")
 
     post.resume(number)
     run_out(jobs)

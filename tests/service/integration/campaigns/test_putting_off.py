@@ -115,7 +115,7 @@ def test_one_that_is_put_off_again_soon_pauses_for_longer(jobs, post, serve):
     spans = set()
     for _ in range(60):
         live(jobs, minutes=4, step=4)
-        spans.add(post.one("SELECT pauses_for FROM product.campaigns"))
+        spans.add(post.one("SELECT pauses_for FROM shop.campaigns"))
 
     assert sorted(span.total_seconds() / 60 for span in spans if span) == [5, 10, 20, 40, 60]
     assert post.find(number).state == "paused"
@@ -199,7 +199,7 @@ def test_its_audience_may_be_a_list_of_ids(jobs, post, received):
 
 def test_its_audience_may_be_a_query_of_the_application(jobs, post, received):
     post.people(5)
-    query = "SELECT id FROM product.users WHERE email LIKE %s"
+    query = "SELECT id FROM shop.users WHERE email LIKE %s"
 
     choice = campaigns.Choice(query, ("user_@example.org",))
     post.start(post.draft(audience=choice))
@@ -210,7 +210,7 @@ def test_its_audience_may_be_a_query_of_the_application(jobs, post, received):
 
 def test_a_query_may_be_one_without_values(jobs, post, received):
     post.people(2)
-    choice = campaigns.Choice("SELECT id FROM product.users WHERE email LIKE 'user2%'")
+    choice = campaigns.Choice("SELECT id FROM shop.users WHERE email LIKE 'user2%'")
 
     post.start(post.draft(audience=choice))
     live(jobs, minutes=1)
@@ -240,7 +240,7 @@ def test_a_campaign_to_nobody_is_refused_and_not_stored(jobs, post, audience):
     with pytest.raises(campaigns.EmptyAudienceError, match="nobody who was named"):
         post.draft(audience=audience)
 
-    assert post.one("SELECT count(*) FROM product.campaigns") == 0
+    assert post.one("SELECT count(*) FROM shop.campaigns") == 0
 
 
 def test_a_worker_of_the_release_before_sends_it_to_nobody_else(jobs, post):
@@ -248,9 +248,9 @@ def test_a_worker_of_the_release_before_sends_it_to_nobody_else(jobs, post):
     users = post.people(3)
     number = post.draft(audience=users[:1])
     everybody = """
-        INSERT INTO product.campaign_recipients (campaign_id, user_id)
-        SELECT c.id, u.id FROM product.campaigns AS c
-          JOIN product.users AS u ON u.unsubscribed_at IS NULL AND c.audience = 'everyone'
+        INSERT INTO shop.campaign_recipients (campaign_id, user_id)
+        SELECT c.id, u.id FROM shop.campaigns AS c
+          JOIN shop.users AS u ON u.unsubscribed_at IS NULL AND c.audience = 'everyone'
          WHERE c.id = %s RETURNING user_id
     """
 

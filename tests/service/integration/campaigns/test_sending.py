@@ -119,7 +119,7 @@ def test_a_campaign_that_is_started_twice_is_sent_once(jobs, post, received, hun
     run_out(jobs)
 
     assert received() == addresses(range(1, 6))
-    assert post.one("SELECT count(*) FROM jobs.batches") == 1
+    assert post.one("SELECT count(*) FROM workshed.batches") == 1
 
 
 def test_copies_of_a_job_that_hands_out_do_nothing(jobs, post, received, hundred):
@@ -134,7 +134,7 @@ def test_copies_of_a_job_that_hands_out_do_nothing(jobs, post, received, hundred
     run_out(jobs)
 
     assert received() == addresses(range(1, 6))
-    assert post.one("SELECT count(*) FROM jobs.batch_jobs") == 5
+    assert post.one("SELECT count(*) FROM workshed.batch_jobs") == 5
 
 
 def test_a_copy_of_a_mails_job_sends_nothing(jobs, post, received):
@@ -163,4 +163,4 @@ def test_old_campaigns_go_with_their_mails(jobs, post, hundred):
     assert post.progress(old) == {}
     assert post.progress(new) == {"sent": 5}
     assert post.one("SELECT count(*) FROM workshed_mail.emails") == 5
-    assert post.one("SELECT array_agg(id) FROM product.campaigns") == [new]
+    assert post.one("SELECT array_agg(id) FROM shop.campaigns") == [new]

@@ -54,7 +54,7 @@ def test_templates_are_tried_before_the_first_mail_leaves(jobs, post, wrong, sai
 def test_a_name_is_text_in_a_page(jobs, post):
     post.people(1)
     with db.transaction() as conn:
-        conn.execute("UPDATE product.users SET name = '<b>Ada</b> & Co'")
+        conn.execute("UPDATE shop.users SET name = '<b>Ada</b> & Co'")
 
     post.start(post.draft())
     run_out(jobs)
@@ -79,7 +79,7 @@ def test_a_subject_is_one_line_that_fits(jobs, post):
 def test_one_recipient_a_template_cannot_be_filled_in_for_is_dead(jobs, post, received):
     post.people(2)
     with db.transaction() as conn:
-        conn.execute("UPDATE product.users SET name = 'Ada' WHERE email = %s", (SECOND,))
+        conn.execute("UPDATE shop.users SET name = 'Ada' WHERE email = %s", (SECOND,))
     text = "{{ name.split()[1] }} {{ unsubscribe_url }}"
 
     post.start(number := post.draft(text=text))

@@ -20,8 +20,8 @@ from workshed.transport import build
 
 TO_WHAT_IS_DELETED = """
     SELECT c.conname, c.confrelid::regclass::text FROM pg_constraint AS c
-     WHERE c.contype = 'f' AND c.connamespace = 'product'::regnamespace
-       AND c.confrelid IN ('product.users'::regclass, 'product.sync_sources'::regclass)
+     WHERE c.contype = 'f' AND c.connamespace = 'shop'::regnamespace
+       AND c.confrelid IN ('shop.users'::regclass, 'shop.sync_sources'::regclass)
 """
 
 
@@ -38,7 +38,7 @@ def became(conn, broker, working, eventually):
     conn.autocommit = True
 
     def became(message):
-        query = "SELECT outcome, reason FROM jobs.runs WHERE message_id = %s ORDER BY attempt"
+        query = "SELECT outcome, reason FROM workshed.runs WHERE message_id = %s ORDER BY attempt"
         broker.enqueue(message)
         with working(message.queue_name):
             return eventually(lambda: conn.execute(query, (message.message_id,)).fetchone())
@@ -52,10 +52,10 @@ def test_a_job_whose_record_is_deleted_while_it_runs_is_discarded(seen_at_once, 
         with db.transaction() as conn:
             user = people.create(conn, name="Ada", email="ada@example.org")
         with db.transaction() as conn:
-            conn.execute("DELETE FROM product.users WHERE id = %s", (user.id,))
+            conn.execute("DELETE FROM shop.users WHERE id = %s", (user.id,))
         with db.transaction() as conn:
             query = """
-                INSERT INTO product.imports (owner_id, filename, sha256)
+                INSERT INTO shop.imports (owner_id, filename, sha256)
                 VALUES (%s, 'people.csv', repeat('0', 64))
             """
             conn.execute(query, (user.id,))
@@ -72,16 +72,14 @@ def test_a_job_whose_content_is_lost_is_not(actor, became):
     def attach_lost():
         with db.transaction() as conn:
             user = people.create(conn, name="Ada", email="ada@example.org")
-            query = (
-                "INSERT INTO product.attachments (user_id, filename, sha256) VALUES (%s, 'a', %s)"
-            )
+            query = "INSERT INTO shop.attachments (user_id, filename, sha256) VALUES (%s, 'a', %s)"
             conn.execute(query, (user.id, "a.png", "0" * 64))
 
     assert became(attach_lost.message())[0] == "dead"
 
 
 def test_its_foreign_keys_are_those_to_what_somebody_may_delete(conn):
-    kinds = {"product.users": "user", "product.sync_sources": "source"}
+    kinds = {"shop.users": "user", "shop.sync_sources": "source"}
     found = {name: kinds[table] for name, table in conn.execute(TO_WHAT_IS_DELETED)}
     found.pop("orders_user_id_fkey")  # ON DELETE SET NULL, and no job writes orders
 

@@ -17,7 +17,7 @@ from workshed.jobs.locks import limits, unique
 from workshed.jobs.locks.limits import Ask, Start
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 
 BATCH = "00000000-0000-4000-8000-000000000001"
 ORIGIN = "https://crm.example.org"
@@ -40,7 +40,7 @@ def jobs(conn, store, bury, ran):
     unique.take(conn, unique.Claim("greet:7", "waits", 0, "greet", "default"))
     workers.beat(conn, Process(uuid4(), "here", 1, 8, ""), 0, [Held("default", *5 * [None])])
     relays.beat(conn, uuid4(), "here", 1)
-    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
     cancel_rules.make(conn, cancel_rules.Which("nobody", None, None, timedelta()))
 
 
@@ -61,7 +61,7 @@ def product():
     actors.campaigns.begin_campaign(drafts[1])
     with db.transaction() as conn:
         campaigns.hand_out(conn, drafts[1], 0, 10)
-        query = "UPDATE product.campaign_recipients SET state = 'rejected' WHERE user_id = %s"
+        query = "UPDATE shop.campaign_recipients SET state = 'rejected' WHERE user_id = %s"
         conn.execute(query, (grace.id,))
     return drafts
 
@@ -70,14 +70,16 @@ def mail_in_doubt():
     """A mail that is held, while its server takes no more; its id."""
     draft = mail.Draft("test", GRACE, "Grace", "Hello", "Hello.")
     held = """
-        UPDATE workshed_mail.emails SET state = 'unknown', held_at = jobs.now(), ambiguous = 1
+        UPDATE workshed_mail.emails
+           SET state = 'unknown', held_at = workshed.now(), possible_duplicates = 1
          WHERE id = %s
     """
     away = """
         INSERT INTO workshed_mail.mail_servers
-               (name, failures, failing_since, last_error, held_at, held_until)
-        VALUES (%s, 4, jobs.now(), 'it answered 421 closing', jobs.now(),
-                jobs.now() + interval '1 hour')
+               (name, failures, failing_since, last_error, circuit_opened_at,
+                circuit_open_until)
+        VALUES (%s, 4, workshed.now(), 'it answered 421 closing', workshed.now(),
+                workshed.now() + interval '1 hour')
     """
     with db.transaction() as conn:
         email_id = mail.store(conn, draft)

@@ -35,7 +35,7 @@ def everything(conn, rabbitmq, open_folder):
     """All rows, depths and files there are, to be compared."""
     query = """
         SELECT table_schema, table_name FROM information_schema.tables
-         WHERE table_schema ~ '^(jobs|product|workshed_[a-z]+)$' AND table_type = 'BASE TABLE'
+         WHERE table_schema ~ '^(workshed|shop|workshed_[a-z]+)$' AND table_type = 'BASE TABLE'
     """
     tables = [sql.Identifier(*row) for row in conn.execute(query)]
 

@@ -32,7 +32,7 @@ def added(workshed, text):
 def people(conn):
     """Two who are of its audience; their ids."""
     query = """
-        INSERT INTO product.users (name, email)
+        INSERT INTO shop.users (name, email)
         VALUES ('Ada', 'ada@example.org'), ('Bob', 'bob@example.org') RETURNING id
     """
     return [user_id for (user_id,) in conn.execute(query)]
@@ -44,7 +44,7 @@ def begun(number, people):
     with db.transaction() as conn:
         campaigns.hand_out(conn, int(number), 0, 10)
         conn.execute(
-            "UPDATE product.campaign_recipients SET state = 'rejected', reason = 'no such user'"
+            "UPDATE shop.campaign_recipients SET state = 'rejected', reason = 'no such user'"
             " WHERE user_id = %s",
             (people[1],),
         )
@@ -119,7 +119,7 @@ def test_it_is_not_started_without_a_yes(workshed, added, people):
     )
     with db.transaction() as conn:
         assert campaigns.find(conn, int(added)).state == "draft"
-        assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+        assert conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (0,)
 
 
 def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
@@ -130,7 +130,7 @@ def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
     again = workshed("campaigns", "start", added, "--yes")
     assert again.err == f"python -m shop: campaign {added} is starting: it cannot be started\n"
     with db.transaction() as conn:
-        sent = conn.execute("SELECT actor FROM jobs.schedule").fetchall()
+        sent = conn.execute("SELECT actor FROM workshed.schedule").fetchall()
     assert sent == [("send_bulk_email",)]
 
 
@@ -201,7 +201,7 @@ def test_a_draft_goes_to_those_who_are_named(workshed, text, people, tmp_path):
     words = ("campaigns", "add", "News", "--subject", "Hi", "--text", text)
 
     by_list = workshed(*words, "--to", str(tmp_path / "ids"))
-    by_query = workshed(*words, "--query", "SELECT id FROM product.users WHERE name LIKE 'A%'")
+    by_query = workshed(*words, "--query", "SELECT id FROM shop.users WHERE name LIKE 'A%'")
 
     assert (by_list.code, by_query.code) == (0, 0), by_list.err + by_query.err
     assert "It would be sent to 1 people." in by_list.err
@@ -226,7 +226,7 @@ def test_it_begins_at_a_time(workshed, added, people, conn):
 
     assert done.out == f"{added}  starting at 2100-01-31 09:00:00+00:00\n"
     assert "begins" in workshed("campaigns", "show", added).out
-    query = "SELECT due_at::text FROM jobs.schedule WHERE actor = 'send_bulk_email'"
+    query = "SELECT due_at::text FROM workshed.schedule WHERE actor = 'send_bulk_email'"
     assert conn.execute(query).fetchone()[0].startswith("2100-01-31")
 
 
@@ -245,10 +245,10 @@ def test_its_end_says_what_has_happened(workshed, added, people):
     begun(added, people)
     with db.transaction() as conn:
         conn.execute(
-            "UPDATE product.campaign_recipients SET state = 'sent' WHERE user_id = %s", (people[0],)
+            "UPDATE shop.campaign_recipients SET state = 'sent' WHERE user_id = %s", (people[0],)
         )
         conn.execute(
-            "UPDATE product.campaigns SET state = 'sent', ended_at = jobs.now(), batch = NULL"
+            "UPDATE shop.campaigns SET state = 'sent', ended_at = workshed.now(), batch = NULL"
         )
 
     assert "1 sent, 1 rejected" in workshed("campaigns").out

@@ -51,7 +51,7 @@ def test_a_mail_is_sent_once_more(workshed, held, conn):
 
     assert (done.code, done.out) == (0, f"{held}  is sent once more\n")
     assert state(held) == ("pending", False)
-    query = "SELECT count(*) FROM jobs.schedule WHERE actor = 'deliver_email'"
+    query = "SELECT count(*) FROM workshed.schedule WHERE actor = 'deliver_email'"
     assert conn.execute(query).fetchone() == (1,)
 
 
@@ -60,7 +60,7 @@ def test_a_mail_is_taken_for_sent(workshed, held, conn):
 
     assert (done.code, done.out) == (0, f"{held}  is taken for sent\n")
     assert state(held) == ("sent", False)
-    assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("word", ["release", "arrived"])
@@ -78,7 +78,7 @@ def test_a_server_is_tried_at_once(workshed, held):
     assert workshed("mail", "try", kinds.SERVER).out == f"{kinds.SERVER}  was not held\n"
     with db.transaction() as conn:
         [trouble] = servers.troubles(conn)
-    assert trouble.held_until <= trouble.now
+    assert trouble.circuit_open_until <= trouble.now
 
 
 def test_a_server_that_nobody_knows_is_named(workshed, held):

@@ -17,7 +17,7 @@ CAMPAIGN = "campaigns add News --subject Hello --text FILE"
 FIRST = {
     "campaigns resume CAMPAIGN": "campaigns pause CAMPAIGN",
     "queues resume QUEUE": "queues pause QUEUE",
-    "recurring resume NAME": "recurring pause NAME",
+    "periodic resume NAME": "periodic pause NAME",
     "workers resume WORKER": "workers quiet WORKER",
 }
 """What makes that there is something to do."""
@@ -49,9 +49,9 @@ CALLS = {
     "mail try SERVER": 1,
     "queues pause QUEUE bulk": 2,
     "queues resume QUEUE": 1,
-    "recurring pause NAME": 1,
-    "recurring resume NAME": 1,
-    "recurring run NAME": 1,
+    "periodic pause NAME": 1,
+    "periodic resume NAME": 1,
+    "periodic run NAME": 1,
     "scheduled move ID --in 2h": 1,
     "scheduled rules end RULE": 1,
     "scheduled run ID": 1,
@@ -64,7 +64,7 @@ CALLS = {
 TWICE = [
     "mail try SERVER",
     "queues pause QUEUE",
-    "recurring pause NAME",
+    "periodic pause NAME",
     "sync add SOURCE URL",
     "sync release SOURCE",
     "workers quiet WORKER",
@@ -77,15 +77,16 @@ READ = [words for words, _, _ in promised() if meant(words) in READING - {"migra
 def called(called, conn):
     """Where a source is held, too."""
     conn.execute("""
-        UPDATE product.sync_sources
-           SET held_at = jobs.now(), held_until = jobs.now() + interval '1 hour'
+        UPDATE shop.sync_sources
+           SET circuit_opened_at = workshed.now(),
+               circuit_open_until = workshed.now() + interval '1 hour'
     """)
     return called
 
 
 @pytest.fixture
 def breaking(conn):
-    """`breaking("INSERT", "jobs.dead")`: PostgreSQL is lost at the second such row."""
+    """`breaking("INSERT", "workshed.dead")`: PostgreSQL is lost at the second such row."""
 
     def breaking(event, table):
         conn.execute("""
@@ -119,9 +120,9 @@ def test_each_is_noted_once_with_how_many_it_has_changed(workshed, called, conn,
     [entry, *rest] = audit.find(conn)
     assert rest == before
     assert (entry.action, entry.count) == (meant(line).replace(" ", "."), CALLS[line])
-    assert entry.who == f"{getpass.getuser()}@{socket.gethostname()} (command)"
-    assert entry.about
-    assert entry.said.endswith(".")
+    assert entry.performed_by == f"{getpass.getuser()}@{socket.gethostname()} (command)"
+    assert entry.details
+    assert entry.summary.endswith(".")
 
 
 @pytest.mark.sample(5)
@@ -158,8 +159,8 @@ def test_what_was_named_is_there_and_so_is_what_became_of_each(workshed, somethi
 
     assert done.code == 5
     [entry] = audit.find(conn)
-    assert (entry.about, entry.count) == ({"ids": ["died", "other"]}, 2)
-    assert entry.said == "died: retried; nobody: unknown; other: retried."
+    assert (entry.details, entry.count) == ({"ids": ["died", "other"]}, 2)
+    assert entry.summary == "died: retried; nobody: unknown; other: retried."
 
 
 def test_of_many_the_filter_is_there_and_they_are_counted(workshed, broker, conn, bury):
@@ -170,8 +171,8 @@ def test_of_many_the_filter_is_there_and_they_are_counted(workshed, broker, conn
 
     assert done.code == 0, done.err
     [entry] = audit.find(conn)
-    assert entry.about == {"all": True, "queue": "bulk", "since": 3600.0}
-    assert (entry.count, entry.said) == (5, "Jobs: 5 discarded.")
+    assert entry.details == {"all": True, "queue": "bulk", "since": 3600.0}
+    assert (entry.count, entry.summary) == (5, "Jobs: 5 discarded.")
 
 
 @pytest.mark.usefixtures("database")
@@ -182,7 +183,7 @@ def test_of_more_ids_than_an_entry_holds_there_is_the_number(workshed, conn):
 
     assert done.code == 0, done.err
     [entry] = audit.find(conn)
-    assert (entry.count, entry.about) == (1_002, {"ids": ids[:1_000], "more": 2})
+    assert (entry.count, entry.details) == (1_002, {"ids": ids[:1_000], "more": 2})
 
 
 def test_a_rule_that_is_left_has_an_entry_of_its_own(workshed, something, conn):
@@ -192,7 +193,7 @@ def test_a_rule_that_is_left_has_an_entry_of_its_own(workshed, something, conn):
     jobs, rule = audit.find(conn)
     assert (jobs.action, jobs.count) == ("scheduled.cancel", 1)
     assert (rule.action, rule.count) == ("scheduled.rules.make", 1)
-    assert rule.about == {"rule": 2, "all": True, "queue": "default"}
+    assert rule.details == {"rule": 2, "all": True, "queue": "default"}
 
 
 def test_a_command_that_is_broken_off_is_noted_with_what_it_had_done(
@@ -200,14 +201,14 @@ def test_a_command_that_is_broken_off_is_noted_with_what_it_had_done(
 ):
     for message_id in "abc":
         bury(message_id)
-    breaking("DELETE", "jobs.dead")
+    breaking("DELETE", "workshed.dead")
 
     done = workshed("dead", "discard", "a", "b", "c", "--yes")
 
     assert (done.code, done.out) == (4, "a  discarded\n")
     [entry] = audit.find(conn)
-    assert (entry.about, entry.count) == ({"ids": ["a"]}, 1)
-    assert entry.said == "a: discarded. Then it was broken off: of 3."
+    assert (entry.details, entry.count) == ({"ids": ["a"]}, 1)
+    assert entry.summary == "a: discarded. Then it was broken off: of 3."
 
 
 def test_what_is_put_back_until_its_queue_is_full_is_noted(
@@ -228,7 +229,7 @@ def test_what_is_put_back_until_its_queue_is_full_is_noted(
     assert (done.code, done.out) == (1, "")
     [entry] = audit.find(conn)
     assert (entry.action, entry.count) == ("dead.requeue", 1)
-    assert entry.said == "1 put back into emails."
+    assert entry.summary == "1 put back into emails."
 
 
 def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(
@@ -258,14 +259,14 @@ def test_a_purge_that_is_broken_off_is_noted_with_how_far_it_came(
         for body in (b"x", b"y", b"z"):
             connection.channel().basic_publish("", "emails", body)
     eventually(lambda: rabbitmq.depth("emails") == 3)
-    breaking("INSERT", "jobs.dead")
+    breaking("INSERT", "workshed.dead")
 
     done = workshed("queues", "purge", "emails", "--yes")
 
     assert done.code == 4, done.err
     [entry] = audit.find(conn)
     assert (entry.action, entry.count) == ("queues.purge", 1)
-    assert entry.said == "0 jobs of emails discarded. 1 could not be read and are dead."
+    assert entry.summary == "0 jobs of emails discarded. 1 could not be read and are dead."
 
 
 def test_what_is_erased_does_not_stand_in_the_audit(workshed, something, conn, bury):
@@ -276,7 +277,7 @@ def test_what_is_erased_does_not_stand_in_the_audit(workshed, something, conn, b
     assert done.code == 0, done.err
     assert dead_jobs.get(conn, "about Ada") is None
     [entry] = audit.find(conn)
-    assert (entry.about, entry.count) == ({"by": ["text", "tag"], "actor": None}, 1)
+    assert (entry.details, entry.count) == ({"by": ["text", "tag"], "actor": None}, 1)
     assert "ada" not in str(entry).lower().replace(getpass.getuser(), "")
 
 
@@ -289,4 +290,4 @@ def test_who_has_no_name_is_named_by_number(workshed, broker, conn, monkeypatch)
     workshed("queues", "pause", "emails")
 
     [entry] = audit.find(conn)
-    assert entry.who == f"{os.getuid()}@{socket.gethostname()} (command)"
+    assert entry.performed_by == f"{os.getuid()}@{socket.gethostname()} (command)"

@@ -28,9 +28,10 @@ def test_a_mail_server_takes_no_mails(database, conn):
     )
     query = """
         INSERT INTO workshed_mail.mail_servers
-               (name, failures, failing_since, last_error, held_at, held_until)
-        VALUES ('mail.example.org:25', 9, jobs.now() - interval '20 min', %s, jobs.now(),
-                jobs.now() + interval '270 s')
+               (name, failures, failing_since, last_error, circuit_opened_at,
+                circuit_open_until)
+        VALUES ('mail.example.org:25', 9, workshed.now() - interval '20 min', %s, workshed.now(),
+                workshed.now() + interval '270 s')
     """
     conn.execute(query, (said,))
 
@@ -40,10 +41,11 @@ def test_a_mail_server_takes_no_mails(database, conn):
 def test_a_mail_is_held(database, conn):
     query = """
         INSERT INTO workshed_mail.emails
-               (kind, recipient, recipient_name, subject, text_body, message_id, state, ambiguous,
+               (kind, recipient, recipient_name, subject, text_body, message_id, state,
+                possible_duplicates,
                 held_at, last_error, created_at)
         VALUES ('welcome', 'ada@example.org', 'Ada', 'Welcome', 'Welcome', '<1@example.org>',
-                'unknown', 1, jobs.now(), 'it hung up', jobs.now() - interval '20 min')
+                'unknown', 1, workshed.now(), 'it hung up', workshed.now() - interval '20 min')
     """
     conn.execute(query)
 

@@ -37,7 +37,8 @@ def test_what_is_wrong_with_it_is_said(workshed, added, conn):
         with db.transaction() as own:
             sync.failed(own, SourceFailedError("crm", "500 Internal Server Error"))
     conn.execute(
-        "UPDATE product.sync_sources SET held_at = jobs.now(), held_until = jobs.now() + %s",
+        "UPDATE shop.sync_sources "
+        "SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now() + %s",
         (timedelta(minutes=10),),
     )
 
@@ -51,7 +52,8 @@ def test_what_is_wrong_with_it_is_said(workshed, added, conn):
 def test_a_source_that_is_held_may_be_released(workshed, added, conn):
     assert workshed("sync", "release", "crm").out == "crm  was not held\n"
     query = """
-        UPDATE product.sync_sources SET held_at = jobs.now(), held_until = jobs.now() + '1 h'
+        UPDATE shop.sync_sources
+           SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now() + '1 h'
     """
     conn.execute(query)
 
@@ -84,9 +86,9 @@ def test_a_password_in_a_url_is_refused_and_not_shown(workshed, env):
 
 
 def test_without_the_tables_of_the_product_the_command_is_named(workshed, conn):
-    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
+    conn.execute("DELETE FROM workshed.migrations WHERE stream = 'shop'")
 
     done = workshed("sync")
 
     assert done.code == 2
-    assert "lacks migrations of stream 'product', from '0001_baseline' on" in done.err
+    assert "lacks migrations of stream 'shop', from '0001_baseline' on" in done.err

@@ -29,9 +29,9 @@ def sending(operator, post, conn):
         actors.campaigns.begin_campaign(number)
         for state, count in states.items():
             query = """
-                UPDATE product.campaign_recipients SET state = %(state)s, reason = %(reason)s
+                UPDATE shop.campaign_recipients SET state = %(state)s, reason = %(reason)s
                  WHERE campaign_id = %(id)s AND user_id IN (
-                       SELECT user_id FROM product.campaign_recipients
+                       SELECT user_id FROM shop.campaign_recipients
                         WHERE campaign_id = %(id)s AND state = 'waiting' AND reason IS NULL
                         ORDER BY user_id LIMIT %(count)s)
             """
@@ -46,7 +46,7 @@ def sending(operator, post, conn):
 @pytest.fixture
 def entries(conn):
     """`entries()`: what the audit says, as (action, count, about), the latest first."""
-    return lambda: [(one.action, one.count, one.about) for one in audit.find(conn)]
+    return lambda: [(one.action, one.count, one.details) for one in audit.find(conn)]
 
 
 def state_of(browser, number):
@@ -95,7 +95,9 @@ def test_recipients_of_a_large_campaign_that_is_over_are_counted_on_its_page(
     operator, sending, conn, monkeypatch
 ):
     number = sending(sent=3)
-    conn.execute("UPDATE product.campaigns SET state = 'sent', ended_at = jobs.now(), batch = NULL")
+    conn.execute(
+        "UPDATE shop.campaigns SET state = 'sent', ended_at = workshed.now(), batch = NULL"
+    )
 
     counts = []
     for small in (3, 2):

@@ -87,8 +87,8 @@ def variants(jobs):
 
     def read(attachment_id):
         query = """
-            SELECT to_jsonb(v) FROM product.image_variants AS v
-              JOIN product.attachments AS a ON a.sha256 = v.original
+            SELECT to_jsonb(v) FROM shop.image_variants AS v
+              JOIN shop.attachments AS a ON a.sha256 = v.original
              WHERE a.id = %s ORDER BY v.box_width, v.box_height
         """
         with db.transaction() as conn:

@@ -14,7 +14,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
 def refusal(attachment_id):
-    query = "SELECT refusal FROM product.attachments WHERE id = %s"
+    query = "SELECT refusal FROM shop.attachments WHERE id = %s"
     with db.transaction() as conn:
         return conn.execute(query, (attachment_id,)).fetchone()[0]
 
@@ -215,7 +215,7 @@ def test_one_that_is_replaced_while_it_is_decoded_records_only_the_new_one(
     assert blue > red
     assert [data["variant"] for _, data in told()] == [variant["sha256"]]
     with db.transaction() as conn:
-        assert conn.execute("SELECT count(*) FROM product.image_variants").fetchone() == (1,)
+        assert conn.execute("SELECT count(*) FROM shop.image_variants").fetchone() == (1,)
 
 
 def test_a_replaced_one_is_not_refused_for_what_it_held(
@@ -270,7 +270,7 @@ def test_replacing_makes_what_was_made_before(jobs, upload, replace, picture, va
 def test_an_attachment_that_is_gone_is_discarded(jobs, upload, picture):
     attachment = upload(picture())
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.attachments")
+        conn.execute("DELETE FROM shop.attachments")
 
     with jobs.expect_discard(f"attachment {attachment} does not exist"):
         jobs.drain()
@@ -282,7 +282,7 @@ def test_one_that_goes_while_it_is_decoded_is_discarded(jobs, upload, picture, t
 
     def gone_meanwhile(*args):
         with db.transaction() as conn:
-            conn.execute("DELETE FROM product.attachments")
+            conn.execute("DELETE FROM shop.attachments")
         return make(*args)
 
     monkeypatch.setattr(images, "make", gone_meanwhile)
@@ -338,7 +338,7 @@ def test_an_upload_is_stored_with_its_job_or_not_at_all(jobs, user, stored, pict
         attach_and_fail()
 
     with db.transaction() as conn:
-        assert conn.execute("SELECT count(*) FROM product.attachments").fetchone() == (0,)
+        assert conn.execute("SELECT count(*) FROM shop.attachments").fetchone() == (0,)
     assert jobs.enqueued == []
 
 

@@ -51,8 +51,8 @@ def test_a_job_that_is_killed_at_any_line_ends_the_second_time(
         process_image.fn(attachment)
 
         made = one(
-            """SELECT v.sha256 FROM product.image_variants AS v
-                 JOIN product.attachments AS a ON a.sha256 = v.original WHERE a.id = %s""",
+            """SELECT v.sha256 FROM shop.image_variants AS v
+                 JOIN shop.attachments AS a ON a.sha256 = v.original WHERE a.id = %s""",
             attachment,
         )
         with storage().open(made) as file:
@@ -66,7 +66,7 @@ def test_a_job_that_is_killed_at_any_line_ends_the_second_time(
             break
     else:
         pytest.fail("it never came to its end")
-    assert one("SELECT count(*) FROM product.image_variants") == (line - 1) // step + 1
+    assert one("SELECT count(*) FROM shop.image_variants") == (line - 1) // step + 1
     assert line > 50
     names = {file.name for file in (tmp_path / "contents").rglob("*") if len(file.name) == 64}
     for name in names:

@@ -18,8 +18,8 @@ def processed(jobs, upload, picture):
 
 def contents(attachment_id):
     query = """
-        SELECT a.sha256, v.sha256 FROM product.attachments AS a
-          JOIN product.image_variants AS v ON v.original = a.sha256 WHERE a.id = %s
+        SELECT a.sha256, v.sha256 FROM shop.attachments AS a
+          JOIN shop.image_variants AS v ON v.original = a.sha256 WHERE a.id = %s
     """
     with db.transaction() as conn:
         return conn.execute(query, (attachment_id,)).fetchone()
@@ -37,7 +37,7 @@ def test_what_somebody_has_is_kept(jobs, processed):
 def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, processed):
     original, variant = contents(processed)
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.attachments")
+        conn.execute("DELETE FROM shop.attachments")
 
     jobs.advance(hours=23)
     assert not any(retention.prune().values())
@@ -62,7 +62,7 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
 def test_it_is_a_part_of_the_nightly_maintenance(jobs, processed, caplog):
     caplog.set_level("INFO")
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.attachments")
+        conn.execute("DELETE FROM shop.attachments")
     jobs.advance(days=2)
 
     jobs.perform(maintain)
@@ -71,13 +71,13 @@ def test_it_is_a_part_of_the_nightly_maintenance(jobs, processed, caplog):
 
 
 def test_before_its_tables_are_there_nobody_runs_it():
-    assert maintain.options["needs"] == "product"
+    assert maintain.options["needs"] == "shop"
 
 
 def test_the_sweep_keeps_what_is_stored_again(jobs, processed, stored, picture):
     original, _ = contents(processed)
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.attachments")
+        conn.execute("DELETE FROM shop.attachments")
     jobs.advance(days=2)
 
     assert stored(picture()).sha256 == original

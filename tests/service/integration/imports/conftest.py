@@ -40,7 +40,7 @@ def rows_of(jobs):
 
     def read(import_id):
         query = """
-            SELECT line, outcome, reason FROM product.import_rows
+            SELECT line, outcome, reason FROM shop.import_rows
              WHERE import_id = %s ORDER BY number
         """
         with db.transaction() as conn:
@@ -65,7 +65,7 @@ def users(jobs):
     """`users(import_id)`: (name, address) of everybody who came with it."""
 
     def read(import_id):
-        query = "SELECT name, email FROM product.users WHERE imported_from = %s ORDER BY id"
+        query = "SELECT name, email FROM shop.users WHERE imported_from = %s ORDER BY id"
         with db.transaction() as conn:
             return conn.execute(query, (import_id,)).fetchall()
 

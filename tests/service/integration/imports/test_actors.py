@@ -183,7 +183,7 @@ def test_no_row_becomes_a_user_before_the_file_was_read_to_its_end(
     import_user_rows.fn(number, 1, 2)
     end_import_rows.fn({"args": [number, 1, 2], "kwargs": {}}, "told to die")
 
-    assert (found(number).landed, found(number).failed, users(number)) == (1, 0, [])
+    assert (found(number).rows_read, found(number).failed, users(number)) == (1, 0, [])
     jobs.drain()
     assert found(number).succeeded == 2
 
@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_read_makes_no_user_and_is_told_and_mailed(
         jobs.drain()
 
     end = found(number)
-    assert (end.state, end.error, end.landed) == ("failed", reason, 0)
+    assert (end.state, end.error, end.rows_read) == ("failed", reason, 0)
     assert users(number) == rows_of(number) == []
     assert told() == [("import_failed", {"import_id": number, "error": reason})]
     (mail,) = jobs.mailbox
@@ -245,7 +245,7 @@ def test_what_is_read_is_what_was_handed_in(jobs, hand_in, found):
     with pytest.raises(ContentDamagedError):
         import_users.fn(number)
 
-    assert found(number).landed == 0
+    assert found(number).rows_read == 0
 
 
 def test_reading_goes_on_behind_what_was_stored(jobs, hand_in, found, users, monkeypatch):
@@ -257,7 +257,7 @@ def test_reading_goes_on_behind_what_was_stored(jobs, hand_in, found, users, mon
     for _ in range(3):
         with pytest.raises(Snooze, match=r"rows of import \d+ are read"):
             import_users.fn(number)
-        seen.append(found(number).landed)
+        seen.append(found(number).rows_read)
     monkeypatch.setattr(imports.reading, "LONGEST_S", 60.0)
     jobs.drain()
 
@@ -302,13 +302,13 @@ def test_an_import_is_stored_with_its_job_or_not_at_all(jobs, owner):
         start_and_fail()
 
     with db.transaction() as conn:
-        assert conn.execute("SELECT count(*) FROM product.imports").fetchone() == (0,)
+        assert conn.execute("SELECT count(*) FROM shop.imports").fetchone() == (0,)
     assert jobs.enqueued == []
 
 
 def test_an_owner_must_be_there(jobs, owner, hand_in):
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.users")
+        conn.execute("DELETE FROM shop.users")
 
     with pytest.raises(RecordMissing, match=f"user {owner.id}"):
         hand_in(TWO)
@@ -319,7 +319,7 @@ def test_what_is_of_an_owner_goes_with_them(jobs, owner, hand_in, rows_of):
     jobs.drain()
 
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.users WHERE id = %s", (owner.id,))
+        conn.execute("DELETE FROM shop.users WHERE id = %s", (owner.id,))
 
     assert rows_of(number) == []
 
@@ -399,7 +399,7 @@ def test_what_was_lost_is_sent_again(jobs, hand_in, found, lost):
     if lost == "import_user_rows":
         import_users.fn(number)
     with db.transaction() as conn:
-        assert conn.execute("DELETE FROM jobs.schedule WHERE actor = %s", (lost,)).rowcount == 1
+        assert conn.execute("DELETE FROM workshed.schedule WHERE actor = %s", (lost,)).rowcount == 1
 
     for _ in range(2):
         jobs.advance(minutes=5)
@@ -414,7 +414,9 @@ def test_what_was_lost_comes_in_few_jobs(jobs, hand_in, found, chunk):
     number = hand_in("name,email\n" + "".join(f"A{n},a{n}@example.org\n" for n in range(2_000)))
     import_users.fn(number)
     with db.transaction() as conn:
-        lost = conn.execute("DELETE FROM jobs.schedule WHERE actor = 'import_user_rows'").rowcount
+        lost = conn.execute(
+            "DELETE FROM workshed.schedule WHERE actor = 'import_user_rows'"
+        ).rowcount
     assert lost == 2_000
 
     for _ in range(2):
@@ -429,7 +431,7 @@ def test_what_was_lost_comes_in_few_jobs(jobs, hand_in, found, chunk):
 def test_an_import_whose_look_was_lost_is_found_at_night(jobs, hand_in, found):
     number = hand_in(TWO)
     with db.transaction() as conn:
-        conn.execute("DELETE FROM jobs.schedule")
+        conn.execute("DELETE FROM workshed.schedule")
 
     jobs.advance(hours=25)
     maintain.fn()
@@ -502,7 +504,7 @@ def test_the_whole_row_of_a_failure_comes_back(jobs, hand_in, failures, users, f
         ],
     ]
     with db.transaction() as conn:
-        query = "SELECT cells FROM product.import_rows WHERE outcome = 'succeeded'"
+        query = "SELECT cells FROM shop.import_rows WHERE outcome = 'succeeded'"
         assert conn.execute(query).fetchall() == [(None,)]
     listed[3][3] = "eve@example.org"
     again = hand_in("\n".join(",".join(row) for row in (listed[0], listed[3])))
@@ -521,14 +523,14 @@ def test_how_a_file_was_read_is_kept(jobs, hand_in, found):
 
 
 def test_no_user_is_made_of_a_file_whose_names_look_wrong(jobs, hand_in, found, users, monkeypatch):
-    """Not even by a second run, that reads on behind what landed."""
+    """Not even by a second run, that reads on behind what rows_read."""
     monkeypatch.setattr(imports.reading, "BATCH", 1)
     monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
     content = "name,email\nZoë,zoe@example.org\nJiří Dvořák,j@example.org\n".encode("cp1250")
     number = hand_in(content, welcome=True)
     with pytest.raises(Snooze):
         import_users.fn(number)
-    assert found(number).landed == 1
+    assert found(number).rows_read == 1
 
     with jobs.expect_discard("in windows-1250 it reads 'Jiří Dvořák'"):
         jobs.drain()

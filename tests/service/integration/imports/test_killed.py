@@ -45,7 +45,7 @@ def one(query, *args):
 
 def sent(number):
     query = """
-        SELECT array_agg((body::json #>> '{args,1}')::integer ORDER BY 1) FROM jobs.schedule
+        SELECT array_agg((body::json #>> '{args,1}')::integer ORDER BY 1) FROM workshed.schedule
          WHERE body::json ->> 'actor_name' = 'import_user_rows'
            AND body::json #>> '{args,0}' = %s
     """
@@ -57,7 +57,7 @@ def right(number):
     with db.transaction() as conn:
         found = imports.find(conn, number)
     end = (found.state, found.total, found.succeeded, found.failed)
-    users = "SELECT count(*) FROM product.users WHERE imported_from = %s"
+    users = "SELECT count(*) FROM shop.users WHERE imported_from = %s"
     told = (
         "SELECT count(*) FROM workshed_notifications.notifications WHERE data ->> 'import_id' = %s"
     )

@@ -47,7 +47,7 @@ def test_the_test_with_a_worker_that_is_killed_passes(project):
 
 def test_a_failure_looks_as_is_said(jobs):
     with db.transaction() as conn:
-        conn.execute("ALTER TABLE product.users ALTER id RESTART WITH 7")
+        conn.execute("ALTER TABLE shop.users ALTER id RESTART WITH 7")
         user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
     jobs.perform(send_welcome_email, user.id)
 

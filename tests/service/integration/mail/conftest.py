@@ -202,7 +202,7 @@ def run_out(database):
     def end(email_id):
         with db.transaction() as conn:
             conn.execute(
-                "UPDATE workshed_mail.emails SET claimed_until = jobs.now() WHERE id = %s",
+                "UPDATE workshed_mail.emails SET claimed_until = workshed.now() WHERE id = %s",
                 (email_id,),
             )
 

@@ -27,7 +27,10 @@ def row(jobs):
     """Override: of the kit's database."""
 
     def read(kind="welcome"):
-        query = "SELECT state, ambiguous, message_id FROM workshed_mail.emails WHERE kind = %s"
+        query = (
+            "SELECT state, possible_duplicates, message_id "
+            "FROM workshed_mail.emails WHERE kind = %s"
+        )
         with db.transaction() as conn:
             return conn.execute(query, (kind,)).fetchone()
 
@@ -76,7 +79,7 @@ def test_a_welcome_that_comes_twice_is_one_mail(jobs, sign_up):
 def test_a_welcome_for_a_deleted_user_is_discarded(jobs, sign_up):
     user = sign_up()
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.users")
+        conn.execute("DELETE FROM shop.users")
 
     with jobs.expect_discard(f"user {user.id} does not exist"):
         jobs.drain()
@@ -209,6 +212,6 @@ def test_a_server_that_closes_after_data_gets_the_same_mail_again_and_it_is_coun
     jobs.advance(seconds=15)
     jobs.drain()
 
-    state, ambiguous, message_id = row()
-    assert (state, ambiguous) == ("sent", 1)
+    state, possible_duplicates, message_id = row()
+    assert (state, possible_duplicates) == ("sent", 1)
     assert {received.message["Message-ID"] for received in mail_server.received} == {message_id}

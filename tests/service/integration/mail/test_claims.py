@@ -47,7 +47,7 @@ def test_a_claim_is_over_soon_where_its_worker_has_died(conn, email_id):
     """It is renewed while a worker delivers, which may take 25 minutes."""
     mail.claim(conn, email_id)
 
-    left = "SELECT claimed_until - jobs.now() FROM workshed_mail.emails"
+    left = "SELECT claimed_until - workshed.now() FROM workshed_mail.emails"
     assert conn.execute(left).fetchone()[0] <= timer.LEASE < timer.longest(None)
 
 
@@ -88,14 +88,14 @@ def test_a_claim_that_ran_out_is_taken_over_and_counted(conn, email_id, run_out,
     with caplog.at_level(logging.WARNING):
         taken = mail.claim(conn, email_id)
 
-    assert (taken.ambiguous, taken.attempts) == (1, 2)
+    assert (taken.possible_duplicates, taken.attempts) == (1, 2)
     assert taken.message_id == lost.message_id
     assert taken.claim != lost.claim
     assert f"mail {email_id} may have arrived before" in caplog.text
 
 
 def test_a_first_claim_is_not_ambiguous(conn, email_id, caplog):
-    assert mail.claim(conn, email_id).ambiguous == 0
+    assert mail.claim(conn, email_id).possible_duplicates == 0
     assert not caplog.records
 
 
@@ -134,7 +134,7 @@ def test_a_mail_given_back_is_claimed_at_once_and_is_not_ambiguous(conn, email_i
     email = mail.claim(conn, email_id)
     mail.give_back(conn, email, state="pending", error="no connection")
 
-    assert mail.claim(conn, email_id).ambiguous == 0
+    assert mail.claim(conn, email_id).possible_duplicates == 0
 
 
 def test_a_mail_of_unknown_fate_is_sent_again_and_counted(conn, email_id):
@@ -143,7 +143,7 @@ def test_a_mail_of_unknown_fate_is_sent_again_and_counted(conn, email_id):
 
     again = mail.claim(conn, email_id)
 
-    assert again.ambiguous == 1
+    assert again.possible_duplicates == 1
     assert again.message_id == email.message_id
 
 
@@ -157,7 +157,7 @@ def test_a_mail_that_failed_is_claimed_by_a_job_that_was_revived(conn, email_id)
     """Otherwise a dead job, retried when its cause is mended, would be done and send nothing."""
     mail.give_back(conn, mail.claim(conn, email_id), state="failed", error="mailbox full")
 
-    assert mail.claim(conn, email_id).ambiguous == 0
+    assert mail.claim(conn, email_id).possible_duplicates == 0
 
 
 def test_a_mail_that_is_not_there_is_missing(conn):
@@ -166,7 +166,7 @@ def test_a_mail_that_is_not_there_is_missing(conn):
 
 
 def deleted_by_the_database(conn, user_id):
-    conn.execute("DELETE FROM product.users WHERE id = %s", (user_id,))
+    conn.execute("DELETE FROM shop.users WHERE id = %s", (user_id,))
 
 
 @pytest.mark.parametrize("delete", [deleted_by_the_database, mail.delete_of])
@@ -198,7 +198,7 @@ def test_nobody_deletes_a_user_to_whom_a_mail_is_being_stored(connect):
     deleting.execute("SET lock_timeout = '200 ms'")
 
     with pytest.raises(LockNotAvailable):
-        deleting.execute("DELETE FROM product.users")
+        deleting.execute("DELETE FROM shop.users")
 
 
 def test_the_same_mail_is_stored_once(conn):

@@ -61,10 +61,15 @@ def test_an_interrupt_before_the_final_dot_gives_the_mail_back(deliver, claimed,
 
     assert delivery.raised == [Shutdown]
     found = row(claimed.id)
-    assert (found.state, found.claim, found.attempts, found.ambiguous) == ("pending", None, 0, 0)
+    assert (found.state, found.claim, found.attempts, found.possible_duplicates) == (
+        "pending",
+        None,
+        0,
+        0,
+    )
     assert found.last_error == "cut off before its end was sent: Shutdown"
     assert delivery.server.received == []
-    assert again(claimed.id).ambiguous == 0
+    assert again(claimed.id).possible_duplicates == 0
 
 
 def test_one_after_it_leaves_the_mail_in_doubt(deliver, claimed, row, run_out):
@@ -78,7 +83,7 @@ def test_one_after_it_leaves_the_mail_in_doubt(deliver, claimed, row, run_out):
     assert row(claimed.id).state == "sending"
     assert len(delivery.server.received) == 1
     run_out(claimed.id)
-    assert again(claimed.id).ambiguous == 1
+    assert again(claimed.id).possible_duplicates == 1
 
 
 def test_an_error_that_no_server_has_to_do_with_gives_it_back_too(claimed, monkeypatch, row):
@@ -107,7 +112,7 @@ def test_a_process_that_leaves_gives_back_what_it_delivers_and_does_not_send_its
     delivery.end()
     assert delivery.raised == [mail.MailWithdrawnError]
     assert delivery.server.received == []
-    assert again(claimed.id).ambiguous == 0
+    assert again(claimed.id).possible_duplicates == 0
 
 
 def test_it_leaves_one_in_doubt_whose_end_is_sent(deliver, claimed, row):

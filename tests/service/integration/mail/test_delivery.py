@@ -84,7 +84,7 @@ def test_nobody_listening_leaves_the_mail_for_later(claimed, configure, row):
         mail.deliver(claimed)
 
     assert row(claimed.id).state == "pending"
-    assert claim(claimed.id).ambiguous == 0
+    assert claim(claimed.id).possible_duplicates == 0
 
 
 def test_a_mail_the_server_kept_without_saying_so_arrives_twice_as_one(claimed, mail_server):
@@ -95,7 +95,7 @@ def test_a_mail_the_server_kept_without_saying_so_arrives_twice_as_one(claimed, 
     again = claim(claimed.id)
     assert send(again)
 
-    assert again.ambiguous == 1
+    assert again.possible_duplicates == 1
     ids = [received.message["Message-ID"] for received in mail_server.received]
     assert ids == [claimed.message_id, claimed.message_id]
 

@@ -36,7 +36,7 @@ def doubtful(jobs, sign_up, mail_server):
 def state():
     with db.transaction() as conn:
         return conn.execute(
-            "SELECT state, held_at IS NOT NULL, ambiguous FROM workshed_mail.emails"
+            "SELECT state, held_at IS NOT NULL, possible_duplicates FROM workshed_mail.emails"
         ).fetchone()
 
 
@@ -48,7 +48,7 @@ def held_id():
 
 def welcomed_at():
     with db.transaction() as conn:
-        return conn.execute("SELECT welcomed_at FROM product.users").fetchone()[0]
+        return conn.execute("SELECT welcomed_at FROM shop.users").fetchone()[0]
 
 
 def test_it_is_sent_again_once_and_then_held(jobs, doubtful, mail_server):
@@ -61,7 +61,11 @@ def test_it_is_sent_again_once_and_then_held(jobs, doubtful, mail_server):
     assert welcomed_at() is None
     with db.transaction() as conn:
         [held] = mail.held(conn, 10)
-    assert (held.kind, held.recipient, held.ambiguous) == ("welcome", "ada@example.org", 1)
+    assert (held.kind, held.recipient, held.possible_duplicates) == (
+        "welcome",
+        "ada@example.org",
+        1,
+    )
 
 
 def test_a_copy_of_its_job_does_not_send_it(jobs, doubtful, mail_server):

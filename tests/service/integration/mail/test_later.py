@@ -69,7 +69,7 @@ def test_nothing_is_decided_where_nobody_declared_the_actor(database, monkeypatc
     monkeypatch.setattr(mail_jobs, "_actor", None)
     with db.transaction() as conn:
         email_id = mail.store(conn, LETTER)
-        query = "UPDATE workshed_mail.emails SET state = 'unknown', held_at = jobs.now()"
+        query = "UPDATE workshed_mail.emails SET state = 'unknown', held_at = workshed.now()"
         conn.execute(query)
 
     with pytest.raises(MailActorMissingError), db.transaction() as conn:
@@ -119,7 +119,7 @@ def test_old_mails_are_deleted_but_none_that_waits(jobs):
             email_id = mail.store(conn, mail.Draft(kind, "ada@example.org", "Ada", "Hi", "Hi"))
             conn.execute(
                 "UPDATE workshed_mail.emails SET state = %(state)s, "
-                "sent_at = CASE WHEN %(state)s = 'sent' THEN jobs.now() END WHERE id = %(id)s",
+                "sent_at = CASE WHEN %(state)s = 'sent' THEN workshed.now() END WHERE id = %(id)s",
                 {"state": kind, "id": email_id},
             )
         year = timedelta(days=365)

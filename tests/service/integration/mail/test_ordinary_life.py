@@ -68,7 +68,7 @@ def everybody(count=PEOPLE):
 
 def welcomed():
     with db.transaction() as conn:
-        query = "SELECT count(*) FROM product.users WHERE welcomed_at IS NOT NULL"
+        query = "SELECT count(*) FROM shop.users WHERE welcomed_at IS NOT NULL"
         return conn.execute(query).fetchone()[0]
 
 
@@ -80,7 +80,7 @@ def test_an_outage_of_an_hour_costs_no_mail_and_no_attempt(jobs, serve, sign_up)
     live(jobs, hours=1)
 
     assert welcomed() == 0
-    assert {run.outcome.kind for run in jobs.runs} == {"snooze"}
+    assert {run.outcome.kind for run in jobs.runs} == {"snoozed"}
     with db.transaction() as conn:
         [trouble] = servers.troubles(conn)
         tries = conn.execute("SELECT max(attempts) FROM workshed_mail.emails").fetchone()[0]
@@ -184,14 +184,14 @@ def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
     server = serve(Thorough)
     sign_up(1)
     with db.transaction() as conn:
-        user_id = conn.execute("SELECT id FROM product.users").fetchone()[0]
+        user_id = conn.execute("SELECT id FROM shop.users").fetchone()[0]
         email = onboarding.claim_welcome(conn, user_id)
     sender = threading.Thread(target=mail.deliver, args=[email])
     sender.start()
     assert server.looks.wait(60)
 
     def renewed():
-        query = "SELECT claimed_until - jobs.now() > %s FROM workshed_mail.emails"
+        query = "SELECT claimed_until - workshed.now() > %s FROM workshed_mail.emails"
         with db.transaction() as conn:
             return conn.execute(query, (timer.LEASE - timedelta(seconds=30),)).fetchone()[0]
 

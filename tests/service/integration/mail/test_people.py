@@ -36,12 +36,12 @@ def test_what_could_inject_a_header_is_refused_before_anything_is_written(conn, 
     with pytest.raises(error):
         people.create(conn, name=name, email=email)
 
-    assert conn.execute("SELECT count(*) FROM product.users").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM shop.users").fetchone() == (0,)
 
 
 def test_the_database_refuses_line_breaks_that_come_another_way(conn):
     for end in ("\n", "\r", "\x85", "\u2028", "\x0b", "\x1c"):
-        query = "INSERT INTO product.users (name, email) VALUES (%s, 'a@b.test')"
+        query = "INSERT INTO shop.users (name, email) VALUES (%s, 'a@b.test')"
         with pytest.raises(psycopg.errors.CheckViolation, match="users_name"), conn.transaction():
             conn.execute(query, (f"A{end}B",))
 

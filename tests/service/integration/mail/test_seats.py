@@ -96,7 +96,7 @@ def test_the_seats_of_a_process_that_died_are_free_after_their_lease(one, other,
 
 def test_a_seat_is_held_for_as_long_as_its_process_lives(one, other, scripted, jobs, eventually):
     server = Server.at(scripted.url)
-    query = "SELECT expires_at > jobs.now() + interval '20 s' FROM jobs.limit_slots"
+    query = "SELECT expires_at > workshed.now() + interval '20 s' FROM workshed.limit_slots"
 
     def is_renewed():
         with db.transaction() as conn:

@@ -32,7 +32,7 @@ def people(connect):
 
     def people(count):
         query = """
-            INSERT INTO product.users (name, email)
+            INSERT INTO shop.users (name, email)
             SELECT 'Ada', md5(random()::text) || '@example.org' FROM generate_series(1, %s)
             RETURNING id
         """

@@ -10,7 +10,7 @@ from shop.web.pictures import create_app
 def attach(conn, user_id, filename, blob):
     """Store an attachment, and send nothing: no job belongs to these tests."""
     query = """
-        INSERT INTO product.attachments (user_id, filename, sha256)
+        INSERT INTO shop.attachments (user_id, filename, sha256)
         VALUES (%s, %s, %s)
         RETURNING id
     """

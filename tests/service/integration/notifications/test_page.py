@@ -41,7 +41,7 @@ def make(connect, keep):
 
     def make(original=b"original", content=JPEG, box=(800, 600)):
         query = """
-            INSERT INTO product.image_variants
+            INSERT INTO shop.image_variants
             VALUES (%s, %s, %s, 85, 'jpeg', 'test', %s, 'image/jpeg', 8, 6, 1)
         """
         sha256 = keep(content)
@@ -100,7 +100,7 @@ def test_all_variants_are_shown_each_once(see, attach, make, ada):
 
 def test_a_refusal_is_shown_with_its_reason(see, attach, run, ada):
     attach(ada)
-    run("UPDATE product.attachments SET refusal = 'a <bomb>', refused_at = jobs.now()")
+    run("UPDATE shop.attachments SET refusal = 'a <bomb>', refused_at = workshed.now()")
 
     assert "a &lt;bomb&gt;" in see(ada)
 
@@ -212,7 +212,7 @@ def test_what_was_made_of_a_replaced_original_is_served_no_more(
 ):
     attach(ada)
     sha256 = make()
-    run("UPDATE product.attachments SET sha256 = %s", keep(b"another"))
+    run("UPDATE shop.attachments SET sha256 = %s", keep(b"another"))
 
     assert served.ask(f"/contents/{sha256}", cookie=notifications.token(ada))[0] == 404
 
@@ -248,7 +248,7 @@ def upload(served):
 @pytest.fixture
 def kept(run):
     """`kept()`: the names of all attachments."""
-    query = "SELECT filename FROM product.attachments ORDER BY id"
+    query = "SELECT filename FROM shop.attachments ORDER BY id"
     return lambda: [name for (name,) in run(query)]
 
 
@@ -263,7 +263,7 @@ def test_what_is_uploaded_is_stored_under_its_name(upload, run, ada):
     status, _, body = upload(ada, content, name)
 
     assert status == 201
-    query = "SELECT filename, sha256 FROM product.attachments WHERE id = %s"
+    query = "SELECT filename, sha256 FROM shop.attachments WHERE id = %s"
     ((filename, sha256),) = run(query, json.loads(body)["attachment_id"])
     assert filename == name
     with storage().open(sha256) as file:
@@ -380,7 +380,7 @@ def test_a_program_uploads_with_its_token_alone(served, ada, kept):
 
 
 def test_somebody_who_is_gone_uploads_nothing(upload, run, ada):
-    run("DELETE FROM product.users")
+    run("DELETE FROM shop.users")
 
     status, _, text = upload(ada)
 

@@ -67,7 +67,7 @@ def test_nobody_deletes_a_user_who_is_being_told_something(connect, ada):
     deleting.execute("SET lock_timeout = '200 ms'")
 
     with pytest.raises(psycopg.errors.LockNotAvailable):
-        deleting.execute("DELETE FROM product.users")
+        deleting.execute("DELETE FROM shop.users")
 
 
 def test_an_id_may_be_any_text_however_long(connect):
@@ -185,7 +185,7 @@ def test_what_is_old_is_deleted_and_its_numbers_are_not_given_again(conn, ada):
         notifications.tell(conn, ada, "greeting", {}, key=key)
     conn.execute("""
         UPDATE workshed_notifications.notifications
-           SET created_at = jobs.now() - interval '31 days'
+           SET created_at = workshed.now() - interval '31 days'
     """)
     notifications.tell(conn, ada, "greeting", {}, key="d")
 
@@ -206,7 +206,7 @@ def test_what_another_deletes_is_passed_over(connect, ada):
 
 
 def deleted_by_the_database(conn, user_id):
-    conn.execute("DELETE FROM product.users WHERE id = %s", (user_id,))
+    conn.execute("DELETE FROM shop.users WHERE id = %s", (user_id,))
 
 
 @pytest.mark.parametrize("delete", [deleted_by_the_database, notifications.delete_of])

@@ -19,7 +19,7 @@ def keep(conn, content):
 def attach(conn, user_id, filename, content):
     """Store that somebody has uploaded a content; the id of the attachment."""
     query = """
-        INSERT INTO product.attachments (user_id, filename, sha256)
+        INSERT INTO shop.attachments (user_id, filename, sha256)
         VALUES (%s, %s, %s)
         RETURNING id
     """

@@ -34,24 +34,24 @@ class Shop:
     def user(self, name="Ada", *, at=MONDAY, admin=False, active=True):
         """Who came at a time; the id."""
         query = """
-            INSERT INTO product.users (name, email, created_at, admin, activated_at)
+            INSERT INTO shop.users (name, email, created_at, admin, activated_at)
             VALUES (%s, gen_random_uuid() || '@example.org', %s, %s, %s) RETURNING id
         """
         return self.one(query, name, at, admin, at if active else None)
 
     def product(self, name="Desk"):
-        query = "INSERT INTO product.products (name) VALUES (%s) RETURNING id"
+        query = "INSERT INTO shop.products (name) VALUES (%s) RETURNING id"
         return self.one(query, name)
 
     def order(self, *lines, at, paid="at once", user=None, currency="EUR"):
         """An order of lines, each (product, quantity, price); paid when placed if not said."""
         paid_at = at if paid == "at once" else paid
         query = """
-            INSERT INTO product.orders (user_id, currency, placed_at, paid_at)
+            INSERT INTO shop.orders (user_id, currency, placed_at, paid_at)
             VALUES (%s, %s, %s, %s) RETURNING id
         """
         order_id = self.one(query, user, currency, at, paid_at)
-        query = "INSERT INTO product.order_lines VALUES (%s, %s, %s, %s, %s) RETURNING order_id"
+        query = "INSERT INTO shop.order_lines VALUES (%s, %s, %s, %s, %s) RETURNING order_id"
         for number, (product, quantity, price) in enumerate(lines, 1):
             self.one(query, order_id, number, product, quantity, Decimal(price))
         return order_id
@@ -59,14 +59,14 @@ class Shop:
     def report(self, date=SUNDAY):
         """The stored numbers of a day; `None` where there are none."""
         query = """
-            SELECT numbers::text FROM product.daily_report_snapshots WHERE business_date = %s
+            SELECT numbers::text FROM shop.daily_report_snapshots WHERE business_date = %s
         """
         with db.transaction() as conn:
             found = conn.execute(query, (date,)).fetchone()
         return found and json.loads(found[0])
 
     def dates(self):
-        query = "SELECT business_date::text FROM product.daily_report_snapshots ORDER BY 1"
+        query = "SELECT business_date::text FROM shop.daily_report_snapshots ORDER BY 1"
         with db.transaction() as conn:
             return [date for (date,) in conn.execute(query)]
 
@@ -117,9 +117,11 @@ def cells():
 
 
 @pytest.fixture
-def planned(jobs):
-    """`planned(MONDAY)`: send the run that is planned for a time."""
-    return lambda at: actors.daily_report.send_with_options(planned=int(at.timestamp() * 1000))
+def scheduled_for(jobs):
+    """`scheduled_for(MONDAY)`: send the run that is planned for a time."""
+    return lambda at: actors.daily_report.send_with_options(
+        scheduled_for=int(at.timestamp() * 1000)
+    )
 
 
 @pytest.fixture

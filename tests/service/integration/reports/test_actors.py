@@ -71,7 +71,7 @@ def test_settings_that_mean_nothing_are_refused(monkeypatch, name, value, why):
 
 
 @pytest.mark.parametrize(
-    ("planned_at", "reported", "hours"),
+    ("at", "reported", "hours"),
     [
         ("2026-03-02T08:00", "2026-03-01", 24),
         ("2026-03-01T23:30", "2026-03-01", 24),  # 00:30 on Monday
@@ -83,20 +83,20 @@ def test_settings_that_mean_nothing_are_refused(monkeypatch, name, value, why):
     ],
 )
 def test_a_run_reports_the_day_before_it_was_planned(
-    jobs, grace, shop, planned, planned_at, reported, hours
+    jobs, grace, shop, scheduled_for, at, reported, hours
 ):
     """Whenever it runs: now is months later."""
-    planned(datetime.fromisoformat(planned_at).replace(tzinfo=UTC))
+    scheduled_for(datetime.fromisoformat(at).replace(tzinfo=UTC))
 
     jobs.drain()
 
     assert shop.dates() == [reported]
-    query = "SELECT extract(epoch FROM ends_at - starts_at) FROM product.daily_report_snapshots"
+    query = "SELECT extract(epoch FROM ends_at - starts_at) FROM shop.daily_report_snapshots"
     assert shop.one(query) == hours * 3600
 
 
-def test_a_run_that_is_late_and_fails_reports_the_same_day(jobs, grace, shop, planned, sent):
-    planned(MONDAY)
+def test_a_run_that_is_late_and_fails_reports_the_same_day(jobs, grace, shop, scheduled_for, sent):
+    scheduled_for(MONDAY)
     jobs.fail_next(daily_report, TimeoutError("no answer"))
     jobs.fail_next(daily_report, TimeoutError("no answer"))
 
@@ -133,14 +133,14 @@ def test_outside_a_job_it_is_the_day_before_now(grace, shop):
     assert shop.dates() == [wanted]
 
 
-def test_a_day_that_is_not_over_by_postgresql_is_waited_for(jobs, grace, shop, planned):
+def test_a_day_that_is_not_over_by_postgresql_is_waited_for(jobs, grace, shop, scheduled_for):
     """The clock that made the run, at midnight, is ahead of it."""
     tomorrow = days.before(datetime.now(UTC) + A_DAY, "Europe/Paris")
-    planned(tomorrow.ends_at)
+    scheduled_for(tomorrow.ends_at)
 
     jobs.drain()
     assert shop.dates() == []
-    assert [run.outcome.kind for run in jobs.runs] == ["snooze"]
+    assert [run.outcome.kind for run in jobs.runs] == ["snoozed"]
     jobs.advance(hours=26)
     jobs.drain()
 
@@ -200,12 +200,12 @@ def test_a_day_is_over_to_the_moment(jobs, grace, shop):
     now = jobs.freeze()
     today = days.day(now.astimezone(UTC).date(), "UTC")
     with db.transaction() as conn:
-        conn.execute("UPDATE jobs.clock SET stopped_at = %s", (today.ends_at - days.MOMENT,))
+        conn.execute("UPDATE workshed.clock SET stopped_at = %s", (today.ends_at - days.MOMENT,))
     with pytest.raises(DayRefusedError), db.transaction() as conn:
         reports.asked(conn, str(today.date), "UTC")
 
     with db.transaction() as conn:
-        conn.execute("UPDATE jobs.clock SET stopped_at = %s", (today.ends_at,))
+        conn.execute("UPDATE workshed.clock SET stopped_at = %s", (today.ends_at,))
         assert reports.asked(conn, str(today.date), "UTC") == today
 
 
@@ -222,7 +222,7 @@ def test_a_past_date_says_again_what_it_said_first(jobs, grace, shop, sent):
     shop.order((desk, 1, "99"), at=NOON)
     shop.user("Eve", at=NOON)
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.orders WHERE id = %s", (order,))
+        conn.execute("DELETE FROM shop.orders WHERE id = %s", (order,))
     late = shop.user("Linus", admin=True)
     daily_report.send(SUNDAY)
     jobs.drain()
@@ -234,16 +234,18 @@ def test_a_past_date_says_again_what_it_said_first(jobs, grace, shop, sent):
     assert late
 
 
-def test_each_active_admin_is_mailed_once_however_often_it_runs(jobs, grace, shop, planned, sent):
+def test_each_active_admin_is_mailed_once_however_often_it_runs(
+    jobs, grace, shop, scheduled_for, sent
+):
     shop.user("Linus", admin=True)
     shop.user("Not yet", admin=True, active=False)
     shop.user("Nobody")
 
     for _ in range(3):
-        planned(MONDAY)
+        scheduled_for(MONDAY)
         daily_report.send(SUNDAY)
     jobs.drain()
-    planned(MONDAY)
+    scheduled_for(MONDAY)
     jobs.drain()
 
     assert sorted(mail["To"].split()[0] for mail in sent()) == ["Grace", "Linus"]
@@ -251,9 +253,9 @@ def test_each_active_admin_is_mailed_once_however_often_it_runs(jobs, grace, sho
     assert len({mail["Message-ID"] for mail in sent()}) == 2
 
 
-def test_the_next_day_has_mails_of_its_own(jobs, grace, planned, sent):
-    planned(MONDAY)
-    planned(MONDAY + A_DAY)
+def test_the_next_day_has_mails_of_its_own(jobs, grace, scheduled_for, sent):
+    scheduled_for(MONDAY)
+    scheduled_for(MONDAY + A_DAY)
     jobs.drain()
 
     assert [mail["Subject"] for mail in sent()] == [
@@ -265,7 +267,7 @@ def test_the_next_day_has_mails_of_its_own(jobs, grace, planned, sent):
 def test_no_data_is_a_report_of_zeros(jobs, shop, sent, cells):
     grace = shop.user("Grace", admin=True)
     with db.transaction() as conn:
-        conn.execute("UPDATE product.users SET created_at = '2020-01-01' WHERE id = %s", (grace,))
+        conn.execute("UPDATE shop.users SET created_at = '2020-01-01' WHERE id = %s", (grace,))
     daily_report.send(SUNDAY)
     jobs.drain()
 
@@ -324,7 +326,7 @@ def test_mails_that_wait_and_mails_of_other_kinds_are_left(jobs, grace, shop):
                       (kind, recipient, recipient_name, subject, text_body, message_id, state,
                        sent_at)
                VALUES ('welcome', 'a@example.org', 'Ada', 'Hello', '', '<1@x>', 'sent',
-                       jobs.now())"""
+                       workshed.now())"""
         )
 
     jobs.advance(days=800)

@@ -60,7 +60,7 @@ def right(shop):
 
 def sent(shop, actor):
     """The argument of each job of an actor that is sent."""
-    query = "SELECT array_agg(body::json #>> '{args,0}') FROM jobs.schedule WHERE actor = %s"
+    query = "SELECT array_agg(body::json #>> '{args,0}') FROM workshed.schedule WHERE actor = %s"
     return shop.one(query, actor) or []
 
 
@@ -108,13 +108,13 @@ def test_a_copy_that_computed_other_numbers_mails_those_that_are_stored(
         "active_users": 9,
         "sales": [{"currency": "EUR", "trend": ["0.70"] * 30, "top": []}],
     }
-    other.execute("LOCK TABLE product.daily_report_snapshots IN SHARE ROW EXCLUSIVE MODE")
+    other.execute("LOCK TABLE shop.daily_report_snapshots IN SHARE ROW EXCLUSIVE MODE")
 
     with ThreadPoolExecutor(1) as threads:
         slow = threads.submit(daily_report, of)
         eventually(lambda: shop.one(WAITING) == 1)
         query = """
-            INSERT INTO product.daily_report_snapshots VALUES (%s, 'UTC', %s, %s, %s)
+            INSERT INTO shop.daily_report_snapshots VALUES (%s, 'UTC', %s, %s, %s)
         """
         other.execute(query, (of, f"{of} 00:00Z", f"{of} 24:00Z", json.dumps(stored)))
         other.commit()

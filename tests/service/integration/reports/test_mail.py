@@ -213,7 +213,7 @@ def test_a_mail_whose_file_cannot_be_read_waits(jobs, grace, shop, sent):
 def test_who_leaves_is_not_mailed_and_what_was_theirs_goes(jobs, grace, shop, sent):
     jobs.perform(daily_report, SUNDAY)
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.users WHERE id = %s", (grace,))
+        conn.execute("DELETE FROM shop.users WHERE id = %s", (grace,))
 
     jobs.drain()
 

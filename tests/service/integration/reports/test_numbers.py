@@ -53,26 +53,26 @@ def shop_of(jobs):
 
         with db.transaction() as conn, conn.cursor() as cur:
             cur.executemany(
-                "INSERT INTO product.users (name, email, created_at) VALUES ('Ada', %s, %s)",
+                "INSERT INTO shop.users (name, email, created_at) VALUES ('Ada', %s, %s)",
                 [(f"a{n}@example.org", instant()) for n in range(60)],
             )
             cur.executemany(
-                "INSERT INTO product.products (name) VALUES (%s)",
+                "INSERT INTO shop.products (name) VALUES (%s)",
                 [(chance.choice(NAMES),) for _ in range(12)],
             )
-            people = [i for (i,) in conn.execute("SELECT id FROM product.users")]
-            products = [i for (i,) in conn.execute("SELECT id FROM product.products")]
+            people = [i for (i,) in conn.execute("SELECT id FROM shop.users")]
+            products = [i for (i,) in conn.execute("SELECT id FROM shop.products")]
             for _ in range(250):
                 paid = None if chance.random() < 0.2 else instant()
                 query = """
-                    INSERT INTO product.orders (user_id, currency, placed_at, paid_at)
+                    INSERT INTO shop.orders (user_id, currency, placed_at, paid_at)
                     VALUES (%s, %s, %s, %s) RETURNING id
                 """
                 who = chance.choice([*people, None])
                 values = (who, chance.choice(CURRENCIES), instant(), paid)
                 (order_id,) = conn.execute(query, values).fetchone()
                 cur.executemany(
-                    "INSERT INTO product.order_lines VALUES (%s, %s, %s, %s, %s)",
+                    "INSERT INTO shop.order_lines VALUES (%s, %s, %s, %s, %s)",
                     [
                         (
                             order_id,
@@ -95,13 +95,13 @@ def counted(of, zone, currency):
         return None if at is None else at.astimezone(ZoneInfo(zone)).date()
 
     with db.transaction() as conn, localcontext(Context(prec=200)):
-        users = conn.execute("SELECT created_at FROM product.users").fetchall()
-        orders = conn.execute("SELECT user_id, placed_at FROM product.orders").fetchall()
+        users = conn.execute("SELECT created_at FROM shop.users").fetchall()
+        orders = conn.execute("SELECT user_id, placed_at FROM shop.orders").fetchall()
         lines = conn.execute(
             """SELECT o.currency, o.paid_at, p.id, p.name, l.quantity, l.unit_price
-                 FROM product.order_lines AS l
-                 JOIN product.orders AS o ON o.id = l.order_id
-                 JOIN product.products AS p ON p.id = l.product_id"""
+                 FROM shop.order_lines AS l
+                 JOIN shop.orders AS o ON o.id = l.order_id
+                 JOIN shop.products AS p ON p.id = l.product_id"""
         ).fetchall()
         trends, units, revenues, names = {}, Counter(), Counter(), {}
         for code, paid, product, name, quantity, price in lines:
@@ -215,7 +215,7 @@ def test_what_is_sold_outlives_who_bought_it(jobs, shop):
     ada = shop.user("Ada", at=noon)
     shop.order((shop.product(), 1, "5"), at=noon, user=ada)
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.users")
+        conn.execute("DELETE FROM shop.users")
 
     found = reports.of(days.day(noon.date(), "UTC")).numbers
 
@@ -242,7 +242,7 @@ def test_all_numbers_are_of_one_moment(database, connect, eventually, shop):
             found.append(numbers.compute(conn, days.day(noon.date(), "UTC"), "EUR"))
 
     # The report has counted the users, and waits for the orders.
-    other.execute("LOCK TABLE product.orders")
+    other.execute("LOCK TABLE shop.orders")
     thread = threading.Thread(target=compute)
     thread.start()
     waits = """
@@ -251,14 +251,14 @@ def test_all_numbers_are_of_one_moment(database, connect, eventually, shop):
     """
     eventually(lambda: watch.execute(waits).fetchone() == (1,))
     other.execute(
-        "INSERT INTO product.users (name, email, created_at) VALUES ('Eve', 'e@x.org', %s)", (noon,)
+        "INSERT INTO shop.users (name, email, created_at) VALUES ('Eve', 'e@x.org', %s)", (noon,)
     )
     other.execute(
         """WITH placed AS (
-               INSERT INTO product.orders (user_id, currency, placed_at, paid_at)
-               SELECT id, 'EUR', created_at, created_at FROM product.users WHERE name = 'Eve'
+               INSERT INTO shop.orders (user_id, currency, placed_at, paid_at)
+               SELECT id, 'EUR', created_at, created_at FROM shop.users WHERE name = 'Eve'
                RETURNING id)
-           INSERT INTO product.order_lines SELECT id, 1, %s, 1, 100 FROM placed""",
+           INSERT INTO shop.order_lines SELECT id, 1, %s, 1, 100 FROM placed""",
         (desk,),
     )
     other.commit()

@@ -20,7 +20,7 @@ def test_a_file_is_kept_byte_for_byte_and_its_job_is_sent(ada, jobs, rows):
 
     page = ada.done("/imports", **files(content, "Zoë's list.csv"))
 
-    ((sha256, filename),) = rows("SELECT sha256, filename FROM product.imports")
+    ((sha256, filename),) = rows("SELECT sha256, filename FROM shop.imports")
     with storage().open(sha256) as stored:
         assert stored.read() == content
     assert filename == "Zoë's list.csv"
@@ -50,7 +50,7 @@ def failed_rows(page):
 def test_an_import_whose_rows_are_on_their_way_shows_how_many_are_done(ada, rows):
     ada.done("/imports", **files())
     rows(
-        """UPDATE product.imports SET state = 'processing', landed = 4000, handed_out = 4000,
+        """UPDATE shop.imports SET state = 'processing', rows_read = 4000, queued_upto = 4000,
                   total = 4000, succeeded = 1000, failed = 200 RETURNING 1"""
     )
 
@@ -96,7 +96,7 @@ def test_the_same_file_is_taken_twice_only_by_who_says_so(ada, rows):
     assert "You have handed this file in before, as import" in page
     ada.done("/imports", {"again": "on"}, **files())
 
-    assert rows("SELECT again FROM product.imports ORDER BY id") == [(False,), (True,)]
+    assert rows("SELECT again FROM shop.imports ORDER BY id") == [(False,), (True,)]
 
 
 @pytest.mark.parametrize("wrong", [{"files": {"other": ("a.csv", b"a")}}, files(b"", ""), {}])
@@ -104,14 +104,14 @@ def test_a_form_without_a_file_is_told_of(ada, rows, wrong):
     page = ada.refused("/imports", **wrong)
 
     assert "Choose a file first." in page
-    assert rows("SELECT count(*) FROM product.imports") == [(0,)]
+    assert rows("SELECT count(*) FROM shop.imports") == [(0,)]
 
 
 def test_a_file_that_is_too_large_is_not_taken(ada, rows):
     page = ada.refused("/imports", status=413, **files(bytes(MOST_BYTES)))
 
     assert "at most 5 MB are taken" in page
-    assert rows("SELECT count(*) FROM product.imports") == [(0,)]
+    assert rows("SELECT count(*) FROM shop.imports") == [(0,)]
 
 
 def test_a_form_that_is_cut_off_is_not_taken(ada, rows):
@@ -124,7 +124,7 @@ def test_a_form_that_is_cut_off_is_not_taken(ada, rows):
         answer = ada.post("/imports", content=whole[:most], headers=form)
         assert (most, answer.status_code) == (most, 400)
         assert "did not arrive whole" in answer.text
-    assert rows("SELECT count(*) FROM product.imports") == [(0,)]
+    assert rows("SELECT count(*) FROM shop.imports") == [(0,)]
 
     assert ada.post("/imports", content=whole, headers=form).status_code == 303
 

@@ -14,9 +14,9 @@ from workshed.jobs import RecordMissing
 PLACED = """
     SELECT o.user_id, o.currency, l.number, p.name, l.quantity, l.unit_price,
            o.placed_at = o.paid_at
-      FROM product.orders AS o
-      JOIN product.order_lines AS l ON l.order_id = o.id
-      JOIN product.products AS p ON p.id = l.product_id
+      FROM shop.orders AS o
+      JOIN shop.order_lines AS l ON l.order_id = o.id
+      JOIN shop.products AS p ON p.id = l.product_id
      ORDER BY o.id, l.number
 """
 
@@ -24,7 +24,7 @@ PLACED = """
 def test_an_order_is_stored_with_its_line_to_the_last_digit(ada, rows):
     page = ada.done("/orders", {"product": "Notebook, dotted", "quantity": "3"})
 
-    ((user_id,),) = rows("SELECT id FROM product.users")
+    ((user_id,),) = rows("SELECT id FROM shop.users")
     price = Decimal("12.45")
     assert rows(PLACED) == [(user_id, "EUR", 1, "Notebook, dotted", 3, price, True)]
     assert "<td>Notebook, dotted</td><td>3</td><td>37.35 EUR</td>" in page
@@ -33,15 +33,15 @@ def test_an_order_is_stored_with_its_line_to_the_last_digit(ada, rows):
 def test_a_price_that_the_browser_says_means_nothing(ada, rows):
     ada.done("/orders", {"product": "Walnut desk", "quantity": "1", "price": "0.01"})
 
-    assert rows("SELECT unit_price FROM product.order_lines") == [(Decimal("449.90"),)]
+    assert rows("SELECT unit_price FROM shop.order_lines") == [(Decimal("449.90"),)]
 
 
 def test_a_product_is_stored_once(ada, rows):
     for _ in range(2):
         ada.done("/orders", {"product": "Wall clock", "quantity": "1"})
 
-    assert rows("SELECT name FROM product.products") == [("Wall clock",)]
-    assert rows("SELECT count(*) FROM product.orders") == [(2,)]
+    assert rows("SELECT name FROM shop.products") == [("Wall clock",)]
+    assert rows("SELECT count(*) FROM shop.orders") == [(2,)]
 
 
 @pytest.mark.parametrize("quantity", ["", "0", "100", "-1", "1.5", "x", "1e1", "²", "9" * 5_000])
@@ -50,7 +50,7 @@ def test_a_wrong_quantity_is_told_of(ada, rows, quantity):
 
     assert "Order one of these products, and 1 to 99 of it." in page
     assert "Import people" in page
-    assert rows("SELECT count(*) FROM product.orders") == [(0,)]
+    assert rows("SELECT count(*) FROM shop.orders") == [(0,)]
 
 
 @pytest.mark.parametrize("product", [{}, {"product": ""}, {"product": "Moon"}])
@@ -58,7 +58,7 @@ def test_a_product_that_is_not_sold_is_told_of(ada, rows, product):
     page = ada.refused("/orders", {**product, "quantity": "1"})
 
     assert "Order one of these products" in page
-    assert rows("SELECT count(*) FROM product.products") == [(0,)]
+    assert rows("SELECT count(*) FROM shop.products") == [(0,)]
 
 
 def test_others_do_not_see_an_order(ada, browser):
@@ -71,7 +71,7 @@ def test_others_do_not_see_an_order(ada, browser):
 
 
 def test_an_order_of_which_a_line_is_refused_is_not_there(ada, rows):
-    ((user_id,),) = rows("SELECT id FROM product.users")
+    ((user_id,),) = rows("SELECT id FROM shop.users")
 
     with db.transaction() as conn:
         clock = orders.product(conn, "Wall clock")
@@ -80,7 +80,7 @@ def test_an_order_of_which_a_line_is_refused_is_not_there(ada, rows):
     with pytest.raises(CheckViolation), db.transaction() as conn:
         orders.place(conn, user_id, "EUR", lines)
 
-    assert rows("SELECT count(*) FROM product.orders") == [(0,)]
+    assert rows("SELECT count(*) FROM shop.orders") == [(0,)]
 
 
 def test_nobody_who_is_gone_orders(jobs):
@@ -92,7 +92,7 @@ def test_a_product_that_two_bring_at_once_is_stored_once(connect, eventually):
     """Without the lock the second, which sees nothing of the first, would store it again."""
     first, second, watch = connect(), connect(), connect(autocommit=True)
     waiting = """
-        SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'product.products'::regclass
+        SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'shop.products'::regclass
     """
     known = orders.product(first, "Wall clock")
     found = []

@@ -10,8 +10,8 @@ FORMS = {
     "/sign-up": {"data": {"name": "Eve", "email": "eve@example.org"}},
 }
 CHANGED = """
-    SELECT (SELECT count(*) FROM product.users) - 1, (SELECT count(*) FROM product.orders),
-           (SELECT count(*) FROM product.imports)
+    SELECT (SELECT count(*) FROM shop.users) - 1, (SELECT count(*) FROM shop.orders),
+           (SELECT count(*) FROM shop.imports)
 """
 
 

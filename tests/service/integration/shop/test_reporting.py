@@ -20,7 +20,7 @@ def yesterday(jobs):
 @pytest.fixture
 def sold(yesterday, ada, rows):
     """Three clocks and a desk, paid yesterday."""
-    ((user_id,),) = rows("SELECT id FROM product.users")
+    ((user_id,),) = rows("SELECT id FROM shop.users")
     at = yesterday.starts_at + timedelta(hours=1)
     with db.transaction() as conn:
         clock, desk = (orders.product(conn, name) for name in ("Wall clock", "Walnut desk"))

@@ -8,7 +8,7 @@ from tests.service.integration.shop.conftest import Browser
 from workshed.contrib import notifications
 from workshed.settings import settings
 
-USERS = "SELECT name, email FROM product.users ORDER BY id"
+USERS = "SELECT name, email FROM shop.users ORDER BY id"
 
 
 def test_who_signs_up_is_stored_welcomed_and_shown_the_shop(jobs, browser, rows):
@@ -32,7 +32,7 @@ def test_the_token_is_a_cookie_that_no_script_and_no_other_site_gets(browser, ro
     assert "; Path=/; " in cookie
     assert "; SameSite=strict" in cookie
     assert answer.headers["Location"] == "./"
-    ((user_id,),) = rows("SELECT id FROM product.users")
+    ((user_id,),) = rows("SELECT id FROM shop.users")
     assert notifications.user_of(browser.client.cookies["workshed_token"]) == str(user_id)
 
 
@@ -104,7 +104,7 @@ def test_a_token_that_proves_nothing_leads_to_signing_up(browser):
 
 
 def test_who_is_gone_is_asked_to_sign_up(ada, rows):
-    rows("DELETE FROM product.users RETURNING 1")
+    rows("DELETE FROM shop.users RETURNING 1")
 
     assert "Your token is of somebody who is gone." in ada.see()
     assert ada.post("/orders", {"product": "Wall clock", "quantity": "1"}).status_code == 401

@@ -41,7 +41,7 @@ def stored(rows):
             draft.write(content)
             blob = blobs.keep(draft)
         query = """
-            UPDATE workshed_storage.blobs SET stored_at = jobs.now() - %s
+            UPDATE workshed_storage.blobs SET stored_at = workshed.now() - %s
              WHERE sha256 = %s RETURNING 1
         """
         rows(query, timedelta(hours=hours), blob.sha256)
@@ -56,7 +56,7 @@ def attach(database):
     with db.transaction() as conn:
         user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
     query = """
-        INSERT INTO product.attachments (user_id, filename, sha256)
+        INSERT INTO shop.attachments (user_id, filename, sha256)
         VALUES (%s, 'a.png', %s) RETURNING id
     """
 
@@ -68,7 +68,7 @@ def attach(database):
 
 
 VARIANT = """
-    INSERT INTO product.image_variants (original, box_width, box_height, quality, format, codec,
+    INSERT INTO shop.image_variants (original, box_width, box_height, quality, format, codec,
                                         sha256, media_type, width, height, frames)
     VALUES (%s, 80, 60, 85, 'jpeg', 'test', %s, 'image/jpeg', 80, 60, 1)
     RETURNING 1
@@ -140,7 +140,7 @@ def test_a_content_that_is_kept_again_is_young(rows, stored):
 
     stored(b"hello")
 
-    age = "SELECT jobs.now() - stored_at < interval '1 minute' FROM workshed_storage.blobs"
+    age = "SELECT workshed.now() - stored_at < interval '1 minute' FROM workshed_storage.blobs"
     assert rows(age) == [(True,)]
 
 
@@ -329,10 +329,10 @@ def test_a_variant_goes_with_the_last_that_had_its_original(conn, rows, stored, 
     original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
     attach(original), attach(original)
     rows(VARIANT, original, variant)
-    rows("DELETE FROM product.attachments WHERE id = 1 RETURNING 1")
+    rows("DELETE FROM shop.attachments WHERE id = 1 RETURNING 1")
     assert variants.prune(conn, HOUR, 10) == 0
 
-    rows("DELETE FROM product.attachments RETURNING 1")
+    rows("DELETE FROM shop.attachments RETURNING 1")
     assert variants.prune(conn, HOUR, 10) == 1
     conn.commit()
 

@@ -45,9 +45,9 @@ def crm(jobs, api):
         for name in ("Ada", "Bob"):
             people.create(conn, name=name, email=f"{name.lower()}@example.org")
         people.create(conn, name="Cyd", email="cyd@example.org")
-        conn.execute("UPDATE product.users SET activated_at = jobs.now(), admin = name <> 'Cyd'")
+        conn.execute("UPDATE shop.users SET activated_at = workshed.now(), admin = name <> 'Cyd'")
         people.create(conn, name="Dan", email="dan@example.org")
-        conn.execute("UPDATE product.users SET admin = true WHERE name = 'Dan'")
+        conn.execute("UPDATE shop.users SET admin = true WHERE name = 'Dan'")
         sync.add(conn, "crm", api.origin)
     return api
 
@@ -69,7 +69,7 @@ def kept(rows):
 
     def read():
         query = """
-            SELECT external_id, version FROM product.sync_records
+            SELECT external_id, version FROM shop.sync_records
              WHERE deleted_at IS NULL AND version IS NOT NULL
         """
         return dict(rows(query))
@@ -82,7 +82,7 @@ def log(rows):
     """`log()`: (id, change, version) of each line, in order."""
 
     def read():
-        return rows("SELECT external_id, change, version FROM product.sync_log ORDER BY id")
+        return rows("SELECT external_id, change, version FROM shop.sync_log ORDER BY id")
 
     return read
 

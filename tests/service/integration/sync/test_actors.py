@@ -21,10 +21,10 @@ def test_all_that_a_source_has_is_kept(jobs, six, kept, log, rows, state):
 
     assert kept() == dict.fromkeys(SIX, 1)
     assert sorted(log()) == [(name, "created", 1) for name in SIX]
-    assert rows("SELECT external_id, kind, other_id FROM product.sync_associations") == [
+    assert rows("SELECT external_id, kind, other_id FROM shop.sync_associations") == [
         ("b", "owner", "a")
     ]
-    [(data,)] = rows("SELECT data FROM product.sync_records WHERE external_id = 'c'")
+    [(data,)] = rows("SELECT data FROM shop.sync_records WHERE external_id = 'c'")
     assert data == {"letter": "c"}
     assert state().last_success_at is not None
     assert six.requests.count("GET /records") == 2
@@ -52,7 +52,7 @@ def test_associations_are_those_of_the_newest_version(jobs, six, rows):
     sync_record.send("crm", "b")
     jobs.drain()
 
-    query = "SELECT kind, other_id FROM product.sync_associations ORDER BY kind"
+    query = "SELECT kind, other_id FROM shop.sync_associations ORDER BY kind"
     assert rows(query) == [("editor", "a"), ("owner", "c")]
 
 
@@ -77,7 +77,7 @@ def test_what_a_whole_listing_lacks_is_gone(jobs, six, kept, log, rows):
 
     assert sorted(kept()) == list("acdf")
     assert sorted(log()[-2:]) == [("b", "deleted", 1), ("e", "deleted", 1)]
-    assert rows("SELECT count(*) FROM product.sync_associations") == [(0,)]
+    assert rows("SELECT count(*) FROM shop.sync_associations") == [(0,)]
 
 
 def test_what_comes_again_is_there_again(jobs, six, kept, log):
@@ -222,7 +222,7 @@ def test_each_source_is_begun_by_the_calendar(jobs, crm):
     jobs.perform(start_syncs)
 
     assert [job.message.args for job in sent(jobs, sync_critical_data)] == [("crm",), ("shop",)]
-    assert str(start_syncs.options["periodic"].spec.words) == "every 15 minutes"
+    assert str(start_syncs.options["periodic"].spec.description) == "every 15 minutes"
 
 
 def test_old_changes_are_forgotten_by_night(jobs, six, rows, log):
@@ -237,7 +237,7 @@ def test_old_changes_are_forgotten_by_night(jobs, six, rows, log):
     jobs.perform(actors.maintain)
 
     assert log() == []
-    assert len(rows("SELECT * FROM product.sync_records")) == 5
+    assert len(rows("SELECT * FROM shop.sync_records")) == 5
 
 
 def test_a_listing_that_was_begun_long_ago_begins_anew(jobs, six, kept):

@@ -24,8 +24,8 @@ def test_a_source_that_fails_is_left_alone_for_a_while(jobs, six, state):
     drain(jobs)
 
     assert len(six.requests) == sources.TRIPS_AT
-    assert jobs.runs[-1].outcome.kind == "snooze"
-    assert state().held_until is not None
+    assert jobs.runs[-1].outcome.kind == "snoozed"
+    assert state().circuit_open_until is not None
 
 
 def test_then_one_asks_and_the_others_wait_for_what_comes_of_it(jobs, six, state):
@@ -41,7 +41,7 @@ def test_then_one_asks_and_the_others_wait_for_what_comes_of_it(jobs, six, state
         sync.admit(conn, "crm")
     sync.fetch(leave, "a")
 
-    assert state().held_until is None
+    assert state().circuit_open_until is None
     with db.transaction() as conn:
         assert sync.admit(conn, "crm").failures == 0
 
@@ -58,7 +58,7 @@ def test_a_source_that_is_held_holds_no_other(jobs, six, use):
         sync_record.send(source, "a")
     jobs.drain()
 
-    assert [run.outcome.kind for run in jobs.runs] == ["snooze", "done"]
+    assert [run.outcome.kind for run in jobs.runs] == ["snoozed", "succeeded"]
 
 
 def test_of_two_that_look_at_once_one_asks(jobs, six, eventually, rows):
@@ -85,7 +85,7 @@ def test_it_rests_for_longer_each_time(jobs, six, state):
     for _ in range(sources.TRIPS_AT + 8):
         with pytest.raises(SourceFailedError):
             fetch("a")
-        if found := state().held_until:
+        if found := state().circuit_open_until:
             rests.append((found - state().now).total_seconds())
             jobs.advance(seconds=rests[-1] + 1)
 
@@ -100,7 +100,7 @@ def test_a_source_that_says_when_is_asked_by_nobody_before(jobs, six, state):
     drain(jobs)
 
     assert len(six.requests) == 1
-    assert (state().held_until - state().now).total_seconds() == 40
+    assert (state().circuit_open_until - state().now).total_seconds() == 40
 
 
 def test_an_answer_from_before_frees_nobody(jobs, six, state):
@@ -115,7 +115,7 @@ def test_an_answer_from_before_frees_nobody(jobs, six, state):
     with sources.asking(replace(early, failures=1)):
         pass  # its answer is as good as what it found when it began
 
-    assert state().held_until is not None
+    assert state().circuit_open_until is not None
 
 
 def test_what_says_nothing_of_the_source_holds_nobody(jobs, six, state):
@@ -124,4 +124,4 @@ def test_what_says_nothing_of_the_source_holds_nobody(jobs, six, state):
         with pytest.raises(WrongAnswerError):
             fetch("a")
 
-    assert state().held_until is None
+    assert state().circuit_open_until is None

@@ -64,7 +64,7 @@ def test_after_ten_attempts_it_is_dead(jobs, six, rows):
 
     [dead] = jobs.dead
     assert (dead.actor, dead.attempt) == ("sync_critical_data", 10)
-    classes = rows("SELECT error_class, traceback FROM jobs.attempts ORDER BY attempt")
+    classes = rows("SELECT error_class, traceback FROM workshed.attempts ORDER BY attempt")
     assert len(classes) == 10
     assert all(name.endswith("SourceFailedError") for name, _ in classes)
     assert all("in _read" in trace for _, trace in classes)
@@ -203,7 +203,7 @@ def test_a_token_that_is_revoked_is_told_once_and_asked_no_more(jobs, six, state
     drain(jobs)
 
     assert len(six.requests) == sources.TRIPS_AT
-    assert state().held_until is not None
+    assert state().circuit_open_until is not None
     assert len(jobs.mailbox) == 2
     assert sum(run.message.actor_name == "deliver_email" for run in jobs.runs) == 2
 

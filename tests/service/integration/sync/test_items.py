@@ -101,7 +101,7 @@ def test_records_may_be_counted_by_integers(jobs, crm, kept, rows, monkeypatch):
     run_all(jobs)
 
     assert kept() == {str(number): 1 for number in range(5)}
-    assert rows("SELECT DISTINCT other_id FROM product.sync_associations") == [("0",)]
+    assert rows("SELECT DISTINCT other_id FROM shop.sync_associations") == [("0",)]
 
 
 def test_a_listing_need_not_say_how_many_there_are(jobs, six, kept, state):
@@ -147,4 +147,4 @@ def test_a_source_that_is_removed_goes_with_its_records(jobs, six, rows):
         jobs.drain()
 
     for table in ("sync_sources", "sync_records", "sync_associations", "sync_skipped"):
-        assert rows(f"SELECT count(*) FROM product.{table}") == [(0,)]  # noqa: S608 -- ours
+        assert rows(f"SELECT count(*) FROM shop.{table}") == [(0,)]  # noqa: S608 -- ours

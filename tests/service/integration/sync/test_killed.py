@@ -35,7 +35,7 @@ def version(source, rows):
         sync_record.fn("crm", f"x{number}")
         del source.records[f"x{number}"]
         with db.transaction() as conn:
-            conn.execute("TRUNCATE jobs.schedule, jobs.unique_locks")
+            conn.execute("TRUNCATE workshed.schedule, workshed.unique_locks")
 
     return change
 
@@ -46,7 +46,7 @@ def logged(rows):
 
     def read(number):
         query = """
-            SELECT external_id, change FROM product.sync_log WHERE version = %s
+            SELECT external_id, change FROM shop.sync_log WHERE version = %s
              ORDER BY external_id, id
         """
         return rows(query, number)
@@ -60,7 +60,7 @@ def sent(rows):
 
     def read():
         query = """
-            SELECT body::json #>> '{args,1}' FROM jobs.schedule WHERE actor = 'sync_record'
+            SELECT body::json #>> '{args,1}' FROM workshed.schedule WHERE actor = 'sync_record'
              ORDER BY 1
         """
         return [name for (name,) in rows(query)]
@@ -125,7 +125,7 @@ def test_a_record_is_killed_at_any_line(source, version, killed, logged, kept, r
         assert logged(line)[0] == ("a", change)
         assert [name for name, _ in logged(line)] == ["a", f"x{line}"]
         assert kept()["a"] == line
-        query = "SELECT kind, other_id FROM product.sync_associations WHERE external_id = 'a'"
+        query = "SELECT kind, other_id FROM shop.sync_associations WHERE external_id = 'a'"
         assert sorted(rows(query)) == [("owner", "a"), ("turn", str(line))]
         if ended:
             break

@@ -63,7 +63,7 @@ def email():
             "priority": 2,
             "claim": uuid4(),
             "attempts": 1,
-            "ambiguous": 0,
+            "possible_duplicates": 0,
             "created_at": SIGNED_UP,
         }
         return Email(**(usual | values))

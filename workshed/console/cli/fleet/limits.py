@@ -62,6 +62,6 @@ def line(state: "State", now: datetime) -> tuple[object, ...]:
         f"{state.key}\n{state.kind}{said}{span}",
         f"{state.used}/{state.size}",
         state.waiting,
-        state.waits_since and in_words(now - state.waits_since),
+        state.waiting_since and in_words(now - state.waiting_since),
         opens,
     )

@@ -54,7 +54,7 @@ def listed(
             (
                 f"{one['key']}\n{one['message_id']}",
                 one["kind"],
-                ago(one["held_at"], now),
+                ago(one["acquired_at"], now),
                 due(one["expires_at"], now) if one["expires_at"] else "with its job",
             )
             for one in found

@@ -28,7 +28,7 @@ def listed(
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
-    place: PlaceName = None,
+    error_location: PlaceName = None,
     since: Since = None,
     limit: Limit = 100,
     group: Annotated[bool, typer.Option("--group", help="Count by class of error.")] = False,
@@ -41,7 +41,7 @@ def listed(
     from workshed.console.operations.environment import database
     from workshed.jobs.dead import dead_jobs as rows
 
-    which = rows.Which(queue, actor, error, since, place)
+    which = rows.Which(queue, actor, error, since, error_location)
     with database() as conn:
         count = rows.count(conn, which)
         if group:
@@ -50,7 +50,7 @@ def listed(
             print_dead(conn, which, limit, as_json=as_json)
         if not count:
             talk("No such job is dead.")
-            doubt(conn, actor=actor, queue=queue, error=error, place=place)
+            doubt(conn, actor=actor, queue=queue, error=error, error_location=error_location)
         elif count > limit and not group:
             talk(f"{limit} of {count} shown; --limit shows more, --group counts them by error.")
         tell_of_dead_queues(conn)

@@ -49,7 +49,7 @@ class Chosen:
             raise typer.BadParameter("say which: their ids, or --all")
         if self.ids and self.which != ANY:
             raise typer.BadParameter(
-                "--queue, --actor, --error, --place and --since choose among --all"
+                "--queue, --actor, --error, --location and --since choose among --all"
             )
 
 
@@ -92,7 +92,7 @@ def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: boo
                 actor=which.actor,
                 queue=which.queue,
                 error=which.error,
-                place=which.place,
+                error_location=which.error_location,
             )
         if ids and not dry_run:
             agreed(f"{fate.verb} {jobs(len(ids))}", yes=not ask)

@@ -26,7 +26,7 @@ def retry(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
-    place: PlaceName = None,
+    error_location: PlaceName = None,
     since: Since = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -39,7 +39,7 @@ def retry(  # noqa: PLR0913 -- an option each
     """
     from workshed.jobs.dead import dead_jobs
 
-    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, place), every)
+    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, error_location), every)
     decide(retrying("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
 
 
@@ -50,7 +50,7 @@ def discard(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
-    place: PlaceName = None,
+    error_location: PlaceName = None,
     since: Since = None,
     reason: Annotated[str, typer.Option(help="Kept with its attempts.")] = "by an operator",
     yes: Yes = False,
@@ -60,7 +60,7 @@ def discard(  # noqa: PLR0913 -- an option each
     """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
     from workshed.jobs.dead import dead_jobs
 
-    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, place), every)
+    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, error_location), every)
     fate = Fate(
         "dead.discard",
         "Discard",

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from workshed.db import Connection
 
 LOOK_S = 0.5
-ENDS = ("done", "dead", "expired", "killed", "discarded", "skipped", "cancelled")
 
 
 def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
@@ -19,6 +18,7 @@ def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations import timeline
     from workshed.errors import WorkshedError
+    from workshed.jobs.outcomes import FINAL
 
     seen: set[tuple[str, int]] = set()
     known = timeline.get(conn, message_id)
@@ -29,13 +29,12 @@ def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
             if (name := named(event)) not in seen:
                 seen.add(name)
                 print_event(event, as_json=as_json)
-        if known.state in ENDS:
+        if known.state in FINAL:
             break
         time.sleep(LOOK_S)
         known = timeline.get(conn, message_id)
-    if known.state != "done":
-        verb = "is" if known.state == "dead" else "was"
-        raise WorkshedError(f"{message_id} {verb} {known.state}")
+    if known.state != "succeeded":
+        raise WorkshedError(f"{message_id} has ended: {known.state}")
 
 
 def named(event: "Event") -> tuple[str, int]:

@@ -57,7 +57,7 @@ def jobs(  # noqa: PLR0913 -- an option each
     which = runs.Which(
         actor=actor,
         queue=queue,
-        outcomes=history.NOT_DONE if failed else history.outcomes(outcome or []),
+        outcomes=history.NOT_SUCCEEDED if failed else history.outcomes(outcome or []),
         error=error,
         tag=tag,
         parent=parent,
@@ -96,6 +96,6 @@ def _line(run: "Run", now: Any) -> tuple[object, ...]:
         title,
         run.outcome,
         ago(run.recorded_at, now),
-        seconds(run.waited_s),
-        seconds(run.took_s),
+        seconds(run.queue_wait_s),
+        seconds(run.duration_s),
     )

@@ -46,7 +46,9 @@ def listed(
         output.print_json([asdict(row) | for_programs(row.body) for row in rows])
     elif rows:
         jobs = (f"{call(row.actor, row.body)}\n{row.queue}, {row.reason}" for row in rows)
-        on_its_way = ("on its way" if row.taken or row.reason == "lease" else None for row in rows)
+        on_its_way = (
+            "on its way" if row.taken or row.reason == "outbox_lease" else None for row in rows
+        )
         when = (way or due(row.due_at, now) for way, row in zip(on_its_way, rows, strict=True))
         ids = (row.message_id for row in rows)
         output.table(("id", "job", "due"), zip(ids, jobs, when, strict=True), elastic=1)

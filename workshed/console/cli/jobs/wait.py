@@ -16,7 +16,7 @@ def await_end(
 ) -> None:
     """Wait for the end of a job and print what it returned, or all with what is known as `sent`.
 
-    Raises `StillWaitingError` when that takes too long, `WorkshedError` when it is not done.
+    Raises `StillWaitingError` when that takes too long, `WorkshedError` when it has not succeeded.
     """
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.errors import StillWaitingError
@@ -35,9 +35,8 @@ def await_end(
             f"{message.actor_name} has not ended yet; "
             f"`workshed job {message.message_id} --follow` shows when it does"
         )
-    if end.outcome != "done":
-        verb = "is" if end.outcome == "dead" else "was"
-        raise WorkshedError(f"{message.actor_name} {verb} {end.outcome}: {end.reason}")
+    if end.outcome != "succeeded":
+        raise WorkshedError(f"{message.actor_name} has ended: {end.outcome}: {end.reason}")
     if sent is None and end.result is not None:
         print(json.dumps(end.result))
-    talk(f"{message.actor_name}: done")
+    talk(f"{message.actor_name}: succeeded")

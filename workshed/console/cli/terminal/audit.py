@@ -58,7 +58,9 @@ def note(
         return
     data = json.loads(json.dumps(about, default=plain))
     with db.connect() if conn.closed else contextlib.nullcontext(conn) as usable:
-        audit.note(usable, who=who(), action=action, about=data, count=count, said=said)
+        audit.note(
+            usable, performed_by=who(), action=action, details=data, count=count, summary=said
+        )
 
 
 def who() -> str:

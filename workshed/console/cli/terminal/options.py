@@ -27,7 +27,9 @@ OlderThan = Annotated[
 ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; - for none.")]
 PlaceName = Annotated[
     str | None,
-    typer.Option(help="Only what failed there, as `mail.py:12 in deliver`; - for not known."),
+    typer.Option(
+        "--location", help="Only what failed there, as `mail.py:12 in deliver`; - for not known."
+    ),
 ]
 Since = Annotated[
     timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most so long ago.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workshed.db import Connection
 
-NOBODY = {"error": "No job is dead of", "place": "No dead job failed at"}
+NOBODY = {"error": "No job is dead of", "error_location": "No dead job failed at"}
 MOST_PLACES = 1_000
 """In which a likely one is looked for."""
 
@@ -18,7 +18,7 @@ def doubt(
     actor: str | None = None,
     queue: str | None = None,
     error: str | None = None,
-    place: str | None = None,
+    error_location: str | None = None,
 ) -> None:
     """Name what nobody knows by that name, and the likely one."""
     from workshed.console.operations.environment import queue_names
@@ -33,9 +33,9 @@ def doubt(
             say("queue", queue, queue_names(conn))
     if error is not None:
         say("error", error, (one.error_class or "-" for one in dead_jobs.groups(conn)))
-    if place is not None:
+    if error_location is not None:
         known = groups.find(conn, limit=MOST_PLACES)
-        say("place", place, (one.place or "-" for one in known))
+        say("error_location", error_location, (one.error_location or "-" for one in known))
 
 
 def say(kind: str, name: str, known: Iterable[str]) -> None:

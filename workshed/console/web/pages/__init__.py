@@ -13,8 +13,8 @@ from workshed.console.web.pages import (
     jobs,
     limits,
     overview,
+    periodic,
     queues,
-    recurring,
     scheduled,
     unique,
     workers,
@@ -22,7 +22,7 @@ from workshed.console.web.pages import (
 from workshed.console.web.view.page import Action, Download, Page
 
 MODULES = (
-    overview, queues, jobs, job, dead, scheduled, recurring,
+    overview, queues, jobs, job, dead, scheduled, periodic,
     batches, unique, limits, workers,
     audit,
 )  # fmt: skip

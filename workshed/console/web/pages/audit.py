@@ -10,7 +10,7 @@ from workshed.jobs.control.audit import Which
 
 def look(ask: Ask) -> Mapping[str, Any]:
     """Show the latest entries, of one person or of one action where that is asked for."""
-    which = Which(ask.text("who"), ask.text("action"))
+    which = Which(ask.text("by"), ask.text("action"))
     found = audit.find(ask.conn, which, before=ask.number("before"), limit=ROWS + 1)
     older = found[ROWS - 1].id if len(found) > ROWS else None
     return {"entries": found[:ROWS], "older": older}

@@ -29,7 +29,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
         actor=ask.text("actor"),
         error=ask.text("error"),
         since=ask.span("since"),
-        place=ask.text("place"),
+        error_location=ask.text("error_location"),
     )
     before = _before(ask)
     groups = [] if before else dead_groups.find(ask.conn, which, limit=ROWS + 1)
@@ -62,7 +62,7 @@ def _query(ask: Ask, group: Group) -> dict[str, str]:
     return shown | {
         "error": group.error_class or NONE,
         "actor": group.actor or NONE,
-        "place": group.place or NONE,
+        "error_location": group.error_location or NONE,
     }
 
 

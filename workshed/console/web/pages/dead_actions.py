@@ -22,7 +22,7 @@ from workshed.transport.messages.envelope import decode
 
 MOST = 5_000
 """Jobs per press: all are one transaction."""
-FILTERS = ("queue", "actor", "error", "since", "place")
+FILTERS = ("queue", "actor", "error", "since", "error_location")
 NOBODY = "None of these is dead any more: somebody else was first, or they were too old to keep."
 
 
@@ -114,7 +114,7 @@ def _group(deed: Deed, back: str) -> Chosen:
         actor=fields.get("actor"),
         error=fields.get("error"),
         since=_span(form),
-        place=fields.get("place"),
+        error_location=fields.get("error_location"),
     )
     ids = dead.ids(deed.conn, which, until=until, limit=MOST)
     left = dead.count(deed.conn, which) - MOST if len(ids) == MOST else 0

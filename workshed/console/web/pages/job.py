@@ -18,6 +18,7 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outcomes import FINAL
 from workshed.settings import settings
 from workshed.transport.messages.envelope import decode
 
@@ -25,7 +26,7 @@ UNKNOWN = (
     timeline.UNKNOWN + ". If RabbitMQ has it, `workshed job ID cancel` lets it be skipped when it "
     "starts."
 )
-ENDED = ("done", "discarded", "expired", "killed", "cancelled", "skipped")
+ENDED = tuple(kind for kind in FINAL if kind != "dead")
 ANSWERS: Mapping[cancellations.Cancelled, str] = {
     "deleted": "It is deleted: it does not run.",
     "will be skipped": "It is skipped when it starts, or told to stop within 2 s where it runs.",

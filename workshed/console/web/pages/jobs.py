@@ -9,19 +9,20 @@ from typing import Any
 import typer
 
 from workshed.console.operations import history, job_counts, running
-from workshed.console.operations.history import NOT_DONE, OUTCOMES
+from workshed.console.operations.history import NOT_SUCCEEDED
 from workshed.console.operations.job_counts import Counted
 from workshed.console.operations.running import Running
 from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
 from workshed.jobs.history import pagination, runs
 from workshed.jobs.history.runs import Place, Run, Which
+from workshed.jobs.outcomes import OUTCOMES
 
 LOOKED = 5_000
 """Runs that one look goes through, whatever the filters: it takes PostgreSQL some 20 ms."""
 FAR = 200_000
 """The same for who asks for more, by `look=far`, and waits: a second or two."""
 FAILED = "failed"
-"""Stands for all outcomes but `done`."""
+"""Stands for all outcomes but `succeeded`."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US = timedelta(microseconds=1)
 LAST_ID = (1 << 63) - 1
@@ -44,7 +45,7 @@ def _which(ask: Ask) -> Which:
         return Which(
             actor=ask.text("actor"),
             queue=ask.text("queue"),
-            outcomes=NOT_DONE
+            outcomes=NOT_SUCCEEDED
             if outcome == FAILED
             else history.outcomes([outcome] if outcome else []),
             error=ask.text("error"),
@@ -96,11 +97,15 @@ def _counts(ask: Ask, which: Which) -> dict[str, Counted | None]:
     every = Which(actor=which.actor, parent=which.parent, since=which.since)
     down_to = pagination.horizon(ask.conn, every, most=LOOKED)
     ended = pagination.by_outcome(ask.conn, which, down_to=down_to)
-    done, every_one = ended.get("done", 0), sum(ended.values())
+    succeeded, every_one = ended.get("succeeded", 0), sum(ended.values())
     is_cut = down_to is not None
     known: dict[str, Counted | None] = {
         name: Counted(min(count, COUNTED), is_cut or count > COUNTED)
-        for name, count in (("all", every_one), ("done", done), (FAILED, every_one - done))
+        for name, count in (
+            ("all", every_one),
+            ("succeeded", succeeded),
+            (FAILED, every_one - succeeded),
+        )
     }
     is_all = which == Which(outcomes=which.outcomes)
     waiting = job_counts.waiting(ask.conn, COUNTED) if is_all else None

@@ -20,8 +20,8 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs, throughput
 from workshed.jobs.history.throughput import Rates
 from workshed.jobs.outbox import relays
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Recurring
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.settings import settings
 from workshed.transport.relay.queue_age import oldest
 
@@ -126,10 +126,10 @@ def team(found: Sequence[Worker]) -> dict[str, int]:
     }
 
 
-def clock(conn: Connection, found: Sequence[Recurring]) -> dict[str, Any]:
+def clock(conn: Connection, found: Sequence[PeriodicJob]) -> dict[str, Any]:
     """Return when a run of a periodic job was last made, and when the next is due."""
     awake = [job.next_at for job in found if job.live and job.paused_at is None]
-    made = [one.made_at for one in occurrences.last(conn).values()]
+    made = [one.created_at for one in periodic_runs.last(conn).values()]
     return {
         "jobs": len(found),
         "last": max(made, default=None),

@@ -49,7 +49,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     shown, later = found[:ROWS], None
     if len(found) > ROWS:
         last = shown[-1]
-        later = cursor.mark(last.due_at, last.message_id, last.hop)
+        later = cursor.mark(last.due_at, last.message_id, last.generation)
     count = len(found)
     if after is not None or later is not None:
         count = schedule.count(ask.conn, actor=actor, queue=queue, at_most=COUNTED + 1)
@@ -98,7 +98,7 @@ def cancel(deed: Deed) -> Done:
 
 def _row(row: Scheduled) -> dict[str, Any]:
     """Return a job as it is shown."""
-    is_on_its_way = row.taken or row.reason == "lease"
+    is_on_its_way = row.taken or row.reason == "outbox_lease"
     return {
         **asdict(row),
         **for_programs(row.body),

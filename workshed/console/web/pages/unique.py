@@ -84,7 +84,7 @@ def _place(key: Key) -> Place:
 
 def _row(key: Key, *, is_orphaned: bool | None) -> dict[str, Any]:
     """Return a key as it is shown; `is_orphaned` is `None` where nobody has asked RabbitMQ."""
-    # By its job and not by its hop, which a retry changes.
+    # By its job and not by its generation, which a retry changes.
     found = cursor.mark(key.row.key, key.row.message_id)
     return keys.as_data(key) | {"id": found, "is_orphaned": is_orphaned}
 

@@ -68,7 +68,7 @@ class Page:
     group: str | None = None
     """Where the menu has it; `None`: it is reached from other pages."""
     is_live: bool = False
-    needs: str = "jobs"
+    needs: str = "workshed"
     """The schema without which there is no such page."""
     is_there: Callable[[], bool] = lambda: True
     """Whether this installation has what it shows."""
@@ -94,7 +94,7 @@ class Download:
     path: str
     make: Callable[[Ask], Downloaded]
     """Raises `NotFoundError` or `BadQueryError`."""
-    needs: str = "jobs"
+    needs: str = "workshed"
     is_there: Callable[[], bool] = lambda: True
     """Both as a page has them."""
 
@@ -136,4 +136,4 @@ class Action:
     """Raises `WorkshedError` where it cannot be done; then nothing has changed."""
     is_one: bool = True
     """All in one transaction, the audit included; else `conn` is in autocommit."""
-    needs: str = "jobs"
+    needs: str = "workshed"

@@ -16,7 +16,7 @@ CREATE TABLE workshed_notifications.notifications (
     data       jsonb NOT NULL,
     -- Tells it from all others of this person: the job that tells may run twice.
     key        text NOT NULL CONSTRAINT notifications_key CHECK (length(key) BETWEEN 1 AND 500),
-    created_at timestamptz NOT NULL DEFAULT jobs.now(),
+    created_at timestamptz NOT NULL DEFAULT workshed.now(),
     PRIMARY KEY (user_id, number),
     CONSTRAINT notifications_once UNIQUE (user_id, key)
 );

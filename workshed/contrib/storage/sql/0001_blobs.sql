@@ -11,7 +11,7 @@ CREATE TABLE workshed_storage.blobs (
     sha256     text PRIMARY KEY CONSTRAINT blobs_sha256 CHECK (sha256 ~ '^[0-9a-f]{64}$'),
     size_bytes bigint NOT NULL CONSTRAINT blobs_size CHECK (size_bytes >= 0),
     -- When it was last stored.
-    stored_at  timestamptz NOT NULL DEFAULT jobs.now()
+    stored_at  timestamptz NOT NULL DEFAULT workshed.now()
 );
 
 -- Contents are deleted by age.

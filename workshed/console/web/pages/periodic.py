@@ -1,4 +1,4 @@
-"""Recurring: the jobs that run by the calendar, and letting them run now or rest."""
+"""Periodic jobs: what runs by the calendar; run it now, pause it, resume it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from workshed.console.operations.periodic import State, as_data, known, said, st
 from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
 from workshed.console.web.view.selection import chosen
 from workshed.errors import WorkshedError
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Recurring
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 
-PATH = "/recurring"
+PATH = "/periodic"
 MOST = 1_000
 """By one press; each actor has one at the most."""
 
@@ -24,7 +24,7 @@ def run(deed: Deed) -> Done:
     """Make a run of each now, also of those that are paused."""
     sent, what = [], []
     for job in _known(deed):
-        made = occurrences.make_now(deed.conn, job.name)
+        made = periodic_runs.make_now(deed.conn, job.name)
         if made is not None and made.message_id is not None:
             sent.append(made.message_id)
         rest = "" if job.live else ", and waits for a worker that has it"
@@ -47,12 +47,12 @@ def resume(deed: Deed) -> Done:
     return Done(said, len(names), {"names": deed.form.all("name")}, PATH)
 
 
-def _known(deed: Deed) -> list[Recurring]:
+def _known(deed: Deed) -> list[PeriodicJob]:
     """Return the jobs that are meant, in the order in which all lock them."""
     return known(deed.conn, sorted(chosen(deed.form, "name", MOST)))
 
 
-def _resumed(deed: Deed, job: Recurring) -> bool:
+def _resumed(deed: Deed, job: PeriodicJob) -> bool:
     try:
         return periodic_jobs.resume(deed.conn, job)
     except ValueError as err:
@@ -65,10 +65,10 @@ def _row(one: State) -> dict[str, Any]:
 
 
 PAGES: tuple[Page, ...] = (
-    Page(PATH, "Recurring", "recurring.html", look, group="Jobs", is_live=True),
+    Page(PATH, "Periodic", "periodic.html", look, group="Jobs", is_live=True),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/recurring/run", "recurring.run", run),
-    Action("/recurring/pause", "recurring.pause", pause),
-    Action("/recurring/resume", "recurring.resume", resume),
+    Action("/periodic/run", "periodic.run", run),
+    Action("/periodic/pause", "periodic.pause", pause),
+    Action("/periodic/resume", "periodic.resume", resume),
 )

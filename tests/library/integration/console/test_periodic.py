@@ -1,4 +1,4 @@
-"""`workshed recurring`: the jobs that run by the calendar."""
+"""`workshed periodic`: the jobs that run by the calendar."""
 
 from datetime import timedelta
 
@@ -11,11 +11,11 @@ from workshed.jobs.history import attempts
 from workshed.jobs.idempotency import settled
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import clock
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 
 HOUR = timedelta(hours=1)
-PAGE = pages.block("docs/periodic.md", "$ workshed recurring")
+PAGE = pages.block("docs/periodic.md", "$ workshed periodic")
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def note(conn):
     """`note(daily("09:00"))`: a worker that has such a job runs."""
 
     def note(spec=None, name="report", **options):
-        job = Declared(name, "low", spec or daily("09:00", tz="Europe/Paris"), options)
+        job = PeriodicDeclaration(name, "low", spec or daily("09:00", tz="Europe/Paris"), options)
         periodic_jobs.declare(conn, [job])
 
     return note
@@ -38,24 +38,24 @@ def note(conn):
 def made(conn, note):
     """A run of a job that was made an hour ago; its message id."""
     note()
-    return occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    return periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
 
 
 @pytest.fixture
 def sent(conn, made):
     """A run whose message RabbitMQ has."""
-    conn.execute("DELETE FROM jobs.schedule")
+    conn.execute("DELETE FROM workshed.schedule")
     return made
 
 
 def outcome(workshed):
-    [job] = workshed("recurring", "--json").json
+    [job] = workshed("periodic", "--json").json
     return job["last"]["outcome"]
 
 
 def fail(conn, message_id, how):
     names = {"queue": "low", "actor": "report", "reason": "no"}
-    attempts.record(conn, message_id=message_id, hop=0, attempt=1, outcome=how, **names)
+    attempts.record(conn, message_id=message_id, generation=0, attempt=1, outcome=how, **names)
     settled.settle(conn, message_id, 0)
 
 
@@ -66,14 +66,14 @@ def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note
     note(cron("*/20 3 * * MON-FRI"), name="a_job_whose_name_is_rather_long_but_not_unheard_of")
     settled.settle(conn, sent, 0)
 
-    done = workshed("recurring")
+    done = workshed("periodic")
 
     assert done.code == 0
     assert max(map(len, done.lines)) <= 80
     _, first, words, second, again = done.lines
     assert first.split()[1:] == ["never", "in", *first.split()[3:]]
     assert words.startswith("every 20th minute from")
-    assert second.split()[:2] == ["report", "done"]
+    assert second.split()[:2] == ["report", "succeeded"]
     assert again.split()[:7] == ["daily", "at", "09:00", "60", "min", "ago,", "by"]
     assert again.endswith(" 09:00 Europe/Paris")
 
@@ -81,15 +81,15 @@ def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note
 def test_what_people_see_and_do_is_what_the_page_shows(note, conn):
     note(name="count_orders")
     note(daily("03:30"), name="maintain")
-    run = occurrences.make(conn, "count_orders", clock(conn) - 17 * HOUR, "sweeper")
-    conn.execute("DELETE FROM jobs.schedule")
+    run = periodic_runs.make(conn, "count_orders", clock(conn) - 17 * HOUR, "catch_up")
+    conn.execute("DELETE FROM workshed.schedule")
     settled.settle(conn, run.message_id, 0)
 
     follow(PAGE)
 
 
 def test_as_json_it_is_the_rows_and_nothing_else(workshed, sent):
-    [job] = workshed("recurring", "list", "--json").json
+    [job] = workshed("periodic", "list", "--json").json
 
     assert (job["name"], job["kind"], job["spec"], job["zone"]) == (
         "report",
@@ -97,28 +97,32 @@ def test_as_json_it_is_the_rows_and_nothing_else(workshed, sent):
         "09:00",
         "Europe/Paris",
     )
-    assert (job["late"], job["late_within"], job["paused_at"]) == ("once", 7 * 86_400, None)
-    assert (job["last"]["message_id"], job["last"]["made_by"]) == (sent, "clock")
+    assert (job["misfire_policy"], job["misfire_window"], job["paused_at"]) == (
+        "once",
+        7 * 86_400,
+        None,
+    )
+    assert (job["last"]["message_id"], job["last"]["created_by"]) == (sent, "clock")
     assert job["next_at"].endswith("+00:00")
 
 
 def test_no_job_is_known(workshed):
-    done = workshed("recurring")
+    done = workshed("periodic")
 
     assert (done.code, done.out) == (0, "")
     assert "No periodic job is known" in done.err
-    assert workshed("recurring", "--json").json == []
+    assert workshed("periodic", "--json").json == []
 
 
 def test_a_job_that_no_worker_has_runs_not_again(workshed, note, conn):
     note()
-    conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '3 hours'")
+    conn.execute("UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '3 hours'")
 
-    done = workshed("recurring")
+    done = workshed("periodic")
 
     assert "no worker has it" in done.out
     assert "last seen 3 h ago" in done.out
-    assert workshed("recurring", "--json").json[0]["next_at"] is None
+    assert workshed("periodic", "--json").json[0]["next_at"] is None
 
 
 # What became of the last run
@@ -127,7 +131,7 @@ def test_a_job_that_no_worker_has_runs_not_again(workshed, note, conn):
 def test_one_that_was_done_is_done(workshed, sent, conn):
     settled.settle(conn, sent, 0)
 
-    assert outcome(workshed) == "done"
+    assert outcome(workshed) == "succeeded"
 
 
 def test_one_that_waits_for_its_relay_waits(workshed, made):
@@ -139,14 +143,14 @@ def test_one_that_rabbitmq_has_is_on_its_way(workshed, sent):
 
 
 def test_one_that_failed_tries_again(workshed, sent, conn):
-    fail(conn, sent, "retried")
+    fail(conn, sent, "retry")
     schedule.insert(conn, schedule.Row(sent, 1, "low", "report", "{}", "retry"))
 
-    assert outcome(workshed) == "failed, tries again"
+    assert outcome(workshed) == "retry"
 
 
 def test_one_whose_next_attempt_rabbitmq_has_is_on_its_way(workshed, sent, conn):
-    fail(conn, sent, "retried")
+    fail(conn, sent, "retry")
 
     assert outcome(workshed) == "on its way"
 
@@ -166,7 +170,7 @@ def test_one_that_is_dead_is_dead(workshed, sent, conn, bury):
 
 def test_what_nobody_remembers_is_not_made_up(workshed, sent, conn):
     """A yearly job's fence is long gone when somebody looks."""
-    conn.execute("UPDATE jobs.occurrences SET made_at = made_at - interval '31 days'")
+    conn.execute("UPDATE workshed.periodic_runs SET created_at = created_at - interval '31 days'")
 
     assert outcome(workshed) is None
 
@@ -174,7 +178,7 @@ def test_what_nobody_remembers_is_not_made_up(workshed, sent, conn):
 def test_one_that_was_not_sent_says_so(workshed, note, conn):
     note(unique_key="report")
     for ago in (2 * HOUR, HOUR):
-        occurrences.make(conn, "report", clock(conn) - ago, "clock")
+        periodic_runs.make(conn, "report", clock(conn) - ago, "clock")
 
     assert outcome(workshed) == "not sent, another had its key"
 
@@ -185,27 +189,27 @@ def test_one_that_was_not_sent_says_so(workshed, note, conn):
 def test_run_makes_a_run_for_this_moment(workshed, note, conn):
     note()
 
-    done = workshed("recurring", "run", "report")
+    done = workshed("periodic", "run", "report")
 
     [row] = schedule.find(conn)
     assert (done.code, done.out) == (0, f"report  sent as {row.message_id}\n")
-    assert workshed("recurring", "--json").json[0]["last"]["made_by"] == "hand"
+    assert workshed("periodic", "--json").json[0]["last"]["created_by"] == "manual"
 
 
 def test_run_says_that_a_unique_job_still_runs(workshed, note, conn):
     note(unique_key="report")
-    holder = occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    holder = periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
 
-    done = workshed("recurring", "run", "report")
+    done = workshed("periodic", "run", "report")
 
     assert (done.code, done.out) == (1, f"report  job {holder} has its key\n")
 
 
 def test_run_says_that_no_worker_has_it(workshed, note, conn):
     note()
-    conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '3 hours'")
+    conn.execute("UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '3 hours'")
 
-    assert "No worker that runs has report" in workshed("recurring", "run", "report").err
+    assert "No worker that runs has report" in workshed("periodic", "run", "report").err
 
 
 # Pause
@@ -214,21 +218,21 @@ def test_run_says_that_no_worker_has_it(workshed, note, conn):
 def test_a_job_rests_until_it_is_resumed(workshed, note, conn):
     note()
 
-    assert workshed("recurring", "pause", "report").out == "report  paused\n"
-    assert "paused" in workshed("recurring").out
-    assert workshed("recurring", "--json").json[0]["next_at"] is None
+    assert workshed("periodic", "pause", "report").out == "report  paused\n"
+    assert "paused" in workshed("periodic").out
+    assert workshed("periodic", "--json").json[0]["next_at"] is None
 
-    conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '3 days'")
-    assert workshed("recurring", "resume", "report").out == "report  resumed\n"
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = next_at - interval '3 days'")
+    assert workshed("periodic", "resume", "report").out == "report  resumed\n"
     assert periodic_jobs.due(conn) == []
-    assert workshed("recurring", "resume", "report").out == "report  was not paused\n"
+    assert workshed("periodic", "resume", "report").out == "report  was not paused\n"
 
 
 @pytest.mark.parametrize("verb", ["run", "pause", "resume"])
 def test_an_unknown_job_is_refused_before_anything_is_done(workshed, note, conn, verb):
     note()
 
-    done = workshed("recurring", verb, "report", "reprot")
+    done = workshed("periodic", verb, "report", "reprot")
 
     assert (done.code, done.out) == (5, "")
     assert "no periodic job 'reprot' (did you mean 'report'?)" in done.err

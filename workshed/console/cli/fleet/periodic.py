@@ -1,4 +1,4 @@
-"""`workshed recurring`: the jobs that run by the calendar."""
+"""`workshed periodic`: the jobs that run by the calendar."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workshed.console.operations.periodic import State
 
-recurring = typer.Typer(
+periodic = typer.Typer(
     cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
 )
 
@@ -23,9 +23,9 @@ Names = Annotated[
 ]
 
 
-@recurring.command("list")
+@periodic.command("list")
 def listed(*, as_json: Json = False) -> None:
-    """List the periodic jobs, each with its last run and its next; `workshed recurring` does too.
+    """List the periodic jobs, each with its last run and its next; `workshed periodic` does too.
 
     A job is known once a worker or a clock (`periodiq actors`) that has it started.
     """
@@ -40,7 +40,7 @@ def listed(*, as_json: Json = False) -> None:
         output.print_json([as_data(one) for one in found])
     elif found:
         lines = [
-            (f"{one.job.name}\n{one.job.words}", last_run(one, now), next_run(one, now))
+            (f"{one.job.name}\n{one.job.description}", last_run(one, now), next_run(one, now))
             for one in found
         ]
         output.table(("job", "last run", "next run"), lines, elastic=0)
@@ -48,7 +48,7 @@ def listed(*, as_json: Json = False) -> None:
         output.talk("No periodic job is known; a worker or clock notes them when it starts.")
 
 
-@recurring.command()
+@periodic.command()
 def run(names: Names, *, as_json: Json = False) -> None:
     """Run periodic jobs once more, now; each is told that it is for this moment.
 
@@ -59,26 +59,26 @@ def run(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import known, said
-    from workshed.jobs.periodic import occurrences
+    from workshed.jobs.periodic import periodic_runs
 
     sent = set()
     with database() as conn:
         jobs = {job.name: job for job in known(conn, names)}
 
         def one(name: str) -> str:
-            made = occurrences.make_now(conn, name)
+            made = periodic_runs.make_now(conn, name)
             answer = said(made)
-            if made is not None and not made.held_by:
+            if made is not None and not made.blocked_by:
                 sent.add(answer)
             if not jobs[name].live:
                 talk(f"No worker that runs has {name}; it waits for one.")
             return answer
 
-        deed = Deed(conn, "recurring.run", sent)
+        deed = Deed(conn, "periodic.run", sent)
         each(list(jobs), one, good=sent, deed=deed, as_json=as_json, kind="name")
 
 
-@recurring.command()
+@periodic.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
     from workshed.console.cli.terminal.audit import Deed
@@ -96,12 +96,12 @@ def pause(names: Names, *, as_json: Json = False) -> None:
             rows.pause(conn, name)
             return good[jobs[name].paused_at is not None]
 
-        deed = Deed(conn, "recurring.pause", good[:1])
+        deed = Deed(conn, "periodic.pause", good[:1])
         each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
-    talk(f"`workshed recurring resume {' '.join(names)}` lets them go on.")
+    talk(f"`workshed periodic resume {' '.join(names)}` lets them go on.")
 
 
-@recurring.command()
+@periodic.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs go on with their next time."""
     from workshed.console.cli.terminal.audit import Deed
@@ -118,9 +118,9 @@ def resume(names: Names, *, as_json: Json = False) -> None:
         def one(name: str) -> str:
             return good[0] if rows.resume(conn, jobs[name]) else good[1]
 
-        deed = Deed(conn, "recurring.resume", good[:1])
+        deed = Deed(conn, "periodic.resume", good[:1])
         each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
-    talk("`workshed recurring` shows when they run.")
+    talk("`workshed periodic` shows when they run.")
 
 
 def last_run(one: "State", now: "datetime") -> str:
@@ -129,7 +129,7 @@ def last_run(one: "State", now: "datetime") -> str:
 
     if one.last is None:
         return "never"
-    return f"{one.outcome or '-'}\n{ago(one.last.planned, now)}, by {one.last.made_by}"
+    return f"{one.outcome or '-'}\n{ago(one.last.scheduled_for, now)}, by {one.last.created_by}"
 
 
 def next_run(one: "State", now: "datetime") -> str:

@@ -1,4 +1,4 @@
-"""Recurring: what runs by the calendar is seen, run now, paused."""
+"""Periodic jobs: what runs by the calendar is seen, run now, paused."""
 
 from datetime import timedelta
 
@@ -9,8 +9,8 @@ from workshed.jobs.control import audit
 from workshed.jobs.idempotency import settled
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import clock
-from workshed.jobs.periodic import occurrences, periodic_jobs
-from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
+from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 
 HOUR = timedelta(hours=1)
 
@@ -21,7 +21,7 @@ def note(conn):
 
     def note(name="report", **options):
         spec = daily("09:00", tz="Europe/Paris")
-        periodic_jobs.declare(conn, [Declared(name, "low", spec, options)])
+        periodic_jobs.declare(conn, [PeriodicDeclaration(name, "low", spec, options)])
 
     return note
 
@@ -29,21 +29,23 @@ def note(conn):
 @pytest.fixture
 def silent(conn):
     """`silent()`: no worker has said for long that it has these jobs."""
-    return lambda: conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '3 hours'")
+    return lambda: conn.execute(
+        "UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '3 hours'"
+    )
 
 
 def test_each_is_said_in_words_with_its_last_run_and_its_next(operator, note, conn):
     note()
     note("sweep")
-    made = occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
-    conn.execute("DELETE FROM jobs.schedule")
+    made = periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    conn.execute("DELETE FROM workshed.schedule")
     settled.settle(conn, made, 0)
 
-    report, sweep = operator.json("/recurring")["jobs"]
-    text = operator.get("/recurring").text
+    report, sweep = operator.json("/periodic")["jobs"]
+    text = operator.get("/periodic").text
 
-    assert (report["last"]["outcome"], report["last"]["message_id"]) == ("done", made)
-    assert (report["state"], report["words"]) == ("active", "daily at 09:00")
+    assert (report["last"]["outcome"], report["last"]["message_id"]) == ("succeeded", made)
+    assert (report["state"], report["description"]) == ("active", "daily at 09:00")
     assert report["next_there"][10:] in ("T09:00:00+01:00", "T09:00:00+02:00")
     assert (sweep["name"], sweep["last"]) == ("sweep", None)
     assert "daily at 09:00" in text
@@ -53,67 +55,67 @@ def test_each_is_said_in_words_with_its_last_run_and_its_next(operator, note, co
 
 
 def test_none_is_known(operator):
-    assert operator.json("/recurring") == {"jobs": []}
-    assert "start a worker" in operator.get("/recurring").text
+    assert operator.json("/periodic") == {"jobs": []}
+    assert "start a worker" in operator.get("/periodic").text
 
 
 def test_one_that_no_worker_has_runs_not_again(operator, note, silent):
     note()
     silent()
 
-    [job] = operator.json("/recurring")["jobs"]
+    [job] = operator.json("/periodic")["jobs"]
 
     assert (job["state"], job["next_at"]) == ("no worker has it", None)
-    assert "last seen" in operator.get("/recurring").text
+    assert "last seen" in operator.get("/periodic").text
 
 
 def test_a_run_is_made_now(operator, note, conn):
     note()
 
-    said = operator.done("/recurring/run", {"name": "report"})
+    said = operator.done("/periodic/run", {"name": "report"})
 
     [row] = schedule.find(conn)
     assert said == f"report: sent as {row.message_id}."
     [entry] = audit.find(conn)
-    assert (entry.action, entry.count) == ("recurring.run", 1)
-    assert entry.about == {"names": ["report"], "sent": [row.message_id]}
+    assert (entry.action, entry.count) == ("periodic.run", 1)
+    assert entry.details == {"names": ["report"], "sent": [row.message_id]}
 
 
 def test_a_run_that_a_unique_key_holds_up_says_so(operator, note, conn):
     note(unique_key="report")
-    holder = occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    holder = periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
 
-    said = operator.done("/recurring/run", {"name": "report"})
+    said = operator.done("/periodic/run", {"name": "report"})
 
     assert said == f"report: job {holder} has its key."
     assert len(schedule.find(conn)) == 1
     assert audit.find(conn)[0].count == 0
-    assert "who had its key" in operator.get("/recurring").text
+    assert "who had its key" in operator.get("/periodic").text
 
 
 def test_a_run_that_no_worker_has_waits_for_one(operator, note, silent):
     note()
     silent()
 
-    assert "waits for a worker that has it" in operator.done("/recurring/run", {"name": "report"})
+    assert "waits for a worker that has it" in operator.done("/periodic/run", {"name": "report"})
 
 
 def test_one_rests_until_it_is_resumed(operator, note, conn):
     note()
 
-    paused = operator.done("/recurring/pause", {"name": "report"})
+    paused = operator.done("/periodic/pause", {"name": "report"})
     assert paused.startswith("report: paused.")
-    assert operator.json("/recurring")["jobs"][0]["state"] == "paused"
-    assert 'aria-label="Resume report"' in operator.get("/recurring").text
-    conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '3 days'")
+    assert operator.json("/periodic")["jobs"][0]["state"] == "paused"
+    assert 'aria-label="Resume report"' in operator.get("/periodic").text
+    conn.execute("UPDATE workshed.periodic_jobs SET next_at = next_at - interval '3 days'")
 
-    assert operator.done("/recurring/resume", {"name": "report"}) == "report: resumed."
+    assert operator.done("/periodic/resume", {"name": "report"}) == "report: resumed."
     assert periodic_jobs.due(conn) == []
-    assert operator.done("/recurring/resume", {"name": "report"}) == "Nothing was paused."
+    assert operator.done("/periodic/resume", {"name": "report"}) == "Nothing was paused."
     assert [entry.action for entry in audit.find(conn)] == [
-        "recurring.resume",
-        "recurring.resume",
-        "recurring.pause",
+        "periodic.resume",
+        "periodic.resume",
+        "periodic.pause",
     ]
 
 
@@ -121,7 +123,7 @@ def test_one_rests_until_it_is_resumed(operator, note, conn):
 def test_an_unknown_one_stops_all(operator, note, conn, action):
     note()
 
-    answer = operator.post(f"/recurring/{action}", [("name", "report"), ("name", "reprot")])
+    answer = operator.post(f"/periodic/{action}", [("name", "report"), ("name", "reprot")])
 
     assert answer.status_code == 404
     assert "did you mean" in answer.text
@@ -132,9 +134,9 @@ def test_an_unknown_one_stops_all(operator, note, conn, action):
 
 def test_one_that_a_newer_release_has_planned_is_not_resumed_here(operator, note, conn):
     note()
-    conn.execute("UPDATE jobs.recurring SET kind = 'moonrise', paused_at = now()")
+    conn.execute("UPDATE workshed.periodic_jobs SET kind = 'moonrise', paused_at = now()")
 
-    answer = operator.post("/recurring/resume", {"name": "report"})
+    answer = operator.post("/periodic/resume", {"name": "report"})
 
     assert answer.status_code == 409
     assert "this release" in answer.text
@@ -143,4 +145,4 @@ def test_one_that_a_newer_release_has_planned_is_not_resumed_here(operator, note
 def test_a_reader_has_no_buttons(reader, note):
     note()
 
-    assert "Run now" not in reader.get("/recurring").text
+    assert "Run now" not in reader.get("/periodic").text

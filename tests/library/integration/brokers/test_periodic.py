@@ -13,10 +13,10 @@ import time_machine
 from workshed import db
 from workshed.cronspec import cron, daily, every
 from workshed.errors import WorkshedError
-from workshed.jobs import planned_at, sent_at
-from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs import scheduled_for, sent_at
+from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.middleware import Unique
-from workshed.middleware.periodic.periodic import Recurring
+from workshed.middleware.periodic.periodic import Periodic
 from workshed.middleware.periodic.periodiq_spec import Clocked
 from workshed.settings import settings
 from workshed.transport.messages.envelope import decode
@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def clock(broker):
     """What the stock clock talks to: the middleware of this program, as it starts."""
-    found = next(m for m in broker.middleware if isinstance(m, Recurring))
+    found = next(m for m in broker.middleware if isinstance(m, Periodic))
     found._noted, found._says_at, found._rests_until = set(), 0.0, 0.0
     return found
 
@@ -43,7 +43,7 @@ def report(actor, clock, ran):
 
     @actor(actor_name="report", queue_name="low", periodic=every(timedelta(seconds=10)))
     def report():
-        ran.append(planned_at())
+        ran.append(scheduled_for())
 
     return report
 
@@ -53,7 +53,7 @@ def past(rows):
     """`past(HOUR)`: the noted jobs were declared so long ago, and nothing was made since."""
 
     def past(span):
-        rows("UPDATE jobs.recurring SET next_at = next_at - %s RETURNING 1", span)
+        rows("UPDATE workshed.periodic_jobs SET next_at = next_at - %s RETURNING 1", span)
 
     return past
 
@@ -61,7 +61,7 @@ def past(rows):
 @pytest.fixture
 def tell_time(rows):
     """The time that PostgreSQL has."""
-    return lambda: rows("SELECT jobs.now()")[0][0].astimezone(UTC)
+    return lambda: rows("SELECT workshed.now()")[0][0].astimezone(UTC)
 
 
 def declared(broker, clock):
@@ -79,7 +79,7 @@ def fire(actor, at):
 
 
 def test_what_ships_with_workshed_runs_only_where_its_tables_are(actor, broker, clock, rows):
-    @actor(actor_name="ours", periodic=daily("09:00"), needs="product")
+    @actor(actor_name="ours", periodic=daily("09:00"), needs="shop")
     def ours():
         pass
 
@@ -90,20 +90,22 @@ def test_what_ships_with_workshed_runs_only_where_its_tables_are(actor, broker, 
     declared(broker, clock)
     assert {"ours", "theirs"} <= names(rows)
 
-    rows("DELETE FROM jobs.recurring RETURNING 1")
-    rows("DELETE FROM jobs.migrations WHERE stream = 'product' RETURNING 1")
+    rows("DELETE FROM workshed.periodic_jobs RETURNING 1")
+    rows("DELETE FROM workshed.migrations WHERE stream = 'shop' RETURNING 1")
     declared(broker, clock)
     assert "theirs" in names(rows)
     assert "ours" not in names(rows)
 
 
 def test_what_a_job_needs_is_a_stream_of_migrations(actor):
-    with pytest.raises(ValueError, match=r"needs='shop': your App has the streams jobs, .*product"):
-        actor(actor_name="ours", periodic=daily("09:00"), needs="shop")(lambda: None)
+    with pytest.raises(
+        ValueError, match=r"needs='store': your App has the streams workshed, .*shop"
+    ):
+        actor(actor_name="ours", periodic=daily("09:00"), needs="store")(lambda: None)
 
 
 def names(rows):
-    return {name for (name,) in rows("SELECT name FROM jobs.recurring")}
+    return {name for (name,) in rows("SELECT name FROM workshed.periodic_jobs")}
 
 
 # What a clock makes
@@ -117,15 +119,18 @@ def test_a_clock_stores_that_a_run_was_made_and_its_message_together(
 
     fire(report, tell_time())
 
-    [(job, planned, message_id, made_by)] = rows(
-        "SELECT job, planned, message_id, made_by FROM jobs.occurrences"
+    [(job, scheduled_for, message_id, created_by)] = rows(
+        "SELECT job, scheduled_for, message_id, created_by FROM workshed.periodic_runs"
     )
-    [(stored, queue, body)] = rows("SELECT message_id, queue, body FROM jobs.schedule")
+    [(stored, queue, body)] = rows("SELECT message_id, queue, body FROM workshed.schedule")
     message = decode(body.encode(), queue)
-    assert (job, made_by) == ("report", "clock")
+    assert (job, created_by) == ("report", "clock")
     assert message_id == stored == message.message_id
-    assert message.options == {"origin": "cron", "planned": int(planned.timestamp() * 1000)}
-    assert planned.timestamp() % 10 == 0
+    assert message.options == {
+        "origin": "cron",
+        "scheduled_for": int(scheduled_for.timestamp() * 1000),
+    }
+    assert scheduled_for.timestamp() % 10 == 0
 
 
 def test_a_clock_publishes_nothing_itself(report, rabbitmq, broker, clock, past, tell_time):
@@ -149,8 +154,8 @@ def test_any_number_of_clocks_make_one_run(
 
     in_threads(lambda _: fire(report, now), range(20), threads=4)
 
-    assert len(rows("SELECT 1 FROM jobs.occurrences")) == 1
-    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+    assert len(rows("SELECT 1 FROM workshed.periodic_runs")) == 1
+    assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
 
 
 def test_three_starts_of_a_clock_within_a_minute_make_one_run(
@@ -166,7 +171,9 @@ def test_three_starts_of_a_clock_within_a_minute_make_one_run(
     for second in (0, 20, 40):
         fire(minutes, minute + timedelta(seconds=second))
 
-    assert rows("SELECT planned FROM jobs.occurrences") == [(minute.replace(microsecond=0),)]
+    assert rows("SELECT scheduled_for FROM workshed.periodic_runs") == [
+        (minute.replace(microsecond=0),)
+    ]
 
 
 def test_a_clock_that_wakes_up_late_makes_the_run_all_the_same(
@@ -174,11 +181,11 @@ def test_a_clock_that_wakes_up_late_makes_the_run_all_the_same(
 ):
     declared(broker, clock)
     past(HOUR)
-    planned = datetime.fromtimestamp(tell_time().timestamp() // 10 * 10, UTC)
+    scheduled_for = datetime.fromtimestamp(tell_time().timestamp() // 10 * 10, UTC)
 
-    fire(report, planned + timedelta(seconds=3))
+    fire(report, scheduled_for + timedelta(seconds=3))
 
-    assert rows("SELECT planned FROM jobs.occurrences") == [(planned,)]
+    assert rows("SELECT scheduled_for FROM workshed.periodic_runs") == [(scheduled_for,)]
 
 
 def test_a_clock_that_was_set_back_makes_no_run_twice(report, rows, broker, clock, past, tell_time):
@@ -190,7 +197,7 @@ def test_a_clock_that_was_set_back_makes_no_run_twice(report, rows, broker, cloc
     fire(report, now - timedelta(minutes=5))
     fire(report, now)
 
-    assert len(rows("SELECT 1 FROM jobs.occurrences")) == 2
+    assert len(rows("SELECT 1 FROM workshed.periodic_runs")) == 2
 
 
 def test_a_clock_that_is_an_hour_ahead_makes_nothing_before_its_time(
@@ -202,7 +209,7 @@ def test_a_clock_that_is_an_hour_ahead_makes_nothing_before_its_time(
     with caplog.at_level("INFO"):
         fire(report, tell_time() + HOUR)
 
-    assert rows("SELECT 1 FROM jobs.occurrences") == []
+    assert rows("SELECT 1 FROM workshed.periodic_runs") == []
     assert "this host is ahead of PostgreSQL by " in caplog.text
 
 
@@ -214,10 +221,11 @@ def test_what_a_clock_makes_a_moment_too_early_is_sent_in_time(
 
     fire(report, tell_time() + timedelta(seconds=40))
 
-    [(planned, due_at)] = rows(
-        "SELECT planned, due_at FROM jobs.occurrences JOIN jobs.schedule USING (message_id)"
+    [(scheduled_for, due_at)] = rows(
+        "SELECT scheduled_for, due_at FROM workshed.periodic_runs "
+        "JOIN workshed.schedule USING (message_id)"
     )
-    assert due_at == planned
+    assert due_at == scheduled_for
 
 
 def test_a_clock_of_an_older_release_makes_nothing(
@@ -227,12 +235,12 @@ def test_a_clock_of_an_older_release_makes_nothing(
     declared(broker, clock)
     past(HOUR)
     clock._says_at = inf
-    rows("UPDATE jobs.recurring SET spec = '3600' RETURNING 1")
+    rows("UPDATE workshed.periodic_jobs SET spec = '3600' RETURNING 1")
 
     with caplog.at_level("INFO"):
         fire(report, tell_time())
 
-    assert rows("SELECT 1 FROM jobs.occurrences") == []
+    assert rows("SELECT 1 FROM workshed.periodic_runs") == []
     assert "a release that started later plans it otherwise" in caplog.text
 
 
@@ -244,7 +252,7 @@ def test_a_paused_job_is_not_made(report, rows, broker, clock, past, tell_time, 
 
     fire(report, tell_time())
 
-    assert rows("SELECT 1 FROM jobs.occurrences") == []
+    assert rows("SELECT 1 FROM workshed.periodic_runs") == []
 
 
 def test_a_clock_goes_on_while_postgresql_is_away(report, no_database, caplog):
@@ -264,7 +272,7 @@ def test_a_clock_goes_on_after_an_error_of_any_kind(
     declared(broker, clock)
     past(HOUR)
     clock._says_at = inf
-    conn.execute("ALTER TABLE jobs.occurrences RENAME TO gone")
+    conn.execute("ALTER TABLE workshed.periodic_runs RENAME TO gone")
     conn.commit()
 
     fire(report, tell_time())
@@ -275,7 +283,13 @@ def test_a_clock_goes_on_after_an_error_of_any_kind(
 def test_a_clock_notes_its_jobs_when_it_starts(report, rows):
     report.options["periodic"].validate(datetime.now(UTC))
 
-    found = rows("SELECT name, kind, spec, zone, words FROM jobs.recurring WHERE name = 'report'")
+    found = rows(
+        """
+        SELECT name, kind, spec, zone, description
+          FROM workshed.periodic_jobs
+         WHERE name = 'report'
+        """
+    )
     assert found == [("report", "every", "10", "UTC", "every 10 seconds")]
 
 
@@ -334,14 +348,14 @@ def test_a_job_learns_the_time_it_is_for_and_so_do_its_retries(
         actor_name="report", queue_name="low", periodic=every(HOUR), min_backoff=1, max_backoff=1
     )
     def report():
-        found.append(planned_at())
+        found.append(scheduled_for())
         if len(found) < 3:
             raise ValueError("not yet")
 
     declared(broker, clock)
     hour = tell_time().replace(minute=0, second=0, microsecond=0)
     with db.transaction() as conn:
-        occurrences.make(conn, "report", hour, "sweeper")
+        periodic_runs.make(conn, "report", hour, "catch_up")
 
     with working("low"), relaying():
         eventually(lambda: len(found) == 3)
@@ -378,7 +392,7 @@ def test_a_job_that_somebody_sent_has_no_such_time(report, ran, working, eventua
         eventually(lambda: ran)
 
     assert ran == [None]
-    assert planned_at() is None
+    assert scheduled_for() is None
 
 
 def test_a_run_carries_what_its_actor_says(actor, clock, broker, rows, tell_time):
@@ -393,12 +407,12 @@ def test_a_run_carries_what_its_actor_says(actor, clock, broker, rows, tell_time
     declared(broker, clock)
 
     with db.transaction() as conn:
-        occurrences.make(conn, "report", tell_time(), "sweeper")
+        periodic_runs.make(conn, "report", tell_time(), "catch_up")
 
-    [(body,)] = rows("SELECT body FROM jobs.schedule")
+    [(body,)] = rows("SELECT body FROM workshed.schedule")
     options = orjson.loads(body)["options"]
     assert (options["unique_key"], options["tags"]) == ("report:[]", ["nightly"])
-    assert rows("SELECT key FROM jobs.unique_locks") == [("report:[]",)]
+    assert rows("SELECT key FROM workshed.unique_locks") == [("report:[]",)]
 
 
 @pytest.mark.parametrize("answer", ["log", "raise"])
@@ -414,14 +428,14 @@ def test_a_unique_job_that_still_runs_keeps_the_next_from_being_sent(
     declared(broker, clock)
 
     with db.transaction() as conn:
-        first = occurrences.make(conn, "report", tell_time() - HOUR, "sweeper")
-        second = occurrences.make(conn, "report", tell_time(), "sweeper")
+        first = periodic_runs.make(conn, "report", tell_time() - HOUR, "catch_up")
+        second = periodic_runs.make(conn, "report", tell_time(), "catch_up")
 
-    assert (second.message_id, second.held_by) == (None, first.message_id)
-    assert rows("SELECT held_by FROM jobs.occurrences ORDER BY planned DESC LIMIT 1") == [
-        (first.message_id,)
-    ]
-    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+    assert (second.message_id, second.blocked_by) == (None, first.message_id)
+    assert rows(
+        "SELECT blocked_by FROM workshed.periodic_runs ORDER BY scheduled_for DESC LIMIT 1"
+    ) == [(first.message_id,)]
+    assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
 
 
 def test_a_unique_job_may_wait_for_the_one_that_still_runs(actor, clock, broker, rows, tell_time):
@@ -434,11 +448,13 @@ def test_a_unique_job_may_wait_for_the_one_that_still_runs(actor, clock, broker,
     declared(broker, clock)
 
     with db.transaction() as conn:
-        occurrences.make(conn, "report", tell_time() - HOUR, "sweeper")
-        second = occurrences.make(conn, "report", tell_time(), "sweeper")
+        periodic_runs.make(conn, "report", tell_time() - HOUR, "catch_up")
+        second = periodic_runs.make(conn, "report", tell_time(), "catch_up")
 
     assert second.message_id is not None
-    assert len(rows("SELECT 1 FROM jobs.schedule WHERE body LIKE '%%waits_for_key%%'")) == 1
+    assert (
+        len(rows("SELECT 1 FROM workshed.schedule WHERE body LIKE '%%awaiting_unique_key%%'")) == 1
+    )
 
 
 def test_a_unique_job_may_be_replaced_by_the_next(actor, clock, broker, rows, tell_time):
@@ -451,10 +467,10 @@ def test_a_unique_job_may_be_replaced_by_the_next(actor, clock, broker, rows, te
     declared(broker, clock)
 
     with db.transaction() as conn:
-        occurrences.make(conn, "report", tell_time() - HOUR, "sweeper")
-        second = occurrences.make(conn, "report", tell_time(), "sweeper")
+        periodic_runs.make(conn, "report", tell_time() - HOUR, "catch_up")
+        second = periodic_runs.make(conn, "report", tell_time(), "catch_up")
 
-    assert rows("SELECT message_id FROM jobs.schedule") == [(second.message_id,)]
+    assert rows("SELECT message_id FROM workshed.schedule") == [(second.message_id,)]
 
 
 # What a program notes
@@ -462,15 +478,17 @@ def test_a_unique_job_may_be_replaced_by_the_next(actor, clock, broker, rows, te
 
 def test_a_worker_notes_its_jobs_when_it_starts(report, working, rows):
     with working("low"):
-        assert rows("SELECT queue FROM jobs.recurring WHERE name = 'report'") == [("low",)]
+        assert rows("SELECT queue FROM workshed.periodic_jobs WHERE name = 'report'") == [("low",)]
 
 
 def test_a_worker_goes_on_saying_that_it_has_them(report, working, rows, eventually, monkeypatch):
     monkeypatch.setattr(
         "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
     )
-    gone = "UPDATE jobs.recurring SET seen_at = seen_at - interval '1 hour' RETURNING seen_at"
-    seen = "SELECT seen_at FROM jobs.recurring WHERE name = 'report'"
+    gone = (
+        "UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '1 hour' RETURNING seen_at"
+    )
+    seen = "SELECT seen_at FROM workshed.periodic_jobs WHERE name = 'report'"
 
     with working("low"):
         before = rows(gone)[0][0]
@@ -486,14 +504,14 @@ def test_a_clock_notes_its_jobs_once_more_where_postgresql_ended_at_their_commit
             BEGIN RAISE 'the server is shutting down' USING ERRCODE = 'admin_shutdown'; END $$
     """)
     conn.execute("""
-        CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON jobs.recurring
+        CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON workshed.periodic_jobs
             INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.ends()
     """)
     told = report.options["periodic"]
 
     told.validate(datetime.now(UTC))
     assert "are not noted yet: the server is shutting down" in caplog.text
-    conn.execute("DROP TRIGGER ends ON jobs.recurring")
+    conn.execute("DROP TRIGGER ends ON workshed.periodic_jobs")
     clock._rests_until = 0.0
     told.validate(datetime.now(UTC))
 
@@ -505,13 +523,11 @@ def test_a_job_whose_tables_come_later_is_noted_without_a_new_start(
     actor, report, clock, working, rows, eventually, monkeypatch, who
 ):
     """Only that one: what a newer release, which has started since, says of the others holds."""
-    actor(actor_name="ours", queue_name="low", periodic=daily("09:00"), needs="product")(
-        lambda: None
-    )
+    actor(actor_name="ours", queue_name="low", periodic=daily("09:00"), needs="shop")(lambda: None)
     monkeypatch.setattr(
         "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
     )
-    taken = rows("DELETE FROM jobs.migrations WHERE stream = 'product' RETURNING name, checksum")
+    taken = rows("DELETE FROM workshed.migrations WHERE stream = 'shop' RETURNING name, checksum")
 
     def noted():
         if who == "clock":
@@ -522,25 +538,27 @@ def test_a_job_whose_tables_come_later_is_noted_without_a_new_start(
         early = noted()
         assert "report" in early
         assert "ours" not in early
-        rows("UPDATE jobs.recurring SET spec = '3600' WHERE name = 'report' RETURNING 1")
+        rows("UPDATE workshed.periodic_jobs SET spec = '3600' WHERE name = 'report' RETURNING 1")
         for name, checksum in taken:
             rows(
-                "INSERT INTO jobs.migrations VALUES ('product', %s, %s) RETURNING 1", name, checksum
+                "INSERT INTO workshed.migrations VALUES ('shop', %s, %s) RETURNING 1",
+                name,
+                checksum,
             )
         eventually(lambda: "ours" in noted())
 
-    assert rows("SELECT spec FROM jobs.recurring WHERE name = 'report'") == [("3600",)]
+    assert rows("SELECT spec FROM workshed.periodic_jobs WHERE name = 'report'") == [("3600",)]
 
 
 def test_a_job_goes_on_where_it_was_when_its_program_comes_back(report, broker, clock, rows, past):
     """Begun anew at each start, what an outage has cost would be forgotten by its end."""
     declared(broker, clock)
     past(3 * 24 * HOUR)
-    before = rows("SELECT next_at FROM jobs.recurring ORDER BY name")
+    before = rows("SELECT next_at FROM workshed.periodic_jobs ORDER BY name")
 
     declared(broker, clock)
 
-    assert rows("SELECT next_at FROM jobs.recurring ORDER BY name") == before
+    assert rows("SELECT next_at FROM workshed.periodic_jobs ORDER BY name") == before
 
 
 @pytest.mark.parametrize(
@@ -551,12 +569,12 @@ def test_a_job_with_other_times_or_long_gone_begins_anew(
 ):
     declared(broker, clock)
     past(24 * HOUR)
-    rows(f"UPDATE jobs.recurring SET {change} RETURNING 1")  # noqa: S608 -- of those above
+    rows(f"UPDATE workshed.periodic_jobs SET {change} RETURNING 1")  # noqa: S608 -- of those above
     before = tell_time()
 
     declared(broker, clock)
 
-    assert rows("SELECT next_at FROM jobs.recurring WHERE name = 'report'")[0][0] > before
+    assert rows("SELECT next_at FROM workshed.periodic_jobs WHERE name = 'report'")[0][0] > before
 
 
 def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, monkeypatch):
@@ -566,7 +584,9 @@ def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, m
 
     declared(broker, clock)
 
-    assert rows("SELECT zone FROM jobs.recurring WHERE name = 'report'") == [("Asia/Tokyo",)]
+    assert rows("SELECT zone FROM workshed.periodic_jobs WHERE name = 'report'") == [
+        ("Asia/Tokyo",)
+    ]
 
 
 # What is refused when it is declared

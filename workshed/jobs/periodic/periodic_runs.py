@@ -1,0 +1,118 @@
+"""Each time that a run of a periodic job was made: by whom, and what was sent."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from psycopg.rows import class_row
+
+from workshed.cronspec import LONGEST_WINDOW
+from workshed.db import Connection
+
+Creator = Literal["clock", "catch_up", "manual"]
+"""The clock of a `periodiq`, a relay that catches up, or an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodicRun:
+    """A row of `workshed.periodic_runs`."""
+
+    job: str
+    scheduled_for: datetime
+    message_id: str | None
+    blocked_by: str | None
+    """Nothing was sent: this job had its unique key."""
+    created_by: Creator
+    created_at: datetime
+
+
+def make(conn: Connection, job: str, scheduled_for: datetime, by: Creator) -> PeriodicRun | None:
+    """Make one run of a declared job, whose message a relay sends; `None` where somebody did."""
+    query = "SELECT * FROM workshed.create_periodic_run(%s, %s, %s) WHERE job IS NOT NULL"
+    with conn.cursor(row_factory=class_row(PeriodicRun)) as cur:
+        return cur.execute(query, (job, scheduled_for, by)).fetchone()
+
+
+def make_now(conn: Connection, job: str) -> PeriodicRun | None:
+    """Make a run by hand, scheduled for this moment."""
+    query = """
+        SELECT *
+          FROM workshed.create_periodic_run(%s, date_trunc('milliseconds', workshed.now()),
+                                            'manual')
+         WHERE job IS NOT NULL
+    """
+    with conn.cursor(row_factory=class_row(PeriodicRun)) as cur:
+        return cur.execute(query, (job,)).fetchone()
+
+
+def last(conn: Connection) -> dict[str, PeriodicRun]:
+    """Return the latest occurrence of each job."""
+    query = """
+        SELECT o.*
+          FROM (SELECT name FROM workshed.periodic_jobs) AS r
+         CROSS JOIN LATERAL (
+               SELECT job, scheduled_for, message_id, blocked_by, created_by, created_at
+                 FROM workshed.periodic_runs
+                WHERE job = r.name
+                ORDER BY scheduled_for DESC
+                LIMIT 1) AS o
+    """
+    with conn.cursor(row_factory=class_row(PeriodicRun)) as cur:
+        return {one.job: one for one in cur.execute(query)}
+
+
+def outcomes(conn: Connection, made: Iterable[PeriodicRun], fences: timedelta) -> dict[str, str]:
+    """Return what became of runs, by message id, as far as rows about their jobs say.
+
+    One that was made longer ago than `fences` are kept, and has none, is left out: nobody knows.
+    """
+    query = """
+        SELECT wanted.id,
+               CASE
+                   WHEN EXISTS (SELECT FROM workshed.dead WHERE message_id = wanted.id) THEN 'dead'
+                   WHEN s.reason = 'retry' THEN 'retry'
+                   WHEN s.message_id IS NOT NULL THEN 'waits'
+                   WHEN f.message_id IS NULL THEN 'on its way'
+                   WHEN a.outcome = 'retry' THEN 'on its way'
+                   WHEN a.outcome IS NOT NULL THEN a.outcome
+                   ELSE 'succeeded'
+               END
+          FROM unnest(%(ids)s::text[], %(made)s::timestamptz[]) AS wanted (id, created_at)
+          LEFT JOIN LATERAL (SELECT message_id, reason FROM workshed.schedule
+                              WHERE message_id = wanted.id
+                              ORDER BY generation DESC LIMIT 1) AS s ON true
+          LEFT JOIN workshed.completed_generations AS f ON f.message_id = wanted.id
+          LEFT JOIN LATERAL (SELECT outcome FROM workshed.attempts
+                              WHERE message_id = wanted.id AND generation = f.generation
+                              ORDER BY id DESC LIMIT 1) AS a ON true
+         WHERE f.message_id IS NOT NULL OR wanted.created_at > workshed.now() - %(remembered)s
+    """
+    sent = [one for one in made if one.message_id is not None]
+    values = {
+        "ids": [one.message_id for one in sent],
+        "made": [one.created_at for one in sent],
+        "remembered": fences,
+    }
+    return dict(conn.execute(query, values).fetchall())
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete old ones but the latest of each job that is known, at most `limit`; return how many.
+
+    What may still be made late is kept for longer than that: its row is why it is made once.
+    """
+    query = """
+        DELETE FROM workshed.periodic_runs
+         WHERE (job, scheduled_for) IN (
+               SELECT job, scheduled_for FROM workshed.periodic_runs AS o
+                WHERE scheduled_for < workshed.now() - %(older_than)s
+                  AND (EXISTS (SELECT FROM workshed.periodic_runs
+                                WHERE job = o.job AND scheduled_for > o.scheduled_for)
+                       OR NOT EXISTS (SELECT FROM workshed.periodic_jobs WHERE name = o.job))
+                ORDER BY scheduled_for
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    older_than = max(older_than, LONGEST_WINDOW)
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
