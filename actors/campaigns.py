@@ -23,7 +23,7 @@ from workshed.transport.publishing.outgoing import Message
 logger = logging.getLogger(__name__)
 
 A_MINUTE = timedelta(minutes=1)
-RATE = settings().bulk_rate
+RATE = settings().campaign_rate
 PER_MINUTE = (
     # After a pause, at most those of one second at once.
     Limit.bucket(RATE, per=A_MINUTE, burst=max(1, RATE // 60), name="bulk mail") if RATE else ()
@@ -193,7 +193,7 @@ def hand_out(campaign_id: int, after: int) -> None:
     """Send the jobs of the next recipients, and in a moment itself; the last close the batch."""
     try:
         with db.transaction() as conn:
-            handed = campaigns.hand_out(conn, campaign_id, after, settings().bulk_batch)
+            handed = campaigns.hand_out(conn, campaign_id, after, settings().campaign_batch)
             if handed is None:
                 raise Discard(f"campaign {campaign_id} is past user {after}, or not being sent")
             batch = Batch.with_id(handed.batch)
@@ -218,7 +218,7 @@ def mail_to(campaign_id: int, user_id: int) -> Message:
 def pause_after(mails: int) -> timedelta:
     """Return how long to wait before more are handed out: they would only stand in the queue."""
     per_mail = A_MINUTE / RATE if RATE else timedelta()
-    return max(settings().bulk_pause, mails * per_mail)
+    return max(settings().campaign_pause, mails * per_mail)
 
 
 def batch_of(campaign_id: int) -> Batch:

@@ -66,11 +66,11 @@ class Settings(BaseSettings):
     """Seconds in which the admins get one mail about a source, however many of its jobs fail."""
     sync_retention: SomeSeconds = timedelta(days=90)
     """Seconds for which changes, and records that are gone at their source, are remembered."""
-    bulk_batch: int = Field(default=100, ge=1, le=10_000)
+    campaign_batch: int = Field(default=100, ge=1, le=10_000)
     """Mails of a campaign for which jobs are sent in one transaction."""
-    bulk_pause: Seconds = timedelta(seconds=0.1)
+    campaign_pause: Seconds = timedelta(seconds=0.1)
     """Seconds between two such transactions."""
-    bulk_rate: PositiveInt | None = None
+    campaign_rate: PositiveInt | None = None
     """Mails of campaigns that are sent per minute at most, by all workers together."""
     campaign_retention: SomeSeconds = timedelta(days=730)
     """Seconds for which a campaign that ended is kept, with its mails and who had them."""

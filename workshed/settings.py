@@ -127,15 +127,15 @@ class Settings(BaseSettings):
     """Retries of a failing job whose actor does not say otherwise."""
     publish_timeout: SomeSeconds = timedelta(seconds=5)
     """Longest wait of `send` for RabbitMQ's confirm, in seconds."""
-    store_when_unreachable: bool = True
+    outbox_fallback: bool = True
     """Store a job in PostgreSQL when RabbitMQ cannot take it; `false`: `send` raises."""
-    resend_after: SomeSeconds = timedelta(minutes=10)
+    classic_queue_resend_after: SomeSeconds = timedelta(minutes=10)
     """Seconds after which a job of a classic queue that RabbitMQ seems to have lost is resent."""
     unknown_actor_grace: Seconds = timedelta(hours=1)
     """Seconds in which a job is tried again whose actor or option no worker has, as in deploys."""
     shutdown_grace: Seconds = timedelta(seconds=25)
     """Seconds that running jobs are given to end after SIGTERM; then they are interrupted."""
-    fence_retention: SomeSeconds = timedelta(days=30)
+    deduplication_retention: SomeSeconds = timedelta(days=30)
     """Seconds for which outcomes are remembered, so that a late copy of a job changes nothing."""
     dead_retention: SomeSeconds = timedelta(days=180)
     """Seconds after which dead jobs are deleted, whether or not anybody looked at them."""
@@ -152,12 +152,12 @@ class Settings(BaseSettings):
     """Set by `workshed worker`: the file descriptor on which its children say that they are up."""
     shared_folder: Path | None = None
     """Set for the processes of one master: the folder in which they say how they are."""
-    not_visible_for: Seconds = timedelta(seconds=60)
+    record_visibility_grace: Seconds = timedelta(seconds=60)
     """Seconds after a direct `send` in which a missing record is looked for again."""
     replica_lag: Seconds = timedelta(0)
     """Seconds by which a replica that actors read from may be behind; `0`: they read from none."""
-    runs: Literal["all", "failures", "none"] = "all"
-    """Which runs are recorded for people to read: `failures` are those not done."""
+    history: Literal["all", "failures", "none"] = "all"
+    """Which runs are recorded for people to read; `failures`: those that did not succeed."""
     metrics: bool = True
     """Count and measure for Prometheus; `false`: no `/metrics`, and nothing is imported."""
     probes: bool = True

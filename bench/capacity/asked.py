@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         option = f"--{name.replace('_', '-')}"
         made.add_argument(option, type=share, default=0.0, metavar="SHARE", help=f"that {said}")
     made.add_argument("--history", choices=("all", "failures", "none"), default="all",
-                      help="WORKSHED_RUNS")  # fmt: skip
+                      help="WORKSHED_HISTORY")  # fmt: skip
     made.add_argument("--threads", type=whole, default=8, help="of a worker process")
     made.add_argument("--pool", type=whole, default=8, help="WORKSHED_POOL_SIZE")
     made.add_argument("--used", type=share, default=0.7, help="of anything, 0 to 1")

@@ -25,10 +25,10 @@ broker = RabbitMQ(
     [
         DatabasePool(),
         LogContext(),
-        Fence(config.fence_retention),
+        Fence(config.deduplication_retention),
         Deadline(),
         Periodic(),
-        Retries(config.max_retries, config.not_visible_for),
+        Retries(config.max_retries, config.record_visibility_grace),
         Lifeline(),
     ],
     config,

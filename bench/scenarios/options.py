@@ -12,7 +12,7 @@ def options(world: World, size: Size) -> list[Measurement]:
     """Work off the same jobs with and without each."""
     ways: dict[str, tuple[str, dict[str, str]]] = {
         "all": ("noop", {}),
-        "without runs": ("noop", {"WORKSHED_RUNS": "none"}),
+        "without runs": ("noop", {"WORKSHED_HISTORY": "none"}),
         "without metrics": ("noop", {"WORKSHED_METRICS": "false"}),
         "once": ("once", {}),
         "unique": ("unique", {}),

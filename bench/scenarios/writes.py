@@ -10,7 +10,7 @@ from bench.size import Size
 from bench.world import World, until_gone
 
 WITHIN_S = 240.0
-NO_HISTORY = {"WORKSHED_RUNS": "none"}
+NO_HISTORY = {"WORKSHED_HISTORY": "none"}
 ALONE = {**NO_HISTORY, "WORKSHED_RELAY_FORK": "false"}
 """A worker without a relay, whose looks for what is due would be counted too."""
 

@@ -202,7 +202,7 @@ def test_nodes_are_lost_killed_cut_off_and_restarted(
     in_threads(send, some())  # to wait there
     nodes.lose()
     for order in orders:
-        start_one(env={"WORKSHED_BROKER_URL": order, "WORKSHED_RESEND_AFTER": "5"})
+        start_one(env={"WORKSHED_BROKER_URL": order, "WORKSHED_CLASSIC_QUEUE_RESEND_AFTER": "5"})
     for _ in range(KILLS):
         under_load(nodes.kill)
     under_load(nodes.cut_off)

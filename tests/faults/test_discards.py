@@ -15,7 +15,7 @@ from tests.faults.standby import standby
 from workshed import Queue, db, schedule
 
 PROGRAM = (Path(__file__).parent / "looking.py").read_text()
-NOT_VISIBLE_FOR_S = 30
+RECORD_VISIBILITY_GRACE_S = 30
 """Far longer than a transaction takes here, also on a busy machine; and than the replica needs."""
 LAG_MS = 1_500
 SLOWEST_S = 0.5
@@ -48,8 +48,8 @@ def rows(broker, connect, replica_url, tmp_path, start_worker):
     broker.add_queue(Queue("parts"))
     env = {
         "REPLICA_URL": replica_url,
-        "WORKSHED_NOT_VISIBLE_FOR": str(NOT_VISIBLE_FOR_S),
-        "WORKSHED_REPLICA_LAG": str(NOT_VISIBLE_FOR_S),
+        "WORKSHED_RECORD_VISIBILITY_GRACE": str(RECORD_VISIBILITY_GRACE_S),
+        "WORKSHED_REPLICA_LAG": str(RECORD_VISIBILITY_GRACE_S),
     }
     start_worker("looking", threads=8, env=env)
     yield lambda query: conn.execute(query).fetchall()
@@ -120,7 +120,7 @@ def test_a_record_that_is_not_visible_yet_discards_no_job(
         Emptied(left),
         lambda: (left(), rows(DISCARDED)),
         within_s=240,
-        still_s=2 * NOT_VISIBLE_FOR_S,
+        still_s=2 * RECORD_VISIBILITY_GRACE_S,
     )
 
     greeted = Counter(number for (number,) in rows("SELECT number FROM greeted"))

@@ -47,8 +47,8 @@ def refused(numbers):
         found = {}
         for family in registry.collect():
             for sample in family.samples:
-                if sample.name == "workshed_odd_signatures_total":
-                    kind = sample.labels["signature"]
+                if sample.name == "workshed_signature_problems_total":
+                    kind = sample.labels["problem"]
                     found[kind] = found.get(kind, 0) + sample.value
         return found
 

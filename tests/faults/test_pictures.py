@@ -208,7 +208,7 @@ def test_each_picture_is_made_or_refused_once(
             lost=len(of["good"] - made) + len(kinds.keys() - came.keys()),
             ghost=len((of["cut"] | of["bomb"]) & made) + len(watch.partial),
             duplicated=told.total() - len(told),
-            stuck=left() + blobs.adopt(only_count=True),
+            stuck=left() + blobs.import_existing(only_count=True),
             threads_dead=watch.ended(),
             notes={
                 **{name: len(numbers) for name, numbers in of.items()},

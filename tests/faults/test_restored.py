@@ -17,7 +17,7 @@ from workshed.devserver.account import account
 LATER = {1, 3}
 """Of each five: with a transaction. The others are sent directly."""
 SOON = timedelta(seconds=3)
-RESEND = {"WORKSHED_RESEND_AFTER": "2"}
+RESEND = {"WORKSHED_CLASSIC_QUEUE_RESEND_AFTER": "2"}
 ROWS = "SELECT body FROM workshed.schedule"
 
 
@@ -160,7 +160,7 @@ def base_copy(servers, open_folder, count, eventually):
     "it, a third still in the queues",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
-        "        Resend(publisher, found.declared, settings().resend_after),\n",
+        "        Resend(publisher, found.declared, settings().classic_queue_resend_after),\n",
         "",
     ),
 )

@@ -86,7 +86,7 @@ def rows(connect):
 @pytest.fixture
 def start_one(rows, tmp_path, start_worker):
     (tmp_path / "drifting.py").write_text(PROGRAM)
-    env = {"WORKSHED_RESEND_AFTER": str(RESEND_AFTER_S)}
+    env = {"WORKSHED_CLASSIC_QUEUE_RESEND_AFTER": str(RESEND_AFTER_S)}
     return lambda **words: start_worker("drifting", threads=4, env=env, **words)
 
 

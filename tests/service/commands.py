@@ -20,7 +20,7 @@ FINAL = {
     "mail release",
     "queues purge",
     "scheduled cancel",
-    "storage adopt",
+    "storage import-existing",
     "sync remove",
     "unique release",
 }
@@ -38,7 +38,7 @@ CHANGING = {
     "periodic resume",
     "periodic run",
     "scheduled move",
-    "scheduled rules end",  # jobs run that somebody has sent
+    "scheduled rules delete",  # jobs run that somebody has sent
     "scheduled run",
     "sync add",
     "sync release",  # asks sooner what would be asked anyway

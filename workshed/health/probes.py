@@ -38,7 +38,7 @@ def answer(problems: list[str]) -> Answer:
 
 
 def stuck(pulses: Iterable[Pulse]) -> list[str]:
-    """Say what only a restart will mend. No server that is away is among it."""
+    """Say what only a restart will fix. No server that is away is among it."""
     problems = []
     for pulse in pulses:
         problems += pulse.stuck

@@ -35,7 +35,7 @@ class Pulse:
     troubles: list[str] = field(default_factory=list)
     """Why it is not ready."""
     stuck: list[str] = field(default_factory=list)
-    """Why nothing but a restart will mend it."""
+    """Why nothing but a restart will fix it."""
     leaving: bool = False
     """It was told to stop."""
     jobs: int = 0

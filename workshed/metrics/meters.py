@@ -31,34 +31,37 @@ WAIT = Histogram(
 )
 RUNNING = Gauge("jobs_running", "Jobs that run, looked at every second.", ("actor", "queue"))
 WITHOUT_LOCK = Counter(
-    "jobs_without_lock",
+    "unique_lock_lost",
     "Unique jobs that ran although their key was gone: it had expired, or was released by hand.",
     ("actor",),
 )
 LIMITED = Counter(
-    "jobs_limited", "Starts that were put off, since the job was over a limit.", ("actor",)
+    "jobs_over_limit", "Starts that were put off, since the job was over a limit.", ("actor",)
 )
 GIVEN_BACK = Counter(
-    "jobs_given_back",
+    "deliveries_requeued",
     "Deliveries that RabbitMQ got back: not started in time, or while their outcome could not be "
     "stored.",
 )
 DEAD_QUEUE = Counter(
-    "jobs_to_dead_queue", "Deliveries sent to `<queue>.dead`: no outcome of theirs can be stored."
+    "deliveries_dead_lettered",
+    "Deliveries sent to `<queue>.dead`: no outcome of theirs can be stored.",
 )
 UNREADABLE = Counter(
     "unreadable", "Messages that nobody could read, stored among the dead.", ("queue",)
 )
 
-ODD_SIGNATURES = Counter(
-    "odd_signatures",
+SIGNATURE_PROBLEMS = Counter(
+    "signature_problems",
     "Messages that the newest of `WORKSHED_SIGNING_KEYS` has not signed: an `older` one has. The "
     "others are unreadable with `WORKSHED_SIGNING=require`, and run with `accept`: a signature is "
     "`missing`, of an `unknown` key, or the message `altered`.",
-    ("queue", "signature"),
+    ("queue", "problem"),
 )
 
-RUNS_LOST = Counter("runs_lost", "Runs that are not in the history, since it could not keep up.")
+HISTORY_ROWS_DROPPED = Counter(
+    "history_rows_dropped", "Runs that are not in the history, since it could not keep up."
+)
 
 # Worker processes.
 WORKERS = Gauge("workers", "Worker processes.")
@@ -106,8 +109,8 @@ PUBLISH = Histogram(
 # The relay.
 RELAY_SENT = Counter("relay_sent", "Jobs that relays have sent.", ("queue",))
 RELAY_WINDOWS = Counter("relay_windows", "Windows, of 500 jobs at most, that relays have sent.")
-RELAY_PUT_BACK = Counter(
-    "relay_put_back",
+RELAY_PUBLISH_FAILURES = Counter(
+    "relay_publish_failures",
     "Jobs that RabbitMQ did not take from a relay, tried again in 5 s.",
     ("queue",),
 )

@@ -208,11 +208,11 @@ OPTIONAL: frozenset[type[Middleware]] = frozenset(
 MAKERS: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
     Spans: _tracing,
     Sentry: lambda kind, config: kind(config),
-    Fence: lambda kind, config: kind(config.fence_retention),
+    Fence: lambda kind, config: kind(config.deduplication_retention),
     Retries: lambda kind, config: kind(
-        config.max_retries, config.not_visible_for, config.replica_lag
+        config.max_retries, config.record_visibility_grace, config.replica_lag
     ),
-    Runs: lambda kind, config: kind(config.runs, config.release),
+    Runs: lambda kind, config: kind(config.history, config.release),
     RelayFork: lambda kind, config: kind(wanted=config.relay_fork),
     MetricsFork: lambda kind, config: kind(wanted=config.shared_folder is None and config.shows),
 }

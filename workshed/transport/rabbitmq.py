@@ -70,7 +70,7 @@ class RabbitMQ(Executing):
             self._ensured,
             queues,
             config.publish_timeout,
-            storing=config.store_when_unreachable,
+            storing=config.outbox_fallback,
         )
         self._inbox = Inbox(urls, "consumer", self.signing)
         self._execution = Execution(self._inbox, config.unknown_actor_grace)

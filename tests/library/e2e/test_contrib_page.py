@@ -209,7 +209,9 @@ def test_nothing_is_left_of_who_leaves(club, worker, rows, eventually):
 
 def test_its_commands_and_checks_know_it(club, rows):
     assert json.loads(club("-m", "workshed", "mail", "--json")) == {"servers": [], "held": []}
-    assert "0 contents without a row" in club("-m", "workshed", "storage", "adopt", "--dry-run")
+    assert "0 contents without a row" in club(
+        "-m", "workshed", "storage", "import-existing", "--dry-run"
+    )
     said = club("-m", "workshed", "roles")
     assert "GRANT SELECT (held_at) ON TABLE workshed_mail.emails TO workshed_relay;" in said
 

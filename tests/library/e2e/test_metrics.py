@@ -145,7 +145,10 @@ def test_one_page_shows_what_all_workers_of_a_master_have_counted(
     assert number(page, "rabbitmq_up", connection="consumer") == 1
     assert page[("shop_invoices_total",)] == 21
     # They begin at 0: in one that appeared at 1 Prometheus would see no increase.
-    assert [number(page, f"{name}_total") for name in ("jobs_to_dead_queue", "runs_lost")] == [0, 0]
+    assert [
+        number(page, f"{name}_total")
+        for name in ("deliveries_dead_lettered", "history_rows_dropped")
+    ] == [0, 0]
     assert worker.stop() == 0
 
 

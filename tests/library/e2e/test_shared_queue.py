@@ -68,9 +68,9 @@ def test_the_doctor_names_two_programs_that_share_a_queue(shared):
     [found] = shared("shop", "blog")
 
     assert found["level"] == "warning"
-    assert "workers with different actors share queue default: blog_jobs on " in found["said"]
-    assert "; shop_jobs on " in found["said"]
-    assert "WORKSHED_QUEUE_PREFIX" in found["mend"]
+    assert "workers with different actors share queue default: blog_jobs on " in found["message"]
+    assert "; shop_jobs on " in found["message"]
+    assert "WORKSHED_QUEUE_PREFIX" in found["fix"]
 
 
 def test_two_workers_of_one_program_are_no_trouble(shared):

@@ -123,7 +123,7 @@ def test_a_job_is_sent_relayed_and_run_by_tls_and_the_doctor_is_content(
     told = workshed("doctor", "--json", *words)
     findings = json.loads(told.stdout)["checks"]
     assert [one for one in findings if one["level"] != "ok"] == []
-    said = {one["check"]: one["said"] for one in findings}
+    said = {one["check"]: one["message"] for one in findings}
     for check in ("RabbitMQ", "management"):
         assert f"TLS by {authority.file}" in said[check]
 
@@ -142,9 +142,9 @@ def test_the_doctor_says_which_server_shows_a_certificate_of_another_host(
     assert told.returncode == 1
     for check in wrong:
         assert found[check]["level"] == "failed"
-        assert HOST in found[check]["said"]
-        assert "amqp:" not in found[check]["mend"]
+        assert HOST in found[check]["message"]
+        assert "amqp:" not in found[check]["fix"]
     if wrong == MANAGEMENT:
-        assert found["management"]["mend"].endswith(f":15671?cacertfile={authority.file}'")
+        assert found["management"]["fix"].endswith(f":15671?cacertfile={authority.file}'")
     for url in urls.values():
         assert urlsplit(url).password not in told.stdout + told.stderr

@@ -46,7 +46,7 @@ def test_the_doctor_tells_of_a_pooler_by_the_transaction(through):
 
     assert finding.level == "warning"
     assert "lends out the sessions of PostgreSQL by the transaction" in finding.said
-    assert finding.mend.startswith("export WORKSHED_DATABASE_URL=postgresql://…")
+    assert finding.fix.startswith("export WORKSHED_DATABASE_URL=postgresql://…")
 
 
 def test_it_tells_of_one_that_takes_sessions_in_turn(through, eventually):

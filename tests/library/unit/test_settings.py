@@ -91,9 +91,9 @@ def test_what_is_no_duration_is_refused_by_name(text, monkeypatch):
 
 @given(st.floats(min_value=0, max_value=1e9))
 def test_any_number_of_seconds_is_read_exactly(seconds):
-    found = Settings(not_visible_for=str(seconds))
+    found = Settings(record_visibility_grace=str(seconds))
 
-    assert found.not_visible_for == timedelta(seconds=seconds)
+    assert found.record_visibility_grace == timedelta(seconds=seconds)
 
 
 def test_a_timeout_of_nothing_is_refused(monkeypatch):

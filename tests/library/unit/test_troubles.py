@@ -45,15 +45,15 @@ NIGHTLY = PeriodicJob(
 def test_rabbitmq_that_takes_no_messages():
     found = problems.alarm("There are alarms in effect in the cluster: memory")
 
-    assert "takes no messages" in found.said
-    assert "memory" in found.said
+    assert "takes no messages" in found.message
+    assert "memory" in found.message
     assert problems.alarm(None) is None
 
 
 def test_rabbitmq_that_does_not_answer():
     (found,) = problems.away([BrokerUnreachableError("RabbitMQ does not answer at here")])
 
-    assert (found.level, found.said) == ("failed", "RabbitMQ does not answer at here")
+    assert (found.level, found.message) == ("failed", "RabbitMQ does not answer at here")
 
 
 def test_no_relay():
@@ -68,8 +68,8 @@ def test_no_worker_or_only_quiet_ones():
     assert problems.workers([WORKER, silent, quiet]) is None
     assert "no worker beats" in problems.workers([silent]).said
     found = problems.workers([silent, quiet])
-    assert "all 1 workers that live are quiet" in found.said
-    assert found.mend == "workshed workers resume web-1:101"
+    assert "all 1 workers that live are quiet" in found.message
+    assert found.fix == "workshed workers resume web-1:101"
 
 
 def test_a_queue_that_no_worker_is_on():
@@ -77,8 +77,8 @@ def test_a_queue_that_no_worker_is_on():
 
     assert problems.unattended(["default"], [WORKER]) is None
     found = problems.unattended(["default", "low", "emails"], [WORKER, silent])
-    assert found.said == "no worker is on emails, low: their jobs wait"
-    assert found.mend == "workshed worker --queue emails --queue low"
+    assert found.message == "no worker is on emails, low: their jobs wait"
+    assert found.fix == "workshed worker --queue emails --queue low"
 
 
 def test_a_clock_that_is_silent():
@@ -95,8 +95,8 @@ def test_a_pause_that_was_forgotten():
 
     (found,) = problems.paused(queues, NOW)
 
-    assert found.said == "emails was paused 60 min ago"
-    assert found.mend == "workshed queues resume emails"
+    assert found.message == "emails was paused 60 min ago"
+    assert found.fix == "workshed queues resume emails"
 
 
 def test_runs_that_were_lost_and_jobs_that_died():

@@ -103,7 +103,7 @@ def test_no_more_are_sent_per_minute_than_may_be(
         found = campaigns.create(own, name="News", subject="News", text="{{ unsubscribe_url }}")
         start_campaign(own, found.id)
 
-    start_worker(env={"SHOP_BULK_RATE": "120"})
+    start_worker(env={"SHOP_CAMPAIGN_RATE": "120"})
 
     query = """
         SELECT count(*), extract(epoch FROM max(sent_at) - min(sent_at)) FROM workshed_mail.emails

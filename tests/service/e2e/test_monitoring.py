@@ -251,7 +251,8 @@ def test_each_fault_is_an_alert(
     execute("ALTER TABLE workshed.dead ADD CHECK (false) NOT VALID")
     work("fail")
     eventually(
-        lambda: prometheus.result("sum(workshed_jobs_to_dead_queue_total) > 0"), within_s=PATIENCE_S
+        lambda: prometheus.result("sum(workshed_deliveries_dead_lettered_total) > 0"),
+        within_s=PATIENCE_S,
     )
 
     with alarm("memory"):

@@ -24,7 +24,7 @@ def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
 ):
     """A classic queue's confirm is not on disk: without kept rows the mails would be gone."""
     wanted = scale(1_000)
-    start_relay(WORKSHED_RESEND_AFTER="2")
+    start_relay(WORKSHED_CLASSIC_QUEUE_RESEND_AFTER="2")
     with db.transaction() as tx:
         for number in range(wanted):
             letter = {"subject": "Hello", "text_body": "Hello.", "about": str(number)}

@@ -88,7 +88,7 @@ def test_without_looking_again_a_send_before_the_commit_is_lost(
 ):
     """The remedies removed, `sign_up`'s row and the second look, as stock dramatiq has it."""
     wanted = scale(500)
-    start_worker(env={"WORKSHED_NOT_VISIBLE_FOR": "0"})
+    start_worker(env={"WORKSHED_RECORD_VISIBILITY_GRACE": "0"})
 
     in_threads(sign_up_and_send_before_commit, range(wanted), threads=8)
 

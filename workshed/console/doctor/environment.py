@@ -93,11 +93,11 @@ def unreadable(name: str, error: WorkshedError) -> Finding:
 def wrong(variable_name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
     """Say which value cannot be read, never the value itself."""
     field = kind.model_fields.get(variable_name.removeprefix(prefix_of(kind)).lower())
-    mend = "correct it"
+    fix = "correct it"
     if field is not None:
         usual = default(field.default).strip("`")
-        mend = f"correct it, or take the default ({usual}): unset {variable_name}"
-    return failed(f"{variable_name}: {why}", mend)
+        fix = f"correct it, or take the default ({usual}): unset {variable_name}"
+    return failed(f"{variable_name}: {why}", fix)
 
 
 def variable(name: str, kind: type[BaseSettings] = Settings) -> str:

@@ -17,8 +17,8 @@ def check(here: Surroundings) -> Iterator[Finding]:
     if not here.settings.metrics:
         yield ok("nothing is measured, as WORKSHED_METRICS says")
     elif named is not None:
-        mend = f"mkdir -p {named} && chown $USER {named}  (or: unset {MULTIPROCESS})"
-        yield writable(named, mend)
+        fix = f"mkdir -p {named} && chown $USER {named}  (or: unset {MULTIPROCESS})"
+        yield writable(named, fix)
     elif (folder := shared_folder.place()).exists() and not shared_folder.is_ours(folder):
         said = f"{folder} belongs to somebody else, so nothing is measured"
         yield warning(said, f"rm -r {folder}  (as its owner)")
@@ -26,8 +26,8 @@ def check(here: Surroundings) -> Iterator[Finding]:
         yield writable(Path(tempfile.gettempdir()), "export TMPDIR=/a/folder")
 
 
-def writable(folder: Path, mend: str) -> Finding:
+def writable(folder: Path, fix: str) -> Finding:
     """Look at one that should be there."""
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return ok(f"numbers are gathered in {folder}")
-    return warning(f"{folder} cannot be written, so nothing is measured", mend)
+    return warning(f"{folder} cannot be written, so nothing is measured", fix)

@@ -31,7 +31,7 @@ def declared(here: Surroundings) -> Iterator[Finding]:
     found = here.ask(lambda api: differences(api, here.queues))
     if found is not None:
         for one in found:
-            yield failed(one.said, one.mend)
+            yield failed(one.message, one.fix)
         if not found:
             yield ok(f"{are_there(here)}, with {its(here)} arguments and bindings")
         return

@@ -32,8 +32,8 @@ def reachable(here: Surroundings) -> Iterator[Finding]:
         if said is None:
             yield ok(f"answers at {place}")
         elif all(troubles):
-            mend = f"start it, or {AMQPS}" if url.startswith("amqps:") else START
-            yield failed(f"RabbitMQ does not answer at {place}: {said}", mend)
+            fix = f"start it, or {AMQPS}" if url.startswith("amqps:") else START
+            yield failed(f"RabbitMQ does not answer at {place}: {said}", fix)
         else:
             others = "start it; the others serve meanwhile"
             yield warning(f"does not answer at {place}: {said}", others)

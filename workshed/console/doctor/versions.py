@@ -39,7 +39,7 @@ def fits(
     name: str,
     found: tuple[int, ...],
     bounds: tuple[tuple[int, ...], tuple[int, ...]],
-    mend: str,
+    fix: str,
 ) -> Finding:
     """Tell whether a version is in its bounds."""
     first, too_new = bounds
@@ -48,7 +48,7 @@ def fits(
     said = (
         f"{name} {dotted(found)}: this release needs {dotted(first)} up to before {dotted(too_new)}"
     )
-    return failed(said, mend)
+    return failed(said, fix)
 
 
 def dotted(version: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What a check found: how bad it is, its cause, and the line that mends it."""
+"""What a check found: how bad it is, its cause, and the command that fixes it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,28 +15,28 @@ class Finding:
     """One thing that is well, or not."""
 
     level: Level
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
-def ok(said: str) -> Finding:
+def ok(message: str) -> Finding:
     """Nothing to do."""
-    return Finding("ok", said)
+    return Finding("ok", message)
 
 
-def warning(said: str, mend: str) -> Finding:
+def warning(message: str, fix: str) -> Finding:
     """Jobs run, but somebody should look."""
-    return Finding("warning", said, mend)
+    return Finding("warning", message, fix)
 
 
-def failed(said: str, mend: str) -> Finding:
+def failed(message: str, fix: str) -> Finding:
     """Jobs do not run, or may be lost or late."""
-    return Finding("failed", said, mend)
+    return Finding("failed", message, fix)
 
 
-def unchecked(said: str, mend: str = "") -> Finding:
+def unchecked(message: str, fix: str = "") -> Finding:
     """Nobody knows."""
-    return Finding("not checked", said, mend)
+    return Finding("not checked", message, fix)
 
 
 def apart(skew: timedelta) -> Finding:

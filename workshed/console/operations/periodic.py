@@ -38,7 +38,7 @@ class State:
 def states(conn: Connection) -> list[State]:
     """Return all periodic jobs by name."""
     last = periodic_runs.last(conn)
-    found = periodic_runs.outcomes(conn, last.values(), settings().fence_retention)
+    found = periodic_runs.outcomes(conn, last.values(), settings().deduplication_retention)
     return [
         State(job, last.get(job.name), last_outcome(last.get(job.name), found))
         for job in periodic_jobs.find(conn)

@@ -46,8 +46,8 @@ def workers(found: Sequence[Worker]) -> Finding | None:
         return failed("no worker beats, so nothing runs", WORK)
     if all(one.state == "quiet" for one in alive):
         said = f"no job starts: all {len(alive)} workers that live are quiet"
-        mend = " ".join(["workshed workers resume", *(one.name for one in alive)])
-        return failed(said, mend)
+        fix = " ".join(["workshed workers resume", *(one.name for one in alive)])
+        return failed(said, fix)
     return None
 
 

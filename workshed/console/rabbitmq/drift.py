@@ -16,8 +16,8 @@ SETUP = "workshed broker setup"
 class Difference:
     """One thing that is not as declared, and what mends it."""
 
-    said: str
-    mend: str
+    message: str
+    fix: str
 
 
 def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:

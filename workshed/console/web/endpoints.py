@@ -93,7 +93,8 @@ class Gate:
             done, entry = await run_in_threadpool(did, action, form, who)
             if responses.wants_json(request):
                 dry = done.asks is not None
-                return responses.programs({"said": done.said, "count": done.count, "dry_run": dry})
+                answer = {"message": done.said, "count": done.count, "dry_run": dry}
+                return responses.programs(answer)
             if done.asks is not None:
                 return responses.html(request, confirm(request, action, done, who))
             back = responses.here(done.back)

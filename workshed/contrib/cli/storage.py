@@ -14,8 +14,8 @@ def group() -> None:
     """The contents in WORKSHED_STORAGE_URL."""  # noqa: D401 -- a title
 
 
-@storage.command()
-def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
+@storage.command("import-existing")
+def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Let the next sweep delete contents that this database knows nothing of.
 
     A restore of PostgreSQL from an older backup leaves such contents. They are deleted by
@@ -30,18 +30,18 @@ def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -
     from workshed.contrib.storage.tables import STREAM
 
     with database(STREAM):
-        count = blobs.adopt(only_count=True)
+        count = blobs.import_existing(only_count=True)
     if count and not dry_run:
         agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
-        count = noted_adoption()
+        count = import_and_record()
     if as_json:
-        print_json({"storage": str(place()), "contents": count, "adopted": not dry_run})
+        print_json({"storage": str(place()), "contents": count, "imported": not dry_run})
         return
-    print(f"{count} contents without a row in {place()}{'' if dry_run else ', adopted'}")
+    print(f"{count} contents without a row in {place()}{'' if dry_run else ', imported'}")
 
 
-def noted_adoption() -> int:
-    """Adopt them; note how many, also where the storage fails half-way."""
+def import_and_record() -> int:
+    """Import them, and record how many, also where the storage fails half-way."""
     from workshed.console.cli.terminal.audit import note
     from workshed.console.operations.environment import database
     from workshed.contrib.storage import blobs
@@ -51,8 +51,8 @@ def noted_adoption() -> int:
     counts: list[int] = []
     with database(STREAM) as conn:
         try:
-            return blobs.adopt(step=counts.append)
+            return blobs.import_existing(step=counts.append)
         finally:
             count = sum(counts)
             said = f"{count} contents are deleted after their grace, unless they are stored again."
-            note(conn, "storage.adopt", {"storage": str(place())}, count=count, said=said)
+            note(conn, "storage.import-existing", {"storage": str(place())}, count=count, said=said)

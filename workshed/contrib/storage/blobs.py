@@ -79,7 +79,9 @@ def sweep(older_than: timedelta, limit: int) -> int:
     return sum(_delete(sha256, older_than, unused) for sha256 in found)
 
 
-def adopt(*, only_count: bool = False, step: Callable[[int], None] = lambda _: None) -> int:
+def import_existing(
+    *, only_count: bool = False, step: Callable[[int], None] = lambda _: None
+) -> int:
     """Give a row to each content that has none; return how many, as `step` is told of some each.
 
     Such are left where PostgreSQL was restored from an older backup than the contents. Nothing
@@ -90,7 +92,7 @@ def adopt(*, only_count: bool = False, step: Callable[[int], None] = lambda _: N
     found, total = storage().contents(), 0
     while batch := list(islice(found, ADOPTED_AT_ONCE)):
         with db.transaction() as conn:
-            count = _unknown(conn, batch) if only_count else _adopt(conn, batch)
+            count = _unknown(conn, batch) if only_count else _import(conn, batch)
         total += count
         step(count)
     return total
@@ -105,7 +107,7 @@ def _note(conn: Connection, blob: Blob) -> None:
     conn.execute(query, (blob.sha256, blob.size_bytes))
 
 
-def _adopt(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
+def _import(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     query = """
         INSERT INTO workshed_storage.blobs (sha256, size_bytes)
         SELECT * FROM unnest(%s::text[], %s::bigint[]) AS found (sha256, size_bytes)

@@ -91,7 +91,7 @@ def find(conn: Connection) -> list[Rule]:
         return cur.execute(query).fetchall()
 
 
-def end(conn: Connection, rule: int) -> bool:
+def delete(conn: Connection, rule: int) -> bool:
     """Let what a rule has not met yet run after all (within 2 s); False when there is no such."""
     return conn.execute("DELETE FROM workshed.cancel_rules WHERE id = %s", (rule,)).rowcount > 0
 

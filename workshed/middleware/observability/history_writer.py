@@ -138,6 +138,6 @@ class Recorder:
         lost = self.lost
         if lost > self._noted:
             runs.note_lost(conn, self.worker, lost - self._noted)
-            meters.RUNS_LOST.add(amount=lost - self._noted)
+            meters.HISTORY_ROWS_DROPPED.add(amount=lost - self._noted)
             logger.warning("%d runs were not recorded", lost - self._noted)
             self._noted = lost

@@ -42,7 +42,7 @@ class Policy:
     throws: Errors = ()
     retry_when: RetryWhen | None = None
     """Decides instead of `max_retries`, from the retries so far and the error."""
-    not_visible_for: timedelta = timedelta(seconds=60)
+    record_visibility_grace: timedelta = timedelta(seconds=60)
     replica_lag: timedelta = timedelta()
 
     @property
@@ -199,8 +199,8 @@ def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
         left = policy.replica_lag - (run.now_ms - since_ms) * MILLISECOND
         options["record_missing_since"] = since_ms
     else:
-        left = max(policy.not_visible_for, policy.replica_lag) - run.age
-        if run.generation == 0 and policy.not_visible_for:
+        left = max(policy.record_visibility_grace, policy.replica_lag) - run.age
+        if run.generation == 0 and policy.record_visibility_grace:
             left = max(left, FIRST_LOOK)
     if left <= timedelta():
         return Outcome("discarded", str(error), error)

@@ -38,11 +38,14 @@ class Retries(Settling):
     """
 
     def __init__(
-        self, max_retries: int, not_visible_for: timedelta, replica_lag: timedelta = timedelta()
+        self,
+        max_retries: int,
+        record_visibility_grace: timedelta,
+        replica_lag: timedelta = timedelta(),
     ) -> None:
         """Keep the defaults of actors that say nothing."""
         self.max_retries = max_retries
-        self.not_visible_for = not_visible_for
+        self.record_visibility_grace = record_visibility_grace
         self.replica_lag = replica_lag
 
     @property
@@ -87,7 +90,7 @@ class Retries(Settling):
             discard_on=several(options.get("discard_on", ())),
             throws=several(options.get("throws", ())),
             retry_when=options.get("retry_when"),
-            not_visible_for=self.not_visible_for,
+            record_visibility_grace=self.record_visibility_grace,
             replica_lag=self.replica_lag,
         )
 

@@ -68,7 +68,7 @@ class Signing:
         oddity, said = self._judge(queue, headers, body)
         if oddity is None:
             return
-        meters.ODD_SIGNATURES.add(queue, oddity)
+        meters.SIGNATURE_PROBLEMS.add(queue, oddity)
         if oddity == "older":
             return
         if self.required:

@@ -270,7 +270,7 @@ class Relay:
         error = refused[0][1].error
         logger.error("%d jobs not sent, again in 5 s: %s", len(refused), error)
         rows = [row for row, _ in refused]
-        self._count(meters.RELAY_PUT_BACK, rows)
+        self._count(meters.RELAY_PUBLISH_FAILURES, rows)
         unknown = [publication.unknown for _, publication in refused]
         claims.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
         lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
@@ -321,8 +321,8 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
     publisher = AskingPublisher(found.urls, "relay", found.signing, found.prefix)
     duties: list[Duty] = [
-        Resend(publisher, found.declared, settings().resend_after),
-        Housekeeping(settings().fence_retention),
+        Resend(publisher, found.declared, settings().classic_queue_resend_after),
+        Housekeeping(settings().deduplication_retention),
         Pruner(retention.rules(settings())),
         sweep,
         call_waiting,

@@ -34,7 +34,7 @@ def patience(broker):
 
 @pytest.fixture
 def not_storing(broker):
-    """`WORKSHED_STORE_WHEN_UNREACHABLE=false`."""
+    """`WORKSHED_OUTBOX_FALLBACK=false`."""
     broker._sender.storing = False
 
 

@@ -311,7 +311,7 @@ def test_a_unique_job_under_a_rule_frees_its_key(actor, broker, working, rows, e
         eventually(lambda: rows(DISCARDS))
         with db.transaction() as conn:
             assert unique.find(conn, "k") is None
-            cancel_rules.end(conn, rule.id)
+            cancel_rules.delete(conn, rule.id)
         assert note.send_with_options(args=(2,), unique_key="k").message_id != sent.message_id
 
 

@@ -221,7 +221,7 @@ def test_a_unique_job_whose_lock_was_released_runs_all_the_same_and_is_counted(
     actor, working, connect, rows, eventually, counted
 ):
     """A lock that is gone for another reason than the job's own outcome drops no job."""
-    before = counted("jobs_without_lock_total", actor="resize")
+    before = counted("unique_lock_lost_total", actor="resize")
     ran = []
     resize = actor(queue_name="default", actor_name="resize")(lambda: ran.append("resized"))
     message = resize.send_with_options(unique_key="k")
@@ -236,7 +236,7 @@ def test_a_unique_job_whose_lock_was_released_runs_all_the_same_and_is_counted(
         )
 
     assert ran == ["resized"]
-    assert counted("jobs_without_lock_total", actor="resize") == before + 1
+    assert counted("unique_lock_lost_total", actor="resize") == before + 1
 
 
 def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, states):

@@ -96,7 +96,7 @@ def test_a_slot_is_free_whatever_its_job_comes_to(failure, sync, working, rows, 
 def test_one_over_its_limit_spends_no_attempt_and_is_counted(
     sync, gate, working, rows, counted, eventually
 ):
-    before = counted("jobs_limited_total", actor="sync")
+    before = counted("jobs_over_limit_total", actor="sync")
     job = sync(Limit.concurrent(1), then=gate)
     body = "SELECT body::json #>> '{options,attempt}', reason FROM workshed.schedule"
     with working("default"):
@@ -108,7 +108,7 @@ def test_one_over_its_limit_spends_no_attempt_and_is_counted(
         eventually(lambda: rows(SLOTS) == [])
 
     assert found == [("1", "snoozed")]
-    assert counted("jobs_limited_total", actor="sync") == before + 1
+    assert counted("jobs_over_limit_total", actor="sync") == before + 1
     assert rows("SELECT 1 FROM workshed.attempts") == []
 
 

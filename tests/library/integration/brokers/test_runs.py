@@ -207,7 +207,7 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     each = len(record(1)) + history_writer.OVERHEAD_BYTES
     monkeypatch.setattr(history_writer, "LARGEST_BYTES", 11 * each - 1)
 
-    before = counted("runs_lost_total")
+    before = counted("history_rows_dropped_total")
     for number in range(15):
         recording.add(record(number))
     recording.start()
@@ -215,7 +215,7 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     kept = history(10)
     assert [run.message_id for run in kept] == [f"job {number}" for number in range(10)]
     assert recording.lost == 5
-    eventually(lambda: counted("runs_lost_total") == before + 5)
+    eventually(lambda: counted("history_rows_dropped_total") == before + 5)
     eventually(lambda: runs.lost(connect(autocommit=True), timedelta(hours=1)) == 5)
     recording.add(record(15))  # there is room again
     assert history(11)[-1].message_id == "job 15"

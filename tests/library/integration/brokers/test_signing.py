@@ -286,14 +286,14 @@ def test_while_keys_are_introduced_what_is_unsigned_runs_and_is_counted(
     runs, working, intruder, use, counted, rows, eventually
 ):
     use(KEY, required=False)
-    before = counted("odd_signatures_total", queue="default", signature="missing")
+    before = counted("signature_problems_total", queue="default", problem="missing")
 
     intruder.puts({}, runs.note.message(1).encode())
     with working("default"):
         runs.note.send(2)
         eventually(lambda: sorted(runs) == [1, 2])
 
-    assert counted("odd_signatures_total", queue="default", signature="missing") - before == 1
+    assert counted("signature_problems_total", queue="default", problem="missing") - before == 1
     assert rows("SELECT 1 FROM workshed.dead") == []
 
 

@@ -66,7 +66,7 @@ def test_checks_are_made_after_ours_and_what_cannot_be_had_has_failed(run):
     done = run("doctor", "--json")
 
     found = [
-        (one["check"], one["level"], one["said"])
+        (one["check"], one["level"], one["message"])
         for one in json.loads(done.stdout)["checks"]
         if one["check"] in ("wings", "beaks", "birds:nothing", "broken:check")
     ]
@@ -84,8 +84,8 @@ def test_without_its_application_the_doctor_names_it_and_goes_on(run):
 
     checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert checks["environment"]["level"] == "failed"
-    assert "WORKSHED_APP=nowhere:app: there is no module" in checks["environment"]["said"]
-    assert checks["environment"]["mend"] == "correct it, or unset WORKSHED_APP"
+    assert "WORKSHED_APP=nowhere:app: there is no module" in checks["environment"]["message"]
+    assert checks["environment"]["fix"] == "correct it, or unset WORKSHED_APP"
     assert checks["PostgreSQL"]["level"] == "failed"
 
 

@@ -118,8 +118,8 @@ def test_as_json_it_is_one_value_and_nothing_else(workshed, worked, bury):
     assert warning == {
         "check": "dead jobs",
         "level": "warning",
-        "said": "dead: 1 job (1 of ValueError)",
-        "mend": "workshed dead list --group",
+        "message": "dead: 1 job (1 of ValueError)",
+        "fix": "workshed dead list --group",
     }
 
 
@@ -137,10 +137,10 @@ def test_every_server_away_is_said_at_once(workshed, env):
     assert done.json["ok"] is False
     failed = {one["check"]: one for one in done.json["checks"] if one["level"] == "failed"}
     assert set(failed) == {"PostgreSQL", "RabbitMQ", "mail"}
-    assert "127.0.0.1:9/shop" in failed["PostgreSQL"]["said"]
-    assert "export WORKSHED_DATABASE_URL=" in failed["PostgreSQL"]["mend"]
-    assert "127.0.0.1:9" in failed["RabbitMQ"]["said"]
-    assert all(one["mend"] for one in failed.values())
+    assert "127.0.0.1:9/shop" in failed["PostgreSQL"]["message"]
+    assert "export WORKSHED_DATABASE_URL=" in failed["PostgreSQL"]["fix"]
+    assert "127.0.0.1:9" in failed["RabbitMQ"]["message"]
+    assert all(one["fix"] for one in failed.values())
     assert "secret" not in done.out + done.err
 
 
@@ -158,7 +158,7 @@ def test_servers_that_never_answer_are_left_and_named(workshed, env, tarpit):
     assert time.monotonic() - started < 120
     failed = {one["check"]: one for one in done.json["checks"] if one["level"] == "failed"}
     assert set(failed) == {"PostgreSQL", "RabbitMQ", "mail"}
-    assert all(tarpit in one["said"] for one in failed.values())
+    assert all(tarpit in one["message"] for one in failed.values())
     assert done.code == 1
 
 
@@ -184,10 +184,10 @@ def test_a_check_that_crashes_or_hangs_is_a_failed_check(database):
 
     assert time.monotonic() - started < 50
     assert list(found) == ["crash", "hang", "fine", "next", "later"]
-    assert "ZeroDivisionError: of course" in only(found["crash"]).said
-    assert found["hang"][-1].said == "no answer within 0.2 s"
+    assert "ZeroDivisionError: of course" in only(found["crash"]).message
+    assert found["hang"][-1].message == "no answer within 0.2 s"
     assert levels(found["fine"]) == levels(found["later"]) == ["ok"]
-    assert only(found["next"]).said == "see crash"
+    assert only(found["next"]).message == "see crash"
 
 
 def test_the_versions_it_wants_are_those_of_the_package():
@@ -229,16 +229,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, health
 
     found = examined()
 
-    said = " ".join(finding.said for finding in found["environment"])
+    said = " ".join(finding.message for finding in found["environment"])
     assert levels(found["environment"]) == ["failed"] * 4
     assert "WORKSHED_DATABSE_URL is not a setting; did you mean WORKSHED_DATABASE_URL?" in said
     assert "WORKSHED_POOL_SIZE: " in said
     assert "'critcal=3' is not NAME=WEIGHT" in said
     assert "secret" not in said
-    assert found["environment"][0].mend == "unset WORKSHED_DATABSE_URL"
-    assert only(found["connections"]).said == "WORKSHED_POOL_SIZE cannot be read"
-    assert only(found["mail"]).said == "WORKSHED_SMTP_URL cannot be read"
-    assert only(found["time limits"]).said == "see actors"
+    assert found["environment"][0].fix == "unset WORKSHED_DATABSE_URL"
+    assert only(found["connections"]).message == "WORKSHED_POOL_SIZE cannot be read"
+    assert only(found["mail"]).message == "WORKSHED_SMTP_URL cannot be read"
+    assert only(found["time limits"]).message == "see actors"
     for name in ("PostgreSQL", "RabbitMQ", "queues", "relay"):
         assert levels(found[name]) == ["ok"]
 
@@ -248,16 +248,16 @@ def test_an_option_of_a_url_that_means_nothing(examined, database, env):
 
     found = examined()
 
-    said = only(found["environment"]).said
+    said = only(found["environment"]).message
     assert said == "WORKSHED_BROKER_URL: hartbeat is not known here (did you mean 'heartbeat'?)"
-    assert only(found["RabbitMQ"]).said == "WORKSHED_BROKER_URL cannot be read"
+    assert only(found["RabbitMQ"]).message == "WORKSHED_BROKER_URL cannot be read"
 
 
 def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env):
     """With the default in its place the doctor would judge a server nobody meant."""
     env(BROKER_URL="http://127.0.0.1")
 
-    assert only(examined()["RabbitMQ"]).said == "WORKSHED_BROKER_URL cannot be read"
+    assert only(examined()["RabbitMQ"]).message == "WORKSHED_BROKER_URL cannot be read"
 
 
 # The actors
@@ -268,10 +268,10 @@ def test_without_a_module_it_looks_at_what_workers_have_declared(examined, healt
 
     found = examined(packages=())
 
-    assert only(found["actors"]).said == "2 actors declared by workers"
-    assert only(found["time limits"]).mend == "workshed doctor --import PACKAGE"
-    assert only(found["queues"]).said.startswith("2 queues are there")
-    assert only(found["workers"]).said == "no worker is on default, low, where nothing waits"
+    assert only(found["actors"]).message == "2 actors declared by workers"
+    assert only(found["time limits"]).fix == "workshed doctor --import PACKAGE"
+    assert only(found["queues"]).message.startswith("2 queues are there")
+    assert only(found["workers"]).message == "no worker is on default, low, where nothing waits"
 
 
 def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
@@ -280,7 +280,7 @@ def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
 
     checks = workshed("doctor", "--json").json["checks"]
 
-    said = {one["check"]: one["said"] for one in checks}
+    said = {one["check"]: one["message"] for one in checks}
     assert said["actors"] == "1 actor declared by workers"
     assert said["workers"] == "no worker is on low, where nothing waits"
 
@@ -296,14 +296,14 @@ def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
 
     assert (missing.level, missing.said) == ("warning", "missing: crawling")
     assert levels(found["queues"]) == ["ok", "not checked"]
-    assert "crawling" in only(found["workers"]).said
+    assert "crawling" in only(found["workers"]).message
 
 
 def test_before_the_first_worker_it_says_how_to_name_a_module(examined, healthy):
     finding = only(examined(packages=())["actors"])
 
     assert finding.level == "warning"
-    assert finding.mend.startswith("workshed doctor --import PACKAGE")
+    assert finding.fix.startswith("workshed doctor --import PACKAGE")
 
 
 def test_mails_contents_and_charts_are_looked_at_where_an_app_names_their_checks(
@@ -322,9 +322,11 @@ def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, acto
     found = only(examined()["time limits"])
 
     assert found.level == "failed"
-    assert "crawl may run for 31 min, which is more than half of the consumer timeout" in found.said
-    assert "time_limit=ms(minutes=30)" in found.mend
-    assert "consumer_timeout=timedelta(minutes=62)" in found.mend
+    assert (
+        "crawl may run for 31 min, which is more than half of the consumer timeout" in found.message
+    )
+    assert "time_limit=ms(minutes=30)" in found.fix
+    assert "consumer_timeout=timedelta(minutes=62)" in found.fix
 
 
 def test_a_hard_limit_that_rabbitmq_would_come_before(examined, healthy, actor):
@@ -333,8 +335,8 @@ def test_a_hard_limit_that_rabbitmq_would_come_before(examined, healthy, actor):
 
     found = only(examined()["time limits"])
 
-    assert "crawl is given up after 46 min, which is more than three quarters" in found.said
-    assert found.mend == "hard_time_limit=ms(minutes=45)"
+    assert "crawl is given up after 46 min, which is more than three quarters" in found.message
+    assert found.fix == "hard_time_limit=ms(minutes=45)"
 
 
 def test_an_actor_whose_deaths_nobody_is_told_of(examined, healthy, actor):
@@ -346,7 +348,7 @@ def test_an_actor_whose_deaths_nobody_is_told_of(examined, healthy, actor):
     found, _ = examined()["actors"]
 
     assert found.level == "failed"
-    assert "crawl: on_dead='tlel': no actor of this program has that name" in found.said
+    assert "crawl: on_dead='tlel': no actor of this program has that name" in found.message
 
 
 def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch):
@@ -356,8 +358,8 @@ def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch
 
     found = only(examined(packages=("broken_jobs",))["actors"])
 
-    assert "broken_jobs cannot be imported: ZeroDivisionError" in found.said
-    assert found.mend.endswith("broken_jobs.py:2")
+    assert "broken_jobs cannot be imported: ZeroDivisionError" in found.message
+    assert found.fix.endswith("broken_jobs.py:2")
 
     missing = only(examined(packages=("no_such_jobs",))["actors"])
 
@@ -382,8 +384,8 @@ def test_actors_that_are_on_another_broker(examined, healthy, tmp_path, monkeypa
         dramatiq.set_broker(before)
 
     assert found.level == "failed"
-    assert "declared on a StubBroker, not on Workshed's broker: greet" in found.said
-    assert found.mend == "from workshed import broker"
+    assert "declared on a StubBroker, not on Workshed's broker: greet" in found.message
+    assert found.fix == "from workshed import broker"
 
 
 def test_a_worker_that_is_killed_before_it_could_stop(examined, database, env):
@@ -393,8 +395,8 @@ def test_a_worker_that_is_killed_before_it_could_stop(examined, database, env):
     found = only(examined(stop_within=timedelta(seconds=30))["shutdown"])
 
     assert found.level == "failed"
-    assert "may take 65 s to stop (60 s for its jobs) and is killed after 30 s" in found.said
-    assert found.mend == "export WORKSHED_SHUTDOWN_GRACE=25  (or let it have 65 s)"
+    assert "may take 65 s to stop (60 s for its jobs) and is killed after 30 s" in found.message
+    assert found.fix == "export WORKSHED_SHUTDOWN_GRACE=25  (or let it have 65 s)"
     assert only(examined(stop_within=timedelta(seconds=65))["shutdown"]).level == "ok"
     assert only(examined()["shutdown"]).level == "not checked"
 
@@ -405,8 +407,8 @@ def test_limits_of_nothing(examined, database, env):
     found = examined()["environment"]
 
     assert levels(found) == ["failed", "failed"]
-    assert found[0].said.startswith("WORKSHED_SMTP_TIMEOUT: Input should be greater than")
-    assert found[0].mend.endswith("take the default (not set): unset WORKSHED_SMTP_TIMEOUT")
+    assert found[0].message.startswith("WORKSHED_SMTP_TIMEOUT: Input should be greater than")
+    assert found[0].fix.endswith("take the default (not set): unset WORKSHED_SMTP_TIMEOUT")
 
 
 # PostgreSQL
@@ -417,11 +419,9 @@ def test_a_database_that_was_not_migrated(examined, healthy, env, empty_database
 
     found = examined()
 
-    assert [one.said.partition(":")[0] for one in found["migrations"]] == list(streams())
-    assert {(one.level, one.mend) for one in found["migrations"]} == {
-        ("failed", "workshed migrate")
-    }
-    assert only(found["relay"]).said == only(found["dead jobs"]).said == "see migrations"
+    assert [one.message.partition(":")[0] for one in found["migrations"]] == list(streams())
+    assert {(one.level, one.fix) for one in found["migrations"]} == {("failed", "workshed migrate")}
+    assert only(found["relay"]).message == only(found["dead jobs"]).message == "see migrations"
 
 
 def test_who_has_no_app_needs_the_tables_of_workshed_alone(no_app, examined, healthy, conn):
@@ -438,7 +438,7 @@ def test_a_database_of_another_release(examined, healthy, conn):
     found = examined()["migrations"][0]
 
     assert found.level == "failed"
-    assert "workshed/0001_baseline.sql was edited after it was applied" in found.said
+    assert "workshed/0001_baseline.sql was edited after it was applied" in found.message
 
 
 def test_a_search_path_that_leads_to_the_tables_of_workshed(examined, healthy, env, database_url):
@@ -449,7 +449,7 @@ def test_a_search_path_that_leads_to_the_tables_of_workshed(examined, healthy, e
     found = examined()["migrations"][-1]
 
     assert found.level == "warning"
-    assert "a table that you name without a schema may be one of Workshed's" in found.said
+    assert "a table that you name without a schema may be one of Workshed's" in found.message
 
 
 def test_more_threads_than_connections_and_more_connections_than_the_server_takes(
@@ -460,9 +460,9 @@ def test_more_threads_than_connections_and_more_connections_than_the_server_take
     threads, server = examined(processes=500, threads=8)["connections"]
 
     assert threads.level == server.level == "warning"
-    assert threads.mend == "export WORKSHED_POOL_SIZE=8"
+    assert threads.fix == "export WORKSHED_POOL_SIZE=8"
     assert "workers and a relay may open 2504 of" in server.said
-    assert "ALTER SYSTEM SET max_connections = 2524" in server.mend
+    assert "ALTER SYSTEM SET max_connections = 2524" in server.fix
 
 
 def test_a_clock_that_is_wrong(examined, healthy, monkeypatch):
@@ -480,7 +480,7 @@ def test_a_clock_that_is_wrong(examined, healthy, monkeypatch):
 
     for name in ("PostgreSQL version", "management"):
         assert levels(found[name]) == ["ok", "warning"]
-        assert "its clock and this host's are 6" in found[name][1].said
+        assert "its clock and this host's are 6" in found[name][1].message
 
 
 # The jobs
@@ -491,7 +491,7 @@ def test_no_relay(examined, healthy, relay, conn):
     found = only(examined()["relay"])
 
     assert found.level == "failed"
-    assert "workshed relay" in found.mend
+    assert "workshed relay" in found.fix
 
 
 def test_a_relay_that_has_died(examined, healthy, conn):
@@ -500,7 +500,7 @@ def test_a_relay_that_has_died(examined, healthy, conn):
     found = only(examined()["relay"])
 
     assert found.level == "failed"
-    assert "no relay has beaten for 60 min" in found.said
+    assert "no relay has beaten for 60 min" in found.message
 
 
 @pytest.fixture
@@ -515,7 +515,7 @@ def test_a_periodic_job_that_nobody_makes(examined, healthy, nightly, conn):
     found = only(examined()["periodic jobs"])
 
     assert found.level == "failed"
-    assert "nightly was to run 60 min ago: nobody makes its runs" in found.said
+    assert "nightly was to run 60 min ago: nobody makes its runs" in found.message
 
 
 def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
@@ -524,7 +524,7 @@ def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
     found = only(examined()["periodic jobs"])
 
     assert found.level == "warning"
-    assert "no worker that runs has nightly" in found.said
+    assert "no worker that runs has nightly" in found.message
 
 
 def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
@@ -533,7 +533,7 @@ def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
 
     found = only(examined()["periodic jobs"])
 
-    assert (found.level, found.said) == ("ok", "periodic: 1 job, of which 1 paused")
+    assert (found.level, found.message) == ("ok", "periodic: 1 job, of which 1 paused")
 
 
 def test_a_relay_that_is_late(examined, healthy, store):
@@ -542,7 +542,7 @@ def test_a_relay_that_is_late(examined, healthy, store):
     found = only(examined()["relay"])
 
     assert found.level == "warning"
-    assert "the oldest due job has waited for 60 min" in found.said
+    assert "the oldest due job has waited for 60 min" in found.message
 
 
 def test_expired_records_that_no_relay_deletes(examined, healthy, conn):
@@ -554,8 +554,11 @@ def test_expired_records_that_no_relay_deletes(examined, healthy, conn):
 
     found = only(examined()["retention"])
 
-    assert (found.level, found.said) == ("warning", "expired records stay: batches, for up to 3 d")
-    assert "workshed relay" in found.mend
+    assert (found.level, found.message) == (
+        "warning",
+        "expired records stay: batches, for up to 3 d",
+    )
+    assert "workshed relay" in found.fix
 
 
 def test_expired_records_that_relays_delete(examined, healthy, conn):
@@ -564,7 +567,7 @@ def test_expired_records_that_relays_delete(examined, healthy, conn):
     found = only(examined()["retention"])
 
     said = "retention: relays have deleted all expired records within 2 h"
-    assert (found.level, found.said) == ("ok", said)
+    assert (found.level, found.message) == ("ok", said)
 
 
 def test_a_paused_queue(examined, healthy, conn):
@@ -573,7 +576,7 @@ def test_a_paused_queue(examined, healthy, conn):
 
     found = only(examined()["paused queues"])
 
-    assert (found.level, found.mend) == ("warning", "workshed queues resume bulk")
+    assert (found.level, found.fix) == ("warning", "workshed queues resume bulk")
 
 
 # RabbitMQ
@@ -582,7 +585,7 @@ def test_a_paused_queue(examined, healthy, conn):
 def test_stub_delivers_nothing(examined, database, env):
     env(BROKER_URL="stub://")
 
-    assert "stub:// only records sends" in only(examined()["RabbitMQ"]).said
+    assert "stub:// only records sends" in only(examined()["RabbitMQ"]).message
 
 
 def test_one_of_two_servers_away(examined, healthy, env):
@@ -592,7 +595,7 @@ def test_one_of_two_servers_away(examined, healthy, env):
     found = examined()["RabbitMQ"]
 
     assert levels(found) == ["ok", "warning"]
-    assert "127.0.0.1:9" in found[1].said
+    assert "127.0.0.1:9" in found[1].message
 
 
 def test_a_host_that_nobody_knows(examined, database, env):
@@ -600,8 +603,8 @@ def test_a_host_that_nobody_knows(examined, database, env):
 
     found = only(examined()["RabbitMQ"])
 
-    assert "does not answer at nowhere.invalid:5672" in found.said
-    assert "secret" not in found.said
+    assert "does not answer at nowhere.invalid:5672" in found.message
+    assert "secret" not in found.message
 
 
 def test_a_management_api_that_refuses_hides_nothing_else(examined, healthy, env):
@@ -610,7 +613,7 @@ def test_a_management_api_that_refuses_hides_nothing_else(examined, healthy, env
     found = examined()
 
     assert levels(found["management"]) == ["failed"]
-    assert "secret" not in found["management"][0].said
+    assert "secret" not in found["management"][0].message
     assert levels(found["alarms"]) == ["ok"]
     assert levels(found["queues"]) == ["ok", "not checked"]
     assert levels(found["permissions"]) == ["ok"]
@@ -621,7 +624,7 @@ def test_what_only_the_management_api_tells_is_not_passed_over(examined, healthy
 
     found = examined()
 
-    assert "export WORKSHED_MANAGEMENT_URL=http://" in only(found["management"]).mend
+    assert "export WORKSHED_MANAGEMENT_URL=http://" in only(found["management"]).fix
     assert levels(found["queues"]) == ["ok", "not checked"]
 
 
@@ -633,7 +636,7 @@ def test_queues_that_nobody_works_off(examined, healthy, rabbitmq, eventually):
 
     full, empty = examined()["workers"]
 
-    assert (full.level, full.mend) == ("failed", f"workshed worker {ACTORS}")
+    assert (full.level, full.fix) == ("failed", f"workshed worker {ACTORS}")
     assert full.said == "no worker is on bulk (1 ready): their jobs wait"
     assert empty.level == "warning"
     assert "emails" in empty.said
@@ -647,8 +650,8 @@ def test_a_queue_without_jobs_and_without_actors_needs_no_worker(examined, healt
 
     found = only(examined(packages=("json",))["workers"])
 
-    assert found.said == "no worker is on default, where nothing waits"
-    assert found.mend == "workshed worker json"
+    assert found.message == "no worker is on default, where nothing waits"
+    assert found.fix == "workshed worker json"
 
 
 @pytest.mark.fresh_vhost
@@ -661,8 +664,8 @@ def test_missing_queues(examined, broker, relay, management, env, named):
     found = examined()
 
     assert found["queues"][0].level == "failed"
-    assert "missing: critical, critical.dead, " in found["queues"][0].said
-    assert found["queues"][0].mend == "workshed broker setup"
+    assert "missing: critical, critical.dead, " in found["queues"][0].message
+    assert found["queues"][0].fix == "workshed broker setup"
 
 
 def test_a_queue_that_differs(examined, broker, management):
@@ -670,7 +673,7 @@ def test_a_queue_that_differs(examined, broker, management):
         arguments = {"x-queue-type": "classic", "x-max-priority": 4}
         connection.channel().queue_declare("emails", durable=True, arguments=arguments)
 
-    said = " ".join(finding.said for finding in examined()["queues"])
+    said = " ".join(finding.message for finding in examined()["queues"])
 
     assert "queue 'emails': x-" in said
     assert "x-dead-letter-exchange is absent and declared as 'workshed.jobs'" in said
@@ -684,8 +687,8 @@ def test_what_could_not_even_be_stored(examined, healthy, eventually):
         lambda: next((f for f in examined()["dead queues"] if f.level == "warning"), None)
     )
 
-    assert "bulk.dead holds 1" in found.said
-    assert found.mend == "workshed dead requeue bulk"
+    assert "bulk.dead holds 1" in found.message
+    assert found.fix == "workshed dead requeue bulk"
 
 
 @pytest.fixture
@@ -703,9 +706,9 @@ def test_an_alarm(examined, short_of_memory, env, named, eventually):
 
     found = eventually(lambda: next((f for f in examined()["alarms"] if f.level == "failed"), None))
 
-    assert "RabbitMQ takes no messages" in found.said
-    assert "memory" in found.said
-    assert "rabbitmq-diagnostics alarms" in found.mend
+    assert "RabbitMQ takes no messages" in found.message
+    assert "memory" in found.message
+    assert "rabbitmq-diagnostics alarms" in found.fix
 
 
 # Permissions
@@ -744,14 +747,14 @@ def test_an_account_that_may_not(examined, account, env, servers, named, may, sa
 
     found = [one for one in examined()["permissions"] if one.level == "failed"]
 
-    assert said in found[0].said
-    assert "rabbitmqctl set_permissions --vhost test_" in found[0].mend
-    assert user in found[0].mend
+    assert said in found[0].message
+    assert "rabbitmqctl set_permissions --vhost test_" in found[0].fix
+    assert user in found[0].fix
 
 
 def test_the_line_that_mends_it_does(examined, account, servers):
     account("", "", "")
-    [line, _] = [one.mend for one in examined()["permissions"] if one.level == "failed"]
+    [line, _] = [one.fix for one in examined()["permissions"] if one.level == "failed"]
 
     servers.rabbitmq.ctl(*line.replace("'", "").split()[1:])
 
@@ -776,7 +779,7 @@ def test_an_account_that_may_not_make_queues_needs_another_to_do_it(examined, ac
     found = examined()["permissions"]
 
     assert levels(found) == ["ok", "ok"]
-    assert "`workshed broker setup` by another" in found[0].said
+    assert "`workshed broker setup` by another" in found[0].message
 
 
 def test_a_queue_with_messages_is_not_touched(
@@ -792,7 +795,7 @@ def test_a_queue_with_messages_is_not_touched(
     found = examined()["permissions"]
 
     assert levels(found) == ["not checked", "ok"]
-    assert "where messages wait: default" in found[0].said
+    assert "where messages wait: default" in found[0].message
     assert [one["redelivered"] for one in rabbitmq.peek("default")] == [False]
 
 
@@ -805,10 +808,10 @@ def test_sentry_is_wanted_and_its_sdk_is_missing(examined, database, env, monkey
 
     found = only(examined()["Sentry"])
 
-    assert (found.level, found.mend) == ("failed", "pip install 'workshed[sentry]'")
+    assert (found.level, found.fix) == ("failed", "pip install 'workshed[sentry]'")
 
     monkeypatch.setattr(sentry, "SDK", "json")
-    assert only(examined()["Sentry"]).said == "failures are reported to sentry.example.org"
+    assert only(examined()["Sentry"]).message == "failures are reported to sentry.example.org"
 
 
 def test_a_dsn_that_cannot_be_read(examined, database, env):
@@ -816,20 +819,20 @@ def test_a_dsn_that_cannot_be_read(examined, database, env):
 
     found = examined()
 
-    assert "WORKSHED_SENTRY_DSN: must be like https://key@host" in found["environment"][0].said
-    assert only(found["Sentry"]).said == "WORKSHED_SENTRY_DSN cannot be read"
+    assert "WORKSHED_SENTRY_DSN: must be like https://key@host" in found["environment"][0].message
+    assert only(found["Sentry"]).message == "WORKSHED_SENTRY_DSN cannot be read"
 
 
 def test_numbers_that_cannot_be_written(examined, database, env, monkeypatch, tmp_path):
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path / "gone"))
     found = only(examined()["metrics"])
-    assert (found.level, found.said.endswith("nothing is measured")) == ("warning", True)
+    assert (found.level, found.message.endswith("nothing is measured")) == ("warning", True)
 
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
-    assert only(examined()["metrics"]).said == f"numbers are gathered in {tmp_path}"
+    assert only(examined()["metrics"]).message == f"numbers are gathered in {tmp_path}"
 
     env(METRICS="false")
-    assert "WORKSHED_METRICS" in only(examined()["metrics"]).said
+    assert "WORKSHED_METRICS" in only(examined()["metrics"]).message
 
 
 def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeypatch, tmp_path):
@@ -843,7 +846,7 @@ def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeyp
 
     found = only(examined()["metrics"])
     assert found.level == "warning"
-    assert "belongs to somebody else" in found.said
+    assert "belongs to somebody else" in found.message
 
 
 def test_who_may_write_a_job(examined, database, env):
@@ -851,7 +854,7 @@ def test_who_may_write_a_job(examined, database, env):
 
     env(SIGNING_KEYS=f"{'n' * 32},{'o' * 32}", SIGNING="accept")
     found = only(examined()["signing"])
-    assert (found.level, found.mend.partition("  ")[0]) == (
+    assert (found.level, found.fix.partition("  ")[0]) == (
         "warning",
         "export WORKSHED_SIGNING=require",
     )
@@ -859,7 +862,7 @@ def test_who_may_write_a_job(examined, database, env):
     env(SIGNING="require")
     found = only(examined()["signing"])
     newest, older = signing(settings()).names
-    assert (found.level, found.said) == (
+    assert (found.level, found.message) == (
         "ok",
         f"messages are signed by key {newest}, and {older} accepted; all others are dead",
     )
@@ -868,7 +871,7 @@ def test_who_may_write_a_job(examined, database, env):
 def test_keys_to_sign_with_that_are_too_short(examined, database, env):
     env(SIGNING_KEYS="short")
 
-    assert only(examined()["signing"]).said == "WORKSHED_SIGNING_KEYS cannot be read"
+    assert only(examined()["signing"]).message == "WORKSHED_SIGNING_KEYS cannot be read"
 
 
 # It changes nothing

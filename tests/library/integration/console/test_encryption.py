@@ -38,11 +38,11 @@ def test_jobs_that_leave_the_host_unencrypted(tls, env, url, level):
     found = tls("RabbitMQ")
 
     assert found.level == level
-    assert "secret" not in found.said + found.mend
+    assert "secret" not in found.said + found.fix
     if level == "warning":
         host = "10.0.0.7" if "10.0.0.7" in url else "mq.example.org"
         assert found.said.endswith(f"unencrypted to {host}")
-        assert found.mend.startswith("export WORKSHED_BROKER_URL=amqps://")
+        assert found.fix.startswith("export WORKSHED_BROKER_URL=amqps://")
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_a_password_of_the_management_api_that_leaves_the_host_unencrypted(tls, 
     found = tls("management")
 
     assert found.level == level
-    assert "secret" not in found.said + found.mend
+    assert "secret" not in found.said + found.fix
     if level == "warning":
         assert found.said.endswith("unencrypted to mq.example.org")
-        assert found.mend.startswith("export WORKSHED_MANAGEMENT_URL='https://")
+        assert found.fix.startswith("export WORKSHED_MANAGEMENT_URL='https://")
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_rows_that_leave_the_host_unencrypted(tls, env, url, level):
     found = tls("PostgreSQL")
 
     assert found.level == level
-    assert "secret" not in found.said + found.mend
+    assert "secret" not in found.said + found.fix
     if level == "warning":
         assert "sslmode=prefer lets rows and the password go unencrypted to" in found.said
-        assert "sslmode=verify-full" in found.mend
+        assert "sslmode=verify-full" in found.fix
 
 
 def test_libpqs_own_variables_count(tls, env, monkeypatch):

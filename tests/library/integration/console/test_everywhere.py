@@ -15,7 +15,7 @@ COMMANDS = [
     ("scheduled", "cancel", "a", "--yes"),
     ("scheduled", "cancel", "--all", "--yes"),
     ("scheduled", "rules"),
-    ("scheduled", "rules", "end", "1"),
+    ("scheduled", "rules", "delete", "1"),
     ("job", "a"),
     ("job", "a", "cancel", "--yes"),
     ("batches",),

@@ -161,7 +161,7 @@ def test_the_doctor_and_the_commands_ask_by_tls(url, ca, doctor, broker, workshe
     found = doctor(MANAGEMENT_URL=url(cacertfile=ca))
 
     said = f"the management API answers at localhost:{port} (TLS by {ca})"
-    assert found["management"]["said"] == said
+    assert found["management"]["message"] == said
     assert workshed("broker", "check").out.endswith("queues are there, as declared\n")
 
 
@@ -172,6 +172,6 @@ def test_the_doctor_names_what_mends_it_and_never_the_way_without_tls(url, vhost
     found = doctor(MANAGEMENT_URL=url(**by_another))["management"]
 
     assert found["level"] == "failed"
-    assert "name the authority that signed it as cacertfile" in found["said"]
+    assert "name the authority that signed it as cacertfile" in found["message"]
     usual = f"{urlsplit(vhost).username}:PASSWORD@{HOST}:15671?cacertfile=/etc/ca.pem"
-    assert found["mend"] == f"export WORKSHED_MANAGEMENT_URL='https://{usual}'"
+    assert found["fix"] == f"export WORKSHED_MANAGEMENT_URL='https://{usual}'"

@@ -49,7 +49,7 @@ def test_the_doctor_looks_for_our_queues(made, examined, management, channel, en
     channel.queue_delete(f"{PREFIX}low")
     [finding] = [one for one in examined("queues") if one.level == "failed"]
 
-    assert finding.said == "missing: shop.low"
+    assert finding.message == "missing: shop.low"
 
 
 def test_the_doctor_looks_for_our_queues_if_a_setting_cannot_be_read(made, examined, env):
@@ -68,7 +68,7 @@ def test_the_doctor_looks_for_queues_that_only_workers_declare(
     channel.queue_declare(f"{PREFIX}crawling", durable=True)
     there = examined("queues")
 
-    assert finding.said == "missing: shop.crawling"
+    assert finding.message == "missing: shop.crawling"
     assert [one.level for one in there] == ["ok", "not checked"]
 
 
@@ -104,7 +104,7 @@ def test_the_doctor_names_programs_that_share_our_queue(
         channel.basic_consume(queue, lambda *_: None, consumer_tag=consumer_tag.written(actors))
 
     def found():
-        return [one.said for one in examined("workers") if "share queue" in one.said]
+        return [one.message for one in examined("workers") if "share queue" in one.message]
 
     for name in ("a", "b"):
         consume("default", (name, "other"))
@@ -132,7 +132,7 @@ def test_the_doctor_and_commands_count_what_is_in_our_dead_queue(
             channel.basic_publish("", name, b"x")
     eventually(lambda: rabbitmq.depth(f"{PREFIX}default.dead") == 2)
 
-    assert [one.said.partition(",")[0] for one in examined("dead queues")] == [
+    assert [one.message.partition(",")[0] for one in examined("dead queues")] == [
         "default.dead holds 2"
     ]
     assert "default.dead on RabbitMQ holds 2, " in workshed("dead").err

@@ -270,13 +270,13 @@ def test_what_rabbitmq_has_is_cancelled_by_a_rule_until_that_is_ended(workshed, 
 
     [rule] = cancel_rules.find(conn)
     assert (done.code, done.out) == (0, "")
-    assert f"`workshed scheduled rules end {rule.id}` takes it back" in done.err
+    assert f"`workshed scheduled rules delete {rule.id}` takes it back" in done.err
     listed = workshed("scheduled", "rules").lines
     assert listed[1].split()[:4] == [str(rule.id), "-", "-", "user-7"]
     assert workshed("scheduled", "rules", "--json").json[0]["tag"] == "user-7"
 
-    assert workshed("scheduled", "rules", "end", str(rule.id)).out == f"{rule.id}  ended\n"
-    assert workshed("scheduled", "rules", "end", str(rule.id)).code == 5
+    assert workshed("scheduled", "rules", "delete", str(rule.id)).out == f"{rule.id}  ended\n"
+    assert workshed("scheduled", "rules", "delete", str(rule.id)).code == 5
     assert workshed("scheduled", "rules").err == "No rule cancels anything.\n"
 
 

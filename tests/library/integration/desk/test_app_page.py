@@ -62,9 +62,11 @@ def test_its_command_its_check_and_its_queues(conn):
 
     conn.execute("UPDATE stock.articles SET amount = 0 WHERE name = 'cups'")
     found = json.loads(workshed("doctor", "--json").stdout)["checks"]
-    assert {"check": "shelves", "level": "failed", "said": "1 articles are sold out"}.items() <= (
-        next(one for one in found if one["check"] == "shelves").items()
-    )
+    assert {
+        "check": "shelves",
+        "level": "failed",
+        "message": "1 articles are sold out",
+    }.items() <= (next(one for one in found if one["check"] == "shelves").items())
     assert [(queue.name, queue.weight) for queue in app().queues] == [("default", 1), ("orders", 3)]
 
 

@@ -52,7 +52,7 @@ def healthy(broker, conn, live):
 
 
 def said(browser):
-    return [one["said"] for one in browser.json("/")["troubles"]]
+    return [one["message"] for one in browser.json("/")["troubles"]]
 
 
 def publish(broker, queue, rabbitmq, eventually):
@@ -129,7 +129,7 @@ def test_where_not_all_runs_are_recorded_rates_are_said_not_to_be_known(
         assert found["rates"]["run_p50_s"] is found["rates"]["wait_p95_s"] is None
         assert found["rates"]["failed"] == 1
     assert words in text
-    assert f"WORKSHED_RUNS={kept}" in text
+    assert f"WORKSHED_HISTORY={kept}" in text
 
 
 def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
@@ -188,7 +188,7 @@ def test_with_rabbitmq_away_the_rest_is_shown(operator, healthy, ran, monkeypatc
     assert found["rates"]["done"] == 1
     assert [one["ready"] for one in found["queues"]] == [None] * len(healthy.declared)
     (trouble,) = found["troubles"]
-    assert "RabbitMQ does not answer at 127.0.0.1:9" in trouble["said"]
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in trouble["message"]
     assert "secret" not in text
 
 

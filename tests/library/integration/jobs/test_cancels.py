@@ -86,8 +86,8 @@ def test_a_rule_holds_until_it_is_ended_or_forgotten(conn):
     first, second = (cancel_rules.make(conn, Which(actor=name)) for name in ("greet", "wave"))
 
     assert cancel_rules.find(conn) == [first, second]
-    assert cancel_rules.end(conn, first.id)
-    assert not cancel_rules.end(conn, first.id)
+    assert cancel_rules.delete(conn, first.id)
+    assert not cancel_rules.delete(conn, first.id)
     assert cancel_rules.prune(conn, timedelta(days=1), 10) == 0
     assert cancel_rules.prune(conn, timedelta(seconds=-1), 10) == 1
     assert cancel_rules.find(conn) == []

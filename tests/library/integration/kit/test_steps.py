@@ -457,4 +457,4 @@ def test_a_step_that_is_done_is_kept_while_its_job_goes_on(jobs, count, calls):
 def jobs_kept():
     from workshed.settings import settings  # noqa: PLC0415
 
-    return settings().fence_retention
+    return settings().deduplication_retention

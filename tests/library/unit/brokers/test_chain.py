@@ -63,7 +63,7 @@ def test_so_may_one_that_is_made_from_the_settings(chain):
     made = chain([OurFence if one is Fence else one for one in CHAIN])
 
     (ours,) = (one for one in made if isinstance(one, OurFence))
-    assert vars(ours) == vars(Fence(CONFIG.fence_retention))
+    assert vars(ours) == vars(Fence(CONFIG.deduplication_retention))
 
 
 def test_what_only_observes_may_be_left_out(chain):

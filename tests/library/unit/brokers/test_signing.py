@@ -191,7 +191,7 @@ def test_what_the_newest_key_has_not_signed_is_counted(counted, required):
         "missing": {},
         "altered": {**by[OLD], "outbox": False},
     }
-    before = {what: counted("odd_signatures_total", queue="q", signature=what) for what in odd}
+    before = {what: counted("signature_problems_total", queue="q", problem=what) for what in odd}
 
     refused = []
     for what, headers in odd.items():
@@ -202,7 +202,7 @@ def test_what_the_newest_key_has_not_signed_is_counted(counted, required):
     ours.check("q", signed("q", {}, b"{}", by=ours), b"{}")
 
     assert refused == (["unknown", "missing", "altered"] if required else [])
-    after = {what: counted("odd_signatures_total", queue="q", signature=what) for what in odd}
+    after = {what: counted("signature_problems_total", queue="q", problem=what) for what in odd}
     assert {what: after[what] - before[what] for what in odd} == dict.fromkeys(odd, 1)
 
 

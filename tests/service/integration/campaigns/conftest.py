@@ -95,7 +95,7 @@ class Post:
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch):
-    """`configured(bulk_batch="2")`: settings of this test, beside a key that signs."""
+    """`configured(campaign_batch="2")`: settings of this test, beside a key that signs."""
 
     def change(**values):
         for name, value in values.items():
@@ -120,7 +120,7 @@ def received(jobs):
 @pytest.fixture
 def hundred(configured):
     """Batches of two, so that a few people are some of them."""
-    configured(bulk_batch="2", bulk_pause="5")
+    configured(campaign_batch="2", campaign_pause="5")
 
 
 def addresses(numbers):

@@ -11,7 +11,7 @@ from workshed import db
 
 
 def test_recipients_are_handed_out_in_batches_with_a_pause(jobs, post, configured):
-    configured(bulk_batch="2", bulk_pause="7")
+    configured(campaign_batch="2", campaign_pause="7")
     post.people(5)
 
     post.start(number := post.draft())
@@ -25,7 +25,7 @@ def test_recipients_are_handed_out_in_batches_with_a_pause(jobs, post, configure
 
 
 def test_by_default_they_are_a_hundred_and_a_tenth_of_a_second():
-    assert (settings().bulk_batch, pause_after(100)) == (100, timedelta(seconds=0.1))
+    assert (settings().campaign_batch, pause_after(100)) == (100, timedelta(seconds=0.1))
 
 
 def test_all_are_jobs_of_one_batch(jobs, post, hundred):
@@ -49,8 +49,8 @@ from actors.campaigns import PER_MINUTE, pause_after
 print(PER_MINUTE.size, PER_MINUTE.span.total_seconds(), pause_after(100).total_seconds())
 """
 
-    assert run_python(code, SHOP_BULK_RATE="600") == "10 0.1 10.0\n"
-    assert run_python(code, SHOP_BULK_RATE="6") == "1 10.0 1000.0\n"
+    assert run_python(code, SHOP_CAMPAIGN_RATE="600") == "10 0.1 10.0\n"
+    assert run_python(code, SHOP_CAMPAIGN_RATE="6") == "1 10.0 1000.0\n"
 
 
 def test_to_hand_out_some_reads_no_others(jobs, post, scale):

@@ -28,7 +28,7 @@ HELD = """
 @pytest.fixture
 def mails(database, broker, tmp_path, configured):
     """`mails()`: how many each address has got."""
-    configured(smtp_url=f"maildir:{tmp_path}/mail", bulk_batch="2")
+    configured(smtp_url=f"maildir:{tmp_path}/mail", campaign_batch="2")
 
     def read():
         files = (tmp_path / "mail" / "new").glob("*")

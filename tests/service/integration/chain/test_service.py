@@ -29,7 +29,7 @@ TO_WHAT_IS_DELETED = """
 def seen_at_once(broker, monkeypatch):
     """A missing record is not waited for."""
     (retries,) = (one for one in broker.middleware if isinstance(one, Retries))
-    monkeypatch.setattr(retries, "not_visible_for", timedelta())
+    monkeypatch.setattr(retries, "record_visibility_grace", timedelta())
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ CALLS = {
     "queues purge QUEUE": "Discard 1 job of emails",
     "scheduled cancel ID": "Cancel 1 job",
     "scheduled cancel --all": "Cancel 3 jobs",
-    "storage adopt": "Let 1 contents",
+    "storage import-existing": "Let 1 contents",
     "sync remove SOURCE": "Remove crm with 0 records",
     "unique release KEY": "Release 1 key",
 }

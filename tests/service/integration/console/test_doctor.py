@@ -51,7 +51,7 @@ def test_what_only_an_added_check_reads_is_named_by_it(
 
     assert (first.level, said in first.said) == ("failed", True), first.said
     assert first.said.startswith(f"WORKSHED_{name}: ")
-    assert first.mend.endswith(f"unset WORKSHED_{name}")
+    assert first.fix.endswith(f"unset WORKSHED_{name}")
     assert "secret" not in first.said
 
 
@@ -59,13 +59,13 @@ def test_settings_of_an_application_are_looked_at_like_ours(examined, healthy, m
     monkeypatch.setenv("SHOP_SYNC_EVRY", "60")
     monkeypatch.setenv("SHOP_IMAGE_MAX_BYTES", "s3cret")
 
-    found = [one for one in examined()["environment"] if one.said.startswith("SHOP_")]
+    found = [one for one in examined()["environment"] if one.message.startswith("SHOP_")]
 
     assert [one.level for one in found] == ["failed"] * 2
-    assert found[0].said == "SHOP_SYNC_EVRY is not a setting; did you mean SHOP_SYNC_EVERY?"
-    assert found[1].said.startswith("SHOP_IMAGE_MAX_BYTES: Input should be a valid integer")
-    assert found[1].mend.endswith("take the default (30000000): unset SHOP_IMAGE_MAX_BYTES")
-    assert "s3cret" not in found[1].said + found[1].mend
+    assert found[0].message == "SHOP_SYNC_EVRY is not a setting; did you mean SHOP_SYNC_EVERY?"
+    assert found[1].message.startswith("SHOP_IMAGE_MAX_BYTES: Input should be a valid integer")
+    assert found[1].fix.endswith("take the default (30000000): unset SHOP_IMAGE_MAX_BYTES")
+    assert "s3cret" not in found[1].message + found[1].fix
 
 
 def test_a_mail_server_that_does_not_take_the_login(examined, healthy, mail_server, env):
@@ -74,7 +74,7 @@ def test_a_mail_server_that_does_not_take_the_login(examined, healthy, mail_serv
     found = only(examined()["mail"])
 
     assert found.level == "failed"
-    assert "secret" not in found.said + found.mend
+    assert "secret" not in found.message + found.fix
 
 
 def test_a_mail_server_that_takes_no_mails_and_mails_that_are_held(examined, healthy):
@@ -96,7 +96,7 @@ def test_mails_into_a_folder(examined, healthy, tmp_path, env):
     (tmp_path / "file").write_text("")
     env(SMTP_URL=f"maildir:{tmp_path}/file/mail")
 
-    assert "mails cannot be written to" in only(examined()["mail"]).said
+    assert "mails cannot be written to" in only(examined()["mail"]).message
 
 
 def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
@@ -108,4 +108,4 @@ def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
     monkeypatch.delitem(sys.modules, "shop.reports.chart", raising=False)
 
     found = only(examined()["charts"])
-    assert (found.level, found.mend) == ("warning", "pip install matplotlib")
+    assert (found.level, found.fix) == ("warning", "pip install matplotlib")

@@ -10,7 +10,7 @@ COMMANDS = [
     ("campaigns", "cancel", "1", "--yes"),
     ("sync",),
     ("sync", "release", "crm"),
-    ("storage", "adopt", "--yes"),
+    ("storage", "import-existing", "--yes"),
     ("import", __file__, "--owner", "1"),
 ]
 

@@ -37,7 +37,7 @@ CALLS = {
     "queues purge QUEUE --yes": 1,
     "scheduled cancel --all --yes": 3,
     "scheduled cancel ID --yes": 1,
-    "storage adopt --yes": 1,
+    "storage import-existing --yes": 1,
     "sync remove SOURCE --yes": 1,
     "unique release KEY --yes": 1,
     CAMPAIGN: 1,
@@ -53,7 +53,7 @@ CALLS = {
     "periodic resume NAME": 1,
     "periodic run NAME": 1,
     "scheduled move ID --in 2h": 1,
-    "scheduled rules end RULE": 1,
+    "scheduled rules delete RULE": 1,
     "scheduled run ID": 1,
     "sync add SOURCE URL": 1,
     "sync release SOURCE": 1,
@@ -244,11 +244,11 @@ def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(
     conn.execute("DELETE FROM workshed_storage.blobs")
     breaking("INSERT", "workshed_storage.blobs")
 
-    done = workshed("storage", "adopt", "--yes")
+    done = workshed("storage", "import-existing", "--yes")
 
     assert (done.code, done.out) == (4, "")
     [entry] = audit.find(conn)
-    assert (entry.action, entry.count) == ("storage.adopt", 1)
+    assert (entry.action, entry.count) == ("storage.import-existing", 1)
 
 
 def test_a_purge_that_is_broken_off_is_noted_with_how_far_it_came(

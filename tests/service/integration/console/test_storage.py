@@ -1,4 +1,4 @@
-"""`workshed storage adopt`: contents that PostgreSQL knows nothing of."""
+"""`workshed storage import-existing`: contents that PostgreSQL knows nothing of."""
 
 import pytest
 
@@ -23,11 +23,12 @@ def strays(env, tmp_path):
 
 def test_they_are_counted_and_adopted(workshed, strays):
     assert (
-        workshed("storage", "adopt", "--dry-run").out == f"2 contents without a row in {strays}\n"
+        workshed("storage", "import-existing", "--dry-run").out
+        == f"2 contents without a row in {strays}\n"
     )
-    assert workshed("storage", "adopt").code == 2  # without a terminal nobody is asked
+    assert workshed("storage", "import-existing").code == 2  # without a terminal nobody is asked
 
-    done = workshed("storage", "adopt", "--yes")
+    done = workshed("storage", "import-existing", "--yes")
 
     assert (done.code, done.out) == (0, f"2 contents without a row in {strays}, adopted\n")
-    assert workshed("storage", "adopt", "--dry-run").out.startswith("0 contents")
+    assert workshed("storage", "import-existing", "--dry-run").out.startswith("0 contents")

@@ -219,8 +219,8 @@ def test_a_content_without_a_row_is_given_one_and_deleted_after_its_time(rows, s
     stays = stored(b"four")
     rows("DELETE FROM workshed_storage.blobs WHERE sha256 <> %s RETURNING 1", stays)
 
-    assert blobs.adopt() == 3
-    assert blobs.adopt() == 0
+    assert blobs.import_existing() == 3
+    assert blobs.import_existing() == 0
 
     assert blobs.sweep(HOUR, 10) == 0
     rows("UPDATE workshed_storage.blobs SET stored_at = stored_at - %s RETURNING 1", 2 * HOUR)

@@ -50,7 +50,7 @@ def test_a_folder_that_cannot_be_made(folder, found, tmp_path):
     [finding], _ = found(folder.url)
 
     assert finding.level == "failed"
-    assert finding.mend == f"chown $USER {tmp_path}/var"
+    assert finding.fix == f"chown $USER {tmp_path}/var"
 
 
 def test_a_file_where_the_folder_should_be(folder, found):
@@ -68,7 +68,7 @@ def test_a_bucket_that_is_not_there(bucket, found):
 
     assert finding.level == "failed"
     assert "there is no such bucket" in finding.said
-    assert "CANARY" not in finding.said + finding.mend
+    assert "CANARY" not in finding.said + finding.fix
 
 
 @pytest.mark.parametrize("away", ["127.0.0.1:9", "silent"])
@@ -82,7 +82,7 @@ def test_an_s3_that_is_away_is_named(found, silent, away):
     assert time.monotonic() - started < USUAL.answer.total_seconds()
     assert finding.level == "failed"
     assert address in finding.said
-    assert "secretcanary" not in finding.said + finding.mend
+    assert "secretcanary" not in finding.said + finding.fix
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3://secretcanary@bucket", "file://host/folder"])
@@ -91,7 +91,7 @@ def test_a_url_that_cannot_be_read_is_told_without_it(found, url):
 
     assert finding.level == "failed"
     assert finding.said.startswith("WORKSHED_STORAGE_URL: ")
-    assert "secretcanary" not in finding.said + finding.mend
+    assert "secretcanary" not in finding.said + finding.fix
 
 
 def test_its_patience_is_below_the_deadline():

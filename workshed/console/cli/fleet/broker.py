@@ -56,7 +56,7 @@ def check(*, packages: Declaring = None, as_json: Json = False) -> None:
         return
     wrong = differences(api, wanted.values())
     if wrong:
-        raise TopologyError("\n".join(f"{one.said}\n  -> {one.mend}" for one in wrong))
+        raise TopologyError("\n".join(f"{one.message}\n  -> {one.fix}" for one in wrong))
     if as_json:
         print_json({"queues": len(wanted), "compared": True})
     else:

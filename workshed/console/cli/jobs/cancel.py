@@ -106,5 +106,5 @@ def leave_rule(conn: "Connection", which: "Which", *, dry_run: bool) -> str:
         note(conn, "scheduled.rules.make", {"rule": made.id, **chosen(which)}, said=said)
     return (
         f"Rule {made.id} cancels what RabbitMQ has of them; "
-        f"`workshed scheduled rules end {made.id}` takes it back."
+        f"`workshed scheduled rules delete {made.id}` takes it back."
     )

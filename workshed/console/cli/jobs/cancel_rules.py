@@ -1,4 +1,4 @@
-"""`workshed scheduled rules`: what `cancel --all --sent` has left, until it is ended."""
+"""`workshed scheduled rules`: what `cancel --all --sent` has left, until it is deleted."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ rules = typer.Typer(
 
 @rules.command("list")
 def listed(*, as_json: Json = False) -> None:
-    """List the rules that hold; they are forgotten after WORKSHED_FENCE_RETENTION."""
+    """List the rules that hold; they are forgotten after WORKSHED_DEDUPLICATION_RETENTION."""
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
@@ -35,12 +35,15 @@ def listed(*, as_json: Json = False) -> None:
 
 
 @rules.command()
-def end(
+def delete(
     numbers: Annotated[list[int], typer.Argument(metavar="RULE", show_default=False)],
     *,
     as_json: Json = False,
 ) -> None:
-    """Let run after all what a rule has not met yet; workers follow within 2 s."""
+    """Delete cancellation rules; jobs that a rule has not cancelled yet will run.
+
+    Workers learn of it within 2 s.
+    """
     from workshed.console.cli.terminal.audit import Deed
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database
@@ -49,8 +52,8 @@ def end(
     with database() as conn:
 
         def one(number: str) -> str:
-            return "ended" if rows.end(conn, int(number)) else UNKNOWN
+            return "deleted" if rows.delete(conn, int(number)) else UNKNOWN
 
-        ids, good = [str(number) for number in numbers], ("ended",)
-        deed = Deed(conn, "scheduled.rules.end", good)
+        ids, good = [str(number) for number in numbers], ("deleted",)
+        deed = Deed(conn, "scheduled.rules.delete", good)
         each(ids, one, good=good, deed=deed, as_json=as_json, kind="rule")

@@ -67,7 +67,7 @@ def doctor(
     levels = [finding.level for findings in found.values() for finding in findings]
     if as_json:
         checks = [
-            {"check": name, "level": one.level, "said": one.said, "mend": one.mend or None}
+            {"check": name, "level": one.level, "message": one.message, "fix": one.fix or None}
             for name, findings in found.items()
             for one in findings
         ]
@@ -90,10 +90,10 @@ def tell(name: str, findings: "list[Finding]") -> None:
     out = console()
     for finding in findings:
         level = Text(f"{finding.level:<{INDENT}}", STYLES[finding.level])
-        said = Text(visible(f"{name}: {finding.said}"))
+        said = Text(visible(f"{name}: {finding.message}"))
         for number, line in enumerate(said.wrap(out, out.width - INDENT)):
             line.rstrip()
             out.print((Text(" " * INDENT) if number else level) + line)
-        if finding.mend:
-            mend = Text(f"{'':<{INDENT}}-> {visible(finding.mend)}", "bold")
-            out.print(mend, soft_wrap=True)
+        if finding.fix:
+            fix = Text(f"{'':<{INDENT}}-> {visible(finding.fix)}", "bold")
+            out.print(fix, soft_wrap=True)

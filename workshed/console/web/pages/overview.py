@@ -38,7 +38,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     told = cache.told(names(conn, known))
     waits = waiting(conn, known, at_work, told)
     by_calendar = periodic_jobs.find(conn)
-    recorded = settings().runs
+    recorded = settings().history
     return {
         "troubles": problems.of(
             problems.alarm(told.alarm),
