@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dramatiq
 
 from shop import campaigns, people
-from shop.campaigns import Again, Unsent
+from shop.campaigns import Again, SkippedRecipient
 from shop.people import unsubscribing
 from shop.settings import settings
 from workshed import Batch, addresses, broker, db, schedule
@@ -48,7 +48,7 @@ def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
     queue_name="emails",
     time_limit=mail.TIME_LIMIT,
     retry_on=mail.FOR_TWO_DAYS,
-    discard_on=(mail.RecipientRejectedError, mail.MailRefusedError, mail.MailFateUnknownError),
+    discard_on=(mail.RecipientRejectedError, mail.MailRefusedError, mail.MailDeliveryUnknownError),
     limit=PER_MINUTE,
 )
 def send_campaign_email(campaign_id: int, user_id: int) -> None:
@@ -61,7 +61,7 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
     try:
         with db.transaction() as conn:
             email = campaigns.claim(conn, campaign_id, user_id)
-        if isinstance(email, Unsent):
+        if isinstance(email, SkippedRecipient):
             raise Discard(email.reason)
         mail.deliver(email, unsubscribe=unsubscribing.link_of)
     except mail.MailServerAway as away:

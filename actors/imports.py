@@ -8,7 +8,7 @@ import dramatiq
 
 from actors.people import send_welcome_email
 from shop import imports
-from shop.imports import Ended, Import, Layout, Part
+from shop.imports import Import, Layout, RowRange, RowResults
 from shop.settings import settings
 from workshed import broker, db, schedule
 from workshed.contrib import mail
@@ -43,7 +43,7 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
     Idempotent: a second run finds none of the rows open.
     On crash: rows and counters commit together.
     """
-    part = Part(*message["args"], **message["kwargs"])
+    part = RowRange(*message["args"], **message["kwargs"])
     with db.transaction() as conn:
         ended = imports.end(conn, part, "died", f"its job died: {reason}")
         imports.count(conn, part.import_id, ended)
@@ -84,7 +84,7 @@ def import_user_rows(import_id: int, first: int, count: int) -> None:
     """
     with db.transaction() as conn:
         found = imports.find(conn, import_id)
-        ended = imports.work(conn, Part(import_id, first, count))
+        ended = imports.work(conn, RowRange(import_id, first, count))
         if found.welcome:
             send_welcomes(conn, ended)
         imports.count(conn, import_id, ended)
@@ -149,7 +149,7 @@ def send_again(conn: Connection, found: Import) -> None:
     send_parts(conn, imports.left(conn, found, size, AT_ONCE))
 
 
-def send_parts(conn: Connection, parts: Iterable[Part]) -> None:
+def send_parts(conn: Connection, parts: Iterable[RowRange]) -> None:
     """Send the job of each."""
     for part in parts:
         schedule.send(conn, import_user_rows.message(part.import_id, part.first, part.count))
@@ -168,7 +168,7 @@ def look_after_all() -> None:
             look_after(conn, import_id, 0, 0)
 
 
-def send_welcomes(conn: Connection, ended: Ended) -> None:
+def send_welcomes(conn: Connection, ended: RowResults) -> None:
     """Send the welcome of everybody who is new."""
     for user_id in ended.users:
         schedule.send(conn, send_welcome_email.message(user_id))

@@ -8,7 +8,7 @@ from shop import onboarding, people
 from shop.people import User
 from workshed import broker, db, schedule
 from workshed.contrib import mail
-from workshed.contrib.mail import Held, InDoubt
+from workshed.contrib.mail import HeldEmail, InDoubt
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
@@ -33,7 +33,7 @@ def send_welcome_email(user_id: int) -> None:
         if email is None and people.find(conn, user_id).welcomed_at is None:
             # An operator took it for sent.
             people.mark_welcomed(conn, user_id, remind_later(conn, user_id))
-    if isinstance(email, Held):
+    if isinstance(email, HeldEmail):
         raise Discard(email.reason)
     if email:
         mail.deliver(email)

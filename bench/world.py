@@ -17,8 +17,8 @@ import psycopg
 
 from bench.marks import GATE_VARIABLE, VARIABLE, Marks
 from bench.processes import LOOK_S, BenchError, Tree, family_cpu_s
-from workshed.devserver import Servers
-from workshed.devserver.rabbitmq import RabbitMQ
+from workshed.devserver import DevServers
+from workshed.devserver.rabbitmq import RabbitMQServer
 from workshed.migrate import migrate
 from workshed.settings import Settings
 
@@ -62,13 +62,13 @@ class Sent:
 class World:
     """Private servers, and one virtual host for each kind of queue that stock clients make."""
 
-    def __init__(self, servers: Servers, folder: Path) -> None:
+    def __init__(self, servers: DevServers, folder: Path) -> None:
         """Use servers that run."""
         self.servers = servers
         self.folder = folder
         self._round = self._workers = 0
         # All of ours are started.
-        assert isinstance(servers.rabbitmq, RabbitMQ)  # noqa: S101
+        assert isinstance(servers.rabbitmq, RabbitMQServer)  # noqa: S101
         assert servers.postgres is not None  # noqa: S101
         self._rabbitmq = servers.rabbitmq
         self._postgres = servers.postgres
@@ -254,7 +254,7 @@ def private() -> Generator[World]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-bench-")))
         given = Settings(_env_file=None)
-        servers = stack.enter_context(Servers(fresh=True, given=given))
+        servers = stack.enter_context(DevServers(fresh=True, given=given))
         yield World(servers, folder)
 
 

@@ -11,28 +11,28 @@ from middleware.sentry import ShopSentry
 from workshed.middleware import (
     Batches,
     Callbacks,
-    Cancel,
+    Cancellation,
     DatabasePool,
-    Deadline,
-    Discard,
+    Deduplication,
+    DiscardRecorder,
     DjangoConnections,
     EventLoop,
     Expiry,
-    Fence,
     Groups,
-    Lifeline,
+    History,
     Limits,
-    Lineage,
     LogContext,
     Metrics,
-    Once,
+    OncePerMessage,
+    ParentJob,
+    ParentWatch,
     Periodic,
     Redaction,
     Results,
     Retries,
-    Runs,
-    Stock,
+    TimeLimit,
     Uniqueness,
+    UnsupportedOptions,
 )
 from workshed.transport.build import Spans
 from workshed.transport.sidecars.metrics_fork import MetricsFork
@@ -40,34 +40,34 @@ from workshed.transport.sidecars.relay_fork import RelayFork
 
 CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     DatabasePool,  # first: all below use it
-    Stock,  # refuses at declaration, before anything wraps the function
+    UnsupportedOptions,  # refuses at declaration, before anything wraps the function
     Redaction,  # before anything wraps the function: its parameters are read
     DjangoConnections,  # what it puts around an async actor runs on the loop
     EventLoop,  # innermost of the wrappers: all others see a function
-    Lineage,  # what a job sends knows of it
+    ParentJob,  # what a job sends knows of it
     LogContext,  # above the rest, so that what they log names the job
     Spans,  # its span is there before other observers begin, and after they end
     ShopSentry,  # its scope is there before other observers begin, and after they end
     Metrics,  # observes
     Promptness,  # observes
-    Cancel,  # before the fence: it writes nothing, and may change what all below write
-    Fence,  # before anything is written: a copy writes nothing
+    Cancellation,  # before the fence: it writes nothing, and may change what all below write
+    Deduplication,  # before anything is written: a copy writes nothing
     Expiry,  # below the fence: a duplicate is one, however late
-    Results,  # within the limit and `Once`, as the next
-    Callbacks,  # within the limit and `Once`: a result that cannot be handed on is a failure
-    Deadline,  # wraps the actor's function; its hook only notes the limit
-    Once,  # around the limit: none strikes in the commit
+    Results,  # within the limit and `OncePerMessage`, as the next
+    Callbacks,  # within the limit and `OncePerMessage`: a result that cannot be handed on is a failure
+    TimeLimit,  # wraps the actor's function; its hook only notes the limit
+    OncePerMessage,  # around the limit: none strikes in the commit
     Uniqueness,  # below what may end a job without its lock
     Limits,  # asked last: what a start takes of a window is spent
     Periodic,  # below what adds options to messages, which it notes
     DiscardGone,  # the outer wrapper: what it sees was rolled back
     Retries,  # decides on failures, of which all above may be the cause
-    Discard,  # its outcome is that of `Retries`, which it follows
+    DiscardRecorder,  # its outcome is that of `Retries`, which it follows
     Groups,  # counts the outcomes of members
     Batches,  # last of those that write: what it locks, others wait for until the commit
-    Runs,  # keeps the history of what all above have decided
+    History,  # keeps the history of what all above have decided
     RelayFork,  # starts a relay process
     MetricsFork,  # starts a process that serves the metrics
-    Lifeline,  # last: `after_*` run upwards, and it watches from the start
+    ParentWatch,  # last: `after_*` run upwards, and it watches from the start
 )
 """The chain that `brokers.app` names."""

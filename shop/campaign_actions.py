@@ -3,7 +3,7 @@
 from typing import Any
 
 from shop import campaigns
-from shop.campaigns import Campaign, Progress
+from shop.campaigns import Campaign, CampaignProgress
 from workshed.console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
@@ -24,12 +24,12 @@ def known(conn: Connection, campaign_id: int) -> Campaign:
         ) from None
 
 
-def counts(of: Progress) -> dict[str, int]:
+def counts(of: CampaignProgress) -> dict[str, int]:
     """Return how many are in which state."""
     return {name: getattr(of, name) for name in of.__slots__}
 
 
-def as_data(found: Campaign, of: Progress | None) -> dict[str, Any]:
+def as_data(found: Campaign, of: CampaignProgress | None) -> dict[str, Any]:
     """Return a campaign as programs read it; its templates are not part of that.
 
     `of`: `None` where its recipients were not counted.

@@ -2,11 +2,11 @@
 
 from shop import compose, people
 from workshed.contrib.mail import emails
-from workshed.contrib.mail.emails import Draft, Email, Held
+from workshed.contrib.mail.emails import Draft, Email, HeldEmail
 from workshed.db import Connection
 
 
-def claim_welcome(conn: Connection, user_id: int) -> Email | Held | None:
+def claim_welcome(conn: Connection, user_id: int) -> Email | HeldEmail | None:
     """Claim the welcome mail, stored first if need be; `None` if it is out.
 
     Raises `RecordMissing` when the person is gone, else like `emails.claim`.

@@ -13,7 +13,7 @@ from workshed.jobs import RecordMissing
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class OrderLine:
     """So much of a product, at a price each, in the currency of its order."""
 
     product_id: int
@@ -30,7 +30,7 @@ def place(
     conn: Connection,
     user_id: int,
     currency: str,
-    lines: Sequence[Line],
+    lines: Sequence[OrderLine],
     at: datetime | None = None,
 ) -> int:
     """Store an order that is placed and paid now, or at a time; return its id.

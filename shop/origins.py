@@ -14,7 +14,7 @@ SHAPE = "https://host, https://host:port or https://host=network"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class AllowedOrigin:
     """A scheme, host and port; two of them are the same server."""
 
     scheme: str
@@ -37,10 +37,10 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class AllowedOrigins:
     """An origin that may be asked, and where it may be."""
 
-    origin: Origin
+    origin: AllowedOrigin
     network: Network | None
     """`None`: anywhere in the public Internet, or at the address that its host is."""
 
@@ -53,7 +53,7 @@ class Allowed:
         return address.is_global and not address.is_multicast
 
 
-def origin_of(url: str) -> Origin:
+def origin_of(url: str) -> AllowedOrigin:
     """Return where a URL leads.
 
     Raises `ValueError` for what is no plain URL of HTTP: a user or password in it, a backslash, a
@@ -70,17 +70,17 @@ def origin_of(url: str) -> Origin:
         raise ValueError(f"{url!r} names a network interface")
     if ":" not in host:
         host = host.encode("idna").decode("ascii")
-    return Origin(parts.scheme, host, parts.port or PORTS[parts.scheme])
+    return AllowedOrigin(parts.scheme, host, parts.port or PORTS[parts.scheme])
 
 
 @cache
-def parse(text: str) -> tuple[Allowed, ...]:
+def parse(text: str) -> tuple[AllowedOrigins, ...]:
     """Read the setting; raises `ValueError` that names what cannot be read."""
     found = []
     for part in text.split():
         url, _, network = part.partition("=")
         try:
-            found.append(Allowed(origin_of(url), ip_network(network) if network else None))
+            found.append(AllowedOrigins(origin_of(url), ip_network(network) if network else None))
         except ValueError as err:
             raise ValueError(f"{part!r} is not like {SHAPE}: {err}") from None
         if urlsplit(url)[2:] not in (("", "", ""), ("/", "", "")):

@@ -14,7 +14,7 @@ from workshed.settings import settings as workshed_settings
 from workshed.zones import TIME, zone_problem
 
 
-class Settings(BaseSettings):
+class ShopSettings(BaseSettings):
     """One frozen value per process; the defaults work on a laptop."""
 
     model_config = SettingsConfigDict(env_prefix="SHOP_", frozen=True, env_ignore_empty=True)
@@ -137,9 +137,9 @@ class Settings(BaseSettings):
         return {name: token for name, _, token in pairs}.get(source)
 
 
-def settings() -> Settings:
+def settings() -> ShopSettings:
     """Return the settings of this service, read once.
 
     Raises `SettingsError`, which lists every problem at once.
     """
-    return settings_of(Settings)
+    return settings_of(ShopSettings)

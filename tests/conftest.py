@@ -37,12 +37,12 @@ from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db
 from workshed.app import APP, app
-from workshed.devserver import Servers, postgres
+from workshed.devserver import DevServers, postgres
 from workshed.devserver.mail import MailCatcher
 from workshed.metrics import meter
 from workshed.migrate import migrate, streams
 from workshed.settings import PREFIX, Settings, settings
-from workshed.testing.real_worker.servers import RabbitMQ
+from workshed.testing.real_worker.servers import KitRabbitMQ
 from workshed.transport import build
 from workshed.transport.amqp import connection
 
@@ -121,7 +121,7 @@ def servers(tmp_path_factory):
 
     What they logged is with what the tests have written, when their data are gone.
     """
-    with in_memory(Servers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG)) as started:
+    with in_memory(DevServers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG)) as started:
         yield started
         for folder in ("logs", "rabbitmq/log"):
             if (logs := started.state.folder / folder).is_dir():
@@ -132,7 +132,7 @@ def servers(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster():
     """A RabbitMQ of three nodes, beside that of the session: it takes 10 s of a processor."""
-    three = Servers(
+    three = DevServers(
         fresh=True, kinds=["rabbitmq"], nodes=3, given=Settings(), broker_config=BROKER_CONFIG
     )
     with in_memory(three) as started:
@@ -430,14 +430,14 @@ def jobs_other_databases():
 @pytest.fixture(scope="session")
 def jobs_server():
     """The kit has a PostgreSQL of its own: that of the other tests is stopped by some of them."""
-    with in_memory(Servers(fresh=True, kinds=("postgres",), given=GIVEN)) as started:
+    with in_memory(DevServers(fresh=True, kinds=("postgres",), given=GIVEN)) as started:
         yield started.database_url
 
 
 @pytest.fixture(scope="session")
 def jobs_rabbitmq(servers):
     """A RabbitMQ takes long to start, and a test has a virtual host of its own in this one."""
-    return RabbitMQ(servers.broker_url, management(servers))
+    return KitRabbitMQ(servers.broker_url, management(servers))
 
 
 # RabbitMQ

@@ -19,7 +19,7 @@ from brokers.app import QUEUES
 from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
 from shop.__main__ import app as shop
-from shop.settings import Settings as ShopSettings
+from shop.settings import ShopSettings
 from tools import licences
 from workshed.app import app as application
 from workshed.app import module

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from workshed.transport import schedule
     from workshed.transport.batch import Batch
     from workshed.transport.direct import perform_now
-    from workshed.transport.rabbitmq import RabbitMQ
+    from workshed.transport.rabbitmq import RabbitMQBroker
     from workshed.transport.stub import Stub
 
-    broker: RabbitMQ | Stub
+    broker: RabbitMQBroker | Stub
 
 __all__ = [
     "App",

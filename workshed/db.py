@@ -35,11 +35,11 @@ STATEMENT_MODE = "statement pooling mode"
 """What PgBouncer says of a transaction where it knows none."""
 
 
-class WatchedConnection(Connection):
+class InterruptibleConnection(Connection):
     """A connection that is not waited for in vain.
 
     libpq waits for ever where something between acknowledges bytes and passes none on. And C code
-    sees no interrupt of `Deadline`, so a time limit would wait for the query.
+    sees no interrupt of `TimeLimit`, so a time limit would wait for the query.
     """
 
     used_at = -math.inf
@@ -164,7 +164,7 @@ SURE_S = 1.0
 """A connection that was used so lately, and on which nothing came since, is there without asking:
 what ends it can be read from it. Asking is a round trip before each transaction. Only for those
 who wait for a limited time: that something between has gone silent is seen by no look at it."""
-_of_the_parent: list[ConnectionPool[WatchedConnection]] = []
+_of_the_parent: list[ConnectionPool[InterruptibleConnection]] = []
 _patience: ContextVar[float | None] = ContextVar("patience", default=None)
 """How long whoever borrows a connection waits for an answer on it; `None`: for ever."""
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
@@ -179,18 +179,18 @@ written after the block, in the same transaction, has this long."""
 
 
 @cache
-def pool() -> ConnectionPool[WatchedConnection]:
+def pool() -> ConnectionPool[InterruptibleConnection]:
     """Return the pool of this process; `transaction` opens it on first use."""
     found = ConnectionPool(
         settings().database_url.get_secret_value(),
-        connection_class=WatchedConnection,
+        connection_class=InterruptibleConnection,
         kwargs=OPTIONS,
         min_size=0,
         max_size=settings().pool_size,
         timeout=POOL_WAIT_S,
         reconnect_timeout=POOL_WAIT_S,  # or its own pauses grow to minutes after an outage
         check=_check,
-        configure=WatchedConnection.look_for_pooler,
+        configure=InterruptibleConnection.look_for_pooler,
         open=False,
         name="workshed",
     )
@@ -304,7 +304,7 @@ def is_unsaid(error: psycopg.Error) -> bool:
 
 
 @contextmanager
-def _borrowed(*, autocommit: bool = False) -> Generator[WatchedConnection]:
+def _borrowed(*, autocommit: bool = False) -> Generator[InterruptibleConnection]:
     """Lend a connection of the pool; the block is a transaction, or each of its statements is."""
     connections = pool()
     caller = _limit.get()
@@ -324,7 +324,7 @@ def _borrowed(*, autocommit: bool = False) -> Generator[WatchedConnection]:
             connections.putconn(conn)
 
 
-def _check(conn: WatchedConnection) -> None:
+def _check(conn: InterruptibleConnection) -> None:
     """Raise `psycopg.OperationalError` where a connection of the pool is gone."""
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
@@ -371,14 +371,14 @@ def joined_connection() -> Connection | None:
     return _joined.get()
 
 
-def connect() -> WatchedConnection:
+def connect() -> InterruptibleConnection:
     """Open a connection of its own, in autocommit, for those that outlive a transaction.
 
     Raises `DatabaseUnreachableError` or `PoolerModeError`, which name the server and what to do.
     """
     url = settings().database_url.get_secret_value()
     try:
-        conn = WatchedConnection.connect(url, autocommit=True, **OPTIONS)
+        conn = InterruptibleConnection.connect(url, autocommit=True, **OPTIONS)
         conn.look_for_pooler()
     except psycopg.OperationalError as err:
         raise DatabaseUnreachableError(

@@ -20,7 +20,7 @@ SILENT_S = 10.0
 """For how long a client may say nothing before it is hung up on."""
 
 
-class Answer(NamedTuple):
+class PageAnswer(NamedTuple):
     """What is shown."""
 
     body: bytes
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
     kind: str = "text/plain; charset=utf-8"
 
 
-Page = Callable[[str], Answer]
+Page = Callable[[str], PageAnswer]
 """Makes an answer to who accepts these types; does not raise."""
 Pages = Mapping[str, Page]
 """By their paths."""
@@ -47,7 +47,7 @@ class Request(BaseHTTPRequestHandler):
         page = self.pages.get(urlsplit(self.path).path)
         if page is None:
             there = f"there is {', '.join(self.pages)}\n"
-            self._answer(Answer(there.encode(), HTTPStatus.NOT_FOUND))
+            self._answer(PageAnswer(there.encode(), HTTPStatus.NOT_FOUND))
         else:
             self._answer(page(self.headers.get("Accept", "")))
 
@@ -56,11 +56,11 @@ class Request(BaseHTTPRequestHandler):
     def refuse(self) -> None:
         """Refuse any other method."""
         self.close_connection = True  # a body that nobody has read may follow
-        self._answer(Answer(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED))
+        self._answer(PageAnswer(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED))
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse  # noqa: N815 -- likewise
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: PageAnswer) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -74,7 +74,7 @@ class Request(BaseHTTPRequestHandler):
         """Say nothing: a scrape is no news."""
 
 
-class Server(ThreadingHTTPServer):
+class PageServer(ThreadingHTTPServer):
     """Answers on one address; a client that says nothing holds nobody up."""
 
     daemon_threads = True
@@ -95,14 +95,14 @@ class Server(ThreadingHTTPServer):
         logger.debug("a request of %s ended early", client_address)
 
 
-def serve(config: Settings, pages: Pages) -> Server | None:
+def serve(config: Settings, pages: Pages) -> PageServer | None:
     """Bind the first port that is free, and say which; `None`, and why, where none is."""
     host, first = config.metrics_host, config.metrics_port
     last = min(first + PORTS - 1, 65_535)
     missing = "no " + " and ".join(titles(pages))
     for port in range(first, last + 1):
         try:
-            server = Server(host, port, pages)
+            server = PageServer(host, port, pages)
         except OSError as err:
             if err.errno != errno.EADDRINUSE:
                 logger.warning("%s: cannot listen on %s port %d: %s", missing, host, port, err)
@@ -122,7 +122,7 @@ def titles(pages: Pages) -> dict[str, str]:
     return {title: path for title, path in known.items() if path in pages}
 
 
-def in_thread(config: Settings, pages: Pages) -> Server | None:
+def in_thread(config: Settings, pages: Pages) -> PageServer | None:
     """Answer in a thread, until `shutdown` of what it returns; `None` where no port is free."""
     server = serve(config, pages)
     if server is not None:

@@ -36,7 +36,7 @@ def lock() -> AbstractContextManager[object]:
     return RepairedLock() if sys.version_info >= (3, 14) else threading.Lock()
 
 
-class Gate:
+class InterruptGate:
     """Defers interrupts of one thread until steps that belong together are done.
 
     CPython raises an interrupt between any two instructions, for example within a commit, or after
@@ -103,13 +103,13 @@ class _Gates(threading.local):
     """The gate of each thread."""
 
     def __init__(self) -> None:
-        self.mine = Gate()
+        self.mine = InterruptGate()
 
 
 _gates = _Gates()
 
 
-def gate() -> Gate:
+def gate() -> InterruptGate:
     """Return the gate of this thread."""
     return _gates.mine
 
@@ -122,7 +122,7 @@ def interrupt(thread: int, error: type[BaseException]) -> None:
 class Ignored(NamedTuple):
     """An interrupt that Python ignored, and the gate of the thread in which it was raised."""
 
-    gate: Gate
+    gate: InterruptGate
     error: type[BaseException]
 
 

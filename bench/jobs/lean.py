@@ -7,29 +7,29 @@ from bench.marks import mark
 from workshed import Queue
 from workshed.middleware import (
     DatabasePool,
-    Deadline,
-    Fence,
-    Lifeline,
+    Deduplication,
     LogContext,
+    ParentWatch,
     Periodic,
     Retries,
+    TimeLimit,
 )
 from workshed.settings import settings
 from workshed.transport.messages.envelope import StrictJson
-from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.rabbitmq import RabbitMQBroker
 
 config = settings()
-broker = RabbitMQ(
+broker = RabbitMQBroker(
     [config.broker_url.get_secret_value()],
     {"bench0": Queue("bench0", prefetch=PREFETCH)},
     [
         DatabasePool(),
         LogContext(),
-        Fence(config.deduplication_retention),
-        Deadline(),
+        Deduplication(config.deduplication_retention),
+        TimeLimit(),
         Periodic(),
         Retries(config.max_retries, config.record_visibility_grace),
-        Lifeline(),
+        ParentWatch(),
     ],
     config,
 )

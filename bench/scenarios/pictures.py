@@ -11,7 +11,7 @@ from bench.measurement import Measurement, alternating, beside
 from bench.size import Size
 from bench.world import World
 from shop.images import decoder
-from shop.pixels import Wanted
+from shop.pixels import ImageRequest
 from shop.settings import settings
 
 WIDTH, HEIGHT = 4000, 3000
@@ -55,7 +55,7 @@ def photo(path: Path) -> Path:
 def decoded(source: Path, target: Path) -> None:
     """Do it as the job does, with every check, in another process."""
     config = settings()
-    wanted = Wanted(
+    wanted = ImageRequest(
         *BOX,
         QUALITY,
         "jpeg",

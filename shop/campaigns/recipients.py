@@ -11,9 +11,9 @@ from shop import people
 from shop.campaigns import stored, templates
 from workshed.contrib.mail import (
     Email,
-    Held,
+    HeldEmail,
+    MailDeliveryUnknownError,
     MailError,
-    MailFateUnknownError,
     MailRefusedError,
     MailTemporarilyRefusedError,
     RecipientRejectedError,
@@ -34,7 +34,7 @@ UNSENT = (None, "pending", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CampaignProgress:
     """How many recipients of a campaign are in which state, at one moment."""
 
     waiting: int = 0
@@ -82,13 +82,13 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsent:
+class SkippedRecipient:
     """Why there is no mail to send."""
 
     reason: str
 
 
-def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
+def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | SkippedRecipient:
     """Claim the mail of a recipient, stored first if need be, or say why there is none to send.
 
     All is asked now: whether the campaign is paused, and whether the person has unsubscribed or
@@ -102,10 +102,10 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
         )  # so that nobody resumes it before the row is back
         if campaign.state in ("paused", "cancelled"):
             put_back(conn, campaign_id, user_id)
-            return Unsent(f"campaign {campaign_id} is {campaign.state}")
+            return SkippedRecipient(f"campaign {campaign_id} is {campaign.state}")
     state, email_id, mail = _locked(conn, campaign_id, user_id)
     if state not in OPEN:
-        return Unsent(f"user {user_id} is {state}")
+        return SkippedRecipient(f"user {user_id} is {state}")
     try:
         user = people.lock(conn, user_id)
     except RecordMissing:
@@ -118,7 +118,7 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
         email_id = emails.store(conn, templates.draft(campaign, user))
         _remember(conn, campaign_id, user_id, email_id)
     email = emails.claim(conn, email_id)
-    assert not isinstance(email, Held)  # noqa: S101 -- nor is it sent again where it may have come
+    assert not isinstance(email, HeldEmail)  # noqa: S101 -- nor is it sent again where it may have come
     return email or _ended(conn, campaign_id, user_id, "sent", None)
 
 
@@ -158,7 +158,7 @@ def note_error(
     """
     rest = None
     match error:
-        case MailFateUnknownError():
+        case MailDeliveryUnknownError():
             note(conn, campaign_id, user_id, "unknown", str(error))
         case MailRefusedError(step=step) if step == SENDER:
             stored.lock(conn, campaign_id)  # or somebody resumes it before this one is back
@@ -204,12 +204,12 @@ def put_back(conn: Connection, campaign_id: int, user_id: int) -> bool:
     return conn.execute(query, (campaign_id, user_id)).rowcount == 1
 
 
-def progress(conn: Connection, campaign_id: int) -> Progress:
+def progress(conn: Connection, campaign_id: int) -> CampaignProgress:
     """Count the recipients of a campaign by their state."""
     return progress_of_each(conn, [campaign_id])[campaign_id]
 
 
-def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int, Progress]:
+def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int, CampaignProgress]:
     """Count the recipients of some campaigns by their state."""
     query = """
         SELECT campaign_id, state, count(*) FROM shop.campaign_recipients
@@ -220,7 +220,7 @@ def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int,
 
 def progress_of_small(
     conn: Connection, campaign_ids: Sequence[int], most: int
-) -> dict[int, Progress]:
+) -> dict[int, CampaignProgress]:
     """Count the recipients of those campaigns that have at most so many; the others are left out.
 
     In a time that does not depend on how many those have.
@@ -256,11 +256,13 @@ def find(
         return cur.execute(query, values).fetchall()
 
 
-def _counted(campaign_ids: Sequence[int], rows: Iterable[tuple[Any, ...]]) -> dict[int, Progress]:
+def _counted(
+    campaign_ids: Sequence[int], rows: Iterable[tuple[Any, ...]]
+) -> dict[int, CampaignProgress]:
     counts: dict[int, dict[str, int]] = {campaign_id: {} for campaign_id in campaign_ids}
     for campaign_id, state, count in rows:
         counts[campaign_id][state] = count
-    return {campaign_id: Progress(**found) for campaign_id, found in counts.items()}
+    return {campaign_id: CampaignProgress(**found) for campaign_id, found in counts.items()}
 
 
 def _locked(
@@ -298,6 +300,6 @@ def _remember(conn: Connection, campaign_id: int, user_id: int, email_id: int) -
 
 def _ended(
     conn: Connection, campaign_id: int, user_id: int, outcome: Outcome, reason: str | None
-) -> Unsent:
+) -> SkippedRecipient:
     note(conn, campaign_id, user_id, outcome, reason)
-    return Unsent(f"user {user_id} is {outcome}" + (f": {reason}" if reason else ""))
+    return SkippedRecipient(f"user {user_id} is {outcome}" + (f": {reason}" if reason else ""))

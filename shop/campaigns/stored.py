@@ -86,7 +86,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class RecipientBatch:
     """Recipients who are handed out together, in the order of their ids."""
 
     batch: str
@@ -216,7 +216,7 @@ def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
     return True
 
 
-def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Handed | None:
+def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> RecipientBatch | None:
     """Return the next recipients, at most so many, for whom the caller sends jobs with this commit.
 
     `after` is the `cursor` when the caller was sent: of several that were sent with the same
@@ -228,7 +228,7 @@ def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Hande
     query = "SELECT shop.assign_recipients(%s, %s, %s, %s)"
     with conn.cursor(row_factory=args_row(int)) as cur:
         users = sorted(cur.execute(query, (campaign_id, after, most, found.batch)))
-    handed = Handed(found.batch, users, is_last=len(users) < most)
+    handed = RecipientBatch(found.batch, users, is_last=len(users) < most)
     query = """
         UPDATE shop.campaigns
            SET cursor = %(cursor)s, batch = CASE WHEN %(is_last)s THEN NULL ELSE batch END

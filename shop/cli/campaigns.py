@@ -12,7 +12,7 @@ from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
 from workshed.console.formatting import INSTANT, instant
 
 if TYPE_CHECKING:
-    from shop.campaigns import Campaign, Choice, Progress
+    from shop.campaigns import Campaign, CampaignProgress, Choice
     from workshed.db import Connection
 
 campaigns = typer.Typer(
@@ -269,12 +269,12 @@ def recipients(
     from typing import get_args
 
     from shop.campaign_actions import known
-    from shop.campaigns import Outcome, Progress
+    from shop.campaigns import CampaignProgress, Outcome
     from shop.campaigns import recipients as rows
     from workshed.console.cli.terminal import output
     from workshed.console.operations.environment import database
 
-    states = Progress.__slots__
+    states = CampaignProgress.__slots__
     if state is not None and state not in states:
         raise typer.BadParameter(f"--state is one of {', '.join(states)}")
     wanted = [state] if state else [one for one in get_args(Outcome) if one != "sent"]
@@ -417,7 +417,7 @@ def begins_at(campaign: "Campaign") -> datetime | None:
     return campaign.starts_at if campaign.state == "starting" else None
 
 
-def told(campaign: "Campaign", of: "Progress") -> str:
+def told(campaign: "Campaign", of: "CampaignProgress") -> str:
     """Write how far it is; at its end, what has happened: `4 624 sent, 376 failed`."""
     return of.summary if campaign.ended_at and of.total else ended(of)
 
@@ -435,7 +435,13 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
     import time
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
     from shop.campaign_actions import known
     from shop.campaigns import progress
@@ -453,6 +459,6 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
     return found
 
 
-def ended(of: "Progress") -> str:
+def ended(of: "CampaignProgress") -> str:
     """Write how far it is: `9990 of 10000`."""
     return f"{of.ended} of {of.total}"

@@ -12,7 +12,7 @@ from workshed.console.cli.terminal.options import Json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shop.imports import Import, Kind, Layout
+    from shop.imports import Import, Layout, ProblemKind
     from workshed.db import Connection
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -245,7 +245,7 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     show_problems(kinds)
 
 
-def show_problems(kinds: "Sequence[Kind]") -> None:
+def show_problems(kinds: "Sequence[ProblemKind]") -> None:
     """Print what is wrong with rows, kind by kind."""
     from workshed.console.cli.terminal.output import table
 

@@ -8,7 +8,7 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
 
 if TYPE_CHECKING:
-    from shop.sync import Source
+    from shop.sync import SyncSource
     from workshed.db import Connection
 
 sync = typer.Typer(
@@ -170,7 +170,7 @@ def check(conn: "Connection", name: str) -> None:
         raise NotFoundError(f"no source {name!r}{hint}; there are {', '.join(known) or 'none'}")
 
 
-def state(source: "Source") -> str:
+def state(source: "SyncSource") -> str:
     """Say what it does, or what is wrong."""
     from workshed.console.formatting import ago, due
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from shop.demo.api import Api
     from shop.demo.mailbox import Mailbox
-    from shop.demo.part import Part
+    from shop.demo.part import DemoScenario
     from shop.demo.people import Person
     from shop.demo.pictures import Upload
     from shop.demo.watch import Sighting
-    from workshed.devserver import Servers
+    from workshed.devserver import DevServers
 
 LOOK_S = 0.1
 LONGEST_S = 180
@@ -56,7 +56,7 @@ def demo() -> None:
     from shop.demo.running import running
     from workshed.console.cli.setup.dev import apply_migrations, talk, until_told_to_stop
     from workshed.console.web.auth.users import entry
-    from workshed.devserver import Servers
+    from workshed.devserver import DevServers
     from workshed.devserver.ports import free_ports
     from workshed.settings import use
 
@@ -66,7 +66,7 @@ def demo() -> None:
     missing: list[str] = []
     with until_told_to_stop():
         console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
-        with Servers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
+        with DevServers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
             use({**SERVICE, **servers.environment(), "SHOP_SYNC_ORIGINS": api.origin})
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
@@ -89,7 +89,7 @@ def demo() -> None:
 
 def watch(
     console: "Console",
-    servers: "Servers",
+    servers: "DevServers",
     cast: "list[Person]",
     process: "subprocess.Popen[bytes]",
     log: Path,
@@ -111,7 +111,7 @@ def watch(
     who = sightings[0].user_id
     uploads = pictures.upload(who)
     sent = campaign.begin(servers.mail.refuse_with if servers.mail else None)
-    parts: list[Part] = [
+    parts: list[DemoScenario] = [
         imports.hand_in(who),
         shop.open_shop(CHART),
         sources.begin(api, len(shop.ADMINS)),
@@ -183,7 +183,10 @@ def sign_up(person: "Person") -> "Sighting":
 
 
 def unseen(
-    sightings: "list[Sighting]", uploads: "list[Upload]", parts: "list[Part]", mailbox: "Mailbox"
+    sightings: "list[Sighting]",
+    uploads: "list[Upload]",
+    parts: "list[DemoScenario]",
+    mailbox: "Mailbox",
 ) -> list[str]:
     """Name everything that is still to be seen."""
     mails = [
@@ -195,7 +198,7 @@ def unseen(
     return mails + rest + [what for part in parts for what in part.missing]
 
 
-def stay(console: "Console", servers: "Servers", shop: str) -> None:
+def stay(console: "Console", servers: "DevServers", shop: str) -> None:
     """Leave everything up for a look around."""
     console.print(f"Sign up yourself, upload, import, order and report: {shop}/", soft_wrap=True)
     console.print("Have a look around, send more from another terminal with these:")

@@ -55,7 +55,7 @@ class Api:
         self.stopped = threading.Event()
         self._faults: deque[tuple[str, str]] = deque()
         self._lock = threading.Lock()
-        self._server = Server((HOST, port), Handler)
+        self._server = FaultyApiServer((HOST, port), Handler)
         self._server.api = self
         if tls is not None:
             # Without the handshake: it is made in the thread of the connection, and may fail there.
@@ -132,7 +132,7 @@ class Api:
         }
 
 
-class Server(ThreadingHTTPServer):
+class FaultyApiServer(ThreadingHTTPServer):
     """What a handler asks."""
 
     api: Api
@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one connection."""
 
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: FaultyApiServer
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

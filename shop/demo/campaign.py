@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from actors import resume_campaign, start_campaign
 from shop import campaigns
-from shop.campaigns import Campaign, Progress
+from shop.campaigns import Campaign, CampaignProgress
 from shop.people import unsubscribing
 from workshed import db
 from workshed.db import Connection
@@ -32,7 +32,7 @@ Step = Literal["begun", "paused", "resumed"]
 
 
 @dataclass(slots=True)
-class Sent:
+class CampaignDemo:
     """The campaign of the demo, and what was seen of it so far."""
 
     campaign_id: int
@@ -40,7 +40,7 @@ class Sent:
     """How many addresses the mail server is known to refuse."""
     step: Step = "begun"
     found: Campaign | None = None
-    of: Progress = field(default_factory=Progress)
+    of: CampaignProgress = field(default_factory=CampaignProgress)
     paused_at: int = 0
     left: str = ""
     """Who unsubscribed."""
@@ -90,7 +90,7 @@ class Sent:
         yield ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def begin(refuse: Callable[[int, str | None], None] | None) -> Sent:
+def begin(refuse: Callable[[int, str | None], None] | None) -> CampaignDemo:
     """Let there be customers, and send them a campaign; `refuse` tells the mail server of ours."""
     people = """
         INSERT INTO shop.users (name, email, created_at, activated_at)
@@ -112,7 +112,7 @@ def begin(refuse: Callable[[int, str | None], None] | None) -> Sent:
             audience=customers,
         )
         start_campaign(conn, found.id)
-    return Sent(found.id, refused=int(refuse is not None))
+    return CampaignDemo(found.id, refused=int(refuse is not None))
 
 
 def _leave(conn: Connection, campaign_id: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shop import import_actions, imports
-from shop.imports import Import, Kind
+from shop.imports import Import, ProblemKind
 from workshed.db import Connection
 
 ROWS = 10_000
@@ -29,13 +29,13 @@ JOSE = "José,jos\u00e9@example.org"
 
 
 @dataclass(slots=True)
-class Handed:
+class ImportDemo:
     """The import of the demo, and what was seen of it so far."""
 
     import_id: int
     wrong: int
     found: Import | None = None
-    kinds: list[Kind] = field(default_factory=list)
+    kinds: list[ProblemKind] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -75,7 +75,7 @@ class Handed:
         return [f"{one.rows:5} {one.problem:<11} {one.reason}" for one in self.kinds]
 
 
-def hand_in(owner_id: int) -> Handed:
+def hand_in(owner_id: int) -> ImportDemo:
     """Write the file and hand it in."""
     lines, wrong = ["name,email", JOSE], 0
     for number in range(1, ROWS):
@@ -88,4 +88,4 @@ def hand_in(owner_id: int) -> Handed:
         path = Path(folder) / "people.csv"
         path.write_text("\n".join(lines), "utf-8")
         import_id = import_actions.hand_in(path, owner_id, welcome=False, again=False)
-    return Handed(import_id, wrong)
+    return ImportDemo(import_id, wrong)

@@ -11,8 +11,8 @@ from actors import daily_report
 from shop import orders, people, reports
 from shop.demo.people import people as signed_up
 from shop.demo.shop.offers import CURRENCY, OFFERS
-from shop.orders import Line
-from shop.reports import Report
+from shop.orders import OrderLine
+from shop.reports import StoredReport
 from shop.settings import settings
 from workshed import db, schedule
 from workshed.contrib.storage import storage
@@ -23,13 +23,13 @@ ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@sh
 
 
 @dataclass(slots=True)
-class Reported:
+class ReportDemo:
     """The report of the demo, and what was seen of it so far."""
 
     expected: Decimal
     """The revenue of yesterday, added up as the orders were made."""
     picture: Path
-    report: Report | None = None
+    report: StoredReport | None = None
     mails: int = 0
 
     @property
@@ -82,7 +82,7 @@ class Reported:
         return None if self.report is None else self.report.numbers.sales[0].revenue
 
 
-def open_shop(picture: Path) -> Reported:
+def open_shop(picture: Path) -> ReportDemo:
     """Take orders of thirty days, let there be admins, and ask for the report of yesterday."""
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def open_shop(picture: Path) -> Reported:
             conn.execute(query, (yesterday.starts_at, admin.id))
         sold = _sell(conn, yesterday.ends_at)
         schedule.send(conn, daily_report.message())
-    return Reported(sold, picture)
+    return ReportDemo(sold, picture)
 
 
 def _sell(conn: Connection, until: datetime) -> Decimal:
@@ -123,7 +123,7 @@ def _order(
     lines = []
     for position in range(1, 2 + number % 2):
         place = (number * position) % len(products)
-        lines.append(Line(products[place], 1 + number % 3, OFFERS[place].price))
+        lines.append(OrderLine(products[place], 1 + number % 3, OFFERS[place].price))
     orders.place(conn, user_id, CURRENCY, lines, at)
     return sum((line.amount for line in lines), Decimal(0))
 

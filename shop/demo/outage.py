@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from shop.demo.campaign import Sent
+from shop.demo.campaign import CampaignDemo
 from workshed.db import Connection
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Outage:
     """What the mail server of the demo does, and what was seen of it so far."""
 
     server: "MailCatcher"
-    campaign: Sent
+    campaign: CampaignDemo
     step: Step = "up"
     said: str = ""
     """Why the campaign has paused."""

@@ -6,7 +6,7 @@ from typing import Protocol
 from workshed.db import Connection
 
 
-class Part(Protocol):
+class DemoScenario(Protocol):
     """Something that was begun, and of which more is seen with each look."""
 
     @property

@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from shop.demo.part import Part
+from shop.demo.part import DemoScenario
 from shop.demo.people import Person
 from shop.demo.pictures import Upload
-from shop.demo.tally import Row
+from shop.demo.tally import ResultRow
 from shop.demo.watch import Sighting
-from workshed.devserver import Servers
+from workshed.devserver import DevServers
 
 BAR_WIDTH = 30
 
@@ -54,7 +54,7 @@ class Show:
         """Stop drawing."""
         self._progress.stop()
 
-    def update(self, sightings: list[Sighting], parts: list[Part]) -> None:
+    def update(self, sightings: list[Sighting], parts: list[DemoScenario]) -> None:
         """Draw what is seen by now, and tell what is new."""
         for name, number, total in (one.bar for one in parts):
             if name not in self._bars:
@@ -87,7 +87,7 @@ class Show:
             self.console.print(Text(line), soft_wrap=True)
 
 
-def where(console: Console, servers: Servers, log: str) -> None:
+def where(console: Console, servers: DevServers, log: str) -> None:
     """Say where everything is."""
     if servers.rabbitmq:
         ui = urlsplit(servers.rabbitmq.management_url)
@@ -116,7 +116,7 @@ def summary(console: Console, sightings: list[Sighting]) -> None:
     console.print(table)
 
 
-def tally(console: Console, rows: Iterable[Row]) -> None:
+def tally(console: Console, rows: Iterable[ResultRow]) -> None:
     """Print what was done, refused and retried, and how fast."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("what", "done", "refused", "retried", "how fast", "found again"):
@@ -128,7 +128,7 @@ def tally(console: Console, rows: Iterable[Row]) -> None:
     console.print(table)
 
 
-def part(console: Console, of: Part) -> None:
+def part(console: Console, of: DemoScenario) -> None:
     """Say what became of a part."""
     console.print(Text(f"{of.title}:"), soft_wrap=True)
     for line in of.stories():

@@ -21,7 +21,7 @@ MAILS = ("sync_failing", "sync_recovered")
 
 
 @dataclass(slots=True)
-class Synced:
+class SyncDemo:
     """The sync of the demo, and what was seen of it so far."""
 
     job_id: str
@@ -87,7 +87,7 @@ class Synced:
             yield f"{self.records} records, and the admins told of both"
 
 
-def begin(api: Api, admins: int) -> Synced:
+def begin(api: Api, admins: int) -> SyncDemo:
     """Let the source have something and misbehave, add it, and read it."""
     api.page = PAGE
     for number in range(RECORDS):
@@ -97,4 +97,4 @@ def begin(api: Api, admins: int) -> Synced:
     with db.transaction() as conn:
         sync.add(conn, NAME, api.origin)
         schedule.send(conn, message)
-    return Synced(message.message_id, admins)
+    return SyncDemo(message.message_id, admins)

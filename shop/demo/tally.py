@@ -11,7 +11,7 @@ from workshed.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ResultRow:
     """A line of the table."""
 
     what: str
@@ -25,7 +25,7 @@ class Row:
     """Where it was found beside the database."""
 
 
-def rows(conn: Connection, mailbox: Mailbox) -> Iterator[Row]:
+def rows(conn: Connection, mailbox: Mailbox) -> Iterator[ResultRow]:
     """Read all of them, of one moment."""
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -38,7 +38,7 @@ def rows(conn: Connection, mailbox: Mailbox) -> Iterator[Row]:
         yield _weighted(conn)
 
 
-def _welcomes(conn: Connection, mailbox: Mailbox) -> Row:
+def _welcomes(conn: Connection, mailbox: Mailbox) -> ResultRow:
     query = """
         SELECT count(*), percentile_cont(0.5) WITHIN GROUP (
                    ORDER BY extract(epoch FROM e.sent_at - u.created_at))
@@ -48,10 +48,10 @@ def _welcomes(conn: Connection, mailbox: Mailbox) -> Row:
     [(done, median)] = conn.execute(query).fetchall()
     refused, retried = _ended(conn, "send_welcome_email")
     speed = f"{median or 0:.1f} s after the sign-up"
-    return Row("welcome mails", done, refused, retried, speed, _mails(mailbox, "welcome"))
+    return ResultRow("welcome mails", done, refused, retried, speed, _mails(mailbox, "welcome"))
 
 
-def _pictures(conn: Connection) -> Row:
+def _pictures(conn: Connection) -> ResultRow:
     query = """
         SELECT (SELECT count(*) FROM shop.image_variants),
                (SELECT count(*) FROM shop.attachments WHERE refusal IS NOT NULL)
@@ -62,10 +62,12 @@ def _pictures(conn: Connection) -> Row:
         _is_whole(sha256) for (sha256,) in conn.execute("SELECT sha256 FROM workshed_storage.blobs")
     )
     speed = f"{_median(conn, 'process_image'):.1f} s each"
-    return Row("pictures", done, refused, retried, speed, f"{whole} contents in the blob store")
+    return ResultRow(
+        "pictures", done, refused, retried, speed, f"{whole} contents in the blob store"
+    )
 
 
-def _imported(conn: Connection) -> Row:
+def _imported(conn: Connection) -> ResultRow:
     query = """
         SELECT COALESCE(sum(succeeded), 0), COALESCE(sum(failed), 0),
                extract(epoch FROM max(ended_at) - min(created_at))
@@ -75,20 +77,22 @@ def _imported(conn: Connection) -> Row:
     _, retried = _ended(conn, "import_users", "import_user_rows")
     came = "SELECT count(*) FROM shop.users WHERE imported_from IS NOT NULL"
     [(users,)] = conn.execute(came).fetchall()
-    return Row("imported rows", done, refused, retried, _rate(done, seconds), f"{users} users")
+    return ResultRow(
+        "imported rows", done, refused, retried, _rate(done, seconds), f"{users} users"
+    )
 
 
-def _reported(conn: Connection, mailbox: Mailbox) -> Row:
+def _reported(conn: Connection, mailbox: Mailbox) -> ResultRow:
     query = (
         "SELECT count(*) FROM workshed_mail.emails WHERE kind = 'daily_report' AND state = 'sent'"
     )
     [(done,)] = conn.execute(query).fetchall()
     refused, retried = _ended(conn, "daily_report")
     speed = f"{_median(conn, 'daily_report'):.1f} s for 30 days of orders"
-    return Row("report mails", done, refused, retried, speed, _mails(mailbox, "daily_report"))
+    return ResultRow("report mails", done, refused, retried, speed, _mails(mailbox, "daily_report"))
 
 
-def _synced(conn: Connection) -> Row:
+def _synced(conn: Connection) -> ResultRow:
     query = """
         SELECT count(*), extract(epoch FROM max(at) - min(at)) FROM shop.sync_log
     """
@@ -96,10 +100,12 @@ def _synced(conn: Connection) -> Row:
     refused, retried = _ended(conn, "sync_critical_data", "sync_record")
     kept = "SELECT count(*) FROM shop.sync_records WHERE deleted_at IS NULL AND version > 0"
     [(records,)] = conn.execute(kept).fetchall()
-    return Row("synced changes", done, refused, retried, _rate(done, seconds), f"{records} records")
+    return ResultRow(
+        "synced changes", done, refused, retried, _rate(done, seconds), f"{records} records"
+    )
 
 
-def _campaign(conn: Connection, mailbox: Mailbox) -> Row:
+def _campaign(conn: Connection, mailbox: Mailbox) -> ResultRow:
     query = """
         SELECT count(*) FILTER (WHERE r.state = 'sent'), count(*) FILTER (WHERE r.state <> 'sent'),
                extract(epoch FROM max(c.ended_at) - min(c.started_at))
@@ -107,12 +113,12 @@ def _campaign(conn: Connection, mailbox: Mailbox) -> Row:
     """
     [(done, refused, seconds)] = conn.execute(query).fetchall()
     _, retried = _ended(conn, "send_campaign_email")
-    return Row(
+    return ResultRow(
         "campaign mails", done, refused, retried, _rate(done, seconds), _mails(mailbox, "campaign")
     )
 
 
-def _weighted(conn: Connection) -> Row:
+def _weighted(conn: Connection) -> ResultRow:
     names = [actor.actor_name for actor in ACTORS.values()]
     query = """
         SELECT count(*), extract(epoch FROM max(ended_at) - min(started_at))
@@ -121,7 +127,7 @@ def _weighted(conn: Connection) -> Row:
     [(done, seconds)] = conn.execute(query, (names,)).fetchall()
     refused, retried = _ended(conn, *names)
     speed = _rate(done, seconds)
-    return Row("jobs of full queues", done, refused, retried, speed, f"{len(names)} queues")
+    return ResultRow("jobs of full queues", done, refused, retried, speed, f"{len(names)} queues")
 
 
 def _ended(conn: Connection, *actors: str) -> tuple[int, int]:

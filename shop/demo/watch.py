@@ -61,7 +61,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SignupProgress:
     """A row of the query below."""
 
     sent_at: datetime | None
@@ -81,7 +81,7 @@ def look(conn: Connection, mailbox: Mailbox, sightings: list[Sighting]) -> None:
         sighting.delivered |= subject is not None and sighting.person.name in subject
 
 
-def progress_of(conn: Connection, user_id: int) -> Progress:
+def progress_of(conn: Connection, user_id: int) -> SignupProgress:
     """Return how far the welcome of a user has come; nothing is there when they are gone."""
     query = """
         SELECT emails.sent_at, emails.message_id, schedule.due_at AS reminder_at
@@ -91,6 +91,6 @@ def progress_of(conn: Connection, user_id: int) -> Progress:
             ON emails.user_id = wanted.id::text AND emails.kind = 'welcome'
           LEFT JOIN workshed.schedule ON schedule.message_id = users.reminder_id
     """
-    with conn.cursor(row_factory=class_row(Progress)) as cur:
+    with conn.cursor(row_factory=class_row(SignupProgress)) as cur:
         found = cur.execute(query, {"id": user_id}).fetchone()
-    return found or Progress(None, None, None)
+    return found or SignupProgress(None, None, None)

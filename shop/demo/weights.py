@@ -14,7 +14,7 @@ LEEWAY = 0.25
 
 
 @dataclass(slots=True)
-class Weighed:
+class FairnessDemo:
     """The queues of the demo under load, and what was seen of them so far."""
 
     weights: dict[str, int]
@@ -70,10 +70,10 @@ class Weighed:
             yield f"{queue:<10} weight {weight}  {share:4} of the first {total}, {percent:.0f} %"
 
 
-def fill() -> Weighed:
+def fill() -> FairnessDemo:
     """Fill the queues, a job of each in turn; a relay sends them faster than a worker works."""
     with db.transaction() as conn:
         for number in range(JOBS):
             for actor in ACTORS.values():
                 schedule.send(conn, actor.message(number))
-    return Weighed({queue: broker.declared[queue].weight for queue in QUEUES})
+    return FairnessDemo({queue: broker.declared[queue].weight for queue in QUEUES})

@@ -20,7 +20,7 @@ _SLICE_S = 0.2
 _BURIAL_S = 10.0
 
 
-class Child:
+class DecoderProcess:
     """A process that answers one request at a time.
 
     A fresh interpreter, and no fork of this one: the worker has threads, and its memory has

@@ -8,9 +8,9 @@ import threading
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from shop.images.child import Child
+from shop.images.child import DecoderProcess
 from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
-from shop.pixels import Made, Wanted
+from shop.pixels import ConvertedImage, ImageRequest
 from shop.settings import settings
 from workshed.interrupts import gate
 
@@ -21,7 +21,7 @@ _WAIT_PER_CPU, _SHORTEST_WAIT_S = 10, 60.0
 _CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
 
 
-def decode(source: BinaryIO, target: BinaryIO, wanted: Wanted) -> Made:
+def decode(source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
     """Write to `target` what is wanted of the image in `source`; see `Decoder.decode`."""
     return _decoder.decode(source, target, wanted)
 
@@ -33,12 +33,12 @@ class Decoder:
         """Start nothing; `module` is what the processes run."""
         self._module = module
         self._lock = threading.Lock()
-        self._all: set[Child] = set()
-        self._idle: list[Child] = []
+        self._all: set[DecoderProcess] = set()
+        self._idle: list[DecoderProcess] = []
         os.register_at_fork(after_in_child=self._forget_inherited)
         atexit.register(self.close)
 
-    def decode(self, source: BinaryIO, target: BinaryIO, wanted: Wanted) -> Made:
+    def decode(self, source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
         """Write to `target` what is wanted of the image in `source`; both from their beginning.
 
         Both are real files; where they stand changes. Raises `ImageRefusedError` when the image is
@@ -63,7 +63,7 @@ class Decoder:
         for child in children:
             child.end()
 
-    def _ask(self, child: Child, request: bytes, files: list[int]) -> dict[str, Any]:
+    def _ask(self, child: DecoderProcess, request: bytes, files: list[int]) -> dict[str, Any]:
         cpu_s = settings().image_cpu.total_seconds()
         try:
             answer = child.ask(request, files, max(_SHORTEST_WAIT_S, _WAIT_PER_CPU * cpu_s))
@@ -77,7 +77,7 @@ class Decoder:
             self._end(child)
         return answer
 
-    def _take(self) -> Child:
+    def _take(self) -> DecoderProcess:
         """Return the child that was used last, whose memory is warm, or a new one."""
         with self._lock:
             gone = [child for child in self._idle if not child.is_alive]
@@ -88,13 +88,13 @@ class Decoder:
             self._end(child)
         return taken or self._start()
 
-    def _start(self) -> Child:
-        child = Child(self._module, settings().image_memory_bytes)
+    def _start(self) -> DecoderProcess:
+        child = DecoderProcess(self._module, settings().image_memory_bytes)
         with self._lock:
             self._all.add(child)
         return child
 
-    def _end(self, child: Child) -> None:
+    def _end(self, child: DecoderProcess) -> None:
         with self._lock:
             self._all.discard(child)
         child.end()
@@ -116,11 +116,11 @@ def _may_be_of_another(answer: dict[str, Any]) -> bool:
     return "memory" in answer or answer.get("ended") in {0, *(-crash for crash in _CRASHES)}
 
 
-def _made(answer: dict[str, Any], cpu_s: float) -> Made:
+def _made(answer: dict[str, Any], cpu_s: float) -> ConvertedImage:
     """Return what was made, or raise what the answer says."""
     match answer:
         case {"made": made}:
-            return Made(**{**made, "notes": tuple(made["notes"])})
+            return ConvertedImage(**{**made, "notes": tuple(made["notes"])})
         case {"refused": reason}:
             raise ImageRefusedError(reason)
         case {"memory": limit_bytes}:

@@ -7,8 +7,8 @@ from shop.images import decoder
 from shop.images.attachments import Original
 from shop.images.options import Options
 from shop.images.variants import Variant
-from shop.pixels import Wanted
-from shop.settings import Settings, settings
+from shop.pixels import ImageRequest
+from shop.settings import ShopSettings, settings
 from workshed.contrib.storage import blobs, storage
 
 logger = logging.getLogger(__name__)
@@ -29,9 +29,9 @@ def make(original: Original, options: Options) -> Variant:
     return Variant(blob.sha256, made.media_type, made.width, made.height, made.frames)
 
 
-def wanted(original: Original, options: Options, config: Settings) -> Wanted:
+def wanted(original: Original, options: Options, config: ShopSettings) -> ImageRequest:
     """Say it as the codec is told."""
-    return Wanted(
+    return ImageRequest(
         width=options.width,
         height=options.height,
         quality=options.quality,

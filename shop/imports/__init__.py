@@ -2,18 +2,18 @@
 
 from shop.imports.ending import fail
 from shop.imports.errors import AlreadyImportedError, ImportRefusedError, LayoutError
-from shop.imports.failures import Failure
+from shop.imports.failures import RowFailure
 from shop.imports.failures import first as first_failures
 from shop.imports.failures import write as write_failures
 from shop.imports.layout import AS_FOUND, Layout
 from shop.imports.preview import Preview, preview
-from shop.imports.problems import Kind, problems
+from shop.imports.problems import ProblemKind, problems
 from shop.imports.reading import read
 from shop.imports.rows import end, left, work
 from shop.imports.stored import (
-    Ended,
     Import,
-    Part,
+    RowRange,
+    RowResults,
     count,
     create,
     every,
@@ -26,15 +26,15 @@ from shop.imports.stored import (
 __all__ = [
     "AS_FOUND",
     "AlreadyImportedError",
-    "Ended",
-    "Failure",
     "Import",
     "ImportRefusedError",
-    "Kind",
     "Layout",
     "LayoutError",
-    "Part",
     "Preview",
+    "ProblemKind",
+    "RowFailure",
+    "RowRange",
+    "RowResults",
     "count",
     "create",
     "end",

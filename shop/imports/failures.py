@@ -19,7 +19,7 @@ PLAIN = ("name", "email")
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RowFailure:
     """A row that has failed."""
 
     line: int
@@ -29,7 +29,7 @@ class Failure:
     """What stood there, or the name and the address that were read from it."""
 
 
-def first(conn: Connection, import_id: int, limit: int) -> list[Failure]:
+def first(conn: Connection, import_id: int, limit: int) -> list[RowFailure]:
     """Return the first rows that have failed, in the order of the file."""
     query = """
         SELECT line, problem, reason, COALESCE(fields, cells, ARRAY[name, email]) AS cells
@@ -38,7 +38,7 @@ def first(conn: Connection, import_id: int, limit: int) -> list[Failure]:
          ORDER BY number
          LIMIT %s
     """
-    with conn.cursor(row_factory=class_row(Failure)) as cur:
+    with conn.cursor(row_factory=class_row(RowFailure)) as cur:
         return cur.execute(query, (import_id, limit)).fetchall()
 
 

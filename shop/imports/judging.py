@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shop.imports.header import Header
-from shop.imports.table import Row
+from shop.imports.table import CsvRow
 from shop.people import InvalidAddressError, InvalidNameError, names
 from shop.spreadsheet_safety import unshielded
 from workshed import addresses
@@ -28,7 +28,7 @@ LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class ParsedRow:
     """A row as it is stored: a person, or what stood there and what is wrong with it."""
 
     number: int
@@ -42,7 +42,7 @@ class Landing:
     reason: str | None = None
 
 
-def judge(row: Row, header: Header) -> Landing:
+def judge(row: CsvRow, header: Header) -> ParsedRow:
     """Look at a row by itself: whether somebody has its address is asked later."""
     given = [unshielded(field) for field in row.fields] if header.is_of_failures else row.fields
     problem, reason = _lack(row, header)
@@ -51,13 +51,13 @@ def judge(row: Row, header: Header) -> Landing:
             name = names.normalize(header.name.read(given))
             email = addresses.normalize(given[header.email_at].strip())
             cells = None if header.is_plain else _kept(given)
-            return Landing(row.number, row.line, name, email, cells=cells)
+            return ParsedRow(row.number, row.line, name, email, cells=cells)
         except InvalidNameError as err:
             problem, reason = "name", f"{header.name_columns}: {err.reason}"
         except InvalidAddressError as err:
             problem, reason = "address", f"column {header.column(header.email_at)}: {err.reason}"
     cut = reason and reason[:LONGEST_REASON]
-    return Landing(row.number, row.line, fields=_kept(given), problem=problem, reason=cut)
+    return ParsedRow(row.number, row.line, fields=_kept(given), problem=problem, reason=cut)
 
 
 def _kept(fields: list[str]) -> list[str]:
@@ -65,7 +65,7 @@ def _kept(fields: list[str]) -> list[str]:
     return [field[:LONGEST_FIELD].replace("\0", "\ufffd") for field in fields]
 
 
-def _lack(row: Row, header: Header) -> tuple[Problem | None, str | None]:
+def _lack(row: CsvRow, header: Header) -> tuple[Problem | None, str | None]:
     """Say what a row lacks, or has too much of; empty cells at its end may be there or not."""
     if row.filled > len(header.names) or row.width <= max(header.email_at, min(header.name.at)):
         return "columns", f"{row.width} columns where the header has {len(header.names)}"

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from shop.imports.judging import Landing, judge
+from shop.imports.judging import ParsedRow, judge
 from shop.imports.layout import AS_FOUND, Layout
-from shop.imports.problems import Kind
-from shop.imports.source import Source, opened
+from shop.imports.problems import ProblemKind
+from shop.imports.source import ImportSource, opened
 
 PEOPLE = 5
 """So many are shown."""
@@ -30,11 +30,11 @@ class Preview:
     rows: int = 0
     good: int = 0
     """Those whose people become users, but for those who are users already."""
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    kinds: dict[str, ProblemKind] = field(default_factory=dict)
     """What is wrong with the others."""
 
     @property
-    def problems(self) -> list[Kind]:
+    def problems(self) -> list[ProblemKind]:
         """Return the kinds of problems, the most frequent first."""
         return sorted(self.kinds.values(), key=lambda kind: -kind.rows)
 
@@ -59,7 +59,7 @@ def preview(file: BinaryIO, layout: Layout = AS_FOUND) -> Preview:
     return found
 
 
-def _judged(source: Source) -> Iterator[Landing]:
+def _judged(source: ImportSource) -> Iterator[ParsedRow]:
     """Judge each row, also by those before it."""
     lines: dict[int, int] = {}
     for row in source.rows():
@@ -68,11 +68,11 @@ def _judged(source: Source) -> Iterator[Landing]:
             before = lines.setdefault(hash(landing.email.lower()), landing.line)
             if before != landing.line:
                 reason = f"line {before} has the same address"
-                landing = Landing(row.number, row.line, problem="duplicate", reason=reason)
+                landing = ParsedRow(row.number, row.line, problem="duplicate", reason=reason)
         yield landing
 
 
-def _count(found: Preview, landing: Landing) -> None:
+def _count(found: Preview, landing: ParsedRow) -> None:
     found.rows += 1
     if landing.problem is None or landing.reason is None:
         found.good += 1
@@ -82,4 +82,4 @@ def _count(found: Preview, landing: Landing) -> None:
     first = found.kinds.get(landing.problem)
     rows = first.rows + 1 if first else 1
     line, reason = (first.line, first.reason) if first else (landing.line, landing.reason)
-    found.kinds[landing.problem] = Kind(landing.problem, rows, line, reason)
+    found.kinds[landing.problem] = ProblemKind(landing.problem, rows, line, reason)

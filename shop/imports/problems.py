@@ -9,7 +9,7 @@ from workshed.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """A kind of problem, with the first row that has it."""
 
     problem: Problem
@@ -18,7 +18,7 @@ class Kind:
     reason: str
 
 
-def problems(conn: Connection, import_id: int) -> list[Kind]:
+def problems(conn: Connection, import_id: int) -> list[ProblemKind]:
     """Return the kinds of problems of rows that have failed, the most frequent first."""
     query = """
         SELECT kind.problem, kind.rows, first.line, first.reason
@@ -30,5 +30,5 @@ def problems(conn: Connection, import_id: int) -> list[Kind]:
             ON first.import_id = %(id)s AND first.number = kind.number
          ORDER BY kind.rows DESC, kind.number
     """
-    with conn.cursor(row_factory=class_row(Kind)) as cur:
+    with conn.cursor(row_factory=class_row(ProblemKind)) as cur:
         return cur.execute(query, {"id": import_id}).fetchall()

@@ -6,7 +6,7 @@ QUOTE = '"'
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CsvPosition:
     """The field of a record in which reading ended."""
 
     index: int
@@ -17,7 +17,7 @@ class Place:
     """Whether the field is in quotation marks of which the last is missing, or far away."""
 
 
-def where(record: str, delimiter: str, limit: int) -> Place:
+def where(record: str, delimiter: str, limit: int) -> CsvPosition:
     """Find the first field that breaks the rules, or is longer than the limit; else the last."""
     index = begin = at = 0
     while at < len(record):
@@ -25,7 +25,7 @@ def where(record: str, delimiter: str, limit: int) -> Place:
         if record[at : at + 1] == QUOTE:
             end = _closing(record, at)
             if end is None or end - at - 1 > limit:
-                return Place(index, _lines(record, begin), is_open=True)
+                return CsvPosition(index, _lines(record, begin), is_open=True)
             at = end + 1
             if at < len(record) and record[at] not in (delimiter, "\r", "\n"):
                 break
@@ -38,7 +38,7 @@ def where(record: str, delimiter: str, limit: int) -> Place:
             begin = at
         else:
             break
-    return Place(index, _lines(record, begin), is_open=False)
+    return CsvPosition(index, _lines(record, begin), is_open=False)
 
 
 def _after_blanks(record: str, at: int) -> int:

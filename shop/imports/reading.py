@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from shop.imports import rows, stored
 from shop.imports.judging import judge
-from shop.imports.source import Source, opened
+from shop.imports.source import ImportSource, opened
 from shop.imports.stored import Import
-from shop.imports.table import Row
+from shop.imports.table import CsvRow
 from workshed import db
 from workshed.contrib.storage import storage
 from workshed.jobs import Snooze
@@ -34,7 +34,7 @@ def read(import_id: int) -> None:
             _read(source, found)
 
 
-def _read(source: Source, found: Import) -> None:
+def _read(source: ImportSource, found: Import) -> None:
     """Pass over what is stored: to split lines costs a tenth of what is done with them."""
     until = time.monotonic() + LONGEST_S
     table = source.table
@@ -57,9 +57,9 @@ def _read(source: Source, found: Import) -> None:
         stored.begin(conn, found.id)
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _batches(rows: Iterable[CsvRow]) -> Iterator[list[CsvRow]]:
     """Yield them in groups that fit into the memory."""
-    batch: list[Row] = []
+    batch: list[CsvRow] = []
     characters = 0
     for row in rows:
         batch.append(row)

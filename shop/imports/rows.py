@@ -7,14 +7,14 @@ import psycopg
 from psycopg.rows import args_row
 
 from shop.imports import stored
-from shop.imports.judging import Landing, Problem
-from shop.imports.stored import Ended, Import, Part
+from shop.imports.judging import ParsedRow, Problem
+from shop.imports.stored import Import, RowRange, RowResults
 from workshed.db import Connection
 
-NONE = Ended([], 0)
+NONE = RowResults([], 0)
 
 
-def land(conn: Connection, import_id: int, rows: Sequence[Landing]) -> int | None:
+def land(conn: Connection, import_id: int, rows: Sequence[ParsedRow]) -> int | None:
     """Store rows that follow one another; return how many the import has, from the first on.
 
     Those it has already, from a run before or beside this one, are passed over. `None` when it is
@@ -51,7 +51,7 @@ def land(conn: Connection, import_id: int, rows: Sequence[Landing]) -> int | Non
     return fresh[-1].number
 
 
-def work(conn: Connection, part: Part) -> Ended:
+def work(conn: Connection, part: RowRange) -> RowResults:
     """Make users of those rows that are open; return what came of them.
 
     None, before all of the file was read: it may still be refused. The transaction can go on
@@ -72,14 +72,14 @@ def work(conn: Connection, part: Part) -> Ended:
         return end(conn, part, "refused", str(err).splitlines()[0])
 
 
-def end(conn: Connection, part: Part, problem: Problem, reason: str) -> Ended:
+def end(conn: Connection, part: RowRange, problem: Problem, reason: str) -> RowResults:
     """Let those rows that are open have failed; none, as with `work`."""
     if stored.hold(conn, part.import_id).state != "processing":
         return NONE
-    return Ended([], _fail(conn, part.values, problem, reason))
+    return RowResults([], _fail(conn, part.values, problem, reason))
 
 
-def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
+def left(conn: Connection, found: Import, size: int, most: int) -> list[RowRange]:
     """Return where rows that were handed out are open, `size` rows each, at most so many."""
     query = """
         SELECT import_id, min(number), max(number) - min(number) + 1
@@ -90,7 +90,7 @@ def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
          LIMIT %(most)s
     """
     values = {"id": found.id, "queued_upto": found.queued_upto, "size": size, "most": most}
-    with conn.cursor(row_factory=args_row(Part)) as cur:
+    with conn.cursor(row_factory=args_row(RowRange)) as cur:
         return cur.execute(query, values).fetchall()
 
 
@@ -98,12 +98,12 @@ def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
 # rows_read the planner knows nothing of, and one statement for all took a hundred times as long.
 
 
-def _work(conn: Connection, part: dict[str, int]) -> Ended:
+def _work(conn: Connection, part: dict[str, int]) -> RowResults:
     _lock(conn, part)
     failed = _fail_known(conn, part) + _fail_duplicates(conn, part)
     _add(conn, part)
     users = _succeed(conn, part)
-    return Ended(users, failed + _fail(conn, part, "taken", "a user has this address"))
+    return RowResults(users, failed + _fail(conn, part, "taken", "a user has this address"))
 
 
 def _lock(conn: Connection, part: dict[str, int]) -> None:

@@ -12,17 +12,17 @@ from shop.imports.layout import Layout
 from shop.imports.packing import unpacked
 from shop.imports.plausibility import is_western
 from shop.imports.rivals import Rivals
-from shop.imports.table import Row, Table
+from shop.imports.table import CsvRow, CsvTable
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImportSource:
     """A table, and in which encoding it is read."""
 
     encoding: Encoding
-    table: Table
+    table: CsvTable
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[CsvRow]:
         """Yield the rows; raises `ImportRefusedError`, also where an encoding was guessed wrong.
 
         No user is made before all rows were read, so that one name that cannot be right is enough,
@@ -36,7 +36,7 @@ class Source:
         if found := rivals.found():
             raise encoding.ambiguous(found)
 
-    def _judge(self, row: Row, rivals: Rivals) -> None:
+    def _judge(self, row: CsvRow, rivals: Rivals) -> None:
         """Refuse what looks wrong, and note what looks right in other encodings as well."""
         for at in sorted(self.table.header.used):
             cell = row.fields[at] if at < len(row.fields) else ""
@@ -47,9 +47,9 @@ class Source:
 
 
 @contextmanager
-def opened(file: BinaryIO, layout: Layout) -> Generator[Source]:
+def opened(file: BinaryIO, layout: Layout) -> Generator[ImportSource]:
     """Lend the table in a file that stands at its beginning. Raises `ImportRefusedError`."""
     content = unpacked(file)
     found = encoding.of(content, layout.encoding)
     with TextIOWrapper(content, found.codec, newline="") as text:
-        yield Source(found, Table(text, layout))
+        yield ImportSource(found, CsvTable(text, layout))

@@ -12,7 +12,7 @@ from shop.filenames import named
 from shop.imports.encoding import Encoding
 from shop.imports.errors import AlreadyImportedError
 from shop.imports.layout import AS_FOUND, Layout
-from shop.imports.table import Table
+from shop.imports.table import CsvTable
 from shop.people.notifying import notify
 from workshed import db
 from workshed.db import Connection
@@ -81,20 +81,20 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RowResults:
     """What became of rows that were open."""
 
     users: list[int]
     """Ids of those who are new."""
     failed: int
 
-    def __add__(self, other: "Ended") -> "Ended":
+    def __add__(self, other: "RowResults") -> "RowResults":
         """Put both together."""
-        return Ended(self.users + other.users, self.failed + other.failed)
+        return RowResults(self.users + other.users, self.failed + other.failed)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RowRange:
     """Rows that follow one another: what one job makes users of."""
 
     import_id: int
@@ -188,7 +188,7 @@ def hold(conn: Connection, import_id: int) -> Import:
     return _import(conn, ONE + "FOR KEY SHARE", import_id)
 
 
-def describe(conn: Connection, import_id: int, encoding: Encoding, table: Table) -> None:
+def describe(conn: Connection, import_id: int, encoding: Encoding, table: CsvTable) -> None:
     """Note how the file of an import is read, for its owner and for the list of failed rows."""
     query = """
         UPDATE shop.imports
@@ -223,7 +223,7 @@ def begin(conn: Connection, import_id: int) -> None:
     _tell_if_completed(conn, conn.execute(query, (import_id,)).fetchone())
 
 
-def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Part]:
+def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[RowRange]:
     """Return the next rows for which jobs are to be sent, `size` each, at most so many.
 
     The caller sends them in the same transaction, and asks again until there are none.
@@ -233,7 +233,7 @@ def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Par
         return []
     end = min(found.rows_read, found.queued_upto + size * most)
     parts = [
-        Part(import_id, after + 1, min(size, end - after))
+        RowRange(import_id, after + 1, min(size, end - after))
         for after in range(found.queued_upto, end, size)
     ]
     query = "UPDATE shop.imports SET queued_upto = %s WHERE id = %s"
@@ -241,7 +241,7 @@ def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Par
     return parts
 
 
-def count(conn: Connection, import_id: int, ended: Ended) -> None:
+def count(conn: Connection, import_id: int, ended: RowResults) -> None:
     """Add rows that have ended in this transaction; the last complete the import.
 
     It holds up all others of this import, so it comes last.

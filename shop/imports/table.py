@@ -20,7 +20,7 @@ _SEPARATOR = re.compile(r'sep=([^\r\n"])[\r\n]*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CsvRow:
     """A record after the header."""
 
     number: int
@@ -34,7 +34,7 @@ class Row:
     """How many up to the last that is not empty."""
 
 
-class Table:
+class CsvTable:
     """A CSV whose first line that is not blank names its columns."""
 
     def __init__(self, text: TextIO, layout: Layout = AS_FOUND) -> None:
@@ -53,13 +53,13 @@ class Table:
         line, fields = self._record() or (1, [])
         self.header = self._named = Header.of(fields, line, layout)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[CsvRow]:
         """Yield the records in their order. Raises `ImportRefusedError`."""
         number, most = 0, len(self.header.names) + MORE_FIELDS
         while found := self._record():
             number += 1
             line, fields = found
-            yield Row(number, line, fields[:most], len(fields), _filled(fields))
+            yield CsvRow(number, line, fields[:most], len(fields), _filled(fields))
 
     def _record(self) -> tuple[int, list[str]] | None:
         """Read the next with a cell that is not blank; return where it begins, and its fields."""

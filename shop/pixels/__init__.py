@@ -6,6 +6,6 @@ and Pillow, and for a HEIC pillow-heif. What is imported with this package impor
 """
 
 from shop.pixels.errors import RefusedError
-from shop.pixels.wanted import CODEC, Made, Wanted
+from shop.pixels.wanted import CODEC, ConvertedImage, ImageRequest
 
-__all__ = ["CODEC", "Made", "RefusedError", "Wanted"]
+__all__ = ["CODEC", "ConvertedImage", "ImageRequest", "RefusedError"]

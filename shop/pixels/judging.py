@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from shop.pixels import disguises, ends, kinds
 from shop.pixels.errors import RefusedError
-from shop.pixels.wanted import Wanted
+from shop.pixels.wanted import ImageRequest
 
 
 def content(source: BinaryIO, max_bytes: int) -> bytes:
@@ -29,7 +29,7 @@ class Judged:
     """What is odd about it, and would be refused if it were looked at strictly."""
 
 
-def judge(data: bytes, wanted: Wanted) -> Judged:
+def judge(data: bytes, wanted: ImageRequest) -> Judged:
     """Look at a file that should be an image, and whole.
 
     Raises `RefusedError` where it is not; if `strict` is wanted, also when it is named for another

@@ -10,10 +10,10 @@ from shop.pixels.fit import LONGEST_SIDE_PX
 from shop.pixels.judging import Judged, content, judge
 from shop.pixels.opening import decoding, opened
 from shop.pixels.shrinking import shrink
-from shop.pixels.wanted import Made, Wanted
+from shop.pixels.wanted import ConvertedImage, ImageRequest
 
 
-def make(source: BinaryIO, target: BinaryIO, wanted: Wanted) -> Made:
+def make(source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
     """Write to `target` what is wanted of the image in `source`; both from their beginning.
 
     Raises `RefusedError` when the image is to blame, and `MemoryError` as it comes. Any other error
@@ -31,13 +31,13 @@ def make(source: BinaryIO, target: BinaryIO, wanted: Wanted) -> Made:
     return made
 
 
-def _encode(data: bytes, file: BytesIO, wanted: Wanted) -> Made:
+def _encode(data: bytes, file: BytesIO, wanted: ImageRequest) -> ConvertedImage:
     judged = judge(data, wanted)
     made = _written(data, judged, file, wanted)
     return replace(made, notes=judged.notes)
 
 
-def _written(data: bytes, judged: Judged, file: BytesIO, wanted: Wanted) -> Made:
+def _written(data: bytes, judged: Judged, file: BytesIO, wanted: ImageRequest) -> ConvertedImage:
     with opened(data, judged.kind, wanted) as image:
         shown = moving.frames(image, judged.kind, judged.frames)
         if len(shown) > 1:

@@ -7,7 +7,7 @@ from PIL import Image, ImageFile
 from shop.pixels.ends import webp
 from shop.pixels.fit import LONGEST_SIDE_PX
 from shop.pixels.shrinking import shrink
-from shop.pixels.wanted import Made, Wanted
+from shop.pixels.wanted import ConvertedImage, ImageRequest
 
 # What WebP can say: 24 and 16 bits.
 _LONGEST_MS = (1 << 24) - 1
@@ -29,8 +29,8 @@ def frames(image: ImageFile.ImageFile, kind: str, counted: int) -> range:
 
 
 def write(
-    image: ImageFile.ImageFile, shown: range, kind: str, file: BytesIO, wanted: Wanted
-) -> Made:
+    image: ImageFile.ImageFile, shown: range, kind: str, file: BytesIO, wanted: ImageRequest
+) -> ConvertedImage:
     """Encode an animation as WebP, with its durations and as often as it is shown."""
     film = _Film(image, shown, wanted)
     film.save(
@@ -43,7 +43,7 @@ def write(
         loop=_loops(image, kind),
     )
     written = webp.extent(file.getvalue()).frames  # one for several that are the same
-    return Made("image/webp", *film.size, frames=written)
+    return ConvertedImage("image/webp", *film.size, frames=written)
 
 
 def _loops(image: ImageFile.ImageFile, kind: str) -> int:
@@ -62,7 +62,7 @@ class _Film(Image.Image):
     It seeks to each in turn, and only then asks for its duration.
     """
 
-    def __init__(self, source: ImageFile.ImageFile, shown: range, wanted: Wanted) -> None:
+    def __init__(self, source: ImageFile.ImageFile, shown: range, wanted: ImageRequest) -> None:
         super().__init__()
         self.n_frames = len(shown)
         self.durations_ms: list[float] = []

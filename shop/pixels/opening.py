@@ -26,7 +26,7 @@ from PIL import (
 from shop.pixels import heic, strips
 from shop.pixels.errors import RefusedError
 from shop.pixels.judging import check_frames
-from shop.pixels.wanted import Wanted
+from shop.pixels.wanted import ImageRequest
 
 # The worker beside this process has work for the other processors.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -57,7 +57,7 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 @contextmanager
-def decoding(wanted: Wanted) -> Generator[None]:
+def decoding(wanted: ImageRequest) -> Generator[None]:
     """Refuse what Pillow cannot decode; what is written inside goes to memory only."""
     # Pillow raises above twice its limit, also for what grows while it is decoded.
     before = Image.MAX_IMAGE_PIXELS
@@ -78,7 +78,7 @@ def decoding(wanted: Wanted) -> Generator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def opened(data: bytes, kind: str, wanted: Wanted) -> ImageFile.ImageFile:
+def opened(data: bytes, kind: str, wanted: ImageRequest) -> ImageFile.ImageFile:
     """Open an image and read its header; raises `RefusedError` for one that is too large."""
     most = wanted.most_pixels(kind)
     _limit(most)

@@ -4,13 +4,13 @@ from io import BytesIO
 
 from PIL import Image
 
-from shop.pixels.wanted import Made, Wanted
+from shop.pixels.wanted import ConvertedImage, ImageRequest
 
 # The slower AVIF is made, the smaller it is: 0 to 10, and 8 costs as much as WebP.
 _AVIF_SPEED = 8
 
 
-def write(image: Image.Image, file: BytesIO, wanted: Wanted) -> Made:
+def write(image: Image.Image, file: BytesIO, wanted: ImageRequest) -> ConvertedImage:
     """Encode a picture as wanted; as PNG where a JPEG would lose its alpha channel."""
     match wanted.format:
         case "webp":
@@ -25,4 +25,4 @@ def write(image: Image.Image, file: BytesIO, wanted: Wanted) -> Made:
         case "jpeg":
             image.save(file, "JPEG", quality=wanted.quality)
             media_type = "image/jpeg"
-    return Made(media_type, *image.size, frames=1)
+    return ConvertedImage(media_type, *image.size, frames=1)

@@ -13,7 +13,7 @@ Format = Literal["jpeg", "webp", "avif"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ImageRequest:
     """What an image shall become, and the limits within which it is looked at."""
 
     width: int
@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ConvertedImage:
     """An image that was written."""
 
     media_type: str

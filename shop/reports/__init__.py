@@ -5,16 +5,16 @@ from shop.reports.errors import DayRefusedError
 from shop.reports.files import of as files_of
 from shop.reports.keeping import prune
 from shop.reports.mail import store as store_mails
-from shop.reports.numbers import Numbers, Product, Sales
-from shop.reports.snapshots import Report, every, find, of
+from shop.reports.numbers import Product, ReportNumbers, Sales
+from shop.reports.snapshots import StoredReport, every, find, of
 from shop.reports.table import written as as_csv
 
 __all__ = [
     "DayRefusedError",
-    "Numbers",
     "Product",
-    "Report",
+    "ReportNumbers",
     "Sales",
+    "StoredReport",
     "as_csv",
     "asked",
     "every",

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from shop.reports import days, money
 from shop.reports.numbers import TREND, Sales
-from shop.reports.snapshots import Report
+from shop.reports.snapshots import StoredReport
 
 WIDTH_PX, PANEL_PX, EDGE_PX = 600, 200, 16
 DOTS_PER_PX = 2
@@ -28,7 +28,7 @@ _one_at_a_time = threading.Lock()
 """What Matplotlib has set, and the fonts that it has read, are of all threads."""
 
 
-def drawn(report: Report) -> bytes:
+def drawn(report: StoredReport) -> bytes:
     """Draw the revenue, one panel per currency, as a PNG; the same report gives the same bytes."""
     out = io.BytesIO()
     with _one_at_a_time, mpl.rc_context():
@@ -47,7 +47,7 @@ def _style() -> None:
     mpl.rc("ytick", color=INK)
 
 
-def _figure(report: Report) -> Figure:
+def _figure(report: StoredReport) -> Figure:
     dates, currencies = days.up_to(report.day.date, TREND), report.numbers.drawn
     height_px = EDGE_PX + PANEL_PX * len(currencies)
     figure = Figure(

@@ -4,17 +4,17 @@ import logging
 from collections.abc import Callable
 
 from shop.reports import table
-from shop.reports.snapshots import Report
+from shop.reports.snapshots import StoredReport
 from workshed.contrib.mail import File
 from workshed.contrib.mail.sender import sender
 from workshed.contrib.storage import blobs, storage
 
 logger = logging.getLogger(__name__)
 
-Draw = Callable[[Report], bytes]
+Draw = Callable[[StoredReport], bytes]
 
 
-def of(report: Report) -> tuple[File, ...]:
+def of(report: StoredReport) -> tuple[File, ...]:
     """Keep the files of a report and return them; without Matplotlib there is no chart."""
     name = f"report-{report.day.date}"
     attached = File(f"{name}.csv", "text/csv", _kept(table.written(report)))

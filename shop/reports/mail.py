@@ -10,7 +10,7 @@ from shop import compose, people
 from shop.reports import money
 from shop.reports.days import A_DAY, Day
 from shop.reports.numbers import Product, Sales
-from shop.reports.snapshots import Report
+from shop.reports.snapshots import StoredReport
 from workshed.contrib.mail import File, emails
 from workshed.contrib.mail.filters import shortened
 from workshed.db import Connection
@@ -23,7 +23,7 @@ REORDERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 BREAKING = ("Cc", "Zl", "Zp")
 
 
-def store(conn: Connection, report: Report, files: tuple[File, ...]) -> list[int]:
+def store(conn: Connection, report: StoredReport, files: tuple[File, ...]) -> list[int]:
     """Store the mail of each active admin, once however often it is asked; return their ids."""
     found = _found(report, files)
     return [
@@ -56,7 +56,7 @@ def label(name: str) -> str:
     return shortened(" ".join(spaced.split()), LONGEST_NAME) or "(no name)"
 
 
-def _found(report: Report, files: tuple[File, ...]) -> dict[str, Any]:
+def _found(report: StoredReport, files: tuple[File, ...]) -> dict[str, Any]:
     """Return what the templates are given."""
     day, numbers = report.day, report.numbers
     return {

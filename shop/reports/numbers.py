@@ -43,7 +43,7 @@ class Sales:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class ReportNumbers:
     """All that a report says about its day."""
 
     new_users: int
@@ -60,15 +60,17 @@ class Numbers:
         return [first, *sorted(others, key=lambda one: not one.revenue)][:MOST_DRAWN]
 
 
-def compute(conn: Connection, day: Day, currency: str) -> Numbers:
+def compute(conn: Connection, day: Day, currency: str) -> ReportNumbers:
     """Compute the numbers of a day; in a `db.snapshot`, so that they are all of one moment.
 
     An order is revenue of the day on which it was paid.
     """
-    return Numbers(_new_users(conn, day), _active_users(conn, day), _sales(conn, day, currency))
+    return ReportNumbers(
+        _new_users(conn, day), _active_users(conn, day), _sales(conn, day, currency)
+    )
 
 
-def as_json(numbers: Numbers) -> dict[str, Any]:
+def as_json(numbers: ReportNumbers) -> dict[str, Any]:
     """Write them as JSON, the decimals as strings: exactly as they are."""
     return {
         "new_users": numbers.new_users,
@@ -87,9 +89,9 @@ def as_json(numbers: Numbers) -> dict[str, Any]:
     }
 
 
-def from_json(stored: Mapping[str, Any]) -> Numbers:
+def from_json(stored: Mapping[str, Any]) -> ReportNumbers:
     """Read what `as_json` wrote."""
-    return Numbers(
+    return ReportNumbers(
         stored["new_users"],
         stored["active_users"],
         tuple(

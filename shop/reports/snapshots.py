@@ -9,22 +9,22 @@ from psycopg.types.json import Jsonb
 
 from shop.reports import numbers
 from shop.reports.days import Day
-from shop.reports.numbers import Numbers
+from shop.reports.numbers import ReportNumbers
 from shop.settings import settings
 from workshed import db
 from workshed.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StoredReport:
     """A row of `shop.daily_report_snapshots`."""
 
     day: Day
-    numbers: Numbers
+    numbers: ReportNumbers
     made_at: datetime
 
 
-def of(day: Day) -> Report:
+def of(day: Day) -> StoredReport:
     """Return the report of a day: the stored one, or a new one that is stored.
 
     Of copies that compute it at the same time one stores it, and all return that one.
@@ -42,7 +42,7 @@ def of(day: Day) -> Report:
     return found
 
 
-def find(conn: Connection, of: date) -> Report | None:
+def find(conn: Connection, of: date) -> StoredReport | None:
     """Return the report of a date; `None` where it was not made."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
@@ -54,7 +54,7 @@ def find(conn: Connection, of: date) -> Report | None:
     return None if row is None else _report(row)
 
 
-def every(conn: Connection, limit: int, *, before: date | None = None) -> list[Report]:
+def every(conn: Connection, limit: int, *, before: date | None = None) -> list[StoredReport]:
     """Return reports, that of the latest day first; those of days before one, if it is given."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
@@ -68,7 +68,7 @@ def every(conn: Connection, limit: int, *, before: date | None = None) -> list[R
     return [_report(row) for row in rows]
 
 
-def store(conn: Connection, day: Day, fresh: Numbers) -> None:
+def store(conn: Connection, day: Day, fresh: ReportNumbers) -> None:
     """Store the numbers of a day, unless it has a report; waits for whoever is about to commit."""
     query = """
         INSERT INTO shop.daily_report_snapshots
@@ -100,6 +100,6 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def _report(row: dict[str, Any]) -> Report:
+def _report(row: dict[str, Any]) -> StoredReport:
     day = Day(row["business_date"], row["zone"], row["starts_at"], row["ends_at"])
-    return Report(day, numbers.from_json(row["numbers"]), row["made_at"])
+    return StoredReport(day, numbers.from_json(row["numbers"]), row["made_at"])

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from shop.reports import days, money
 from shop.reports.numbers import TREND, Sales
-from shop.reports.snapshots import Report
+from shop.reports.snapshots import StoredReport
 from shop.spreadsheet_safety import shielded
 
 HEADER = ("date", "measure", "item", "currency", "value")
 
 
-def written(report: Report) -> bytes:
+def written(report: StoredReport) -> bytes:
     """Write it as spreadsheets read it: in UTF-8 that says so."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
@@ -21,7 +21,7 @@ def written(report: Report) -> bytes:
     return out.getvalue().encode("utf-8-sig")
 
 
-def _rows(report: Report) -> Iterator[tuple[str, str, str, str, object]]:
+def _rows(report: StoredReport) -> Iterator[tuple[str, str, str, str, object]]:
     """Yield what is of the day, and then the revenue of the days before it."""
     of, numbers = str(report.day.date), report.numbers
     yield of, "new users", "", "", numbers.new_users
@@ -36,7 +36,7 @@ def _rows(report: Report) -> Iterator[tuple[str, str, str, str, object]]:
         yield from _trend(report, sales)
 
 
-def _trend(report: Report, sales: Sales) -> Iterator[tuple[str, str, str, str, object]]:
+def _trend(report: StoredReport, sales: Sales) -> Iterator[tuple[str, str, str, str, object]]:
     dates = days.up_to(report.day.date, TREND)
     for date, amount in list(zip(dates, sales.trend, strict=True))[:-1]:
         yield str(date), "revenue", "", sales.currency, money.plain(amount, sales.currency)

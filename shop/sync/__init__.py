@@ -1,20 +1,20 @@
 """What is fetched from the APIs of others: asked with care, and written once."""
 
 from shop.sync.errors import SourceBusyError, SourceError
-from shop.sync.listing import Landed, land, read, turn
+from shop.sync.listing import PageResult, land, read, turn
 from shop.sync.old import prune
 from shop.sync.records import fetch, write
 from shop.sync.runs import died, failed
 from shop.sync.skipping import SkippedItem
 from shop.sync.skipping import every as skipped
-from shop.sync.sources import Source, add, admit, counts, find, names, release, remove
+from shop.sync.sources import SyncSource, add, admit, counts, find, names, release, remove
 
 __all__ = [
-    "Landed",
+    "PageResult",
     "SkippedItem",
-    "Source",
     "SourceBusyError",
     "SourceError",
+    "SyncSource",
     "add",
     "admit",
     "counts",

@@ -8,13 +8,13 @@ connection goes to the address that was judged, whatever the name leads to a mom
 import socket
 from ipaddress import IPv4Address, ip_address, ip_network
 
-from shop.origins import Address, Allowed, origin_of, parse
+from shop.origins import Address, AllowedOrigins, origin_of, parse
 from shop.sync.errors import ForbiddenAddressError, SourceUnreachableError
 
 NAT64 = ip_network("64:ff9b::/96")
 
 
-def allowed(source: str, url: str, origins: str) -> Allowed:
+def allowed(source: str, url: str, origins: str) -> AllowedOrigins:
     """Return what the setting says of a URL's origin; raises `ForbiddenAddressError`."""
     try:
         origin = origin_of(url)
@@ -28,7 +28,7 @@ def allowed(source: str, url: str, origins: str) -> Allowed:
     )
 
 
-def resolve(source: str, where: Allowed) -> list[str]:
+def resolve(source: str, where: AllowedOrigins) -> list[str]:
     """Return the addresses of an origin, all of which it may have.
 
     Raises `ForbiddenAddressError` where one of them is elsewhere, since who answers for the name is
@@ -46,7 +46,7 @@ def resolve(source: str, where: Allowed) -> list[str]:
     return [str(address) for address in found]
 
 
-def _addresses(source: str, where: Allowed) -> list[Address]:
+def _addresses(source: str, where: AllowedOrigins) -> list[Address]:
     origin = where.origin
     if origin.address is not None:
         return [origin.address]

@@ -40,13 +40,13 @@ LONGEST_SHOWN = 200
 Short = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class Answer(BaseModel):
+class ApiAnswer(BaseModel):
     """What it has besides is left unread: a source may grow."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Item(Answer):
+class ListedItem(ApiAnswer):
     """A record as a listing names it."""
 
     id: Id
@@ -54,7 +54,7 @@ class Item(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedEntry:
     """An item of a listing that cannot be synced."""
 
     item: str
@@ -63,18 +63,18 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """A part of a listing."""
 
-    items: tuple[Item, ...]
+    items: tuple[ListedItem, ...]
     next: str | None
     """The cursor of the next page; `None`: this is the last one."""
     total: int | None
     """`None`: the source does not say."""
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedEntry, ...] = ()
 
 
-class _Page(Answer):
+class _Page(ApiAnswer):
     """A page before its items are judged."""
 
     items: tuple[Any, ...]
@@ -82,14 +82,14 @@ class _Page(Answer):
     total: Annotated[int, Field(strict=True, ge=0)] | None
 
 
-class Association(Answer):
+class Association(ApiAnswer):
     """Another record that this one has something to do with."""
 
     kind: Short
     id: Id
 
 
-class Record(Answer):
+class Record(ApiAnswer):
     """A record with all that belongs to it."""
 
     id: Id
@@ -99,7 +99,7 @@ class Record(Answer):
     associations: tuple[Association, ...]
 
 
-Kind = TypeVar("Kind", bound=Answer)
+Kind = TypeVar("Kind", bound=ApiAnswer)
 
 _ids = TypeAdapter(Id)
 
@@ -113,17 +113,17 @@ def is_id(text: str) -> bool:
     return True
 
 
-def page(source: str, answer: object) -> Page:
+def page(source: str, answer: object) -> ListingPage:
     """Judge a page of a listing; what is wrong with an item skips that one alone."""
     found = _judged(_Page, source, answer, of=("next",))
-    items: list[Item] = []
-    skipped: list[Skipped] = []
+    items: list[ListedItem] = []
+    skipped: list[SkippedEntry] = []
     for one in found.items:
         try:
-            items.append(_judged(Item, source, one))
+            items.append(_judged(ListedItem, source, one))
         except WrongAnswerError as err:
-            skipped.append(Skipped(_shown(one), err.reason))
-    return Page(tuple(items), found.next or None, found.total, tuple(skipped))
+            skipped.append(SkippedEntry(_shown(one), err.reason))
+    return ListingPage(tuple(items), found.next or None, found.total, tuple(skipped))
 
 
 def record(source: str, external_id: str, answer: object) -> Record:

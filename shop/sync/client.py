@@ -15,7 +15,7 @@ import httpx2
 
 from shop import meters
 from shop.origins import origin_of
-from shop.settings import Settings, settings
+from shop.settings import ShopSettings, settings
 from shop.sync import addresses
 from shop.sync.errors import (
     CertificateError,
@@ -230,7 +230,7 @@ def _unfolding(source: str, encoding: str) -> Plain | Folded:
     raise WrongAnswerError(source, f"its answer is in {_shown(encoding)}, which nobody asked for")
 
 
-def _headers(config: Settings, source: str) -> dict[str, str]:
+def _headers(config: ShopSettings, source: str) -> dict[str, str]:
     known = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "workshed"}
     token = config.sync_token(source)
     return known if token is None else known | {"Authorization": f"Bearer {token}"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shop.sync import answers, runs, skipping, sources
-from shop.sync.answers import Page
+from shop.sync.answers import ListingPage
 from shop.sync.client import ask
 from shop.sync.errors import (
     IncompleteListingError,
@@ -16,7 +16,7 @@ from shop.sync.errors import (
     SourceError,
     WrongAnswerError,
 )
-from shop.sync.sources import Leave
+from shop.sync.sources import FetchPermit
 from workshed.db import Connection
 from workshed.jobs import Snooze
 
@@ -28,10 +28,10 @@ LONGEST_LISTING = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class PageCursor:
     """The page of a listing that is read next."""
 
-    leave: Leave
+    leave: FetchPermit
     listing: int
     cursor: str | None
     """`None`: the first."""
@@ -40,7 +40,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class PageResult:
     """What follows from a page."""
 
     wanted: list[str]
@@ -52,7 +52,7 @@ class Landed:
     """Of somebody who is told that the source has recovered."""
 
 
-def turn(conn: Connection, source: str, start: str | None) -> Turn:
+def turn(conn: Connection, source: str, start: str | None) -> PageCursor:
     """Return what is read next: of the listing that was begun at `start`, or of a new one.
 
     Raises `Snooze` while the source is held, and `RecordMissing`.
@@ -66,7 +66,7 @@ def turn(conn: Connection, source: str, start: str | None) -> Turn:
     """
     values = {"name": source, "start": start, "longest": LONGEST_LISTING}
     row = conn.execute(query, values).fetchone() or _begin(conn, source, start)
-    return Turn(leave, *row)
+    return PageCursor(leave, *row)
 
 
 def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str | None, bool]:
@@ -83,14 +83,14 @@ def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str |
     return number, start, start is None
 
 
-def read(now: Turn) -> Page:
+def read(now: PageCursor) -> ListingPage:
     """Fetch a page; call it with no transaction open. Raises a `SourceError`."""
     params = {} if now.cursor is None else {"cursor": now.cursor}
     with sources.asking(now.leave):
         return answers.page(now.leave.name, ask(now.leave.name, now.leave.url, "records", **params))
 
 
-def land(conn: Connection, now: Turn, page: Page) -> Landed:
+def land(conn: Connection, now: PageCursor, page: ListingPage) -> PageResult:
     """Note what a page names, and go on to the next; after the last, what is missing.
 
     Where a copy of the job has landed it nothing is done: raises `Snooze` while that one reads on,
@@ -117,24 +117,24 @@ def land(conn: Connection, now: Turn, page: Page) -> Landed:
     }
     if not conn.execute(query, values).rowcount:
         _snooze_while_read(conn, now)
-        return Landed([], ended=True)
+        return PageResult([], ended=True)
     wanted = _note(conn, now, page)
     skipping.note(conn, now.leave.name, now.listing, page.skipped)
     _refuse_overlong(conn, now, page.total)
     if page.next is not None:
         _pass(conn, now.leave.name, page.next)
-        return Landed(wanted, ended=False)
+        return PageResult(wanted, ended=False)
     if not now.whole:
         runs.ended(conn, now.leave.name)
-        return Landed(wanted, ended=True)
+        return PageResult(wanted, ended=True)
     if problem := _incomplete(conn, now, page.total) or _without_good(conn, now, page):
-        return Landed(wanted, ended=True, problem=problem)
+        return PageResult(wanted, ended=True, problem=problem)
     wanted += _missing(conn, now)
     skipping.forget(conn, now.leave.name, now.listing)
-    return Landed(wanted, ended=True, mails=runs.succeeded(conn, now.leave.name))
+    return PageResult(wanted, ended=True, mails=runs.succeeded(conn, now.leave.name))
 
 
-def _snooze_while_read(conn: Connection, now: Turn) -> None:
+def _snooze_while_read(conn: Connection, now: PageCursor) -> None:
     query = """
         SELECT FROM shop.sync_sources
          WHERE name = %s AND listing = %s AND listing_since IS NOT NULL
@@ -143,7 +143,7 @@ def _snooze_while_read(conn: Connection, now: Turn) -> None:
         raise Snooze(COPY_LOOKS_AGAIN, f"a copy of this job reads {now.leave.name}")
 
 
-def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
+def _note(conn: Connection, now: PageCursor, page: ListingPage) -> list[str]:
     """Note which records there are; return those of which there is more than we have.
 
     Not what was asked for lately: its job waits, or tries again.
@@ -188,7 +188,7 @@ def _pass(conn: Connection, source: str, cursor: str) -> None:
         raise RepeatedCursorError(source, f"its listing goes round: {cursor!r} comes again")
 
 
-def _refuse_overlong(conn: Connection, now: Turn, total: int | None) -> None:
+def _refuse_overlong(conn: Connection, now: PageCursor, total: int | None) -> None:
     """Raise `OverlongListingError` for more than a source said it has, at the beginning or now.
 
     Each page has a cursor of its own, so that nothing else would end it. It is counted only where
@@ -209,7 +209,7 @@ def _refuse_overlong(conn: Connection, now: Turn, total: int | None) -> None:
         )
 
 
-def _listed(conn: Connection, now: Turn) -> int:
+def _listed(conn: Connection, now: PageCursor) -> int:
     """Count what the listing has named so far, with what was skipped of it."""
     query = """
         SELECT listing_skipped +
@@ -223,7 +223,9 @@ def _listed(conn: Connection, now: Turn) -> int:
     return int(count)
 
 
-def _incomplete(conn: Connection, now: Turn, total: int | None) -> IncompleteListingError | None:
+def _incomplete(
+    conn: Connection, now: PageCursor, total: int | None
+) -> IncompleteListingError | None:
     """Tell a listing that lacks what was there all the time: by neither of its ends so many."""
     query = """
         SELECT least(%(total)s::bigint, listing_total)
@@ -240,7 +242,7 @@ def _incomplete(conn: Connection, now: Turn, total: int | None) -> IncompleteLis
     )
 
 
-def _without_good(conn: Connection, now: Turn, page: Page) -> WrongAnswerError | None:
+def _without_good(conn: Connection, now: PageCursor, page: ListingPage) -> WrongAnswerError | None:
     """Tell a listing of which nothing could be read: that is another form than was agreed.
 
     Nothing may be taken for gone by it.
@@ -253,7 +255,7 @@ def _without_good(conn: Connection, now: Turn, page: Page) -> WrongAnswerError |
     return WrongAnswerError(now.leave.name, f"none of its {skipped} items can be read: {reason}")
 
 
-def _missing(conn: Connection, now: Turn) -> list[str]:
+def _missing(conn: Connection, now: PageCursor) -> list[str]:
     """Note what a whole listing lacks, but what was fetched since it was begun; return that.
 
     The source is asked for each: a listing of what comes and goes meanwhile may lack what is there.

@@ -28,7 +28,7 @@ class Until:
         return left if step is None else min(step, left)
 
 
-class Stream(httpcore2.NetworkStream):
+class PinnedStream(httpcore2.NetworkStream):
     """A connection none of whose steps goes on after the end of the exchange."""
 
     def __init__(self, stream: httpcore2.NetworkStream, until: Until) -> None:
@@ -56,7 +56,7 @@ class Stream(httpcore2.NetworkStream):
     ) -> httpcore2.NetworkStream:
         """Encrypt what follows."""
         left = self._until.left(timeout)
-        return Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._until)
+        return PinnedStream(self._stream.start_tls(ssl_context, server_hostname, left), self._until)
 
     def get_extra_info(self, info: str) -> Any:
         """Tell what httpcore asks."""
@@ -95,10 +95,10 @@ class Backend(httpcore2.NetworkBackend):
         port: int,
         timeout: float | None,
         socket_options: Iterable[Any] | None,
-    ) -> Stream:
+    ) -> PinnedStream:
         left = self._until.left(timeout)
         stream = self._plain.connect_tcp(address, port, left, socket_options=socket_options)
-        return Stream(stream, self._until)
+        return PinnedStream(stream, self._until)
 
 
 class Transport(httpx2.HTTPTransport):

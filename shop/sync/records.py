@@ -12,7 +12,7 @@ from shop.sync import answers, sources
 from shop.sync.answers import Association, Record
 from shop.sync.client import ask
 from shop.sync.errors import RefusedRequestError
-from shop.sync.sources import Leave
+from shop.sync.sources import FetchPermit
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 from workshed.jobs.context import running
@@ -23,7 +23,7 @@ GONE = (404, 410)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRecord:
     """What we have of a record."""
 
     version: int | None
@@ -32,7 +32,7 @@ class Stored:
     deleted_at: datetime | None
 
 
-def fetch(leave: Leave, external_id: str) -> Record | None:
+def fetch(leave: FetchPermit, external_id: str) -> Record | None:
     """Fetch a record; call it with no transaction open. `None`: the source has none.
 
     Raises a `SourceError`, and `RecordMissing` for what can be no record's id.
@@ -49,7 +49,9 @@ def fetch(leave: Leave, external_id: str) -> Record | None:
         raise
 
 
-def write(conn: Connection, leave: Leave, external_id: str, record: Record | None) -> Change | None:
+def write(
+    conn: Connection, leave: FetchPermit, external_id: str, record: Record | None
+) -> Change | None:
     """Write what a record has become, its associations and the line of the log.
 
     `None`, and nothing written, where ours is as new. Raises `RecordMissing` where the source has
@@ -71,7 +73,7 @@ def write(conn: Connection, leave: Leave, external_id: str, record: Record | Non
     return change
 
 
-def judge(stored: Stored, version: int | None, since: datetime) -> Change | None:
+def judge(stored: StoredRecord, version: int | None, since: datetime) -> Change | None:
     """Say what is to be done with an answer, asked for at `since`; no version: there is none.
 
     Only what a whole listing lacked, and the source has not when it is asked after that, is gone.
@@ -89,7 +91,7 @@ def judge(stored: Stored, version: int | None, since: datetime) -> Change | None
     return "updated" if stored.version < version else None
 
 
-def _stored(conn: Connection, source: str, external_id: str) -> Stored:
+def _stored(conn: Connection, source: str, external_id: str) -> StoredRecord:
     """Return what there is, locked until the transaction ends."""
     query = """
         INSERT INTO shop.sync_records (source, external_id) VALUES (%s, %s)
@@ -97,11 +99,11 @@ def _stored(conn: Connection, source: str, external_id: str) -> Stored:
             DO UPDATE SET external_id = excluded.external_id  -- changes nothing, but locks the row
         RETURNING version, missing_since, deleted_at
     """
-    with conn.cursor(row_factory=class_row(Stored)) as cur:
+    with conn.cursor(row_factory=class_row(StoredRecord)) as cur:
         return next(iter(cur.execute(query, (source, external_id))))
 
 
-def _write(conn: Connection, leave: Leave, record: Record) -> None:
+def _write(conn: Connection, leave: FetchPermit, record: Record) -> None:
     query = """
         UPDATE shop.sync_records
            SET version = %(version)s, name = %(name)s, data = %(data)s, fetched_at = %(since)s,

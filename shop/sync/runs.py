@@ -23,7 +23,7 @@ SHOWN = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class SourceFailure:
     """A source whose runs fail."""
 
     name: str
@@ -52,7 +52,7 @@ def failed(conn: Connection, error: SourceError) -> list[int]:
         "told_from": TOLD_FROM,
         "ends_listing": error.ends_listing,
     }
-    with conn.cursor(row_factory=class_row(Trouble)) as cur:
+    with conn.cursor(row_factory=class_row(SourceFailure)) as cur:
         trouble = cur.execute(query, values).fetchone()
     if trouble is None or not trouble.alerted:
         return []
@@ -88,7 +88,7 @@ def succeeded(conn: Connection, source: str) -> list[int]:
          WHERE s.name = before.name
         RETURNING before.*
     """
-    with conn.cursor(row_factory=class_row(Trouble)) as cur:
+    with conn.cursor(row_factory=class_row(SourceFailure)) as cur:
         before = cur.execute(query, {"name": source}).fetchone()
     if before is None or not before.alerted:
         return []

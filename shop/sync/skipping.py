@@ -7,7 +7,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from shop.sync.answers import Skipped
+from shop.sync.answers import SkippedEntry
 from workshed.db import Connection
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class SkippedItem:
     since: datetime
 
 
-def note(conn: Connection, source: str, listing: int, skipped: Sequence[Skipped]) -> None:
+def note(conn: Connection, source: str, listing: int, skipped: Sequence[SkippedEntry]) -> None:
     """Keep what was skipped of a page."""
     if not skipped:
         return

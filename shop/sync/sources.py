@@ -32,7 +32,7 @@ SHORTEST_SNOOZE, LONGEST_SNOOZE = timedelta(seconds=1), timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SyncSource:
     """A row of `shop.sync_sources`, as somebody looks at it."""
 
     name: str
@@ -51,7 +51,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class FetchPermit:
     """Leave to ask a source once."""
 
     name: str
@@ -84,7 +84,7 @@ def remove(conn: Connection, name: str) -> bool:
     return conn.execute(query, (name,)).rowcount == 1
 
 
-def find(conn: Connection) -> list[Source]:
+def find(conn: Connection) -> list[SyncSource]:
     """Return all sources by name."""
     query = """
         SELECT name, url, created_at, listing_since, last_success_at, failed_runs, failing_since,
@@ -93,7 +93,7 @@ def find(conn: Connection) -> list[Source]:
           FROM shop.sync_sources
          ORDER BY name
     """
-    with conn.cursor(row_factory=class_row(Source)) as cur:
+    with conn.cursor(row_factory=class_row(SyncSource)) as cur:
         return cur.execute(query).fetchall()
 
 
@@ -124,7 +124,7 @@ def release(conn: Connection, name: str) -> bool:
     return conn.execute(query, (name,)).rowcount == 1
 
 
-def admit(conn: Connection, name: str) -> Leave:
+def admit(conn: Connection, name: str) -> FetchPermit:
     """Give leave to ask a source.
 
     Raises `Snooze` while it is held, and `RecordMissing` where there is none.
@@ -139,7 +139,7 @@ def admit(conn: Connection, name: str) -> Leave:
     if row is None:
         raise RecordMissing("source", name)
     *fields, left = row
-    leave = Leave(*fields)
+    leave = FetchPermit(*fields)
     if not leave.held:
         return leave
     if left > timedelta() or not _probe(conn, leave):
@@ -149,7 +149,7 @@ def admit(conn: Connection, name: str) -> Leave:
     return leave
 
 
-def _probe(conn: Connection, leave: Leave) -> bool:
+def _probe(conn: Connection, leave: FetchPermit) -> bool:
     """Be the one that asks a source which was held; nobody else does meanwhile."""
     query = """
         UPDATE shop.sync_sources
@@ -161,7 +161,7 @@ def _probe(conn: Connection, leave: Leave) -> bool:
 
 
 @contextmanager
-def asking(leave: Leave) -> Iterator[None]:
+def asking(leave: FetchPermit) -> Iterator[None]:
     """Learn from what comes of a request inside the block; call it with no transaction open."""
     try:
         yield
@@ -177,7 +177,7 @@ def asking(leave: Leave) -> Iterator[None]:
             _answered(conn, leave)
 
 
-def _answered(conn: Connection, leave: Leave) -> None:
+def _answered(conn: Connection, leave: FetchPermit) -> None:
     """Free a source, but where it was held after this request had begun."""
     query = """
         UPDATE shop.sync_sources
@@ -187,7 +187,7 @@ def _answered(conn: Connection, leave: Leave) -> None:
     conn.execute(query, {"name": leave.name, "since": leave.since})
 
 
-def _failed(conn: Connection, leave: Leave, error: SourceError) -> None:
+def _failed(conn: Connection, leave: FetchPermit, error: SourceError) -> None:
     """Count a failure, and hold the source where it is one too many or it asks for that.
 
     What says nothing of the source as a whole, such as a record of the wrong form, ends no hold and

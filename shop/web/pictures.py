@@ -16,8 +16,8 @@ from shop.web import answers, picture_rows
 from shop.web.access_log import hide_tokens
 from shop.web.contents import ContentResponse
 from shop.web.events.hub import Hub
-from shop.web.events.pool import Rows
-from shop.web.events.stream import Stream
+from shop.web.events.pool import ReadPool
+from shop.web.events.stream import EventStream
 from shop.web.import_failures import failures
 from shop.web.static_files import static_files
 from shop.web.token_auth import caller, is_meant
@@ -58,7 +58,7 @@ class Pictures:
         self._sweep_s = sweep_s
         self._send_s = send_s
         self._hub = Hub(sweep_s)
-        self._rows = Rows()
+        self._rows = ReadPool()
 
     async def page(self, request: Request) -> Response:
         """Show a user's pictures, the newest first."""
@@ -84,7 +84,7 @@ class Pictures:
         """Send what a user is told, from `Last-Event-ID`, `after`, or now on."""
         who = caller(request)
         start = request.headers.get("last-event-id") or request.query_params.get("after")
-        return Stream(
+        return EventStream(
             self._hub,
             self._rows,
             who.says,

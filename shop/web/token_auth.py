@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from workshed.contrib import notifications
-from workshed.contrib.notifications import Pass, TokenError
+from workshed.contrib.notifications import TokenClaims, TokenError
 
 COOKIE = "workshed_token"
 QUERY = "token"
@@ -17,7 +17,7 @@ class Caller:
     """A user, and the way in which they proved it."""
 
     token: str
-    says: Pass
+    says: TokenClaims
     by_cookie: bool
     """A browser sends a cookie unasked, whichever page caused the request."""
 

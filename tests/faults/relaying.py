@@ -4,14 +4,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
 
 @contextmanager
 def relaying(urls: list[str]) -> Iterator[Relay]:
     """Run a relay in a thread, which has ended when the block is left."""
-    stop, publisher = threading.Event(), AskingPublisher(urls, "relay")
+    stop, publisher = threading.Event(), QueueDepthClient(urls, "relay")
     relay = Relay(publisher, stop)
     thread = threading.Thread(target=relay.run, daemon=True)
     thread.start()

@@ -5,11 +5,11 @@ import subprocess
 from collections.abc import Generator
 
 from workshed.devserver.account import account
-from workshed.devserver.postgres import PASSWORD, PostgreSQL
+from workshed.devserver.postgres import PASSWORD, PostgreSQLServer
 from workshed.devserver.state import temporary
 
 
-class Standby(PostgreSQL):
+class Standby(PostgreSQLServer):
     """Follows another one, and shows each commit so much later."""
 
     lag_ms = 0
@@ -20,7 +20,7 @@ class Standby(PostgreSQL):
 
 
 @contextlib.contextmanager
-def standby(primary: PostgreSQL, lag_ms: int) -> Generator[Standby]:
+def standby(primary: PostgreSQLServer, lag_ms: int) -> Generator[Standby]:
     """Run one while the block is in."""
     with temporary() as state:
         state.note(**{PASSWORD: primary.password})

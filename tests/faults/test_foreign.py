@@ -95,7 +95,7 @@ def test_hooks_that_fail_cost_no_job(
     "and 500 groups of six jobs each",
     remedy=Remedy(
         "workshed/transport/hooks.py",
-        "raise ConcludedError(skipped(self._of, err)) from err",
+        "raise OutcomeKnown(skipped(self._of, err)) from err",
         "raise",
     ),
 )

@@ -123,7 +123,7 @@ def release_all(conn):
     load="10 000 mails to one person each, a fifth asked for twice",
     remedy=Remedy(
         "workshed/contrib/mail/protocol/smtp.py",
-        "            raise MailFateUnknownError(str(server), reason(err)) from err",
+        "            raise MailDeliveryUnknownError(str(server), reason(err)) from err",
         "            raise MailServerUnreachableError(str(server), reason(err)) from err",
     ),
 )

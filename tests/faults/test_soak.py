@@ -12,7 +12,7 @@ from tests.faults.soaking import Samples, family, rss_mib
 from workshed import db, schedule
 from workshed.jobs.maintenance import retention
 from workshed.settings import settings
-from workshed.transport.relay.maintenance import EVERY_S, Housekeeping
+from workshed.transport.relay.maintenance import EVERY_S, Maintenance
 from workshed.transport.relay.pruner import Pruner
 
 A_SECOND = 50
@@ -58,7 +58,7 @@ def measured(connect, rabbitmq):
 
 def keep_nothing():
     """Do as relays do, when all that is kept is old."""
-    keep = Housekeeping(NOTHING)
+    keep = Maintenance(NOTHING)
     with db.connect() as conn:
         while keep(conn) != EVERY_S:
             pass

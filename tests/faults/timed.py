@@ -8,7 +8,7 @@ from dramatiq.middleware import Middleware
 
 from workshed import Queue, broker
 from workshed.jobs import context
-from workshed.middleware import Settling
+from workshed.middleware import OutcomeMiddleware
 
 broker.add_queue(Queue("parts"))
 
@@ -27,7 +27,7 @@ class Slow(Middleware):
         time.sleep(SLOW_S)
 
 
-class Outcomes(Settling):
+class Outcomes(OutcomeMiddleware):
     """Writes each outcome, and whether the function had returned; that takes a while, too."""
 
     def concerns(self, job, outcome):

@@ -1,6 +1,6 @@
 """The variables of settings: those of Workshed, and those of the service."""
 
-from shop.settings import Settings as ShopSettings
+from shop.settings import ShopSettings
 from tests import variables
 from workshed.settings import Settings, prefix_of
 

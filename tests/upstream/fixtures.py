@@ -17,7 +17,7 @@ import pytest
 from psycopg import sql
 
 from workshed import db
-from workshed.middleware import Observer, PostgresLimiters, Results
+from workshed.middleware import Observer, PostgresRateLimiterBackend, Results
 from workshed.middleware.built_in import INSTEAD
 from workshed.transport import Queue, build
 
@@ -172,4 +172,4 @@ def redis_result_backend(result_backend):
 
 @pytest.fixture
 def rate_limiter_backend():
-    return PostgresLimiters()
+    return PostgresRateLimiterBackend()

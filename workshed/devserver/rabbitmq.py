@@ -15,8 +15,8 @@ from workshed.devserver.account import account
 from workshed.devserver.epmd import PortMapper
 from workshed.devserver.errors import NotInstalledError, ServerError
 from workshed.devserver.ports import HOST
-from workshed.devserver.process import Server, secret_file
-from workshed.devserver.state import State
+from workshed.devserver.process import DevServer, secret_file
+from workshed.devserver.state import StateFolder
 
 USER = "workshed"
 # At localhost: data stay readable when the machine's name changes.
@@ -26,7 +26,7 @@ OLDEST = (4, 0)
 CTL_S = 180
 
 
-class RabbitMQ(Server):
+class RabbitMQServer(DevServer):
     """RabbitMQ with its management UI on loopback ports; nothing read from /etc."""
 
     name = "RabbitMQ"
@@ -34,7 +34,7 @@ class RabbitMQ(Server):
     port_names: ClassVar[Sequence[str]] = ("amqp", "management", "distribution", "epmd")
 
     def __init__(
-        self, state: State, scripts: Path, *, config: Mapping[str, str] | None = None
+        self, state: StateFolder, scripts: Path, *, config: Mapping[str, str] | None = None
     ) -> None:
         """Prepare a node; `config` sets parameters of Erlang's application `rabbit`."""
         super().__init__(state)

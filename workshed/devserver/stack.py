@@ -11,9 +11,9 @@ from workshed.devserver import install
 from workshed.devserver.cluster import Cluster
 from workshed.devserver.errors import NotInstalledError
 from workshed.devserver.ports import is_free
-from workshed.devserver.postgres import PostgreSQL
-from workshed.devserver.rabbitmq import RabbitMQ
-from workshed.devserver.state import State, claimed, temporary
+from workshed.devserver.postgres import PostgreSQLServer
+from workshed.devserver.rabbitmq import RabbitMQServer
+from workshed.devserver.state import StateFolder, claimed, temporary
 from workshed.settings import PREFIX, Settings, settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def silent(_: str) -> None:
     """Tell nobody."""
 
 
-class Servers:
+class DevServers:
     """PostgreSQL, RabbitMQ and a mail catcher for as long as the block runs.
 
     A server that the environment names (`WORKSHED_DATABASE_URL`, `…_BROKER_URL`, `…_SMTP_URL`) is
@@ -39,8 +39,8 @@ class Servers:
     that lives as long.
     """
 
-    postgres: PostgreSQL | None = None
-    rabbitmq: RabbitMQ | Cluster | None = None
+    postgres: PostgreSQLServer | None = None
+    rabbitmq: RabbitMQServer | Cluster | None = None
     mail: "MailCatcher | None" = None
 
     def __init__(
@@ -158,13 +158,13 @@ class Servers:
         """Stop what was started."""
         self._exit.close()
 
-    def _start(self, stack: ExitStack, state: State) -> None:
+    def _start(self, stack: ExitStack, state: StateFolder) -> None:
         if self._is_wanted("rabbitmq", "broker_url"):
             self.rabbitmq = self._prepared(state, install.ensure(self.talk))
             stack.callback(self.rabbitmq.stop)
             self.rabbitmq.launch()  # takes 3 to 4 s, all else less than one
         if self._is_wanted("postgres", "database_url"):
-            self.postgres = PostgreSQL(state)
+            self.postgres = PostgreSQLServer(state)
             stack.callback(self.postgres.stop)
             self.postgres.start()
         if self._is_wanted("mail", "smtp_url"):
@@ -173,15 +173,15 @@ class Servers:
         if self.rabbitmq:
             self.rabbitmq.wait()
 
-    def _prepared(self, state: State, scripts: Path) -> RabbitMQ | Cluster:
+    def _prepared(self, state: StateFolder, scripts: Path) -> RabbitMQServer | Cluster:
         if self.nodes == 1:
-            return RabbitMQ(state, scripts, config=self.broker_config)
+            return RabbitMQServer(state, scripts, config=self.broker_config)
         return Cluster(state, scripts, config=self.broker_config, talk=self.talk)
 
     def _is_wanted(self, kind: Kind, setting: str) -> bool:
         return kind in self.kinds and setting not in self.given.model_fields_set
 
-    def _mail_catcher(self, state: State) -> "MailCatcher":
+    def _mail_catcher(self, state: StateFolder) -> "MailCatcher":
         try:
             from workshed.devserver.mail import MailCatcher  # an extra, needed only here
         except ModuleNotFoundError as err:

@@ -23,7 +23,7 @@ LEFTOVER_S = 15
 COPIES = 20
 
 
-class State:
+class StateFolder:
     """A folder claimed by one set of servers."""
 
     def __init__(self, folder: Path, lock: int) -> None:
@@ -74,7 +74,7 @@ class State:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path | None = None) -> Generator[State]:
+def claimed(folder: Path | None = None) -> Generator[StateFolder]:
     """Hold `folder`, or the user's own one; where that is busy, `…-2`, `…-3` and so on.
 
     Raises `ServerError` when a folder that was asked for is in use.
@@ -84,7 +84,7 @@ def claimed(folder: Path | None = None) -> Generator[State]:
         lock = _lock(_made(candidate))
         if lock is not None:
             try:
-                yield State(candidate, lock)
+                yield StateFolder(candidate, lock)
             finally:
                 os.close(lock)
             return
@@ -92,7 +92,7 @@ def claimed(folder: Path | None = None) -> Generator[State]:
 
 
 @contextlib.contextmanager
-def temporary() -> Generator[State]:
+def temporary() -> Generator[StateFolder]:
     """Hold a fresh folder, removed afterwards."""
     for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp names a fresh one
         if parent.is_dir() and account().enters(parent):

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
-from workshed.health.status import Kind, Pulse
-from workshed.http import Answer, Pages
+from workshed.health.status import Kind, ProcessStatus
+from workshed.http import PageAnswer, Pages
 from workshed.settings import settings
 
 SILENT_S = 10.0
@@ -13,7 +13,7 @@ SILENT_S = 10.0
 STUCK_S = 90.0
 """And one for so long is stuck: a worker that can ends itself after 60 s."""
 
-Source = Callable[[], list[Pulse]]
+Source = Callable[[], list[ProcessStatus]]
 
 
 def pages(source: Source, of: Kind) -> Pages:
@@ -29,15 +29,15 @@ def pages(source: Source, of: Kind) -> Pages:
     }
 
 
-def answer(problems: list[str]) -> Answer:
+def answer(problems: list[str]) -> PageAnswer:
     """Say that there are no problems, or which, one in a line."""
     if not problems:
-        return Answer(b"ok\n")
+        return PageAnswer(b"ok\n")
     text = "".join(f"{one}\n" for one in problems)
-    return Answer(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
+    return PageAnswer(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def stuck(pulses: Iterable[Pulse]) -> list[str]:
+def stuck(pulses: Iterable[ProcessStatus]) -> list[str]:
     """Say what only a restart will fix. No server that is away is among it."""
     problems = []
     for pulse in pulses:
@@ -48,7 +48,7 @@ def stuck(pulses: Iterable[Pulse]) -> list[str]:
     return problems
 
 
-def unready(pulses: list[Pulse], of: Kind) -> list[str]:
+def unready(pulses: list[ProcessStatus], of: Kind) -> list[str]:
     """Say why nothing is to be expected of this master now."""
     if any(pulse.leaving for pulse in pulses if pulse.kind == "supervisor"):
         return ["it stops"]
@@ -60,7 +60,7 @@ def unready(pulses: list[Pulse], of: Kind) -> list[str]:
     return problems
 
 
-def troubles(pulse: Pulse) -> list[str]:
+def troubles(pulse: ProcessStatus) -> list[str]:
     """Say what is wrong with one process."""
     who = pulse.kind if pulse.kind == "supervisor" else f"{pulse.kind} {pulse.pid}"
     silent_s = time.monotonic() - pulse.at

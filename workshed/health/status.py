@@ -28,7 +28,7 @@ Kind = Literal["supervisor", "worker", "relay", "clock"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class ProcessStatus:
     """What a process says of itself; `parent` tells which child of a supervisor it is."""
 
     kind: Kind
@@ -47,7 +47,7 @@ class Pulse:
     at: float = field(default_factory=time.monotonic)
 
 
-class Telling:
+class StatusFile:
     """The file of this process, in the folder of its master."""
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class Telling:
         except OSError as err:
             self._give_up(err)
 
-    def __call__(self, pulse: Pulse) -> None:
+    def __call__(self, pulse: ProcessStatus) -> None:
         """Tell it; never raise."""
         if self._fd is None:
             return
@@ -83,14 +83,14 @@ class Telling:
             self._fd = None
 
 
-def shortened(pulse: Pulse) -> dict[str, list[str]]:
+def shortened(pulse: ProcessStatus) -> dict[str, list[str]]:
     """Return as much of its troubles as there is room for."""
     return {
         which: [one[:70] for one in getattr(pulse, which)[:MANY]] for which in ("troubles", "stuck")
     }
 
 
-def read(folder: Path) -> list[Pulse]:
+def read(folder: Path) -> list[ProcessStatus]:
     """Return the pulses of all processes that live, by kind; the files of others are deleted."""
     found = []
     for file in folder.glob("*-*"):
@@ -101,13 +101,13 @@ def read(folder: Path) -> list[Pulse]:
     return sorted(found, key=lambda pulse: (pulse.kind, pulse.pid))
 
 
-def _read(file: Path) -> Pulse | None:
+def _read(file: Path) -> ProcessStatus | None:
     """Read a file, once more where it was just being written."""
     for _ in range(TRIES):
         try:
             text = file.read_bytes().strip(b"\0 ")
             # Of processes of another release, as while they are replaced: what both know.
-            return Pulse(**{k: v for k, v in json.loads(text).items() if k in KNOWN})
+            return ProcessStatus(**{k: v for k, v in json.loads(text).items() if k in KNOWN})
         except OSError:
             return None
         except (ValueError, TypeError):
@@ -116,7 +116,7 @@ def _read(file: Path) -> Pulse | None:
     return None
 
 
-KNOWN = frozenset(one.name for one in fields(Pulse))
+KNOWN = frozenset(one.name for one in fields(ProcessStatus))
 
 
 def is_quiet(folder: Path) -> bool:

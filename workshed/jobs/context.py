@@ -10,7 +10,7 @@ from workshed.jobs.idempotency import once_keys
 from workshed.jobs.signals import Cancelled
 
 
-class Current(Protocol):
+class JobContext(Protocol):
     """What a job may know about itself."""
 
     cancelled: bool
@@ -43,10 +43,10 @@ class Current(Protocol):
         """When it was sent, by its sender's clock."""
 
 
-_current: ContextVar[Current | None] = ContextVar("current job", default=None)
+_current: ContextVar[JobContext | None] = ContextVar("current job", default=None)
 
 
-def begin(current: Current) -> None:
+def begin(current: JobContext) -> None:
     """Note what this thread runs from now on."""
     _current.set(current)
 
@@ -56,7 +56,7 @@ def end() -> None:
     _current.set(None)
 
 
-def running() -> Current | None:
+def running() -> JobContext | None:
     """Return the job that this thread runs, if it runs one."""
     return _current.get()
 

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from workshed import db, strict_json
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs.context import Current, checkpoint, running
+from workshed.jobs.context import JobContext, checkpoint, running
 from workshed.jobs.signals import Snooze
 
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ class StepError(WorkshedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedStep:
     """What a step has saved."""
 
     cursor: Any = None
@@ -46,7 +46,7 @@ class Saved:
 class Progress:
     """How far a step has come."""
 
-    def __init__(self, name: str, saved: Saved, job: Current | None, owner: UUID) -> None:
+    def __init__(self, name: str, saved: SavedStep, job: JobContext | None, owner: UUID) -> None:
         """Go on with what was saved; outside a job nothing is."""
         self.name = name
         self.cursor = saved.cursor
@@ -113,7 +113,7 @@ class Progress:
                 self._write(conn, self._job, self.cursor, done=True)
             self._job.advanced = True
 
-    def _write(self, conn: Connection, job: Current, cursor: object, *, done: bool) -> None:
+    def _write(self, conn: Connection, job: JobContext, cursor: object, *, done: bool) -> None:
         query = """
             UPDATE workshed.steps
                SET cursor = %(cursor)s, done = %(done)s, saved_at = workshed.now()
@@ -134,7 +134,7 @@ class Progress:
             raise Snooze(COPY_LOOKS_AGAIN, reason)
 
 
-_begun: ContextVar[tuple[Current, set[str]] | None] = ContextVar("steps begun", default=None)
+_begun: ContextVar[tuple[JobContext, set[str]] | None] = ContextVar("steps begun", default=None)
 
 
 def step(
@@ -158,7 +158,7 @@ def step(
         )
     checkpoint()
     job, owner = running(), uuid4()
-    saved = Saved() if job is None else _begun_by(job, name, owner)
+    saved = SavedStep() if job is None else _begun_by(job, name, owner)
     if not saved.done:
         progress = Progress(name, saved, job, owner)
         function(progress, *args, **kwargs)
@@ -194,7 +194,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def _begun_by(job: Current, name: str, owner: UUID) -> Saved:
+def _begun_by(job: JobContext, name: str, owner: UUID) -> SavedStep:
     """Begin a step: from now on no other run of the job writes for it.
 
     One that is done is as new again, too: the job may go on for longer than its steps are kept.
@@ -212,7 +212,7 @@ def _begun_by(job: Current, name: str, owner: UUID) -> Saved:
                SET owner = excluded.owner, saved_at = workshed.now()
         RETURNING cursor, done
     """
-    with db.transaction() as conn, conn.cursor(row_factory=class_row(Saved)) as cur:
+    with db.transaction() as conn, conn.cursor(row_factory=class_row(SavedStep)) as cur:
         return next(iter(cur.execute(query, (job.message_id, name, owner))))
 
 

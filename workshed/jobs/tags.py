@@ -8,7 +8,7 @@ LONGEST_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class CancelTraits:
     """What a rule looks at in a message."""
 
     actor: str

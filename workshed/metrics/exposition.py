@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from workshed.health import shared_folder
-from workshed.http import Answer, Page
+from workshed.http import Page, PageAnswer
 from workshed.metrics import meter, remains
 
 logger = logging.getLogger(__name__)
@@ -29,13 +29,13 @@ Source = Callable[[], Any]
 def page(source: Source) -> Page:
     """Return the page of what a source has now."""
 
-    def answer(accept: str) -> Answer:
+    def answer(accept: str) -> PageAnswer:
         encode, kind = choose_encoder(accept)
         try:
-            return Answer(encode(read(source)), kind=kind)
+            return PageAnswer(encode(read(source)), kind=kind)
         except Exception:
             logger.exception("the metrics cannot be read")
-            return Answer(b"the metrics cannot be read\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+            return PageAnswer(b"the metrics cannot be read\n", HTTPStatus.INTERNAL_SERVER_ERROR)
 
     return answer
 

@@ -3,13 +3,13 @@
 import threading
 from collections import defaultdict, deque
 
-from workshed.metrics.meter import Meter
+from workshed.metrics.meter import Metric
 
 EVERY_S = 0.1
 CLOSE_S = 5.0
 
 
-class Ledger:
+class MetricBuffer:
     """A thread that hands on, ten times a second, what other threads have noted.
 
     Each number is a write to a file that another process reads, under one lock: handed on by the
@@ -19,7 +19,7 @@ class Ledger:
 
     def __init__(self) -> None:
         """Start nothing."""
-        self._noted: deque[tuple[Meter, str, float, tuple[str, ...]]] = deque()
+        self._noted: deque[tuple[Metric, str, float, tuple[str, ...]]] = deque()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -27,13 +27,13 @@ class Ledger:
         """Hand on from now on."""
         self._thread.start()
 
-    def note(self, meter: Meter, method: str, number: float, values: tuple[str, ...]) -> None:
+    def note(self, meter: Metric, method: str, number: float, values: tuple[str, ...]) -> None:
         """Take a number for a meter, by its labels."""
         self._noted.append((meter, method, number, values))
 
     def hand_on(self) -> None:
         """Hand on what was noted until now."""
-        found: defaultdict[tuple[Meter, str, tuple[str, ...]], list[float]] = defaultdict(list)
+        found: defaultdict[tuple[Metric, str, tuple[str, ...]], list[float]] = defaultdict(list)
         for _ in range(len(self._noted)):
             meter, method, number, values = self._noted.popleft()
             found[meter, method, values].append(number)

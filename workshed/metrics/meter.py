@@ -26,10 +26,10 @@ PARTS = ("_upper_bounds", "_buckets", "_sum")
 
 logger = logging.getLogger(__name__)
 
-METERS: list["Meter"] = []
+METERS: list["Metric"] = []
 
 
-class Nothing:
+class NullMetric:
     """Takes numbers where nothing is measured."""
 
     def inc(self, amount: float) -> None:
@@ -43,7 +43,7 @@ class Nothing:
 
 
 @dataclass(eq=False)
-class Meter:
+class Metric:
     """A metric and its labels, each of a closed set; a unit other than 1 ends its name."""
 
     kind: ClassVar[str] = ""
@@ -108,7 +108,7 @@ class Meter:
         self._children = {}
 
 
-class Counter(Meter):
+class Counter(Metric):
     """How often something happened."""
 
     kind = "counter"
@@ -127,7 +127,7 @@ class Counter(Meter):
 
 
 @dataclass(eq=False)
-class Gauge(Meter):
+class Gauge(Metric):
     """How much there is now."""
 
     kind: ClassVar[str] = "gauge"
@@ -144,7 +144,7 @@ class Gauge(Meter):
 
 
 @dataclass(eq=False)
-class Histogram(Meter):
+class Histogram(Metric):
     """How long something took, each time."""
 
     kind: ClassVar[str] = "histogram"
@@ -177,7 +177,7 @@ class Histogram(Meter):
 
 
 @dataclass
-class State:
+class MeterState:
     """Whether this process measures."""
 
     on: bool = False
@@ -185,8 +185,8 @@ class State:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-NOTHING = Nothing()
-_state = State()
+NOTHING = NullMetric()
+_state = MeterState()
 
 
 def give_up(err: Exception) -> None:
@@ -218,7 +218,7 @@ def library() -> Any:
     if not in_memory:
         _ask_for_no_pid(values.ValueClass)
         hold_in_forks(inspect.getclosurevars(values.ValueClass.inc).nonlocals["lock"])
-    prometheus.REGISTRY.register(Ours())
+    prometheus.REGISTRY.register(WorkshedCollector())
     return prometheus
 
 
@@ -241,7 +241,7 @@ def _start_anew() -> None:
             meter.forget()
 
 
-class Ours:
+class WorkshedCollector:
     """Gives what this process has counted to the registry that an application shows."""
 
     def describe(self) -> list[Any]:

@@ -3,25 +3,25 @@
 from workshed.middleware.composition.batches import Batches
 from workshed.middleware.composition.callbacks import Callbacks
 from workshed.middleware.composition.groups import Groups
-from workshed.middleware.composition.parent import Lineage
+from workshed.middleware.composition.parent import ParentJob
 from workshed.middleware.composition.results import PostgresResults, Results
 from workshed.middleware.concurrency.limits import Limits
-from workshed.middleware.concurrency.rate_limiters import PostgresLimiters
+from workshed.middleware.concurrency.rate_limiters import PostgresRateLimiterBackend
 from workshed.middleware.concurrency.uniqueness import Uniqueness
-from workshed.middleware.delivery.cancellation import Cancel, cancelled
-from workshed.middleware.delivery.deduplication import Fence
-from workshed.middleware.delivery.once import Once
+from workshed.middleware.delivery.cancellation import Cancellation, cancelled
+from workshed.middleware.delivery.deduplication import Deduplication
+from workshed.middleware.delivery.once import OncePerMessage
 from workshed.middleware.django_connections import DjangoConnections
 from workshed.middleware.job import (
-    AloneError,
-    ConcludedError,
-    CopyError,
+    DuplicateDelivery,
     Job,
     Outcome,
-    Settling,
-    TurnLostError,
+    OutcomeKnown,
+    OutcomeMiddleware,
+    RunIsolated,
+    RunLockLost,
 )
-from workshed.middleware.observability.history import Runs
+from workshed.middleware.observability.history import History
 from workshed.middleware.observability.log_context import LogContext
 from workshed.middleware.observability.metrics import Metrics
 from workshed.middleware.observability.redaction import Redaction
@@ -31,58 +31,58 @@ from workshed.middleware.options.limit import Limit
 from workshed.middleware.options.retry_on import RetryOn
 from workshed.middleware.options.unique import Unique
 from workshed.middleware.periodic.periodic import Periodic
-from workshed.middleware.retrying.discard import Discard
+from workshed.middleware.retrying.discard import DiscardRecorder
 from workshed.middleware.retrying.expiry import Expiry
 from workshed.middleware.retrying.policy import INTERRUPTED, Policy, verdict
 from workshed.middleware.retrying.retries import Retries
 from workshed.middleware.runtime.database_pool import DatabasePool
 from workshed.middleware.runtime.event_loop import EventLoop
-from workshed.middleware.runtime.parent_watch import Lifeline
-from workshed.middleware.runtime.time_limit import Deadline, HardTimeLimitExceeded
-from workshed.middleware.runtime.unsupported_options import Stock
+from workshed.middleware.runtime.parent_watch import ParentWatch
+from workshed.middleware.runtime.time_limit import HardTimeLimitExceeded, TimeLimit
+from workshed.middleware.runtime.unsupported_options import UnsupportedOptions
 
 __all__ = [
     "INTERRUPTED",
-    "AloneError",
     "Batches",
     "Callbacks",
-    "Cancel",
-    "ConcludedError",
-    "CopyError",
+    "Cancellation",
     "DatabasePool",
-    "Deadline",
-    "Discard",
+    "Deduplication",
+    "DiscardRecorder",
     "DjangoConnections",
+    "DuplicateDelivery",
     "EventLoop",
     "Expiry",
-    "Fence",
     "Groups",
     "HardTimeLimitExceeded",
+    "History",
     "Job",
-    "Lifeline",
     "Limit",
     "Limits",
-    "Lineage",
     "LogContext",
     "Metrics",
     "Observer",
-    "Once",
+    "OncePerMessage",
     "Outcome",
+    "OutcomeKnown",
+    "OutcomeMiddleware",
+    "ParentJob",
+    "ParentWatch",
     "Periodic",
     "Policy",
-    "PostgresLimiters",
+    "PostgresRateLimiterBackend",
     "PostgresResults",
     "Redaction",
     "Results",
     "Retries",
     "RetryOn",
-    "Runs",
+    "RunIsolated",
+    "RunLockLost",
     "Sentry",
-    "Settling",
-    "Stock",
-    "TurnLostError",
+    "TimeLimit",
     "Unique",
     "Uniqueness",
+    "UnsupportedOptions",
     "cancelled",
     "verdict",
 ]

@@ -23,8 +23,8 @@ from workshed.middleware.observability.metrics import Metrics
 from workshed.middleware.retrying.expiry import Expiry
 from workshed.middleware.retrying.retries import Retries as OurRetries
 from workshed.middleware.runtime.event_loop import EventLoop
-from workshed.middleware.runtime.parent_watch import Lifeline
-from workshed.middleware.runtime.time_limit import Deadline
+from workshed.middleware.runtime.parent_watch import ParentWatch
+from workshed.middleware.runtime.time_limit import TimeLimit as OurTimeLimit
 
 INSTEAD: dict[type[Middleware], str] = {
     Retries: "retries are built in, and it would send each failed job a second time: say "
@@ -53,9 +53,9 @@ COUNTERPARTS: dict[type[Middleware], type[Middleware]] = {
     Callbacks: OurCallbacks,
     GroupCallbacks: Groups,
     Results: OurResults,
-    TimeLimit: Deadline,
+    TimeLimit: OurTimeLimit,
     AgeLimit: Expiry,
-    ShutdownNotifications: Lifeline,
+    ShutdownNotifications: ParentWatch,
     AsyncIO: EventLoop,
     CurrentMessage: LogContext,
 }

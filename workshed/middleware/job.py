@@ -12,10 +12,10 @@ from dramatiq.middleware import Middleware
 
 from workshed.db import Connection
 from workshed.jobs import traces
-from workshed.jobs.locks.limits import Ask
-from workshed.jobs.locks.run_locks import Turn
+from workshed.jobs.locks.limits import SlotRequest
+from workshed.jobs.locks.run_locks import RunLock
 from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
-from workshed.jobs.tags import Traits
+from workshed.jobs.tags import CancelTraits
 from workshed.middleware.options.unique import Unique
 from workshed.redaction import without
 
@@ -34,9 +34,9 @@ class Job:
     """What its actor says about its uniqueness."""
     has_key = False
     """It runs with a key that is its own until it ends."""
-    turn: Turn | None = None
+    turn: RunLock | None = None
     """Its right to run, where one with its key runs at a time."""
-    asks: Sequence[Ask] = ()
+    asks: Sequence[SlotRequest] = ()
     """What it takes of its actor's limits."""
     permit: UUID | None = None
     """Names what this start has taken of them."""
@@ -136,10 +136,10 @@ class Job:
         return without(text, self.secrets) if self.secrets else text
 
     @property
-    def traits(self) -> Traits:
+    def traits(self) -> CancelTraits:
         """What a rule that cancels looks at."""
         options = self.message.options
-        return Traits(
+        return CancelTraits(
             actor=self.message.actor_name,
             queue=self.message.queue_name,
             tags=tuple(options.get("tags", ())),
@@ -187,7 +187,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class RetriesExhausted:
     """What a job that is dead had: `max_retries` is `None` where no number bounded them."""
 
     retries: int
@@ -207,7 +207,7 @@ class Outcome:
     """What the message of the next run carries besides."""
     queue: str | None = None
     """Where the next run waits, when not where this one did."""
-    spent: Spent | None = None
+    spent: RetriesExhausted | None = None
     """Of a dead job: it was retried until its retries were spent."""
 
     @property
@@ -226,7 +226,7 @@ class Outcome:
         return self.kind in FINAL
 
 
-class Settling(Middleware):
+class OutcomeMiddleware(Middleware):
     """Middleware with a step that must happen.
 
     `settle` writes in the one transaction of an outcome. It is not a hook: its failure is not
@@ -248,11 +248,11 @@ class Settling(Middleware):
         raise NotImplementedError
 
 
-class CopyError(Exception):
+class DuplicateDelivery(Exception):  # noqa: N818 -- control flow, no error
     """Raised by a check, or by `settle`, when another copy of the job has written its outcome."""
 
 
-class ConcludedError(Exception):
+class OutcomeKnown(Exception):  # noqa: N818 -- control flow, no error
     """Raised by a check before the job: it does not run, its outcome is known."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -261,11 +261,11 @@ class ConcludedError(Exception):
         self.outcome = outcome
 
 
-class AloneError(Exception):
+class RunIsolated(Exception):  # noqa: N818 -- control flow, no error
     """Raised by a check before the job: it may kill its worker, and runs when nothing else does."""
 
 
-class TurnLostError(Exception):
+class RunLockLost(Exception):  # noqa: N818 -- control flow, no error
     """Raised by `settle` when another job may have run meanwhile: this run has no outcome."""
 
     def __init__(self, key: str) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from workshed.testing import text
-from workshed.testing.fake_broker import Run
+from workshed.testing.fake_broker import KitRun
 
 JITTER = 0.25
 LEAST = timedelta(seconds=1)
 
 
-def retried(runs: Sequence[Run], after: timedelta | None, within: timedelta | None) -> None:
+def retried(runs: Sequence[KitRun], after: timedelta | None, within: timedelta | None) -> None:
     """Fail unless one of the jobs is to be tried again, after about that long."""
     waits = [run.outcome.delay for run in runs if run.outcome.kind == "retry"]
     if after is None:
@@ -24,7 +24,7 @@ def retried(runs: Sequence[Run], after: timedelta | None, within: timedelta | No
         raise AssertionError(_what_happened(wanted, runs))
 
 
-def discarded(runs: Sequence[Run], reason: str) -> None:
+def discarded(runs: Sequence[KitRun], reason: str) -> None:
     """Fail unless one of the jobs was discarded, with `reason` in its reason."""
     reasons = [run.outcome.reason for run in runs if run.outcome.is_discarded]
     if not any(reason in found for found in reasons):
@@ -32,6 +32,6 @@ def discarded(runs: Sequence[Run], reason: str) -> None:
         raise AssertionError(_what_happened(wanted, runs))
 
 
-def _what_happened(wanted: str, runs: Sequence[Run]) -> str:
+def _what_happened(wanted: str, runs: Sequence[KitRun]) -> str:
     lines = text.listing("ran meanwhile", [text.of_run(run) for run in runs])
     return "\n".join([wanted, "", *lines])

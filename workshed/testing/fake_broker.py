@@ -17,14 +17,14 @@ from workshed import db, logs
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import context
-from workshed.middleware import Job, Outcome, Settling
-from workshed.transport.amqp.acks import Channel
-from workshed.transport.amqp.codec import Letter
-from workshed.transport.base import DeclaredBroker
-from workshed.transport.consuming.consumer import Inbox
+from workshed.middleware import Job, Outcome, OutcomeMiddleware
+from workshed.transport.amqp.acks import AckingChannel
+from workshed.transport.amqp.codec import RawDelivery
+from workshed.transport.base import WorkshedBroker
+from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.execution import Execution
-from workshed.transport.executing import Executing
+from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.executing import ExecutingBroker
 from workshed.transport.messages.envelope import stamp
 from workshed.transport.publishing.outgoing import Message
 
@@ -37,7 +37,7 @@ GRACE_OF_STRANGERS = timedelta(hours=1)
 
 
 @dataclass(slots=True)
-class Run:
+class KitRun:
     """What became of one run of a job."""
 
     message: Message
@@ -50,7 +50,7 @@ class Run:
         return str(self.message)
 
 
-class Killed(BaseException):
+class SimulatedCrash(BaseException):
     """The process of a job ends here: no outcome is stored, and RabbitMQ delivers it again."""
 
 
@@ -58,15 +58,15 @@ class NotStoredError(WorkshedError):
     """The outcome of a job could not be stored; a worker would put it into the dead queue."""
 
 
-class Handed(Delivery):
+class KitDelivery(Delivery):
     """A job in the hands of the test's own thread."""
 
     def __init__(
-        self, message: Message, broker: "Fake", *, redelivered: bool = False, **headers: bool
+        self, message: Message, broker: "FakeBroker", *, redelivered: bool = False, **headers: bool
     ) -> None:
         """Let `headers` say which way it came, as RabbitMQ's do."""
-        channel = Channel(SimpleNamespace(is_open=True))
-        letter = Letter(0, redelivered, properties=stamp(message, **headers), body=b"")
+        channel = AckingChannel(SimpleNamespace(is_open=True))
+        letter = RawDelivery(0, redelivered, properties=stamp(message, **headers), body=b"")
         queue = broker.declared[message.queue_name]
         self.trouble: BaseException | None = None
         """Why its outcome could not be stored."""
@@ -93,7 +93,7 @@ class Handed(Delivery):
         super().fail()
 
 
-class Witness(Settling):
+class OutcomeSpy(OutcomeMiddleware):
     """Remembers the outcome of the run that ended last.
 
     *Order:* last, so that what it has seen was written by all others.
@@ -122,17 +122,17 @@ class Witness(Settling):
         self._outcome = None
 
 
-class Fake(Executing):
+class FakeBroker(ExecutingBroker):
     """Stores what is sent as rows of the schedule, and runs a row when it is told to.
 
     Checks, middleware, verdict and outcome are those of a worker; only RabbitMQ is not there.
     """
 
-    def __init__(self, other: DeclaredBroker) -> None:
+    def __init__(self, other: WorkshedBroker) -> None:
         """Take the place of a program's broker: its actors, its queues, its middleware."""
         super().__init__(other.declared, [])
         share(self, other)
-        self._witness = Witness()
+        self._witness = OutcomeSpy()
         self.middleware = [*other.middleware, self._witness]
         self._begin()
 
@@ -150,27 +150,27 @@ class Fake(Executing):
         """Store a message."""
         return self._later(message, 0 if delay is None else delay // timedelta(milliseconds=1))
 
-    def process(self, message: Message, error: Error | None = None) -> Run:
+    def process(self, message: Message, error: Error | None = None) -> KitRun:
         """Run a job now, in this thread, and store its outcome; or fail with `error` instead.
 
         Raises `NotStoredError` where the outcome could not be stored.
         """
         # As a relay sends it: it may have copies, so the fence is asked.
-        delivery = Handed(message, self, outbox=True)
+        delivery = KitDelivery(message, self, outbox=True)
         around = nullcontext() if error is None else self._failing(message, error)
         return self._work(delivery, around)
 
     def deliver(
         self, message: Message, around: AbstractContextManager[None], *, again: bool
-    ) -> Run:
+    ) -> KitRun:
         """Run a job as one that was sent directly, and delivered for the first time or `again`.
 
-        The actor runs inside `around`. Where that raises `Killed` the process of the job has ended:
+        The actor runs inside `around`. Where that raises `SimulatedCrash` the process of the job has ended:
         the same is raised here, and the next job runs in another one.
         """
-        return self._work(Handed(message, self, redelivered=again), around)
+        return self._work(KitDelivery(message, self, redelivered=again), around)
 
-    def _work(self, delivery: Handed, around: AbstractContextManager[None]) -> Run:
+    def _work(self, delivery: KitDelivery, around: AbstractContextManager[None]) -> KitRun:
         message, result = delivery.job.message, None
         actor = self.get_actor(message.actor_name)
         try:
@@ -180,7 +180,7 @@ class Fake(Executing):
             self.emit_after("process_message", delivery, result=result)
         except SkipMessage:
             self.emit_after("skip_message", delivery)
-        except Killed:
+        except SimulatedCrash:
             self._begin()
             raise
         except BaseException as err:
@@ -191,7 +191,7 @@ class Fake(Executing):
             raise NotStoredError(
                 f"the outcome of {message} could not be stored"
             ) from delivery.trouble
-        return Run(message, self._witness.asked(), result)
+        return KitRun(message, self._witness.asked(), result)
 
     @contextmanager
     def _failing(self, message: Message, error: Error) -> Generator[None]:
@@ -215,7 +215,7 @@ class Fake(Executing):
         context.end()
         logs.subject.set(None)
         self._witness.forget()
-        self._execution = Execution(Inbox([], "test kit"), GRACE_OF_STRANGERS)
+        self._execution = JobExecutor(ConsumerConnection([], "test kit"), GRACE_OF_STRANGERS)
         self._execution.use(self.middleware)
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
@@ -227,7 +227,7 @@ class Fake(Executing):
         raise WorkshedError("the test kit has no RabbitMQ: `jobs.drain()` runs what is due")
 
 
-def share(new: DeclaredBroker, other: DeclaredBroker) -> None:
+def share(new: WorkshedBroker, other: WorkshedBroker) -> None:
     """Let a broker know the actors and queues of another, also those declared later."""
     names = ("actors", "queues", "declared", "actor_options", "added_options")
     for name in (*names, "_signatures", "_names", "_checks", "_added"):
@@ -235,7 +235,7 @@ def share(new: DeclaredBroker, other: DeclaredBroker) -> None:
 
 
 @contextmanager
-def in_place_of(other: DeclaredBroker, new: DeclaredBroker) -> Generator[None]:
+def in_place_of(other: WorkshedBroker, new: WorkshedBroker) -> Generator[None]:
     """Let what is sent through `other` go to `new` inside the block.
 
     By its methods and not by itself: modules and actors hold on to the object.

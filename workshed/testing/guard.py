@@ -29,7 +29,7 @@ DEFAULT_PORT = 5432
 Query = Callable[..., Any]
 
 
-class Place(NamedTuple):
+class DatabaseAddress(NamedTuple):
     """Where a database is."""
 
     name: str
@@ -47,23 +47,25 @@ class Place(NamedTuple):
         return self.name, "" if is_local else self.host, self.port
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> DatabaseAddress:
     """Read where a URL leads."""
     parts = conninfo_to_dict(url)
     name = parts.get("dbname") or parts.get("user") or ""
-    return Place(str(name), str(parts.get("host") or ""), int(parts.get("port") or DEFAULT_PORT))
+    return DatabaseAddress(
+        str(name), str(parts.get("host") or ""), int(parts.get("port") or DEFAULT_PORT)
+    )
 
 
 @dataclass
 class Guard:
     """The databases that statements may reach now."""
 
-    own: Place | None = None
+    own: DatabaseAddress | None = None
     """That of the test; None outside of tests, where nothing is refused."""
     others: Sequence[str] = ()
     """Names, or patterns such as `analytics_*`, of further databases that the tests may use."""
 
-    def check(self, place: Callable[[], Place]) -> None:
+    def check(self, place: Callable[[], DatabaseAddress]) -> None:
         """Raise `OtherDatabaseError` for a connection that leads elsewhere."""
         if self.own is None:
             return
@@ -100,7 +102,7 @@ def install() -> None:
     sys.meta_path.insert(0, Importing())
 
 
-def _watch(cls: type, names: Sequence[str], place: Callable[[Any], Place]) -> None:
+def _watch(cls: type, names: Sequence[str], place: Callable[[Any], DatabaseAddress]) -> None:
     """Let methods of a class ask the guard first, about the connection that `place` looks at."""
     for name in names:
         method = getattr(cls, name)
@@ -121,9 +123,9 @@ def _watch_psycopg() -> None:
     _watch(psycopg.AsyncServerCursor, ("execute",), _of_psycopg)
 
 
-def _of_psycopg(cursor: Any) -> Place:
+def _of_psycopg(cursor: Any) -> DatabaseAddress:
     info = cursor.connection.info
-    return Place(info.dbname, info.host, info.port)
+    return DatabaseAddress(info.dbname, info.host, info.port)
 
 
 HEAP_TYPE = 1 << 9
@@ -213,8 +215,8 @@ def _subclasses(cls: type) -> Generator[type]:
         yield from _subclasses(subclass)
 
 
-def _of_psycopg2(conn: Any) -> Place:
-    return Place(conn.info.dbname, conn.info.host or "", conn.info.port)
+def _of_psycopg2(conn: Any) -> DatabaseAddress:
+    return DatabaseAddress(conn.info.dbname, conn.info.host or "", conn.info.port)
 
 
 def _watch_asyncpg(_: ModuleType) -> None:
@@ -226,11 +228,11 @@ def _watch_asyncpg(_: ModuleType) -> None:
     _watch(statement, ("explain", *reading), lambda one: _of_asyncpg(one._connection))  # noqa: SLF001
 
 
-def _of_asyncpg(conn: Any) -> Place:
+def _of_asyncpg(conn: Any) -> DatabaseAddress:
     # It names neither in public.
     address, database = conn._addr, conn._params.database  # noqa: SLF001
     host, port = address if isinstance(address, tuple) else _of_socket(address)
-    return Place(database, host, port)
+    return DatabaseAddress(database, host, port)
 
 
 def _of_socket(path: str) -> tuple[str, int]:

@@ -7,8 +7,8 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import dramatiq
 
-from workshed.testing.crashes.idempotence import Endured
-from workshed.testing.fake_broker import Run
+from workshed.testing.crashes.idempotence import IdempotenceReport
+from workshed.testing.fake_broker import KitRun
 from workshed.testing.jobs import LONGEST_DRAIN, Jobs
 from workshed.testing.wanted import Actor
 
@@ -42,7 +42,7 @@ class Inline(Jobs):
         with self._leaving_the_rest():
             return super().drain(at_most=at_most)
 
-    def run_next(self) -> Run | None:
+    def run_next(self) -> KitRun | None:
         """Run one job that is due since time has moved; what it sends waits for `drain`."""
         with self._leaving_the_rest():
             return super().run_next()
@@ -50,16 +50,16 @@ class Inline(Jobs):
     @overload
     def assert_idempotent(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Endured: ...
+    ) -> IdempotenceReport: ...
 
     @overload
     def assert_idempotent(
         self, actor: Actor, /, *args: Any, ignore: Sequence[str], **kwargs: Any
-    ) -> Endured: ...
+    ) -> IdempotenceReport: ...
 
     def assert_idempotent(
         self, actor: Actor, /, *args: Any, ignore: Any = (), **kwargs: Any
-    ) -> Endured:
+    ) -> IdempotenceReport:
         """Fail unless a job leaves the same however often it is delivered, as in `Jobs`."""
         with self._leaving_the_rest():
             return super().assert_idempotent(actor, *args, ignore=ignore, **kwargs)

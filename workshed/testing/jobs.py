@@ -11,14 +11,14 @@ from typing import Any, ParamSpec, TypeVar, overload
 import dramatiq
 
 from workshed.db import Connection
-from workshed.jobs.batches.progress import Progress
+from workshed.jobs.batches.progress import BatchProgress
 from workshed.testing import enqueued, expectations, text
-from workshed.testing.crashes.idempotence import Endured, Trial
-from workshed.testing.database.clock import Clock
+from workshed.testing.crashes.idempotence import IdempotenceCheck, IdempotenceReport
+from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.errors import DiedError, EndlessError, KitError
-from workshed.testing.fake_broker import Error, Fake, Run
-from workshed.testing.stored import Stored
+from workshed.testing.fake_broker import Error, FakeBroker, KitRun
+from workshed.testing.stored import StoredJobs
 from workshed.testing.wanted import Actor, named
 from workshed.transport.batch import Batch
 from workshed.transport.publishing.outgoing import Message
@@ -29,23 +29,28 @@ R = TypeVar("R")
 LONGEST_DRAIN = 1_000
 
 
-class Jobs(Stored):
+class Jobs(StoredJobs):
     """Jobs of one test: they wait in PostgreSQL, and run in this thread when the test says so."""
 
     def __init__(
-        self, broker: Fake, conn: Connection, clock: Clock, connections: Connections, folder: Path
+        self,
+        broker: FakeBroker,
+        conn: Connection,
+        clock: KitClock,
+        connections: Connections,
+        folder: Path,
     ) -> None:
         """Take the kit's own `conn`, and the `connections` of the jobs."""
         super().__init__(conn, folder)
         self._broker = broker
         self._clock = clock
         self._connections = connections
-        self._runs: list[Run] = []
+        self._runs: list[KitRun] = []
         self._errors: dict[str, deque[Error]] = defaultdict(deque)
         self._may_retry = False
 
     @property
-    def runs(self) -> Sequence[Run]:
+    def runs(self) -> Sequence[KitRun]:
         """What has run in this test, the first one first."""
         return self._runs
 
@@ -83,7 +88,7 @@ class Jobs(Stored):
             raise errors[0]
         return count
 
-    def run_next(self) -> Run | None:
+    def run_next(self) -> KitRun | None:
         """Run the job that is due first, and no other; `None` where none is due.
 
         Raises its error, as `drain` does.
@@ -93,7 +98,7 @@ class Jobs(Stored):
             raise error
         return run
 
-    def progress(self, batch: Batch) -> Progress:
+    def progress(self, batch: Batch) -> BatchProgress:
         """Return how many jobs of a batch have ended, and how; what is committed counts."""
         return batch.progress(self._conn)
 
@@ -101,16 +106,16 @@ class Jobs(Stored):
     @overload
     def assert_idempotent(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Endured: ...
+    ) -> IdempotenceReport: ...
 
     @overload
     def assert_idempotent(
         self, actor: Actor, /, *args: Any, ignore: Sequence[str], **kwargs: Any
-    ) -> Endured: ...
+    ) -> IdempotenceReport: ...
 
     def assert_idempotent(
         self, actor: Actor, /, *args: Any, ignore: Any = (), **kwargs: Any
-    ) -> Endured:
+    ) -> IdempotenceReport:
         """Fail unless a job leaves the same however often it is delivered, and wherever it crashes.
 
         It runs to its end, with the jobs that it sends; other jobs that wait do not run. Then all
@@ -133,7 +138,7 @@ class Jobs(Stored):
         # What a fixture has sent is no doing of this job: it goes on waiting.
         others = frozenset(job.message_id for job in self.enqueued)
         run_next = functools.partial(self._run, excluding=others)
-        trial = Trial(
+        trial = IdempotenceCheck(
             self._broker, self._conn, self._clock, self._connections, self._folder, run_next
         )
         try:
@@ -193,7 +198,9 @@ class Jobs(Stored):
             raise KitError(f"{message} was not sent: {sent.message_id} has its unique key")
         return sent
 
-    def _run(self, message_id: str | None = None, *, excluding: Collection[str] = ()) -> Run | None:
+    def _run(
+        self, message_id: str | None = None, *, excluding: Collection[str] = ()
+    ) -> KitRun | None:
         message = enqueued.take(self._conn, message_id, excluding=excluding)
         if message is None:
             return None
@@ -202,7 +209,7 @@ class Jobs(Stored):
         self._runs.append(run)
         return run
 
-    def _failure_of(self, run: Run | None) -> BaseException | None:
+    def _failure_of(self, run: KitRun | None) -> BaseException | None:
         if run is None or not (run.outcome.is_dead or run.outcome.kind == "retry"):
             return None
         if self._may_retry and not run.outcome.is_dead:

@@ -18,31 +18,31 @@ with needed("test"):
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.control import queues
-from workshed.middleware import Deadline
+from workshed.middleware import TimeLimit
 from workshed.settings import PREFIX, settings
 from workshed.testing.database import maildir, scratch
-from workshed.testing.database.clock import Clock
+from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.errors import KitError, NeedsDatabaseError
-from workshed.testing.fake_broker import Fake, in_place_of, share
+from workshed.testing.fake_broker import FakeBroker, in_place_of, share
 from workshed.testing.guard import guarded
 from workshed.testing.inline import Inline
 from workshed.testing.jobs import Jobs
-from workshed.testing.plain import PlainSends
-from workshed.testing.real_worker.real import Real
-from workshed.testing.real_worker.recorder import Recorder
-from workshed.testing.real_worker.servers import RabbitMQ
+from workshed.testing.plain import PlainJobs
+from workshed.testing.real_worker.real import RealJobs
+from workshed.testing.real_worker.recorder import RunRecorder
+from workshed.testing.real_worker.servers import KitRabbitMQ
 from workshed.testing.real_worker.vhosts import virtual_host
-from workshed.testing.real_worker.worker import Worker
+from workshed.testing.real_worker.worker import WorkerProcess
 from workshed.testing.sends import Sends
 from workshed.transport import build
-from workshed.transport.base import DeclaredBroker, known_actors
+from workshed.transport.base import WorkshedBroker, known_actors
 from workshed.transport.stub import Stub
 
 LOCK_WAIT = "2s"
 FAKE = "fake"
 REAL = "real"
-MODES: dict[str, type[Sends]] = {FAKE: Jobs, "inline": Inline, REAL: Real}
+MODES: dict[str, type[Sends]] = {FAKE: Jobs, "inline": Inline, REAL: RealJobs}
 """What `@pytest.mark.jobs(mode=…)` may say."""
 
 
@@ -54,7 +54,7 @@ class Kit(Protocol):
         """The database of the tests; raises `NeedsDatabaseError` where there is none."""
 
     @contextmanager
-    def test(self, rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Iterator[Sends]:
+    def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Iterator[Sends]:
         """Let the block be one test, in one of the `MODES`; `rabbitmq` is asked for by `real`."""
 
 
@@ -84,7 +84,7 @@ class OnDatabase:
         return scratch.fillable(self._conn)
 
     @contextmanager
-    def test(self, rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Generator[Sends]:
+    def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Generator[Sends]:
         """Send all that the program sends to the database of the tests.
 
         Mails, and contents that are stored, go to a folder of the test.
@@ -116,12 +116,12 @@ class OnDatabase:
     ) -> Sends:
         real = build.broker()
         for middleware in real.middleware:
-            if isinstance(middleware, Deadline):
+            if isinstance(middleware, TimeLimit):
                 patch.setattr(middleware, "clock", Unwatched())
         self._declare(real)
-        fake = Fake(real)
+        fake = FakeBroker(real)
         stack.enter_context(in_place_of(real, fake))
-        clock = Clock(self._conn)
+        clock = KitClock(self._conn)
         stack.callback(clock.reset)
         made: Sends = kind(fake, self._conn, clock, self._connections, folder)
         return made
@@ -132,10 +132,10 @@ class OnDatabase:
         real = build.broker()
         sending = build.build(settings(), real.declared)
         share(sending, real)
-        sending.middleware = [*real.middleware, Recorder(real.actors)]
+        sending.middleware = [*real.middleware, RunRecorder(real.actors)]
         self._declare(real)
         modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
-        worker = Worker([*self._worker_modules, *modules], folder, self._others)
+        worker = WorkerProcess([*self._worker_modules, *modules], folder, self._others)
         stack.callback(scratch.end_transactions, self._conn)
         stack.callback(sending.close)
         stack.callback(worker.kill)
@@ -143,7 +143,7 @@ class OnDatabase:
         made: Sends = kind(self._conn, worker, folder)
         return made
 
-    def _declare(self, broker: DeclaredBroker) -> None:
+    def _declare(self, broker: WorkshedBroker) -> None:
         """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
         queues.declare(self._conn, {queue.name: queue.kind for queue in broker.declared.values()})
         queues.declare_actors(self._conn, known_actors(broker))
@@ -185,7 +185,7 @@ class WithoutDatabase:
         raise NeedsDatabaseError("jobs_database", self._why)
 
     @contextmanager
-    def test(self, _rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Generator[PlainSends]:
+    def test(self, _rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Generator[PlainJobs]:
         """Record what the program sends."""
         if mode != FAKE:
             raise NeedsDatabaseError(f"mode={mode!r}", self._why)
@@ -196,7 +196,7 @@ class WithoutDatabase:
         with in_place_of(real, stub), pytest.MonkeyPatch.context() as patch:
             # Your connection leads to a database that is none of a test's.
             patch.setattr(real, "storing", self._refuse)
-            yield PlainSends(stub, self._why)
+            yield PlainJobs(stub, self._why)
 
     def _refuse(self, *_: object) -> NoReturn:
         raise NeedsDatabaseError("schedule.send", self._why)

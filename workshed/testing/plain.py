@@ -10,7 +10,7 @@ from workshed.testing.sends import Sends
 from workshed.transport.stub import Stub
 
 
-class PlainSends(Sends):
+class PlainJobs(Sends):
     """What there is without PostgreSQL: the plain sends, and a word on what is missing."""
 
     def __init__(self, broker: Stub, why: str) -> None:

@@ -10,7 +10,7 @@ with needed("test"):
 
 if TYPE_CHECKING:
     from workshed.testing.kit import Kit
-    from workshed.testing.real_worker.servers import RabbitMQ
+    from workshed.testing.real_worker.servers import KitRabbitMQ
     from workshed.testing.sends import Sends
 
 
@@ -62,7 +62,7 @@ def jobs_database(jobs_kit: "Kit") -> str:
 
 
 @pytest.fixture(scope="session")
-def jobs_rabbitmq(jobs_database: str) -> "Iterator[RabbitMQ]":
+def jobs_rabbitmq(jobs_database: str) -> "Iterator[KitRabbitMQ]":
     """Run a RabbitMQ for tests in mode `real`; override it to name another."""
     from workshed.testing.real_worker import servers
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from workshed.testing import text
 from workshed.testing.enqueued import Enqueued
-from workshed.testing.fake_broker import Run
-from workshed.testing.wanted import Actor, Wanted, named
+from workshed.testing.fake_broker import KitRun
+from workshed.testing.wanted import Actor, ExpectedJob, named
 
 TOLERANCE = timedelta(seconds=1)
 
@@ -21,7 +21,7 @@ class Sends:
         raise NotImplementedError
 
     @property
-    def runs(self) -> Sequence[Run]:
+    def runs(self) -> Sequence[KitRun]:
         """What has run in this test, the first one first."""
         return ()
 
@@ -76,7 +76,7 @@ class Sends:
             raise AssertionError("\n".join([title, "", *self._lists(jobs)]))
 
     def _failure(
-        self, title: str, wanted: Wanted, rest: Sequence[Enqueued], jobs: Sequence[Enqueued]
+        self, title: str, wanted: ExpectedJob, rest: Sequence[Enqueued], jobs: Sequence[Enqueued]
     ) -> str:
         rows = [("wanted", str(wanted), "")]
         if rest:
@@ -105,8 +105,8 @@ def _wanted(
     in_: timedelta | None,
     at: datetime | None,
     within: timedelta,
-) -> Wanted:
+) -> ExpectedJob:
     if at is not None and at.tzinfo is None:
         raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
     arguments = named(actor, args, kwargs) if args or kwargs else None
-    return Wanted(actor, arguments, queue, priority, in_, at, within)
+    return ExpectedJob(actor, arguments, queue, priority, in_, at, within)

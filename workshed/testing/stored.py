@@ -14,7 +14,7 @@ from workshed.testing.sends import Sends
 MOST_DEAD = 10_000
 
 
-class Stored(Sends):
+class StoredJobs(Sends):
     """What waits, what has died, and which mails were sent."""
 
     def __init__(self, conn: Connection, folder: Path) -> None:

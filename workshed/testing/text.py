@@ -6,7 +6,7 @@ from typing import Any
 
 from workshed.middleware import Outcome
 from workshed.testing.enqueued import Enqueued
-from workshed.testing.fake_broker import Run
+from workshed.testing.fake_broker import KitRun
 
 UNITS = (("days", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
 SHOWN = 20
@@ -78,6 +78,6 @@ def of(job: Enqueued) -> tuple[str, str, str]:
     return sent(job), job.queue, when(job) + priority
 
 
-def of_run(run: Run) -> tuple[str, str]:
+def of_run(run: KitRun) -> tuple[str, str]:
     """Return what is listed of a run."""
     return run.title, fate(run.outcome)

@@ -15,7 +15,7 @@ Actor = dramatiq.Actor[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExpectedJob:
     """What a job must be; what is `None` does not matter."""
 
     actor: Actor

@@ -17,7 +17,7 @@ from dramatiq.worker import Worker
 from workshed import logs
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, WorkshedError
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason, Statement
@@ -31,8 +31,8 @@ from workshed.queues import Queue
 from workshed.transport import direct
 from workshed.transport.annotated import Checks, checks_of
 from workshed.transport.errors import (
-    RefusedArgumentError,
-    RefusedOptionError,
+    InvalidArgumentError,
+    InvalidOptionError,
     UndeclaredQueueError,
     did_you_mean,
     exit_code,
@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 VETOING = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
 
 
-class DeclaredBroker(Broker):
+class WorkshedBroker(Broker):
     """A broker whose queues are declared, and which takes only messages that can be run."""
 
     prefix = ""
@@ -214,8 +214,8 @@ class DeclaredBroker(Broker):
     def check(self, message: dramatiq.Message[Any]) -> None:
         """Refuse what could not be delivered, read or run as it was meant.
 
-        Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedEncoderError`,
-        `PublishRefusedError` for arguments of more than 64 KiB, or `RefusedArgumentError`, also for
+        Raises `UndeclaredQueueError`, `InvalidOptionError`, `RefusedEncoderError`,
+        `PublishRefusedError` for arguments of more than 64 KiB, or `InvalidArgumentError`, also for
         one that is not of the type that the actor's annotation says.
         """
         refuse_encoder(message)
@@ -224,7 +224,7 @@ class DeclaredBroker(Broker):
             if problem := option_problem(name, value, self.added_options):
                 known = name in OPTIONS or name in OF_A_MESSAGE or name in self.added_options
                 hint = "" if known else did_you_mean(name, OPTIONS.keys() | self.added_options)
-                raise RefusedOptionError(f"{message.actor_name}: {name} {problem}{hint}")
+                raise InvalidOptionError(f"{message.actor_name}: {name} {problem}{hint}")
         options = message.options
         while piped := options.get("pipe_target"):
             self._check_queue(piped["queue_name"])
@@ -234,7 +234,7 @@ class DeclaredBroker(Broker):
         for name, value in self._arguments(message).items():
             refuse_inexact(value, f"{message.actor_name}: argument {name}")
             if (check := checks.get(name)) is not None and (problem := check(value)):
-                raise RefusedArgumentError(f"{message.actor_name}: argument {name}: {problem}")
+                raise InvalidArgumentError(f"{message.actor_name}: argument {name}: {problem}")
         refuse_large(message)
         refuse_fields(message)
 
@@ -276,13 +276,13 @@ class DeclaredBroker(Broker):
         delay: timedelta,
         at: datetime | None,
         reason: Reason,
-    ) -> tuple[dramatiq.Message[Any], schedule.Row]:
+    ) -> tuple[dramatiq.Message[Any], schedule.OutboxRow]:
         """Check a message; return it as it is stored, and its row."""
         self.check(message)
         if reason == "delayed":
             message = message.copy(options={"due": due_ms(delay, at)})
         self._before_send(message, delay // timedelta(milliseconds=1))
-        row = schedule.Row(
+        row = schedule.OutboxRow(
             message_id=message.message_id,
             generation=int(message.options.get("generation", 0)),
             queue=message.queue_name,
@@ -322,7 +322,7 @@ class DeclaredBroker(Broker):
         levels = self.declared[queue].levels
         if priority > levels:
             has = f"has 0 to {levels}, and {levels} runs first" if levels else "has no priorities"
-            raise RefusedOptionError(
+            raise InvalidOptionError(
                 f"{message.actor_name}: broker_priority {priority}: the queue {queue!r} {has}"
             )
 
@@ -341,14 +341,14 @@ class DeclaredBroker(Broker):
         try:
             bound = signature.bind(*message.args, **message.kwargs)
         except TypeError as err:
-            raise RefusedArgumentError(f"{message.actor_name}{signature}: {err}") from None
+            raise InvalidArgumentError(f"{message.actor_name}{signature}: {err}") from None
         return unpacked(signature, bound.arguments)
 
 
-def known_actors(broker: DeclaredBroker) -> list[Actor]:
+def known_actors(broker: WorkshedBroker) -> list[KnownActor]:
     """Describe a program's actors for those that do not have it."""
     return [
-        Actor(
+        KnownActor(
             name=actor.actor_name,
             queue=actor.queue_name,
             has_key=(rule := actor.options.get("unique")) is not None and rule.locks_when_sent,

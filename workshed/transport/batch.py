@@ -15,14 +15,14 @@ from workshed.jobs import context as current
 from workshed.jobs.batches import batches
 from workshed.jobs.batches import progress as batch_rows
 from workshed.jobs.batches.batches import Event
-from workshed.jobs.batches.progress import Progress
+from workshed.jobs.batches.progress import BatchProgress
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.schedule import Reason, Row
+from workshed.jobs.outbox.schedule import OutboxRow, Reason
 from workshed.transport.build import broker
 from workshed.transport.errors import UnknownConnectionError
 from workshed.transport.messages.envelope import encoded
-from workshed.transport.publishing.adapters import Kind, SyncConnection, kind_of
+from workshed.transport.publishing.adapters import ConnectionAdapter, SyncConnection, kind_of
 from workshed.transport.publishing.outgoing import Message, claim_of, waiting, waiting_body
 
 Told = Message | dramatiq.Actor[..., Any] | None
@@ -151,7 +151,7 @@ class Batch:
         """
         return bool(_kind(conn).execute(conn, batches.cancelling(self.id)) == "true")
 
-    def progress(self, conn: Connection) -> Progress:
+    def progress(self, conn: Connection) -> BatchProgress:
         """Return how many of its jobs are in which state; raises `BatchError` without a batch."""
         found = batch_rows.progress(conn, self.id)
         if found is None:
@@ -160,7 +160,7 @@ class Batch:
 
     def _store(
         self,
-        kind: Kind,
+        kind: ConnectionAdapter,
         conn: SyncConnection,
         messages: Sequence[Message],
         delay: timedelta,
@@ -188,7 +188,7 @@ class Batch:
         return sent
 
 
-def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> Row:
+def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
     """Make the row that a callback will be once it is sent."""
     message: Message = told.message(batch) if isinstance(told, dramatiq.Actor) else told
     message = message.copy(options={"origin": ORIGIN, "callback_of": batch})
@@ -204,7 +204,7 @@ def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         yield messages[start : start + WINDOW]
 
 
-def _kind(conn: SyncConnection) -> Kind:
+def _kind(conn: SyncConnection) -> ConnectionAdapter:
     kind = kind_of(conn)
     if kind.waits:
         raise UnknownConnectionError(

@@ -16,36 +16,36 @@ from workshed.errors import SettingsError, WorkshedError
 from workshed.middleware import (
     Batches,
     Callbacks,
-    Cancel,
+    Cancellation,
     DatabasePool,
-    Deadline,
-    Discard,
+    Deduplication,
+    DiscardRecorder,
     DjangoConnections,
     EventLoop,
     Expiry,
-    Fence,
     Groups,
-    Lifeline,
+    History,
     Limits,
-    Lineage,
     LogContext,
     Metrics,
-    Once,
+    OncePerMessage,
+    ParentJob,
+    ParentWatch,
     Periodic,
     Redaction,
     Results,
     Retries,
-    Runs,
     Sentry,
-    Stock,
+    TimeLimit,
     Uniqueness,
+    UnsupportedOptions,
 )
 from workshed.queues import Queue, weighted
 from workshed.settings import Settings, settings, settings_of
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
 from workshed.transport.messages.envelope import StrictJson
-from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.sidecars.metrics_fork import MetricsFork, measure
 from workshed.transport.sidecars.relay_fork import RelayFork
 from workshed.transport.strays import refuse_strays
@@ -64,7 +64,7 @@ OTHERS = {"dramatiq", "periodiq"}
 
 
 @cache
-def broker() -> RabbitMQ | Stub:
+def broker() -> RabbitMQBroker | Stub:
     """Build the broker of this process from its settings, and tell dramatiq; opens nothing.
 
     Raises `SettingsError`, or `StrayActorsError` where actors were declared on another broker
@@ -94,7 +94,7 @@ def program() -> str:
     return path.parent.name if path.stem == "__main__" else path.stem
 
 
-def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQ | Stub:
+def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQBroker | Stub:
     """Put a broker together; `queues` are those of another broker, to which more may be added."""
     if queues is None:
         queues = weighted(app().queues, config.queues, config.queue_prefix)
@@ -104,7 +104,7 @@ def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQ 
         return Stub(queues, chain)
     for url in urls:
         address.parameters(url, "check")  # a bad one is refused now, and not by the first send
-    return RabbitMQ(urls, queues, chain, config)
+    return RabbitMQBroker(urls, queues, chain, config)
 
 
 def middleware(config: Settings) -> list[Middleware]:
@@ -170,49 +170,49 @@ class Spans(Middleware):
 
 CHAIN: tuple[type[Middleware], ...] = (
     DatabasePool,  # first: all below use it
-    Stock,  # refuses at declaration, before anything wraps the function
+    UnsupportedOptions,  # refuses at declaration, before anything wraps the function
     Redaction,  # before anything wraps the function: its parameters are read
     DjangoConnections,  # what it puts around an async actor runs on the loop
     EventLoop,  # innermost of the wrappers: all others see a function
-    Lineage,
+    ParentJob,
     LogContext,  # above the rest, so that what they log names the job
     Spans,  # its span is there before other observers begin, and after they end
     Sentry,  # its scope is there before other observers begin, and after they end
     Metrics,  # observes
-    Cancel,  # before the fence: it writes nothing, and may change what all below write
-    Fence,  # before anything is written: a copy writes nothing
+    Cancellation,  # before the fence: it writes nothing, and may change what all below write
+    Deduplication,  # before anything is written: a copy writes nothing
     Expiry,  # below the fence: a duplicate is one, however late
-    Results,  # within the limit and `Once`, as the next
-    Callbacks,  # within the limit and `Once`: a result that cannot be handed on is a failure
-    Deadline,  # wraps the actor's function; its hook only notes the limit
-    Once,  # around the limit: none strikes in the commit
+    Results,  # within the limit and `OncePerMessage`, as the next
+    Callbacks,  # within the limit and `OncePerMessage`: a result that cannot be handed on is a failure
+    TimeLimit,  # wraps the actor's function; its hook only notes the limit
+    OncePerMessage,  # around the limit: none strikes in the commit
     Uniqueness,
     Limits,  # asked last: what a start takes of a window is spent
     Periodic,  # below what adds options to messages, which it notes
     Retries,
-    Discard,
+    DiscardRecorder,
     Groups,
     Batches,  # last of those that write: what it locks, others wait for until the commit
-    Runs,
+    History,
     RelayFork,
     MetricsFork,
-    Lifeline,  # last: `after_*` run upwards, and it watches from the start
+    ParentWatch,  # last: `after_*` run upwards, and it watches from the start
 )
 """The chain of the library: `before_*` and `settle` run downwards, `after_*` upwards."""
 
 OPTIONAL: frozenset[type[Middleware]] = frozenset(
-    {DjangoConnections, LogContext, Spans, Sentry, Metrics, Runs}
+    {DjangoConnections, LogContext, Spans, Sentry, Metrics, History}
 )
 """What only observes, or is for one framework: an application's chain may leave it out."""
 
 MAKERS: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
     Spans: _tracing,
     Sentry: lambda kind, config: kind(config),
-    Fence: lambda kind, config: kind(config.deduplication_retention),
+    Deduplication: lambda kind, config: kind(config.deduplication_retention),
     Retries: lambda kind, config: kind(
         config.max_retries, config.record_visibility_grace, config.replica_lag
     ),
-    Runs: lambda kind, config: kind(config.history, config.release),
+    History: lambda kind, config: kind(config.history, config.release),
     RelayFork: lambda kind, config: kind(wanted=config.relay_fork),
     MetricsFork: lambda kind, config: kind(wanted=config.shared_folder is None and config.shows),
 }

@@ -29,7 +29,7 @@ def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwarg
     raised. Every other error is raised here; nothing is sent, retried or recorded, and limits,
     unique keys and `once=` do not apply. Arguments are checked as `send` checks them.
 
-    Raises `RefusedArgumentError`, and what the actor raises.
+    Raises `InvalidArgumentError`, and what the actor raises.
     """
     broker: _Checks = actor.broker  # type: ignore[assignment]  # ours, as `declare_actor` adds this
     broker.check(actor.message(*args, **kwargs))

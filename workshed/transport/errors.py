@@ -2,8 +2,8 @@
 
 WorkshedError
 ├── UndeclaredQueueError         a queue nobody declared
-├── RefusedArgumentError         an argument JSON would change, or the actor does not take
-├── RefusedOptionError           an option no middleware knows, or out of its range
+├── InvalidArgumentError         an argument JSON would change, or the actor does not take
+├── InvalidOptionError           an option no middleware knows, or out of its range
 ├── RefusedEncoderError          `dramatiq.set_encoder` with one that writes no JSON of a message
 ├── StrayActorsError             actors that were declared on another broker
 ├── UnknownConnectionError       `schedule.send` on what cannot carry a job (also a TypeError)
@@ -13,12 +13,12 @@ WorkshedError
 │   └── UnseenQueueError         the account may not see whether a queue is there
 └── BrokerError                  (also dramatiq's `BrokerConnectionError`)
     ├── BrokerUnreachableError   no connection, or none within the deadline
-    │   └── QueueAwayError       the queue is on a node of the cluster that has ended
+    │   └── QueueUnavailableError       the queue is on a node of the cluster that has ended
     ├── BrokerBlockedError       RabbitMQ takes no messages: a memory or disk alarm
     ├── PublishRefusedError      RabbitMQ answered, and did not take the message
     │   ├── UnroutableError      there is no queue or no exchange for it
     │   └── NackedError          its queue did not take it
-    └── NotAllSentError          of many messages, some were not sent
+    └── PartialSendError          of many messages, some were not sent
 """
 
 import difflib
@@ -46,11 +46,11 @@ class UndeclaredQueueError(WorkshedError):
         self.queue = queue
 
 
-class RefusedArgumentError(WorkshedError):
+class InvalidArgumentError(WorkshedError):
     """The arguments of a job do not survive JSON exactly, or do not fit the actor."""
 
 
-class RefusedOptionError(WorkshedError):
+class InvalidOptionError(WorkshedError):
     """An option of a message that nothing here understands, or whose value is out of range."""
 
 
@@ -121,7 +121,7 @@ class BrokerUnreachableError(BrokerError):
     """There is no connection to RabbitMQ, or none was made in time."""
 
 
-class QueueAwayError(BrokerUnreachableError):
+class QueueUnavailableError(BrokerUnreachableError):
     """The queue is on a node of the cluster that stops or has ended, and comes back with it."""
 
 
@@ -141,7 +141,7 @@ class NackedError(PublishRefusedError):
     """The queue did not take the message: it is full, or away."""
 
 
-class NotAllSentError(BrokerError):
+class PartialSendError(BrokerError):
     """Of the messages of `enqueue_many` some were not sent; which, and why, is said exactly."""
 
     def __init__(

@@ -10,19 +10,19 @@ from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware import Job, Outcome
 from workshed.middleware.composition.callbacks import undelayed
 from workshed.queues import Queue
-from workshed.transport.base import DeclaredBroker
+from workshed.transport.base import WorkshedBroker
 from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.publishing.outgoing import Message
 
 
-class Executing(DeclaredBroker):
+class ExecutingBroker(WorkshedBroker):
     """A broker that checks each job before it runs, and stores its outcome before it is observed.
 
     What must happen around a job is no hook: dramatiq drops what most hooks raise.
     """
 
-    _execution: Execution
+    _execution: JobExecutor
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         """Run nothing yet."""

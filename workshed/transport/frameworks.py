@@ -8,13 +8,13 @@ from workshed.errors import SettingsError
 from workshed.middleware.built_in import INSTEAD
 from workshed.settings import settings
 from workshed.transport.build import broker
-from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.stub import Stub
 
 
 def framework_broker(
     *, middleware: Sequence[Middleware] = (), url: str | None = None
-) -> RabbitMQ | Stub:
+) -> RabbitMQBroker | Stub:
     """Return this process's broker with the application's middleware, for django-dramatiq and such.
 
     Those build the broker themselves, by calling what their configuration names. dramatiq's own

@@ -14,7 +14,7 @@ from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from workshed.jobs.history.attempts import text_of
 from workshed.jobs.signals import Signal
-from workshed.middleware import AloneError, ConcludedError, CopyError, Outcome
+from workshed.middleware import DuplicateDelivery, Outcome, OutcomeKnown, RunIsolated
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ OURS = "workshed"
 """The package whose middleware is ours."""
 DECIDES = "before_process_message"
 """The hook that may skip, snooze, discard or fail a job."""
-VERDICTS = (AloneError, ConcludedError, CopyError)
+VERDICTS = (RunIsolated, OutcomeKnown, DuplicateDelivery)
 """What our own checks raise; a subclass of one of ours hands it on."""
 
 
@@ -58,7 +58,7 @@ class Tolerant:
             self._hook(*args, **kwargs)
         except self._vetoes as err:
             if self._decides and isinstance(err, SkipMessage):
-                raise ConcludedError(skipped(self._of, err)) from err
+                raise OutcomeKnown(skipped(self._of, err)) from err
             raise
         except Exception:
             logger.exception("%s failed; what it raised is ignored", self.__qualname__)

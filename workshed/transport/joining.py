@@ -7,9 +7,9 @@ from dramatiq.errors import QueueJoinTimeout
 
 from workshed import db
 from workshed.queues import Queue
-from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.errors import BrokerUnreachableError
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 
 ANSWER_S = 10.0
 IDLE_S = 0.05
@@ -18,7 +18,7 @@ LOOKS = 5
 """As many in a row find nothing: a message may be on its way from RabbitMQ to a worker."""
 
 
-class Counts(NamedTuple):
+class JoinCounts(NamedTuple):
     """What there is of a queue, in dramatiq's order."""
 
     ready: int
@@ -29,7 +29,7 @@ class Counts(NamedTuple):
     """In the dead table, and in RabbitMQ's dead queue."""
 
 
-def counts(publisher: AskingPublisher, queue: Queue) -> Counts:
+def counts(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
     """Count what there is of a queue; raises `BrokerUnreachableError`."""
     query = """
         SELECT (SELECT count(*) FROM workshed.schedule WHERE queue = %(name)s),
@@ -39,11 +39,11 @@ def counts(publisher: AskingPublisher, queue: Queue) -> Counts:
         [(stored, dead)] = conn.execute(query, {"name": queue.name})
     # After the rows: what a relay sends meanwhile is counted twice, and nothing is missed.
     ready, rejected = (_waiting(publisher, name) for name in (queue.name, queue.dead))
-    return Counts(ready, stored, dead + rejected)
+    return JoinCounts(ready, stored, dead + rejected)
 
 
 def join(
-    publisher: AskingPublisher, queue: Queue, execution: Execution, timeout_ms: int | None
+    publisher: QueueDepthClient, queue: Queue, execution: JobExecutor, timeout_ms: int | None
 ) -> None:
     """Return once nothing of a queue waits, is stored, or runs in this process.
 
@@ -60,7 +60,7 @@ def join(
         time.sleep(IDLE_S)
 
 
-def _waiting(publisher: AskingPublisher, name: str) -> int:
+def _waiting(publisher: QueueDepthClient, name: str) -> int:
     """Ask RabbitMQ, also where this process has not published yet and only begins to connect."""
     deadline = time.monotonic() + ANSWER_S
     while True:

@@ -13,8 +13,8 @@ from pika.exceptions import ChannelClosedByBroker
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs
-from workshed.jobs.dead.dead_jobs import Which
-from workshed.middleware import CopyError, Job, Outcome
+from workshed.jobs.dead.dead_jobs import DeadFilter
+from workshed.middleware import DuplicateDelivery, Job, Outcome
 from workshed.queues import Queue
 from workshed.transport.amqp import topology
 from workshed.transport.errors import EnvelopeError
@@ -48,7 +48,7 @@ def flush(broker: Flushed, urls: list[str], queue: Queue) -> None:
         with contextlib.suppress(ChannelClosedByBroker):
             connection.channel().queue_purge(queue.dead_on_rabbitmq)
     with db.transaction() as conn:
-        for message_id in dead_jobs.ids(conn, Which(queue=queue.name)):
+        for message_id in dead_jobs.ids(conn, DeadFilter(queue=queue.name)):
             dead_jobs.discard(conn, message_id, FLUSHED.reason)
 
 
@@ -59,10 +59,10 @@ def _flush_rows(broker: Flushed, queue: Queue) -> None:
         for body in bodies:
             with contextlib.suppress(EnvelopeError):
                 message = decode(body.encode(), queue.name)
-                with contextlib.suppress(CopyError), conn.transaction():
+                with contextlib.suppress(DuplicateDelivery), conn.transaction():
                     broker.settle(conn, Job(message, copied=True), FLUSHED)
 
 
 def _end(broker: Flushed, message: dramatiq.Message[Any]) -> None:
-    with contextlib.suppress(CopyError), db.transaction() as conn:
+    with contextlib.suppress(DuplicateDelivery), db.transaction() as conn:
         broker.settle(conn, Job(message, copied=True), FLUSHED)

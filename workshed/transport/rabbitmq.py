@@ -19,34 +19,34 @@ from workshed.queues import Queue
 from workshed.settings import Settings
 from workshed.transport import joining, purging
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.declarations import Ensured
-from workshed.transport.consuming.consumer import Inbox, QueueConsumer
+from workshed.transport.amqp.declarations import QueueDeclarer
+from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
 from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.execution import Execution
-from workshed.transport.consuming.work_queue import Item
+from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.consuming.work_queue import QueuedJob
 from workshed.transport.errors import (
     BrokerUnreachableError,
-    NotAllSentError,
-    QueueAwayError,
+    PartialSendError,
+    QueueUnavailableError,
     TopologyError,
     UnseenQueueError,
 )
-from workshed.transport.executing import Executing
+from workshed.transport.executing import ExecutingBroker
 from workshed.transport.messages.envelope import unknown_option
 from workshed.transport.messages.signing import signing
 from workshed.transport.publishing.outgoing import Message, fate
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.publishing.sender import Sender
-from workshed.transport.waiting import Blocking, InLoop, Waiting, run
+from workshed.transport.waiting import Blocking, EventLoopWait, WaitStrategy, run
 from workshed.transport.worker.dramatiq_master import wait_until_told
-from workshed.transport.worker.lifecycle import WorkerLife, check_time_limits
+from workshed.transport.worker.lifecycle import WorkerLifecycle, check_time_limits
 
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
 
-class RabbitMQ(Executing):
+class RabbitMQBroker(ExecutingBroker):
     """Publishes with confirms, consumes with acks bound to their channel, settles in PostgreSQL.
 
     One connection of a process publishes, one consumes, each opened on first use.
@@ -63,8 +63,8 @@ class RabbitMQ(Executing):
         self.urls = urls
         self.signing = signing(config)
         self.prefix = config.queue_prefix
-        self._publisher = AskingPublisher(urls, "publisher", self.signing, self.prefix)
-        self._ensured = Ensured(urls, queues)
+        self._publisher = QueueDepthClient(urls, "publisher", self.signing, self.prefix)
+        self._ensured = QueueDeclarer(urls, queues)
         self._sender = Sender(
             self._publisher,
             self._ensured,
@@ -72,9 +72,9 @@ class RabbitMQ(Executing):
             config.publish_timeout,
             storing=config.outbox_fallback,
         )
-        self._inbox = Inbox(urls, "consumer", self.signing)
-        self._execution = Execution(self._inbox, config.unknown_actor_grace)
-        self._life = WorkerLife(self._inbox, self._execution, config.shutdown_grace)
+        self._inbox = ConsumerConnection(urls, "consumer", self.signing)
+        self._execution = JobExecutor(self._inbox, config.unknown_actor_grace)
+        self._life = WorkerLifecycle(self._inbox, self._execution, config.shutdown_grace)
         super().__init__(queues, middleware)
         self._own_before["worker_shutdown"] = self._leave
         self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._end}
@@ -102,12 +102,12 @@ class RabbitMQ(Executing):
         """
         refuse_while_finalizing()
         wait = None if delay is None else delay // timedelta(milliseconds=1)
-        return await self._enqueue(message, wait, InLoop())
+        return await self._enqueue(message, wait, EventLoopWait())
 
     def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
         """Send many at once, two windows of 500 in flight; returns when every one is safe.
 
-        Each is checked before the first is sent. Raises `NotAllSentError`, which names those that
+        Each is checked before the first is sent. Raises `PartialSendError`, which names those that
         are safe and those that are not; each window has the deadline of one `enqueue`.
         """
         refuse_while_finalizing()
@@ -126,7 +126,7 @@ class RabbitMQ(Executing):
         sent = [parcel.result for parcel in parcels if parcel.error is None]
         unsent = [(p.message, p.error) for p in parcels if p.error is not None]
         if unsent:
-            raise NotAllSentError(sent, unsent)
+            raise PartialSendError(sent, unsent)
         return sent
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
@@ -156,7 +156,7 @@ class RabbitMQ(Executing):
         if refused:
             raise topology.worst(refused)
         for problem in problems.values():
-            if not isinstance(problem, QueueAwayError) or len(problems) == len(names):
+            if not isinstance(problem, QueueUnavailableError) or len(problems) == len(names):
                 raise problem
             logger.warning("%s", problem)
 
@@ -169,7 +169,7 @@ class RabbitMQ(Executing):
         self._check_queue(queue_name)
         joining.join(self._publisher, self.declared[queue_name], self._execution, timeout)
 
-    def get_queue_message_counts(self, queue_name: str) -> joining.Counts:
+    def get_queue_message_counts(self, queue_name: str) -> joining.JoinCounts:
         """Return how many messages of a queue are in RabbitMQ, stored in PostgreSQL, and dead.
 
         Raises `UndeclaredQueueError`, or `BrokerUnreachableError`.
@@ -213,7 +213,7 @@ class RabbitMQ(Executing):
 
     def _put(self, deliveries: list[Delivery]) -> None:
         actors = self.actors
-        items = [Item(actors[one.actor_name].priority, one) for one in deliveries]
+        items = [QueuedJob(actors[one.actor_name].priority, one) for one in deliveries]
         self._execution.work.put_all(items)
 
     def _strange(self, delivery: Delivery) -> Callable[[], None] | None:
@@ -222,7 +222,7 @@ class RabbitMQ(Executing):
             return None
         return lambda: self._execution.stranger(delivery, option)
 
-    async def _enqueue(self, message: Message, delay: int | None, waiting: Waiting) -> Message:
+    async def _enqueue(self, message: Message, delay: int | None, waiting: WaitStrategy) -> Message:
         # In a job that runs once, what it sends commits with what it writes.
         if delay or db.joined_connection() is not None:
             return await waiting.database(functools.partial(self._later, message, delay or 0))

@@ -11,7 +11,12 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule as rows
 from workshed.jobs.outbox.schedule import Statement
 from workshed.transport.build import broker
-from workshed.transport.publishing.adapters import AsyncConnection, Kind, SyncConnection, kind_of
+from workshed.transport.publishing.adapters import (
+    AsyncConnection,
+    ConnectionAdapter,
+    SyncConnection,
+    kind_of,
+)
 
 cancel = cancellations.cancel
 run_now = rows.run_now
@@ -81,6 +86,10 @@ def send(
 
 
 async def _send_async(
-    kind: Kind, conn: object, message: Message[R], statement: Statement, span: timedelta
+    kind: ConnectionAdapter,
+    conn: object,
+    message: Message[R],
+    statement: Statement,
+    span: timedelta,
 ) -> Message[R]:
     return broker().stored(message, span, await kind.execute(conn, statement))

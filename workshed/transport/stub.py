@@ -9,13 +9,13 @@ from dramatiq.errors import QueueJoinTimeout
 from dramatiq.worker import Worker
 
 from workshed.errors import WorkshedError
-from workshed.transport.base import DeclaredBroker
-from workshed.transport.joining import Counts
+from workshed.transport.base import WorkshedBroker
+from workshed.transport.joining import JoinCounts
 
 R = TypeVar("R")
 
 
-class Stub(DeclaredBroker):
+class Stub(WorkshedBroker):
     """`WORKSHED_BROKER_URL=stub://`: plain sends are checked and kept in `sent`, oldest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,7 +52,7 @@ class Stub(DeclaredBroker):
         return self.enqueue(message, delay=wait)
 
     def settle(self, *_: object, **__: object) -> NoReturn:
-        """Refuse: no job runs here. The test kit takes this method over, for `Once`."""
+        """Refuse: no job runs here. The test kit takes this method over, for `OncePerMessage`."""
         self.consume()
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
@@ -79,10 +79,10 @@ class Stub(DeclaredBroker):
             "the fixture `jobs` (docs/testing.md)"
         )
 
-    def get_queue_message_counts(self, queue_name: str) -> Counts:
+    def get_queue_message_counts(self, queue_name: str) -> JoinCounts:
         """Return how many messages were sent to a queue; none is delayed or dead here."""
         self._check_queue(queue_name)
-        return Counts(sum(one.queue_name == queue_name for one in self.sent), 0, 0)
+        return JoinCounts(sum(one.queue_name == queue_name for one in self.sent), 0, 0)
 
     def flush(self, queue_name: str) -> None:
         """Forget what was sent to a queue."""

@@ -11,7 +11,7 @@ from workshed.transport.latch import Latch
 T = TypeVar("T")
 
 
-class Waiting(Protocol):
+class WaitStrategy(Protocol):
     """How a sender waits."""
 
     async def until(self, latch: Latch, timeout_s: float) -> bool:
@@ -33,7 +33,7 @@ class Blocking:
         return work()
 
 
-class InLoop:
+class EventLoopWait:
     """The task waits, and its event loop goes on."""
 
     async def until(self, latch: Latch, timeout_s: float) -> bool:

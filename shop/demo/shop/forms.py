@@ -21,7 +21,7 @@ _FILENAME = re.compile(r'[; ]filename="([^"]*)"', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class FormFile:
     """A file that was chosen."""
 
     filename: str
@@ -29,14 +29,14 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ShopForm:
     """The values of a form, by the names of its fields."""
 
     fields: Mapping[str, str]
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, FormFile] = field(default_factory=dict)
 
 
-async def of_user(request: Request) -> tuple[Caller, Form]:
+async def of_user(request: Request) -> tuple[Caller, ShopForm]:
     """Return who sends a form, and what is in it; raises `TokenError` or `HTTPException`."""
     who = caller(request)
     if not is_meant(request, who):
@@ -44,7 +44,7 @@ async def of_user(request: Request) -> tuple[Caller, Form]:
     return who, await _form(request)
 
 
-async def of_anybody(request: Request) -> Form:
+async def of_anybody(request: Request) -> ShopForm:
     """Return what is in a form that needs no token; raises `HTTPException`.
 
     Another site could sign its visitors up as somebody, whose pictures it sees.
@@ -54,7 +54,7 @@ async def of_anybody(request: Request) -> Form:
     return await _form(request)
 
 
-async def _form(request: Request) -> Form:
+async def _form(request: Request) -> ShopForm:
     body = await _body(request)
     found = _BOUNDARY.match(request.headers.get("content-type", ""))
     if found:
@@ -63,7 +63,7 @@ async def _form(request: Request) -> Form:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise HTTPException(400, "This is no form of ours.") from None
-    return Form(dict(pairs))
+    return ShopForm(dict(pairs))
 
 
 async def _body(request: Request) -> bytes:
@@ -75,17 +75,17 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _of_parts(body: bytes, boundary: bytes) -> Form:
+def _of_parts(body: bytes, boundary: bytes) -> ShopForm:
     fields, files = {}, {}
     for head, content in _parts(body, boundary):
         name = _NAME.search(head)
         if name is None:
             raise HTTPException(400, "This is no form of ours.")
         if filename := _FILENAME.search(head):
-            files[name[1]] = File(filename[1].replace("%22", '"'), content)
+            files[name[1]] = FormFile(filename[1].replace("%22", '"'), content)
         else:
             fields[name[1]] = content.decode(errors="replace")
-    return Form(fields, files)
+    return ShopForm(fields, files)
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from shop import import_actions
 from shop.demo.shop import forms, page
-from shop.demo.shop.forms import File
+from shop.demo.shop.forms import FormFile
 from shop.imports import AlreadyImportedError
 from workshed.contrib.notifications import TokenError
 from workshed.jobs import RecordMissing
@@ -28,7 +28,7 @@ async def hand_in(request: Request) -> Response:
     return RedirectResponse("./#import", 303)
 
 
-def _start(user_id: int, file: File, *, again: bool) -> None:
+def _start(user_id: int, file: FormFile, *, again: bool) -> None:
     content = io.BytesIO(file.content)
     try:
         import_actions.take(content, file.filename, user_id, welcome=False, again=again)

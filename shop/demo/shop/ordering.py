@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from shop import orders
 from shop.demo.shop import forms, page
 from shop.demo.shop.offers import BY_NAME, CURRENCY, MOST, Offer
-from shop.orders import Line
+from shop.orders import OrderLine
 from workshed import db
 from workshed.contrib.notifications import TokenError
 from workshed.jobs import RecordMissing
@@ -26,14 +26,14 @@ async def order(request: Request) -> Response:
 
 def _place(user_id: int, offer: Offer, quantity: int) -> None:
     with db.transaction() as conn:
-        line = Line(orders.product(conn, offer.name), quantity, offer.price)
+        line = OrderLine(orders.product(conn, offer.name), quantity, offer.price)
         try:
             orders.place(conn, user_id, CURRENCY, [line])
         except RecordMissing:
             raise TokenError("is of somebody who is gone") from None
 
 
-def _quantity(form: forms.Form) -> int | None:
+def _quantity(form: forms.ShopForm) -> int | None:
     given = form.fields.get("quantity", "").strip()
     is_short = given.isascii() and given.isdecimal() and len(given) <= len(str(MOST))
     return int(given) if is_short and 1 <= int(given) <= MOST else None

@@ -12,7 +12,7 @@ from shop import people, reports
 from shop.demo.shop import shown
 from shop.demo.shop.forms import MOST_BYTES
 from shop.demo.shop.offers import MOST, OFFERS
-from shop.reports import DayRefusedError, Report, money
+from shop.reports import DayRefusedError, StoredReport, money
 from shop.settings import settings
 from shop.web import answers
 from shop.web.token_auth import COOKIE, QUERY, Caller, caller
@@ -91,7 +91,7 @@ def _day(conn: Connection, asked: str | None) -> date | None:
         return None
 
 
-def _sales(report: Report) -> list[dict[str, Any]]:
+def _sales(report: StoredReport) -> list[dict[str, Any]]:
     return [
         {
             "currency": one.currency,

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from psycopg import Notify
 
-from shop.web.events.listener import Ear
-from shop.web.events.subscription import Place
+from shop.web.events.listener import Listener
+from shop.web.events.subscription import Subscription
 from workshed.contrib.notifications import channel, live
 from workshed.db import PASSING_ERRORS
 
@@ -30,7 +30,7 @@ class Hub:
     def __init__(self, sweep_s: float) -> None:
         """Connect to nothing yet."""
         self._sweep_s = sweep_s
-        self._places: dict[str, set[Place]] = {}
+        self._places: dict[str, set[Subscription]] = {}
         self._users: dict[str, str] = {}
         """By channel."""
         self._changed: set[str] = set()
@@ -39,7 +39,7 @@ class Hub:
         self._failures = 0
 
     @contextmanager
-    def waking(self, place: Place) -> Iterator[None]:
+    def waking(self, place: Subscription) -> Iterator[None]:
         """Wake a stream, until the end of the block, when its user may have been told something."""
         user_id = place.user_id
         self._places.setdefault(user_id, set()).add(place)
@@ -70,7 +70,7 @@ class Hub:
     async def _run(self) -> None:
         while self._places:
             try:
-                async with Ear(self._heard) as ear:
+                async with Listener(self._heard) as ear:
                     await self._listen(ear)
             except Exception as err:  # noqa: BLE001 -- whatever it was: all streams wait for this
                 self._say(err)
@@ -84,7 +84,7 @@ class Hub:
             text = str(err).strip() or "no answer in time"
             logger.warning("streams hear nothing, trying again: %s", text, exc_info=unknown)
 
-    async def _listen(self, ear: Ear) -> None:
+    async def _listen(self, ear: Listener) -> None:
         loop = asyncio.get_running_loop()
         self._changed.update(self._places)
         due = loop.time()
@@ -96,7 +96,7 @@ class Hub:
             ear.take()
             await ear.idle(self._stirred, due)
 
-    async def _follow_changes(self, ear: Ear) -> None:
+    async def _follow_changes(self, ear: Listener) -> None:
         """Listen for those who came, and for those no more who have left."""
         changed, self._changed = self._changed, set()
         await ear.change(
@@ -107,7 +107,7 @@ class Hub:
             for place in self._places.get(user_id, ()):
                 place.hear()
 
-    async def _sweep(self, ear: Ear) -> None:
+    async def _sweep(self, ear: Listener) -> None:
         """Wake who is behind, whether or not it was heard; shows that the connection works."""
         seen = {
             user_id: min(known)

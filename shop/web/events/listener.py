@@ -17,7 +17,7 @@ ANSWER_S = 5.0
 """How long a statement, each of which is short, is waited for; then the connection is given up."""
 
 
-class Ear:
+class Listener:
     """A connection in autocommit, used by one task, on which channels are listened to."""
 
     def __init__(self, heard: Callable[[Notify], None]) -> None:

@@ -17,7 +17,7 @@ ANSWER_S = 5.0
 """How long what is read, which is little, is waited for; then its connection is given up."""
 
 
-class Rows:
+class ReadPool:
     """A pool of connections in autocommit, opened when it is first asked for one."""
 
     def __init__(self) -> None:

@@ -16,9 +16,9 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from shop.web.events.hub import Hub
-from shop.web.events.pool import Rows
-from shop.web.events.subscription import Place
-from workshed.contrib.notifications import Notification, Pass, live
+from shop.web.events.pool import ReadPool
+from shop.web.events.subscription import Subscription
+from workshed.contrib.notifications import Notification, TokenClaims, live
 from workshed.db import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -32,17 +32,24 @@ LAST_WORDS_S = 1.0
 """How long a stream may take to end in good order when the server does."""
 
 
-class Stream(EventSourceResponse):
+class EventStream(EventSourceResponse):
     """Sends a user what they are told after a number, or from now on, until the token expires.
 
     While PostgreSQL is away nothing comes; when it is back the stream goes on.
     """
 
     def __init__(
-        self, hub: Hub, rows: Rows, reader: Pass, start: int | None, *, ping_s: float, send_s: float
+        self,
+        hub: Hub,
+        rows: ReadPool,
+        reader: TokenClaims,
+        start: int | None,
+        *,
+        ping_s: float,
+        send_s: float,
     ) -> None:
         """Connect to nothing yet."""
-        self._place = Place(reader.user_id)
+        self._place = Subscription(reader.user_id)
         self._send_s = send_s
         super().__init__(
             _events(hub, rows, self._place, reader.expires_at, start),
@@ -65,7 +72,7 @@ class Stream(EventSourceResponse):
 
 
 async def _events(
-    hub: Hub, rows: Rows, place: Place, until: datetime, start: int | None
+    hub: Hub, rows: ReadPool, place: Subscription, until: datetime, start: int | None
 ) -> AsyncIterator[ServerSentEvent]:
     yield ServerSentEvent(retry=random.randint(*AGAIN_MS))  # noqa: S311 -- no secret
     with hub.waking(place), _expiring(place, until):
@@ -78,7 +85,7 @@ async def _events(
 
 
 @contextmanager
-def _expiring(place: Place, at: datetime) -> Iterator[None]:
+def _expiring(place: Subscription, at: datetime) -> Iterator[None]:
     left_s = at.timestamp() - time.time()
     timer = asyncio.get_running_loop().call_later(left_s, place.expire)
     try:
@@ -87,7 +94,7 @@ def _expiring(place: Place, at: datetime) -> Iterator[None]:
         timer.cancel()
 
 
-async def _unread(rows: Rows, place: Place, start: int | None) -> list[Notification]:
+async def _unread(rows: ReadPool, place: Subscription, start: int | None) -> list[Notification]:
     """Wait until the stream is woken, and return what it has not sent."""
     await place.woken()
     if place.is_over:

@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Place:
+class Subscription:
     """A stream of a user: the last number it has sent, and whether there may be more."""
 
     __slots__ = ("_stirred", "is_expired", "is_heard", "is_over", "seen", "user_id")

@@ -6,10 +6,18 @@ from typing import Any, get_args
 from actors import cancel_campaign, resume_campaign
 from shop import campaigns
 from shop.campaign_actions import as_data, counts, known
-from shop.campaigns import Again, Campaign, CampaignStateError, Outcome, Progress
+from shop.campaigns import Again, Campaign, CampaignProgress, CampaignStateError, Outcome
 from workshed.console.errors import NotFoundError
 from workshed.console.operations.environment import rabbitmq
-from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
+from workshed.console.web.view.page import (
+    ROWS,
+    Action,
+    ActionRequest,
+    ActionResult,
+    BadQueryError,
+    Page,
+    PageRequest,
+)
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 
@@ -20,7 +28,7 @@ LONGEST_ID = 18
 """Digits of a number that PostgreSQL takes."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest campaigns."""
     found = campaigns.every(ask.conn, PER_PAGE + 1, before=ask.number("before"))
     older = found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
@@ -29,7 +37,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     return {"campaigns": shown, "older": older}
 
 
-def look_at_one(ask: Ask) -> Mapping[str, Any]:
+def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     """Show one campaign, and of its recipients those in one state, or all who did not get it."""
     found = known(ask.conn, ask.number("id") or 0)
     of = campaigns.progress(ask.conn, found.id)
@@ -45,7 +53,7 @@ def look_at_one(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def pause(deed: Deed) -> Done:
+def pause(deed: ActionRequest) -> ActionResult:
     """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
     found = _of(deed)
     if not campaigns.pause(deed.conn, found.id):
@@ -53,7 +61,7 @@ def pause(deed: Deed) -> Done:
     return _done(found, f"Campaign {found.id} is paused.")
 
 
-def resume(deed: Deed) -> Done:
+def resume(deed: ActionRequest) -> ActionResult:
     """Let a campaign go on."""
     rabbitmq()
     found = _of(deed)
@@ -61,7 +69,7 @@ def resume(deed: Deed) -> Done:
     return _done(found, f"Campaign {found.id} goes on.")
 
 
-def again(deed: Deed) -> Done:
+def again(deed: ActionRequest) -> ActionResult:
     """Send a campaign once more to those in some states, the unknown ones among them."""
     rabbitmq()
     found, states = _of(deed), deed.form.all("state")
@@ -82,7 +90,7 @@ def again(deed: Deed) -> Done:
     return _done(found, said, count=people, again=wanted)
 
 
-def cancel(deed: Deed) -> Done:
+def cancel(deed: ActionRequest) -> ActionResult:
     """Let no more of a campaign be sent, ever."""
     rabbitmq()
     found = _of(deed)
@@ -101,7 +109,7 @@ def cancel(deed: Deed) -> Done:
     return _done(found, f"Campaign {found.id} is cancelled.")
 
 
-def _counted(conn: Connection, found: Sequence[Campaign]) -> dict[int, Progress]:
+def _counted(conn: Connection, found: Sequence[Campaign]) -> dict[int, CampaignProgress]:
     """Count the recipients of each that is not over, and of those that are where they are few."""
     ended = [one.id for one in found if one.ended_at is not None]
     others = [one.id for one in found if one.ended_at is None]
@@ -111,16 +119,16 @@ def _counted(conn: Connection, found: Sequence[Campaign]) -> dict[int, Progress]
     }
 
 
-def _states(ask: Ask) -> list[str]:
+def _states(ask: PageRequest) -> list[str]:
     state = ask.text("state")
     if state is None:
         return [one for one in get_args(Outcome) if one != "sent"]
-    if state not in Progress.__slots__:
-        raise BadQueryError(f"state: {state!r} is none of {', '.join(Progress.__slots__)}")
+    if state not in CampaignProgress.__slots__:
+        raise BadQueryError(f"state: {state!r} is none of {', '.join(CampaignProgress.__slots__)}")
     return [state]
 
 
-def _of(deed: Deed) -> Campaign:
+def _of(deed: ActionRequest) -> Campaign:
     said = deed.form.one("id")
     if not (said.isascii() and said.isdigit() and len(said) <= LONGEST_ID):
         raise NotFoundError(f"There is no campaign {said!r}.")
@@ -131,15 +139,15 @@ def _people(number: int) -> str:
     return "1 person" if number == 1 else f"{number} people"
 
 
-def _done(found: Campaign, said: str, count: int = 1, **about: Any) -> Done:
-    return Done(said, count, {"campaign_id": found.id, **about}, f"/campaign?id={found.id}")
+def _done(found: Campaign, said: str, count: int = 1, **about: Any) -> ActionResult:
+    return ActionResult(said, count, {"campaign_id": found.id, **about}, f"/campaign?id={found.id}")
 
 
 def _asking(
     found: Campaign, said: str, count: int, fields: Sequence[tuple[str, str]], button: str
-) -> Done:
+) -> ActionResult:
     back = f"/campaign?id={found.id}"
-    return Done(said, count, back=back, asks=fields, button=button)
+    return ActionResult(said, count, back=back, asks=fields, button=button)
 
 
 PAGES: tuple[Page, ...] = (

@@ -9,7 +9,7 @@ from shop import imports, people
 from shop.imports import Import
 from shop.people import User
 from workshed.console.errors import NotFoundError
-from workshed.console.web.view.page import ROWS, Action, Ask, Download, Downloaded, Page
+from workshed.console.web.view.page import ROWS, Action, Download, Downloaded, Page, PageRequest
 from workshed.jobs import RecordMissing
 
 SHOWN = 100
@@ -18,7 +18,7 @@ IN_MEMORY_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest imports."""
     found = imports.every(ask.conn, ROWS + 1, before=ask.number("before"))
     older = found[ROWS - 1].id if len(found) > ROWS else None
@@ -26,7 +26,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     return {"imports": [_as_data(one, owners) for one in found[:ROWS]], "older": older}
 
 
-def look_at_one(ask: Ask) -> Mapping[str, Any]:
+def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     """Show one import, and why rows of it failed."""
     found = _known(ask)
     has_failed = found.failed > 0  # else all of its rows would be read to find none
@@ -37,7 +37,7 @@ def look_at_one(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def failures(ask: Ask) -> Downloaded:
+def failures(ask: PageRequest) -> Downloaded:
     """Send the rows that failed, as a CSV that can be corrected and handed in."""
     found = _known(ask)
     # On disk, as there may be a million, and a slow reader would hold the transaction open.
@@ -49,7 +49,7 @@ def failures(ask: Ask) -> Downloaded:
     return Downloaded("text/csv", f"import-{found.id}-failed-rows.csv", _read(file))
 
 
-def _known(ask: Ask) -> Import:
+def _known(ask: PageRequest) -> Import:
     import_id = ask.number("id") or 0
     try:
         return imports.find(ask.conn, import_id)

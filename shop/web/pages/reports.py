@@ -5,21 +5,21 @@ from datetime import date
 from typing import Any
 
 from shop import reports
-from shop.reports import Report, Sales, days, money
+from shop.reports import Sales, StoredReport, days, money
 from shop.reports.numbers import TREND
 from workshed.console.errors import NotFoundError
 from workshed.console.web.view.page import (
     ROWS,
     Action,
-    Ask,
     BadQueryError,
     Download,
     Downloaded,
     Page,
+    PageRequest,
 )
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the reports of the latest days."""
     found = reports.every(ask.conn, ROWS + 1, before=_date(ask, "before"))
     older = str(found[ROWS - 1].day.date) if len(found) > ROWS else None
@@ -31,7 +31,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     return {"reports": shown, "older": older}
 
 
-def look_at_one(ask: Ask) -> Mapping[str, Any]:
+def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     """Show the report of one day."""
     found = _known(ask)
     dates = [str(one) for one in days.up_to(found.day.date, TREND)]
@@ -42,13 +42,13 @@ def look_at_one(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def numbers(ask: Ask) -> Downloaded:
+def numbers(ask: PageRequest) -> Downloaded:
     """Send the numbers of a day as its mails have them attached."""
     found = _known(ask)
     return Downloaded("text/csv", f"report-{found.day.date}.csv", reports.as_csv(found))
 
 
-def _known(ask: Ask) -> Report:
+def _known(ask: PageRequest) -> StoredReport:
     of = _date(ask, "date")
     found = None if of is None else reports.find(ask.conn, of)
     if found is None:
@@ -56,7 +56,7 @@ def _known(ask: Ask) -> Report:
     return found
 
 
-def _date(ask: Ask, name: str) -> date | None:
+def _date(ask: PageRequest, name: str) -> date | None:
     text = ask.text(name)
     try:
         return None if text is None else date.fromisoformat(text)
@@ -64,7 +64,7 @@ def _date(ask: Ask, name: str) -> date | None:
         raise BadQueryError(f"{name}: {text!r} is no date like 2026-03-01") from None
 
 
-def _as_data(found: Report) -> dict[str, Any]:
+def _as_data(found: StoredReport) -> dict[str, Any]:
     return {
         "date": str(found.day.date),
         "zone": found.day.zone,
@@ -95,7 +95,7 @@ def _with_trend(sales: Sales, dates: list[str]) -> dict[str, Any]:
     }
 
 
-def _not_drawn(found: Report) -> int:
+def _not_drawn(found: StoredReport) -> int:
     return len(found.numbers.sales) - len(found.numbers.drawn)
 
 

@@ -429,11 +429,11 @@ def test_a_clock_that_stands_still_is_not_alive(start_clock, move, tmp_path, eve
     """Its page is answered all the same, by another thread."""
     stands_still = """
 import time
-from workshed.middleware.periodic.periodiq_spec import Clocked
+from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.health import probes
 
 probes.STUCK_S = 2
-Clocked.next_valid_date = lambda self, last: time.sleep(600)
+PeriodiqSpec.next_valid_date = lambda self, last: time.sleep(600)
 """
     (tmp_path / "sundial.py").write_text(ACTORS + stands_still)
     move(NINE - HOUR)

@@ -18,17 +18,17 @@ from dramatiq import Message
 from workshed import Queue, db
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.outbox import relays, schedule
-from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.outbox.schedule import OutboxRow
 
 ACTORS = """
 import dramatiq
 from pathlib import Path
 from workshed import Queue, broker
-from workshed.middleware import Settling
+from workshed.middleware import OutcomeMiddleware
 
 broker.add_queue(Queue("parts"))
 
-class Effects(Settling):
+class Effects(OutcomeMiddleware):
     def concerns(self, job, outcome):
         return outcome.kind == "succeeded"
 
@@ -101,7 +101,7 @@ def messages(name, numbers):
 def store(conn, found):
     """Store messages that are due now; one that is there already stays."""
     rows = [
-        Row(m.message_id, 0, "parts", m.actor_name, m.encode().decode(), "transactional")
+        OutboxRow(m.message_id, 0, "parts", m.actor_name, m.encode().decode(), "transactional")
         for m in found
     ]
     with contextlib.suppress(psycopg.errors.UniqueViolation):
@@ -367,7 +367,7 @@ def retry(parts, conn, count, eventually):
 
     def retry(after=timedelta(seconds=1)):
         (message,) = messages("make", [1])
-        row = Row(message.message_id, 0, "parts", "make", message.encode().decode(), "retry")
+        row = OutboxRow(message.message_id, 0, "parts", "make", message.encode().decode(), "retry")
         schedule.insert(conn, row, delay=after)
         waits = f"workshed.schedule WHERE message_id = '{message.message_id}'"
         due = conn.execute(f"SELECT due_at FROM {waits}").fetchone()  # noqa: S608 -- ours

@@ -8,7 +8,7 @@ import pytest
 
 from tests import pages
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.transport.publishing import adapters
 
 PAGE = pages.text("docs/transactions.md")
@@ -112,7 +112,7 @@ def test_the_page_names_all_that_the_function_takes(conn):
 def test_a_role_that_has_what_the_page_grants_may_send(conn, database_url):
     role = f"shop_{secrets.token_hex(6)}"
     queues.declare(conn, {"invoices": "quorum"})
-    queues.declare_actors(conn, [Actor("send_invoice", "invoices")])
+    queues.declare_actors(conn, [KnownActor("send_invoice", "invoices")])
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     conn.execute(GRANTS.replace("TO shop", f"TO {role}"))
     conn.commit()

@@ -10,8 +10,8 @@ from dramatiq.middleware import TimeLimitExceeded
 
 from workshed import db
 from workshed.interrupts import gate
-from workshed.middleware import Deadline
-from workshed.middleware.runtime.time_limit import Noted
+from workshed.middleware import TimeLimit
+from workshed.middleware.runtime.time_limit import CurrentLimits
 from workshed.settings import settings
 from workshed.transport.consuming.settlement import must
 
@@ -39,9 +39,9 @@ def small_pool(database, monkeypatch):
 
 def limited(function, limit_ms):
     """Run `function` as an actor with a time limit."""
-    deadline = Deadline()
+    deadline = TimeLimit()
     wrapped = deadline._limited(function)
-    deadline._noted.job = Noted(None, limit_ms, 2 * limit_ms)
+    deadline._noted.job = CurrentLimits(None, limit_ms, 2 * limit_ms)
     return wrapped()
 
 

@@ -17,7 +17,7 @@ from tests.forbidden import attempts, columns_of
 from tests.library.e2e.parts import MAKE, PAGE, drop, run
 from workshed import db, schedule
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.maintenance import retention
 from workshed.middleware import Unique
 from workshed.migrate import streams
@@ -306,7 +306,7 @@ def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted
 def known(conn, granted):
     """Workers have declared two actors; members of the role `sender` may send one of them."""
     queues.declare(conn, {"low": "quorum", "bulk": "quorum"})
-    queues.declare_actors(conn, [Actor("greet", "low"), Actor("pay", "low")])
+    queues.declare_actors(conn, [KnownActor("greet", "low"), KnownActor("pay", "low")])
     conn.execute(
         "INSERT INTO workshed.sender_grants VALUES (%s, '{greet}')", (f"{granted}_sender",)
     )

@@ -19,11 +19,11 @@ import pytest
 
 from tests.processes import popen
 from tests.root import ROOT
-from workshed.devserver import NotInstalledError, ServerError, Servers, install, state
-from workshed.devserver.account import Account, account
-from workshed.devserver.postgres import PACKAGE, PostgreSQL
+from workshed.devserver import DevServers, NotInstalledError, ServerError, install, state
+from workshed.devserver.account import ServerAccount, account
+from workshed.devserver.postgres import PACKAGE, PostgreSQLServer
 from workshed.devserver.process import READY_S
-from workshed.devserver.rabbitmq import RabbitMQ
+from workshed.devserver.rabbitmq import RabbitMQServer
 from workshed.settings import Settings
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
@@ -45,7 +45,7 @@ def private(servers):
     if servers.postgres and servers.rabbitmq:
         yield servers
     else:
-        with Servers(fresh=True, given=Settings()) as own:
+        with DevServers(fresh=True, given=Settings()) as own:
             yield own
 
 
@@ -64,7 +64,7 @@ def cluster():
 
 @pytest.fixture
 def postgres(cluster):
-    server = PostgreSQL(cluster)
+    server = PostgreSQLServer(cluster)
     yield server
     server.stop()
 
@@ -72,7 +72,7 @@ def postgres(cluster):
 @pytest.fixture(scope="module")
 def node(cluster, taken_port):
     """A node of its own, one of whose ports was taken when it wanted to start."""
-    server = RabbitMQ(cluster, install.ensure(print))
+    server = RabbitMQServer(cluster, install.ensure(print))
     server.ports["distribution"] = taken_port
     server.start()
     yield server
@@ -183,7 +183,7 @@ def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
     with state.claimed(open_folder / "state") as again:
         assert not any(runs(pid) for pid, (name, _) in family.items() if name in WITH_DATA)
         eventually(lambda: not any(map(runs, family)))
-        server = PostgreSQL(again)
+        server = PostgreSQLServer(again)
         server.start()
         assert server.url == first["WORKSHED_DATABASE_URL"]
         with psycopg.connect(server.url) as conn:
@@ -221,7 +221,7 @@ def test_programs_in_a_closed_folder_are_copied_out(
     site.chmod(0o700)
     monkeypatch.syspath_prepend(str(site))
 
-    server = PostgreSQL(claim)
+    server = PostgreSQLServer(claim)
     server.start()
     server.stop()
 
@@ -354,7 +354,7 @@ def test_servers_that_the_environment_names_are_used_and_none_is_started(open_fo
         smtp_url="maildir:/srv/mail",
     )
 
-    with Servers(open_folder, given=given) as servers:
+    with DevServers(open_folder, given=given) as servers:
         assert (servers.postgres, servers.rabbitmq, servers.mail) == (None, None, None)
         assert servers.maildir == Path("/srv/mail")
         assert servers.environment() == {
@@ -371,7 +371,7 @@ def test_a_place_for_contents_and_a_key_that_the_environment_names_are_used(open
     urls = dict(zip(names, ("postgresql://db/app", "stub://", "maildir:/srv/mail"), strict=True))
     given = Settings(**urls, storage_url="s3://bucket", secret_key="k" * 32)
 
-    with Servers(open_folder, given=given) as servers:
+    with DevServers(open_folder, given=given) as servers:
         assert servers.environment()["WORKSHED_STORAGE_URL"] == "s3://bucket"
         assert servers.environment()["WORKSHED_SECRET_KEY"] == "k" * 32
 
@@ -379,13 +379,13 @@ def test_a_place_for_contents_and_a_key_that_the_environment_names_are_used(open
 def test_the_key_of_a_folder_stays_and_is_wiped_with_it(open_folder):
     given = Settings(database_url="postgresql://d/a", broker_url="stub://", smtp_url="maildir:/m")
 
-    with Servers(open_folder, given=given) as first:
+    with DevServers(open_folder, given=given) as first:
         key = first.secret_key
-    with Servers(open_folder, given=given) as second:
+    with DevServers(open_folder, given=given) as second:
         assert second.secret_key == key
     with state.claimed(open_folder) as held:
         held.wipe()
-    with Servers(open_folder, given=given) as wiped:
+    with DevServers(open_folder, given=given) as wiped:
         assert wiped.secret_key != key
 
 
@@ -403,7 +403,7 @@ def test_a_second_copy_of_the_same_user_takes_the_next_folder(open_folder, monke
 
 
 def test_a_folder_the_servers_cannot_enter_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "account", lambda: Account(os.geteuid() + 1, os.getegid()))
+    monkeypatch.setattr(state, "account", lambda: ServerAccount(os.geteuid() + 1, os.getegid()))
     tmp_path.chmod(0o700)
 
     with pytest.raises(ServerError, match="choose one with --state"):
@@ -437,7 +437,7 @@ def test_the_folder_of_an_ordinary_user(environ, expected, tmp_path, monkeypatch
     home, of_account = tmp_path / "home", tmp_path / "account"
     home.mkdir()
     of_account.mkdir()
-    monkeypatch.setattr(state, "account", lambda: Account(os.geteuid(), os.getegid()))
+    monkeypatch.setattr(state, "account", lambda: ServerAccount(os.geteuid(), os.getegid()))
     monkeypatch.setattr(state, "_home_of_account", lambda: str(of_account))
     monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
     for name in ("XDG_STATE_HOME", "HOME"):

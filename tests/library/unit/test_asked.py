@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from workshed.console.web.view.cache import Kept
+from workshed.console.web.view.cache import TtlCache
 
 
 @pytest.fixture
@@ -16,19 +16,19 @@ def ask():
 
 
 def test_an_answer_is_kept_for_a_moment(ask):
-    kept = Kept()
+    kept = TtlCache()
 
     assert [kept.get("a", ask), kept.get("a", ask), kept.get("b", ask)] == [1, 1, 2]
 
 
 def test_then_it_is_asked_for_again(ask):
-    kept = Kept(kept_s=0)
+    kept = TtlCache(kept_s=0)
 
     assert [kept.get("a", ask), kept.get("a", ask)] == [1, 2]
 
 
 def test_after_a_change_it_is_asked_for_at_once(ask):
-    kept = Kept()
+    kept = TtlCache()
     kept.get("a", ask)
 
     kept.forget()
@@ -55,7 +55,7 @@ def slow(ask):
 
 
 def test_while_one_asks_others_are_told_the_last_answer(ask, slow):
-    kept = Kept(kept_s=0)
+    kept = TtlCache(kept_s=0)
     kept.get("a", ask)
     first = threading.Thread(target=kept.get, args=("a", slow))
     first.start()
@@ -68,7 +68,7 @@ def test_while_one_asks_others_are_told_the_last_answer(ask, slow):
 
 
 def test_where_nothing_is_known_yet_all_wait_for_the_one_who_asks(ask, slow):
-    kept, found = Kept(), []
+    kept, found = TtlCache(), []
     threads = [threading.Thread(target=lambda: found.append(kept.get("a", slow))) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -82,14 +82,14 @@ def test_where_nothing_is_known_yet_all_wait_for_the_one_who_asks(ask, slow):
 
 
 def test_what_is_old_nobody_is_told(ask):
-    kept = Kept(kept_s=0, old_s=0)
+    kept = TtlCache(kept_s=0, old_s=0)
     kept.get("a", ask)
 
     assert kept.get("a", ask) == 2
 
 
 def test_an_error_is_not_kept(ask):
-    kept = Kept()
+    kept = TtlCache()
 
     with pytest.raises(ZeroDivisionError):
         kept.get("a", lambda: 1 / 0)

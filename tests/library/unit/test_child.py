@@ -3,7 +3,7 @@
 import pytest
 
 from workshed.console.supervisor import child
-from workshed.console.supervisor.child import Child, in_words
+from workshed.console.supervisor.child import ManagedProcess, in_words
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_an_end_is_said_in_words(code, words):
 
 
 def test_the_pause_doubles_up_to_ten_seconds(clock):
-    one = Child("worker 1", [])
+    one = ManagedProcess("worker 1", [])
 
     pauses = [one.start_later() for _ in range(7)]
 
@@ -46,7 +46,7 @@ def test_the_pause_doubles_up_to_ten_seconds(clock):
 
 @pytest.mark.parametrize(("up_s", "pause"), [(child.STEADY_S - 1, 1.0), (child.STEADY_S, 0.5)])
 def test_the_pause_is_short_again_once_it_was_up_for_long(clock, up_s, pause):
-    one = Child("worker 1", [])
+    one = ManagedProcess("worker 1", [])
     one.start_later()
 
     one.came_up()
@@ -57,7 +57,7 @@ def test_the_pause_is_short_again_once_it_was_up_for_long(clock, up_s, pause):
 
 
 def test_it_is_due_after_its_pause(clock):
-    one = Child("worker 1", [])
+    one = ManagedProcess("worker 1", [])
     clock(100.0)
 
     one.start_later()
@@ -66,7 +66,7 @@ def test_it_is_due_after_its_pause(clock):
 
 
 def test_one_that_is_told_to_stop_while_it_waits_is_not_started_again():
-    one = Child("worker 1", [])
+    one = ManagedProcess("worker 1", [])
     one.start_later()
 
     one.stop(kill_at=1.0)

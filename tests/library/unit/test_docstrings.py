@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workshed.errors import WorkshedError
 from workshed.jobs import Signal
-from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.rabbitmq import RabbitMQBroker
 
 PACKAGES = (
     "workshed",
@@ -31,7 +31,7 @@ def public(packages=PACKAGES):
     """Each public name of a package, and what it stands for; of a class or module its functions."""
     for package in map(importlib.import_module, packages):
         for name in package.__all__:
-            found = RabbitMQ if name == "broker" else getattr(package, name)
+            found = RabbitMQBroker if name == "broker" else getattr(package, name)
             title = f"{package.__name__}.{name}"
             yield title, getattr(found, "fn", found)  # of an actor its function
             for part, member in itertools.chain(*(vars(owner).items() for owner in owners(found))):

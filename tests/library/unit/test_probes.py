@@ -10,7 +10,7 @@ import pytest
 from workshed.health import probes
 from workshed.health import status as pulses
 from workshed.health.shared_folder import name
-from workshed.health.status import Pulse, Telling
+from workshed.health.status import ProcessStatus, StatusFile
 
 NOW = 1_000.0
 
@@ -20,11 +20,11 @@ def ago(seconds):
 
 
 def worker(pid=7, at=NOW, **says):
-    return Pulse("worker", pid=pid, at=at, **says)
+    return ProcessStatus("worker", pid=pid, at=at, **says)
 
 
 def supervisor(at=NOW, **says):
-    return Pulse("supervisor", pid=1, at=at, **says)
+    return ProcessStatus("supervisor", pid=1, at=at, **says)
 
 
 @pytest.fixture
@@ -88,19 +88,19 @@ def test_the_pages_say_it_with_a_status(now):
 
 
 def test_what_is_told_is_read(tmp_path):
-    told = Pulse("worker", troubles=["quiet"], jobs=3, memory_bytes=1 << 30)
+    told = ProcessStatus("worker", troubles=["quiet"], jobs=3, memory_bytes=1 << 30)
 
-    Telling(tmp_path)(told)
+    StatusFile(tmp_path)(told)
 
     assert pulses.read(tmp_path) == [told]
 
 
 def test_a_shorter_pulse_leaves_nothing_of_a_longer_one(tmp_path):
-    telling = Telling(tmp_path)
-    telling(Pulse("worker", troubles=[f"trouble {n} {'x' * 200}" for n in range(100)]))
+    telling = StatusFile(tmp_path)
+    telling(ProcessStatus("worker", troubles=[f"trouble {n} {'x' * 200}" for n in range(100)]))
     assert len(pulses.read(tmp_path)[0].troubles) == pulses.MANY
 
-    telling(Pulse("worker"))
+    telling(ProcessStatus("worker"))
 
     assert pulses.read(tmp_path)[0].troubles == []
 
@@ -122,20 +122,20 @@ def test_what_another_release_says_beside_is_not_asked(tmp_path):
     said = {"kind": "worker", "jobs": 2, "pid": 7, "parent": 1, "at": 0.0, "mood": "good"}
     (tmp_path / name(os.getpid())).write_text(json.dumps(said))
 
-    assert pulses.read(tmp_path) == [Pulse("worker", jobs=2, pid=7, parent=1, at=0.0)]
+    assert pulses.read(tmp_path) == [ProcessStatus("worker", jobs=2, pid=7, parent=1, at=0.0)]
 
 
 def test_a_disk_that_is_full_leaves_no_pulse_that_stands_still(tmp_path, monkeypatch, caplog):
     """It would be taken for a process that is stuck, and all of the fleet be restarted."""
-    telling = Telling(tmp_path)
-    telling(Pulse("worker"))
+    telling = StatusFile(tmp_path)
+    telling(ProcessStatus("worker"))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    telling(Pulse("worker"))
-    telling(Pulse("worker"))
+    telling(ProcessStatus("worker"))
+    telling(ProcessStatus("worker"))
 
     assert pulses.read(tmp_path) == []
     assert caplog.text.count("probes see nothing of this process") == 1

@@ -19,7 +19,7 @@ from hypothesis.strategies import (
 )
 
 from workshed.console.operations.arguments import KEYWORD, arguments
-from workshed.console.operations.resend_as_code import Call
+from workshed.console.operations.resend_as_code import SendCall
 
 plain = none() | booleans() | integers() | floats(allow_nan=False, allow_infinity=False)
 words = text() | text(alphabet="-=\"'{}[]7a \n\0")
@@ -31,7 +31,7 @@ names = from_regex(r"[A-Za-z_]\w{0,5}", fullmatch=True)
 
 @given(args=lists(values, max_size=3), kwargs=dictionaries(names, values, max_size=3))
 def test_the_command_line_sends_what_was_sent(args, kwargs):
-    command = Call("greet", args, kwargs).command
+    command = SendCall("greet", args, kwargs).command
 
     said = [word for word in shlex.split(command) if word != "--"]
     assert said[:3] == ["workshed", "enqueue", "greet"]
@@ -42,7 +42,7 @@ def test_the_command_line_sends_what_was_sent(args, kwargs):
 
 @given(args=lists(values, max_size=3), kwargs=dictionaries(names, values, max_size=3))
 def test_python_sends_what_was_sent(args, kwargs):
-    send = Call("greet", args, kwargs).send
+    send = SendCall("greet", args, kwargs).send
 
     call = ast.parse(send, mode="eval").body
     assert ast.unparse(call.func) == "greet.send"
@@ -64,11 +64,11 @@ def test_python_sends_what_was_sent(args, kwargs):
     ],
 )
 def test_the_command_line_is_quoted_for_a_shell(args, command):
-    assert Call("greet", args, {}).command == command
+    assert SendCall("greet", args, {}).command == command
 
 
 def test_a_name_that_the_command_has_no_form_for_is_told_in_python_only():
-    call = Call("greet", [], {"é": 1, "to whom": 2})
+    call = SendCall("greet", [], {"é": 1, "to whom": 2})
 
     assert call.command is None
     assert call.send == "greet.send(**{'é': 1, 'to whom': 2})"

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from workshed.console.operations import problems
-from workshed.jobs.control.queues import Known
+from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.transport.errors import BrokerUnreachableError
@@ -91,7 +91,7 @@ def test_a_clock_that_is_silent():
 
 
 def test_a_pause_that_was_forgotten():
-    queues = [Known("emails", "classic", NOW - HOUR), Known("bulk", "quorum", None)]
+    queues = [KnownQueue("emails", "classic", NOW - HOUR), KnownQueue("bulk", "quorum", None)]
 
     (found,) = problems.paused(queues, NOW)
 

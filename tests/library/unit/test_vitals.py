@@ -5,19 +5,19 @@ import typer
 
 from workshed.console.formatting import room
 from workshed.console.supervisor import vitals
-from workshed.console.supervisor.child import Child
-from workshed.console.supervisor.vitals import Limits, lost
-from workshed.health.status import Pulse
+from workshed.console.supervisor.child import ManagedProcess
+from workshed.console.supervisor.vitals import WorkerLimits, lost
+from workshed.health.status import ProcessStatus
 
 MIB = 1 << 20
 
 
 def pulse(jobs=0, memory=0, pid=7):
-    return Pulse("worker", jobs=jobs, memory_bytes=memory, pid=pid)
+    return ProcessStatus("worker", jobs=jobs, memory_bytes=memory, pid=pid)
 
 
 def test_none_is_worn_before_the_limit_and_each_is_a_fifth_beyond_it():
-    limits = Limits(100, None)
+    limits = WorkerLimits(100, None)
     worn = {}
     for pid in range(200):
         assert limits.exceeded(pulse(jobs=99, pid=pid)) is None
@@ -29,7 +29,7 @@ def test_none_is_worn_before_the_limit_and_each_is_a_fifth_beyond_it():
 
 
 def test_a_worker_is_worn_by_what_it_keeps():
-    limits = Limits(None, 300 * MIB)
+    limits = WorkerLimits(None, 300 * MIB)
 
     assert limits.exceeded(pulse(memory=100 * MIB)) is None
     assert limits.exceeded(pulse(memory=300 * MIB)) is None
@@ -38,14 +38,14 @@ def test_a_worker_is_worn_by_what_it_keeps():
 
 
 def test_what_a_worker_takes_from_its_start_is_said_once_and_wears_nothing(caplog):
-    limits = Limits(None, 50 * MIB)
+    limits = WorkerLimits(None, 50 * MIB)
 
     assert [limits.exceeded(pulse(memory=90 * MIB)) for _ in range(3)] == [None] * 3
     assert caplog.text.count("--max-memory 50 MiB is less than the 90 MiB") == 1
 
 
 def test_what_was_known_of_those_that_ended_is_forgotten():
-    limits = Limits(None, 300 * MIB)
+    limits = WorkerLimits(None, 300 * MIB)
     limits.exceeded(pulse(memory=400 * MIB))  # too much from its start
     limits.keep(set())
 
@@ -63,7 +63,7 @@ def test_what_was_known_of_those_that_ended_is_forgotten():
     ],
 )
 def test_a_child_that_does_not_come_up_for_reasons_of_its_own_is_lost(codes, words):
-    one = Child("worker 1", [])
+    one = ManagedProcess("worker 1", [])
 
     for code in codes:
         one.ended(code)
@@ -72,7 +72,7 @@ def test_a_child_that_does_not_come_up_for_reasons_of_its_own_is_lost(codes, wor
 
 
 def test_one_that_came_up_is_not_lost_however_often_it_ends():
-    one = Child("worker 1", [])
+    one = ManagedProcess("worker 1", [])
     for _ in range(20):
         one.came_up()
         one.ended(71)
@@ -81,8 +81,8 @@ def test_one_that_came_up_is_not_lost_however_often_it_ends():
 
 
 def test_one_that_boots_for_ever_is_lost(monkeypatch):
-    one = Child("worker 1", [])
-    monkeypatch.setattr(Child, "boots_for_s", 301.0)
+    one = ManagedProcess("worker 1", [])
+    monkeypatch.setattr(ManagedProcess, "boots_for_s", 301.0)
 
     assert lost(one) == "worker 1 has been starting for 301 s"
     assert vitals.BOOT_S == 300

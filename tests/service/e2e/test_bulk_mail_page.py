@@ -13,8 +13,8 @@ import pytest
 
 from actors import start_campaign
 from shop import campaigns, people
-from shop.campaigns import Progress
-from shop.settings import Settings
+from shop.campaigns import CampaignProgress
+from shop.settings import ShopSettings
 from tests import pages
 from tests.service.integration.notifications.served import Served
 from workshed import db
@@ -118,14 +118,18 @@ def test_the_states_of_the_page_are_those_there_are():
     cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", PAGE, re.MULTILINE)
 
     names = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert names - {name for name in names if name.startswith("SHOP_")} == set(Progress.__slots__)
+    assert names - {name for name in names if name.startswith("SHOP_")} == set(
+        CampaignProgress.__slots__
+    )
 
 
 def test_the_settings_of_the_page_are_those_there_are():
     names = set(re.findall(r"`SHOP_((?:BULK|CAMPAIGN)_\w+)`", PAGE))
 
     assert names == {
-        name.upper() for name in Settings.model_fields if name.startswith(("bulk_", "campaign_"))
+        name.upper()
+        for name in ShopSettings.model_fields
+        if name.startswith(("bulk_", "campaign_"))
     }
 
 

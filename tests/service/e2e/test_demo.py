@@ -8,7 +8,7 @@ from rich.console import Console
 
 from shop.demo.people import people
 from shop.demo.show import BAR_WIDTH, Show
-from shop.demo.weights import Weighed
+from shop.demo.weights import FairnessDemo
 from tests import pages
 from tests.transcripts import alike
 
@@ -96,7 +96,7 @@ def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
 
 def test_bars_grow_on_a_terminal():
     out = io.StringIO()
-    weighed = Weighed({"critical": 3})
+    weighed = FairnessDemo({"critical": 3})
 
     with Show(Console(file=out, force_terminal=True, width=100), 12, 11) as bars:
         for weighed.done in (0, 700, 1_500):

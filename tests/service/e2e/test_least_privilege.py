@@ -23,7 +23,7 @@ from workshed.console.web.pages import actions, downloads, pages
 from workshed.console.web.view import cursor
 from workshed.cronspec import daily
 from workshed.jobs.control import queues, workers
-from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.control.workers import Process, QueueReport
 from workshed.jobs.locks import unique
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
@@ -329,7 +329,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     queues.declare(conn, {queue.name: "quorum" for queue in QUEUES})
     periodic_jobs.declare(conn, [PeriodicDeclaration("tick", "low", daily("09:00", tz="UTC"), {})])
     for name in ("held", "cancelled", "moved"):
-        unique.take(conn, unique.Claim(f"greet:{name}", name, 0, "greet", "default"))
+        unique.take(conn, unique.KeyClaim(f"greet:{name}", name, 0, "greet", "default"))
         store(name, unique_key=f"greet:{name}")
     for name in ("one", "discarded", "grouped", "mine", "again"):
         bury(name)
@@ -338,7 +338,9 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     for name in ("sooner", "run", "unwanted"):
         store(name)
     process = Process(uuid4(), "web-1", 101, 8, "v1")
-    workers.beat(conn, process, 0, [Held("default", *5 * [None])], running=[], memory_bytes=1)
+    workers.beat(
+        conn, process, 0, [QueueReport("default", *5 * [None])], running=[], memory_bytes=1
+    )
     post = Post()
     post.people(3)
     campaign = post.draft()

@@ -8,7 +8,7 @@ import pytest
 
 from actors import activate
 from shop import people
-from shop.settings import Settings
+from shop.settings import ShopSettings
 from tests import pages
 from workshed import db
 from workshed.settings import settings
@@ -78,4 +78,6 @@ def test_the_calendar_reports_each_day_at_the_time_of_its_zone(
 def test_the_settings_of_the_page_are_those_there_are():
     names = set(re.findall(r"`SHOP_(REPORT_\w+)`", PAGE))
 
-    assert names == {name.upper() for name in Settings.model_fields if name.startswith("report_")}
+    assert names == {
+        name.upper() for name in ShopSettings.model_fields if name.startswith("report_")
+    }

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from shop import orders, people, reports
-from shop.orders import Line
+from shop.orders import OrderLine
 from shop.settings import settings as shop_settings
 from tests.service.e2e.test_pictures_page import complaints, jpeg, shoot
 from tests.service.integration.notifications.served import ROOT, Served
@@ -66,7 +66,7 @@ def sold(site):
     with db.transaction() as conn:
         user = people.create(conn, name="Bob", email="bob@example.org")
         yesterday = reports.asked(conn, None, shop_settings().report_zone)
-        line = Line(orders.product(conn, "Wall clock"), 3, Decimal("54.00"))
+        line = OrderLine(orders.product(conn, "Wall clock"), 3, Decimal("54.00"))
         orders.place(conn, user.id, "EUR", [line], yesterday.starts_at + timedelta(hours=1))
 
 

@@ -24,7 +24,7 @@ from tools.reference import (
 )
 from workshed.jobs.outcomes import OUTCOMES
 from workshed.metrics import meters
-from workshed.middleware import Callbacks, Discard, Retries, Stock
+from workshed.middleware import Callbacks, DiscardRecorder, Retries, UnsupportedOptions
 from workshed.middleware.runtime.unsupported_options import INSTEAD
 from workshed.settings import Settings
 
@@ -80,7 +80,7 @@ def test_a_middleware_says_what_its_options_are(one):
 def test_every_option_about_failures_is_on_its_page():
     page = (README.parent / "docs" / "retries.md").read_text("utf-8")
 
-    for one in (Retries(3, timedelta()), Discard(), Callbacks(), Stock()):
+    for one in (Retries(3, timedelta()), DiscardRecorder(), Callbacks(), UnsupportedOptions()):
         assert [name for name in sorted(one.actor_options) if name not in page] == []
 
 

@@ -26,15 +26,15 @@ from workshed.console.doctor import (
 )
 from workshed.console.doctor.application import application_checks
 from workshed.console.doctor.run import Check, examine
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, Level
 
 __all__ = [
     "CHECKS",
     "Check",
+    "DoctorContext",
     "Finding",
     "Level",
-    "Surroundings",
     "all_checks",
     "examine",
     "look_around",
@@ -79,7 +79,7 @@ CHECKS = (
 )
 
 
-def all_checks(here: Surroundings) -> tuple[Check, ...]:
+def all_checks(here: DoctorContext) -> tuple[Check, ...]:
     """Return ours and those of the application; of what cannot be had, one that says so."""
     return (*CHECKS, *application_checks(here.app.checks, {check.name for check in CHECKS}))
 
@@ -90,6 +90,6 @@ def look_around(
     threads: int,
     stop_within: timedelta | None = None,
     consumed: tuple[str, ...] = (),
-) -> Surroundings:
+) -> DoctorContext:
     """Read the environment, as far as that is possible."""
-    return Surroundings(*environment.read(), packages, processes, threads, consumed, stop_within)
+    return DoctorContext(*environment.read(), packages, processes, threads, consumed, stop_within)

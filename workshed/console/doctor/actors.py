@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Iterator
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.environment import load
 from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.errors import WorkshedError
@@ -13,7 +13,7 @@ from workshed.transport.errors import StrayActorsError
 from workshed.transport.strays import refuse_strays
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """Import them, or read from the database which there are."""
     if here.packages:
         yield from imported(here)
@@ -24,7 +24,7 @@ def check(here: Surroundings) -> Iterator[Finding]:
         yield warning(said, "workshed doctor --import PACKAGE  (or start a worker)")
 
 
-def imported(here: Surroundings) -> Iterator[Finding]:
+def imported(here: DoctorContext) -> Iterator[Finding]:
     """Import the modules that were named."""
     names = " ".join(here.packages)
     try:

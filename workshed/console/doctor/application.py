@@ -5,7 +5,7 @@ from functools import partial
 
 from workshed.app import load
 from workshed.console.doctor.run import Check
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed
 from workshed.errors import SettingsError
 
@@ -26,7 +26,7 @@ def application_checks(names: Sequence[str], known: set[str]) -> Iterator[Check]
             yield from found
 
 
-def unfound(error: Exception, _here: Surroundings) -> list[Finding]:
+def unfound(error: Exception, _here: DoctorContext) -> list[Finding]:
     """Say why there is no such check."""
     of = "" if isinstance(error, SettingsError) else f"{type(error).__name__}: "
     return [failed(f"{of}{str(error).strip()}", "correct `checks` of your App")]

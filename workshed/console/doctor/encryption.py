@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.transport.build import STUB
 
@@ -21,7 +21,7 @@ VERIFIED = (
 HTTPS = "export WORKSHED_MANAGEMENT_URL='https://user:password@host:15671?cacertfile=/etc/ca.pem'"
 
 
-def rabbitmq(here: Surroundings) -> Iterator[Finding]:
+def rabbitmq(here: DoctorContext) -> Iterator[Finding]:
     """Look at where each URL leads, and how."""
     urls = [urlsplit(url) for url in here.urls if url != STUB]
     plain = [url.hostname or "" for url in urls if url.scheme == "amqp"]
@@ -35,7 +35,7 @@ def rabbitmq(here: Surroundings) -> Iterator[Finding]:
         yield ok("no job leaves this host on its way there")
 
 
-def management(here: Surroundings) -> Iterator[Finding]:
+def management(here: DoctorContext) -> Iterator[Finding]:
     """Look at where its URL leads, and how."""
     named = here.settings.management_url
     url = urlsplit("" if named is None else named.get_secret_value())
@@ -48,7 +48,7 @@ def management(here: Surroundings) -> Iterator[Finding]:
         yield ok("what leaves this host is encrypted")
 
 
-def postgresql(here: Surroundings) -> Iterator[Finding]:
+def postgresql(here: DoctorContext) -> Iterator[Finding]:
     """Look at where the URL leads, with what libpq takes from its own variables, and how."""
     usual = {one.keyword.decode(): one.val.decode() for one in Conninfo.get_defaults() if one.val}
     known = usual | conninfo_to_dict(here.settings.database_url.get_secret_value())

@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from workshed.app import APP, App, app, load
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok
 from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
@@ -117,6 +117,6 @@ def default(value: Any) -> str:
     return "needed" if value is PydanticUndefined else f"`{value}`"
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """Show what `read` found."""
     yield from here.problems or [ok("every name of a setting is known, every value can be read")]

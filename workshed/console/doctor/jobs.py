@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.formatting import in_words, jobs
 from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, ok, warning
@@ -20,7 +20,7 @@ OVERDUE = timedelta(seconds=30)
 """A relay looks every 5 s."""
 
 
-def relay(here: Surroundings) -> Iterator[Finding]:
+def relay(here: DoctorContext) -> Iterator[Finding]:
     """See that a relay lives and keeps up."""
     with here.connect() as conn:
         beat, lag = relays.last_beat(conn), claims.lag(conn)
@@ -33,7 +33,7 @@ def relay(here: Surroundings) -> Iterator[Finding]:
         yield ok(f"a relay is at work; the oldest due job has waited for {in_words(lag)}")
 
 
-def periodic(here: Surroundings) -> Iterator[Finding]:
+def periodic(here: DoctorContext) -> Iterator[Finding]:
     """See that somebody makes the runs of periodic jobs, and has their actors."""
     with here.connect() as conn:
         found, now = periodic_jobs.find(conn), claims.clock(conn)
@@ -49,7 +49,7 @@ def periodic(here: Surroundings) -> Iterator[Finding]:
         yield ok(f"periodic: {jobs(len(found))}, of which {len(found) - len(awake)} paused")
 
 
-def died(here: Surroundings) -> Iterator[Finding]:
+def died(here: DoctorContext) -> Iterator[Finding]:
     """Count the dead."""
     with here.connect() as conn:
         groups = dead_jobs.groups(conn)
@@ -62,7 +62,7 @@ def died(here: Surroundings) -> Iterator[Finding]:
     yield warning(said, "workshed dead list --group")
 
 
-def expired(here: Surroundings) -> Iterator[Finding]:
+def expired(here: DoctorContext) -> Iterator[Finding]:
     """See that relays delete the records that have expired."""
     with here.connect() as conn:
         ages = retention.ages(conn)

@@ -5,13 +5,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.health import shared_folder
 from workshed.settings import MULTIPROCESS, multiprocess_folder
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """See that it can be written; make none."""
     named = multiprocess_folder()
     if not here.settings.metrics:

@@ -5,18 +5,18 @@ import shlex
 from collections.abc import Iterator
 
 from workshed.console.doctor import probe
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok, unchecked
 from workshed.transport.amqp.arguments import EXCHANGE
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """Ask the management API, which answers administrators; else try."""
     patterns = here.ask(lambda api: api.permissions(here.user))
     yield from tried(here) if patterns is None else by_patterns(here, patterns)
 
 
-def by_patterns(here: Surroundings, patterns: dict[str, str]) -> Iterator[Finding]:
+def by_patterns(here: DoctorContext, patterns: dict[str, str]) -> Iterator[Finding]:
     """Match the names as RabbitMQ does."""
     names = consumed(here)
     unread = [name for name in names if not matches(patterns["read"], name)]
@@ -38,7 +38,7 @@ def by_patterns(here: Surroundings, patterns: dict[str, str]) -> Iterator[Findin
         yield ok(f"{here.user} may send and work off {which}")
 
 
-def tried(here: Surroundings) -> Iterator[Finding]:
+def tried(here: DoctorContext) -> Iterator[Finding]:
     """Send a message that leads nowhere, and look into queues that are empty."""
     sent = probe.publish(here.urls)
     refused, untried = probe.unread(here.urls, consumed(here))
@@ -59,7 +59,7 @@ def tried(here: Surroundings) -> Iterator[Finding]:
         yield ok(f"{here.user} may send and read, as far as that was tried")
 
 
-def consumed(here: Surroundings) -> list[str]:
+def consumed(here: DoctorContext) -> list[str]:
     """Name the queues that the workers of this host are on, as RabbitMQ does."""
     known = {queue.name: queue.on_rabbitmq for queue in here.queues}
     known |= {name: f"{here.prefix}{name}" for name in here.foreign_queues}
@@ -71,7 +71,7 @@ def matches(pattern: str, name: str) -> bool:
     return bool(pattern) and re.search(pattern, name) is not None
 
 
-def grant(here: Surroundings) -> str:
+def grant(here: DoctorContext) -> str:
     """Write the line that lets the account do all of it, and nothing else."""
     names = "|".join(map(re.escape, consumed(here)))
     pattern = rf"'^({re.escape(EXCHANGE)}|({names})(\.dead)?)$'"

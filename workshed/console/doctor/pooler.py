@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.db import Connection
 
@@ -11,7 +11,7 @@ TRIES = 5
 """Each lets the session go to another; between two, other clients may have taken it."""
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """See whether two connections share a session, or one has several."""
     with here.connect() as first, here.connect() as second:
         for _ in range(TRIES):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from workshed import migrate
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, warning
 from workshed.errors import MigrationError, PoolerModeError, SettingsError
 
@@ -21,7 +21,7 @@ SPARE = 20
 """For the application, and for people who look."""
 
 
-def reachable(here: Surroundings) -> Iterator[Finding]:
+def reachable(here: DoctorContext) -> Iterator[Finding]:
     """Connect."""
     try:
         here.connect().close()
@@ -35,7 +35,7 @@ def reachable(here: Surroundings) -> Iterator[Finding]:
         yield ok(f"answers at {here.database}")
 
 
-def version(here: Surroundings) -> Iterator[Finding]:
+def version(here: DoctorContext) -> Iterator[Finding]:
     """Compare its version, and its clock with ours."""
     with here.connect() as conn:
         found = conn.info.server_version // 10_000
@@ -54,7 +54,7 @@ def version(here: Surroundings) -> Iterator[Finding]:
         yield apart(skew)
 
 
-def migrations(here: Surroundings) -> Iterator[Finding]:
+def migrations(here: DoctorContext) -> Iterator[Finding]:
     """Compare the schema with this release."""
     with here.connect() as conn:
         applied = [row.stream for row in migrate.applied(conn)]
@@ -93,7 +93,7 @@ def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied:
     return failed(said, "workshed migrate")
 
 
-def connections(here: Surroundings) -> Iterator[Finding]:
+def connections(here: DoctorContext) -> Iterator[Finding]:
     """Compare the pool with the threads, and what all pools may open with what the server takes."""
     pool, threads = here.settings.pool_size, here.threads
     if pool < threads:

@@ -25,14 +25,14 @@ HEARD_WITHIN_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeResult:
     """How RabbitMQ took a message that leads nowhere."""
 
     kind: Literal["allowed", "refused", "no exchange", "blocked"]
     said: str = ""
 
 
-def publish(urls: list[str]) -> Answer:
+def publish(urls: list[str]) -> ProbeResult:
     """Send a message that no queue gets; raises `BrokerUnreachableError`."""
     reasons: list[str] = []
     connection = connect(urls, "doctor", BLOCKED)
@@ -46,24 +46,24 @@ def publish(urls: list[str]) -> Answer:
             connection.process_data_events(HEARD_WITHIN_S / 4)
         connection.close()  # RabbitMQ reads nothing more, not this either, once it blocks
     except ConnectionBlockedTimeout:
-        return Answer("blocked", " ".join(reasons))
+        return ProbeResult("blocked", " ".join(reasons))
     finally:
         if connection.is_open:
             connection.close()
-    return Answer("blocked", " ".join(reasons)) if reasons else answer
+    return ProbeResult("blocked", " ".join(reasons)) if reasons else answer
 
 
-def tried(channel: Any) -> Answer:
+def tried(channel: Any) -> ProbeResult:
     """Send it; what came of it."""
     try:
         channel.confirm_delivery()
         channel.basic_publish(EXCHANGE, NOWHERE, b"", mandatory=True)
     except UnroutableError:
-        return Answer("allowed")
+        return ProbeResult("allowed")
     except ChannelClosedByBroker as err:
         missing = err.reply_code == replies.NOT_FOUND
-        return Answer("no exchange" if missing else "refused", str(err.reply_text))
-    return Answer("allowed")
+        return ProbeResult("no exchange" if missing else "refused", str(err.reply_text))
+    return ProbeResult("allowed")
 
 
 def unread(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, failed, ok, unchecked, warning
 from workshed.console.rabbitmq.drift import SETUP, differences
@@ -13,7 +13,7 @@ from workshed.jobs.outbox.claims import clock
 IMPORTING = f"{SETUP} --import PACKAGE"
 
 
-def declared(here: Surroundings) -> Iterator[Finding]:
+def declared(here: DoctorContext) -> Iterator[Finding]:
     """Compare them with their declaration; over AMQP only whether they exist can be seen."""
     foreign = here.foreign_queues
     present = depths(here.urls, foreign, prefix=here.prefix) if foreign else {}
@@ -48,18 +48,18 @@ def declared(here: Surroundings) -> Iterator[Finding]:
     )
 
 
-def are_there(here: Surroundings) -> str:
+def are_there(here: DoctorContext) -> str:
     """Say how many queues there are."""
     count = len(here.queues)
     return "1 queue is there" if count == 1 else f"{count} queues are there"
 
 
-def its(here: Surroundings) -> str:
+def its(here: DoctorContext) -> str:
     """Choose the pronoun for so many queues."""
     return "its" if len(here.queues) == 1 else "their"
 
 
-def dead(here: Surroundings) -> Iterator[Finding]:
+def dead(here: DoctorContext) -> Iterator[Finding]:
     """Look for what could not even be stored as dead."""
     names = [*(queue.name for queue in here.queues), *here.foreign_queues]
     found = in_dead_queues(here.urls, names, here.prefix)
@@ -70,7 +70,7 @@ def dead(here: Surroundings) -> Iterator[Finding]:
         yield ok("nothing lies in a dead queue of RabbitMQ")
 
 
-def paused(here: Surroundings) -> Iterator[Finding]:
+def paused(here: DoctorContext) -> Iterator[Finding]:
     """Look for a pause that somebody forgot."""
     with here.connect() as conn:
         found, now = queues.find(conn), clock(conn)

@@ -8,7 +8,7 @@ import pika
 
 from workshed.console.doctor import probe
 from workshed.console.doctor.encryption import AMQPS
-from workshed.console.doctor.surroundings import CONNECT_S, Surroundings
+from workshed.console.doctor.surroundings import CONNECT_S, DoctorContext
 from workshed.console.errors import ManagementError
 from workshed.console.operations import problems as troubles
 from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
@@ -21,7 +21,7 @@ from workshed.transport.build import STUB
 START = "start it, or export WORKSHED_BROKER_URL=amqp://user:password@host:5672/vhost"
 
 
-def reachable(here: Surroundings) -> Iterator[Finding]:
+def reachable(here: DoctorContext) -> Iterator[Finding]:
     """Connect to each server."""
     if STUB in here.urls:
         yield failed("stub:// only records sends: nothing is sent", START)
@@ -50,7 +50,7 @@ def trouble(url: str, timeout_s: float) -> str | None:
     return None
 
 
-def version(here: Surroundings) -> Iterator[Finding]:
+def version(here: DoctorContext) -> Iterator[Finding]:
     """Compare its version."""
     with topology.opened(here.urls) as connection:
         found = topology.version(connection)
@@ -61,7 +61,7 @@ def version(here: Surroundings) -> Iterator[Finding]:
         yield ok(said)
 
 
-def management(here: Surroundings) -> Iterator[Finding]:
+def management(here: DoctorContext) -> Iterator[Finding]:
     """Log in to the management API."""
     line = f"export WORKSHED_MANAGEMENT_URL={usual(here)}"
     try:
@@ -81,7 +81,7 @@ def management(here: Surroundings) -> Iterator[Finding]:
             yield apart(skew)
 
 
-def usual(here: Surroundings) -> str:
+def usual(here: DoctorContext) -> str:
     """Return where the API is as a rule, by TLS where RabbitMQ or the API is asked by it."""
     parts, named = urlsplit(here.urls[0]), here.settings.management_url
     place = f"{here.user}:PASSWORD@{parts.hostname}"
@@ -92,7 +92,7 @@ def usual(here: Surroundings) -> str:
     return f"'https://{place}:{TLS_PORT}?{query}'"
 
 
-def alarms(here: Surroundings) -> Iterator[Finding]:
+def alarms(here: DoctorContext) -> Iterator[Finding]:
     """See whether RabbitMQ takes messages: by its API, else by a message that leads nowhere."""
     said = here.ask(lambda api: api.alarms() or "")
     if said is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from workshed.console.doctor.environment import variable
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, unchecked
 
 DEADLINE_S = 5.0
@@ -17,7 +17,7 @@ class Check:
     """Something to look at."""
 
     name: str
-    run: Callable[[Surroundings], Iterable[Finding]]
+    run: Callable[[DoctorContext], Iterable[Finding]]
     needs: tuple[str, ...] = ()
     """Checks without whose success this one makes no sense."""
     after: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Check:
 
 
 def examine(
-    here: Surroundings, checks: Sequence[Check], deadline_s: float = DEADLINE_S
+    here: DoctorContext, checks: Sequence[Check], deadline_s: float = DEADLINE_S
 ) -> dict[str, list[Finding]]:
     """Return what each check found, in their order; never raises, never hangs."""
     done: dict[str, list[Finding]] = {}
@@ -39,7 +39,7 @@ def examine(
     return {check.name: done[check.name] for check in checks}
 
 
-def obstacle(check: Check, done: dict[str, list[Finding]], here: Surroundings) -> str | None:
+def obstacle(check: Check, done: dict[str, list[Finding]], here: DoctorContext) -> str | None:
     """Say why a check makes no sense now."""
     for name in check.reads:
         if name in here.unreadable:
@@ -52,7 +52,7 @@ def obstacle(check: Check, done: dict[str, list[Finding]], here: Surroundings) -
 
 
 def together(
-    here: Surroundings, checks: list[Check], deadline_s: float
+    here: DoctorContext, checks: list[Check], deadline_s: float
 ) -> dict[str, list[Finding]]:
     """Run them side by side, and leave those that hang."""
     found: dict[str, list[Finding]] = {check.name: [] for check in checks}
@@ -78,7 +78,7 @@ def together(
     return result
 
 
-def look(here: Surroundings, check: Check, found: list[Finding]) -> None:
+def look(here: DoctorContext, check: Check, found: list[Finding]) -> None:
     """Run one check; its own failure is a finding."""
     try:
         found.extend(check.run(here))

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.transport.messages.signing import signing
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """Name the keys, so that hosts can be compared; show none."""
     found = signing(here.settings)
     if found is None:

@@ -14,9 +14,9 @@ from workshed.console.errors import ManagementError
 from workshed.console.operations.finding import Finding
 from workshed.console.rabbitmq import amqp
 from workshed.console.rabbitmq.management_api import Management
-from workshed.db import Connection, WatchedConnection
+from workshed.db import Connection, InterruptibleConnection
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.queues import Queue, weighted
 from workshed.settings import Settings
 from workshed.transport import build
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class DoctorContext:
     """The settings and the application, with the default in place of what cannot be read."""
 
     settings: Settings
@@ -92,7 +92,7 @@ class Surroundings:
         return {actor.queue for actor in self.declared}
 
     @cached_property
-    def declared(self) -> list[Actor]:
+    def declared(self) -> list[KnownActor]:
         """The actors that workers have declared; none where the database does not say."""
         try:
             with self.connect() as conn:
@@ -109,7 +109,7 @@ class Surroundings:
         """Open a connection; each check has its own."""
         url = self.settings.database_url.get_secret_value()
         options = {**db.OPTIONS, "connect_timeout": CONNECT_S}
-        conn = WatchedConnection.connect(url, autocommit=True, **options)
+        conn = InterruptibleConnection.connect(url, autocommit=True, **options)
         conn.look_for_pooler()
         if not conn.is_pooled:  # or it would end statements of whoever has that session next
             conn.execute(f"SET statement_timeout = {QUERY_MS}")

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.formatting import in_words
 from workshed.console.operations.finding import Finding, failed, ok, unchecked
 from workshed.console.supervisor.supervisor import RELAY_AFTER_S
-from workshed.middleware import Deadline
+from workshed.middleware import TimeLimit
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.transport import build
 
@@ -18,7 +18,7 @@ LONGEST_HARD_SHARE = 0.75
 """It may have waited for a quarter: one that waits for longer is given back."""
 
 
-def limits(here: Surroundings) -> Iterator[Finding]:
+def limits(here: DoctorContext) -> Iterator[Finding]:
     """Compare the time limit of each actor with the consumer timeout of its queue."""
     if not here.packages:
         yield unchecked(
@@ -27,7 +27,7 @@ def limits(here: Surroundings) -> Iterator[Finding]:
         )
         return
     broker = build.broker()
-    usual = next(one.default_ms for one in broker.middleware if isinstance(one, Deadline))
+    usual = next(one.default_ms for one in broker.middleware if isinstance(one, TimeLimit))
     wrong = 0
     for name, actor in sorted(broker.actors.items()):
         limit = timedelta(milliseconds=actor.options.get("time_limit", usual))
@@ -55,7 +55,7 @@ def limits(here: Surroundings) -> Iterator[Finding]:
         yield ok(f"the time limits of {len(broker.actors)} actors fit their queues")
 
 
-def shutdown(here: Surroundings) -> Iterator[Finding]:
+def shutdown(here: DoctorContext) -> Iterator[Finding]:
     """Compare what a worker takes to stop with what it is given; only its operator knows that."""
     grace = here.settings.shutdown_grace
     whole = grace + timedelta(seconds=RELAY_AFTER_S)

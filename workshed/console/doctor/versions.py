@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok, warning
 
 PYTHON = (3, 11), (3, 16)
@@ -13,7 +13,7 @@ DRAMATIQ = (2, 2, 1), (2, 3)
 """The first that fits, and the first that was not tried; as in `pyproject.toml`."""
 
 
-def check(_: Surroundings) -> Iterator[Finding]:
+def check(_: DoctorContext) -> Iterator[Finding]:
     """Compare them with what this release was made for."""
     python = sys.version_info[:3]
     yield runs_on(python)

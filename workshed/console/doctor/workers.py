@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.console.rabbitmq.management_api import Management
 from workshed.console.rabbitmq.queue_depths import depths
@@ -12,7 +12,7 @@ from workshed.transport import build
 from workshed.transport.consuming import consumer_tag
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """Look for queues without a consumer. No other check notices that their jobs wait."""
     names = [*(queue.name for queue in here.queues), *here.foreign_queues]
     found = depths(here.urls, names, prefix=here.prefix)
@@ -30,7 +30,7 @@ def check(here: Surroundings) -> Iterator[Finding]:
         yield ok("a worker is on each queue that has jobs, or actors")
 
 
-def at_odds(here: Surroundings, names: Iterable[str]) -> Iterator[Finding]:
+def at_odds(here: DoctorContext, names: Iterable[str]) -> Iterator[Finding]:
     """Look for programs that share a queue: each gets jobs for which it has no actor.
 
     This needs the management API. The tag of a consumer identifies its program.
@@ -52,7 +52,7 @@ def consumers(name: str, api: Management) -> list[str]:
     return api.consumers(name)
 
 
-def with_actors(here: Surroundings) -> set[str]:
+def with_actors(here: DoctorContext) -> set[str]:
     """Return the queues of the imported actors, or those of the actors that workers declared."""
     if not here.packages:
         return here.used_queues or set()

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from workshed.console.operations.timeline import Known
+from workshed.console.operations.timeline import KnownJob
 from workshed.jobs.history.attempts import Attempt
 from workshed.jobs.history.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class JobAttempt:
     """One of them; `None` is what is not known, as the history lacks the run."""
 
     attempt: int
@@ -25,15 +25,15 @@ class Try:
     traceback: str | None
 
 
-def tries(known: Known) -> list[Try]:
+def tries(known: KnownJob) -> list[JobAttempt]:
     """Return them, the first one first."""
     failed = {(one.generation, str(one.outcome)): one for one in known.attempts}
     found = [_ran(run, failed.pop((run.generation, run.outcome), None)) for run in known.runs]
     return sorted([*found, *map(_failed, failed.values())], key=lambda one: one.ended_at)
 
 
-def _ran(run: Run, failed: Attempt | None) -> Try:
-    return Try(
+def _ran(run: Run, failed: Attempt | None) -> JobAttempt:
+    return JobAttempt(
         attempt=run.attempt,
         outcome=run.outcome,
         worker=run.worker,
@@ -48,8 +48,8 @@ def _ran(run: Run, failed: Attempt | None) -> Try:
     )
 
 
-def _failed(one: Attempt) -> Try:
-    return Try(
+def _failed(one: Attempt) -> JobAttempt:
+    return JobAttempt(
         attempt=one.attempt,
         outcome=one.outcome,
         worker=None,

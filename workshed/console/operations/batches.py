@@ -7,10 +7,10 @@ from workshed.console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.batches import batches, progress
-from workshed.jobs.batches.progress import Progress
+from workshed.jobs.batches.progress import BatchProgress
 
 
-def known(conn: Connection, batch: str) -> Progress:
+def known(conn: Connection, batch: str) -> BatchProgress:
     """Return a batch; raises `NotFoundError`, also for what is no id."""
     try:
         found = progress.progress(conn, str(UUID(batch)))
@@ -21,7 +21,7 @@ def known(conn: Connection, batch: str) -> Progress:
     return found
 
 
-def cancel(conn: Connection, batch: Progress) -> None:
+def cancel(conn: Connection, batch: BatchProgress) -> None:
     """Let no job of a batch start any more; those that wait keep their rows for a moment.
 
     Raises `WorkshedError` where all have ended.
@@ -31,12 +31,12 @@ def cancel(conn: Connection, batch: Progress) -> None:
         refuse_ended(known(conn, batch.id))
 
 
-def refuse_ended(batch: Progress) -> None:
+def refuse_ended(batch: BatchProgress) -> None:
     """Raise `WorkshedError` where nothing of a batch is left to be cancelled."""
     if batch.completed_at is not None and not batch.pending:
         raise WorkshedError(f"all jobs of batch {batch.id} have ended")
 
 
-def as_data(batch: Progress) -> dict[str, object]:
+def as_data(batch: BatchProgress) -> dict[str, object]:
     """Return a batch as programs read it."""
     return asdict(batch) | {"state": batch.state, "total": batch.total, "ended": batch.ended}

@@ -6,10 +6,10 @@ from typing import Any
 from workshed.console.formatting import jobs
 from workshed.console.operations.message_body import for_programs
 from workshed.jobs.dead.dead_jobs import Dead
-from workshed.jobs.dead.retry_preview import Prospect
+from workshed.jobs.dead.retry_preview import RetryPreview
 
 
-def waits(prospect: Prospect) -> str:
+def waits(prospect: RetryPreview) -> str:
     """Say how many of a retry would not run at once, and why; nothing where all would."""
     if not prospect.waits:
         return ""

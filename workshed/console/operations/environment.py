@@ -20,13 +20,13 @@ from workshed.queues import Queue
 from workshed.settings import settings
 from workshed.transport import build
 from workshed.transport.errors import did_you_mean
-from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.rabbitmq import RabbitMQBroker
 
 
-def rabbitmq() -> RabbitMQ:
+def rabbitmq() -> RabbitMQBroker:
     """Return the broker of this environment, if it is a real one."""
     found = build.broker()
-    if not isinstance(found, RabbitMQ):
+    if not isinstance(found, RabbitMQBroker):
         raise SettingsError("stub:// has no queues; set WORKSHED_BROKER_URL to a RabbitMQ")
     return found
 

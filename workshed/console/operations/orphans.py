@@ -6,14 +6,14 @@ from workshed.console.errors import ManagementError
 from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection
 from workshed.jobs.locks import unique
-from workshed.jobs.locks.unique import Lock
+from workshed.jobs.locks.unique import UniqueLock
 
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
     """Locks without a job, and how many could not be judged."""
 
-    found: list[Lock]
+    found: list[UniqueLock]
     unjudged: int
     """Their queues hold messages, and one of these may be theirs."""
 

@@ -16,7 +16,7 @@ from workshed.transport.errors import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PeriodicJobState:
     """A periodic job with its last run."""
 
     job: PeriodicJob
@@ -35,12 +35,12 @@ class State:
         return None if self.job.paused_at or not self.job.live else self.job.next_at
 
 
-def states(conn: Connection) -> list[State]:
+def states(conn: Connection) -> list[PeriodicJobState]:
     """Return all periodic jobs by name."""
     last = periodic_runs.last(conn)
     found = periodic_runs.outcomes(conn, last.values(), settings().deduplication_retention)
     return [
-        State(job, last.get(job.name), last_outcome(last.get(job.name), found))
+        PeriodicJobState(job, last.get(job.name), last_outcome(last.get(job.name), found))
         for job in periodic_jobs.find(conn)
     ]
 
@@ -71,7 +71,7 @@ def said(made: PeriodicRun | None) -> str:
     return f"job {made.blocked_by} has its key" if made.blocked_by else f"sent as {made.message_id}"
 
 
-def as_data(one: State) -> dict[str, Any]:
+def as_data(one: PeriodicJobState) -> dict[str, Any]:
     """Return a periodic job as programs read it."""
     last = None if one.last is None else asdict(one.last) | {"outcome": one.outcome}
     return asdict(one.job) | {"next_at": one.next_at, "last": last}

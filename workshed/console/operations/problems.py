@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from workshed.console.formatting import ago, in_words, jobs
 from workshed.console.operations.finding import Finding, failed, warning
 from workshed.errors import WorkshedError
-from workshed.jobs.control.queues import Known
+from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
@@ -72,7 +72,7 @@ def clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Fi
     return failed(said, START)
 
 
-def paused(found: Iterable[Known], now: datetime) -> list[Finding]:
+def paused(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
     """Find pauses that somebody may have forgotten."""
     return [
         warning(

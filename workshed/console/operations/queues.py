@@ -6,13 +6,13 @@ from datetime import datetime
 
 from workshed.console.operations import scheduled as waiting
 from workshed.console.operations.environment import queue_names
-from workshed.console.rabbitmq.broker_status import Told, ask
+from workshed.console.rabbitmq.broker_status import BrokerStatus, ask
 from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs as dead
-from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.rabbitmq import RabbitMQBroker
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class QueueState:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class QueueCounts:
     """What PostgreSQL counts of each queue."""
 
     waiting: Mapping[str, int]
@@ -45,7 +45,7 @@ class Counts:
 
 
 def states(
-    conn: Connection, broker: RabbitMQ, api: Management | None
+    conn: Connection, broker: RabbitMQBroker, api: Management | None
 ) -> tuple[list[QueueState], list[WorkshedError]]:
     """Return the queues, the declared ones first, and what could not be asked."""
     counted = counts(conn)
@@ -54,19 +54,23 @@ def states(
     return described(conn, broker, names, counted, told), [*told.troubles]
 
 
-def counts(conn: Connection) -> Counts:
+def counts(conn: Connection) -> QueueCounts:
     """Count what waits in the schedule, and what is dead."""
-    return Counts(waiting.counts(conn), dead.by_queue(conn))
+    return QueueCounts(waiting.counts(conn), dead.by_queue(conn))
 
 
-def named(conn: Connection, counted: Counts) -> list[str]:
+def named(conn: Connection, counted: QueueCounts) -> list[str]:
     """Name the queues that are declared, and those of which there is something."""
     others = sorted({*counted.waiting, *counted.dead})
     return list(dict.fromkeys([*queue_names(conn), *others]))
 
 
 def described(
-    conn: Connection, broker: RabbitMQ, names: Sequence[str], counted: Counts, told: Told
+    conn: Connection,
+    broker: RabbitMQBroker,
+    names: Sequence[str],
+    counted: QueueCounts,
+    told: BrokerStatus,
 ) -> list[QueueState]:
     """Put together what is known of each queue."""
     known = {queue.name: queue for queue in queues.find(conn)}

@@ -8,11 +8,11 @@ from typing import Any, Protocol, TypeVar
 from workshed.console.operations.strict_json import loads
 from workshed.db import Connection
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.redaction import HIDDEN
 
 
-class Row(Protocol):
+class HasMessage(Protocol):
     """A row that has a message."""
 
     @property
@@ -24,7 +24,7 @@ class Row(Protocol):
         """Its JSON."""
 
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=HasMessage)
 
 
 def without_secrets(conn: Connection, rows: Iterable[R]) -> list[R]:
@@ -33,7 +33,7 @@ def without_secrets(conn: Connection, rows: Iterable[R]) -> list[R]:
     return [_shown(row, known) for row in rows]
 
 
-def hidden(body: Any, actor: str | None, known: Mapping[str, Actor]) -> Any:
+def hidden(body: Any, actor: str | None, known: Mapping[str, KnownActor]) -> Any:
     """Return a message's fields with its secret arguments hidden, those of messages in it too.
 
     `known` are the actors that have any. A unique key may be made of them, so it is hidden as well.
@@ -52,7 +52,7 @@ def hidden(body: Any, actor: str | None, known: Mapping[str, Actor]) -> Any:
     return found | _arguments(body, secret)
 
 
-def _within(options: dict[str, Any], known: Mapping[str, Actor]) -> dict[str, Any]:
+def _within(options: dict[str, Any], known: Mapping[str, KnownActor]) -> dict[str, Any]:
     """Hide those of the messages that are sent after this one."""
     found = dict(options)
     if isinstance(piped := options.get("pipe_target"), dict):
@@ -62,12 +62,12 @@ def _within(options: dict[str, Any], known: Mapping[str, Actor]) -> dict[str, An
     return found
 
 
-def _named(body: Any, known: Mapping[str, Actor]) -> Any:
+def _named(body: Any, known: Mapping[str, KnownActor]) -> Any:
     name = body.get("actor_name") if isinstance(body, dict) else None
     return hidden(body, name if isinstance(name, str) else None, known)
 
 
-def _arguments(body: Mapping[str, Any], actor: Actor) -> dict[str, Any]:
+def _arguments(body: Mapping[str, Any], actor: KnownActor) -> dict[str, Any]:
     args, kwargs = body.get("args"), body.get("kwargs")
     found: dict[str, Any] = {}
     if isinstance(args, list):
@@ -82,7 +82,7 @@ def _arguments(body: Mapping[str, Any], actor: Actor) -> dict[str, Any]:
     return found
 
 
-def _shown(row: R, known: Mapping[str, Actor]) -> R:
+def _shown(row: R, known: Mapping[str, KnownActor]) -> R:
     if not known or not (row.actor in known or row.actor is None or _has_messages(row.body)):
         return row
     try:

@@ -13,13 +13,13 @@ from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs
 from workshed.jobs.locks import run_locks, unique
-from workshed.jobs.locks.run_locks import Held
-from workshed.jobs.locks.unique import Lock
+from workshed.jobs.locks.run_locks import HeldLock
+from workshed.jobs.locks.unique import UniqueLock
 from workshed.redaction import HIDDEN
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class JobKey:
     """A key that a job has, or asks for; hidden where its actor has secret arguments."""
 
     key: str
@@ -32,7 +32,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class ChildJob:
     """A job that another has sent, as it ran last."""
 
     message_id: str
@@ -41,25 +41,25 @@ class Child:
     recorded_at: datetime
 
 
-def keys(conn: Connection, message_id: str) -> list[Key]:
+def keys(conn: Connection, message_id: str) -> list[JobKey]:
     """Return the keys of a job."""
     secret = {actor.name for actor in queues.find_actors(conn) if actor.redact}
-    locks: list[Lock | Held] = [*unique.of_message(conn, message_id)]
+    locks: list[UniqueLock | HeldLock] = [*unique.of_message(conn, message_id)]
     locks += run_locks.of_message(conn, message_id)
     found = [_held(lock, secret) for lock in locks]
     for key, actor in _wanted(conn, message_id):
         if key not in [lock.key for lock in locks]:
             lock = unique.find(conn, key)
-            free = Key(HIDDEN if actor in secret else key, "alive", None, None, None)
+            free = JobKey(HIDDEN if actor in secret else key, "alive", None, None, None)
             found.append(free if lock is None else _held(lock, secret))
     return found
 
 
-def children(conn: Connection, message_id: str, limit: int) -> list[Child]:
+def children(conn: Connection, message_id: str, limit: int) -> list[ChildJob]:
     """Return the jobs among the latest `limit` runs of those it has sent, the latest first."""
-    found: dict[str, Child] = {}
-    for run in runs.find(conn, runs.Which(parent=message_id), limit=limit):
-        child = Child(run.message_id, history.call(run), run.outcome, run.recorded_at)
+    found: dict[str, ChildJob] = {}
+    for run in runs.find(conn, runs.RunFilter(parent=message_id), limit=limit):
+        child = ChildJob(run.message_id, history.call(run), run.outcome, run.recorded_at)
         found.setdefault(run.message_id, child)
     return list(found.values())
 
@@ -74,10 +74,10 @@ def _wanted(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None
         yield key, row.actor
 
 
-def _held(lock: Lock | Held, secret: set[str]) -> Key:
-    return Key(
+def _held(lock: UniqueLock | HeldLock, secret: set[str]) -> JobKey:
+    return JobKey(
         key=HIDDEN if lock.actor in secret else lock.key,
-        lasts="alive" if isinstance(lock, Lock) else "running",
+        lasts="alive" if isinstance(lock, UniqueLock) else "running",
         holder=lock.message_id,
         acquired_at=lock.acquired_at,
         expires_at=lock.expires_at,

@@ -9,11 +9,11 @@ from typing import Any
 
 from workshed.console.operations.arguments import KEYWORD, is_json
 from workshed.console.operations.message_body import parsed
-from workshed.console.operations.timeline import Known
+from workshed.console.operations.timeline import KnownJob
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SendCall:
     """An actor, and what it is sent; secret arguments are hidden in it."""
 
     actor: str
@@ -41,18 +41,20 @@ class Call:
         return shlex.join(["workshed", "enqueue", *["--"] * ends_options, self.actor, *words])
 
 
-def call(known: Known) -> Call | None:
+def call(known: KnownJob) -> SendCall | None:
     """Return how a job was sent, as far as is known: by its message, or by its run."""
     fields = None if known.row is None else parsed(known.row.body)
     if isinstance(fields, dict):
         actor, args, kwargs = (fields.get(name) for name in ("actor_name", "args", "kwargs"))
         if isinstance(actor, str) and isinstance(args, list) and isinstance(kwargs, dict):
-            return Call(actor, args, kwargs)
+            return SendCall(actor, args, kwargs)
     if known.runs and known.runs[-1].arguments is not None:
         last = known.runs[-1]
         # Those that do not fit the actor's signature are named by their number.
         args = [value for name, value in last.arguments.items() if name.isdigit()]
-        return Call(last.actor, args, {n: v for n, v in last.arguments.items() if not n.isdigit()})
+        return SendCall(
+            last.actor, args, {n: v for n, v in last.arguments.items() if not n.isdigit()}
+        )
     return None
 
 

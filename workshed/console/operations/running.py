@@ -10,7 +10,7 @@ from workshed.jobs.control.workers import DEAD_AFTER
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningJob:
     """One of them; it may have ended since the beat, which is 2 s ago at most."""
 
     message_id: str
@@ -21,7 +21,7 @@ class Running:
     """Host and process id."""
 
 
-def find(conn: Connection) -> list[Running]:
+def find(conn: Connection) -> list[RunningJob]:
     """Return them, who runs for longest first; those of silent workers are nowhere any more."""
     query = """
         SELECT host || ':' || pid, running
@@ -33,19 +33,19 @@ def find(conn: Connection) -> list[Running]:
     return sorted(found, key=lambda one: (one.since, one.message_id))
 
 
-def get(conn: Connection, message_id: str) -> Running | None:
+def get(conn: Connection, message_id: str) -> RunningJob | None:
     """Return one of them."""
     return next((one for one in find(conn) if one.message_id == message_id), None)
 
 
-def _read(worker: str, told: Any) -> Iterator[Running]:
+def _read(worker: str, told: Any) -> Iterator[RunningJob]:
     """Read what a worker of another release may have written: what is not clear is left out."""
     for one in told if isinstance(told, list) else []:
         match one:
             case {"message_id": str(id_), "actor": str(actor), "queue": str(queue), "since": since}:
                 at = _instant(since)
                 if at is not None:
-                    yield Running(id_, actor, queue, at, worker)
+                    yield RunningJob(id_, actor, queue, at, worker)
 
 
 def _instant(text: Any) -> datetime | None:

@@ -26,7 +26,7 @@ REASONS: Mapping[Reason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingJob:
     """The latest row of a message."""
 
     message_id: str
@@ -41,7 +41,7 @@ class Waiting:
     created_at: datetime
 
 
-def get(conn: Connection, message_id: str) -> Waiting | None:
+def get(conn: Connection, message_id: str) -> WaitingJob | None:
     """Return the latest row of a message."""
     query = """
         SELECT message_id, generation, queue, actor, body, reason, due_at, created_at,
@@ -53,7 +53,7 @@ def get(conn: Connection, message_id: str) -> Waiting | None:
          ORDER BY generation DESC
          LIMIT 1
     """
-    with conn.cursor(row_factory=class_row(Waiting)) as cur:
+    with conn.cursor(row_factory=class_row(WaitingJob)) as cur:
         return cur.execute(query, (message_id,)).fetchone()
 
 

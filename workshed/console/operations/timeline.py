@@ -10,8 +10,8 @@ from workshed.console.formatting import seconds
 from workshed.console.operations import running
 from workshed.console.operations.message_body import parsed
 from workshed.console.operations.redaction import without_secrets
-from workshed.console.operations.running import Running
-from workshed.console.operations.scheduled import Waiting
+from workshed.console.operations.running import RunningJob
+from workshed.console.operations.scheduled import WaitingJob
 from workshed.console.operations.scheduled import get as get_waiting
 from workshed.db import Connection
 from workshed.jobs.control import cancellations
@@ -39,17 +39,17 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownJob:
     """All rows about one job."""
 
     message_id: str
-    waiting: Waiting | None
+    waiting: WaitingJob | None
     dead: Dead | None
     runs: list[Run]
     attempts: list[Attempt]
     """Each that failed, and each discard; `runs` may lack some of them."""
     cancelled: bool
-    running: Running | None
+    running: RunningJob | None
 
     @property
     def is_known(self) -> bool:
@@ -70,7 +70,7 @@ class Known:
         return ends[-1] if ends else "cancelled" if self.cancelled else "unknown"
 
     @property
-    def row(self) -> Waiting | Dead | None:
+    def row(self) -> WaitingJob | Dead | None:
         """The row that has its message, if any."""
         return self.waiting or self.dead
 
@@ -137,11 +137,11 @@ class Known:
         return None, {}
 
 
-def get(conn: Connection, message_id: str) -> Known:
+def get(conn: Connection, message_id: str) -> KnownJob:
     """Collect it; secret arguments are hidden."""
     runs_now = running.get(conn, message_id)  # first: it may end while the rest is asked for
     waiting, died = get_waiting(conn, message_id), dead.get(conn, message_id)
-    known = Known(
+    known = KnownJob(
         message_id=message_id,
         waiting=without_secrets(conn, [waiting])[0] if waiting else None,
         dead=without_secrets(conn, [died])[0] if died else None,
@@ -154,7 +154,7 @@ def get(conn: Connection, message_id: str) -> Known:
     return known if has_ended else replace(known, running=runs_now)
 
 
-def _ends(known: Known) -> Iterator[datetime]:
+def _ends(known: KnownJob) -> Iterator[datetime]:
     """Tell when runs of it were over: its worker may not have beaten since."""
     for run in known.runs:
         yield run.ended_at

@@ -6,17 +6,17 @@ from typing import Any, Literal
 
 from workshed.db import Connection
 from workshed.jobs.locks import run_locks, unique
-from workshed.jobs.locks.run_locks import Held
-from workshed.jobs.locks.unique import Lock
+from workshed.jobs.locks.run_locks import HeldLock
+from workshed.jobs.locks.unique import UniqueLock
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class HeldKey:
     """A key that a job has."""
 
     kind: Literal["alive", "running"]
     """While its job lives; or while it runs, by a lease, which ends by itself."""
-    row: Lock | Held
+    row: UniqueLock | HeldLock
 
     @property
     def place(self) -> tuple[datetime, str]:
@@ -31,14 +31,14 @@ def held(
     begins: str | None = None,
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
-) -> list[Key]:
+) -> list[HeldKey]:
     """Return the keys, the longest held first; `begins`: those that begin so."""
     alive = unique.held(conn, actor=actor, begins=begins, after=after, limit=limit)
     running = run_locks.held(conn, actor=actor, begins=begins, after=after, limit=limit)
-    found = [Key("alive", one) for one in alive] + [Key("running", one) for one in running]
+    found = [HeldKey("alive", one) for one in alive] + [HeldKey("running", one) for one in running]
     return sorted(found, key=lambda one: one.place)[:limit]
 
 
-def as_data(key: Key) -> dict[str, Any]:
+def as_data(key: HeldKey) -> dict[str, Any]:
     """Return a key as programs read it."""
     return asdict(key.row) | {"kind": key.kind}

@@ -19,7 +19,7 @@ LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class FinalState:
     """What became of a job."""
 
     outcome: str
@@ -29,7 +29,9 @@ class End:
     """What its actor returned, where that is stored."""
 
 
-def wait(conn: Connection, message: dramatiq.Message[Any], timeout: timedelta | None) -> End | None:
+def wait(
+    conn: Connection, message: dramatiq.Message[Any], timeout: timedelta | None
+) -> FinalState | None:
     """Return how a message with the option `awaited` ended; `None` where it has not in time."""
     backend = PostgresResults()
     key = backend.build_message_key(message)
@@ -39,22 +41,22 @@ def wait(conn: Connection, message: dramatiq.Message[Any], timeout: timedelta | 
         if body is not None:
             return ended(conn, message.message_id, backend, backend.encoder.decode(body))
         if is_withdrawn(conn, message.message_id):
-            return End("cancelled", "before it ran")
+            return FinalState("cancelled", "before it ran")
         if time.monotonic() >= until:
             return None
         time.sleep(LOOK_S)
 
 
-def ended(conn: Connection, message_id: str, backend: PostgresResults, stored: Any) -> End:
+def ended(conn: Connection, message_id: str, backend: PostgresResults, stored: Any) -> FinalState:
     """Tell the ends apart, whose rows commit with what is stored: a discard is no result."""
     tried = attempts.of_message(conn, message_id)
     if tried and tried[-1].outcome != "retry":
-        return End(tried[-1].outcome, tried[-1].reason)
+        return FinalState(tried[-1].outcome, tried[-1].reason)
     try:
         result = backend.unwrap_result(stored)  # type: ignore[no-untyped-call]  # dramatiq's
     except ResultFailure as failure:  # dead, and erased or put back since
-        return End("dead", str(failure))
-    return End("succeeded", result=result)
+        return FinalState("dead", str(failure))
+    return FinalState("succeeded", result=result)
 
 
 def is_withdrawn(conn: Connection, message_id: str) -> bool:

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workshed.console.rabbitmq.management_api import Management
-from workshed.console.rabbitmq.queue_depths import Depth, depths
+from workshed.console.rabbitmq.queue_depths import ConsoleQueueDepth, depths
 from workshed.errors import WorkshedError
 from workshed.transport.amqp import topology
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class BrokerStatus:
     """Its answers; what is not there could not be asked, or is not on RabbitMQ."""
 
-    depths: Mapping[str, Depth] = field(default_factory=dict)
+    depths: Mapping[str, ConsoleQueueDepth] = field(default_factory=dict)
     """By queue, those of dead letters included."""
     unacked: Mapping[str, int] = field(default_factory=dict)
     """How many messages of each queue are with a worker."""
@@ -31,13 +31,13 @@ def ask(
     *,
     prefix: str = "",
     alarms: bool = False,
-) -> Told:
+) -> BrokerStatus:
     """Ask over AMQP, for at most `timeout_s`, and the management API, where it is named.
 
     `prefix`: before the names of queues on RabbitMQ.
     """
     troubles: list[WorkshedError] = []
-    found: dict[str, Depth] = {}
+    found: dict[str, ConsoleQueueDepth] = {}
     unacked: dict[str, int] = {}
     alarm = None
     try:
@@ -51,7 +51,7 @@ def ask(
             unacked = held(api)
     except WorkshedError as err:
         troubles.append(err)
-    return Told(found, unacked, alarm, troubles)
+    return BrokerStatus(found, unacked, alarm, troubles)
 
 
 def held(api: Management) -> dict[str, int]:

@@ -14,11 +14,11 @@ from pika.exceptions import ChannelClosedByBroker
 from workshed.console.rabbitmq.amqp import lasting
 from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs
-from workshed.middleware import CopyError, Job, Outcome
+from workshed.middleware import DuplicateDelivery, Job, Outcome
 from workshed.transport.consuming.quarantine import unnamed
 from workshed.transport.errors import EnvelopeError, PublishRefusedError
 from workshed.transport.messages.signing import Headers, opened
-from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.rabbitmq import RabbitMQBroker
 
 BLOCKED = timedelta(seconds=30)
 """As nothing is published, RabbitMQ blocks only who has published before."""
@@ -40,7 +40,7 @@ class Purged:
 
 
 def purge(
-    broker: RabbitMQ,
+    broker: RabbitMQBroker,
     conn: Connection,
     name: str,
     limit: int,
@@ -70,7 +70,9 @@ def purge(
             raise PublishRefusedError(f"queue {name!r}: {err.reply_text}") from None
 
 
-def end(broker: RabbitMQ, conn: Connection, queue: str, headers: Headers, body: bytes) -> bool:
+def end(
+    broker: RabbitMQBroker, conn: Connection, queue: str, headers: Headers, body: bytes
+) -> bool:
     """Write the outcome of one message; False where it cannot be read, and is dead."""
     try:
         message = opened(broker.signing, queue, headers, body)
@@ -90,6 +92,6 @@ def end(broker: RabbitMQ, conn: Connection, queue: str, headers: Headers, body: 
     try:
         with conn.transaction():
             broker.settle(conn, Job(message, copied=True), PURGED)
-    except CopyError:
+    except DuplicateDelivery:
         pass  # it has an outcome already, and this was a copy
     return True

@@ -12,7 +12,7 @@ from workshed.transport.errors import TopologyError, UnseenQueueError
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
+class ConsoleQueueDepth:
     """What a passive declaration tells; messages with a consumer are not among them."""
 
     ready: int
@@ -25,13 +25,13 @@ def depths(
     timeout_s: float = topology.TIMEOUT_S,
     *,
     prefix: str = "",
-) -> dict[str, Depth]:
+) -> dict[str, ConsoleQueueDepth]:
     """Return the depth of each queue; one that does not exist is left out.
 
     `prefix`: before their names on RabbitMQ. `timeout_s`: for all of it, in seconds. Raises
     `BrokerUnreachableError`, or `TopologyError` for what RabbitMQ refuses to tell.
     """
-    found: dict[str, Depth] = {}
+    found: dict[str, ConsoleQueueDepth] = {}
     with topology.opened(urls, timeout_s) as connection:
         channel = connection.channel()
         for name in names:
@@ -43,7 +43,7 @@ def depths(
     return found
 
 
-def depth(connection: pika.BlockingConnection, name: str) -> Depth | None:
+def depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueDepth | None:
     """Return the depth of one queue; `None` when it does not exist."""
     channel = connection.channel()
     found = asked(channel, name)
@@ -52,7 +52,7 @@ def depth(connection: pika.BlockingConnection, name: str) -> Depth | None:
     return found
 
 
-def asked(channel: Any, name: str) -> Depth | None:
+def asked(channel: Any, name: str) -> ConsoleQueueDepth | None:
     """Ask over an open channel, which is closed afterwards where there is no such queue."""
     try:
         answer = channel.queue_declare(name, passive=True).method
@@ -62,7 +62,7 @@ def asked(channel: Any, name: str) -> Depth | None:
         if err.reply_code == replies.ACCESS_REFUSED:
             raise UnseenQueueError(replies.unseen(name, err.reply_text)) from None
         raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
-    return Depth(int(answer.message_count), int(answer.consumer_count))
+    return ConsoleQueueDepth(int(answer.message_count), int(answer.consumer_count))
 
 
 def in_dead_queues(urls: list[str], names: Iterable[str], prefix: str = "") -> dict[str, int]:

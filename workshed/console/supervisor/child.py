@@ -32,7 +32,7 @@ SERVER_AWAY = frozenset({EXIT_BROKER, EXIT_DATABASE})
 SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
-class Child:
+class ManagedProcess:
     """A command that is run in a session of its own, so that the terminal's Ctrl-C is ours alone.
 
     dramatiq's worker process takes a second SIGTERM as an order to cut its jobs; it would get one
@@ -95,9 +95,9 @@ class Child:
             return 0.0
         return time.monotonic() - self._started_at
 
-    def successor(self) -> "Child":
+    def successor(self) -> "ManagedProcess":
         """Return one that may take its place."""
-        return Child(
+        return ManagedProcess(
             self.name,
             self._command,
             beside=self.beside,

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 
-from workshed.console.supervisor.child import SERVER_AWAY, Child, in_words
+from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -15,19 +15,19 @@ REST_S = 60.0
 """Before a worker is replaced again by itself, where its successor did not come up."""
 
 
-class Succession:
+class RollingRestart:
     """One child at a time, which goes on until its successor is up.
 
     The one exception is a child that runs `alone`: its successor starts when it has ended.
     """
 
-    def __init__(self, children: list[Child], kill_after_s: float) -> None:
+    def __init__(self, children: list[ManagedProcess], kill_after_s: float) -> None:
         """Replace in this list; one that was told to stop is killed after so long."""
         self._children = children
         self._kill_after_s = kill_after_s
-        self._waiting: deque[Child] = deque()
-        self._old: Child | None = None
-        self._new: Child | None = None
+        self._waiting: deque[ManagedProcess] = deque()
+        self._old: ManagedProcess | None = None
+        self._new: ManagedProcess | None = None
         self._rests_until = 0.0
 
     @property
@@ -39,7 +39,7 @@ class Succession:
         """Begin with the first, again if they are being replaced already."""
         self._waiting = deque(c for c in self._children if c.pid and not c.told)
 
-    def replace(self, child: Child, reason: str) -> None:
+    def replace(self, child: ManagedProcess, reason: str) -> None:
         """Let one be replaced in its turn, and say why; not when that has just failed."""
         if self.is_idle and time.monotonic() >= self._rests_until:
             logger.info("%s %s", child, reason)
@@ -58,7 +58,7 @@ class Succession:
         if self._old is None and self._waiting and all(c.is_up for c in self._children):
             self._begin(self._waiting.popleft())
 
-    def came_up(self, child: Child) -> None:
+    def came_up(self, child: ManagedProcess) -> None:
         """Let the old one stop, when this is what it has waited for."""
         if child is self._new and self._old is not None:
             logger.info("%s is up; %s stops", child, self._old)
@@ -66,7 +66,7 @@ class Succession:
         elif child is self._old:  # it runs alone, and is the new one by now
             self._old = None
 
-    def ended(self, child: Child, code: int, name: str, *, told: bool) -> bool:
+    def ended(self, child: ManagedProcess, code: int, name: str, *, told: bool) -> bool:
         """Tell whether the end of a child was one of these two, and is dealt with."""
         if self._old is None or self._new is None:
             return False
@@ -83,7 +83,7 @@ class Succession:
             return True
         return False
 
-    def cannot_start(self, child: Child, err: Exception) -> bool:
+    def cannot_start(self, child: ManagedProcess, err: Exception) -> bool:
         """Tell whether this was a successor, whose predecessor goes on."""
         if child is not self._new:
             return False
@@ -91,7 +91,7 @@ class Succession:
         self._give_up(child)
         return True
 
-    def _begin(self, child: Child) -> None:
+    def _begin(self, child: ManagedProcess) -> None:
         if child not in self._children:
             return  # it was replaced since
         logger.info("restarting %s", child)
@@ -103,10 +103,10 @@ class Succession:
         self._new.due = time.monotonic()
         self._children.insert(self._children.index(child) + 1, self._new)
 
-    def _stop(self, child: Child) -> None:
+    def _stop(self, child: ManagedProcess) -> None:
         child.stop(time.monotonic() + self._kill_after_s)
 
-    def _give_up(self, child: Child) -> None:
+    def _give_up(self, child: ManagedProcess) -> None:
         self._children.remove(child)
         self._old = self._new = None
         self._waiting.clear()

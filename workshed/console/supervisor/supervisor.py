@@ -9,9 +9,9 @@ import subprocess
 import time
 from datetime import timedelta
 
-from workshed.console.supervisor.child import SERVER_AWAY, Child, in_words
-from workshed.console.supervisor.rolling_restart import Succession
-from workshed.console.supervisor.vitals import Limits, Vitals
+from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, in_words
+from workshed.console.supervisor.rolling_restart import RollingRestart
+from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
 from workshed.settings import use
 from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 
@@ -39,17 +39,17 @@ class Supervisor:
     """
 
     def __init__(
-        self, children: list[Child], grace: timedelta, vitals: Vitals | None = None
+        self, children: list[ManagedProcess], grace: timedelta, vitals: WorkerVitals | None = None
     ) -> None:
         """Start nothing; the first of the children is a worker."""
         self._children = children
         self._count = len(self._workers)
         self._grace_s = grace.total_seconds()
-        self._vitals = vitals or Vitals(None, Limits(None, None))
+        self._vitals = vitals or WorkerVitals(None, WorkerLimits(None, None))
         self._on_terminal = os.isatty(0)
         self._proven = False
         self._said_up = False
-        self._succession = Succession(children, self._grace_s + KILL_AFTER_S)
+        self._succession = RollingRestart(children, self._grace_s + KILL_AFTER_S)
         self._left_at: float | None = None
         self._code = 0
 
@@ -74,11 +74,11 @@ class Supervisor:
         return self._code
 
     @property
-    def _workers(self) -> list[Child]:
+    def _workers(self) -> list[ManagedProcess]:
         return [child for child in self._children if not child.beside]
 
     @property
-    def _beside(self) -> list[Child]:
+    def _beside(self) -> list[ManagedProcess]:
         return [child for child in self._children if child.beside]
 
     def _start_due(self, ready_fd: int) -> None:
@@ -157,7 +157,7 @@ class Supervisor:
                     if child.pid == pid:
                         self._ended(child, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, child: Child, code: int) -> None:
+    def _ended(self, child: ManagedProcess, code: int) -> None:
         name, told, how = str(child), child.told, in_words(code)
         child.ended(code)
         if self._left_at is not None:

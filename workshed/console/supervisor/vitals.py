@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workshed.console.supervisor.child import Child
+from workshed.console.supervisor.child import ManagedProcess
 from workshed.console.supervisor.rolling_restart import BOOT_S
 from workshed.health import status
-from workshed.health.status import Pulse, Telling
+from workshed.health.status import ProcessStatus, StatusFile
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ FAILED_BOOTS = 5
 """In a row: this child cannot be kept."""
 
 
-class Limits:
+class WorkerLimits:
     """What a worker may do and take before another takes its place."""
 
     def __init__(self, jobs: int | None, memory_bytes: int | None) -> None:
@@ -32,7 +32,7 @@ class Limits:
         """Tell whether there are any."""
         return self._jobs is not None or self._memory_bytes is not None
 
-    def exceeded(self, pulse: Pulse) -> str | None:
+    def exceeded(self, pulse: ProcessStatus) -> str | None:
         """Say what of it a worker has exceeded; it is to be asked of each from its start on."""
         jobs, memory_bytes = self._of.get(pulse.pid) or self._known(pulse)
         if pulse.jobs >= jobs:
@@ -45,7 +45,7 @@ class Limits:
         """Forget all other processes."""
         self._of = {pid: known for pid, known in self._of.items() if pid in pids}
 
-    def _known(self, pulse: Pulse) -> tuple[float, int | None]:
+    def _known(self, pulse: ProcessStatus) -> tuple[float, int | None]:
         jobs = float("inf")
         if self._jobs is not None:
             jobs = self._jobs * (1 + random.uniform(0, JITTER))  # noqa: S311 -- no secret
@@ -62,14 +62,14 @@ class Limits:
         return jobs, memory_bytes
 
 
-class Vitals:
+class WorkerVitals:
     """Told and heard once a second, in the thread of the supervisor."""
 
-    def __init__(self, folder: Path | None, limits: Limits) -> None:
+    def __init__(self, folder: Path | None, limits: WorkerLimits) -> None:
         """Make the file of this process; without a folder nothing is told or heard."""
         self._folder = folder
         self._limits = limits
-        self._telling = None if folder is None else Telling(folder)
+        self._telling = None if folder is None else StatusFile(folder)
         self._due = 0.0
 
     @property
@@ -77,16 +77,18 @@ class Vitals:
         """When to tell again, by the monotonic clock."""
         return None if self._folder is None else self._due
 
-    def tell(self, children: list[Child], workers: int, *, leaving: bool) -> None:
+    def tell(self, children: list[ManagedProcess], workers: int, *, leaving: bool) -> None:
         """Tell how the children are, of whom so many are to be workers at work."""
         self._due = time.monotonic() + status.EVERY_S
         if self._telling is not None:
             up = sum(child.is_up for child in children if not child.beside)
             missing = [f"{up} of {workers} workers are up"] if up < workers else []
             stuck = [] if leaving else [one for child in children if (one := lost(child))]
-            self._telling(Pulse("supervisor", troubles=missing, stuck=stuck, leaving=leaving))
+            self._telling(
+                ProcessStatus("supervisor", troubles=missing, stuck=stuck, leaving=leaving)
+            )
 
-    def worn(self, children: list[Child]) -> Iterator[tuple[Child, str]]:
+    def worn(self, children: list[ManagedProcess]) -> Iterator[tuple[ManagedProcess, str]]:
         """Give the workers that have exceeded a limit, and say which."""
         if self._folder is None or not self._limits:
             return
@@ -114,7 +116,7 @@ QUIET = "quiet: the workers start nothing more until SIGCONT"
 GOES_ON = "no longer quiet: the workers start jobs again"
 
 
-def lost(child: Child) -> str | None:
+def lost(child: ManagedProcess) -> str | None:
     """Say why a child cannot be kept, if so."""
     if child.failed_boots >= FAILED_BOOTS:
         return f"{child.name} could not start {child.failed_boots} times in a row"

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, ExceptionHandler
 
 from workshed import secret_keys
 from workshed.console.operations.environment import database
-from workshed.console.web.auth.authenticators import Authorize, Doors
-from workshed.console.web.endpoints import AWAY, Gate
+from workshed.console.web.auth.authenticators import Authenticators, Authorize
+from workshed.console.web.endpoints import AWAY, EndpointFactory
 from workshed.console.web.live import Live
 from workshed.console.web.login import Login
 from workshed.console.web.pages import actions, downloads, pages
@@ -35,8 +35,8 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     `SettingsError` where nobody could be let in, or no cookie could be signed.
     """
     secret_keys.require()
-    doors = Doors(authorize)
-    gate, login, live = Gate(doors), Login(doors), Live(doors, pages())
+    doors = Authenticators(authorize)
+    gate, login, live = EndpointFactory(doors), Login(doors), Live(doors, pages())
     probing = Probing()
     routes = [
         Route("/livez", probing.live),

@@ -14,19 +14,19 @@ from starlette.responses import Response
 from workshed import db
 from workshed.console.errors import NotFoundError
 from workshed.console.web.auth import csrf
-from workshed.console.web.auth.authenticators import Doors
+from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.who import Who
 from workshed.console.web.menu import has_schema, is_there, menu
 from workshed.console.web.view import responses, templates
 from workshed.console.web.view.page import (
     Action,
-    Ask,
+    ActionRequest,
+    ActionResult,
     BadQueryError,
-    Deed,
-    Done,
     Download,
     Downloaded,
     Page,
+    PageRequest,
 )
 from workshed.db import PASSING_ERRORS
 from workshed.errors import WorkshedError
@@ -44,10 +44,10 @@ REFUSED = (
 AWAY = "PostgreSQL cannot be reached just now. Try again."
 
 
-class Gate:
+class EndpointFactory:
     """Makes endpoints of pages and actions."""
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Authenticators) -> None:
         """Let in whom the doors know."""
         self._doors = doors
 
@@ -145,21 +145,21 @@ def filled(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return page.template, {**about["shown"], **rest}
 
 
-def did(action: Action, form: csrf.Form, who: Who) -> tuple[Done, int | None]:
+def did(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionResult, int | None]:
     """Do it, and note it in the audit, unless nothing was done yet; return its number there."""
     if not has_schema(action.needs):
         raise NotFoundError(NOT_HERE)
     if not action.is_one:
         with db.statement() as conn:
-            done = action.do(Deed(conn, form, who))
+            done = action.do(ActionRequest(conn, form, who))
             return done, _noted(conn, action, done, who)
     with db.transaction() as conn:
         conn.execute(LONGEST_DEED)
-        done = action.do(Deed(conn, form, who))
+        done = action.do(ActionRequest(conn, form, who))
         return done, _noted(conn, action, done, who)
 
 
-def confirm(request: Request, action: Action, done: Done, who: Who) -> str:
+def confirm(request: Request, action: Action, done: ActionResult, who: Who) -> str:
     """Ask whether what would happen is wanted."""
     about = {
         "action": action,
@@ -176,16 +176,16 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generator[Ask]:
+def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generator[PageRequest]:
     """Let somebody look, in a transaction that writes nothing."""
     if not is_there(what):
         raise NotFoundError(NOT_HERE)
     with db.transaction() as conn:
         conn.execute(LONGEST_LOOK)
-        yield Ask(conn, who, given, clock(conn))
+        yield PageRequest(conn, who, given, clock(conn))
 
 
-def _noted(conn: db.Connection, action: Action, done: Done, who: Who) -> int | None:
+def _noted(conn: db.Connection, action: Action, done: ActionResult, who: Who) -> int | None:
     if done.asks is not None:
         return None
     return audit.note(

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from workshed.console.errors import NotFoundError
-from workshed.console.web.auth.authenticators import Doors
+from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.who import Who
 from workshed.console.web.endpoints import filled, looked
 from workshed.console.web.view import templates
@@ -26,7 +26,7 @@ MOST = 100
 class Live:
     """The streams of a process."""
 
-    def __init__(self, doors: Doors, pages: tuple[Page, ...]) -> None:
+    def __init__(self, doors: Authenticators, pages: tuple[Page, ...]) -> None:
         """Show nobody anything yet."""
         self._doors = doors
         self._pages = {page.path: page for page in pages if page.is_live}

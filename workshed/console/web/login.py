@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from workshed import db
 from workshed.console.web.auth import csrf, sessions, users
-from workshed.console.web.auth.authenticators import Doors
+from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.view import responses, templates
 from workshed.jobs.locks import counters
 
@@ -24,7 +24,7 @@ LONGEST = 200
 class Login:
     """The page where a password is entered."""
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Authenticators) -> None:
         """Let in the users of these doors."""
         self._doors = doors
 

@@ -10,7 +10,7 @@ with needed("server"):
     import typer
 
 if TYPE_CHECKING:
-    from workshed.contrib.mail.servers import Trouble
+    from workshed.contrib.mail.servers import ServerTrouble
 
 mail = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Mail servers in trouble, and mails in doubt."
@@ -107,7 +107,7 @@ def try_server(
     print_json({"server": server, "answer": answer}) if as_json else print(f"{server}  {answer}")
 
 
-def state(server: "Trouble") -> str:
+def state(server: "ServerTrouble") -> str:
     """Say since when it has failed, and when it is tried again."""
     from workshed.console.formatting import ago, due
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from workshed.console.doctor.environment import unreadable
 from workshed.console.doctor.run import Check
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.formatting import ago, due
 from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.contrib.mail import emails, sender, servers
 from workshed.contrib.mail.errors import MailError
 from workshed.contrib.mail.protocol import connections
 from workshed.contrib.mail.protocol.conversation import hang_up
-from workshed.contrib.mail.protocol.timer import Timer
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.protocol.timer import MailDeadline
+from workshed.contrib.mail.server import SmtpServer
 from workshed.contrib.mail.tables import STREAM
 from workshed.errors import SettingsError
 
@@ -23,7 +23,7 @@ STEP = timedelta(seconds=4)
 """Longest wait for one reply; below the deadline of a check, so that the server is named."""
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """Read the sender, connect and log in; this sends no mail."""
     try:
         sender.parse(here.settings.mail_from)
@@ -35,19 +35,19 @@ def check(here: Surroundings) -> Iterator[Finding]:
         return
     required = here.settings.smtp_starttls == "required"
     try:
-        server = Server.at(url, must_encrypt=required)
+        server = SmtpServer.at(url, must_encrypt=required)
     except SettingsError as err:
         yield unreadable("smtp_url", err)
         return
     try:
-        hang_up(connections.connect(server, Timer.start(STEP)))
+        hang_up(connections.connect(server, MailDeadline.start(STEP)))
     except MailError as err:
         yield failed(str(err), "export WORKSHED_SMTP_URL=smtp://user:password@host:587")
     else:
         yield ok(f"the mail server answers at {server}")
 
 
-def troubles(here: Surroundings) -> Iterator[Finding]:
+def troubles(here: DoctorContext) -> Iterator[Finding]:
     """Name the mail servers that take no mails, and count the mails an operator decides about."""
     if STREAM not in here.app.migrations:
         said = "your App has no tables of mails"

@@ -11,13 +11,13 @@ from uuid import UUID
 from workshed import db
 from workshed.contrib.mail import emails, maildir, seats, servers
 from workshed.contrib.mail.emails import BULK, MOST_RESENDS, Email, why_held
-from workshed.contrib.mail.errors import Left, MailError, MailFateUnknownError, MailServerAway
+from workshed.contrib.mail.errors import Left, MailDeliveryUnknownError, MailError, MailServerAway
 from workshed.contrib.mail.handover import Handover
 from workshed.contrib.mail.protocol import smtp, timer, wire
 from workshed.contrib.mail.protocol.envelope import Envelope
 from workshed.contrib.mail.seats import Seats
-from workshed.contrib.mail.server import Server
-from workshed.contrib.mail.servers import Leave
+from workshed.contrib.mail.server import SmtpServer
+from workshed.contrib.mail.servers import SendPermit
 from workshed.contrib.storage import ContentMissingError, StorageError
 from workshed.errors import SettingsError
 from workshed.jobs import Discard
@@ -107,14 +107,14 @@ def _hand_over(envelope: Envelope, through: Seats, handover: Handover) -> None:
         handover.end()
         maildir.store(Path(url.removeprefix(servers.MAILDIR)), envelope)
         return
-    server = Server.at(url, must_encrypt=known.smtp_starttls == "required")
+    server = SmtpServer.at(url, must_encrypt=known.smtp_starttls == "required")
     with through.seat(server, known.smtp_connections):
         smtp.send(server, envelope, known.smtp_timeout, handover)
 
 
 def _conclude(email: Email, error: MailError) -> None:
     """Say what follows from an error; raises what the job is to end by, where that is another."""
-    leave = email.leave or Leave(servers.name(), datetime.now(UTC), 0, held=False)
+    leave = email.leave or SendPermit(servers.name(), datetime.now(UTC), 0, held=False)
     if error.of_server:
         _give_back(email, "pending", error, is_attempt=False)
         try:
@@ -125,7 +125,7 @@ def _conclude(email: Email, error: MailError) -> None:
             raise error from None
         raise away from error
     is_held = (
-        isinstance(error, MailFateUnknownError)
+        isinstance(error, MailDeliveryUnknownError)
         and email.priority != BULK  # those are held the first time, by their campaign
         and email.possible_duplicates >= MOST_RESENDS
     )

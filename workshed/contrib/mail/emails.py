@@ -15,7 +15,7 @@ from workshed.contrib.mail.errors import Left
 from workshed.contrib.mail.files import File
 from workshed.contrib.mail.protocol import timer
 from workshed.contrib.mail.sender import sender
-from workshed.contrib.mail.servers import Leave
+from workshed.contrib.mail.servers import SendPermit
 from workshed.db import Connection
 from workshed.jobs import RecordMissing, Snooze
 from workshed.settings import settings
@@ -72,7 +72,7 @@ class Email:
     possible_duplicates: int
     created_at: datetime
     files: tuple[File, ...] = ()
-    leave: Leave | None = None
+    leave: SendPermit | None = None
     """Of the mail server; `None` in a test that asked for none."""
 
 
@@ -93,7 +93,7 @@ class InDoubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldEmail:
     """A mail that may have arrived more than once, and is not sent again until somebody decides."""
 
     id: int
@@ -142,7 +142,7 @@ def _stored(conn: Connection, query: LiteralString, draft: Draft) -> int | None:
     return email_id
 
 
-def claim(conn: Connection, email_id: int) -> Email | Held | None:
+def claim(conn: Connection, email_id: int) -> Email | HeldEmail | None:
     """Claim a mail, which `deliver` then renews; `None` if it was sent.
 
     Raises `Snooze` until the end of another worker's claim, since its holder may yet die, and while
@@ -189,7 +189,7 @@ def renew(conn: Connection, claim: UUID, lease: timedelta) -> None:
     conn.execute(query, (lease, claim))
 
 
-def _why_unclaimed(conn: Connection, email_id: int) -> Held | None:
+def _why_unclaimed(conn: Connection, email_id: int) -> HeldEmail | None:
     hold = """
         UPDATE workshed_mail.emails
            SET state = 'unknown', held_at = workshed.now(), claim = NULL, claimed_until = NULL,
@@ -208,7 +208,7 @@ def _why_unclaimed(conn: Connection, email_id: int) -> Held | None:
         raise RecordMissing("email", email_id)
     state, left, possible_duplicates, is_held = row
     if is_held:
-        return Held(email_id, why_held(email_id, possible_duplicates))
+        return HeldEmail(email_id, why_held(email_id, possible_duplicates))
     if state != "sent":
         raise Snooze(left or A_MOMENT, f"mail {email_id} is being sent by another worker")
     return None

@@ -7,7 +7,7 @@
     │   ├── MailLoginRefusedError           user or password, about the server and not the mail
     │   ├── MailTemporarilyRefusedError     the server said: later (SMTP 4xx)
     │   ├── MailWithdrawnError              its process leaves; not handed over
-    │   └── MailFateUnknownError            handed over, and no reply: it may have arrived
+    │   └── MailDeliveryUnknownError            handed over, and no reply: it may have arrived
     ├── RecipientRejectedError              the server refused the address for good
     └── MailRefusedError                    the server refused the sender or the text for good
 
@@ -116,7 +116,7 @@ class MailWithdrawnError(MailServerError):
         super().__init__("the mail is given back before its end was sent: this process leaves")
 
 
-class MailFateUnknownError(MailServerError):
+class MailDeliveryUnknownError(MailServerError):
     """The whole mail was handed over and no reply came: it may or may not arrive.
 
     A mail to one person is sent again, once, under the same Message-ID, and counted; then it is

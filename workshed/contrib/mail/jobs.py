@@ -8,7 +8,7 @@ import dramatiq
 from workshed import db, extras
 from workshed.contrib.mail import emails
 from workshed.contrib.mail.delivery import deliver
-from workshed.contrib.mail.emails import SINGLE, Draft, Held, InDoubt
+from workshed.contrib.mail.emails import SINGLE, Draft, HeldEmail, InDoubt
 from workshed.contrib.mail.errors import MailActorMissingError, MailServerError
 from workshed.db import Connection
 from workshed.duration import ms
@@ -48,7 +48,7 @@ def deliver_email(email_id: int) -> None:
     """
     with db.transaction() as conn:
         email = emails.claim(conn, email_id)
-    if isinstance(email, Held):
+    if isinstance(email, HeldEmail):
         raise Discard(email.reason)
     if email:
         deliver(email)

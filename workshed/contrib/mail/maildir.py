@@ -14,7 +14,7 @@ from workshed.contrib.mail.protocol.envelope import Envelope
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class MaildirEntry:
     """A mail that lies in a maildir."""
 
     name: str
@@ -39,7 +39,7 @@ def store(folder: Path, envelope: Envelope) -> None:
         raise MailServerUnreachableError(f"maildir:{folder}", str(err)) from err
 
 
-def newest(folder: Path, limit: int) -> list[Kept]:
+def newest(folder: Path, limit: int) -> list[MaildirEntry]:
     """Return the mails that came last, the newest first.
 
     A folder that is not there has none. Raises `MailServerUnreachableError` when it cannot be read.
@@ -47,7 +47,7 @@ def newest(folder: Path, limit: int) -> list[Kept]:
     return heapq.nlargest(limit, _every(folder), key=lambda one: (one.at, one.name))
 
 
-def named(folder: Path, name: str) -> Kept | None:
+def named(folder: Path, name: str) -> MaildirEntry | None:
     """Return the mail of this name; raises like `newest`.
 
     It is looked for among the names that are there, so that no name leads to another folder.
@@ -55,7 +55,7 @@ def named(folder: Path, name: str) -> Kept | None:
     return next((one for one in _every(folder) if one.name == name), None)
 
 
-def _every(folder: Path) -> Iterator[Kept]:
+def _every(folder: Path) -> Iterator[MaildirEntry]:
     """Yield what is whole, read or not; links, and names that no mail program makes, are not ours.
 
     A mail that a mail program moves meanwhile is passed over.
@@ -73,10 +73,10 @@ def _every(folder: Path) -> Iterator[Kept]:
             raise MailServerUnreachableError(f"maildir:{folder}", str(err)) from err
 
 
-def _kept(entry: os.DirEntry[str]) -> Kept:
+def _kept(entry: os.DirEntry[str]) -> MaildirEntry:
     known = entry.stat(follow_symlinks=False)
     at = datetime.fromtimestamp(known.st_mtime, UTC)
-    return Kept(entry.name, Path(entry.path), at, known.st_size)
+    return MaildirEntry(entry.name, Path(entry.path), at, known.st_size)
 
 
 def _is_plain(name: str) -> bool:

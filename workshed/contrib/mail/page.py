@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from workshed.console.errors import NotFoundError
-from workshed.console.web.view.page import ROWS, Action, Ask, Download, Downloaded, Page
+from workshed.console.web.view.page import ROWS, Action, Download, Downloaded, Page, PageRequest
 from workshed.contrib.mail import caught_mail, maildir, received
 from workshed.contrib.mail.errors import MailServerUnreachableError
-from workshed.contrib.mail.maildir import Kept
+from workshed.contrib.mail.maildir import MaildirEntry
 
 HEAD_BYTES = 1 << 16
 """In which the headers of a mail are looked for."""
@@ -23,13 +23,13 @@ PAPER = (
 """A mail of anybody's runs nothing, asks nobody, and is shown in our page alone."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:  # noqa: ARG001 -- mails are no rows
+def look(ask: PageRequest) -> Mapping[str, Any]:  # noqa: ARG001 -- mails are no rows
     """Show the mails that were caught last."""
     folder = _folder()
     return {"folder": str(folder), "mails": [_listed(one) for one in maildir.newest(folder, ROWS)]}
 
 
-def look_at_one(ask: Ask) -> Mapping[str, Any]:
+def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     """Show one mail: what it says, as what, and all of it as it came."""
     found = _known(ask)
     content = _content(found, MOST_BYTES)
@@ -45,7 +45,7 @@ def look_at_one(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def html(ask: Ask) -> Downloaded:
+def html(ask: PageRequest) -> Downloaded:
     """Send the HTML of a mail as a document that can do nothing."""
     page = received.letter(_content(_known(ask), MOST_BYTES)).html
     if page is None:
@@ -60,7 +60,7 @@ def _folder() -> Path:
     return found
 
 
-def _known(ask: Ask) -> Kept:
+def _known(ask: PageRequest) -> MaildirEntry:
     name = ask.text("id") or ""
     found = maildir.named(_folder(), name)
     if found is None:
@@ -68,7 +68,7 @@ def _known(ask: Ask) -> Kept:
     return found
 
 
-def _listed(found: Kept, content: bytes | None = None) -> dict[str, Any]:
+def _listed(found: MaildirEntry, content: bytes | None = None) -> dict[str, Any]:
     known = received.headers(_content(found, HEAD_BYTES) if content is None else content)
     return {
         "id": found.name,
@@ -81,7 +81,7 @@ def _listed(found: Kept, content: bytes | None = None) -> dict[str, Any]:
     }
 
 
-def _content(found: Kept, most_bytes: int) -> bytes:
+def _content(found: MaildirEntry, most_bytes: int) -> bytes:
     try:
         with found.path.open("rb") as file:
             return file.read(most_bytes)

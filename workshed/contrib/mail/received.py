@@ -37,7 +37,7 @@ class Headers:
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
+class MailAttachment:
     """A part that is neither of its two bodies."""
 
     filename: str
@@ -46,14 +46,14 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class ParsedMail:
     """A mail that was taken apart."""
 
     headers: Headers
     text: str | None
     html: str | None
     """With its pictures in it, as a page that needs nothing else."""
-    attached: list[Attached]
+    attached: list[MailAttachment]
 
 
 def headers(content: bytes) -> Headers:
@@ -68,10 +68,10 @@ def headers(content: bytes) -> Headers:
     return Headers(*(_header(found, name) for name in names))
 
 
-def letter(content: bytes) -> Letter:
+def letter(content: bytes) -> ParsedMail:
     """Take a mail apart; what cannot be read of it is left out."""
     text = html = None
-    rest: list[Attached] = []
+    rest: list[MailAttachment] = []
     pictures: dict[str, str] = {}
     for part in _parts(content):
         kind, body = _media_type(part), _body(part)
@@ -81,10 +81,10 @@ def letter(content: bytes) -> Letter:
         elif kind == "text/html" and html is None and not is_attached:
             html = _decoded(part, body)
         else:
-            rest.append(Attached(_text(_tried(part.get_filename)), kind, len(body)))
+            rest.append(MailAttachment(_text(_tried(part.get_filename)), kind, len(body)))
             pictures |= _picture(part, kind, body)
     page = None if html is None else _whole(html, pictures)
-    return Letter(headers(content), text, page, rest)
+    return ParsedMail(headers(content), text, page, rest)
 
 
 def _header(found: Message, name: str) -> str:

@@ -10,7 +10,7 @@ SHARE = 0.01
 """Share of the time that looks may take."""
 
 
-class MailTroubles:
+class MailTroubleGauge:
     """A duty of relays: workers whose mails wait for a server run none of their jobs."""
 
     def __init__(self) -> None:

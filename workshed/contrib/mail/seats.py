@@ -22,12 +22,12 @@ from workshed import db
 from workshed.contrib.mail import emails
 from workshed.contrib.mail.errors import MailServerAway
 from workshed.contrib.mail.protocol import connections
-from workshed.contrib.mail.protocol.connections import IDLE_S, Slot
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.protocol.connections import IDLE_S, ConnectionSlot
+from workshed.contrib.mail.server import SmtpServer
 from workshed.db import Connection
 from workshed.interrupts import gate
 from workshed.jobs.locks import limits
-from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.locks.limits import JobStart, SlotRequest
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Seat:
 
     key: str
     token: UUID = field(default_factory=uuid4)
-    slot: Slot = field(default_factory=Slot)
+    slot: ConnectionSlot = field(default_factory=ConnectionSlot)
     since_s: float = field(default_factory=time.monotonic)
     mails: int = 0
     rests_since_s: float = 0.0
@@ -72,7 +72,7 @@ class Seats:
         self._keeper: threading.Thread | None = None
 
     @contextmanager
-    def seat(self, server: Server, most: int) -> Generator[None]:
+    def seat(self, server: SmtpServer, most: int) -> Generator[None]:
         """Send through a seat inside the block; raises `MailServerAway` where there is none."""
         with gate().shut():  # an interrupt in between would keep the seat until the process ends
             seat = self._take(server, most)
@@ -103,7 +103,7 @@ class Seats:
         for seat in free:
             self._give_up(seat)
 
-    def _take(self, server: Server, most: int) -> Seat:
+    def _take(self, server: SmtpServer, most: int) -> Seat:
         key, ends_at_s = f"mail server {server}", time.monotonic() + WAIT_S
         while True:
             with self._change:
@@ -137,9 +137,9 @@ class Seats:
 
     def _new(self, key: str, most: int) -> Seat | None:
         seat = Seat(key)
-        start = Start(seat.token, key, "mail", socket.gethostname(), os.getpid())
+        start = JobStart(seat.token, key, "mail", socket.gethostname(), os.getpid())
         with db.statement() as conn:
-            if limits.take(conn, [Ask(key, "concurrent", most)], start) is not None:
+            if limits.take(conn, [SlotRequest(key, "concurrent", most)], start) is not None:
                 return None
         with self._change:
             self._taken[seat.token] = seat

@@ -13,7 +13,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class SmtpServer:
     """`smtp://` (STARTTLS when offered) or `smtps://` (TLS from the first byte)."""
 
     host: str

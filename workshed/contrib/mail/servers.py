@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from workshed import db
 from workshed.contrib.mail.errors import MailError, MailServerAway
 from workshed.contrib.mail.protocol import timer
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.server import SmtpServer
 from workshed.db import Connection
 from workshed.settings import Settings, settings
 
@@ -33,7 +33,7 @@ probe is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class SendPermit:
     """Leave to send one mail through a server."""
 
     server: str
@@ -44,7 +44,7 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ServerTrouble:
     """A mail server that does not take mails, as people read it."""
 
     name: str
@@ -62,10 +62,10 @@ def name(known: Settings | None = None) -> str:
     Raises `SettingsError`.
     """
     url = (known or settings()).smtp_url.get_secret_value()
-    return url if url.startswith(MAILDIR) else str(Server.at(url))
+    return url if url.startswith(MAILDIR) else str(SmtpServer.at(url))
 
 
-def admit(conn: Connection) -> Leave:
+def admit(conn: Connection) -> SendPermit:
     """Give leave to send a mail; raises `MailServerAway` while the server is held."""
     server = name()
     query = """
@@ -75,7 +75,7 @@ def admit(conn: Connection) -> Leave:
           LEFT JOIN workshed_mail.mail_servers ON name = %s
     """
     now, failures, held, left, said = _row(conn, query, (server,))
-    leave = Leave(server, now, failures, held)
+    leave = SendPermit(server, now, failures, held)
     if held and (left > timedelta() or not _probe(conn, leave)):
         raise MailServerAway(_after(left), server, said, is_held=left > timedelta())
     return leave
@@ -91,7 +91,7 @@ def rest(conn: Connection) -> tuple[timedelta, str] | None:
     return found and (found[0], found[1])
 
 
-def answered(leave: Leave) -> None:
+def answered(leave: SendPermit) -> None:
     """Free a server that spoke about a mail, but where it was held after this had begun."""
     if not (leave.failures or leave.held):
         return
@@ -108,7 +108,7 @@ def answered(leave: Leave) -> None:
         logger.warning("%s is not noted to be free: %s", leave.server, str(lost).strip())
 
 
-def unasked(leave: Leave) -> None:
+def unasked(leave: SendPermit) -> None:
     """Let another mail try a server that was held, since this one was not sent to it."""
     if not leave.held:
         return
@@ -119,7 +119,7 @@ def unasked(leave: Leave) -> None:
         conn.execute(query, (leave.server, leave.since))
 
 
-def failed(conn: Connection, leave: Leave, error: MailError) -> MailServerAway:
+def failed(conn: Connection, leave: SendPermit, error: MailError) -> MailServerAway:
     """Count trouble of the server, hold it where it is one too many; return what its mail does.
 
     Each probe that fails doubles the rest. Who began before it was held says nothing new.
@@ -165,7 +165,7 @@ def release(conn: Connection, server: str) -> bool:
     return conn.execute(query, (server,)).rowcount == 1
 
 
-def troubles(conn: Connection) -> list[Trouble]:
+def troubles(conn: Connection) -> list[ServerTrouble]:
     """Return the servers that have failed since they last took a mail, and are used now."""
     query = """
         SELECT name, failures, failing_since, last_error, circuit_open_until, workshed.now() AS now
@@ -173,11 +173,11 @@ def troubles(conn: Connection) -> list[Trouble]:
          WHERE failures > 0
          ORDER BY name
     """
-    with conn.cursor(row_factory=class_row(Trouble)) as cur:
+    with conn.cursor(row_factory=class_row(ServerTrouble)) as cur:
         return cur.execute(query).fetchall()
 
 
-def _probe(conn: Connection, leave: Leave) -> bool:
+def _probe(conn: Connection, leave: SendPermit) -> bool:
     """Be the only one that tries a server which was held."""
     query = """
         UPDATE workshed_mail.mail_servers SET probe_at = %(since)s

@@ -10,11 +10,11 @@ from workshed.contrib.notifications.rows import (
     prune,
     tell,
 )
-from workshed.contrib.notifications.tokens import Pass, read, token, user_of
+from workshed.contrib.notifications.tokens import TokenClaims, read, token, user_of
 
 __all__ = [
     "Notification",
-    "Pass",
+    "TokenClaims",
     "TokenError",
     "after",
     "channel",

@@ -17,7 +17,7 @@ PURPOSE = "workshed.notifications.streams"
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class TokenClaims:
     """What a token says."""
 
     user_id: str
@@ -34,7 +34,7 @@ def user_of(token: str) -> str:
     return read(token).user_id
 
 
-def read(token: str) -> Pass:
+def read(token: str) -> TokenClaims:
     """Return what a token says; raises `TokenError` for one that is forged or has expired."""
     lifetime = settings().token_lifetime
     try:
@@ -47,4 +47,4 @@ def read(token: str) -> Pass:
         raise TokenError("is not one of ours, or not whole") from None
     if not isinstance(user_id, str):
         raise TokenError("names no user")
-    return Pass(user_id, signed_at + lifetime)
+    return TokenClaims(user_id, signed_at + lifetime)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from workshed.console.doctor.environment import unreadable
 from workshed.console.doctor.run import Check
-from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok
 from workshed.contrib.storage import ContentDamagedError, Storage, place
 from workshed.contrib.storage.local import LocalStorage
-from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.patience import StorageTimeouts
 from workshed.errors import SettingsError, WorkshedError
 
 WAIT = timedelta(seconds=3)
 """Longest wait for one reply; below the deadline of a check, so that the server is named."""
-PATIENCE = Patience(connect=WAIT, answer=WAIT, retries=timedelta(), whole=WAIT)
+PATIENCE = StorageTimeouts(connect=WAIT, answer=WAIT, retries=timedelta(), whole=WAIT)
 PROBE_BYTES = 64
 """Random ones, which nobody else keeps: what is deleted is the probe's."""
 ANOTHER = (
@@ -26,7 +26,7 @@ ANOTHER = (
 )
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(here: DoctorContext) -> Iterator[Finding]:
     """Try it with a content of the check's own; a folder that is not there yet is not made."""
     try:
         storage = place(here.settings.storage_url.get_secret_value(), PATIENCE)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class StorageTimeouts:
     """One that is dead is given up after `retries` and, at most, one more `answer`."""
 
     connect: timedelta = timedelta(seconds=5)
@@ -18,4 +18,4 @@ class Patience:
     """Longest time for a request and all of its reply, however it trickles."""
 
 
-USUAL = Patience()
+USUAL = StorageTimeouts()

@@ -6,7 +6,7 @@ from typing import Any
 
 from workshed.contrib.storage.contract import Storage
 from workshed.contrib.storage.local import LocalStorage
-from workshed.contrib.storage.patience import USUAL, Patience
+from workshed.contrib.storage.patience import USUAL, StorageTimeouts
 from workshed.contrib.storage.s3_address import S3Address
 from workshed.errors import SettingsError
 from workshed.settings import settings
@@ -19,7 +19,7 @@ def storage() -> Storage:
     return _known(settings().storage_url.get_secret_value())
 
 
-def place(url: str, patience: Patience = USUAL) -> Storage:
+def place(url: str, patience: StorageTimeouts = USUAL) -> Storage:
     """Return what a URL leads to, without trying it; raises `SettingsError`."""
     if not url.startswith("s3://"):
         return LocalStorage.at(url)

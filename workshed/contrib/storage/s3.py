@@ -16,7 +16,7 @@ with needed("s3"):
 
 from workshed.contrib.storage.errors import ContentDamagedError, ContentMissingError, StorageError
 from workshed.contrib.storage.names import key, name
-from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.patience import StorageTimeouts
 from workshed.contrib.storage.s3_address import S3Address
 from workshed.contrib.storage.s3_client import client, lost_its_threads
 from workshed.contrib.storage.s3_errors import translated
@@ -38,7 +38,7 @@ FORKED = (
 class S3Storage:
     """An object per content; S3 shows one only when all of it has come."""
 
-    def __init__(self, address: S3Address, patience: Patience) -> None:
+    def __init__(self, address: S3Address, patience: StorageTimeouts) -> None:
         """Connect to nothing yet."""
         self.address = address
         with translated(address):

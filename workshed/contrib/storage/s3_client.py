@@ -11,7 +11,7 @@ from workshed.extras import needed
 with needed("s3"):
     from obstore.store import S3Store
 
-from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.patience import StorageTimeouts
 from workshed.contrib.storage.s3_address import S3Address
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ LONGEST_PAUSE = timedelta(seconds=2)
 """Between two attempts; it comes on top of the time for them."""
 
 
-def client(address: S3Address, patience: Patience) -> S3Store:
+def client(address: S3Address, patience: StorageTimeouts) -> S3Store:
     """Return a client; it takes from `AWS_*` what the address leaves out."""
     return S3Store(
         address.bucket,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, LiteralString
 
 from workshed.db import Connection
-from workshed.jobs.outbox.schedule import Row, Statement
+from workshed.jobs.outbox.schedule import OutboxRow, Statement
 
 Event = Literal["success", "complete", "death"]
 End = Literal["succeeded", "discarded", "cancelled", "dead"]
@@ -17,7 +17,7 @@ End = Literal["succeeded", "discarded", "cancelled", "dead"]
 # Made and filled on a connection of any kind
 
 
-def opening(batch: str, description: str, callbacks: Mapping[Event, Row]) -> Statement:
+def opening(batch: str, description: str, callbacks: Mapping[Event, OutboxRow]) -> Statement:
     """Return what makes a batch, open, with what is sent at its events."""
     query: LiteralString = """
         WITH made AS (

@@ -15,7 +15,7 @@ JobState = Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BatchProgress:
     """A batch, and how many of its jobs are in which state."""
 
     id: str
@@ -67,7 +67,7 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class BatchMembership:
     """That a job is in a batch, and what has become of it there."""
 
     batch: str
@@ -75,19 +75,19 @@ class Member:
     ended_at: datetime | None
 
 
-def of_job(conn: Connection, message_id: str) -> Member | None:
+def of_job(conn: Connection, message_id: str) -> BatchMembership | None:
     """Return the batch that a job is in."""
     query = """
         SELECT batch_id::text AS batch, state, ended_at
           FROM workshed.batch_jobs
          WHERE message_id = %s
     """
-    with conn.cursor(row_factory=class_row(Member)) as cur:
+    with conn.cursor(row_factory=class_row(BatchMembership)) as cur:
         return cur.execute(query, (message_id,)).fetchone()
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BatchJob:
     """A job of a batch, with what is known of it elsewhere."""
 
     message_id: str
@@ -100,7 +100,7 @@ class Job:
     """Why it is dead."""
 
 
-def progress(conn: Connection, batch: str) -> Progress | None:
+def progress(conn: Connection, batch: str) -> BatchProgress | None:
     """Return a batch and its counts, which are of one moment."""
     return next(iter(find(conn, batch=batch)), None)
 
@@ -113,7 +113,7 @@ def find(
     before: tuple[datetime, UUID] | None = None,
     counted: int | None = None,
     limit: int = 100,
-) -> list[Progress]:
+) -> list[BatchProgress]:
     """Return batches with their counts, the latest first, or the one of that id.
 
     `unfinished` are those that have not succeeded. `before`: what `created_at` and `id` come before
@@ -156,7 +156,7 @@ def find(
         "counted": counted,
         "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(Progress)) as cur:
+    with conn.cursor(row_factory=class_row(BatchProgress)) as cur:
         return cur.execute(query, values).fetchall()
 
 
@@ -191,7 +191,7 @@ def jobs(
     state: str | None = None,
     after: tuple[str, str] | None = None,
     limit: int = 100,
-) -> list[Job]:
+) -> list[BatchJob]:
     """Return jobs of a batch by state and id, what comes after these where they are given."""
     query = """
         SELECT j.message_id, j.state, j.ended_at, COALESCE(s.actor, d.actor, r.actor) AS actor,
@@ -221,7 +221,7 @@ def jobs(
         "after_id": after_id,
         "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(Job)) as cur:
+    with conn.cursor(row_factory=class_row(BatchJob)) as cur:
         return cur.execute(query, values).fetchall()
 
 

@@ -26,14 +26,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class AuditFilter:
     """Some of the entries; what is `None` does not matter."""
 
     performed_by: str | None = None
     action: str | None = None
 
 
-ANY = Which()
+ANY = AuditFilter()
 
 
 def note(
@@ -74,7 +74,7 @@ def get(conn: Connection, entry_id: int) -> Entry | None:
 
 
 def find(
-    conn: Connection, which: Which = ANY, *, before: int | None = None, limit: int = 100
+    conn: Connection, which: AuditFilter = ANY, *, before: int | None = None, limit: int = 100
 ) -> list[Entry]:
     """Return entries, the latest first; those before the id `before`, when it is given."""
     query = """

@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs.tags import Traits
+from workshed.jobs.tags import CancelTraits
 
 MILLISECOND = timedelta(milliseconds=1)
 BATCH = 1_000
@@ -20,7 +20,7 @@ class BoundlessRuleError(WorkshedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class JobFilter:
     """Some jobs; what is `None` does not matter."""
 
     actor: str | None = None
@@ -36,7 +36,7 @@ class Which:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CancelRule:
     """A row of `workshed.cancel_rules`: it holds for what fits and was sent before."""
 
     id: int
@@ -46,7 +46,7 @@ class Rule:
     sent_before: datetime
     created_at: datetime
 
-    def fits(self, job: Traits) -> bool:
+    def fits(self, job: CancelTraits) -> bool:
         """Tell whether a job falls under it; `workshed.matching_cancel_rule` says the same."""
         return (
             self.actor in (None, job.actor)
@@ -56,7 +56,7 @@ class Rule:
         )
 
 
-def make(conn: Connection, which: Which) -> Rule:
+def make(conn: Connection, which: JobFilter) -> CancelRule:
     """Cancel every job that fits and was sent before now, wherever it is, or comes back from.
 
     One that waits on RabbitMQ is discarded when it starts, one that runs is told to stop (within
@@ -76,18 +76,18 @@ def make(conn: Connection, which: Which) -> Rule:
         "tag": which.tag,
         "older_than": which.older_than or timedelta(),
     }
-    with conn.cursor(row_factory=class_row(Rule)) as cur:
+    with conn.cursor(row_factory=class_row(CancelRule)) as cur:
         made = cur.execute(query, values).fetchone()
     assert made is not None  # noqa: S101 -- one row by construction
     return made
 
 
-def find(conn: Connection) -> list[Rule]:
+def find(conn: Connection) -> list[CancelRule]:
     """Return the rules that hold, the oldest first."""
     query = """
         SELECT id, actor, queue, tag, sent_before, created_at FROM workshed.cancel_rules ORDER BY id
     """
-    with conn.cursor(row_factory=class_row(Rule)) as cur:
+    with conn.cursor(row_factory=class_row(CancelRule)) as cur:
         return cur.execute(query).fetchall()
 
 
@@ -109,7 +109,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def waiting(conn: Connection, which: Which) -> list[str]:
+def waiting(conn: Connection, which: JobFilter) -> list[str]:
     """Return the ids of the jobs that wait in the schedule and fit, in one order for everybody."""
     query = """
         SELECT DISTINCT message_id
@@ -124,7 +124,7 @@ def waiting(conn: Connection, which: Which) -> list[str]:
     return [found for (found,) in conn.execute(query, _values(which))]
 
 
-def _by_body(conn: Connection, which: Which) -> Iterator[str]:
+def _by_body(conn: Connection, which: JobFilter) -> Iterator[str]:
     """Look into the bodies here: PostgreSQL cannot read every JSON, as that of a NUL."""
     query = """
         SELECT message_id, body, workshed.now()
@@ -144,5 +144,5 @@ def _by_body(conn: Connection, which: Which) -> Iterator[str]:
                 yield message_id
 
 
-def _values(which: Which) -> dict[str, str | None]:
+def _values(which: JobFilter) -> dict[str, str | None]:
     return {"actor": which.actor, "queue": which.queue}

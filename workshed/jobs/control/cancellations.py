@@ -8,7 +8,7 @@ from workshed.db import Connection
 from workshed.jobs.batches import batches
 from workshed.jobs.idempotency import settled
 from workshed.jobs.locks import unique
-from workshed.jobs.tags import Traits
+from workshed.jobs.tags import CancelTraits
 
 Cancelled = Literal["deleted", "will be skipped", "told to stop"]
 
@@ -51,7 +51,7 @@ def is_cancelled(conn: Connection, message_id: str) -> bool:
     return conn.execute(query, (message_id,)).rowcount > 0
 
 
-def why(conn: Connection, message_id: str, traits: Traits) -> str | None:
+def why(conn: Connection, message_id: str, traits: CancelTraits) -> str | None:
     """Say by what a message was cancelled that is about to be put back on its way, if it was."""
     query = """
         SELECT workshed.is_cancelled(%(message_id)s), workshed.matching_cancel_rule(

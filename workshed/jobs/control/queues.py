@@ -11,7 +11,7 @@ from workshed.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownQueue:
     """A row of `workshed.queues`."""
 
     name: str
@@ -20,7 +20,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class KnownActor:
     """A row of `workshed.actors`: what is known of it where its program is not."""
 
     name: str
@@ -44,7 +44,7 @@ def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
     conn.execute(query, (list(kinds), list(kinds.values())))
 
 
-def declare_actors(conn: Connection, actors: Collection[Actor]) -> None:
+def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
     """Note the actors of a program."""
     query = """
         INSERT INTO workshed.actors (name, queue, has_key, parameters, redact)
@@ -59,10 +59,10 @@ def declare_actors(conn: Connection, actors: Collection[Actor]) -> None:
     conn.execute(query, (Jsonb([asdict(actor) for actor in actors]),))
 
 
-def find_actors(conn: Connection) -> list[Actor]:
+def find_actors(conn: Connection) -> list[KnownActor]:
     """Return the actors that any worker has declared, by name."""
     query = "SELECT name, queue, has_key, parameters, redact FROM workshed.actors ORDER BY name"
-    with conn.cursor(row_factory=class_row(Actor)) as cur:
+    with conn.cursor(row_factory=class_row(KnownActor)) as cur:
         return cur.execute(query).fetchall()
 
 
@@ -90,8 +90,8 @@ def paused(conn: Connection) -> frozenset[str]:
     return frozenset(name for (name,) in rows)
 
 
-def find(conn: Connection) -> list[Known]:
+def find(conn: Connection) -> list[KnownQueue]:
     """Return the known queues by name."""
     query = "SELECT name, kind, paused_at FROM workshed.queues ORDER BY name"
-    with conn.cursor(row_factory=class_row(Known)) as cur:
+    with conn.cursor(row_factory=class_row(KnownQueue)) as cur:
         return cur.execute(query).fetchall()

@@ -27,7 +27,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class QueueReport:
     """What a worker process says of one queue. Times are those of a publish, by its sender."""
 
     queue: str
@@ -83,7 +83,7 @@ def beat(
     conn: Connection,
     process: Process,
     busy: int,
-    held: Sequence[Held],
+    held: Sequence[QueueReport],
     *,
     running: Sequence[dict[str, Any]] = (),
     memory_bytes: int | None = None,
@@ -148,7 +148,7 @@ def resume(conn: Connection, worker_id: str) -> bool:
     return conn.execute(query, (worker_id,)).rowcount > 0
 
 
-def pass_on(conn: Connection, news: Sequence[Held]) -> None:
+def pass_on(conn: Connection, news: Sequence[QueueReport]) -> None:
     """Note how far queues are worked off, and what went back to them."""
     query = """
         WITH news AS (

@@ -63,7 +63,7 @@ class Dead:
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class DeadFilter:
     """Some of the dead; what is `None` does not matter."""
 
     queue: str | None = None
@@ -77,7 +77,7 @@ class Which:
     """Where the program failed; `-` where that is not known."""
 
 
-ANY = Which()
+ANY = DeadFilter()
 FITS = SQL("""
            (%(queue)s::text IS NULL OR queue = %(queue)s)
        AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
@@ -89,7 +89,7 @@ FITS = SQL("""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ErrorClassGroup:
     """The dead of one class of error."""
 
     error_class: str | None
@@ -226,7 +226,7 @@ def get(conn: Connection, message_id: str) -> Dead | None:
 
 def find(
     conn: Connection,
-    which: Which = ANY,
+    which: DeadFilter = ANY,
     *,
     before: tuple[datetime, str] | None = None,
     limit: int = 100,
@@ -252,7 +252,7 @@ def find(
 
 
 def ids(
-    conn: Connection, which: Which, *, until: datetime | None = None, limit: int | None = None
+    conn: Connection, which: DeadFilter, *, until: datetime | None = None, limit: int | None = None
 ) -> list[str]:
     """Return the ids of all of them, who died first first; none that died after `until`."""
     query = SQL("""
@@ -267,7 +267,7 @@ def ids(
     return [message_id for (message_id,) in conn.execute(query, values)]
 
 
-def groups(conn: Connection, which: Which = ANY) -> list[Group]:
+def groups(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClassGroup]:
     """Return the dead by class of error, the largest group first."""
     query = SQL("""
         SELECT error_class, count(*) AS count,
@@ -278,16 +278,16 @@ def groups(conn: Connection, which: Which = ANY) -> list[Group]:
          GROUP BY error_class
          ORDER BY count(*) DESC, error_class
     """).format(FITS)
-    with conn.cursor(row_factory=class_row(Group)) as cur:
+    with conn.cursor(row_factory=class_row(ErrorClassGroup)) as cur:
         return cur.execute(query, {**parameters(which), "nobody": NOBODY}).fetchall()
 
 
-def count(conn: Connection, which: Which = ANY) -> int:
+def count(conn: Connection, which: DeadFilter = ANY) -> int:
     """Return how many they are."""
     return sum(group.count for group in groups(conn, which))
 
 
-def count_some(conn: Connection, which: Which = ANY, *, most: int) -> int:
+def count_some(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
     """Return how many they are, or `most` where they are more."""
     query = SQL("""
         SELECT count(*)
@@ -332,7 +332,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def parameters(which: Which) -> dict[str, Any]:
+def parameters(which: DeadFilter) -> dict[str, Any]:
     """Return what `FITS` asks for."""
     return {
         "queue": which.queue,

@@ -7,11 +7,11 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from workshed.db import Connection
-from workshed.jobs.dead.dead_jobs import ANY, FITS, Which, parameters
+from workshed.jobs.dead.dead_jobs import ANY, FITS, DeadFilter, parameters
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class DeadGroup:
     """Those that have all three in common; what is `None` is not known of any of them."""
 
     error_class: str | None
@@ -26,7 +26,7 @@ class Group:
     """How many died in each of the last 24 hours, the latest hour last."""
 
 
-def find(conn: Connection, which: Which = ANY, *, limit: int) -> list[Group]:
+def find(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> list[DeadGroup]:
     """Return the largest groups."""
     # Both counts read the index `dead_by_group` alone: the rows have bodies.
     query = SQL("""
@@ -69,5 +69,5 @@ def find(conn: Connection, which: Which = ANY, *, limit: int) -> list[Group]:
          ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.error_location
     """).format(FITS)
     values = {**parameters(which), "limit": limit}
-    with conn.cursor(row_factory=class_row(Group)) as cur:
+    with conn.cursor(row_factory=class_row(DeadGroup)) as cur:
         return cur.execute(query, values).fetchall()

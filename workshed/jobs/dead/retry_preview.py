@@ -12,7 +12,7 @@ from workshed.jobs.outbox.claims import clock
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class RetryPreview:
     """How many of them would do what."""
 
     jobs: int
@@ -23,7 +23,7 @@ class Prospect:
     """Would stay dead."""
 
 
-def of(conn: Connection, ids: Sequence[str], read: Read | None = None) -> Prospect:
+def of(conn: Connection, ids: Sequence[str], read: Read | None = None) -> RetryPreview:
     """Tell what a retry of these would come to; those that are not dead do not count."""
     readable, unreadable, now = 0, 0, clock(conn)
     keys: dict[str, str] = {}
@@ -37,7 +37,7 @@ def of(conn: Connection, ids: Sequence[str], read: Read | None = None) -> Prospe
         readable += 1
         if "unique_key" in options:
             keys[job.message_id] = str(options["unique_key"])
-    return Prospect(readable, _waits(conn, keys), unreadable)
+    return RetryPreview(readable, _waits(conn, keys), unreadable)
 
 
 def _rows(conn: Connection, ids: Sequence[str]) -> Iterator[Dead]:

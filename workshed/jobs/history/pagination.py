@@ -3,11 +3,11 @@
 from datetime import datetime
 
 from workshed.db import Connection
-from workshed.jobs.history.runs import Place, Which, values
+from workshed.jobs.history.runs import RunFilter, RunPosition, values
 
 
 def horizon(
-    conn: Connection, which: Which, *, before: Place | None = None, most: int
+    conn: Connection, which: RunFilter, *, before: RunPosition | None = None, most: int
 ) -> datetime | None:
     """Return how far back a look goes that reads no more than some `most` runs; `None`: to the end.
 
@@ -39,7 +39,7 @@ def horizon(
     return None if found is None else found[0]
 
 
-def by_outcome(conn: Connection, which: Which, *, down_to: datetime | None) -> dict[str, int]:
+def by_outcome(conn: Connection, which: RunFilter, *, down_to: datetime | None) -> dict[str, int]:
     """Return how many runs ended how, whichever outcomes are asked for."""
     query = """
         SELECT outcome, count(*)

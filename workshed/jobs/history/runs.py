@@ -51,7 +51,7 @@ class Run:
     """By name, the secret ones hidden; `None` where they were too large, or were erased."""
 
 
-class Place(NamedTuple):
+class RunPosition(NamedTuple):
     """A run in the order of the history: where a page ends, the next one begins."""
 
     recorded_at: datetime
@@ -59,7 +59,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class RunFilter:
     """Some of the runs; what is `None` or empty does not matter."""
 
     actor: str | None = None
@@ -77,7 +77,7 @@ class Which:
     """Its actor ran for at least so long."""
 
 
-ANY = Which()
+ANY = RunFilter()
 
 
 def add_partitions(conn: Connection) -> None:
@@ -117,9 +117,9 @@ def lost(conn: Connection, since: timedelta) -> int:
 
 def find(
     conn: Connection,
-    which: Which = ANY,
+    which: RunFilter = ANY,
     *,
-    before: Place | None = None,
+    before: RunPosition | None = None,
     down_to: datetime | None = None,
     limit: int = 100,
 ) -> list[Run]:
@@ -151,7 +151,7 @@ def find(
         return cur.execute(query, values(which) | place, prepare=False).fetchall()
 
 
-def values(which: Which) -> dict[str, Any]:
+def values(which: RunFilter) -> dict[str, Any]:
     """Return what a query asks with."""
     longer = which.longer_than
     return {

@@ -17,7 +17,7 @@ MOST_BARS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ThroughputBucket:
     """What has ended in a part of the span."""
 
     at: datetime
@@ -32,7 +32,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class Throughput:
     """Figures of a span of time; `None` is what nothing is known of."""
 
     span: timedelta
@@ -51,10 +51,10 @@ class Rates:
     wait_p95_s: float | None
     step_s: int
     """Width of a bar, in seconds."""
-    bars: Sequence[Bar]
+    bars: Sequence[ThroughputBucket]
 
 
-def latest(conn: Connection) -> Rates:
+def latest(conn: Connection) -> Throughput:
     """Look at the runs of the last 15 minutes, or at the latest 20 000 of them."""
     query = """
         WITH latest AS MATERIALIZED (
@@ -85,7 +85,7 @@ def latest(conn: Connection) -> Rates:
     counted = {part: (done, failed) for part, done, failed in parts or ()}
     done, failed = (sum(one[at] for one in counted.values()) for at in (0, 1))
     ended, step_s = done + failed, step(span)
-    return Rates(
+    return Throughput(
         span=span,
         is_cut=is_cut,
         done=done,
@@ -108,7 +108,7 @@ def step(span: timedelta) -> int:
 
 def bars(
     counted: Mapping[int, tuple[int, int]], now: datetime, span: timedelta, step_s: int
-) -> list[Bar]:
+) -> list[ThroughputBucket]:
     """Sum up the finest parts to bars, the oldest first, without the one that the span cuts.
 
     They begin at full multiples of their width, so that they stay as they are while time goes on.
@@ -120,7 +120,7 @@ def bars(
     for number in range(min(first, last), last + 1):
         parts = [counted.get(number * width + one, (0, 0)) for one in range(width)]
         found.append(
-            Bar(
+            ThroughputBucket(
                 datetime.fromtimestamp(number * step_s, UTC),
                 sum(done for done, _ in parts),
                 sum(failed for _, failed in parts),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs.tags import Traits
+from workshed.jobs.tags import CancelTraits
 
 ALONE_AT_MOST = 2
 """Starts isolated in a process; a job that ends none of them kills its worker."""
@@ -30,7 +30,7 @@ class Past:
         return self.isolated >= ALONE_AT_MOST
 
 
-def past(conn: Connection, message_id: str, generation: int, traits: Traits) -> Past:
+def past(conn: Connection, message_id: str, generation: int, traits: CancelTraits) -> Past:
     """Ask the fence, the tombstones, the rules and the starts in one query."""
     query = """
         SELECT COALESCE((SELECT generation >= %(generation)s FROM workshed.completed_generations

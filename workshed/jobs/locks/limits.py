@@ -28,7 +28,7 @@ FORGOTTEN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SlotRequest:
     """What one job asks of one limit.
 
     `size`: at a time, within `span`, or at once of a full bucket, which has one more after each
@@ -48,7 +48,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class JobStart:
     """A start of a job that asks; `token` is of no other start."""
 
     token: UUID
@@ -59,7 +59,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitResult:
     """For which limit a job waits: a slot is its own `opens_in`, and `again_in` it looks again."""
 
     key: str
@@ -68,7 +68,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LimitState:
     """A limit as people read it.
 
     `used`: runs now, has started within the span, or is missing in the bucket. `next_at`: when one
@@ -86,7 +86,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class SlotHolder:
     """Who runs, and counts for a limit."""
 
     key: str
@@ -99,7 +99,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiter:
+class LimitWaiter:
     """Who waits for a limit."""
 
     key: str
@@ -110,7 +110,7 @@ class Waiter:
     """When a slot is its own; `None` while none is in sight."""
 
 
-def take(conn: Connection, asks: Sequence[Ask], start: Start) -> str | None:
+def take(conn: Connection, asks: Sequence[SlotRequest], start: JobStart) -> str | None:
     """Take a slot of each limit, or of none; return the key of one that has none now."""
     query = """
         SELECT workshed.acquire_slots(
@@ -134,7 +134,9 @@ def take(conn: Connection, asks: Sequence[Ask], start: Start) -> str | None:
     return refused
 
 
-def wait(conn: Connection, asks: Sequence[Ask], message_id: str, generation: int) -> Wait:
+def wait(
+    conn: Connection, asks: Sequence[SlotRequest], message_id: str, generation: int
+) -> WaitResult:
     """Let the next generation of a job wait for the limit that has its slot last."""
     query = """
         SELECT awaited, opens_in, again_in
@@ -152,7 +154,7 @@ def wait(conn: Connection, asks: Sequence[Ask], message_id: str, generation: int
     }
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
-    return Wait(*found)
+    return WaitResult(*found)
 
 
 def leave(
@@ -212,7 +214,7 @@ def states(
     waiting: bool = False,
     after: str | None = None,
     limit: int = 1_000,
-) -> list[State]:
+) -> list[LimitState]:
     """Return limits by key, of which one was taken lately: one named, or those awaited only.
 
     `after`: those whose key comes after this one.
@@ -240,12 +242,12 @@ def states(
          ORDER BY l.key
          LIMIT %(limit)s
     """
-    with conn.cursor(row_factory=class_row(State)) as cur:
+    with conn.cursor(row_factory=class_row(LimitState)) as cur:
         values = {"key": key, "waiting": waiting, "after": after, "limit": limit}
         return cur.execute(query, values).fetchall()
 
 
-def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[Holder]:
+def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[SlotHolder]:
     """Return who has slots of these limits, the longest first, at most `limit` of each."""
     query = """
         SELECT s.key, s.share, s.message_id, s.actor, s.host, s.pid, s.acquired_at
@@ -256,11 +258,11 @@ def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[Holder]:
                               ORDER BY acquired_at, message_id
                               LIMIT %(limit)s) AS s
     """
-    with conn.cursor(row_factory=class_row(Holder)) as cur:
+    with conn.cursor(row_factory=class_row(SlotHolder)) as cur:
         return cur.execute(query, {"keys": list(keys), "limit": limit}).fetchall()
 
 
-def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[Waiter]:
+def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[LimitWaiter]:
     """Return who waits for these limits, the next one first, at most `limit` of each."""
     query = """
         SELECT w.key, w.share, w.message_id, w.waiting_since, w.offered_at
@@ -271,7 +273,7 @@ def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[Waiter]:
                               ORDER BY fair_rank, seq
                               LIMIT %(limit)s) AS w
     """
-    with conn.cursor(row_factory=class_row(Waiter)) as cur:
+    with conn.cursor(row_factory=class_row(LimitWaiter)) as cur:
         return cur.execute(query, {"keys": list(keys), "limit": limit}).fetchall()
 
 
@@ -314,7 +316,7 @@ def prune(conn: Connection, limit: int) -> int:
     return max(most, int(found[0]))
 
 
-def _values(asks: Sequence[Ask]) -> dict[str, Any]:
+def _values(asks: Sequence[SlotRequest]) -> dict[str, Any]:
     """Return the columns of asks, in the one order in which all lock them.
 
     Spans are in seconds, since a day of PostgreSQL need not have 24 hours.

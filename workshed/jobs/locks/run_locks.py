@@ -13,7 +13,7 @@ LEASE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RunLock:
     """The right to run, of one start of a job; `token` is of no other start."""
 
     key: str
@@ -27,7 +27,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldLock:
     """A row of `workshed.run_locks`, as people read it."""
 
     key: str
@@ -41,7 +41,7 @@ class Held:
     expires_at: datetime
 
 
-def take(conn: Connection, turn: Turn) -> str | None:
+def take(conn: Connection, turn: RunLock) -> str | None:
     """Take the key, also of one whose lease has run out; else return the message that has it.
 
     A copy of the job that has it does not get it either: that one may be running.
@@ -85,7 +85,7 @@ def held(
     begins: str | None = None,
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
-) -> list[Held]:
+) -> list[HeldLock]:
     """Return the turns that are taken, the oldest first.
 
     `begins`: those whose key begins so. `after`: what comes after this `acquired_at` and key.
@@ -109,11 +109,11 @@ def held(
         "key": key,
         "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(Held)) as cur:
+    with conn.cursor(row_factory=class_row(HeldLock)) as cur:
         return cur.execute(query, values).fetchall()
 
 
-def of_message(conn: Connection, message_id: str) -> list[Held]:
+def of_message(conn: Connection, message_id: str) -> list[HeldLock]:
     """Return the turns that one job has."""
     query = """
         SELECT key, message_id, generation, actor, queue, host, pid, acquired_at, expires_at
@@ -121,7 +121,7 @@ def of_message(conn: Connection, message_id: str) -> list[Held]:
          WHERE message_id = %s
          ORDER BY key
     """
-    with conn.cursor(row_factory=class_row(Held)) as cur:
+    with conn.cursor(row_factory=class_row(HeldLock)) as cur:
         return cur.execute(query, (message_id,)).fetchall()
 
 
@@ -131,7 +131,7 @@ def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
     return conn.execute(query, (LEASE, list(tokens))).rowcount
 
 
-def free(conn: Connection, turn: Turn) -> bool:
+def free(conn: Connection, turn: RunLock) -> bool:
     """Give the key back; False when another start has it, or had it since."""
     query = "DELETE FROM workshed.run_locks WHERE key = %s AND token = %s"
     return conn.execute(query, (turn.key, turn.token)).rowcount > 0

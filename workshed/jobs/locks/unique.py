@@ -8,14 +8,14 @@ from typing import LiteralString
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.outbox.schedule import Row, Statement
+from workshed.jobs.outbox.schedule import OutboxRow, Statement
 
 WAIT = timedelta(seconds=5)
 """After this a job that was put off tries again to get its key."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class UniqueLock:
     """A row of `workshed.unique_locks`."""
 
     key: str
@@ -28,7 +28,7 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class KeyClaim:
     """A key that a message asks for.
 
     `span`: after it the lock no longer counts; `None` is for as long as the job lives. `replace`:
@@ -44,7 +44,7 @@ class Claim:
     replace: bool = False
 
 
-def take(conn: Connection, claim: Claim) -> str:
+def take(conn: Connection, claim: KeyClaim) -> str:
     """Take a key unless another message has it; return the id of the message that has it then.
 
     An expired lock is taken over. Waits for a transaction that is about to take or free the key.
@@ -52,7 +52,7 @@ def take(conn: Connection, claim: Claim) -> str:
     return take_many(conn, [claim])[claim.key]
 
 
-def take_many(conn: Connection, claims: Sequence[Claim]) -> dict[str, str]:
+def take_many(conn: Connection, claims: Sequence[KeyClaim]) -> dict[str, str]:
     """Take each key, as `take` does, in one statement; return by key who has it.
 
     No two claims may ask for the same key.
@@ -81,7 +81,7 @@ def take_many(conn: Connection, claims: Sequence[Claim]) -> dict[str, str]:
 
 
 def storing(
-    row: Row, claim: Claim, delay: timedelta, at: datetime | None, waiting_body: str | None
+    row: OutboxRow, claim: KeyClaim, delay: timedelta, at: datetime | None, waiting_body: str | None
 ) -> Statement:
     """Return what stores a message together with its key, and tells who has the key then.
 
@@ -112,7 +112,7 @@ def storing(
 
 
 def lease(
-    conn: Connection, row: Row, claim: Claim, span: timedelta, waiting_body: str | None
+    conn: Connection, row: OutboxRow, claim: KeyClaim, span: timedelta, waiting_body: str | None
 ) -> str:
     """Store a message that its sender publishes, with its key, as `storing` does; say who has it.
 
@@ -157,18 +157,18 @@ def lease(
     return holder
 
 
-def find(conn: Connection, key: str) -> Lock | None:
+def find(conn: Connection, key: str) -> UniqueLock | None:
     """Return who holds a key."""
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
           FROM workshed.unique_locks
          WHERE key = %s
     """
-    with conn.cursor(row_factory=class_row(Lock)) as cur:
+    with conn.cursor(row_factory=class_row(UniqueLock)) as cur:
         return cur.execute(query, (key,)).fetchone()
 
 
-def of_message(conn: Connection, message_id: str) -> list[Lock]:
+def of_message(conn: Connection, message_id: str) -> list[UniqueLock]:
     """Return the locks of one job."""
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
@@ -176,7 +176,7 @@ def of_message(conn: Connection, message_id: str) -> list[Lock]:
          WHERE message_id = %s
          ORDER BY key
     """
-    with conn.cursor(row_factory=class_row(Lock)) as cur:
+    with conn.cursor(row_factory=class_row(UniqueLock)) as cur:
         return cur.execute(query, (message_id,)).fetchall()
 
 
@@ -187,7 +187,7 @@ def held(
     begins: str | None = None,
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
-) -> list[Lock]:
+) -> list[UniqueLock]:
     """Return the locks, the oldest first.
 
     `begins`: those whose key begins so. `after`: what comes after this `acquired_at` and key.
@@ -211,11 +211,11 @@ def held(
         "key": key,
         "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(Lock)) as cur:
+    with conn.cursor(row_factory=class_row(UniqueLock)) as cur:
         return cur.execute(query, values).fetchall()
 
 
-def without_row(conn: Connection) -> list[Lock]:
+def without_row(conn: Connection) -> list[UniqueLock]:
     """Return the locks whose job PostgreSQL does not have: it is on RabbitMQ, or nowhere."""
     query = """
         SELECT l.key, l.message_id, l.generation, l.actor, l.queue, l.acquired_at, l.expires_at
@@ -227,7 +227,7 @@ def without_row(conn: Connection) -> list[Lock]:
                             WHERE s.message_id = l.message_id AND s.generation >= l.generation)
          ORDER BY l.acquired_at, l.key
     """
-    with conn.cursor(row_factory=class_row(Lock)) as cur:
+    with conn.cursor(row_factory=class_row(UniqueLock)) as cur:
         return cur.execute(query).fetchall()
 
 
@@ -237,7 +237,7 @@ def free(conn: Connection, message_id: str, generation: int) -> int:
     return conn.execute(query, (message_id, generation)).rowcount
 
 
-def release(conn: Connection, lock: Lock) -> bool:
+def release(conn: Connection, lock: UniqueLock) -> bool:
     """Free a key by hand; False when it is not held so any more.
 
     Its job, if it lives, runs all the same.

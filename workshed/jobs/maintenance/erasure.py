@@ -10,14 +10,14 @@ from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs as dead
 
 ERASED = "[erased]"
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class ErasureTarget:
     """The jobs that are about a person: what is given of the first three, any of them."""
 
     text: str | None = None
@@ -30,7 +30,7 @@ class Which:
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class ErasureCounts:
     """How many rows held the data; those that wait are left, since they are still to run."""
 
     runs: int
@@ -39,13 +39,13 @@ class Erased:
     waiting: int
 
 
-def find(conn: Connection, which: Which) -> Erased:
+def find(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     """Count what `erase` would erase, and what waits; changes nothing."""
     with conn.transaction(force_rollback=True):
         return erase(conn, which)
 
 
-def erase(conn: Connection, which: Which) -> Erased:
+def erase(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     """Erase it, in the caller's transaction; return how much it was.
 
     Of a run and an attempt stays what says nothing of the person: when, where, how long, which
@@ -87,10 +87,10 @@ def erase(conn: Connection, which: Which) -> Erased:
     ids = [message_id for (message_id,) in conn.execute(of_runs, values)]
     attempts = conn.execute(of_attempts, {**values, "ids": [*of_dead, *ids]}).rowcount
     waiting = _about(conn, which, "SELECT message_id, actor, body, '' FROM workshed.schedule")
-    return Erased(len(ids), attempts, len(of_dead), len(set(waiting)))
+    return ErasureCounts(len(ids), attempts, len(of_dead), len(set(waiting)))
 
 
-def _about(conn: Connection, which: Which, query: LiteralString) -> Iterator[str]:
+def _about(conn: Connection, which: ErasureTarget, query: LiteralString) -> Iterator[str]:
     """Return the ids of messages about the person; their bodies are read here, one by one."""
     actors = {actor.name: actor for actor in queues.find_actors(conn)}
     for message_id, name, body, reason in conn.execute(query).fetchall():
@@ -101,7 +101,7 @@ def _about(conn: Connection, which: Which, query: LiteralString) -> Iterator[str
             yield message_id
 
 
-def _says(which: Which, body: bytes, reason: str) -> bool:
+def _says(which: ErasureTarget, body: bytes, reason: str) -> bool:
     if which.text is None:
         return False
     escaped = json.dumps(which.text)[1:-1]
@@ -110,7 +110,7 @@ def _says(which: Which, body: bytes, reason: str) -> bool:
     )
 
 
-def _names(which: Which, body: bytes, actor: Actor | None) -> bool:
+def _names(which: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
     """Tell whether an argument or a tag is the one that is looked for."""
     if which.argument is None and which.tag is None:
         return False

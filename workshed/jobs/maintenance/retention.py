@@ -21,7 +21,7 @@ Prune = Callable[[Connection, timedelta, int], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RetentionRule:
     """A kind of record that expires."""
 
     name: str
@@ -31,19 +31,19 @@ class Rule:
     """How many are deleted in one transaction."""
 
 
-def rules(config: Settings) -> list[Rule]:
+def rules(config: Settings) -> list[RetentionRule]:
     """Return all kinds, in the order in which they are deleted.
 
     Dead jobs come before their attempts and batches, which are kept as long as they are.
     """
     return [
-        Rule("dead jobs", dead_jobs.prune, config.dead_retention),
-        Rule("attempts", attempts.prune, config.attempt_retention),
-        Rule("batches", progress.prune, config.attempt_retention),
-        Rule("periodic jobs", periodic_jobs.prune, config.attempt_retention),
-        Rule("periodic runs", periodic_runs.prune, config.attempt_retention),
+        RetentionRule("dead jobs", dead_jobs.prune, config.dead_retention),
+        RetentionRule("attempts", attempts.prune, config.attempt_retention),
+        RetentionRule("batches", progress.prune, config.attempt_retention),
+        RetentionRule("periodic jobs", periodic_jobs.prune, config.attempt_retention),
+        RetentionRule("periodic runs", periodic_runs.prune, config.attempt_retention),
         # A day at a time: each drop locks out readers of the history for a moment.
-        Rule("history", runs.prune, config.runs_retention, batch=1),
+        RetentionRule("history", runs.prune, config.runs_retention, batch=1),
     ]
 
 

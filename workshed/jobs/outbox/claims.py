@@ -7,14 +7,14 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from workshed.db import Connection, WatchedConnection
+from workshed.db import Connection, InterruptibleConnection
 from workshed.jobs.outbox.relays import DEAD_AFTER
 
 BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ClaimedRow:
     """A row that a relay has marked as its own."""
 
     message_id: str
@@ -35,7 +35,7 @@ def use_indexes(conn: Connection) -> None:
 
     Not on a connection from a pooler, whose next client would have these plans, too.
     """
-    if isinstance(conn, WatchedConnection) and conn.is_pooled:
+    if isinstance(conn, InterruptibleConnection) and conn.is_pooled:
         return
     conn.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
 
@@ -50,7 +50,7 @@ def clock(conn: Connection) -> datetime:
 
 def take(
     conn: Connection, relay: UUID, limit: int, *, since: datetime | None = None
-) -> list[Taken]:
+) -> list[ClaimedRow]:
     """Mark the next due rows as this relay's own and return them, the longest due first.
 
     `since` leaves out what was due earlier. Without it, each row that was sent since the oldest
@@ -76,7 +76,7 @@ def take(
         SELECT * FROM taken ORDER BY due_at
     """
     values = {"relay": relay, "limit": limit, "since": since}
-    with conn.cursor(row_factory=class_row(Taken)) as cur:
+    with conn.cursor(row_factory=class_row(ClaimedRow)) as cur:
         return cur.execute(query, values).fetchall()
 
 
@@ -94,7 +94,7 @@ def hurry(conn: Connection) -> int:
     return conn.execute(query).rowcount
 
 
-def adopt(conn: Connection, relay: UUID, limit: int) -> list[Taken]:
+def adopt(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow]:
     """Take what a relay that died had taken; marked, since it may have published it."""
     query = """
         WITH taken AS (
@@ -116,11 +116,11 @@ def adopt(conn: Connection, relay: UUID, limit: int) -> list[Taken]:
         SELECT * FROM taken ORDER BY due_at
     """
     values = {"relay": relay, "limit": limit, "dead_after": DEAD_AFTER}
-    with conn.cursor(row_factory=class_row(Taken)) as cur:
+    with conn.cursor(row_factory=class_row(ClaimedRow)) as cur:
         return cur.execute(query, values).fetchall()
 
 
-def sent(conn: Connection, relay: UUID, rows: Sequence[Taken]) -> int:
+def sent(conn: Connection, relay: UUID, rows: Sequence[ClaimedRow]) -> int:
     """Delete what RabbitMQ confirmed, where it is still this relay's; return how many.
 
     A classic queue's confirm is not on disk: its rows are kept until their outcome is stored.
@@ -154,7 +154,7 @@ def sent(conn: Connection, relay: UUID, rows: Sequence[Taken]) -> int:
     return 0 if found is None else int(found[0])
 
 
-def drop(conn: Connection, relay: UUID, row: Taken) -> None:
+def drop(conn: Connection, relay: UUID, row: ClaimedRow) -> None:
     """Delete a row that will never be sent."""
     query = (
         "DELETE FROM workshed.schedule WHERE message_id = %s "
@@ -166,7 +166,7 @@ def drop(conn: Connection, relay: UUID, row: Taken) -> None:
 def put_back(
     conn: Connection,
     relay: UUID,
-    rows: Sequence[Taken],
+    rows: Sequence[ClaimedRow],
     delay: timedelta,
     *,
     unknown: Sequence[bool],
@@ -289,7 +289,7 @@ def resend(conn: Connection, after: timedelta, *, limit: int = BATCH) -> int:
     return conn.execute(query, {"after": after, "limit": limit}).rowcount
 
 
-def _keys(rows: Sequence[Taken]) -> dict[str, object]:
+def _keys(rows: Sequence[ClaimedRow]) -> dict[str, object]:
     return {
         "ids": [row.message_id for row in rows],
         "generations": [row.generation for row in rows],

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 from workshed.db import Connection
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.outbox.schedule import OutboxRow
 
 Key = tuple[str, int]
 """Message id and generation."""
 
 
-def take(conn: Connection, rows: Sequence[Row], span: timedelta) -> None:
+def take(conn: Connection, rows: Sequence[OutboxRow], span: timedelta) -> None:
     """Store rows of reason `outbox_lease`, due once their sender can no longer be publishing."""
     schedule.insert_many(conn, rows, span)
 

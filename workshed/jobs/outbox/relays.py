@@ -13,7 +13,7 @@ DEAD_AFTER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class RelayProcess:
     """A row of `workshed.relays`."""
 
     id: str
@@ -51,14 +51,14 @@ def forget(conn: Connection, silent_for: timedelta) -> int:
     return conn.execute(query, (silent_for,)).rowcount
 
 
-def find(conn: Connection) -> list[Relay]:
+def find(conn: Connection) -> list[RelayProcess]:
     """Return the relays, those that are silent included until they are forgotten."""
     query = """
         SELECT id::text, host, pid, started_at, beat_at, beat_at >= workshed.now() - %s AS alive
           FROM workshed.relays
          ORDER BY host, started_at, pid
     """
-    with conn.cursor(row_factory=class_row(Relay)) as cur:
+    with conn.cursor(row_factory=class_row(RelayProcess)) as cur:
         return cur.execute(query, (DEAD_AFTER,)).fetchall()
 
 

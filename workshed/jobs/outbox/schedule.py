@@ -24,7 +24,7 @@ Moved = Literal["moved", "on its way", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OutboxRow:
     """A message and when it is due. `body` is its JSON, as it will travel."""
 
     message_id: str
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Scheduled:
+class ScheduledJob:
     """A row as people read it."""
 
     message_id: str
@@ -63,7 +63,7 @@ class Statement(NamedTuple):
 
 
 def insert(
-    conn: Connection, row: Row, *, delay: timedelta = timedelta(), at: datetime | None = None
+    conn: Connection, row: OutboxRow, *, delay: timedelta = timedelta(), at: datetime | None = None
 ) -> None:
     """Store a message that is due at `at`, or after `delay`.
 
@@ -72,7 +72,7 @@ def insert(
     conn.execute(*insertion(row, delay, at))
 
 
-def insertion(row: Row, delay: timedelta, at: datetime | None) -> Statement:
+def insertion(row: OutboxRow, delay: timedelta, at: datetime | None) -> Statement:
     """Return what `insert` executes, for connections of other kinds."""
     query: LiteralString = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
@@ -95,12 +95,12 @@ def insertion(row: Row, delay: timedelta, at: datetime | None) -> Statement:
     return Statement(query, values)
 
 
-def insert_many(conn: Connection, rows: Sequence[Row], delay: timedelta) -> None:
+def insert_many(conn: Connection, rows: Sequence[OutboxRow], delay: timedelta) -> None:
     """Store messages that are due after `delay`, in one statement; raises as `insert` does."""
     conn.execute(*insertions(rows, delay, None))
 
 
-def insertions(rows: Sequence[Row], delay: timedelta, at: datetime | None) -> Statement:
+def insertions(rows: Sequence[OutboxRow], delay: timedelta, at: datetime | None) -> Statement:
     """Return what stores messages that are due at `at`, or after `delay`."""
     query: LiteralString = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
@@ -143,7 +143,7 @@ def find(
     queue: str | None = None,
     after: Place | None = None,
     limit: int = 100,
-) -> list[Scheduled]:
+) -> list[ScheduledJob]:
     """Return what waits, the next due first; what comes after a row's place, when it is given."""
     # Two parts, as the index by time has only what nobody took; that is few, and has its own.
     query = """
@@ -183,7 +183,7 @@ def find(
         "generation": generation,
         "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(Scheduled)) as cur:
+    with conn.cursor(row_factory=class_row(ScheduledJob)) as cur:
         return cur.execute(query, values).fetchall()
 
 

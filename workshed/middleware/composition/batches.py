@@ -3,10 +3,10 @@
 from workshed.db import Connection
 from workshed.jobs.batches import batches
 from workshed.jobs.batches.batches import End
-from workshed.middleware.job import Job, Outcome, Settling
+from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 
-class Batches(Settling):
+class Batches(OutcomeMiddleware):
     """Note the end of a job in its batch, and send what follows from it; both commit, or neither.
 
     A copy of the job has no outcome, and what ends a second time is not counted.

@@ -19,7 +19,7 @@ from workshed import db
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
 from workshed.jobs.history.attempts import LONGEST_ERROR, storable, text_of
-from workshed.middleware.job import Job, Outcome, Settling
+from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +42,17 @@ class ResultError(PermanentError):
 
 
 @runtime_checkable
-class Checks(Protocol):
+class MessageValidator(Protocol):
     """A broker that can say whether it would take a message."""
 
     def check(self, message: Message) -> None:
         """Raise what `send` would raise."""
 
 
-class Callbacks(Settling):
+class Callbacks(OutcomeMiddleware):
     """Send another job when one is dead or done: both commit, or neither does.
 
-    *Order:* above `Once` and `Deadline`, whose wrappers are then around this one, so that what a
+    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so that what a
     job returns is looked at while it can still fail.
 
     *Options:* each an actor or its name. `on_dead=` is sent (message, reason) with the dead row,
@@ -81,7 +81,7 @@ class Callbacks(Settling):
         for option in ON_DEATH:
             if named.get(option) == actor.actor_name:
                 raise ValueError(f"{actor.actor_name}: {option} is itself; it would never end")
-        if isinstance(broker, Checks):
+        if isinstance(broker, MessageValidator):
             actor.fn = self._noting(broker, actor.actor_name, actor.fn)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
@@ -114,7 +114,7 @@ class Callbacks(Settling):
             for message in told:
                 follow(broker, message, outcome)
 
-    def _noting(self, broker: Checks, name: str, function: Function) -> Function:
+    def _noting(self, broker: MessageValidator, name: str, function: Function) -> Function:
         @functools.wraps(function)
         def noting(*args: Any, **kwargs: Any) -> Any:
             job: Job | None = self._running.__dict__.pop("job", None)
@@ -125,7 +125,9 @@ class Callbacks(Settling):
 
         return noting
 
-    def _successors(self, broker: Checks, name: str, job: Job, result: object) -> list[Message]:
+    def _successors(
+        self, broker: MessageValidator, name: str, job: Job, result: object
+    ) -> list[Message]:
         assert isinstance(broker, Broker)  # noqa: S101 -- of dramatiq, to which `check` was added
         found = []
         if target := self._named[name].get("on_success"):

@@ -15,8 +15,8 @@ from workshed.db import Connection
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.locks import counters
 from workshed.middleware.composition.callbacks import follow
-from workshed.middleware.concurrency.rate_limiters import PostgresLimiters
-from workshed.middleware.job import Job, Outcome, Settling
+from workshed.middleware.concurrency.rate_limiters import PostgresRateLimiterBackend
+from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ TTL = timedelta(days=30)
 """For so long a group is counted after its last job was done."""
 
 
-class Groups(GroupCallbacks, Settling):
+class Groups(GroupCallbacks, OutcomeMiddleware):
     """dramatiq's `GroupCallbacks`, whose count commits with the outcomes that it counts.
 
     `group(messages)` with `add_completion_callback(message)`: each callback is sent once, in the
@@ -36,7 +36,7 @@ class Groups(GroupCallbacks, Settling):
 
     def __init__(self) -> None:
         """No actor is declared yet."""
-        super().__init__(PostgresLimiters(), barrier_ttl=TTL // timedelta(milliseconds=1))
+        super().__init__(PostgresRateLimiterBackend(), barrier_ttl=TTL // timedelta(milliseconds=1))
         self._broker: Broker | None = None
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:

@@ -9,7 +9,7 @@ from dramatiq.middleware import Middleware
 from workshed.jobs.context import running
 
 
-class Lineage(Middleware):
+class ParentJob(Middleware):
     """Put the id of the job that sends into what it sends, also what is sent with its outcome."""
 
     def before_enqueue(

@@ -18,7 +18,7 @@ from workshed.jobs.context import running
 from workshed.jobs.history import results
 from workshed.jobs.history.attempts import LONGEST_ERROR, storable, text_of
 from workshed.middleware.composition.callbacks import ResultError
-from workshed.middleware.job import Job, Outcome, Settling
+from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 LARGEST_BYTES = 1 << 20
 MILLISECOND = timedelta(milliseconds=1)
@@ -47,13 +47,13 @@ class PostgresResults(ResultBackend):
             results.put(conn, message_key, self.encoder.encode(result), ttl * MILLISECOND)
 
 
-class Results(Stock, Settling):
+class Results(Stock, OutcomeMiddleware):
     """dramatiq's `Results`, whose results commit with the outcome of their jobs.
 
     So a result is there when its job is done, and a job that is tried again has none. Of a dead job
     it is its error, which `get_result` raises as `ResultFailure`; of a discarded one it is `None`.
 
-    *Order:* above `Once` and `Deadline`, whose wrappers are then around this one, so that what a
+    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so that what a
     job returns is looked at while it can still fail. *Options:* `store_results=` (bool),
     `result_ttl=` (milliseconds, 10 minutes); of a message `awaited=`: store that it has ended,
     whatever it returns.

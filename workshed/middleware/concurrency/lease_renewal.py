@@ -17,7 +17,7 @@ Renew = Callable[[Connection, Sequence[UUID]], int]
 EVERY_S = LEASE.total_seconds() / 6
 
 
-class Renewal:
+class LeaseRenewer:
     """A thread that renews what was added and not dropped; four renewals of five may fail."""
 
     def __init__(self, what: str, renew: Renew) -> None:

@@ -15,17 +15,17 @@ from dramatiq.worker import Worker
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.locks import limits, unique
-from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.metrics import meters
-from workshed.middleware.concurrency.lease_renewal import Renewal
-from workshed.middleware.job import ConcludedError, Job, Outcome, Settling
+from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
+from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware
 from workshed.middleware.options.limit import Limit
 from workshed.middleware.retrying.retries import several
 
 logger = logging.getLogger(__name__)
 
 
-class Limits(Settling):
+class Limits(OutcomeMiddleware):
     """Take a slot of each limit before a job starts, of all or of none, or put it back.
 
     One that is put back has spent no attempt. Its row is due when it has its slot, in the order of
@@ -42,7 +42,7 @@ class Limits(Settling):
 
     def __init__(self) -> None:
         """Nothing is taken."""
-        self._renewal = Renewal("slots", limits.renew)
+        self._renewal = LeaseRenewer("slots", limits.renew)
         self._of: dict[str, tuple[Limit, ...]] = {}
         """By the names of actors that have any."""
         self._known: dict[str, Limit] = {}
@@ -92,7 +92,7 @@ class Limits(Settling):
             job.asks = self._asks(broker, job.message)
         except Exception as err:
             reason = f"what it asks of its limits cannot be told: {err}"
-            raise ConcludedError(Outcome("dead", reason, err)) from err
+            raise OutcomeKnown(Outcome("dead", reason, err)) from err
         job.permit = job.permit or uuid4()
         self._start(job, job.permit)
         if any(ask.is_held for ask in job.asks):
@@ -144,12 +144,12 @@ class Limits(Settling):
                 f"{known.size} per {known.span} of another actor; let both be the same object"
             )
 
-    def _asks(self, broker: Broker, message: dramatiq.Message[Any]) -> Sequence[Ask]:
+    def _asks(self, broker: Broker, message: dramatiq.Message[Any]) -> Sequence[SlotRequest]:
         actor = broker.get_actor(message.actor_name)
         return [rule.ask(actor, message) for rule in self._of[message.actor_name]]
 
     def _start(self, job: Job, permit: UUID) -> None:
-        start = Start(permit, job.message_id, job.actor, socket.gethostname(), os.getpid())
+        start = JobStart(permit, job.message_id, job.actor, socket.gethostname(), os.getpid())
         if job.unique is None or not job.unique.ends_at_start:
             with db.statement() as conn:
                 refused = limits.take(conn, job.asks, start)
@@ -165,8 +165,8 @@ class Limits(Settling):
                 raise over(job, refused)
 
 
-def over(job: Job, key: str) -> ConcludedError:
+def over(job: Job, key: str) -> OutcomeKnown:
     """Say that a job is over a limit; when it runs again is told when that is stored."""
     job.permit, job.limited = None, True
     meters.LIMITED.add(job.actor)
-    return ConcludedError(Outcome("snoozed", f"over the limit {key}"))
+    return OutcomeKnown(Outcome("snoozed", f"over the limit {key}"))

@@ -13,10 +13,10 @@ LOOK_S = 0.05
 MILLISECOND = timedelta(milliseconds=1)
 
 
-class PostgresLimiters(RateLimiterBackend):
+class PostgresRateLimiterBackend(RateLimiterBackend):
     """Counts for `ConcurrentRateLimiter`, `BucketRateLimiter`, `WindowRateLimiter` and `Barrier`.
 
-    `ConcurrentRateLimiter(PostgresLimiters(), "printer", limit=2)`. Each number commits by itself,
+    `ConcurrentRateLimiter(PostgresRateLimiterBackend(), "printer", limit=2)`. Each number commits by itself,
     also inside an actor with `once=True`: what is taken there is taken at once. Spans are
     milliseconds, by PostgreSQL's clock. Errors of PostgreSQL go out as they are.
     """

@@ -18,11 +18,11 @@ from workshed import db
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError
 from workshed.jobs.locks import run_locks, unique
-from workshed.jobs.locks.run_locks import Turn
-from workshed.jobs.locks.unique import WAIT, Claim
+from workshed.jobs.locks.run_locks import RunLock
+from workshed.jobs.locks.unique import WAIT, KeyClaim
 from workshed.metrics import meters
-from workshed.middleware.concurrency.lease_renewal import Renewal
-from workshed.middleware.job import ConcludedError, Job, Outcome, Settling, TurnLostError
+from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
+from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware, RunLockLost
 from workshed.middleware.options.unique import Unique
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Function = Callable[..., Any]
 
 
-class Uniqueness(Settling):
+class Uniqueness(OutcomeMiddleware):
     """Take, hand on and give back the keys of unique jobs.
 
     A key held from the send on is taken by whoever stores the job; it moves with the job's
@@ -38,13 +38,13 @@ class Uniqueness(Settling):
     reason never drops a job. The turn of a job of which one runs at a time is a lease: a process
     that was stopped for longer than it lasts stores no outcome, and its job runs again.
 
-    *Order:* below `Once` and `Deadline`, so that its wrapper is the outer one. *Options:* `unique=`
+    *Order:* below `OncePerMessage` and `TimeLimit`, so that its wrapper is the outer one. *Options:* `unique=`
     (a `Unique`); of a message `unique_key=`, `unique_for=` (milliseconds), `on_conflict=`.
     """
 
     def __init__(self) -> None:
         """No turn is taken."""
-        self._renewal = Renewal("turns", run_locks.renew)
+        self._renewal = LeaseRenewer("turns", run_locks.renew)
         self._refused = threading.local()
 
     @property
@@ -135,7 +135,7 @@ class Uniqueness(Settling):
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Give back its turn; free its key when it ends, or move it to the next generation."""
         if job.turn is not None and not run_locks.free(conn, job.turn):
-            raise TurnLostError(job.turn.key)
+            raise RunLockLost(job.turn.key)
         if "unique_key" not in job.message.options:
             return
         strategy = "until_executed" if job.unique is None else job.unique.strategy
@@ -152,7 +152,7 @@ class Uniqueness(Settling):
                 job.message.options["unique_key"],
             )
 
-    def _take(self, conn: Connection, job: Job, turn: Turn) -> None:
+    def _take(self, conn: Connection, job: Job, turn: RunLock) -> None:
         """Take the turn; raises, or lets the function raise, what follows when another has it."""
         holder = run_locks.take(conn, turn)
         if holder is None:
@@ -163,9 +163,9 @@ class Uniqueness(Settling):
             case "raise":
                 self._refused.error = DuplicateJobError(turn.key, holder)
             case "log":
-                raise ConcludedError(Outcome("discarded", reason))
+                raise OutcomeKnown(Outcome("discarded", reason))
             case _:
-                raise ConcludedError(Outcome("snoozed", reason, delay=WAIT))
+                raise OutcomeKnown(Outcome("snoozed", reason, delay=WAIT))
 
     def _in_turn(self, function: Function) -> Function:
         @functools.wraps(function)
@@ -178,9 +178,9 @@ class Uniqueness(Settling):
         return in_turn
 
 
-def turn_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> Turn:
+def turn_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunLock:
     """Ask for the right to run this start of a job."""
-    return Turn(
+    return RunLock(
         key=rule.key_of(actor, job.message),
         token=uuid4(),
         message_id=job.message_id,
@@ -196,7 +196,7 @@ def wait_for_key(conn: Connection, job: Job) -> None:
     """Take the key of a job that was sent while another had it; raises when one still has it."""
     options = job.message.options
     span = options.get("unique_for")
-    claim = Claim(
+    claim = KeyClaim(
         key=options["unique_key"],
         message_id=job.message_id,
         generation=job.generation,
@@ -207,7 +207,7 @@ def wait_for_key(conn: Connection, job: Job) -> None:
     holder = unique.take(conn, claim)
     if holder != job.message_id:
         reason = f"job {holder} has the key {claim.key}"
-        raise ConcludedError(Outcome("snoozed", reason, delay=WAIT))
+        raise OutcomeKnown(Outcome("snoozed", reason, delay=WAIT))
 
 
 def has_key(job: Job) -> bool:

@@ -9,14 +9,14 @@ from dramatiq.middleware import MiddlewareError
 from workshed.db import Connection
 from workshed.jobs import tags
 from workshed.jobs.control import cancellations
-from workshed.middleware.job import ConcludedError, Job, Outcome, Settling
+from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware
 
 
 class TagsError(MiddlewareError):
     """Tags that a message cannot carry."""
 
 
-class Cancel(Settling):
+class Cancellation(OutcomeMiddleware):
     """Discard a cancelled job that failed, or that asks to run again; one that is done is done.
 
     Else its next generation would wait, with its lock, to be discarded when it is due, which may be
@@ -54,10 +54,10 @@ class Cancel(Settling):
         return outcome.kind != "succeeded" and not outcome.is_discarded
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Raise `ConcludedError` with the discard."""
+        """Raise `OutcomeKnown` with the discard."""
         reason = cancellations.why(conn, job.message_id, job.traits)
         if reason is not None:
-            raise ConcludedError(Outcome("cancelled", reason, outcome.error))
+            raise OutcomeKnown(Outcome("cancelled", reason, outcome.error))
 
 
 def cancelled(rule: int | None = None) -> Outcome:

@@ -11,11 +11,18 @@ from workshed.db import Connection
 from workshed.jobs.idempotency import settled, starts
 from workshed.jobs.idempotency.starts import Past
 from workshed.middleware.delivery.cancellation import cancelled
-from workshed.middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
+from workshed.middleware.job import (
+    DuplicateDelivery,
+    Job,
+    Outcome,
+    OutcomeKnown,
+    OutcomeMiddleware,
+    RunIsolated,
+)
 from workshed.middleware.observer import Observer
 
 
-class Fence(Settling, Observer):
+class Deduplication(OutcomeMiddleware, Observer):
     """Let one outcome of each generation take effect.
 
     A delivery that may have a copy asks at its start, so that a settled job does not run again,
@@ -55,9 +62,9 @@ class Fence(Settling, Observer):
         return job.copied or bool(job.successors) or outcome.kind != "succeeded"
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Raise `CopyError` when another copy was first."""
+        """Raise `DuplicateDelivery` when another copy was first."""
         if not settled.settle(conn, job.message_id, job.generation):
-            raise CopyError(
+            raise DuplicateDelivery(
                 f"generation {job.generation} of {job.message_id} has its outcome already"
             )
 
@@ -73,7 +80,7 @@ class Fence(Settling, Observer):
             return
         age = datetime.now(UTC) - job.published
         if age > self.retention:
-            raise ConcludedError(
+            raise OutcomeKnown(
                 Outcome(
                     "dead",
                     f"published {age.days} days ago, and outcomes are remembered for "
@@ -85,15 +92,15 @@ class Fence(Settling, Observer):
 def refuse(job: Job, past: Past) -> None:
     """Raise what follows when this delivery must not run, or not beside others."""
     if past.settled:
-        raise CopyError(f"a copy of {job.message_id}, which has its outcome already")
+        raise DuplicateDelivery(f"a copy of {job.message_id}, which has its outcome already")
     if past.cancelled:
-        raise ConcludedError(cancelled())
+        raise OutcomeKnown(cancelled())
     if past.rule is not None:
-        raise ConcludedError(cancelled(past.rule))
+        raise OutcomeKnown(cancelled(past.rule))
     if past.kills:
         times = (
             f"started {past.isolated} times as the only job of its process, and ended none of them"
         )
-        raise ConcludedError(Outcome("poison", f"killed its worker: {times}"))
+        raise OutcomeKnown(Outcome("poison", f"killed its worker: {times}"))
     if past.started and not job.isolated:
-        raise AloneError
+        raise RunIsolated

@@ -12,26 +12,26 @@ from dramatiq.middleware import Middleware
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.idempotency import once_keys
-from workshed.middleware.job import CopyError, Job, Outcome
+from workshed.middleware.job import DuplicateDelivery, Job, Outcome
 
 Function = Callable[..., Any]
 
 
 @runtime_checkable
-class Settles(Protocol):
+class OutcomeStore(Protocol):
     """A broker that lets its middleware write what follows from an outcome."""
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Write it on the given connection."""
 
 
-class Once(Middleware):
+class OncePerMessage(Middleware):
     """Run an actor with `once=True` in one transaction with its key and its outcome.
 
     `db.transaction()` in the actor joins that transaction, and what the actor sends is stored in
     it. A copy that finds the key runs nothing; one that ends second rolls back.
 
-    *Order:* below `Deadline`, so that its wrapper is the outer one and no time limit strikes in a
+    *Order:* below `TimeLimit`, so that its wrapper is the outer one and no time limit strikes in a
     commit. *Options:* `once=` (bool).
     """
 
@@ -49,7 +49,7 @@ class Once(Middleware):
         wanted = actor.options.get("once", False)
         if not isinstance(wanted, bool):
             raise ValueError(f"{actor.actor_name}: once={wanted!r} is neither True nor False")  # noqa: TRY004 -- as for every option
-        if wanted and isinstance(broker, Settles):
+        if wanted and isinstance(broker, OutcomeStore):
             actor.fn = self._once(broker, actor.actor_name, actor.fn)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
@@ -58,7 +58,7 @@ class Once(Middleware):
         self._running.job = message.job if once else None
 
     def _once(
-        self, broker: Settles, scope: str, function: Callable[..., Any]
+        self, broker: OutcomeStore, scope: str, function: Callable[..., Any]
     ) -> Callable[..., Any]:
         @functools.wraps(function)
         def once(*args: Any, **kwargs: Any) -> Any:
@@ -73,7 +73,7 @@ class Once(Middleware):
                     else:
                         job.duplicate_reason = "a copy of it was done"
                     broker.settle(conn, job, Outcome("succeeded"))
-            except CopyError as copy:
+            except DuplicateDelivery as copy:
                 job.duplicate_reason = f"{copy}; what this one wrote is undone"
             job.concluded = True
             return result

@@ -10,7 +10,7 @@ from dramatiq.worker import Worker
 from workshed.jobs.history.attempts import LONGEST_ERROR, described, storable
 from workshed.jobs.history.copy_format import row
 from workshed.middleware.job import Job, Outcome
-from workshed.middleware.observability.history_writer import Recorder
+from workshed.middleware.observability.history_writer import HistoryWriter
 from workshed.middleware.observability.redaction import arguments
 from workshed.middleware.observer import Observer
 
@@ -21,7 +21,7 @@ AGAIN = ("retry", "snoozed", "interrupted", "unknown_actor")
 NUL, REPLACEMENT = b"\\u0000", b"\\ufffd"
 
 
-class Runs(Observer):
+class History(Observer):
     """Record what became of each delivery, beside the jobs; a worker that is cut off loses some.
 
     What must not be lost of a job is written elsewhere, in the transaction of its outcome.
@@ -34,14 +34,14 @@ class Runs(Observer):
         self._kept = kept
         self._release = release
         self._broker: Broker | None = None
-        self.recorder: Recorder | None = None
+        self.recorder: HistoryWriter | None = None
         """Of a worker; in other processes nothing runs."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Begin to write."""
         if self._kept != "none":
             self._broker = broker
-            self.recorder = Recorder()
+            self.recorder = HistoryWriter()
             self.recorder.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

@@ -30,7 +30,7 @@ LONGEST_PAUSE_S = 5.0
 CLOSE_S = 5.0
 
 
-class Recorder:
+class HistoryWriter:
     """One thread with a connection of its own, in a worker.
 
     Jobs never wait for their history: a record that finds no room is dropped and counted. What a

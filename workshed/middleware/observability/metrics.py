@@ -12,8 +12,8 @@ from workshed import http
 from workshed.app import app, module
 from workshed.http import Pages
 from workshed.metrics import meters
-from workshed.metrics.ledger import Ledger
-from workshed.metrics.meter import Counter, Meter
+from workshed.metrics.ledger import MetricBuffer
+from workshed.metrics.meter import Counter, Metric
 from workshed.metrics.meters import OTHER
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observer import Observer
@@ -32,7 +32,7 @@ class Metrics(Observer):
             module(name)
         self._actors: set[str] = set()
         self._queues: set[str] = set()
-        self._ledger: Ledger | None = None
+        self._ledger: MetricBuffer | None = None
         """Of a worker; elsewhere there is nothing in a hurry."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
@@ -43,7 +43,7 @@ class Metrics(Observer):
         for meter in meters.ALL:
             if isinstance(meter, Counter) and not meter.labels:
                 meter.add(amount=0)
-        self._ledger = Ledger()
+        self._ledger = MetricBuffer()
         self._ledger.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -77,7 +77,7 @@ class Metrics(Observer):
         if job.duration_s is not None:
             self._note(meters.RUN, "observe", job.duration_s, labels)
 
-    def _note(self, meter: Meter, method: str, number: float, labels: tuple[str, ...]) -> None:
+    def _note(self, meter: Metric, method: str, number: float, labels: tuple[str, ...]) -> None:
         if self._ledger is None:
             meter.tell(method, number, labels)
         else:

@@ -24,7 +24,7 @@ Actor = dramatiq.Actor[..., Any]
 
 
 @runtime_checkable
-class Monitored(Protocol):
+class HasCronSchedule(Protocol):
     """What the option `periodic=` of an actor is, if a monitor can follow it."""
 
     def monitor(self) -> Mapping[str, Any] | None:
@@ -52,7 +52,7 @@ def _check_in(job: Job, actor: Actor | None, status: Literal["in_progress", "ok"
     if actor is None or "scheduled_for" not in job.message.options:
         return
     spec = actor.options.get("periodic")
-    found = spec.monitor() if isinstance(spec, Monitored) else None
+    found = spec.monitor() if isinstance(spec, HasCronSchedule) else None
     if found is not None:
         usual = {"checkin_margin": MARGIN_MINUTES, "max_runtime": longest_minutes(actor)}
         config: Any = {**usual, **found}

@@ -53,7 +53,7 @@ STATUS: dict[OutcomeKind, str] = {
 }
 
 
-class Report:
+class SentryRun:
     """A job in a scope of its own, from which nothing is left for the next one of its thread."""
 
     def __init__(self, config: Settings, job: Job, actor: dramatiq.Actor[..., Any] | None) -> None:
@@ -161,7 +161,7 @@ class Report:
         return {name: value for name, value in found.items() if value is not None}
 
 
-class Cleaning:
+class SecretScrubber:
     """Takes secrets out of an event when nothing is put into it any more."""
 
     def __init__(self, config: Settings, before: Any) -> None:
@@ -201,8 +201,8 @@ def start(config: Settings) -> None:
         ignore_logger(name)
     options = sentry_sdk.get_client().options
     for name in ("before_send", "before_send_transaction"):
-        if not isinstance(options[name], Cleaning):
-            options[name] = Cleaning(config, options[name])
+        if not isinstance(options[name], SecretScrubber):
+            options[name] = SecretScrubber(config, options[name])
 
 
 def headers(message: dramatiq.Message[Any]) -> dict[str, str]:

@@ -39,7 +39,7 @@ W3C = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunSpan:
     """The span of a run, and what makes the context of before current again."""
 
     span: Span
@@ -97,13 +97,13 @@ class Tracing(Observer):
             },
         )
         token = context.attach(trace.set_span_in_context(span, parent))
-        job.notes[NAME] = Running(span, token)
+        job.notes[NAME] = RunSpan(span, token)
         if (found := span.get_span_context()).is_valid:
             job.trace = trace.format_trace_id(found.trace_id)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """End the span with the outcome; by another thread where the job is cut off."""
-        running: Running | None = job.notes.get(NAME)
+        running: RunSpan | None = job.notes.get(NAME)
         if running is None:
             return
         running.span.set_attribute("workshed.outcome", outcome.kind)
@@ -122,7 +122,7 @@ class Tracing(Observer):
         exception: BaseException | None = None,
     ) -> None:
         """Return to the context of before, in the thread that left it."""
-        running: Running | None = message.job.notes.pop(NAME, None)
+        running: RunSpan | None = message.job.notes.pop(NAME, None)
         if running is not None:
             if running.span.is_recording():  # no outcome was stored
                 running.span.end()

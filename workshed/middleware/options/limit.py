@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import dramatiq
 
-from workshed.jobs.locks.limits import Ask, Kind
+from workshed.jobs.locks.limits import Kind, SlotRequest
 from workshed.middleware.options.backoff import FURTHEST
 from workshed.middleware.options.keys import Key, check_key, written
 
@@ -104,7 +104,7 @@ class Limit:
             if key is not None:
                 check_key(actor, key, option)
 
-    def ask(self, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any]) -> Ask:
+    def ask(self, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any]) -> SlotRequest:
         """Return what a message asks of it.
 
         Raises what a function given as `key` or `share` raises, and `ValueError` for a result that
@@ -116,7 +116,7 @@ class Limit:
         share = ""
         if self.share is not None:
             share = written("share", actor, message, self.share)
-        return Ask(key, self.kind, self.size, self.span, share)
+        return SlotRequest(key, self.kind, self.size, self.span, share)
 
 
 def _check_number(what: str, number: object) -> None:

@@ -25,7 +25,7 @@ LONGEST_KEY = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RetryRule:
     """Errors that are counted together, and how often and when they are retried."""
 
     key: str
@@ -76,7 +76,7 @@ class RetryOn:
         if attempts is None and retry_for is None:
             attempts = DEFAULT_ATTEMPTS
         self.errors = errors
-        self.group = Group(_key(errors), attempts, _wait(wait), retry_for, queue, priority)
+        self.group = RetryRule(_key(errors), attempts, _wait(wait), retry_for, queue, priority)
 
 
 def check_rules(retry_on: tuple[RetryOn, ...], discard_on: Errors, throws: Errors) -> None:

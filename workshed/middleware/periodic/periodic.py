@@ -19,14 +19,14 @@ from workshed.cronspec import Spec
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import MigrationError
 from workshed.health import probes
-from workshed.health.status import Pulse
+from workshed.health.status import ProcessStatus
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import SAY_EVERY, PeriodicDeclaration
 from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
-from workshed.middleware.delivery.cancellation import Cancel
+from workshed.middleware.delivery.cancellation import Cancellation
 from workshed.middleware.observability.metrics import serve_own
-from workshed.middleware.periodic.periodiq_spec import Clocked
+from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.migrate import streams
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Periodic(Middleware):
                 f"{', '.join(streams())}"
             )
         spec = actor.options.get("periodic")
-        if spec is None or isinstance(spec, Clocked):
+        if spec is None or isinstance(spec, PeriodiqSpec):
             return
         if type(spec).__module__.partition(".")[0] == "periodiq":
             raise ValueError(
@@ -99,7 +99,7 @@ class Periodic(Middleware):
                 "runs too, and has no function; leave the key out"
             )
         make = functools.partial(self.fire, actor.actor_name, spec)
-        actor.options["periodic"] = Clocked(spec, self._look, make)
+        actor.options["periodic"] = PeriodiqSpec(spec, self._look, make)
         self._says_at = 0.0
 
     def jobs(self, broker: Broker, conn: Connection) -> list[PeriodicDeclaration]:
@@ -133,14 +133,14 @@ class Periodic(Middleware):
         """Say so no longer."""
         self._over.set()
 
-    def pulse(self) -> Pulse:
+    def pulse(self) -> ProcessStatus:
         """Say how this clock is, as of its last look."""
         troubles = []
         if self._rests:
             troubles.append("PostgreSQL does not answer")
         elif not self._says_at:
             troubles.append("its jobs are not noted yet")
-        return Pulse("clock", troubles=troubles, at=self._looked_at)
+        return ProcessStatus("clock", troubles=troubles, at=self._looked_at)
 
     def fire(self, name: str, spec: Spec, scheduled_for: datetime) -> None:
         """Make a run of a job by its time.
@@ -242,7 +242,7 @@ def periodic(broker: Broker) -> list[dramatiq.Actor[..., Any]]:
     return [
         actor
         for actor in broker.actors.values()
-        if isinstance(actor.options.get("periodic"), Clocked)
+        if isinstance(actor.options.get("periodic"), PeriodiqSpec)
     ]
 
 
@@ -250,6 +250,6 @@ def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:
     """Return the options that each message of an actor gets when it is sent."""
     message = actor.message()
     for middleware in broker.middleware:
-        if isinstance(middleware, (Cancel, Uniqueness)):
+        if isinstance(middleware, (Cancellation, Uniqueness)):
             middleware.before_enqueue(broker, message, None)
     return message.options

@@ -14,7 +14,7 @@ MOMENT = timedelta(milliseconds=10)
 """What is nearer may be past when `periodiq` has reckoned how long to sleep; it warns of that."""
 
 
-class Clocked:
+class PeriodiqSpec:
     """A spec as `periodiq` asks for it; it calls `validate` and `next_valid_date`, no more.
 
     `validate` makes the run that is due, and always returns False: so `periodiq` itself never sends

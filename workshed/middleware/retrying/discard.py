@@ -8,14 +8,14 @@ import dramatiq
 from dramatiq.broker import Broker
 
 from workshed.db import Connection
-from workshed.middleware.job import Job, Outcome, Settling
+from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 from workshed.middleware.observer import Observer
 from workshed.middleware.retrying.attempt import record
 
 AfterDiscard = Callable[[dramatiq.Message[Any], str], object]
 
 
-class Discard(Settling, Observer):
+class DiscardRecorder(OutcomeMiddleware, Observer):
     """Write a row, with its reason, for each job that is discarded, and count it.
 
     *Options:* `discard_on=` (exceptions that end the job without a retry); `RecordMissing` and

@@ -10,7 +10,7 @@ from dramatiq.middleware import Middleware
 
 from workshed import db
 from workshed.jobs.idempotency import once_keys
-from workshed.middleware.job import ConcludedError, Job, Outcome
+from workshed.middleware.job import Job, Outcome, OutcomeKnown
 
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -53,7 +53,7 @@ class Expiry(Middleware):
         if late <= timedelta() or (options.get("once") and is_done(job)):
             return
         again = "; it was delivered before, so it may have run" if job.redelivered else ""
-        raise ConcludedError(
+        raise OutcomeKnown(
             Outcome(
                 "expired",
                 f"it was to start within {span} of {since:%Y-%m-%d %H:%M:%S} UTC, "

@@ -12,9 +12,9 @@ from dramatiq.middleware import Shutdown
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
 from workshed.jobs.history.attempts import text_of
-from workshed.middleware.job import Outcome, Spent
+from workshed.middleware.job import Outcome, RetriesExhausted
 from workshed.middleware.options.backoff import FURTHEST, Wait, asked, fixed, within
-from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, Group, RetryOn
+from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, RetryOn, RetryRule
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class Policy:
     replica_lag: timedelta = timedelta()
 
     @property
-    def rest(self) -> Group:
+    def rest(self) -> RetryRule:
         """The errors that no group names."""
-        return Group(REST, self.max_retries + 1, self.wait)
+        return RetryRule(REST, self.max_retries + 1, self.wait)
 
     @property
     def keys(self) -> set[str]:
@@ -57,7 +57,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunFacts:
     """The facts of a run that a verdict needs."""
 
     attempt: int
@@ -73,14 +73,14 @@ class Run:
     missing_since_ms: int | None = None
     """When its record was first missed, Unix ms."""
 
-    def failures_of(self, group: Group) -> int:
+    def failures_of(self, group: RetryRule) -> int:
         """Return how many runs have ended with this group's errors, this one included."""
         if self.failures is None:
             return self.attempt
         return self.failures.get(group.key, 0) + 1
 
 
-def verdict(error: BaseException | None, run: Run, policy: Policy) -> Outcome:
+def verdict(error: BaseException | None, run: RunFacts, policy: Policy) -> Outcome:
     """Decide what follows from a run; the one place where that is decided."""
     if error is None:
         return Outcome("succeeded")
@@ -94,7 +94,7 @@ def is_discarded(error: BaseException, policy: Policy) -> bool:
     return not isinstance(error, Snooze) and _rule(error, policy) == "discarded"
 
 
-def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
+def _said(error: BaseException, run: RunFacts, policy: Policy) -> Outcome | None:
     """Follow what the job itself asked for, whatever the rules."""
     match error:
         case Snooze():
@@ -108,14 +108,14 @@ def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
     return None
 
 
-def _by_rule(error: BaseException, run: Run, policy: Policy) -> Outcome:
+def _by_rule(error: BaseException, run: RunFacts, policy: Policy) -> Outcome:
     rule = _rule(error, policy)
-    if isinstance(rule, Group):
+    if isinstance(rule, RetryRule):
         return _failed(error, run, policy, rule, _told(error))
     return Outcome(rule, _reason(error), error)
 
 
-def _rule(error: BaseException, policy: Policy) -> Group | Literal["discarded", "dead"]:
+def _rule(error: BaseException, policy: Policy) -> RetryRule | Literal["discarded", "dead"]:
     """Find the rule for the nearest of the error's classes, its own first.
 
     Of two groups that name the same class the last one declared holds, as in ActiveJob.
@@ -132,7 +132,7 @@ def _rule(error: BaseException, policy: Policy) -> Group | Literal["discarded", 
 
 
 def _failed(
-    error: BaseException, run: Run, policy: Policy, group: Group, wait: Wait | None
+    error: BaseException, run: RunFacts, policy: Policy, group: RetryRule, wait: Wait | None
 ) -> Outcome:
     """Retry until the group's attempts, or its span, are spent."""
     failures = run.failures_of(group)
@@ -143,7 +143,7 @@ def _failed(
         most = None if group.attempts is None or asked_each_time else group.attempts - 1
         others = "" if failures == run.attempt else f" in {run.attempt} runs"
         reason = f"failed {why}{others}: {_reason(error)}"
-        return Outcome("dead", reason, error, spent=Spent(failures - 1, most))
+        return Outcome("dead", reason, error, spent=RetriesExhausted(failures - 1, most))
     delay = (wait or asked(group.wait or policy.wait, policy.wait))(failures, error)
     options: dict[str, Any] = {
         "failures": _counted(run.failures or {}, group.key, failures, policy)
@@ -158,7 +158,7 @@ def _failed(
 
 
 def _why_spent(
-    error: BaseException, policy: Policy, group: Group, failures: int, failing_for: timedelta
+    error: BaseException, policy: Policy, group: RetryRule, failures: int, failing_for: timedelta
 ) -> str | None:
     """Say why there is no further attempt, or nothing."""
     times = "once" if failures == 1 else f"{failures} times"
@@ -186,7 +186,7 @@ def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> di
     return counts
 
 
-def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
+def _missing(error: RecordMissing, run: RunFacts, policy: Policy) -> Outcome:
     """Look again while the record may be there, and not visible yet.
 
     Only a direct send can be ahead of its data; what was stored with the data cannot, but where it

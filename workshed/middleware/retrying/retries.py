@@ -12,11 +12,11 @@ from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
-from workshed.middleware.job import Job, Outcome, Settling
+from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 from workshed.middleware.options.backoff import LONGEST, exponential
 from workshed.middleware.options.retry_on import check_rules
 from workshed.middleware.retrying.attempt import record
-from workshed.middleware.retrying.policy import Policy, Run
+from workshed.middleware.retrying.policy import Policy, RunFacts
 
 LARGEST_NUMBER = 2**31 - 1
 """As in a message; of milliseconds there is a number from which on no span can be made."""
@@ -26,7 +26,7 @@ MILLISECOND = timedelta(milliseconds=1)
 T = TypeVar("T")
 
 
-class Retries(Settling):
+class Retries(OutcomeMiddleware):
     """Write the next generation of a job that runs again, and the row of one that will not.
 
     The retry is a row of the schedule, committed before the delivery is acked: a broker that is
@@ -117,14 +117,14 @@ class Retries(Settling):
                 bury(conn, job, outcome)
 
 
-def run_of(job: Job) -> Run:
+def run_of(job: Job) -> RunFacts:
     """Collect the facts of a run that a verdict needs."""
     sent = timedelta(milliseconds=job.message.message_timestamp)
     now = timedelta(seconds=time.time())
     options = job.message.options
     # What has come further than the run before did not fail at the same again.
     begins = job.advanced or (job.attempt == 1 and "failures" not in options)
-    return Run(
+    return RunFacts(
         attempt=job.attempt,
         generation=job.generation,
         transactional=job.transactional,
@@ -145,7 +145,7 @@ def put_back(
         queue_name=outcome.queue or job.message.queue_name,
         options={**outcome.options, "attempt": attempt, "generation": generation, **options},
     )
-    row = schedule.Row(
+    row = schedule.OutboxRow(
         message_id=job.message_id,
         generation=generation,
         queue=message.queue_name,

@@ -15,7 +15,7 @@ LOOK_S = 1.0
 STUCK_S = 10.0
 
 
-class Lifeline(Middleware):
+class ParentWatch(Middleware):
     """End a worker process whose master was killed.
 
     dramatiq's worker process does not notice: it would consume for ever, beside the one that

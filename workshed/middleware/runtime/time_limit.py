@@ -21,7 +21,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Interrupt, Middleware, Shutdown, TimeLimitExceeded
 
 from workshed import db, interrupts
-from workshed.interrupts import Gate, gate
+from workshed.interrupts import InterruptGate, gate
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ Recycle = Callable[[MessageProxy, HardTimeLimitExceeded], None]
 
 
 @dataclass(slots=True)
-class Alarm:
+class Timeout:
     """A thread that is to be interrupted at `at` (monotonic seconds), unless it is done before.
 
     It waits where the thread's gate is shut: in a commit, or in the pool of connections.
     """
 
-    gate: Gate
+    gate: InterruptGate
     at: float
     patience_s: float = math.inf
     """How long the thread may go on after that."""
@@ -91,7 +91,7 @@ class Alarm:
             self.over = True
 
 
-class Noted(NamedTuple):
+class CurrentLimits(NamedTuple):
     """The job that a thread is about to run, with its limits."""
 
     message: MessageProxy | None
@@ -99,7 +99,7 @@ class Noted(NamedTuple):
     hard_ms: int
 
 
-class Deadline(Middleware):
+class TimeLimit(Middleware):
     """Raise `TimeLimitExceeded` in an actor that runs longer than its limit.
 
     The limit is wrapped around the actor's function, so it cannot strike in a hook or between an
@@ -117,7 +117,7 @@ class Deadline(Middleware):
     def __init__(self, default_ms: int = DEFAULT_MS) -> None:
         """Keep the limit of actors that say nothing."""
         self.default_ms = default_ms
-        self.clock = Clock()
+        self.clock = TimeoutThread()
         self.recycle: Recycle | None = None
         self._noted = threading.local()
         self._limits: dict[str, tuple[int, int]] = {}
@@ -149,7 +149,7 @@ class Deadline(Middleware):
             own_ms = options.get("time_limit", self.default_ms)
             limit_ms = message.options.get("time_limit", own_ms)
             limits = limit_ms, hard_limit_ms(limit_ms, options)
-        self._noted.job = Noted(message, *limits)
+        self._noted.job = CurrentLimits(message, *limits)
 
     def interrupt_all(self) -> None:
         """Raise `Shutdown` in every actor that runs now."""
@@ -158,14 +158,16 @@ class Deadline(Middleware):
     def _limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def limited(*args: Any, **kwargs: Any) -> Any:
-            noted: Noted | None = self._noted.__dict__.pop("job", None)
+            noted: CurrentLimits | None = self._noted.__dict__.pop("job", None)
             if noted is None:  # called directly, not by a worker
                 return function(*args, **kwargs)
             return self._run(function, args, kwargs, noted)
 
         return limited
 
-    def _run(self, function: Callable[..., Any], args: Any, kwargs: Any, noted: Noted) -> object:
+    def _run(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, noted: CurrentLimits
+    ) -> object:
         alarm = self._alarm(noted)
         returned: list[object] = []
         before = db.until.set(alarm.at)
@@ -186,8 +188,8 @@ class Deadline(Middleware):
             db.until.reset(before)
         return returned[0]
 
-    def _alarm(self, noted: Noted) -> Alarm:
-        alarm = Alarm(gate(), time.monotonic() + noted.limit_ms / 1000)
+    def _alarm(self, noted: CurrentLimits) -> Timeout:
+        alarm = Timeout(gate(), time.monotonic() + noted.limit_ms / 1000)
         recycle, message = self.recycle, noted.message
         if recycle is not None and message is not None:
             alarm.patience_s = (noted.hard_ms - noted.limit_ms) / 1000
@@ -227,7 +229,7 @@ def frame_of(thread: int) -> FrameType | None:
             gc.enable()
 
 
-class Clock:
+class TimeoutThread:
     """One thread that rings the alarms of all others; started by the first one."""
 
     def __init__(self) -> None:
@@ -236,14 +238,14 @@ class Clock:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._alarms: dict[Gate, Alarm] = {}  # one per thread
+        self._alarms: dict[InterruptGate, Timeout] = {}  # one per thread
         self._lock = threading.Lock()
         self._wakes = math.inf
         self._calls: queue.SimpleQueue[interrupts.Ignored | None] = queue.SimpleQueue()
         """What the thread is woken with: an interrupt to raise again, or None for a new alarm."""
         self._thread: threading.Thread | None = None
 
-    def set(self, alarm: Alarm) -> None:
+    def set(self, alarm: Timeout) -> None:
         """Ring `alarm` at its time."""
         with self._lock:
             if self._thread is None:
@@ -281,13 +283,13 @@ class Clock:
         except queue.Empty:
             return None
 
-    def _next_due(self) -> Alarm | None:
+    def _next_due(self) -> Timeout | None:
         now = time.monotonic()
         with self._lock:
             alarms = self._alarms.values()
             return next((one for one in alarms if not one.over and one.at <= now), None)
 
-    def _ring_again(self, gate: Gate, error: type[BaseException]) -> None:
+    def _ring_again(self, gate: InterruptGate, error: type[BaseException]) -> None:
         """Raise what was ignored again, unless the thread has another job by now."""
         with self._lock:
             alarm = self._alarms.get(gate)

@@ -34,7 +34,7 @@ OF_A_MESSAGE = {
 }
 
 
-class Stock(Middleware):
+class UnsupportedOptions(Middleware):
     """Refuse an option of dramatiq's that would be ignored, by name.
 
     Without this dramatiq asks whether some middleware was forgotten.

@@ -6,13 +6,13 @@ import signal
 from collections.abc import Callable
 
 from workshed import db
-from workshed.testing.database.connections import Passing
+from workshed.testing.database.connections import FailpointConnection
 from workshed.testing.database.failpoints import Failpoints
 
 Function = Callable[..., object]
 
 
-class Dying(Failpoints):
+class CrashingWorker(Failpoints):
     """Kills this process when the job comes to a place, or to its end."""
 
     def __init__(self, actor: str, place: str | None) -> None:
@@ -26,12 +26,12 @@ class Dying(Failpoints):
 
         @functools.wraps(function)
         def run(*args: object, **kwargs: object) -> object:
-            Passing.points = self
+            FailpointConnection.points = self
             try:
                 with self.watching():
                     return function(*args, **kwargs)
             finally:
-                Passing.points = None
+                FailpointConnection.points = None
                 if self._place is None:
                     self._die()
 
@@ -46,7 +46,7 @@ class Dying(Failpoints):
 
     def _die(self) -> None:
         """Say that it has happened, and do it: no handler of this process sees it."""
-        Passing.points = None
+        FailpointConnection.points = None
         with db.apart() as conn:
             conn.execute("DELETE FROM workshed.crashes WHERE actor = %s", (self._actor,))
         os.kill(os.getpid(), signal.SIGKILL)

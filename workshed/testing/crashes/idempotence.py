@@ -11,13 +11,13 @@ from workshed.db import Connection
 from workshed.jobs.outbox import claims
 from workshed.testing import enqueued
 from workshed.testing.database import catalog, maildir
-from workshed.testing.database.checkpoint import Start
-from workshed.testing.database.clock import Clock
+from workshed.testing.database.checkpoint import Checkpoint
+from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.database.failpoints import Failpoints
-from workshed.testing.database.snapshot import Content, Contents, Row, differences
+from workshed.testing.database.snapshot import Content, DatabaseSnapshot, Row, differences
 from workshed.testing.errors import DiedError, EndlessError
-from workshed.testing.fake_broker import Fake, Killed, Run
+from workshed.testing.fake_broker import FakeBroker, KitRun, SimulatedCrash
 from workshed.transport.publishing.outgoing import Message
 
 LONGEST = 1_000
@@ -30,7 +30,7 @@ HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Endured:
+class IdempotenceReport:
     """What a job has been through without harm."""
 
     failpoints: Sequence[str]
@@ -40,24 +40,24 @@ class Endured:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RunEffects:
     """What a run has left behind."""
 
     contents: Sequence[Content]
     repeated_mails: int
 
 
-class Trial:
+class IdempotenceCheck:
     """Runs a job again and again from the same start."""
 
     def __init__(
         self,
-        broker: Fake,
+        broker: FakeBroker,
         conn: Connection,
-        clock: Clock,
+        clock: KitClock,
         connections: Connections,
         folder: Path,
-        run_next: Callable[[], Run | None],
+        run_next: Callable[[], KitRun | None],
     ) -> None:
         """`conn` is the kit's own; `connections` those of the job; `folder` where its files go."""
         self._broker = broker
@@ -67,15 +67,15 @@ class Trial:
         self._folder = folder
         self._run_next = run_next
 
-    def of(self, message: Message, ignore: Sequence[str]) -> Endured:
+    def of(self, message: Message, ignore: Sequence[str]) -> IdempotenceReport:
         """Raise `AssertionError` where it does not leave what one run leaves.
 
         An error of its first, undisturbed run is raised as it is.
         """
         tables = catalog.tables(self._conn)
-        contents = Contents(self._conn, tables, ignore)
+        contents = DatabaseSnapshot(self._conn, tables, ignore)
         repeated, before = 0, self._repeated_mails()
-        with Start(self._conn, tables, self._clock, self._folder) as start:
+        with Checkpoint(self._conn, tables, self._clock, self._folder) as start:
             points = Failpoints()
             runs = self._delivered(message, points)
             if died := _first_death(runs):
@@ -92,15 +92,17 @@ class Trial:
                 if wrong := differences(wanted.contents, found.contents):
                     reason = "it does not leave what one run leaves"
                     raise AssertionError(_failure(message, how, reason, "", *wrong, "", HINT))
-        return Endured(tuple(points.passed), repeated)
+        return IdempotenceReport(tuple(points.passed), repeated)
 
-    def _delivered(self, message: Message, points: Failpoints, *, again: bool = False) -> list[Run]:
+    def _delivered(
+        self, message: Message, points: Failpoints, *, again: bool = False
+    ) -> list[KitRun]:
         """Deliver it, and once more if wanted; return these runs, and those that followed."""
-        runs: list[Run] = []
+        runs: list[KitRun] = []
         self._connections.points = points
         try:
             runs.append(self._broker.deliver(message, points.watching(), again=False))
-        except Killed:
+        except SimulatedCrash:
             self._lose_connections()
         finally:
             self._connections.points = None
@@ -111,7 +113,7 @@ class Trial:
             self._to_the_end(message, runs)
         return runs
 
-    def _to_the_end(self, message: Message, runs: list[Run]) -> None:
+    def _to_the_end(self, message: Message, runs: list[KitRun]) -> None:
         """Run what is due; where the job itself waits, for a retry or a claim, until its time."""
         while True:
             while run := self._run_next():
@@ -134,13 +136,13 @@ class Trial:
         sent = maildir.read(self._folder / maildir.NAME)
         return len(sent) - len(_distinct(sent))
 
-    def _left(self, contents: Contents, runs: Iterable[Run]) -> Left:
+    def _left(self, contents: DatabaseSnapshot, runs: Iterable[KitRun]) -> RunEffects:
         sent = maildir.read(self._folder / maildir.NAME)
         distinct = _distinct(sent)
         ids = {job.message_id for job in enqueued.waiting(self._conn)}
         ids |= {run.message.message_id for run in runs}
         found = [*contents.read(ids), _of_mails(distinct)]
-        return Left(found, len(sent) - len(distinct))
+        return RunEffects(found, len(sent) - len(distinct))
 
 
 def _ways(points: Iterable[str]) -> list[tuple[str, int]]:
@@ -149,7 +151,7 @@ def _ways(points: Iterable[str]) -> list[tuple[str, int]]:
     return [(how, number) for number, how in enumerate(["delivered a second time", *crashes])]
 
 
-def _first_death(runs: Iterable[Run]) -> Run | None:
+def _first_death(runs: Iterable[KitRun]) -> KitRun | None:
     return next((run for run in runs if run.outcome.is_dead), None)
 
 

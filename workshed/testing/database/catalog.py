@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from workshed.db import Connection
 
 
-class Place(NamedTuple):
+class ColumnName(NamedTuple):
     """A column of a table."""
 
     schema: str
@@ -36,20 +36,20 @@ class Column:
     """The column that a foreign key leads to."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ColumnName:
         """Where it is."""
-        return Place(self.schema, self.table, self.name)
+        return ColumnName(self.schema, self.table, self.name)
 
     @property
-    def target(self) -> Place | None:
+    def target(self) -> ColumnName | None:
         """What it refers to, if it is a foreign key."""
         if self.to_schema is None or self.to_table is None or self.to_name is None:
             return None
-        return Place(self.to_schema, self.to_table, self.to_name)
+        return ColumnName(self.to_schema, self.to_table, self.to_name)
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CatalogTable:
     """A table with its columns, in order."""
 
     schema: str
@@ -68,11 +68,11 @@ class Table:
         return sql.Identifier(self.schema, self.name)
 
 
-def tables(conn: Connection) -> list[Table]:
+def tables(conn: Connection) -> list[CatalogTable]:
     """Return all tables that may be emptied and filled again."""
     columns, triggers = _columns(conn), _with_triggers(conn)
     return [
-        Table(*names, tuple(found), names in triggers)
+        CatalogTable(*names, tuple(found), names in triggers)
         for names, found in groupby(columns, key=lambda column: (column.schema, column.table))
     ]
 

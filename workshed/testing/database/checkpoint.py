@@ -10,18 +10,18 @@ from psycopg import sql
 
 from workshed.db import Connection
 from workshed.testing.database import scratch
-from workshed.testing.database.catalog import Table
-from workshed.testing.database.clock import Clock
+from workshed.testing.database.catalog import CatalogTable
+from workshed.testing.database.clock import KitClock
 
 
-class Start:
+class Checkpoint:
     """Rows, numbers, files and time of one moment, to which all of it can be brought back.
 
     The copies of rows are temporary tables of `conn`.
     """
 
     def __init__(
-        self, conn: Connection, tables: Sequence[Table], clock: Clock, folder: Path
+        self, conn: Connection, tables: Sequence[CatalogTable], clock: KitClock, folder: Path
     ) -> None:
         """Stop the clock, and copy all there is."""
         self._conn = conn
@@ -83,7 +83,7 @@ class Start:
             inserts.append(insert.format(step, table.identifier, columns, columns, copy))
         return sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(inserts))
 
-    def _full(self) -> list[Table]:
+    def _full(self) -> list[CatalogTable]:
         exists = sql.SQL("EXISTS (SELECT FROM {})")
         each = sql.SQL(", ").join(exists.format(table.identifier) for table in self._tables)
         found = self._conn.execute(sql.SQL("SELECT {}").format(each)).fetchone() or ()

@@ -14,7 +14,7 @@ except ModuleNotFoundError:  # the extra `test`
     time_machine = None  # type: ignore[assignment]
 
 
-class Clock:
+class KitClock:
     """The time of one test. Both clocks are right until they are moved, and after the test."""
 
     def __init__(self, conn: Connection) -> None:

@@ -9,14 +9,14 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
-from workshed.db import OPTIONS, WatchedConnection, is_open
+from workshed.db import OPTIONS, InterruptibleConnection, is_open
 from workshed.testing.database.failpoints import Failpoints, name_of
 
 NOWHERE: AbstractContextManager[None] = nullcontext()
 """Where nobody counts the places."""
 
 
-class Passing(WatchedConnection):
+class FailpointConnection(InterruptibleConnection):
     """A connection whose statements and commits are places at which a process can end."""
 
     points: Failpoints | None = None
@@ -51,7 +51,7 @@ class Passing(WatchedConnection):
             self.points.reach(place)
 
 
-class Kept(Passing):
+class PooledConnection(FailpointConnection):
     """One that the end of a `with` block does not close."""
 
     has_committed = False
@@ -112,7 +112,7 @@ class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
 
 def passing(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
     """Let there be a place before and one after a statement, where they are counted."""
-    if not isinstance(conn, Passing) or conn.points is None:
+    if not isinstance(conn, FailpointConnection) or conn.points is None:
         return NOWHERE
     statement = query.decode() if isinstance(query, bytes) else query
     text = statement.as_string(conn) if hasattr(statement, "as_string") else str(statement)
@@ -128,8 +128,8 @@ class Connections:
     def __init__(self, url: str) -> None:
         """Open nothing."""
         self._url = url
-        self._idle: list[Kept] = []
-        self._lent: list[Kept] = []
+        self._idle: list[PooledConnection] = []
+        self._lent: list[PooledConnection] = []
         self.points: Failpoints | None = None
         """The places at which the process that borrows them can be made to end."""
         self.committed: Callable[[], None] | None = None
@@ -138,14 +138,14 @@ class Connections:
     def open(self) -> None:
         """Do as a pool does; nothing is needed."""
 
-    def getconn(self) -> Kept:
+    def getconn(self) -> PooledConnection:
         """Lend a connection."""
         conn = next(self._living(), None) or self._connected()
         conn.points, conn.has_committed = self.points, False
         self._lent.append(conn)
         return conn
 
-    def putconn(self, conn: Kept) -> None:
+    def putconn(self, conn: PooledConnection) -> None:
         """Take one back."""
         self._lent.remove(conn)
         if not conn.closed:
@@ -182,12 +182,12 @@ class Connections:
         while self._idle:
             self._idle.pop().close()
 
-    def _connected(self) -> Kept:
-        conn = Kept.connect(self._url, cursor_factory=PassingCursor, **OPTIONS)
+    def _connected(self) -> PooledConnection:
+        conn = PooledConnection.connect(self._url, cursor_factory=PassingCursor, **OPTIONS)
         conn.server_cursor_factory = PassingServerCursor
         return conn
 
-    def _living(self) -> Iterator[Kept]:
+    def _living(self) -> Iterator[PooledConnection]:
         while self._idle:
             conn = self._idle.pop()
             if not conn.closed:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from workshed.testing.fake_broker import Killed
+from workshed.testing.fake_broker import SimulatedCrash
 
 LONGEST_NAME = 72
 TIME_LIMIT = "SELECT set_config('statement_timeout'"
@@ -27,14 +27,14 @@ class Failpoints:
 
     @contextmanager
     def watching(self) -> Generator[None]:
-        """Count inside the block; raise `Killed` at its end, whatever was made of the first one."""
+        """Count inside the block; raise `SimulatedCrash` at its end, whatever was made of the first one."""
         self._watching = True
         try:
             yield
         finally:
             self._watching = False
             if self.ended:
-                raise Killed(self.passed[-1])
+                raise SimulatedCrash(self.passed[-1])
 
     @contextmanager
     def passing(self, what: str) -> Generator[None]:
@@ -44,12 +44,12 @@ class Failpoints:
         self.reach(f"after {what}")
 
     def reach(self, place: str) -> None:
-        """Note a place. Raises `Killed` where the process ends there, or has ended.
+        """Note a place. Raises `SimulatedCrash` where the process ends there, or has ended.
 
         Of a process that has ended no handler does anything either.
         """
         if self.ended:
-            raise Killed(self.passed[-1])
+            raise SimulatedCrash(self.passed[-1])
         if not self._watching:
             return
         self._seen[place] += 1
@@ -57,7 +57,7 @@ class Failpoints:
         self.passed.append(place if number == 1 else f"{place} (no. {number})")
         if len(self.passed) == self._end_at:
             self.ended = True
-            raise Killed(self.passed[-1])
+            raise SimulatedCrash(self.passed[-1])
 
 
 def name_of(statement: str) -> str | None:

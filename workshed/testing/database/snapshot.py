@@ -9,7 +9,7 @@ from psycopg import sql
 from workshed.db import Connection
 from workshed.testing import enqueued as rows
 from workshed.testing import text
-from workshed.testing.database.catalog import Column, Place, Table
+from workshed.testing.database.catalog import CatalogTable, Column, ColumnName
 
 SHOWN = 5
 """Rows that are shown of each table."""
@@ -26,7 +26,7 @@ class Content:
     rows: Counter[Row]
 
 
-class Contents:
+class DatabaseSnapshot:
     """Reads all tables but Workshed's own, and the jobs that wait.
 
     A time counts only as set or not, and the id of a job only as such. A number that PostgreSQL has
@@ -34,7 +34,9 @@ class Contents:
     refers to it.
     """
 
-    def __init__(self, conn: Connection, tables: Iterable[Table], ignore: Sequence[str]) -> None:
+    def __init__(
+        self, conn: Connection, tables: Iterable[CatalogTable], ignore: Sequence[str]
+    ) -> None:
         """`ignore`: columns or tables that are left out. Raises `ValueError` for an unknown one."""
         self._conn = conn
         all_ = [table for table in tables if table.schema != "workshed"]
@@ -71,7 +73,7 @@ class Contents:
                 found[number].append(tuple(row))
         return found
 
-    def _numbers(self, found: Iterable[list[Row]]) -> dict[Place, list[str]]:
+    def _numbers(self, found: Iterable[list[Row]]) -> dict[ColumnName, list[str]]:
         """Return the numbers that PostgreSQL gave, by column, in order."""
         return {
             column.place: sorted(filter(None, (row[n] for row in rows)), key=int)
@@ -82,9 +84,9 @@ class Contents:
 
     def _content(
         self,
-        table: Table,
+        table: CatalogTable,
         found: Iterable[Row],
-        names: Mapping[Place, Mapping[str, str]],
+        names: Mapping[ColumnName, Mapping[str, str]],
         ids: Mapping[str, str],
     ) -> Content:
         columns = [
@@ -97,7 +99,7 @@ class Contents:
         )
         return Content(table.title, [name for _, name, _ in columns], counted)
 
-    def _root(self, place: Place) -> Place:
+    def _root(self, place: ColumnName) -> ColumnName:
         """Follow foreign keys to the column that the value comes from."""
         seen = {place}
         while (target := self._references.get(place)) and target not in seen:
@@ -111,7 +113,7 @@ def _in_order(numbers: Iterable[str]) -> dict[str, str]:
     return {number: f"new {n}" for n, number in enumerate(numbers, 1)}
 
 
-def _reading(tables: Iterable[Table]) -> sql.Composed:
+def _reading(tables: Iterable[CatalogTable]) -> sql.Composed:
     """Read all tables at once, as text: that is exact, and can be compared whatever the type."""
     as_text = sql.SQL("{}::text")
     as_time = sql.SQL("CASE WHEN {} IS NOT NULL THEN 'set' END")

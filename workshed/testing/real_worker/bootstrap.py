@@ -4,15 +4,15 @@ import os
 
 from workshed import db
 from workshed.settings import settings
-from workshed.testing.database.connections import Passing, PassingCursor
+from workshed.testing.database.connections import FailpointConnection, PassingCursor
 from workshed.testing.guard import guard, install, place_of
-from workshed.testing.real_worker.recorder import Recorder
+from workshed.testing.real_worker.recorder import RunRecorder
 from workshed.testing.real_worker.worker import OTHER_DATABASES
 from workshed.transport import broker
 
-broker.add_middleware(Recorder(broker.actors))
+broker.add_middleware(RunRecorder(broker.actors))
 # Before the pool is made, of which they are.
-db.WatchedConnection = Passing  # type: ignore[misc]
+db.InterruptibleConnection = FailpointConnection  # type: ignore[misc]
 db.OPTIONS["cursor_factory"] = PassingCursor
 
 # The application's own engines lead to the database of its settings, here as in the test.

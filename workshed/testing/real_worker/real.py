@@ -13,8 +13,8 @@ from workshed.testing import text
 from workshed.testing.errors import DiedError, KitError
 from workshed.testing.jobs import Jobs
 from workshed.testing.real_worker.recorder import travelling
-from workshed.testing.real_worker.worker import Worker
-from workshed.testing.stored import Stored
+from workshed.testing.real_worker.worker import WorkerProcess
+from workshed.testing.stored import StoredJobs
 from workshed.testing.wanted import Actor, named
 
 P = ParamSpec("P")
@@ -24,10 +24,10 @@ LOOK_S = 0.05
 PATIENCE = timedelta(minutes=2)
 
 
-class Real(Stored):
+class RealJobs(StoredJobs):
     """Jobs of one test: RabbitMQ carries them, and a worker process runs them."""
 
-    def __init__(self, conn: Connection, worker: Worker, folder: Path) -> None:
+    def __init__(self, conn: Connection, worker: WorkerProcess, folder: Path) -> None:
         """`conn` is the kit's own, in autocommit."""
         super().__init__(conn, folder)
         self._worker = worker

@@ -6,11 +6,11 @@ from dramatiq.broker import Broker
 from workshed import db
 from workshed.db import Connection
 from workshed.middleware import Job, Observer, Outcome
-from workshed.testing.crashes.crash_worker import Dying
+from workshed.testing.crashes.crash_worker import CrashingWorker
 from workshed.transport.publishing.outgoing import Message
 
 
-class Recorder(Observer):
+class RunRecorder(Observer):
     """Notes each message that RabbitMQ is given, and each that has its outcome.
 
     RabbitMQ itself does not say at once what a worker has. What a relay sends is noted by the
@@ -33,7 +33,7 @@ class Recorder(Observer):
             found = conn.execute(query, (job.actor,)).fetchone()
         if found:
             actor = self._actors[job.actor]
-            actor.fn = Dying(job.actor, found[0]).around(actor.fn)
+            actor.fn = CrashingWorker(job.actor, found[0]).around(actor.fn)
 
     def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- whatever it is
         """Note one that has its outcome."""

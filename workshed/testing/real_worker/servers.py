@@ -17,7 +17,7 @@ class NoServerError(Exception):
     """None could be started; the text says why."""
 
 
-class RabbitMQ(NamedTuple):
+class KitRabbitMQ(NamedTuple):
     """A RabbitMQ in which each test has a virtual host of its own."""
 
     broker_url: str
@@ -32,11 +32,11 @@ def private_server() -> Generator[str]:
 
 
 @contextmanager
-def private_rabbitmq(database_url: str) -> Generator[RabbitMQ]:
+def private_rabbitmq(database_url: str) -> Generator[KitRabbitMQ]:
     """Run `workshed dev` for the block, which starts what is not named: RabbitMQ."""
     named = {"DATABASE_URL": database_url, "SMTP_URL": "maildir:none"}
     with _dev(**{PREFIX + name: url for name, url in named.items()}) as urls:
-        yield RabbitMQ(urls["broker_url"], urls["management_url"])
+        yield KitRabbitMQ(urls["broker_url"], urls["management_url"])
 
 
 @contextmanager

@@ -10,14 +10,14 @@ from http import HTTPStatus
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from workshed.testing.errors import KitError
-from workshed.testing.real_worker.servers import RabbitMQ
+from workshed.testing.real_worker.servers import KitRabbitMQ
 
 ANSWER_S = 30
 USUAL_PORT = 15672
 
 
 @contextmanager
-def virtual_host(server: RabbitMQ) -> Generator[str]:
+def virtual_host(server: KitRabbitMQ) -> Generator[str]:
     """Make one for the block; yield its AMQP URL."""
     name = f"test_{secrets.token_hex(6)}"
     _ask(server.management_url, "PUT", name)  # gives its maker all permissions

@@ -19,7 +19,7 @@ SHOWN_LINES = 20
 STOP_S = 10
 
 
-class Worker:
+class WorkerProcess:
     """`dramatiq` with one process, started when it is first wanted, and killed at the end.
 
     It ends by itself when this process is killed.

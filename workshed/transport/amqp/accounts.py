@@ -21,7 +21,7 @@ SALT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class BrokerAccount:
     """A user of RabbitMQ in one virtual host."""
 
     name: str
@@ -54,7 +54,7 @@ class Account:
 
 def accounts(
     queues: Iterable[str], pools: Mapping[str, Sequence[str]], prefix: str, queue_prefix: str = ""
-) -> list[Account]:
+) -> list[BrokerAccount]:
     """Return one account for each part, and one for the workers of each pool.
 
     `prefix` stands before the names of accounts, `queue_prefix` before those of queues on RabbitMQ.
@@ -77,14 +77,14 @@ def accounts(
     write = exactly([EXCHANGE, *seen])
     workers = {f"worker-{pool}": names for pool, names in pools.items()} or {"worker": known}
     return [
-        Account(f"{prefix}-sender", write),
-        Account(f"{prefix}-relay", write),
+        BrokerAccount(f"{prefix}-sender", write),
+        BrokerAccount(f"{prefix}-relay", write),
         *(
-            Account(f"{prefix}-{part}", write, exactly(there[name] for name in names))
+            BrokerAccount(f"{prefix}-{part}", write, exactly(there[name] for name in names))
             for part, names in workers.items()
         ),
-        Account(f"{prefix}-dead-letter-operator", write, exactly(dead)),
-        Account(f"{prefix}-monitor", exactly(seen), tags=("management",)),
+        BrokerAccount(f"{prefix}-dead-letter-operator", write, exactly(dead)),
+        BrokerAccount(f"{prefix}-monitor", exactly(seen), tags=("management",)),
     ]
 
 

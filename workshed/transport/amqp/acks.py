@@ -6,7 +6,7 @@ from typing import Any, Literal
 Verb = Literal["ack", "reject", "requeue"]
 
 
-class Channel:
+class AckingChannel:
     """A channel that consumes. Its delivery tags are 1, 2, 3 and so on, settled in any order."""
 
     def __init__(self, channel: Any) -> None:

@@ -17,7 +17,7 @@ NEWEST: Version = (4, 3)
 NEVER: Version = (0, 0)
 
 
-class Taken(NamedTuple):
+class AcceptedVersions(NamedTuple):
     """The versions of RabbitMQ that accept an argument."""
 
     before: Version | None = None
@@ -28,8 +28,8 @@ class Taken(NamedTuple):
         return self.before is None or version < self.before
 
 
-ALWAYS = Taken()
-TABLE: Mapping[Kind, Mapping[str, Taken]] = {
+ALWAYS = AcceptedVersions()
+TABLE: Mapping[Kind, Mapping[str, AcceptedVersions]] = {
     "classic": {
         "x-dead-letter-exchange": ALWAYS,
         "x-dead-letter-routing-key": ALWAYS,
@@ -37,9 +37,9 @@ TABLE: Mapping[Kind, Mapping[str, Taken]] = {
         "x-max-priority": ALWAYS,
         # 4.3 moved the timeout from the channel into the queue, which classic queues lack. 4.3.0
         # and 4.3.1 ignore the argument; from 4.3.2 on the declaration is refused.
-        "x-consumer-timeout": Taken(before=(4, 3)),
-        "x-delivery-limit": Taken(before=NEVER),
-        "x-dead-letter-strategy": Taken(before=NEVER),
+        "x-consumer-timeout": AcceptedVersions(before=(4, 3)),
+        "x-delivery-limit": AcceptedVersions(before=NEVER),
+        "x-dead-letter-strategy": AcceptedVersions(before=NEVER),
     },
     "quorum": {
         "x-dead-letter-exchange": ALWAYS,
@@ -49,7 +49,7 @@ TABLE: Mapping[Kind, Mapping[str, Taken]] = {
         "x-delivery-limit": ALWAYS,
         "x-dead-letter-strategy": ALWAYS,
         # Quorum queues always have priorities: two up to 4.2, 32 strict levels from 4.3 on.
-        "x-max-priority": Taken(before=NEVER),
+        "x-max-priority": AcceptedVersions(before=NEVER),
     },
 }
 """A server answers 406, `invalid arg`, to an argument that its version refuses for that type."""

@@ -34,7 +34,7 @@ BASIC, PUBLISH_METHOD, MANDATORY = 60, 40, 1
 More = Literal["more"]
 
 
-class Headed(Protocol):
+class HasHeaders(Protocol):
     """The properties of a message, by whichever way they were read."""
 
     headers: Any
@@ -65,7 +65,7 @@ class Properties:
 
 
 @dataclass(slots=True, eq=False)
-class Stamp:
+class MessageProperties:
     """The properties of a message that is sent: what people read in RabbitMQ's management UI."""
 
     message_id: str
@@ -75,12 +75,12 @@ class Stamp:
     headers: dict[str, Any]
 
 
-class Letter(NamedTuple):
+class RawDelivery(NamedTuple):
     """What RabbitMQ has delivered."""
 
     tag: int
     redelivered: bool
-    properties: Headed
+    properties: HasHeaders
     body: bytes
     consumer: bytes = b""
     """Its tag."""
@@ -88,7 +88,7 @@ class Letter(NamedTuple):
     """Where it ends in the bytes it was read from."""
 
 
-def letter(data: bytes, at: int) -> Letter | More | None:  # noqa: PLR0911 -- each is a reason
+def letter(data: bytes, at: int) -> RawDelivery | More | None:  # noqa: PLR0911 -- each is a reason
     """Read the delivery whose method frame begins at `at`.
 
     "more" where its end is not there yet; `None` where it is not three frames in a row, or has a
@@ -119,7 +119,7 @@ def letter(data: bytes, at: int) -> Letter | More | None:  # noqa: PLR0911 -- ea
     tag_at = at + FRAME.size + len(DELIVER) + 1
     consumer = data[tag_at : tag_at + data[tag_at - 1]]
     tag_at += len(consumer)
-    return Letter(
+    return RawDelivery(
         int.from_bytes(data[tag_at : tag_at + 8], "big"),
         bool(data[tag_at + 8] & 1),
         properties,
@@ -175,7 +175,7 @@ def _table(data: bytes, at: int, end: int) -> dict[str, Any] | None:
 
 
 def publish(
-    channel: int, exchange: str, queue: str, stamp: Stamp, body: bytes, *, longest: int
+    channel: int, exchange: str, queue: str, stamp: MessageProperties, body: bytes, *, longest: int
 ) -> bytes:
     """Write a mandatory, persistent message; `longest` is of the bytes in one frame of its body.
 
@@ -195,7 +195,7 @@ def publish(
     return b"".join(parts)
 
 
-def _head(stamp: Stamp) -> bytes:
+def _head(stamp: MessageProperties) -> bytes:
     priority = stamp.priority
     table = b"".join([piece for item in stamp.headers.items() for piece in _entry(*item)])
     return b"".join(

@@ -15,11 +15,11 @@ from pika.exceptions import AMQPHeartbeatTimeout
 
 from workshed.errors import SettingsError
 from workshed.metrics import meters
-from workshed.transport.amqp.fast_connection import Wire
+from workshed.transport.amqp.fast_connection import FastConnection
 from workshed.transport.amqp.url import describe, parameters, unreachable
 from workshed.transport.errors import BrokerUnreachableError
 
-__all__ = ["Link", "unreachable"]
+__all__ = ["ReconnectingConnection", "unreachable"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +43,14 @@ SILENT_LOOKS = 6
 chance = random.SystemRandom()
 
 
-class Link:
+class ReconnectingConnection:
     """Owns the thread, the loop and the connection; all callbacks run in its thread."""
 
     def __init__(
         self,
         urls: list[str],
         name: str,
-        on_open: Callable[[Wire], None],
+        on_open: Callable[[FastConnection], None],
         on_lost: Callable[[], None],
         on_unblocked: Callable[[], None] = lambda: None,
     ) -> None:
@@ -73,7 +73,7 @@ class Link:
         self._waking = False
         self._closing = False
         self._loop: Any = None
-        self._connection: Wire | None = None
+        self._connection: FastConnection | None = None
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -181,7 +181,7 @@ class Link:
             return
         longest = HANDSHAKE_S * (1 + self._failures // len(self._urls))
         wanted.socket_timeout = wanted.stack_timeout = min(longest, LONGEST_HANDSHAKE_S)
-        self._connection = Wire(
+        self._connection = FastConnection(
             wanted,
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,

@@ -12,19 +12,19 @@ from workshed.queues import Queue
 from workshed.transport.amqp import topology
 from workshed.transport.errors import (
     BrokerUnreachableError,
-    QueueAwayError,
+    QueueUnavailableError,
     TopologyError,
     UnseenQueueError,
 )
 from workshed.transport.latch import Latch
-from workshed.transport.waiting import Waiting
+from workshed.transport.waiting import WaitStrategy
 
 Problems = dict[str, Exception]
 """What is wrong, by queue."""
 
 
 @dataclass(slots=True, eq=False)
-class Attempt:
+class DeclareAttempt:
     """One connection that makes queues, or sees that they are there."""
 
     names: set[str]
@@ -32,7 +32,7 @@ class Attempt:
     over: Latch = field(default_factory=Latch)
 
 
-class Ensured:
+class QueueDeclarer:
     """Asks RabbitMQ once per process and queue.
 
     All who need a queue meanwhile wait for the same attempt, made in a thread of its own: one after
@@ -51,9 +51,9 @@ class Ensured:
     def _reset(self) -> None:
         # After a fork the attempts of the parent's threads are over for nobody here.
         self._lock = threading.Lock()
-        self._attempts: list[Attempt] = []
+        self._attempts: list[DeclareAttempt] = []
 
-    async def make(self, names: set[str], deadline: float, waiting: Waiting) -> Problems:
+    async def make(self, names: set[str], deadline: float, waiting: WaitStrategy) -> Problems:
         """Make queues, or see that they are there, until `deadline` (`time.monotonic`).
 
         Of those that this account may not see, an `UnseenQueueError` each time: RabbitMQ is asked
@@ -86,7 +86,7 @@ class Ensured:
         self._there.clear()
         self._unseen.clear()
 
-    def _begun(self, names: set[str]) -> list[Attempt]:
+    def _begun(self, names: set[str]) -> list[DeclareAttempt]:
         """Return the attempts that concern these queues; begin one for those that none concerns."""
         if not names:
             return []
@@ -95,14 +95,14 @@ class Ensured:
             found = [attempt for attempt in self._attempts if attempt.names & names]
             rest = names.difference(*(attempt.names for attempt in found))
             if rest:
-                attempt = Attempt(rest)
+                attempt = DeclareAttempt(rest)
                 found.append(attempt)
                 self._attempts.append(attempt)
                 run = functools.partial(self._run, attempt)
                 threading.Thread(target=run, name="topology", daemon=True).start()
             return found
 
-    def _run(self, attempt: Attempt) -> None:
+    def _run(self, attempt: DeclareAttempt) -> None:
         try:
             attempt.problems = self._asked(sorted(attempt.names))
             self._there |= attempt.names - attempt.problems.keys()
@@ -117,7 +117,7 @@ class Ensured:
     def _asked(self, names: list[str]) -> Problems:
         try:
             topology.ensure(self._urls, [self._declared[name] for name in names])
-        except (TopologyError, QueueAwayError) as err:
+        except (TopologyError, QueueUnavailableError) as err:
             if names[1:]:  # which of them are good is worth more connections
                 return self._asked_apart(names)
             return {names[0]: err}

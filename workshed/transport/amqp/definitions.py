@@ -5,7 +5,7 @@ from typing import Any
 
 from workshed.queues import Queue
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.accounts import Account
+from workshed.transport.amqp.accounts import BrokerAccount
 from workshed.transport.amqp.arguments import EXCHANGE, Version, arguments
 
 Definitions = dict[str, list[dict[str, Any]]]
@@ -14,7 +14,7 @@ Definitions = dict[str, list[dict[str, Any]]]
 def definitions(
     vhost: str,
     queues: Iterable[Queue],
-    accounts: Sequence[Account],
+    accounts: Sequence[BrokerAccount],
     passwords: Mapping[str, str],
     version: Version,
 ) -> Definitions:

@@ -7,12 +7,12 @@ from typing import Any
 import pika
 from pika.frame import decode_frame
 
-from workshed.transport.amqp.codec import DELIVER, FRAME, METHOD, Letter, letter
+from workshed.transport.amqp.codec import DELIVER, FRAME, METHOD, RawDelivery, letter
 
-Take = Callable[[Letter], None]
+Take = Callable[[RawDelivery], None]
 
 
-class Wire(pika.SelectConnection):
+class FastConnection(pika.SelectConnection):
     """Reads a delivery in one piece, where pika makes eleven objects and five callbacks of it.
 
     Whatever else comes is pika's, in the order in which it came.

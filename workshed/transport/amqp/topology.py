@@ -37,7 +37,7 @@ from workshed.transport.amqp.replies import (
 from workshed.transport.amqp.url import describe, parameters, unreachable
 from workshed.transport.errors import (
     BrokerUnreachableError,
-    QueueAwayError,
+    QueueUnavailableError,
     TopologyError,
     UnseenQueueError,
 )
@@ -61,16 +61,16 @@ def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_
 
     A queue that RabbitMQ refuses does not keep the others from being made. Afterwards raises
     `TopologyError`, which names each refused queue and the argument; or `UnseenQueueError` where
-    the account may neither make a queue nor see it; or `QueueAwayError` for one that is on a node
+    the account may neither make a queue nor see it; or `QueueUnavailableError` for one that is on a node
     which does not run. Raises `BrokerUnreachableError` at once.
     """
-    problems: list[TopologyError | QueueAwayError] = []
+    problems: list[TopologyError | QueueUnavailableError] = []
     deadline = time.monotonic() + timeout_s
     with opened(urls, timeout_s) as connection:
         for queue in queues:
             try:
                 _ensure_queue(connection, queue)
-            except (TopologyError, QueueAwayError) as err:
+            except (TopologyError, QueueUnavailableError) as err:
                 problems.append(err)
             except StreamLostError as err:
                 if time.monotonic() < deadline:
@@ -81,7 +81,9 @@ def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_
         raise worst(problems)
 
 
-def worst(problems: Iterable[TopologyError | QueueAwayError]) -> TopologyError | QueueAwayError:
+def worst(
+    problems: Iterable[TopologyError | QueueUnavailableError],
+) -> TopologyError | QueueUnavailableError:
     """Return one error for all: the refused queues together, otherwise the first of the others."""
     found = list(problems)
     refused = [err for err in found if type(err) is TopologyError]
@@ -202,9 +204,9 @@ def written(server: Version) -> str:
     return ".".join(map(str, server))
 
 
-def away(name: str, said: str) -> QueueAwayError:
+def away(name: str, said: str) -> QueueUnavailableError:
     """Say how to go on without the node that a queue is on."""
-    return QueueAwayError(
+    return QueueUnavailableError(
         f"queue {name!r} is away: {said}. It comes back with its node; where that is lost, run "
         "rabbitmqctl forget_cluster_node on another, and Workshed recreates the queue"
     )

@@ -13,15 +13,15 @@ from dramatiq.broker import Consumer, MessageProxy
 
 from workshed.metrics import meters
 from workshed.queues import Queue
-from workshed.transport.amqp.acks import Channel, Verb
-from workshed.transport.amqp.codec import Letter
-from workshed.transport.amqp.connection import Link
-from workshed.transport.amqp.fast_connection import Wire
+from workshed.transport.amqp.acks import AckingChannel, Verb
+from workshed.transport.amqp.codec import RawDelivery
+from workshed.transport.amqp.connection import ReconnectingConnection
+from workshed.transport.amqp.fast_connection import FastConnection
 from workshed.transport.amqp.replies import is_gone
 from workshed.transport.consuming import consumer_tag
 from workshed.transport.consuming.delivery import Delivery, published
-from workshed.transport.consuming.holding import Holding
-from workshed.transport.consuming.quarantine import Misfits, unreadable
+from workshed.transport.consuming.holding import QueueWatermarks
+from workshed.transport.consuming.quarantine import Quarantine, unreadable
 from workshed.transport.errors import EnvelopeError
 from workshed.transport.messages.signing import Signing, opened
 
@@ -39,7 +39,7 @@ Strange = Callable[[Delivery], Callable[[], None] | None]
 """Returns the step that puts away a delivery no actor is here for; `None` for all others."""
 
 
-class Inbox:
+class ConsumerConnection:
     """The consuming side of a process: one connection, a channel per queue."""
 
     def __init__(self, urls: list[str], name: str, signing: Signing | None = None) -> None:
@@ -47,14 +47,14 @@ class Inbox:
         self.signing = signing
         self.stopping = threading.Event()
         self._urls, self._name = urls, name
-        self.link = Link(urls, name, self._on_open, lambda: None)
+        self.link = ReconnectingConnection(urls, name, self._on_open, lambda: None)
         self.started = False
         self._closed = False
-        self.holding = Holding()
+        self.holding = QueueWatermarks()
         self._lock = threading.Lock()
         self._consumers: list[QueueConsumer] = []
-        self._connection: Wire | None = None
-        self._settled: deque[tuple[Channel, int, Verb]] = deque()
+        self._connection: FastConnection | None = None
+        self._settled: deque[tuple[AckingChannel, int, Verb]] = deque()
         self._flushing = False
         self._timed = False
         self._many = 1
@@ -69,7 +69,7 @@ class Inbox:
             self.stopping = threading.Event()
             self._paused = frozenset()
         if self._closed:
-            self.link = Link(self._urls, self._name, self._on_open, lambda: None)
+            self.link = ReconnectingConnection(self._urls, self._name, self._on_open, lambda: None)
             self.started = self._closed = False
             self._consumers.clear()
             self._connection = None
@@ -94,7 +94,7 @@ class Inbox:
         answered = {one.queue.name for one in list(self._consumers) if one.is_answered}
         return names <= answered
 
-    def settle(self, channel: Channel, tag: int, verb: Verb) -> None:
+    def settle(self, channel: AckingChannel, tag: int, verb: Verb) -> None:
         """Settle a delivery soon; on a dead channel nothing happens, RabbitMQ has it again."""
         if verb == "requeue":
             meters.GIVEN_BACK.add()
@@ -154,7 +154,7 @@ class Inbox:
         """Run `what` in the I/O thread after a delay."""
         self.link.later(delay_s, what)
 
-    def _on_open(self, connection: Wire) -> None:
+    def _on_open(self, connection: FastConnection) -> None:
         self._connection = connection
         connection.after_read = self._hand_on
         self._flush_in_time()  # a timer of a loop that failed is gone
@@ -202,7 +202,7 @@ class Inbox:
         self._flush()
 
     def _flush_now(self) -> None:
-        batches: dict[Channel, list[tuple[int, Verb]]] = defaultdict(list)
+        batches: dict[AckingChannel, list[tuple[int, Verb]]] = defaultdict(list)
         while self._settled:
             channel, tag, verb = self._settled.popleft()
             if channel.is_open:
@@ -225,7 +225,7 @@ class QueueConsumer(Consumer):
 
     def __init__(
         self,
-        inbox: Inbox,
+        inbox: ConsumerConnection,
         queue: Queue,
         prefetch: int,
         timeout_s: float,
@@ -245,11 +245,11 @@ class QueueConsumer(Consumer):
         self._strange = strange
         self._missing = missing
         self._actors = actors
-        self._misfits = Misfits(queue, inbox.settle)
-        self._odd: queues.SimpleQueue[tuple[Channel, int, Callable[[], None]]]
+        self._misfits = Quarantine(queue, inbox.settle)
+        self._odd: queues.SimpleQueue[tuple[AckingChannel, int, Callable[[], None]]]
         self._odd = queues.SimpleQueue()
         self._channel: Any = None
-        self._acks: Channel
+        self._acks: AckingChannel
         self._tag: str | None = None
         self._tags: list[bytes] = []
         self._came: list[Delivery] = []
@@ -284,7 +284,7 @@ class QueueConsumer(Consumer):
         """Stop consuming; RabbitMQ takes back what was not settled."""
         self._inbox.drop(self)
 
-    def open(self, connection: Wire) -> None:
+    def open(self, connection: FastConnection) -> None:
         """Open a channel once per connection; in the I/O thread."""
         if self._wire is connection or self._inbox.stopping.is_set():
             return
@@ -314,7 +314,7 @@ class QueueConsumer(Consumer):
             self._tag = self._channel.basic_consume(
                 self.queue.on_rabbitmq,
                 lambda _, method, properties, body: take(
-                    Letter(method.delivery_tag, method.redelivered, properties, body)
+                    RawDelivery(method.delivery_tag, method.redelivered, properties, body)
                 ),
                 consumer_tag=consumer_tag.written(self._actors),
                 callback=lambda _: self._answer(),
@@ -340,7 +340,7 @@ class QueueConsumer(Consumer):
             channel.close()
             return
         self._channel, self._tag = channel, None
-        self._acks = Channel(channel)
+        self._acks = AckingChannel(channel)
         channel.add_on_close_callback(self._on_closed)
         channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted
         channel.basic_qos(prefetch_count=self.prefetch)
@@ -352,7 +352,7 @@ class QueueConsumer(Consumer):
     def _answer(self) -> None:
         self.is_answered = True
 
-    def _on_delivery(self, channel: Channel, letter: Letter) -> None:
+    def _on_delivery(self, channel: AckingChannel, letter: RawDelivery) -> None:
         properties = letter.properties
         if self._tag is None:  # on its way when the consumer was cancelled
             self._inbox.holding.returned(self.queue.name, published(properties.headers or {}))

@@ -10,8 +10,8 @@ from dramatiq.broker import MessageProxy
 
 from workshed.middleware import Job
 from workshed.queues import Queue
-from workshed.transport.amqp.acks import Channel
-from workshed.transport.amqp.codec import Letter
+from workshed.transport.amqp.acks import AckingChannel
+from workshed.transport.amqp.codec import RawDelivery
 from workshed.transport.messages.envelope import LATEST_MS
 
 MARGIN = 0.75
@@ -27,8 +27,8 @@ class Delivery(MessageProxy):
         self,
         message: dramatiq.Message[Any],
         queue: Queue,
-        channel: Channel,
-        letter: Letter,
+        channel: AckingChannel,
+        letter: RawDelivery,
     ) -> None:
         """Keep what an ack needs, and what RabbitMQ says of its past."""
         super().__init__(message)

@@ -14,29 +14,29 @@ from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import context
-from workshed.jobs.control.cancel_rules import Rule
+from workshed.jobs.control.cancel_rules import CancelRule
 from workshed.jobs.signals import Signal, Skipped
 from workshed.middleware import (
     INTERRUPTED,
-    AloneError,
-    ConcludedError,
-    CopyError,
+    DuplicateDelivery,
     Job,
     LogContext,
     Observer,
     Outcome,
+    OutcomeKnown,
+    OutcomeMiddleware,
     Retries,
-    Settling,
-    TurnLostError,
+    RunIsolated,
+    RunLockLost,
     cancelled,
     verdict,
 )
 from workshed.middleware.retrying.retries import run_of
-from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.in_flight import Running
-from workshed.transport.consuming.settlement import HeldError, must
-from workshed.transport.consuming.work_queue import Item, WorkQueue
+from workshed.transport.consuming.in_flight import RunningJobs
+from workshed.transport.consuming.settlement import OutcomeNotStoredError, must
+from workshed.transport.consuming.work_queue import QueuedJob, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -50,16 +50,16 @@ ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
 """What a job raises to say what becomes of it, in our words or in dramatiq's."""
 
 
-class Execution:
+class JobExecutor:
     """Starts no job that must not run, and acks none whose outcome is not stored."""
 
-    def __init__(self, inbox: Inbox, grace_of_strangers: timedelta) -> None:
+    def __init__(self, inbox: ConsumerConnection, grace_of_strangers: timedelta) -> None:
         """Nothing runs."""
-        self.running = Running()
+        self.running = RunningJobs()
         self.work: WorkQueue = WorkQueue({}, {})
         self.cancelled: set[str] = set()
         """Ids of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
-        self.rules: list[Rule] = []
+        self.rules: list[CancelRule] = []
         """Those that cancel jobs now, read likewise."""
         self._inbox = inbox
         self._grace_of_strangers = grace_of_strangers
@@ -68,8 +68,8 @@ class Execution:
         self._beginning: list[Callable[[Job], None]] = []
         self._ending: list[Callable[[Job, Outcome], None]] = []
         self._leaving: list[Callable[[], None]] = []
-        self._settling: list[Settling] = []
-        self._settling_done: list[Settling] = []
+        self._settling: list[OutcomeMiddleware] = []
+        self._settling_done: list[OutcomeMiddleware] = []
 
     def use(self, middleware: list[Middleware]) -> None:
         """Take the broker's middleware, which may grow."""
@@ -163,7 +163,7 @@ class Execution:
                 outcome = self.settle(conn, job, outcome)
             self._observe(job, outcome)
 
-    def learn_of_cancels(self, ids: set[str], rules: list[Rule]) -> list[str]:
+    def learn_of_cancels(self, ids: set[str], rules: list[CancelRule]) -> list[str]:
         """Take over what was cancelled; return the ids of those that run, and are told of it now.
 
         Told are those whose tombstone is there at this moment: one from before a redrive is not.
@@ -214,7 +214,7 @@ class Execution:
             outcome = verdict(error, run_of(delivery.job), policy)
             with db.answering(), db.transaction() as conn:
                 outcome = self.settle(conn, delivery.job, outcome)
-        except CopyError as copy:
+        except DuplicateDelivery as copy:
             outcome = Outcome("duplicate", str(copy))
         except Exception:
             logger.exception("%s is given up, and delivered again", delivery)
@@ -245,7 +245,7 @@ class Execution:
         conn: Connection,
         job: Job,
         outcome: Outcome,
-        writers: Sequence[Settling] | None = None,
+        writers: Sequence[OutcomeMiddleware] | None = None,
     ) -> Outcome:
         """Let each middleware write what follows from an outcome; return it.
 
@@ -256,7 +256,7 @@ class Execution:
         try:
             for middleware in writers:
                 outcome = middleware.settle(conn, job, outcome) or outcome
-        except ConcludedError as instead:
+        except OutcomeKnown as instead:
             return self.settle(conn, job, instead.outcome)
         return outcome
 
@@ -274,17 +274,17 @@ class Execution:
                         must(again, lambda: delivery.is_ours, self._inbox.stopping, after=err)
         except (MiddlewareError, Signal):
             raise
-        except AloneError as err:
+        except RunIsolated as err:
             delivery.parked = delivery.job.isolated = True
-            self.work.put_alone(Item(0, delivery))
+            self.work.put_alone(QueuedJob(0, delivery))
             raise SkipMessage("it may have ended its worker; it runs alone") from err
-        except ConcludedError as err:
+        except OutcomeKnown as err:
             self._store(delivery, err.outcome)
             raise SkipMessage(err.outcome.reason) from err
-        except CopyError as copy:
+        except DuplicateDelivery as copy:
             self._observe(delivery.job, Outcome("duplicate", str(copy)))
             raise SkipMessage(str(copy)) from copy
-        except HeldError as err:
+        except OutcomeNotStoredError as err:
             self._give_back(delivery, f"a check could not be made: {err}")
         except Exception as err:
             logger.exception("a check of %s failed; it goes to the dead queue", delivery)
@@ -294,11 +294,11 @@ class Execution:
     def _refuse_cancelled(self, job: Job) -> None:
         # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
         if not job.copied and job.message_id in self.cancelled:
-            raise ConcludedError(cancelled())
+            raise OutcomeKnown(cancelled())
         if rule := self._rule(job):
-            raise ConcludedError(cancelled(rule.id))
+            raise OutcomeKnown(cancelled(rule.id))
 
-    def _rule(self, job: Job) -> Rule | None:
+    def _rule(self, job: Job) -> CancelRule | None:
         return next((rule for rule in self.rules if rule.fits(job.traits)), None)
 
     def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
@@ -308,12 +308,12 @@ class Execution:
                 step = functools.partial(self._settle, delivery.job, outcome, writers)
                 with db.answering():
                     outcome = self._must(delivery, step)
-        except CopyError as copy:
+        except DuplicateDelivery as copy:
             self._observe(delivery.job, Outcome("duplicate", str(copy)), outcome.error)
-        except TurnLostError as lost:
+        except RunLockLost as lost:
             delivery.job.turn = None
             return self._store(delivery, Outcome("interrupted", str(lost), lost))
-        except HeldError as held:
+        except OutcomeNotStoredError as held:
             delivery.held = True
             logger.warning(
                 "outcome of %s not stored (%s); it is delivered again",
@@ -352,17 +352,19 @@ class Execution:
             self._beginning = [m.began for m in observing if overrides(m, Observer, "began")]
             self._ending = [m.ended for m in reversed(observing) if overrides(m, Observer, "ended")]
             self._leaving = [m.leaving for m in observing if overrides(m, Observer, "leaving")]
-            self._settling = [m for m in self._middleware if isinstance(m, Settling)]
+            self._settling = [m for m in self._middleware if isinstance(m, OutcomeMiddleware)]
             # What does not say otherwise writes nothing of a job that is done, as nearly all are.
-            self._settling_done = [m for m in self._settling if overrides(m, Settling, "concerns")]
+            self._settling_done = [
+                m for m in self._settling if overrides(m, OutcomeMiddleware, "concerns")
+            ]
 
-    def _settle(self, job: Job, outcome: Outcome, writers: Sequence[Settling]) -> Outcome:
+    def _settle(self, job: Job, outcome: Outcome, writers: Sequence[OutcomeMiddleware]) -> Outcome:
         """Write in one transaction."""
         alone = len(writers) == 1 and writers[0].is_one_statement
         with db.statement() if alone else db.transaction() as conn:
             return self.settle(conn, job, outcome, writers)
 
-    def _writers(self, job: Job, outcome: Outcome) -> list[Settling]:
+    def _writers(self, job: Job, outcome: Outcome) -> list[OutcomeMiddleware]:
         """Return the middleware that has something to write of an outcome."""
         self._look_again()
         settling = self._settling_done if outcome.kind == "succeeded" else self._settling

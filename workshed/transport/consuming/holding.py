@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from workshed.jobs.control.workers import Held
+from workshed.jobs.control.workers import QueueReport
 from workshed.transport.consuming.delivery import Delivery
 
 
 @dataclass(slots=True)
-class Account:
+class Watermark:
     """One queue, since the last report."""
 
     held: datetime | None = None
@@ -24,7 +24,7 @@ class Account:
     returned: datetime | None = None
 
 
-class Holding:
+class QueueWatermarks:
     """Notes what comes and what goes back; what it holds is looked at when a report is made.
 
     Each delivery passes here, so that costs two comparisons and no lock: only the thread that
@@ -33,7 +33,7 @@ class Holding:
 
     def __init__(self) -> None:
         """Nothing came."""
-        self._accounts: defaultdict[str, Account] = defaultdict(Account)
+        self._accounts: defaultdict[str, Watermark] = defaultdict(Watermark)
         self._lock = threading.Lock()
 
     def got(self, delivery: Delivery, *, lowest: bool) -> None:
@@ -61,11 +61,11 @@ class Holding:
 
     def report(
         self, queues: Iterable[str], waiting: list[Delivery], running: list[Delivery]
-    ) -> list[Held]:
+    ) -> list[QueueReport]:
         """Say what is held of each of these queues now, and what came and went since last time."""
         return [self._of(queue, waiting, running) for queue in queues]
 
-    def _of(self, queue: str, waiting: list[Delivery], running: list[Delivery]) -> Held:
+    def _of(self, queue: str, waiting: list[Delivery], running: list[Delivery]) -> QueueReport:
         account = self._accounts[queue]
         unstarted = earliest(publishes(queue, waiting))
         came, account.oldest = account.oldest, None
@@ -74,7 +74,7 @@ class Holding:
         account.held = earliest([unstarted, came, *publishes(queue, running)])
         with self._lock:
             returned, account.returned = account.returned, None
-        return Held(
+        return QueueReport(
             queue=queue,
             waiting=unstarted,
             held=account.held,

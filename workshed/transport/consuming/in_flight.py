@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from workshed.transport.consuming.delivery import Delivery
 
 
-class Running:
+class RunningJobs:
     """What runs, by message and generation; a second delivery of one waits here for its outcome.
 
     After a lost connection RabbitMQ delivers again what still runs, often to the same process.

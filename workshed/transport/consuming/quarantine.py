@@ -10,9 +10,9 @@ from workshed import db
 from workshed.db import PASSING_ERRORS
 from workshed.jobs.dead import dead_jobs
 from workshed.metrics import meters
-from workshed.middleware import CopyError
+from workshed.middleware import DuplicateDelivery
 from workshed.queues import Queue
-from workshed.transport.amqp.acks import Channel, Verb
+from workshed.transport.amqp.acks import AckingChannel, Verb
 from workshed.transport.errors import EnvelopeError
 
 logger = logging.getLogger(__name__)
@@ -20,21 +20,21 @@ logger = logging.getLogger(__name__)
 PAUSE_S = 1.0
 
 
-class Misfits:
+class Quarantine:
     """Deliveries that wait for a step to be stored; the next ones are not held up by them.
 
     Used by one consumer thread. A step that fails for a passing reason is made again later, one
     that fails for another sends its delivery to the dead queue.
     """
 
-    def __init__(self, queue: Queue, settle: Callable[[Channel, int, Verb], None]) -> None:
+    def __init__(self, queue: Queue, settle: Callable[[AckingChannel, int, Verb], None]) -> None:
         """Nothing waits."""
         self._queue = queue
         self._settle = settle
-        self._waiting: deque[tuple[Channel, int, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[AckingChannel, int, Callable[[], None]]] = deque()
         self._next_try = 0.0
 
-    def add(self, channel: Channel, tag: int, step: Callable[[], None]) -> None:
+    def add(self, channel: AckingChannel, tag: int, step: Callable[[], None]) -> None:
         """Put a delivery away, now if possible."""
         self._waiting.append((channel, tag, step))
         self.put_away()
@@ -52,7 +52,7 @@ class Misfits:
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), PAUSE_S)
                 self._next_try = time.monotonic() + PAUSE_S
                 return
-            except CopyError as copy:
+            except DuplicateDelivery as copy:
                 logger.info("duplicate: %s", copy)
             except Exception:
                 logger.exception("it could not be stored and goes to %s", self._queue.dead)

@@ -15,7 +15,7 @@ LONGEST_PAUSE_S = 5.0
 T = TypeVar("T")
 
 
-class HeldError(Exception):
+class OutcomeNotStoredError(Exception):
     """A step could not be made while the delivery was ours; RabbitMQ has it again, or will."""
 
 
@@ -31,7 +31,7 @@ def must(
     `after` is the passing failure of a first time that was made elsewhere. To be called where
     statements are waited for no longer than `db.answering` says.
 
-    Raises `HeldError` once the delivery is no longer ours or the worker stops; lets through any
+    Raises `OutcomeNotStoredError` once the delivery is no longer ours or the worker stops; lets through any
     other failure, which repetition would not cure.
     """
     pause, err = FIRST_PAUSE_S, after
@@ -39,7 +39,7 @@ def must(
         if err is not None:
             logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
             if stopping.wait(pause) or not still_ours():
-                raise HeldError(str(err)) from err
+                raise OutcomeNotStoredError(str(err)) from err
             pause = min(pause * 2, LONGEST_PAUSE_S)
         try:
             return step()

@@ -15,7 +15,7 @@ from typing import Protocol
 from dramatiq.broker import MessageProxy
 
 
-class Waiting(Protocol):
+class Waitable(Protocol):
     """A job that waits; dramatiq's own items are of this shape too."""
 
     @property
@@ -24,7 +24,7 @@ class Waiting(Protocol):
     def message(self) -> MessageProxy: ...  # noqa: D102 -- a shape
 
 
-class Item:
+class QueuedJob:
     """A job that waits."""
 
     __slots__ = ("message", "priority")
@@ -36,16 +36,16 @@ class Item:
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class FairQueueLane:
     """One queue: `items` wait, in order; `running` run, of at most `cap` at once."""
 
     stride: int  # how far a start moves it on in virtual time: the less, the more weight
     cap: int  # 0 while paused
     turn: int = 0  # the virtual time of its next start
     running: int = 0
-    items: deque[Waiting] = field(default_factory=deque)
+    items: deque[Waitable] = field(default_factory=deque)
 
-    def add(self, item: Waiting) -> None:
+    def add(self, item: Waitable) -> None:
         """Add an item at its place, which is nearly always the last."""
         if self.items and item.priority < self.items[-1].priority:
             insort(self.items, item, key=priority)
@@ -90,12 +90,14 @@ class WorkQueue:
         self.unfinished_tasks = 0  # put, and neither finished nor taken back
         self._weights = weights
         self._caps = caps
-        self._alone = Lane(stride=0, cap=1)  # suspects of all queues
-        self._lanes: dict[str, Lane] = {}
+        self._alone = FairQueueLane(stride=0, cap=1)  # suspects of all queues
+        self._lanes: dict[str, FairQueueLane] = {}
         self._now = 0  # virtual time: the turn of the latest start
         self._owed = 0  # starts of others before the next suspect has right of way
         self._closed = False
-        self._taken: defaultdict[int, list[Lane]] = defaultdict(list)  # by thread, latest last
+        self._taken: defaultdict[int, list[FairQueueLane]] = defaultdict(
+            list
+        )  # by thread, latest last
         self._lock = threading.Lock()
         self._all_done = threading.Condition(self._lock)
         # A held lock per thread in `get`; its release wakes that thread. A condition variable took
@@ -110,11 +112,11 @@ class WorkQueue:
         self._moved = 0.0  # when a look last saw that jobs had started
         self._looked = (0.0, 0.0, 0)  # the time, the CPU time and the starts at the last look
 
-    def put(self, item: Waiting) -> None:
+    def put(self, item: Waitable) -> None:
         """Add a job of the queue that its message names."""
         self.put_all([item])
 
-    def put_all(self, items: Sequence[Waiting]) -> None:
+    def put_all(self, items: Sequence[Waitable]) -> None:
         """Add jobs, the first one first."""
         with self._lock:
             for item in items:
@@ -122,14 +124,14 @@ class WorkQueue:
             self.unfinished_tasks += len(items)
             self._wake()
 
-    def put_alone(self, item: Waiting) -> None:
+    def put_alone(self, item: Waitable) -> None:
         """Add a suspect, to run alone in this process."""
         with self._lock:
             self._alone.add(item)
             self.unfinished_tasks += 1
             self._wake()
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Waiting:  # noqa: FBT001, FBT002 -- like `queue.Queue`
+    def get(self, block: bool = True, timeout: float | None = None) -> Waitable:  # noqa: FBT001, FBT002 -- like `queue.Queue`
         """Start the next job that may; raises `Empty` when there is none within `timeout` s."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         with self._lock:
@@ -148,7 +150,7 @@ class WorkQueue:
             self._wake()
         return item
 
-    def get_nowait(self) -> Waiting:
+    def get_nowait(self) -> Waitable:
         """Drain: take anything that has not started, whatever holds it back; raises `Empty`."""
         with self._lock:
             lane = next((lane for lane in self._all() if lane.items), None)
@@ -156,7 +158,7 @@ class WorkQueue:
                 raise Empty
             self._running += 1
             item = lane.items.popleft()
-            self._taken[threading.get_ident()].append(Lane(0, 0))  # it does not run
+            self._taken[threading.get_ident()].append(FairQueueLane(0, 0))  # it does not run
             self._wake()
         return item
 
@@ -225,16 +227,16 @@ class WorkQueue:
             while self._sleepers:  # who sleeps without a timeout would never wake
                 self._sleepers.pop().release()
 
-    def _all(self) -> list[Lane]:
+    def _all(self) -> list[FairQueueLane]:
         return [self._alone, *self._lanes.values()]
 
-    def _lane(self, name: str) -> Lane:
+    def _lane(self, name: str) -> FairQueueLane:
         if name not in self._lanes:
             stride = math.lcm(*self._weights.values()) // self._weights.get(name, 1)  # exact
-            self._lanes[name] = Lane(stride, self._caps.get(name, sys.maxsize))
+            self._lanes[name] = FairQueueLane(stride, self._caps.get(name, sys.maxsize))
         return self._lanes[name]
 
-    def _next(self) -> Lane | None:
+    def _next(self) -> FairQueueLane | None:
         """Return the lane of which a job may start now."""
         if self._closed or self._alone.running:
             return None
@@ -253,7 +255,7 @@ class WorkQueue:
         names = (item.message.queue_name for item in self._alone.items)
         return next((place for place, name in enumerate(names) if self._lane(name).cap), None)
 
-    def _start(self, lane: Lane) -> Waiting:
+    def _start(self, lane: FairQueueLane) -> Waitable:
         place = (self._suspect() or 0) if lane is self._alone else 0
         item = lane.items[place]
         del lane.items[place]

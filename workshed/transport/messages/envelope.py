@@ -13,11 +13,11 @@ from workshed.jobs import tags, traces
 from workshed.middleware.options.retry_on import LONGEST_KEY as LONGEST_GROUP
 from workshed.middleware.options.retry_on import MOST_GROUPS
 from workshed.middleware.runtime.unsupported_options import OF_A_MESSAGE
-from workshed.transport.amqp.codec import Stamp
+from workshed.transport.amqp.codec import MessageProperties
 from workshed.transport.errors import (
     EnvelopeError,
+    InvalidArgumentError,
     PublishRefusedError,
-    RefusedArgumentError,
     RefusedEncoderError,
 )
 
@@ -174,7 +174,7 @@ def _piped(value: Any, added: Collection[str] = (), *, later: bool = False) -> s
         _check_object(orjson.loads(body), added, later=later, follows=True)
         refuse_inexact(list(value["args"]), "args")
         refuse_inexact(value["kwargs"], "kwargs")
-    except (orjson.JSONEncodeError, EnvelopeError, RefusedArgumentError) as err:
+    except (orjson.JSONEncodeError, EnvelopeError, InvalidArgumentError) as err:
         return f"must be a message that can be sent: {err}"
     return None
 
@@ -346,10 +346,10 @@ def _refuse_others(fields: dict[str, Any]) -> None:
             raise EnvelopeError(f"{name}: must be a JSON {kind.__name__}, not {fields[name]!r:.50}")
 
 
-def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:
+def stamp(message: dramatiq.Message[Any], **headers: Any) -> MessageProperties:
     """Fill in what people read in RabbitMQ's management UI."""
     options = message.options
-    return Stamp(
+    return MessageProperties(
         message.message_id,
         message.actor_name,
         message.message_timestamp // 1000,
@@ -364,9 +364,9 @@ def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:
 
 
 def refuse_inexact(value: object, path: str) -> None:
-    """Raise `RefusedArgumentError` for what JSON would change on its way."""
+    """Raise `InvalidArgumentError` for what JSON would change on its way."""
     if problem := strict_json.problem(value, path):
-        raise RefusedArgumentError(f"{problem}; pass an id, a string or a number")
+        raise InvalidArgumentError(f"{problem}; pass an id, a string or a number")
 
 
 def refuse_large(message: dramatiq.Message[Any]) -> None:

@@ -10,7 +10,7 @@ from workshed.jobs.outbox.schedule import Statement
 from workshed.transport.errors import UnknownConnectionError
 
 
-class Kind(NamedTuple):
+class ConnectionAdapter(NamedTuple):
     """How a kind of connection executes a statement, and returns the one value it may give.
 
     It is awaited where the kind `waits`.
@@ -63,7 +63,7 @@ SyncConnection = (
 AsyncConnection = psycopg.AsyncConnection[Any] | AsyncSqlAlchemyConnection | AsyncSqlAlchemySession
 
 
-def kind_of(conn: SyncConnection | AsyncConnection) -> Kind:
+def kind_of(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
     """Recognise a connection by the names of its classes, since nothing of theirs is imported.
 
     Raises `UnknownConnectionError`. `__class__` is asked, and not the type, because a proxy, as
@@ -149,15 +149,15 @@ def _require_postgresql(database: str) -> None:
 
 
 # By the package and the name of a class. Where in the package it stands moves between releases.
-KINDS: dict[tuple[str, str], Kind] = {
-    ("psycopg", "Connection"): Kind(_psycopg),
-    ("psycopg", "AsyncConnection"): Kind(_async_psycopg, waits=True),
-    ("django", "ConnectionProxy"): Kind(_django),  # `django.db.connection`
-    ("django", "BaseDatabaseWrapper"): Kind(_django),
-    ("sqlalchemy", "Connection"): Kind(_sqlalchemy),
-    ("sqlalchemy", "Session"): Kind(_session),
-    ("sqlalchemy", "scoped_session"): Kind(_session),
-    ("sqlalchemy", "AsyncConnection"): Kind(_async_sqlalchemy, waits=True),
-    ("sqlalchemy", "AsyncSession"): Kind(_async_session, waits=True),
-    ("sqlalchemy", "async_scoped_session"): Kind(_async_session, waits=True),
+KINDS: dict[tuple[str, str], ConnectionAdapter] = {
+    ("psycopg", "Connection"): ConnectionAdapter(_psycopg),
+    ("psycopg", "AsyncConnection"): ConnectionAdapter(_async_psycopg, waits=True),
+    ("django", "ConnectionProxy"): ConnectionAdapter(_django),  # `django.db.connection`
+    ("django", "BaseDatabaseWrapper"): ConnectionAdapter(_django),
+    ("sqlalchemy", "Connection"): ConnectionAdapter(_sqlalchemy),
+    ("sqlalchemy", "Session"): ConnectionAdapter(_session),
+    ("sqlalchemy", "scoped_session"): ConnectionAdapter(_session),
+    ("sqlalchemy", "AsyncConnection"): ConnectionAdapter(_async_sqlalchemy, waits=True),
+    ("sqlalchemy", "AsyncSession"): ConnectionAdapter(_async_session, waits=True),
+    ("sqlalchemy", "async_scoped_session"): ConnectionAdapter(_async_session, waits=True),
 }

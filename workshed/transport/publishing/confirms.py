@@ -4,19 +4,19 @@ import time
 from dataclasses import dataclass, field
 
 from workshed.metrics import meters
-from workshed.transport.amqp.codec import Stamp
+from workshed.transport.amqp.codec import MessageProperties
 from workshed.transport.errors import BrokerError
 from workshed.transport.latch import Latch
 
 
 @dataclass(slots=True, eq=False)
-class Publication:
+class PendingPublish:
     """One message on its way to RabbitMQ."""
 
     queue: str
     body: bytes
-    stamp: Stamp
-    ticket: "Ticket"
+    stamp: MessageProperties
+    ticket: "ConfirmBatch"
     unknown: bool = False
     """Sent on a connection that was lost before the confirm: a copy may have arrived."""
     returned: str | None = None
@@ -25,10 +25,10 @@ class Publication:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class ConfirmBatch:
     """What a sender waits for: the confirms of all its publications."""
 
-    publications: list[Publication] = field(default_factory=list)
+    publications: list[PendingPublish] = field(default_factory=list)
     withdrawn: bool = False
     submitted: float = 0.0
     """When it was handed to the publisher, by `time.monotonic`."""
@@ -40,17 +40,17 @@ class Ticket:
         self,
         queue: str,
         body: bytes,
-        stamp: Stamp,
+        stamp: MessageProperties,
         *,
         unknown: bool = False,
-    ) -> Publication:
+    ) -> PendingPublish:
         """Add one message before the ticket is submitted."""
-        publication = Publication(queue, body, stamp, self, unknown)
+        publication = PendingPublish(queue, body, stamp, self, unknown)
         self.publications.append(publication)
         self._left += 1
         return publication
 
-    def settle(self, publication: Publication, error: BrokerError | None) -> None:
+    def settle(self, publication: PendingPublish, error: BrokerError | None) -> None:
         """Take the first answer to one of them; only in the I/O thread."""
         if publication.done:  # a confirm that came after its sender had given up
             return

@@ -12,10 +12,10 @@ from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases, schedule
 from workshed.settings import settings
-from workshed.transport.publishing.outgoing import Parcel, waiting_body
+from workshed.transport.publishing.outgoing import OutgoingMessage, waiting_body
 
 
-class Failure(NamedTuple):
+class StoreFailure(NamedTuple):
     """Why a message is not stored."""
 
     error: psycopg.Error
@@ -28,10 +28,10 @@ class Failure(NamedTuple):
         return f"{said} (it may be stored all the same)" if self.unknown else said
 
 
-Failures = dict[Parcel, Failure]
+Failures = dict[OutgoingMessage, StoreFailure]
 
 
-def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
+def lease(parcels: Sequence[OutgoingMessage], span: timedelta) -> Failures:
     """Store messages that are published next; a relay sends them if they are still there then.
 
     One whose key is held by another is not stored, and has its `holder` then.
@@ -39,7 +39,7 @@ def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
     if len(parcels) == 1:
         return _lease_one(parcels[0], span)
 
-    def store(conn: Connection, parcels: Sequence[Parcel]) -> None:
+    def store(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
         lock(conn, parcels)
         leases.take(conn, [p.row("outbox_lease") for p in parcels if p.goes], span)
         wait(conn, parcels)
@@ -47,7 +47,7 @@ def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
     return _each(parcels, store)
 
 
-def _lease_one(parcel: Parcel, span: timedelta) -> Failures:
+def _lease_one(parcel: OutgoingMessage, span: timedelta) -> Failures:
     """Do the same in one statement, for a sender that waits for it."""
     claim, row = parcel.claim(timedelta()), parcel.row("outbox_lease")
     try:
@@ -59,14 +59,14 @@ def _lease_one(parcel: Parcel, span: timedelta) -> Failures:
                     unique.lease(conn, row, claim, span, waiting_body(parcel.message))
                 )
     except psycopg.Error as err:
-        return {parcel: Failure(err, db.is_unsaid(err))}
+        return {parcel: StoreFailure(err, db.is_unsaid(err))}
     return {}
 
 
-def hand_over(parcels: Sequence[Parcel]) -> Failures:
+def hand_over(parcels: Sequence[OutgoingMessage]) -> Failures:
     """Let a relay send what RabbitMQ did not take, as soon as it can."""
 
-    def store(conn: Connection, parcels: Sequence[Parcel]) -> None:
+    def store(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
         leased = [p for p in parcels if p.leased]
         if leased:
             unknown = [p.unknown for p in leased]
@@ -81,7 +81,7 @@ def hand_over(parcels: Sequence[Parcel]) -> Failures:
     return _each(parcels, store)
 
 
-def join(parcels: Sequence[Parcel]) -> None:
+def join(parcels: Sequence[OutgoingMessage]) -> None:
     """Let a relay send messages once the transaction that this thread has joined commits."""
     with db.transaction() as conn:
         lock(conn, parcels)
@@ -89,10 +89,10 @@ def join(parcels: Sequence[Parcel]) -> None:
         wait(conn, parcels)
 
 
-def withdraw(parcels: Sequence[Parcel]) -> Failures:
+def withdraw(parcels: Sequence[OutgoingMessage]) -> Failures:
     """Take back the rows and locks of what is not sent."""
 
-    def remove(conn: Connection, parcels: Sequence[Parcel]) -> None:
+    def remove(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
         leases.end(conn, [p.key for p in parcels])
         for parcel in parcels:
             if parcel.unique_key is not None:
@@ -101,9 +101,9 @@ def withdraw(parcels: Sequence[Parcel]) -> Failures:
     return _each(parcels, remove)
 
 
-def lock(conn: Connection, parcels: Sequence[Parcel]) -> None:
+def lock(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
     """Take the keys of unique messages; each notes what follows when another has its key."""
-    claims: dict[str, unique.Claim] = {}
+    claims: dict[str, unique.KeyClaim] = {}
     for parcel in parcels:
         claim = parcel.claim(timedelta())
         if claim is not None and (claim.replace or claim.key not in claims):
@@ -114,21 +114,21 @@ def lock(conn: Connection, parcels: Sequence[Parcel]) -> None:
             parcel.conflicts_with(holders[parcel.unique_key])
 
 
-def wait(conn: Connection, parcels: Sequence[Parcel]) -> None:
+def wait(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
     """Store what is to wait for the key that another message has."""
     rows = [p.row("delayed") for p in parcels if p.waits]
     if rows:
         schedule.insert_many(conn, rows, unique.WAIT)
 
 
-def both(error: Exception, failure: Failure) -> Exception:
+def both(error: Exception, failure: StoreFailure) -> Exception:
     """Say that neither RabbitMQ nor PostgreSQL took it."""
     found = type(error)(f"{error}; and PostgreSQL could not store it: {failure}")
     found.__cause__ = failure.error
     return found
 
 
-def unstorable(parcel: Parcel, failure: Failure) -> Exception:
+def unstorable(parcel: OutgoingMessage, failure: StoreFailure) -> Exception:
     """Say that a message which needs a row could not be stored."""
     if not isinstance(failure.error, PASSING_ERRORS):
         return failure.error
@@ -143,7 +143,8 @@ def unstorable(parcel: Parcel, failure: Failure) -> Exception:
 
 
 def _each(
-    parcels: Sequence[Parcel], work: Callable[[Connection, Sequence[Parcel]], None]
+    parcels: Sequence[OutgoingMessage],
+    work: Callable[[Connection, Sequence[OutgoingMessage]], None],
 ) -> Failures:
     """Work on all in one transaction; where one of them spoils it, on each in its own."""
     worked = False
@@ -153,6 +154,6 @@ def _each(
             worked = True
     except psycopg.Error as err:
         if len(parcels) == 1 or isinstance(err, PASSING_ERRORS):
-            return dict.fromkeys(parcels, Failure(err, worked))
+            return dict.fromkeys(parcels, StoreFailure(err, worked))
         return {p: bad for one in parcels for p, bad in _each([one], work).items()}
     return {}

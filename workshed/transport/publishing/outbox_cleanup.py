@@ -32,7 +32,7 @@ LONGEST_PAUSE_S = 5.0
 CLOSE_S = 5.0
 
 
-class Marks:
+class OutboxCleaner:
     """One thread with a connection of its own, started by the first mark of a process.
 
     A mark that is lost with its process costs a second copy of a message, which the fence absorbs.

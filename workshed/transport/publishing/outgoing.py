@@ -8,7 +8,7 @@ import dramatiq
 import orjson
 
 from workshed.errors import DuplicateJobError
-from workshed.jobs.locks.unique import Claim
+from workshed.jobs.locks.unique import KeyClaim
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.leases import Key
 from workshed.jobs.outbox.schedule import Reason
@@ -16,20 +16,20 @@ from workshed.metrics.meters import How
 from workshed.queues import Queue
 from workshed.transport.errors import PublishRefusedError
 from workshed.transport.messages.envelope import encoded
-from workshed.transport.publishing.publisher import Publication, Ticket
+from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
 
 Message = dramatiq.Message[Any]
 
 
 @dataclass(slots=True, eq=False)
-class Parcel:
+class OutgoingMessage:
     """One message, and what has become of it so far."""
 
     message: Message
     queue: Queue
     body: bytes = b""
     """Its JSON, while it is in flight."""
-    publication: Publication | None = None
+    publication: PendingPublish | None = None
     leased: bool = False
     """It has a row, which a relay sends if this sender dies."""
     unknown: bool = False
@@ -85,7 +85,7 @@ class Parcel:
         """
         return self.queue.kind == "classic" or self.unique_key is not None
 
-    def claim(self, delay: timedelta) -> Claim | None:
+    def claim(self, delay: timedelta) -> KeyClaim | None:
         """Return the key it asks for, held for its span from when it is due."""
         return claim_of(self.message, delay)
 
@@ -103,11 +103,11 @@ class Parcel:
             case _:
                 self.holder = holder
 
-    def row(self, reason: Reason) -> schedule.Row:
+    def row(self, reason: Reason) -> schedule.OutboxRow:
         """Return it as a row of the schedule."""
         message_id, generation = self.key
         body = encoded(waiting(self.message)) if self.waits else self.body
-        return schedule.Row(
+        return schedule.OutboxRow(
             message_id=message_id,
             generation=generation,
             queue=self.queue.name,
@@ -118,14 +118,14 @@ class Parcel:
         )
 
 
-def claim_of(message: Message, delay: timedelta) -> Claim | None:
+def claim_of(message: Message, delay: timedelta) -> KeyClaim | None:
     """Return the key a message asks for, held for its span from when it is due."""
     options = message.options
     key = options.get("unique_key")
     if key is None:
         return None
     span = options.get("unique_for")
-    return Claim(
+    return KeyClaim(
         key=key,
         message_id=message.message_id,
         generation=int(options.get("generation", 0)),
@@ -147,9 +147,9 @@ def waiting_body(message: Message) -> str | None:
     return encoded(waiting(message)).decode() if waits else None
 
 
-def packed(message: Message, queue: Queue) -> Parcel:
+def packed(message: Message, queue: Queue) -> OutgoingMessage:
     """Encode a message; one that cannot be has its error."""
-    parcel = Parcel(message, queue)
+    parcel = OutgoingMessage(message, queue)
     try:
         parcel.body = encoded(message)
     except orjson.JSONEncodeError as err:
@@ -157,23 +157,23 @@ def packed(message: Message, queue: Queue) -> Parcel:
     return parcel
 
 
-def fate(parcel: Parcel) -> tuple[str, str, How]:
+def fate(parcel: OutgoingMessage) -> tuple[str, str, How]:
     """Return the actor and the queue of a parcel, and what became of it."""
     return parcel.message.actor_name, parcel.message.queue_name, parcel.how
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class PublishBatch:
     """Messages that are sent side by side."""
 
-    parcels: list[Parcel]
+    parcels: list[OutgoingMessage]
     deadline: float
     """When RabbitMQ is to have confirmed them, by `time.monotonic`."""
-    ticket: Ticket | None = None
+    ticket: ConfirmBatch | None = None
     abandoned: bool = False
     """Its sender was interrupted."""
 
     @property
-    def good(self) -> list[Parcel]:
+    def good(self) -> list[OutgoingMessage]:
         """Those that nothing stands in the way of."""
         return [p for p in self.parcels if p.error is None and p.goes]

@@ -13,8 +13,8 @@ import pika
 from workshed.transport.amqp import replies
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.amqp.codec import publish
-from workshed.transport.amqp.connection import Link, unreachable
-from workshed.transport.amqp.fast_connection import Wire
+from workshed.transport.amqp.connection import ReconnectingConnection, unreachable
+from workshed.transport.amqp.fast_connection import FastConnection
 from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerError,
@@ -22,10 +22,10 @@ from workshed.transport.errors import (
     PublishRefusedError,
 )
 from workshed.transport.messages.signing import HEADER, Signing
-from workshed.transport.publishing.confirms import Publication, Ticket
-from workshed.transport.waiting import Blocking, Waiting, run
+from workshed.transport.publishing.confirms import ConfirmBatch, PendingPublish
+from workshed.transport.waiting import Blocking, WaitStrategy, run
 
-__all__ = ["Publication", "Publisher", "Ticket"]
+__all__ = ["ConfirmBatch", "PendingPublish", "Publisher"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ FAILURES = 2
 """Failures to connect in a row, at least one per server, after which nobody waits for the next."""
 
 
-class Line(Link):
+class PublisherConnection(ReconnectingConnection):
     """A link that says when it is in vain to wait for it."""
 
     def is_down(self) -> bool:
@@ -66,13 +66,13 @@ class Publisher:
     def _reset(self) -> None:
         # Also after a fork: drop, never close, since the socket belongs to the parent.
         self._lock = threading.Lock()
-        self._link: Line | None = None
+        self._link: PublisherConnection | None = None
         self._channel: Any = None
         self._sent = 0
-        self._pending: dict[int, Publication] = {}
-        self._waiting: deque[Publication] = deque()
+        self._pending: dict[int, PendingPublish] = {}
+        self._waiting: deque[PendingPublish] = deque()
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, ticket: ConfirmBatch) -> None:
         """Hand the publications to the I/O thread, in order."""
         link = self._opened_link()
         ticket.submitted = time.monotonic()
@@ -81,14 +81,14 @@ class Publisher:
         self._waiting.extend(ticket.publications)
         link.call(self._pump)
 
-    def wait(self, ticket: Ticket, deadline: float) -> None:
+    def wait(self, ticket: ConfirmBatch, deadline: float) -> None:
         """Wait until `deadline` (`time.monotonic`); then withdraw what was not sent yet.
 
         Afterwards every publication is done, with its error where it has one.
         """
         run(self.settled(ticket, deadline, Blocking()))
 
-    async def settled(self, ticket: Ticket, deadline: float, waiting: Waiting) -> None:
+    async def settled(self, ticket: ConfirmBatch, deadline: float, waiting: WaitStrategy) -> None:
         """Do as `wait` does, in a thread or in an event loop."""
         if await waiting.until(ticket.settled, deadline - time.monotonic()):
             return
@@ -97,13 +97,13 @@ class Publisher:
             if not link.is_alive():  # closed meanwhile: nothing runs there any more
                 self._withdraw(ticket)
 
-    def withdraw(self, ticket: Ticket) -> Link:
+    def withdraw(self, ticket: ConfirmBatch) -> ReconnectingConnection:
         """Give a ticket up, soon: what RabbitMQ has not got is not sent any more."""
         link = self._opened_link()
         link.call(lambda: self._withdraw(ticket))
         return link
 
-    def publish(self, ticket: Ticket, timeout_s: float) -> None:
+    def publish(self, ticket: ConfirmBatch, timeout_s: float) -> None:
         """Submit and wait."""
         self.submit(ticket)
         self.wait(ticket, time.monotonic() + timeout_s)
@@ -141,14 +141,16 @@ class Publisher:
             link.close()
 
     @property
-    def links(self) -> list[Link]:
+    def links(self) -> list[ReconnectingConnection]:
         """The link, once something was published; none before."""
         return [] if self._link is None else [self._link]
 
-    def _opened_link(self) -> Line:
+    def _opened_link(self) -> PublisherConnection:
         with self._lock:
             if self._link is None:
-                link = Line(self._urls, self._name, self._on_open, self._on_lost, self._pump)
+                link = PublisherConnection(
+                    self._urls, self._name, self._on_open, self._on_lost, self._pump
+                )
                 link.start()
                 self._link = link
                 link.call(self._pump)  # it may have opened before it was known here
@@ -192,7 +194,7 @@ class Publisher:
     def _pump(self) -> None:
         if self._channel is None or not self._waiting:
             return
-        wire: Wire = self._channel.connection
+        wire: FastConnection = self._channel.connection
         while self._may_send() and self._waiting:
             with wire.together():
                 for _ in range(AT_ONCE):
@@ -207,7 +209,7 @@ class Publisher:
         blocked = self._link is None or self._link.blocked is not None
         return self._channel is not None and not blocked and len(self._pending) < WINDOW
 
-    def _send(self, publication: Publication) -> None:
+    def _send(self, publication: PendingPublish) -> None:
         # A Return carries no delivery tag, so each publish is numbered in a header.
         number = self._sent + 1
         stamp, channel = publication.stamp, self._channel
@@ -216,7 +218,7 @@ class Publisher:
         if publication.unknown:
             headers["possible_duplicate"] = True
         stamp.headers = headers
-        wire: Wire = channel.connection
+        wire: FastConnection = channel.connection
         if not (channel.is_open and wire.is_open):
             self._waiting.appendleft(publication)  # sent again on the next channel
             self._channel = None
@@ -259,7 +261,7 @@ class Publisher:
                 publication.ticket.settle(publication, error)
         self._pump()
 
-    def _withdraw(self, ticket: Ticket) -> None:
+    def _withdraw(self, ticket: ConfirmBatch) -> None:
         """Give up a ticket; what is in flight makes room, or a dead queue would stop all others."""
         ticket.withdrawn = True
         for number in [n for n, p in self._pending.items() if p.ticket is ticket]:
@@ -271,7 +273,7 @@ class Publisher:
                 ticket.settle(publication, self._missed(publication))
         self._pump()
 
-    def _missed(self, publication: Publication) -> BrokerError:
+    def _missed(self, publication: PendingPublish) -> BrokerError:
         fate = "a copy may have arrived" if publication.unknown else "nothing was sent"
         link = self._opened_link()
         if link.blocked is not None or self._channel is None:
@@ -280,7 +282,7 @@ class Publisher:
             f"RabbitMQ did not confirm a message for {publication.queue!r} in time; {fate}"
         )
 
-    def _outage(self, link: Line, fate: str) -> BrokerError:
+    def _outage(self, link: PublisherConnection, fate: str) -> BrokerError:
         if link.blocked is not None:
             return BrokerBlockedError(
                 f"RabbitMQ takes no messages ({link.blocked}); {fate}. Free memory or disk there"
@@ -288,7 +290,9 @@ class Publisher:
         return BrokerUnreachableError(f"{unreachable(self._urls, link.trouble)}; {fate}")
 
 
-def refusal(publication: Publication, prefix: str, *, nacked: bool) -> PublishRefusedError | None:
+def refusal(
+    publication: PendingPublish, prefix: str, *, nacked: bool
+) -> PublishRefusedError | None:
     """Turn RabbitMQ's answer into an error, or nothing when it took the message."""
     if publication.returned is not None:
         return replies.returned(prefix + publication.queue, EXCHANGE, publication.returned)

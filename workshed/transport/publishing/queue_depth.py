@@ -10,17 +10,17 @@ from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.transport.publishing.publisher import Publisher
 
 
-class Depth(NamedTuple):
+class QueueDepth(NamedTuple):
     """What a passive declaration tells; messages with a consumer are not among the ready ones."""
 
     ready: int
     consumers: int
 
 
-Answer = Future[Depth | None]
+Answer = Future[QueueDepth | None]
 
 
-class AskingPublisher(Publisher):
+class QueueDepthClient(Publisher):
     """A publisher that can ask how full a queue is, on a channel that lives for the question."""
 
     @property
@@ -38,7 +38,7 @@ class AskingPublisher(Publisher):
         found = self.depth(queue, timeout_s)
         return None if found is None else found.ready
 
-    def depth(self, queue: str, timeout_s: float) -> Depth | None:
+    def depth(self, queue: str, timeout_s: float) -> QueueDepth | None:
         """Return what RabbitMQ has of a queue; `None` where there is no queue.
 
         Raises `BrokerUnreachableError` when there is no answer, also while RabbitMQ is blocked, and
@@ -65,7 +65,7 @@ class AskingPublisher(Publisher):
             channel.queue_declare(name, passive=True, callback=lambda found: done(channel, found))
 
         def done(channel: Any, found: Any) -> None:
-            answer.set_result(Depth(found.method.message_count, found.method.consumer_count))
+            answer.set_result(QueueDepth(found.method.message_count, found.method.consumer_count))
             channel.close()
 
         try:

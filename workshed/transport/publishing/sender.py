@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from workshed.errors import DatabaseUnreachableError
 from workshed.queues import Queue
-from workshed.transport.amqp.declarations import Ensured
+from workshed.transport.amqp.declarations import QueueDeclarer
 from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
@@ -19,10 +19,10 @@ from workshed.transport.errors import (
 )
 from workshed.transport.messages.envelope import stamp
 from workshed.transport.publishing import outbox
-from workshed.transport.publishing.outbox_cleanup import Marks
-from workshed.transport.publishing.outgoing import Flight, Message, Parcel, packed
-from workshed.transport.publishing.publisher import Publisher, Ticket
-from workshed.transport.waiting import Waiting
+from workshed.transport.publishing.outbox_cleanup import OutboxCleaner
+from workshed.transport.publishing.outgoing import Message, OutgoingMessage, PublishBatch, packed
+from workshed.transport.publishing.publisher import ConfirmBatch, Publisher
+from workshed.transport.waiting import WaitStrategy
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Sender:
     def __init__(
         self,
         publisher: Publisher,
-        ensured: Ensured,
+        ensured: QueueDeclarer,
         declared: Mapping[str, Queue],
         timeout: timedelta,
         *,
@@ -51,17 +51,19 @@ class Sender:
         self._publisher = publisher
         self._ensured = ensured
         self._declared = declared
-        self._marks = Marks()
+        self._marks = OutboxCleaner()
         self._stored = 0
 
-    async def send(self, messages: Sequence[Message], waiting: Waiting) -> list[Parcel]:
+    async def send(
+        self, messages: Sequence[Message], waiting: WaitStrategy
+    ) -> list[OutgoingMessage]:
         """Send checked messages in windows, two in flight; each is safe then, or has its error.
 
         Once a window could neither be sent nor stored, those after it are not tried.
         """
         span = self.timeout * (WINDOWS_IN_FLIGHT if len(messages) > WINDOW else 1) + GRACE
-        flights: deque[Flight] = deque()
-        done: list[Parcel] = []
+        flights: deque[PublishBatch] = deque()
+        done: list[OutgoingMessage] = []
         try:
             for start in range(0, len(messages), WINDOW):
                 # While RabbitMQ works on two windows, the next one is made ready.
@@ -70,7 +72,9 @@ class Sender:
                     done += await self._landed(flights, waiting)
                     if outage(done[-WINDOW:]):
                         break
-                flights.append(Flight(parcels, time.monotonic() + self.timeout.total_seconds()))
+                flights.append(
+                    PublishBatch(parcels, time.monotonic() + self.timeout.total_seconds())
+                )
                 await self._begin(flights[-1], span, waiting)
             while flights:
                 done += await self._landed(flights, waiting)
@@ -82,7 +86,7 @@ class Sender:
         share_failures(done)
         return done
 
-    def join(self, messages: Sequence[Message]) -> list[Parcel]:
+    def join(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         """Store checked messages in the transaction this thread has joined; a relay sends them."""
         parcels = self._packed(messages)
         for start in range(0, len(parcels), WINDOW):
@@ -96,10 +100,10 @@ class Sender:
         """Write what is known of the rows of sent messages."""
         self._marks.close()
 
-    def _packed(self, messages: Sequence[Message]) -> list[Parcel]:
+    def _packed(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         return [packed(message, self._declared[message.queue_name]) for message in messages]
 
-    async def _begin(self, flight: Flight, span: timedelta, waiting: Waiting) -> None:
+    async def _begin(self, flight: PublishBatch, span: timedelta, waiting: WaitStrategy) -> None:
         """Hand a flight to the publisher, what needs a row stored before."""
         down = self._publisher.down() if self.storing else None
         if down is not None:
@@ -117,7 +121,7 @@ class Sender:
             flight.deadline += time.monotonic() - began
         self._submit(flight, flight.good)
 
-    def _lease(self, flight: Flight, parcels: list[Parcel], span: timedelta) -> None:
+    def _lease(self, flight: PublishBatch, parcels: list[OutgoingMessage], span: timedelta) -> None:
         failed = outbox.lease(parcels, span)
         for parcel in parcels:
             if parcel in failed:
@@ -128,10 +132,10 @@ class Sender:
         if flight.abandoned:  # its task was cancelled while this thread went on
             self._let_go(flight)
 
-    def _submit(self, flight: Flight, parcels: list[Parcel]) -> None:
+    def _submit(self, flight: PublishBatch, parcels: list[OutgoingMessage]) -> None:
         if not parcels:
             return
-        flight.ticket = Ticket()
+        flight.ticket = ConfirmBatch()
         for parcel in parcels:
             # Its consumer asks the fence: a relay may send another copy.
             leased = {"outbox": True} if parcel.leased else {}
@@ -143,7 +147,9 @@ class Sender:
             )
         self._publisher.submit(flight.ticket)
 
-    async def _landed(self, flights: deque[Flight], waiting: Waiting) -> list[Parcel]:
+    async def _landed(
+        self, flights: deque[PublishBatch], waiting: WaitStrategy
+    ) -> list[OutgoingMessage]:
         """Wait for the oldest flight, and do with each of its messages what must be done."""
         flight = flights[0]
         await self._wait(flight, waiting)
@@ -155,7 +161,7 @@ class Sender:
             parcel.body, parcel.publication = b"", None
         return flights.popleft().parcels
 
-    async def _wait(self, flight: Flight, waiting: Waiting) -> None:
+    async def _wait(self, flight: PublishBatch, waiting: WaitStrategy) -> None:
         if flight.ticket is not None:
             await self._publisher.settled(flight.ticket, flight.deadline, waiting)
         for parcel in flight.parcels:
@@ -163,7 +169,9 @@ class Sender:
                 parcel.error = parcel.publication.error
                 parcel.unknown = parcel.publication.unknown
 
-    async def _send_anew(self, flight: Flight, lost: list[Parcel], waiting: Waiting) -> None:
+    async def _send_anew(
+        self, flight: PublishBatch, lost: list[OutgoingMessage], waiting: WaitStrategy
+    ) -> None:
         """Make the queues again, once: RabbitMQ may have lost its data."""
         names = {parcel.queue.name for parcel in lost}
         self._ensured.forget(names)
@@ -178,7 +186,7 @@ class Sender:
         self._submit(flight, [parcel for parcel in lost if parcel.error is None])
         await self._wait(flight, waiting)
 
-    async def _conclude(self, flight: Flight, waiting: Waiting) -> None:
+    async def _conclude(self, flight: PublishBatch, waiting: WaitStrategy) -> None:
         """Store what RabbitMQ could not take; settle the rows of the rest."""
         self._mark(flight.good)
         if self._stored and flight.good:
@@ -191,7 +199,7 @@ class Sender:
         if gone:
             await waiting.database(functools.partial(self._take_back, gone))
 
-    def _mark(self, confirmed: list[Parcel]) -> None:
+    def _mark(self, confirmed: list[OutgoingMessage]) -> None:
         leased = [parcel for parcel in confirmed if parcel.leased]
         if leased:
             kept = [parcel.key for parcel in leased if parcel.queue.kind == "classic"]
@@ -199,7 +207,7 @@ class Sender:
             self._marks.add("keep", kept)
             self._marks.add("end", ended)
 
-    def _store(self, parcels: list[Parcel]) -> None:
+    def _store(self, parcels: list[OutgoingMessage]) -> None:
         if not self._stored:
             logger.warning("%s; jobs are stored, for a relay to send", parcels[0].error)
         self._stored += len(parcels)
@@ -211,11 +219,11 @@ class Sender:
             elif parcel.error is not None:
                 parcel.error = outbox.both(parcel.error, cause)
 
-    def _take_back(self, parcels: list[Parcel]) -> None:
+    def _take_back(self, parcels: list[OutgoingMessage]) -> None:
         failed = outbox.withdraw(parcels)
         self._marks.add("drop", [parcel.key for parcel in failed])
 
-    def _abandon(self, flight: Flight) -> None:
+    def _abandon(self, flight: PublishBatch) -> None:
         """Send nothing more of a flight whose sender was interrupted, and wait for nothing."""
         flight.abandoned = True
         if flight.ticket is None:
@@ -224,7 +232,7 @@ class Sender:
             self._publisher.withdraw(flight.ticket)
             flight.ticket.settled.then(functools.partial(self._let_go, flight))
 
-    def _let_go(self, flight: Flight) -> None:
+    def _let_go(self, flight: PublishBatch) -> None:
         """Remove the rows of what was not sent; what may have been, a relay sends again."""
         leased = [parcel for parcel in flight.parcels if parcel.leased]
         sent = [p for p in leased if p.publication is not None and p.publication.error is None]
@@ -232,12 +240,14 @@ class Sender:
         self._mark(sent)
         self._marks.add("drop", [p.key for p in leased if p not in sent and p not in kept])
 
-    def _not_tried(self, messages: Sequence[Message], trouble: Exception | None) -> list[Parcel]:
+    def _not_tried(
+        self, messages: Sequence[Message], trouble: Exception | None
+    ) -> list[OutgoingMessage]:
         error = trouble and type(trouble)(f"nothing was sent, as of one before it: {trouble}")
-        return [Parcel(m, self._declared[m.queue_name], error=error) for m in messages]
+        return [OutgoingMessage(m, self._declared[m.queue_name], error=error) for m in messages]
 
 
-def may_be_taken_later(parcel: Parcel) -> bool:
+def may_be_taken_later(parcel: OutgoingMessage) -> bool:
     """Tell whether RabbitMQ could not take a message now, and did not refuse it for good.
 
     A classic queue refuses what comes while its node stops, and when it is full: it does not say.
@@ -246,13 +256,13 @@ def may_be_taken_later(parcel: Parcel) -> bool:
     return stops or isinstance(parcel.error, OUTAGES)
 
 
-def outage(parcels: list[Parcel]) -> Exception | None:
+def outage(parcels: list[OutgoingMessage]) -> Exception | None:
     """Return an error that the next message would meet as well."""
     kinds = (*OUTAGES, DatabaseUnreachableError)
     return next((p.error for p in parcels if isinstance(p.error, kinds)), None)
 
 
-def share_failures(parcels: list[Parcel]) -> None:
+def share_failures(parcels: list[OutgoingMessage]) -> None:
     """Let a message fail whose unique key was held by one of these that failed."""
     failed = {p.message.message_id: p.error for p in parcels if p.error is not None}
     for parcel in parcels:

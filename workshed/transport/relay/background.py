@@ -20,7 +20,7 @@ PAUSE_S = 1.0
 AFTER_A_FAILURE_S = 5.0  # a heartbeat that failed once is not yet taken for dead
 
 
-class Background:
+class BackgroundTasks:
     """Carries out duties for as long as the block runs; an outage delays them and ends nothing."""
 
     def __init__(self, name: str, duties: Sequence[Duty], leave_s: float | None = None) -> None:

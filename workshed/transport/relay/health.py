@@ -10,7 +10,7 @@ from workshed.jobs.outbox import relays
 EVERY_S = 2.0
 
 
-class Heartbeat:
+class RelayHeartbeat:
     """Beats in the name of one relay; of ten silent seconds four beats may be lost."""
 
     def __init__(self, relay: UUID) -> None:

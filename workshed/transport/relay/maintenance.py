@@ -16,7 +16,7 @@ SILENT_FOR = timedelta(hours=1)
 """Relays and workers are forgotten after this; long after what they had was taken again."""
 
 
-class Housekeeping:
+class Maintenance:
     """Prunes fences, starts, keys, tombstones, rules, old locks and idle limits; any number may."""
 
     def __init__(self, retention: timedelta) -> None:

@@ -8,7 +8,7 @@ from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from workshed.db import Connection
 from workshed.jobs.maintenance import retention
-from workshed.jobs.maintenance.retention import Rule
+from workshed.jobs.maintenance.retention import RetentionRule
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Pruner:
     Any number of relays may do so; they take turns.
     """
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[RetentionRule]) -> None:
         """Begin with the first of these."""
         self._rules = rules
         self._number = 0
@@ -52,7 +52,7 @@ class Pruner:
         self._deleted[rule.name] = self._deleted.get(rule.name, 0) + deleted
         return PAUSE_S if deleted >= batch else self._next(PAUSE_S)
 
-    def _put_off(self, rule: Rule, batch: int, error: Exception) -> float:
+    def _put_off(self, rule: RetentionRule, batch: int, error: Exception) -> float:
         """Try a smaller batch; leave the kind to the next hour once that is the smallest."""
         if batch > SMALLEST:
             self._shrunk[rule.name] = max(batch // 4, SMALLEST)

@@ -10,7 +10,7 @@ from workshed.jobs.control import workers
 from workshed.jobs.outbox import claims
 from workshed.metrics import meters
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ SHARE = 0.01
 """Share of the time that looks may take, however many jobs are due."""
 
 
-class Oldest:
+class QueueAgeEstimator:
     """Asks RabbitMQ how much of each queue no worker has, and PostgreSQL for how long.
 
     RabbitMQ does not tell the age of a message, and who takes it out to look marks it as delivered
@@ -38,7 +38,7 @@ class Oldest:
     RabbitMQ before 4.3 gives a quorum queue's higher ones only two turns of three.
     """
 
-    def __init__(self, publisher: AskingPublisher) -> None:
+    def __init__(self, publisher: QueueDepthClient) -> None:
         """Ask over this publisher's connection."""
         self._publisher = publisher
         self._ready: dict[str, int] = {}

@@ -9,7 +9,7 @@ from workshed.jobs.outbox import claims
 from workshed.queues import Queue
 from workshed.transport.amqp.remake import remake, used
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ LOOK_S = 5.0
 ANSWER_S = 2.0
 
 
-class Resend:
+class ClassicQueueRedelivery:
     """Notes when a queue was seen without a ready message, and what is still there long after.
 
     What was sent before such a moment is in a worker's hands since then, or lost. A job that runs
@@ -26,7 +26,7 @@ class Resend:
 
     def __init__(
         self,
-        publisher: AskingPublisher,
+        publisher: QueueDepthClient,
         declared: Mapping[str, Queue],
         after: timedelta,
     ) -> None:

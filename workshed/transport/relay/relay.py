@@ -21,14 +21,14 @@ from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 from workshed.health import probes
 from workshed.health.readiness import say_up
-from workshed.health.status import Pulse
+from workshed.health.status import ProcessStatus
 from workshed.http import Pages
 from workshed.jobs.batches import batches
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.maintenance import retention
 from workshed.jobs.outbox import claims, relays
-from workshed.jobs.outbox.claims import Taken
+from workshed.jobs.outbox.claims import ClaimedRow
 from workshed.metrics import meters
 from workshed.metrics.meter import Counter
 from workshed.metrics.meters import OTHER
@@ -40,22 +40,22 @@ from workshed.transport.amqp.remake import rebind, remake, used
 from workshed.transport.build import broker
 from workshed.transport.errors import BrokerBlockedError, EnvelopeError, UnroutableError, exit_code
 from workshed.transport.messages.envelope import decode, stamp
-from workshed.transport.publishing.publisher import Publication, Ticket
-from workshed.transport.publishing.queue_depth import AskingPublisher
-from workshed.transport.rabbitmq import RabbitMQ
-from workshed.transport.relay.background import Background, Duty
+from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
+from workshed.transport.publishing.queue_depth import QueueDepthClient
+from workshed.transport.rabbitmq import RabbitMQBroker
+from workshed.transport.relay.background import BackgroundTasks, Duty
 from workshed.transport.relay.batch_cancels import cancel_batches
 from workshed.transport.relay.gauges import overview
-from workshed.transport.relay.health import Heartbeat
+from workshed.transport.relay.health import RelayHeartbeat
 from workshed.transport.relay.lag import watch_lag
 from workshed.transport.relay.lateness import tell_lateness
 from workshed.transport.relay.limit_calls import call_waiting
-from workshed.transport.relay.maintenance import Housekeeping
+from workshed.transport.relay.maintenance import Maintenance
 from workshed.transport.relay.missed_runs import sweep
 from workshed.transport.relay.pruner import Pruner
-from workshed.transport.relay.queue_age import Oldest
-from workshed.transport.relay.redelivery import Resend
-from workshed.transport.relay.relay_status import RelayPulse
+from workshed.transport.relay.queue_age import QueueAgeEstimator
+from workshed.transport.relay.redelivery import ClassicQueueRedelivery
+from workshed.transport.relay.relay_status import RelayStatusReporter
 from workshed.transport.sidecars.relay_fork import set_outside
 
 logger = logging.getLogger(__name__)
@@ -75,13 +75,13 @@ PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ClaimedBatch:
     """Rows that were taken together, and their publications, one for each."""
 
     owner: UUID
     """The relay's id when it took them."""
-    rows: list[Taken]
-    ticket: Ticket
+    rows: list[ClaimedRow]
+    ticket: ConfirmBatch
 
 
 class Relay:
@@ -94,7 +94,7 @@ class Relay:
 
     def __init__(
         self,
-        publisher: AskingPublisher,
+        publisher: QueueDepthClient,
         stop: threading.Event,
         *,
         declared: Iterable[Queue] = (),
@@ -106,7 +106,7 @@ class Relay:
         self._stop = stop
         self._declared = {queue.name: queue for queue in declared}
         self._duties = duties
-        self._in_flight: deque[Window] = deque()
+        self._in_flight: deque[ClaimedBatch] = deque()
         self._since: datetime | None = None
         self._looked_at = math.inf
         self._swept_at: datetime | None = None
@@ -117,12 +117,14 @@ class Relay:
         self._has_made = False
         self._turned_at = time.monotonic()
 
-    def pulse(self) -> Pulse:
+    def pulse(self) -> ProcessStatus:
         """Say how this relay is, as of the last turn of its loop."""
         troubles = [] if self._has_database else ["PostgreSQL does not answer"]
         if not self._publisher.is_connected:
             troubles.append("RabbitMQ is not connected")
-        return Pulse("relay", troubles=troubles, leaving=self._stop.is_set(), at=self._turned_at)
+        return ProcessStatus(
+            "relay", troubles=troubles, leaving=self._stop.is_set(), at=self._turned_at
+        )
 
     def run(self) -> None:
         """Work until `stop` is set, then finish the windows in flight."""
@@ -147,10 +149,10 @@ class Relay:
     def _work(self, conn: Connection) -> None:
         # Their kinds: the rows of a classic queue stay until their outcome.
         queues.declare(conn, {queue.name: queue.kind for queue in self._declared.values()})
-        beat = Heartbeat(self.id)
+        beat = RelayHeartbeat(self.id)
         meters.POSTGRESQL_UP.set(1)
         beat(conn)  # before any row is taken, or another relay would take it as orphaned
-        with Background("heartbeat", [beat]), Background("duties", self._duties):
+        with BackgroundTasks("heartbeat", [beat]), BackgroundTasks("duties", self._duties):
             self._has_database = True
             say_up(os.getpid())
             if not self._has_made:
@@ -183,7 +185,7 @@ class Relay:
             self._settle(conn)
         return bool(rows or self._in_flight)
 
-    def _take(self, conn: Connection) -> list[Taken]:
+    def _take(self, conn: Connection) -> list[ClaimedRow]:
         """Take what is due, each time from where the last time ended.
 
         Now and then a sweep takes what that misses: what relays that died had taken, and rows
@@ -194,7 +196,7 @@ class Relay:
             return self._sweep(conn)
         return self._seen(claims.take(conn, self.id, WINDOW, since=self._since))
 
-    def _sweep(self, conn: Connection) -> list[Taken]:
+    def _sweep(self, conn: Connection) -> list[ClaimedRow]:
         started = time.monotonic()
         if orphaned := claims.adopt(conn, self.id, WINDOW):
             return orphaned
@@ -213,14 +215,14 @@ class Relay:
         self._sweep_at = ended + max(SWEEP_S, (ended - started) / SWEEP_SHARE)
         return self._seen(rows)
 
-    def _seen(self, rows: list[Taken]) -> list[Taken]:
+    def _seen(self, rows: list[ClaimedRow]) -> list[ClaimedRow]:
         if len(rows) == WINDOW:  # there is more, due no earlier than these
             self._since = rows[-1].due_at - COMMIT_TIME
         return rows
 
-    def _publish(self, conn: Connection, rows: list[Taken]) -> Window:
-        ticket = Ticket()
-        readable: list[Taken] = []
+    def _publish(self, conn: Connection, rows: list[ClaimedRow]) -> ClaimedBatch:
+        ticket = ConfirmBatch()
+        readable: list[ClaimedRow] = []
         for row in rows:
             body = row.body.encode()
             try:
@@ -232,7 +234,7 @@ class Relay:
             ticket.add(row.queue, body, stamp(message, outbox=True, **doubt))
             readable.append(row)
         self._publisher.submit(ticket)
-        return Window(self.id, readable, ticket)
+        return ClaimedBatch(self.id, readable, ticket)
 
     def _settle(self, conn: Connection) -> None:
         """Wait for the oldest window; delete what was confirmed, put back what was not."""
@@ -248,7 +250,7 @@ class Relay:
             self._put_back(conn, window.owner, refused)
         self._in_flight.popleft()  # only now: what PostgreSQL did not take is settled anew
 
-    def _wait(self, ticket: Ticket) -> None:
+    def _wait(self, ticket: ConfirmBatch) -> None:
         """Wait for the answers; then withdraw what has none.
 
         A publish that RabbitMQ has not read yet when it is blocked is read when it no longer is.
@@ -265,7 +267,7 @@ class Relay:
         self._publisher.wait(ticket, time.monotonic())
 
     def _put_back(
-        self, conn: Connection, owner: UUID, refused: list[tuple[Taken, Publication]]
+        self, conn: Connection, owner: UUID, refused: list[tuple[ClaimedRow, PendingPublish]]
     ) -> None:
         error = refused[0][1].error
         logger.error("%d jobs not sent, again in 5 s: %s", len(refused), error)
@@ -279,7 +281,7 @@ class Relay:
         if others := lost & self._known - set(self._declared):
             rebind(self._publisher.urls, [self._publisher.prefix + name for name in others])
 
-    def _count(self, counter: Counter, rows: list[Taken]) -> None:
+    def _count(self, counter: Counter, rows: list[ClaimedRow]) -> None:
         """Count rows by queue; one that no worker has declared is any other."""
         for queue, count in Tally(row.queue for row in rows).items():
             counter.add(queue if queue in self._known else OTHER, amount=count)
@@ -293,7 +295,7 @@ class Relay:
         return min(max(left, 0.0), LOOK_S)
 
 
-def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> None:
+def bury(conn: Connection, relay: UUID, row: ClaimedRow, error: EnvelopeError) -> None:
     """Move a row that no consumer could read to the dead, so that it blocks nothing."""
     with conn.transaction():
         dead_jobs.bury(
@@ -317,29 +319,29 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     `show` is given the probes, where nobody else answers for it.
     """
     found = broker()
-    if not isinstance(found, RabbitMQ):
+    if not isinstance(found, RabbitMQBroker):
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
-    publisher = AskingPublisher(found.urls, "relay", found.signing, found.prefix)
+    publisher = QueueDepthClient(found.urls, "relay", found.signing, found.prefix)
     duties: list[Duty] = [
-        Resend(publisher, found.declared, settings().classic_queue_resend_after),
-        Housekeeping(settings().deduplication_retention),
+        ClassicQueueRedelivery(publisher, found.declared, settings().classic_queue_resend_after),
+        Maintenance(settings().deduplication_retention),
         Pruner(retention.rules(settings())),
         sweep,
         call_waiting,
         cancel_batches,
         watch_lag,
         overview,
-        Oldest(publisher),
+        QueueAgeEstimator(publisher),
         tell_lateness,
     ]
     # Apart from ours: what an application does may take long, or never end.
-    tasks = Background("tasks", [begun(load(name)) for name in app().relay_tasks], LEAVE_S)
+    tasks = BackgroundTasks("tasks", [begun(load(name)) for name in app().relay_tasks], LEAVE_S)
     relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
     folder = settings().shared_folder
     if folder is None:
         show(probes.pages(lambda: [relay.pulse()], of="relay"))
     logger.info("relay is at work")
-    with RelayPulse(folder, relay.pulse), tasks:
+    with RelayStatusReporter(folder, relay.pulse), tasks:
         relay.run()
     publisher.close()
     logger.info("relay has ended")

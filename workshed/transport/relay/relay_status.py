@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Self
 
 from workshed.health import status
-from workshed.health.status import Pulse, Telling
+from workshed.health.status import ProcessStatus, StatusFile
 
 
-class RelayPulse:
+class RelayStatusReporter:
     """A thread that says every second when the relay's own loop has last turned."""
 
-    def __init__(self, folder: Path | None, pulse: Callable[[], Pulse]) -> None:
+    def __init__(self, folder: Path | None, pulse: Callable[[], ProcessStatus]) -> None:
         """Start nothing; without a folder this relay answers for itself."""
         self._folder = folder
         self._pulse = pulse
@@ -31,7 +31,7 @@ class RelayPulse:
 
     def _run(self) -> None:
         if self._folder is not None:
-            telling = Telling(self._folder)
+            telling = StatusFile(self._folder)
             begun = False
             while not self._over.is_set():
                 pulse = self._pulse()

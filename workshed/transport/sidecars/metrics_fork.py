@@ -10,7 +10,7 @@ from workshed.health import shared_folder
 from workshed.metrics import meter
 from workshed.parent import parent_pid
 from workshed.settings import Settings, multiprocess_folder
-from workshed.transport.sidecars.relay_fork import Supervisor
+from workshed.transport.sidecars.relay_fork import ChildSupervisor
 
 
 class MetricsFork(Middleware):
@@ -31,7 +31,9 @@ def supervise_metrics() -> int:
     folder = shared_folder.of(parent_pid())
     if folder is None:
         return 0  # there is nothing to read
-    return Supervisor("the exporter", ["workshed.transport.sidecars.exporter", str(folder)]).keep()
+    return ChildSupervisor(
+        "the exporter", ["workshed.transport.sidecars.exporter", str(folder)]
+    ).keep()
 
 
 def measure(config: Settings) -> None:

@@ -43,10 +43,10 @@ def supervise() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
     if settings().shows:
         shared_folder.of(parent_pid())
-    return Supervisor("the relay", ["workshed.transport.relay.relay"]).keep()
+    return ChildSupervisor("the relay", ["workshed.transport.relay.relay"]).keep()
 
 
-class Supervisor:
+class ChildSupervisor:
     """One child process that runs a module of ours."""
 
     def __init__(self, name: str, words: list[str]) -> None:

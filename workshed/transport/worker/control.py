@@ -9,10 +9,10 @@ from workshed.db import Connection
 from workshed.jobs.control import cancel_rules, cancellations, queues
 from workshed.jobs.outbox import relays
 from workshed.metrics import meters
-from workshed.transport.consuming.execution import Execution
-from workshed.transport.worker.gauges import Gauges
-from workshed.transport.worker.heartbeat import WorkerBeat
-from workshed.transport.worker.pausing import Pausing
+from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.worker.gauges import WorkerGauges
+from workshed.transport.worker.heartbeat import WorkerHeartbeat
+from workshed.transport.worker.pausing import PauseState
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +24,13 @@ LOOKS_WITHOUT_RELAY = 10
 """In a row, before that is said: at boot a relay comes up after its workers."""
 
 
-class Watch:
+class ControlPoller:
     """A thread that looks into PostgreSQL every second; while it is away nothing changes."""
 
-    def __init__(self, pausing: Pausing, execution: Execution, beat: WorkerBeat) -> None:
+    def __init__(self, pausing: PauseState, execution: JobExecutor, beat: WorkerHeartbeat) -> None:
         """Start nothing."""
         self._beat = beat
-        self._gauges = Gauges(execution.running, beat.process.threads)
+        self._gauges = WorkerGauges(execution.running, beat.process.threads)
         self._pausing = pausing
         self._execution = execution
         self._over = threading.Event()

@@ -4,13 +4,13 @@ from collections import Counter
 
 from workshed.metrics import meters
 from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.in_flight import Running
+from workshed.transport.consuming.in_flight import RunningJobs
 
 
-class Gauges:
+class WorkerGauges:
     """Looks at what runs in this process."""
 
-    def __init__(self, running: Running, threads: int) -> None:
+    def __init__(self, running: RunningJobs, threads: int) -> None:
         """Nothing was told yet."""
         self._running = running
         self._threads = threads

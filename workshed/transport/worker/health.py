@@ -5,28 +5,28 @@ from pathlib import Path
 
 from workshed.health import status
 from workshed.health.readiness import say_up
-from workshed.health.status import Pulse, Telling
+from workshed.health.status import ProcessStatus, StatusFile
 from workshed.parent import parent_pid
-from workshed.transport.consuming.consumer import Inbox
-from workshed.transport.consuming.execution import Execution
-from workshed.transport.worker.control import Watch
+from workshed.transport.consuming.consumer import ConsumerConnection
+from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.worker.control import ControlPoller
 from workshed.transport.worker.heartbeat import memory_bytes
-from workshed.transport.worker.pausing import Pausing
+from workshed.transport.worker.pausing import PauseState
 
 BOOT_LOOK_S = 0.05
 RESUME = "SIGCONT"
 
 
-class WorkerPulse:
+class WorkerStatusReporter:
     """A thread that turns every second, whatever jobs and servers do."""
 
     def __init__(
         self,
         folder: Path | None,
-        inbox: Inbox,
-        execution: Execution,
-        pausing: Pausing,
-        watch: Watch,
+        inbox: ConsumerConnection,
+        execution: JobExecutor,
+        pausing: PauseState,
+        watch: ControlPoller,
     ) -> None:
         """Start nothing; without a folder it is only said when this process is up."""
         self._folder = folder
@@ -59,7 +59,7 @@ class WorkerPulse:
         while not self._inbox.consumes(self._queues):
             if self._over.wait(BOOT_LOOK_S):
                 return
-        telling = None if self._folder is None else Telling(self._folder)
+        telling = None if self._folder is None else StatusFile(self._folder)
         up = False
         while True:
             self.hear()
@@ -71,13 +71,13 @@ class WorkerPulse:
             if self._over.wait(status.EVERY_S):
                 return
 
-    def _pulse(self) -> Pulse:
+    def _pulse(self) -> ProcessStatus:
         found = [self._inbox.trouble, self._watch.trouble]
         found += ["quiet"] if self._pausing.is_quiet else []
         jobs = self._execution.work.ended
         if jobs != self._jobs:  # what a job takes while it runs is no reason to replace its worker
             self._jobs, self._memory_bytes = jobs, memory_bytes()
-        return Pulse(
+        return ProcessStatus(
             "worker",
             troubles=[one for one in found if one is not None],
             leaving=self._inbox.stopping.is_set(),

@@ -14,12 +14,12 @@ from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.control import workers
-from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.control.workers import Process, QueueReport
 from workshed.jobs.history.attempts import storable
 from workshed.settings import settings
-from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.execution import JobExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,12 @@ MEMORY = Path("/proc/self/statm")
 """Of Linux: numbers of pages, the second one of those in RAM."""
 
 
-class WorkerBeat:
+class WorkerHeartbeat:
     """Beats in the name of this process; of ten silent seconds four beats may be lost."""
 
-    def __init__(self, execution: Execution, inbox: Inbox, queues: list[str], threads: int) -> None:
+    def __init__(
+        self, execution: JobExecutor, inbox: ConsumerConnection, queues: list[str], threads: int
+    ) -> None:
         """Beat for what works off these queues."""
         self.process = Process(
             uuid4(), socket.gethostname(), os.getpid(), threads, settings().release
@@ -69,7 +71,7 @@ class WorkerBeat:
         except (*PASSING_ERRORS, DatabaseUnreachableError) as err:  # it is silent from now on
             logger.info("PostgreSQL does not know that this worker ended: %s", str(err).strip())
 
-    def _report(self, running: list[Any]) -> list[Held]:
+    def _report(self, running: list[Any]) -> list[QueueReport]:
         waiting: list[Any] = self._execution.work.waiting()
         return self._holding.report(sorted(self.queues), waiting, running)
 

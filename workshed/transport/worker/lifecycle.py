@@ -12,40 +12,40 @@ from dramatiq.worker import Worker
 from workshed import db
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues
-from workshed.middleware import Deadline
+from workshed.middleware import TimeLimit
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import settings
-from workshed.transport.amqp.connection import Link
-from workshed.transport.base import DeclaredBroker, known_actors
-from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.amqp.connection import ReconnectingConnection
+from workshed.transport.base import WorkshedBroker, known_actors
+from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import LONGEST_WAIT, Delivery
-from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.consuming.work_queue import WorkQueue
-from workshed.transport.worker.control import Watch
-from workshed.transport.worker.health import WorkerPulse
-from workshed.transport.worker.heartbeat import WorkerBeat
-from workshed.transport.worker.pausing import Pausing
-from workshed.transport.worker.shutdown import Leaving
+from workshed.transport.worker.control import ControlPoller
+from workshed.transport.worker.health import WorkerStatusReporter
+from workshed.transport.worker.heartbeat import WorkerHeartbeat
+from workshed.transport.worker.pausing import PauseState
+from workshed.transport.worker.shutdown import GracefulShutdown
 from workshed.transport.worker.watchdog import Watchdog, arm
 
 
-class WorkerLife:
+class WorkerLifecycle:
     """The work queue, the watch over flags, the watchdog, and the way out."""
 
-    def __init__(self, inbox: Inbox, execution: Execution, grace: timedelta) -> None:
+    def __init__(self, inbox: ConsumerConnection, execution: JobExecutor, grace: timedelta) -> None:
         """Start nothing; senders have no worker."""
         self._inbox = inbox
         self._execution = execution
         self._grace = grace
         self._threads = 0
         self._watchdog: Watchdog | None = None
-        self._leaving: Leaving | None = None
+        self._leaving: GracefulShutdown | None = None
         """Of a worker that has booted, as the next two."""
-        self._watch: Watch | None = None
-        self._pulse: WorkerPulse | None = None
+        self._watch: ControlPoller | None = None
+        self._pulse: WorkerStatusReporter | None = None
 
-    def begin(self, worker: Worker, broker: DeclaredBroker) -> None:
+    def begin(self, worker: Worker, broker: WorkshedBroker) -> None:
         """Replace dramatiq's work queue before anything is consumed."""
         self._inbox.begin()
         declared = broker.declared.values()
@@ -58,20 +58,24 @@ class WorkerLife:
             queues.declare(conn, {queue.name: queue.kind for queue in declared})
             queues.declare_actors(conn, known_actors(broker))
         limits, grace_s = deadline(broker), self._grace.total_seconds()
-        self._leaving = Leaving(self._inbox, self._execution, limits.interrupt_all, grace_s)
+        self._leaving = GracefulShutdown(
+            self._inbox, self._execution, limits.interrupt_all, grace_s
+        )
         limits.recycle = functools.partial(self._recycle, broker)
         self._leaving.chain_signals()
         names = sorted(worker.consumer_whitelist or broker.queues)
-        beat = WorkerBeat(self._execution, self._inbox, names, worker.worker_threads)
-        pausing = Pausing(self._inbox, self._execution, beat.queues)
-        self._watch = Watch(pausing, self._execution, beat)
+        beat = WorkerHeartbeat(self._execution, self._inbox, names, worker.worker_threads)
+        pausing = PauseState(self._inbox, self._execution, beat.queues)
+        self._watch = ControlPoller(pausing, self._execution, beat)
         folder = settings().shared_folder
-        self._pulse = WorkerPulse(folder, self._inbox, self._execution, pausing, self._watch)
+        self._pulse = WorkerStatusReporter(
+            folder, self._inbox, self._execution, pausing, self._watch
+        )
         self._pulse.hear()
         self._watch.start()
         arm()  # the first job may freeze this process before its watchdog has looked once
 
-    def _recycle(self, broker: DeclaredBroker, message: MessageProxy, error: BaseException) -> None:
+    def _recycle(self, broker: WorkshedBroker, message: MessageProxy, error: BaseException) -> None:
         """Leave because a job does not end at its hard limit."""
         if isinstance(message, Delivery) and self._leaving is not None:
             self._leaving.recycle(message, broker.get_actor(message.actor_name), error)
@@ -84,7 +88,7 @@ class WorkerLife:
         """
         return queue.cap or max(queue.prefetch or wanted, self._threads)
 
-    def watch(self, worker: Worker, links: Callable[[], Iterable[Link]]) -> None:
+    def watch(self, worker: Worker, links: Callable[[], Iterable[ReconnectingConnection]]) -> None:
         """Begin to look after the threads, which run now.
 
         What boot has made stays: the collector does not look through it again with each job.
@@ -114,12 +118,12 @@ class WorkerLife:
         self._watchdog = self._leaving = self._watch = self._pulse = None
 
 
-def deadline(broker: DeclaredBroker) -> Deadline:
+def deadline(broker: WorkshedBroker) -> TimeLimit:
     """Return the middleware that can interrupt actors."""
-    return next(m for m in broker.middleware if isinstance(m, Deadline))
+    return next(m for m in broker.middleware if isinstance(m, TimeLimit))
 
 
-def check_time_limits(broker: DeclaredBroker, names: set[str]) -> None:
+def check_time_limits(broker: WorkshedBroker, names: set[str]) -> None:
     """Refuse a time limit that RabbitMQ's consumer timeout could end in the middle of a job.
 
     It runs from the delivery, not from the start, and closes the channel of all others.

@@ -3,19 +3,21 @@
 import logging
 import threading
 
-from workshed.transport.consuming.consumer import Inbox
-from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.consumer import ConsumerConnection
+from workshed.transport.consuming.execution import JobExecutor
 
 logger = logging.getLogger(__name__)
 
 
-class Pausing:
+class PauseState:
     """Those that are paused, or all of them while somebody wants this process to be quiet.
 
     Operators say so by PostgreSQL, and the supervisor by a file: each takes back its own word only.
     """
 
-    def __init__(self, inbox: Inbox, execution: Execution, queues: frozenset[str]) -> None:
+    def __init__(
+        self, inbox: ConsumerConnection, execution: JobExecutor, queues: frozenset[str]
+    ) -> None:
         """Pause nothing; `queues` are all that are worked off here."""
         self._inbox = inbox
         self._execution = execution

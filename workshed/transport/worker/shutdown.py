@@ -10,9 +10,9 @@ from types import FrameType
 from typing import Any
 
 from workshed import db
-from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.errors import EXIT_HARD_DEADLINE
 
 logger = logging.getLogger(__name__)
@@ -23,14 +23,18 @@ INTERRUPT_S = 2.0
 """Longest wait for interrupted jobs to store their outcome."""
 
 
-class Leaving:
+class GracefulShutdown:
     """The end of a worker process, from SIGTERM or `Worker.stop`, whichever is first.
 
     dramatiq looks for a signal once a second, and goes on prefetching until its last job ends.
     """
 
     def __init__(
-        self, inbox: Inbox, execution: Execution, interrupt: Callable[[], None], grace_s: float
+        self,
+        inbox: ConsumerConnection,
+        execution: JobExecutor,
+        interrupt: Callable[[], None],
+        grace_s: float,
     ) -> None:
         """Change nothing; `interrupt` raises in every actor that runs."""
         self._inbox = inbox

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from dramatiq.worker import Worker
 
-from workshed.transport.amqp.connection import Link
+from workshed.transport.amqp.connection import ReconnectingConnection
 from workshed.transport.errors import EXIT_WATCHDOG
 
 logger = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ class Watchdog:
     def __init__(
         self,
         worker: Worker,
-        links: Callable[[], Iterable[Link]],
+        links: Callable[[], Iterable[ReconnectingConnection]],
         leave: Callable[[int], object] = os._exit,
     ) -> None:
         """Start nothing; `leave` takes the exit code."""
         self._worker = worker
         self._links = links
-        self._silent: dict[Link, tuple[int, int]] = {}
+        self._silent: dict[ReconnectingConnection, tuple[int, int]] = {}
         self._leave = leave
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)

@@ -154,7 +154,7 @@ def test_plain_dramatiq_with_a_wrong_setting_ends_with_2_and_a_sentence(run_apar
 def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(
     supervise, send, notes, rabbitmq, eventually
 ):
-    """Without `Lifeline` it consumes for ever, beside the one that was started in its place."""
+    """Without `ParentWatch` it consumes for ever, beside the one that was started in its place."""
     workers = supervise(processes=1)
     master, process = workers.masters()[0], workers.workers()[0]
     send("make", 1, 2.0)

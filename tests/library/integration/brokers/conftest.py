@@ -10,8 +10,8 @@ import pytest
 from workshed import db
 from workshed.settings import settings
 from workshed.transport.messages.envelope import stamp
-from workshed.transport.publishing.publisher import Ticket
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.publisher import ConfirmBatch
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
 
@@ -139,7 +139,7 @@ def relaying(broker):
     @contextlib.contextmanager
     def run():
         stop = threading.Event()
-        publisher = AskingPublisher(broker.urls, "relay", broker.signing, broker.prefix)
+        publisher = QueueDepthClient(broker.urls, "relay", broker.signing, broker.prefix)
         thread = threading.Thread(target=Relay(publisher, stop).run)
         thread.start()
         try:
@@ -169,7 +169,7 @@ def blocked(alarm, broker, greet, eventually):
 
 def ticket(*messages, **headers):
     """What the publisher takes, of messages."""
-    made = Ticket()
+    made = ConfirmBatch()
     for message in messages:
         made.add(message.queue_name, message.encode(), stamp(message, **headers))
     return made
@@ -180,7 +180,7 @@ def publish(broker):
     """Put a message into RabbitMQ as another program might: with these headers, or any body."""
 
     def publish(message, body=None, queue=None, **headers):
-        ticket = Ticket()
+        ticket = ConfirmBatch()
         queue = queue or message.queue_name
         broker.ensure_queues({queue})
         ticket.add(queue, body or message.encode(), stamp(message, **headers))

@@ -6,7 +6,7 @@ from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs.idempotency import starts
 from workshed.middleware import Unique
-from workshed.transport.errors import RefusedOptionError
+from workshed.transport.errors import InvalidOptionError
 from workshed.transport.messages.envelope import LARGEST_ARGUMENTS_BYTES
 
 
@@ -294,7 +294,7 @@ def test_a_delay_that_is_none_is_refused_by_the_send(actor):
     def see(number, before=None):
         pass
 
-    with pytest.raises(RefusedOptionError, match=r"options\.delay: must be a whole number"):
+    with pytest.raises(InvalidOptionError, match=r"options\.delay: must be a whole number"):
         (see.message(1) | see.message_with_options(args=(2,), delay=-1)).run()
 
 

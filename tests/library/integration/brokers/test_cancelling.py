@@ -8,7 +8,7 @@ import pytest
 from workshed import db
 from workshed.jobs import Snooze, cancelled, checkpoint
 from workshed.jobs.control import cancel_rules, cancellations
-from workshed.jobs.control.cancel_rules import Which
+from workshed.jobs.control.cancel_rules import JobFilter
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.locks import unique
 
@@ -54,7 +54,7 @@ def cancel(message):
 
 def make_rule(**which):
     with db.transaction() as conn:
-        return cancel_rules.make(conn, Which(**which))
+        return cancel_rules.make(conn, JobFilter(**which))
 
 
 def test_outside_a_job_nothing_was_cancelled():
@@ -333,7 +333,7 @@ def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
             body=message.encode(),
             reason="failed once",
         )
-        cancel_rules.make(conn, Which(actor="note", older_than=timedelta(hours=1)))
+        cancel_rules.make(conn, JobFilter(actor="note", older_than=timedelta(hours=1)))
         dead_jobs.retry(conn, message.message_id)
 
     with relaying(), working("default"):

@@ -7,7 +7,7 @@ import pytest
 
 from workshed.jobs import Discard, RecordMissing, Snooze
 from workshed.jobs.idempotency import settled
-from workshed.middleware import Fence, RetryOn
+from workshed.middleware import Deduplication, RetryOn
 from workshed.transport.consuming import consumer_tag
 
 SOON = timedelta(milliseconds=1)
@@ -305,7 +305,9 @@ def test_a_hook_that_raises_is_not_a_failed_job(
     def after_process_message(self, broker, message, *, result=None, exception=None):
         raise RuntimeError("a broken observer")
 
-    monkeypatch.setattr(Fence, "after_process_message", after_process_message, raising=False)
+    monkeypatch.setattr(
+        Deduplication, "after_process_message", after_process_message, raising=False
+    )
     broker._hooks.clear()
 
     with working("default", threads=1):

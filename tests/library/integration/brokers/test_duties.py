@@ -10,10 +10,10 @@ from workshed.jobs.control import cancellations, queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import once_keys, settled
 from workshed.jobs.outbox import relays, schedule
-from workshed.transport.relay.background import Background
+from workshed.transport.relay.background import BackgroundTasks
 from workshed.transport.relay.gauges import LOOK_S, overview
 from workshed.transport.relay.lag import watch_lag
-from workshed.transport.relay.maintenance import BATCH, Housekeeping
+from workshed.transport.relay.maintenance import BATCH, Maintenance
 
 MONTH = timedelta(days=30)
 
@@ -28,7 +28,7 @@ def one_late(conn):
     """A row that is due for so many seconds."""
 
     def one_late(seconds):
-        row = schedule.Row("m", 0, "default", "greet", "{}", "transactional")
+        row = schedule.OutboxRow("m", 0, "default", "greet", "{}", "transactional")
         schedule.insert(conn, row, delay=-timedelta(seconds=seconds))
         return conn
 
@@ -46,7 +46,7 @@ def test_a_duty_goes_on_after_an_outage(database, rows, eventually):
         conn.execute("SELECT 1")
         return 0.01
 
-    with Background("duties", [note]):
+    with BackgroundTasks("duties", [note]):
         first = eventually(lambda: pids)[0]
         rows("SELECT pg_terminate_backend(%s)", first)
 
@@ -64,7 +64,7 @@ def test_a_duty_that_fails_stops_no_other(database, eventually, caplog):
         done.append(1)
         return 0.01
 
-    with Background("duties", [fail, work]):
+    with BackgroundTasks("duties", [fail, work]):
         eventually(lambda: len(done) > 3)
 
     assert len(caplog.records) == 1  # it is tried again later
@@ -161,7 +161,7 @@ def test_what_no_copy_can_ask_for_any_more_is_deleted(fences, left, autocommitti
     fences(BATCH + 10)
     relays.beat(autocommitting, uuid4(), "here", 1)
     autocommitting.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
-    keep_house = Housekeeping(MONTH)
+    keep_house = Maintenance(MONTH)
 
     waits = [keep_house(autocommitting) for _ in range(2)]
 
@@ -178,7 +178,7 @@ def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, co
     first.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
     first.commit()
     second.execute("SET lock_timeout = '100ms'")
-    keep_house = Housekeeping(MONTH)
+    keep_house = Maintenance(MONTH)
 
     keep_house(first)
     keep_house(second)
@@ -196,7 +196,7 @@ def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitt
     conn = autocommitting
     queues.declare(conn, {"default": "quorum", "emails": "classic"})
     for number, (queue, wait) in enumerate([("default", -60), ("default", 60), ("made_up", 60)]):
-        row = schedule.Row(f"m{number}", 0, queue, "greet", "{}", "transactional")
+        row = schedule.OutboxRow(f"m{number}", 0, queue, "greet", "{}", "transactional")
         schedule.insert(conn, row, delay=timedelta(seconds=wait))
     bury(conn, "default")
     bury(conn, "invented")

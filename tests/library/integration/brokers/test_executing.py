@@ -14,9 +14,9 @@ from workshed.jobs.control import cancellations, queues, workers
 from workshed.jobs.idempotency import settled, starts
 from workshed.jobs.outbox import relays
 from workshed.settings import settings
-from workshed.transport.worker.control import LOOKS_WITHOUT_RELAY, Watch
-from workshed.transport.worker.heartbeat import WorkerBeat
-from workshed.transport.worker.pausing import Pausing
+from workshed.transport.worker.control import LOOKS_WITHOUT_RELAY, ControlPoller
+from workshed.transport.worker.heartbeat import WorkerHeartbeat
+from workshed.transport.worker.pausing import PauseState
 
 pytestmark = pytest.mark.fresh_vhost
 
@@ -527,9 +527,9 @@ def test_a_worker_says_when_no_relay_lives_and_works_on(
 ):
     """Retries and delays would wait without a word, as if there were none."""
     caplog.set_level("INFO")
-    beat = WorkerBeat(broker._execution, broker._inbox, [], 1)
-    pausing = Pausing(broker._inbox, broker._execution, frozenset())
-    watch = Watch(pausing, broker._execution, beat)
+    beat = WorkerHeartbeat(broker._execution, broker._inbox, [], 1)
+    pausing = PauseState(broker._inbox, broker._execution, frozenset())
+    watch = ControlPoller(pausing, broker._execution, beat)
     with working("default"):
         for _ in range(LOOKS_WITHOUT_RELAY):
             assert watch.is_ready

@@ -120,7 +120,7 @@ def test_the_key_of_one_that_is_too_late_is_free(runs, working, publish, rows, e
     late = runs.actor.message_with_options(args=(1,), unique_key="k")
     late = late.copy(message_timestamp=ago_ms(3))
     with db.transaction() as conn:
-        unique.take(conn, unique.Claim("k", late.message_id, 0, "note", "default"))
+        unique.take(conn, unique.KeyClaim("k", late.message_id, 0, "note", "default"))
 
     with working("default"):
         publish(late, outbox=True)

@@ -10,7 +10,7 @@ from dramatiq.middleware import MiddlewareError, SkipMessage
 from workshed import Batch, schedule
 from workshed.jobs.signals import Snooze
 from workshed.middleware import Limit, Unique
-from workshed.transport.errors import RefusedOptionError
+from workshed.transport.errors import InvalidOptionError
 
 HOUR = timedelta(hours=1)
 OUTCOMES = "SELECT actor, outcome, reason FROM workshed.attempts ORDER BY id"
@@ -104,7 +104,7 @@ def test_an_option_that_nothing_names_is_refused_by_the_send(adding, actor, brok
         lambda: note.send_with_options(args=(1,), delay=1),
         lambda: broker.enqueue_many([note.message(1)]),
     ):
-        with pytest.raises(RefusedOptionError, match="request_id is not an option of a message"):
+        with pytest.raises(InvalidOptionError, match="request_id is not an option of a message"):
             send()
     assert rabbitmq.queues() == {}
 
@@ -116,7 +116,7 @@ def test_another_option_is_refused_as_before_with_a_hint(adding, actor):
     def note(number):
         pass
 
-    with pytest.raises(RefusedOptionError, match=r"did you mean 'request_id'\?"):
+    with pytest.raises(InvalidOptionError, match=r"did you mean 'request_id'\?"):
         note.send_with_options(args=(1,), requestid=1)
 
 
@@ -132,7 +132,7 @@ def test_a_value_that_cannot_travel_is_refused(adding, actor, value, problem):
     def note(number):
         pass
 
-    with pytest.raises(RefusedOptionError, match=problem):
+    with pytest.raises(InvalidOptionError, match=problem):
         note.send_with_options(args=(1,), request_id=value)
 
 

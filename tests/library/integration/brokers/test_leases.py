@@ -19,8 +19,8 @@ from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases
 from workshed.transport.errors import (
     BrokerUnreachableError,
+    InvalidOptionError,
     PublishRefusedError,
-    RefusedOptionError,
 )
 from workshed.transport.publishing import outbox_cleanup
 
@@ -248,7 +248,7 @@ def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, stat
 
 @pytest.mark.parametrize("key", ["", "x" * 1_001, "a\0b", "\ud800", 7])
 def test_a_key_that_could_not_be_stored_is_refused(send_one, key):
-    with pytest.raises(RefusedOptionError, match="unique_key"):
+    with pytest.raises(InvalidOptionError, match="unique_key"):
         send_one(key=key)
 
 
@@ -558,7 +558,7 @@ def test_what_is_known_is_written_when_the_program_ends(broker, states):
 def test_marks_of_a_dropped_message_free_its_lock_only_with_its_row(broker, rows):
     """A relay that has the row sends it; without its lock a second job could run beside it."""
     with db.transaction() as tx:
-        unique.take_many(tx, [unique.Claim("k", "m", 0, "greet", "default")])
+        unique.take_many(tx, [unique.KeyClaim("k", "m", 0, "greet", "default")])
 
     broker._sender._marks.add("drop", [("m", 0)])
     broker._sender._marks.close()

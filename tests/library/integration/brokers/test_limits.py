@@ -190,8 +190,8 @@ def test_the_slot_of_a_worker_that_died_is_given_to_who_waits(
 ):
     own = connect(autocommit=True)
     job = sync(Limit.concurrent(1))
-    start = limits.Start("00000000-0000-0000-0000-00000000000a", "dead", "sync", "gone", 1)
-    ask = limits.Ask("sync:concurrent", "concurrent", 1)
+    start = limits.JobStart("00000000-0000-0000-0000-00000000000a", "dead", "sync", "gone", 1)
+    ask = limits.SlotRequest("sync:concurrent", "concurrent", 1)
     assert limits.take(own, [ask], start) is None
     with working("default"), relaying():
         job.send(1)

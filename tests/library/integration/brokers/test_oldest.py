@@ -8,8 +8,8 @@ import pytest
 
 from workshed import db, schedule
 from workshed.jobs.control import queues, workers
-from workshed.transport.publishing.queue_depth import AskingPublisher
-from workshed.transport.relay.queue_age import Oldest
+from workshed.transport.publishing.queue_depth import QueueDepthClient
+from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.worker import heartbeat
 
 HOUR = timedelta(hours=1)
@@ -38,9 +38,9 @@ def look(broker, conn, counted, wire):
     """`look()`: look once as a relay does; the age that is told of `default`, in seconds."""
     broker.ensure_queues({"default", "emails"})
     queues.declare(conn, {"default": "quorum", "emails": "classic"})
-    publisher = AskingPublisher([wire.url(url) for url in broker.urls], "relay")
+    publisher = QueueDepthClient([wire.url(url) for url in broker.urls], "relay")
     publisher.ready(10)
-    found = Oldest(publisher)
+    found = QueueAgeEstimator(publisher)
 
     def once(queue="default"):
         found(conn)
@@ -131,10 +131,10 @@ def test_a_relay_that_is_started_again_goes_on_from_there(
     hang.send()
     ready(rabbitmq, 1, eventually)
     age(3600)
-    publisher = AskingPublisher(broker.urls, "relay")
+    publisher = QueueDepthClient(broker.urls, "relay")
     publisher.ready(10)
 
-    again = Oldest(publisher)
+    again = QueueAgeEstimator(publisher)
     eventually(lambda: again(conn) and counted("oldest_waiting_seconds", queue="default") >= 3600)
     publisher.close()
 
@@ -363,13 +363,13 @@ def test_while_rabbitmq_is_away_what_was_there_goes_on_waiting(
 def test_a_queue_that_is_not_there_is_asked_for_once_a_minute(look, broker, conn, monkeypatch):
     """Each question for one is an error in the log of RabbitMQ."""
     asked = []
-    depth = AskingPublisher.depth
+    depth = QueueDepthClient.depth
 
     def noted(publisher, queue, timeout_s):
         asked.append(queue)
         return depth(publisher, queue, timeout_s)
 
-    monkeypatch.setattr(AskingPublisher, "depth", noted)
+    monkeypatch.setattr(QueueDepthClient, "depth", noted)
     queues.declare(conn, {"gone": "quorum"})
 
     assert [look("gone") for _ in range(3)] == [0, 0, 0]
@@ -411,4 +411,4 @@ def silent(conn, held=None):
 
 
 def news(conn, got=None, got_ago=timedelta(), returned=None):
-    workers.pass_on(conn, [workers.Held("default", None, None, got, got_ago, returned)])
+    workers.pass_on(conn, [workers.QueueReport("default", None, None, got, got_ago, returned)])

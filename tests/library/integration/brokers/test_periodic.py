@@ -17,7 +17,7 @@ from workshed.jobs import scheduled_for, sent_at
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.middleware import Unique
 from workshed.middleware.periodic.periodic import Periodic
-from workshed.middleware.periodic.periodiq_spec import Clocked
+from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.settings import settings
 from workshed.transport.messages.envelope import decode
 
@@ -72,7 +72,7 @@ def declared(broker, clock):
 def fire(actor, at):
     """Do as `periodiq` does when it starts."""
     told = actor.options["periodic"]
-    assert not Clocked(told.spec, told._say, told._make).validate(at.replace(microsecond=0))
+    assert not PeriodiqSpec(told.spec, told._say, told._make).validate(at.replace(microsecond=0))
 
 
 # Which jobs there are
@@ -326,7 +326,7 @@ def test_a_clock_looks_every_second_and_so_sets_no_alarm(report, microsecond):
 def test_a_clock_makes_each_run_once():
     spec = cron("0 9 * * *", tz="UTC")
     made = []
-    told = Clocked(spec, lambda: None, made.append)
+    told = PeriodiqSpec(spec, lambda: None, made.append)
     nine = datetime(2026, 3, 2, 9, tzinfo=UTC)
     seconds = [nine + timedelta(seconds=second) for second in range(-60, 120)]
 

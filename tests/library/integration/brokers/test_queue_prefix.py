@@ -95,7 +95,7 @@ def test_a_relay_binds_our_queue_that_it_does_not_declare(
 ):
     """A job for a queue that only its worker declares came to no queue."""
     message = dramatiq.Message("crawling", "crawl", (), {}, {})
-    row = schedule.Row(
+    row = schedule.OutboxRow(
         message.message_id, 0, "crawling", "crawl", message.encode().decode(), "transactional"
     )
     conn = connect(autocommit=True)

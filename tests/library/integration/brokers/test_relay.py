@@ -15,7 +15,7 @@ from workshed import db
 from workshed import schedule as outbox
 from workshed.jobs.control import queues
 from workshed.jobs.outbox import claims, relays
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay import relay as relay_module
 from workshed.transport.relay.relay import LOOK_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
 
@@ -47,7 +47,7 @@ def relaying(broker):
 
         def __enter__(self):
             self.stop = threading.Event()
-            self.publisher = AskingPublisher(broker.urls, "relay")
+            self.publisher = QueueDepthClient(broker.urls, "relay")
             self.relay = Relay(self.publisher, self.stop, declared=self.declared)
             self.thread = threading.Thread(target=self.relay.run)
             stopping.append(self)
@@ -302,7 +302,7 @@ def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
     )
     conn.execute("DELETE FROM workshed.schedule")
     claims.use_indexes(conn)
-    relay = Relay(AskingPublisher(broker.urls, "relay"), threading.Event())
+    relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
     relay._take(conn)
     relay._sweep_at = math.inf
 
@@ -473,12 +473,12 @@ def test_a_row_that_is_due_and_cannot_be_taken_is_not_asked_for_without_pause(st
     """Otherwise a cancelled row in an open transaction costs thousands of queries a second."""
     store(1)
 
-    assert Relay(AskingPublisher(broker.urls, "relay"), threading.Event())._pause(conn) == LOOK_S
+    assert Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())._pause(conn) == LOOK_S
 
 
 def test_a_row_that_is_due_since_the_last_look_is_not_waited_for(store, conn, broker):
     """Of 400 a second every other look ends with one, and each would wait for 20 ms."""
-    relay = Relay(AskingPublisher(broker.urls, "relay"), threading.Event())
+    relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
     assert relay._take(conn) == []
 
     store(1)
@@ -550,7 +550,7 @@ def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
 
 
 def test_before_it_has_tried_nothing_is_connected(broker):
-    relay = Relay(AskingPublisher(broker.urls, "relay"), threading.Event())
+    relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
 
     assert relay.pulse().troubles == ["PostgreSQL does not answer", "RabbitMQ is not connected"]
 

@@ -10,7 +10,7 @@ import pytest
 from workshed import db
 from workshed import schedule as outbox
 from workshed.app import APP
-from workshed.transport.relay.background import Background
+from workshed.transport.relay.background import BackgroundTasks
 
 TASKS = """
 import time
@@ -113,5 +113,5 @@ def test_one_that_is_not_there_ends_the_relay_and_is_named(start, tmp_path, monk
 
 def test_without_duties_there_is_no_thread():
     before = threading.active_count()
-    with Background("tasks", []):
+    with BackgroundTasks("tasks", []):
         assert threading.active_count() == before

@@ -9,12 +9,12 @@ import pytest
 from workshed import db, schedule
 from workshed.jobs.control import queues
 from workshed.jobs.outbox import claims
-from workshed.middleware import Settling
+from workshed.middleware import OutcomeMiddleware
 from workshed.transport.amqp.accounts import accounts
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
-from workshed.transport.publishing.queue_depth import Answer, AskingPublisher, refused
+from workshed.transport.publishing.queue_depth import Answer, QueueDepthClient, refused
 from workshed.transport.relay import redelivery
-from workshed.transport.relay.redelivery import Resend
+from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay import Relay
 
 LATER = timedelta(minutes=10)
@@ -36,7 +36,7 @@ def _queues(broker):
 
 @pytest.fixture
 def publisher(broker):
-    found = AskingPublisher(broker.urls, "relay")
+    found = QueueDepthClient(broker.urls, "relay")
     yield found
     found.close()
 
@@ -53,7 +53,7 @@ def relaying(broker, publisher, monkeypatch):
     stop, threads = threading.Event(), []
 
     def run(after):
-        duties = [Resend(publisher, broker.declared, after)]
+        duties = [ClassicQueueRedelivery(publisher, broker.declared, after)]
         relay = Relay(publisher, stop, declared=broker.declared.values(), duties=duties)
         threads.append(threading.Thread(target=relay.run))
         threads[-1].start()
@@ -82,7 +82,7 @@ def send(deliver, broker, publisher):
 def look(broker, publisher, connect):
     """`look(after)`: one look of the relay at the classic queues."""
     conn = connect(autocommit=True)
-    return lambda after: Resend(publisher, broker.declared, after)(conn)
+    return lambda after: ClassicQueueRedelivery(publisher, broker.declared, after)(conn)
 
 
 def relay_once(broker, publisher):
@@ -170,7 +170,7 @@ def test_a_queue_that_is_gone_is_made_again_and_filled(
 def test_with_a_queue_that_is_gone_those_of_known_actors_are_made_again(
     send, look, conn, connect, rabbitmq
 ):
-    queues.declare_actors(connect(autocommit=True), [queues.Actor("clean", "low")])
+    queues.declare_actors(connect(autocommit=True), [queues.KnownActor("clean", "low")])
     send(1)
     for name in ("emails", "default", "default.dead"):
         rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/{name}")
@@ -196,10 +196,10 @@ def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows, m
     """Or an outage of ten minutes would be followed by a copy of every mail."""
     monkeypatch.setattr(redelivery, "ANSWER_S", 0.1)
     send(5)
-    away = AskingPublisher(["amqp://127.0.0.1:9/"], "relay")
+    away = QueueDepthClient(["amqp://127.0.0.1:9/"], "relay")
 
     for after in (LATER, AT_ONCE):
-        Resend(away, broker.declared, after)(connect(autocommit=True))
+        ClassicQueueRedelivery(away, broker.declared, after)(connect(autocommit=True))
 
     assert states(rows) == (5, 0, 0)
     away.close()
@@ -252,11 +252,11 @@ def test_a_relay_with_an_account_of_its_own_sees_what_was_lost(broker, limited, 
     """From RabbitMQ 4.3 on it needs some right to each queue, or it would send nothing again."""
     [account] = [one for one in accounts(broker.declared, {}, "a") if one.name == "a-relay"]
     limited(account.write)
-    publisher = AskingPublisher(broker.urls, "relay")
+    publisher = QueueDepthClient(broker.urls, "relay")
     publisher.ready(60)
 
     for after in (LATER, AT_ONCE):
-        Resend(publisher, broker.declared, after)(connect(autocommit=True))
+        ClassicQueueRedelivery(publisher, broker.declared, after)(connect(autocommit=True))
     publisher.close()
 
     assert states(rows) == (0, 0, 5)
@@ -268,9 +268,12 @@ def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
 ):
     """Accounts of earlier releases may not, from RabbitMQ 4.3 on; nothing was said of it."""
     limited("^workshed.jobs$")
-    publisher = AskingPublisher(broker.urls, "relay")
+    publisher = QueueDepthClient(broker.urls, "relay")
     publisher.ready(60)
-    duty, conn = Resend(publisher, broker.declared, AT_ONCE), connect(autocommit=True)
+    duty, conn = (
+        ClassicQueueRedelivery(publisher, broker.declared, AT_ONCE),
+        connect(autocommit=True),
+    )
     may_not_see = rabbitmq.version() >= (4, 3)
 
     def said():
@@ -328,7 +331,7 @@ def test_a_mail_nobody_could_read_leaves_no_row(send, broker, publisher, deliver
     assert rows("SELECT queue FROM workshed.dead") == [("emails",)]
 
 
-class Effect(Settling):
+class Effect(OutcomeMiddleware):
     """Writes a row in the transaction of each outcome."""
 
     def concerns(self, job, outcome):

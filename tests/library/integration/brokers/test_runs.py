@@ -13,9 +13,9 @@ from workshed import db
 from workshed.jobs.history import runs
 from workshed.jobs.history.copy_format import row
 from workshed.jobs.idempotency import settled
-from workshed.middleware import Runs
+from workshed.middleware import History
 from workshed.middleware.observability import history_writer
-from workshed.middleware.observability.history_writer import Recorder
+from workshed.middleware.observability.history_writer import HistoryWriter
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_what_jsonb_cannot_hold_is_replaced(actor, working, history):
 def test_of_a_worker_that_keeps_failures_only_those_are_recorded(
     actor, broker, working, history, monkeypatch
 ):
-    own = next(m for m in broker.middleware if isinstance(m, Runs))
+    own = next(m for m in broker.middleware if isinstance(m, History))
     monkeypatch.setattr(own, "_kept", "failures")
 
     @actor(queue_name="default", max_retries=0)
@@ -195,7 +195,7 @@ def record(number, actor="note"):
 @pytest.fixture
 def recording(database):
     """A recorder of this test."""
-    found = Recorder()
+    found = HistoryWriter()
     yield found
     found.close()
 

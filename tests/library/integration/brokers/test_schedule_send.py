@@ -21,9 +21,9 @@ from tests.django_app import django_connected
 from workshed import Batch, schedule
 from workshed.errors import WorkshedError
 from workshed.transport.batch import BatchError
-from workshed.transport.errors import RefusedArgumentError, UnknownConnectionError
+from workshed.transport.errors import InvalidArgumentError, UnknownConnectionError
 from workshed.transport.messages.envelope import decode
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
 ORDER = "INSERT INTO store.orders DEFAULT VALUES"
@@ -156,7 +156,7 @@ def stored(rows):
 @contextlib.contextmanager
 def relaying(broker):
     stop = threading.Event()
-    publisher = AskingPublisher(broker.urls, "relay")
+    publisher = QueueDepthClient(broker.urls, "relay")
     thread = threading.Thread(target=Relay(publisher, stop).run)
     thread.start()
     try:
@@ -232,7 +232,7 @@ def test_it_is_due_when_it_was_asked_for(begin, greet, rows):
 def test_a_refused_message_leaves_the_transaction_as_it_was(begin, greet, shop, stored):
     with begin() as (conn, execute, wait):
         execute(ORDER)
-        with pytest.raises(RefusedArgumentError):
+        with pytest.raises(InvalidArgumentError):
             wait(schedule.send(conn, greet.message(datetime.now(UTC))))
         with pytest.raises(WorkshedError, match="not both"):
             wait(schedule.send(conn, greet.message(1), delay=timedelta(1), at=datetime.now(UTC)))

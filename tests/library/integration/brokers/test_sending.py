@@ -24,14 +24,14 @@ from workshed.transport.amqp.accounts import accounts
 from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
+    InvalidArgumentError,
+    InvalidOptionError,
     PublishRefusedError,
-    RefusedArgumentError,
-    RefusedOptionError,
     TopologyError,
     UndeclaredQueueError,
 )
 from workshed.transport.messages.envelope import stamp
-from workshed.transport.publishing.publisher import Ticket
+from workshed.transport.publishing.publisher import ConfirmBatch
 
 
 @pytest.fixture
@@ -117,14 +117,14 @@ def test_high_priority_mails_leave_first(actor, rabbitmq):
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_by_name(greet, rabbitmq, args, kwargs, problem):
-    with pytest.raises(RefusedArgumentError, match=problem):
+    with pytest.raises(InvalidArgumentError, match=problem):
         greet.send(*args, **kwargs)
 
     assert "default" not in rabbitmq.queues()
 
 
 def test_a_misspelt_option_is_refused_with_the_likely_one(greet):
-    with pytest.raises(RefusedOptionError, match=r"max_retrys .*did you mean 'max_retries'"):
+    with pytest.raises(InvalidOptionError, match=r"max_retrys .*did you mean 'max_retries'"):
         greet.send_with_options(args=(1,), max_retrys=3)
 
 
@@ -139,7 +139,7 @@ def test_a_misspelt_option_is_refused_with_the_likely_one(greet):
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(greet, options):
-    with pytest.raises(RefusedOptionError):
+    with pytest.raises(InvalidOptionError):
         greet.send_with_options(args=(1,), **options)
 
 
@@ -293,7 +293,7 @@ def test_a_message_sent_in_a_transaction_goes_with_it(greet, rows):
 
 def test_a_refused_message_leaves_the_transaction_usable(greet, rows):
     with db.transaction() as conn:
-        with pytest.raises(RefusedArgumentError):
+        with pytest.raises(InvalidArgumentError):
             schedule.send(conn, greet.message(float("nan")))
         schedule.send(conn, greet.message(1))
 
@@ -437,7 +437,7 @@ def test_a_send_that_waits_while_the_broker_closes_is_told(greet, broker, server
 def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbitmq, eventually):
     """Counted though it was never sent, its neighbour's confirm would settle it: a job lost."""
     broker.ensure_queues({"default"})
-    ticket = Ticket()
+    ticket = ConfirmBatch()
     good, bad = greet.message(1), greet.message(2)
     for message, name in ((good, "greet"), (bad, "x" * 300), (good, "greet")):
         found = stamp(message)

@@ -11,8 +11,8 @@ from workshed.errors import DatabaseUnreachableError
 from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
+    InvalidArgumentError,
     PublishRefusedError,
-    RefusedArgumentError,
 )
 
 ROWS = "SELECT message_id, reason, possible_duplicate FROM workshed.schedule"
@@ -85,7 +85,7 @@ def test_several_loops_send_side_by_side(greet, broker, in_threads, rabbitmq, ev
 
 
 def test_what_enqueue_refuses_is_refused_here(greet, send, full, rabbitmq, eventually):
-    with pytest.raises(RefusedArgumentError):
+    with pytest.raises(InvalidArgumentError):
         send(greet.message(float("nan")))
 
     greet.send(0)

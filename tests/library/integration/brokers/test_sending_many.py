@@ -13,9 +13,9 @@ from workshed.errors import DatabaseUnreachableError
 from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
+    InvalidArgumentError,
     NackedError,
-    NotAllSentError,
-    RefusedArgumentError,
+    PartialSendError,
 )
 
 STORED = "SELECT message_id, reason, possible_duplicate FROM workshed.schedule"
@@ -61,7 +61,7 @@ def test_all_arrive_in_their_order(messages, broker, found):
 
 @pytest.mark.fresh_vhost
 def test_none_is_sent_before_all_are_checked(messages, greet, broker, rabbitmq):
-    with pytest.raises(RefusedArgumentError):
+    with pytest.raises(InvalidArgumentError):
         broker.enqueue_many([*messages(600), greet.message(float("nan"))])
 
     assert rabbitmq.queues() == {}
@@ -114,7 +114,7 @@ def test_what_a_full_queue_refuses_is_told_from_what_it_took(messages, broker, f
     broker.ensure_queues({"default"})
     full(100)
 
-    with pytest.raises(NotAllSentError, match=r"of 2000 messages were not sent.*full") as error:
+    with pytest.raises(PartialSendError, match=r"of 2000 messages were not sent.*full") as error:
         broker.enqueue_many(messages(2_000))
 
     sent, unsent = error.value.sent, error.value.unsent
@@ -134,7 +134,7 @@ def test_one_without_a_queue_keeps_no_other_from_being_sent(
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/low")
     good, bad = ([one.message(n) for n in range(700)] for one in (greet, other))
 
-    with pytest.raises(NotAllSentError) as error:
+    with pytest.raises(PartialSendError) as error:
         broker.enqueue_many(one for pair in zip(good, bad, strict=True) for one in pair)
 
     assert error.value.sent == good
@@ -158,7 +158,7 @@ def test_queues_that_were_deleted_are_made_again(greet, other, broker, rabbitmq,
 def test_what_was_not_confirmed_in_time_is_told_from_what_was_not_sent(messages, broker, patience):
     patience(0.3)
 
-    with pytest.raises(NotAllSentError) as error:
+    with pytest.raises(PartialSendError) as error:
         broker.enqueue_many(messages(1_700))
 
     assert error.value.sent == []
@@ -197,7 +197,7 @@ def test_with_the_setting_off_the_first_outage_ends_it(messages, broker, blocked
     broker.enqueue_many(messages(1))
     patience(0.3)
 
-    with blocked(), pytest.raises(NotAllSentError, match="1700 of 1700") as error:
+    with blocked(), pytest.raises(PartialSendError, match="1700 of 1700") as error:
         broker.enqueue_many(messages(1_700))
 
     assert {type(err) for _, err in error.value.unsent} == {BrokerBlockedError}
@@ -208,7 +208,7 @@ def test_with_postgresql_away_too_it_ends_soon(messages, broker, away):
     away()
     began = time.monotonic()
 
-    with pytest.raises(NotAllSentError) as error:
+    with pytest.raises(PartialSendError) as error:
         broker.enqueue_many(messages(5_000))
 
     assert time.monotonic() - began < 30  # a moment of the pool for each window in flight
@@ -222,7 +222,7 @@ def test_without_postgresql_plain_ones_of_a_window_are_sent_and_mails_are_not(
 ):
     mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
 
-    with pytest.raises(NotAllSentError) as error:
+    with pytest.raises(PartialSendError) as error:
         broker.enqueue_many([greet.message(1), mail.message(2), greet.message(3)])
 
     assert [message.actor_name for message, _ in error.value.unsent] == ["mail"]
@@ -254,7 +254,7 @@ def test_a_message_that_was_stored_already_spoils_no_other(greet, actor, broker,
     with db.transaction() as conn:
         broker.store(conn, mails[1], delay=timedelta(), at=None, reason="transactional")
 
-    with pytest.raises(NotAllSentError) as error:
+    with pytest.raises(PartialSendError) as error:
         broker.enqueue_many(mails)
 
     assert error.value.sent == [mails[0], mails[2]]

@@ -16,7 +16,7 @@ from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.envelope import decode, stamp
 from workshed.transport.messages.signing import HEADER, Signing
-from workshed.transport.publishing.publisher import Ticket
+from workshed.transport.publishing.publisher import ConfirmBatch
 
 KEY, OLD, FOREIGN = "k" * 32, "o" * 32, "f" * 32
 
@@ -209,12 +209,12 @@ def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_as_a_copy(
 ):
     """What was signed before it said `again` does not fit any more."""
     broker.ensure_queues({"default"})
-    ticket = Ticket()
+    ticket = ConfirmBatch()
     message = runs.note.message(1)
     sent = ticket.add("default", message.encode(), stamp(message), unknown=False)
     broker._publisher.publish(ticket, 5)
     first, _ = intruder.takes()
-    anew = Ticket()
+    anew = ConfirmBatch()
     anew.add("default", message.encode(), sent.stamp, unknown=True)
     broker._publisher.publish(anew, 5)
 

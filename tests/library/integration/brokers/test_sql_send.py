@@ -12,11 +12,11 @@ from psycopg.types.json import Jsonb
 
 from workshed import schedule
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import unique
 from workshed.strict_json import INTEGERS
 from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode
-from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
 # What a sender may say; the rest is where a job is in its life, and nobody else's to say.
@@ -39,7 +39,7 @@ WORDS = {
 def _declared(conn):
     """A worker of another program has `greet`, on its own queue."""
     queues.declare(conn, {"default": "quorum", "low": "quorum"})
-    queues.declare_actors(conn, [Actor("greet", "default"), Actor("lost", "gone")])
+    queues.declare_actors(conn, [KnownActor("greet", "default"), KnownActor("lost", "gone")])
     conn.commit()
 
 
@@ -303,7 +303,7 @@ def test_a_duplicate_may_be_refused_wait_or_take_the_place(send, conn):
 
 
 def test_an_actor_whose_key_is_computed_in_python_needs_it(send, refused, conn):
-    queues.declare_actors(conn, [Actor("greet", "default", has_key=True)])
+    queues.declare_actors(conn, [KnownActor("greet", "default", has_key=True)])
 
     refused("greet: its jobs are unique, and their key is computed in Python; give it")
     send(options={"unique_key": "k"})
@@ -389,7 +389,7 @@ def test_a_job_sent_by_sql_travels_and_runs(send, conn, broker, actor, working, 
     )
     broker.ensure_queues({"default"})
     stop = threading.Event()
-    publisher = AskingPublisher(broker.urls, "relay")
+    publisher = QueueDepthClient(broker.urls, "relay")
     relay = threading.Thread(target=Relay(publisher, stop).run)
     relay.start()
 

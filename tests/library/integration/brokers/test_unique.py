@@ -13,7 +13,7 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.locks import run_locks, unique
 from workshed.middleware import Unique
 from workshed.middleware.concurrency import lease_renewal, uniqueness
-from workshed.transport.errors import NotAllSentError
+from workshed.transport.errors import PartialSendError
 
 SCHEDULED = "SELECT message_id FROM workshed.schedule ORDER BY 1"
 LOCKS = "SELECT key, message_id, generation FROM workshed.unique_locks"
@@ -168,7 +168,7 @@ def test_its_send_raises_and_nothing_is_stored(way, resize, broker, rows):
     job = resize(Unique(on_conflict="raise"))
     first = job.send_with_options(args=(1,), delay=60_000)
 
-    with pytest.raises((DuplicateJobError, NotAllSentError), match=first.message_id):
+    with pytest.raises((DuplicateJobError, PartialSendError), match=first.message_id):
         senders(job, broker)[way]()
 
     assert rows(SCHEDULED) == [(first.message_id,)]
@@ -398,7 +398,7 @@ def test_a_copy_of_a_job_that_runs_elsewhere_does_not_run_beside_it(connect):
     """After a lost connection RabbitMQ gives the job to another process."""
     conn = connect(autocommit=True)
     here, there = (
-        run_locks.Turn("k", token, "m", 0, "resize", "default", "host", 1)
+        run_locks.RunLock("k", token, "m", 0, "resize", "default", "host", 1)
         for token in (
             "00000000-0000-0000-0000-00000000000a",
             "00000000-0000-0000-0000-00000000000b",
@@ -417,7 +417,7 @@ def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads
 
     def replace(number):
         with connect() as own:
-            claim = unique.Claim("k", str(number), 0, "resize", "default", replace=True)
+            claim = unique.KeyClaim("k", str(number), 0, "resize", "default", replace=True)
             unique.take(own, claim)
             own.commit()
 
@@ -434,8 +434,8 @@ def test_a_lock_that_another_key_needs_is_an_error_of_postgresql(connect):
     with connect() as first, connect() as second:
         second.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         second.execute("SELECT 1")
-        unique.take(first, unique.Claim("k", "a", 0, "resize", "default"))
+        unique.take(first, unique.KeyClaim("k", "a", 0, "resize", "default"))
         first.commit()
 
         with pytest.raises(psycopg.errors.SerializationFailure):
-            unique.take(second, unique.Claim("k", "b", 0, "resize", "default"))
+            unique.take(second, unique.KeyClaim("k", "b", 0, "resize", "default"))

@@ -36,7 +36,7 @@ def with_dead(*names):
 @pytest.fixture
 def _known(connect):
     """A worker with an actor on `low` has been here."""
-    queues.declare_actors(connect(autocommit=True), [queues.Actor("clean", "low")])
+    queues.declare_actors(connect(autocommit=True), [queues.KnownActor("clean", "low")])
 
 
 @pytest.mark.usefixtures("_known", "relay")

@@ -21,7 +21,7 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs
 from workshed.jobs.history.copy_format import row
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.settings import settings
 
 NOBODY_LISTENS = 9
@@ -136,7 +136,9 @@ def store(conn):
     ):
         actor = options.pop("actor", "greet")
         text = body(message_id, actor, [7], queue, generation=generation, **options).decode()
-        schedule.insert(conn, schedule.Row(message_id, generation, queue, actor, text, reason))
+        schedule.insert(
+            conn, schedule.OutboxRow(message_id, generation, queue, actor, text, reason)
+        )
         query = (
             "UPDATE workshed.schedule SET due_at = workshed.now() + %s::interval "
             "WHERE message_id = %s"
@@ -206,7 +208,7 @@ def make_batch(conn, store):
     def make_batch(*message_ids, description="June's invoices"):
         batch = str(uuid4())
         message = dramatiq.Message("default", "report", (), {}, {}, f"told of {batch}")
-        told = Row(
+        told = OutboxRow(
             message.message_id, 0, "default", "report", message.encode().decode(), "transactional"
         )
         with conn.transaction():

@@ -23,9 +23,9 @@ from pika.exceptions import (
 from tests.forbidden import PARTS, may, operations, refusal
 from tests.library.queues import QUEUES
 from workshed.devserver import install
-from workshed.devserver.rabbitmq import USER, RabbitMQ
+from workshed.devserver.rabbitmq import USER, RabbitMQServer
 from workshed.devserver.state import temporary
-from workshed.transport.amqp.accounts import Account, accounts, hashed
+from workshed.transport.amqp.accounts import BrokerAccount, accounts, hashed
 from workshed.transport.amqp.arguments import EXCHANGE, read_version
 from workshed.transport.amqp.definitions import definitions
 
@@ -441,13 +441,13 @@ def test_a_node_without_data_boots_with_them(rabbitmq):
     assert queues == {name for queue in QUEUES for name in (queue.name, queue.dead)}
 
 
-class Loading(RabbitMQ):
+class Loading(RabbitMQServer):
     """A node that imports definitions when it boots, and an administrator with them."""
 
     def settings(self):
         people = accounts([q.name for q in QUEUES], {}, "workshed")
         made = definitions("jobs", QUEUES, people, {}, self.version)
-        made["users"].append(Account(USER, tags=("administrator",)).user(self.password))
+        made["users"].append(BrokerAccount(USER, tags=("administrator",)).user(self.password))
         file = self.folder / "definitions.json"
         file.write_text(json.dumps(made))
         file.chmod(0o644)
@@ -468,7 +468,7 @@ def test_the_management_api_takes_them_too(rabbitmq, workshed):
 
 def test_nobody_logs_in_where_no_password_was_given(imported):
     """An empty hash is none; the hash of an empty password would let everybody in."""
-    locked = Account(f"{imported.prefix}-locked")
+    locked = BrokerAccount(f"{imported.prefix}-locked")
     imported.ask("PUT", f"users/{locked.name}", {"password": "before", "tags": ""})
     body = {"users": [locked.user(None)], "permissions": [locked.permission(imported.vhost)]}
     assert imported.ask("POST", "definitions", body)[0] == 204

@@ -8,7 +8,7 @@ from tests import pages
 from tests.transcripts import shell
 from workshed.cronspec import daily
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 
@@ -43,7 +43,9 @@ def offered(workshed, monkeypatch):
 def known(broker, conn):
     """Workers of another program have declared a queue, two actors, and a periodic job."""
     queues.declare(conn, {"embroidery": "quorum"})
-    queues.declare_actors(conn, [Actor("knit", "embroidery"), Actor("knot", "embroidery")])
+    queues.declare_actors(
+        conn, [KnownActor("knit", "embroidery"), KnownActor("knot", "embroidery")]
+    )
     periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "embroidery", daily("03:00"))])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.library.integration.console.conftest import body
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts
 from workshed.jobs.locks import unique
@@ -102,7 +102,7 @@ def test_some_of_them(workshed, bury, conn, options):
 @pytest.mark.parametrize("command", [("list",), ("discard", "--all", "--yes")])
 def test_a_misspelt_filter_is_no_good_news(workshed, bury, conn, command, words, said):
     """That nothing is dead of an actor that is not there says nothing."""
-    queues.declare_actors(conn, [Actor("greet", "default")])
+    queues.declare_actors(conn, [KnownActor("greet", "default")])
     bury("a")
 
     assert said in workshed("dead", *command, *words).err.splitlines()
@@ -274,7 +274,7 @@ def test_a_dry_run_tells_exactly_what_would_happen_and_changes_nothing(
 
 def test_a_dry_run_tells_who_would_wait_for_a_key(workshed, bury, conn):
     text = body("a", "greet", [7], "default", unique_key="k")
-    unique.take(conn, unique.Claim("k", "alive", 0, "greet", "default"))
+    unique.take(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
     bury("a", body=text)
     bury("b")
 

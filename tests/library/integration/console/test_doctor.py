@@ -32,7 +32,7 @@ from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.health import shared_folder
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
@@ -264,7 +264,7 @@ def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env
 
 
 def test_without_a_module_it_looks_at_what_workers_have_declared(examined, healthy, conn):
-    queues.declare_actors(conn, [Actor("work", "default"), Actor("crawl", "low")])
+    queues.declare_actors(conn, [KnownActor("work", "default"), KnownActor("crawl", "low")])
 
     found = examined(packages=())
 
@@ -276,7 +276,7 @@ def test_without_a_module_it_looks_at_what_workers_have_declared(examined, healt
 
 def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
     """It looked at the sample product, which most people do not run."""
-    queues.declare_actors(conn, [Actor("crawl", "low")])
+    queues.declare_actors(conn, [KnownActor("crawl", "low")])
 
     checks = workshed("doctor", "--json").json["checks"]
 
@@ -286,7 +286,7 @@ def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
 
 
 def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
-    queues.declare_actors(conn, [Actor("crawl", "crawling")])
+    queues.declare_actors(conn, [KnownActor("crawl", "crawling")])
 
     missing = only(examined(packages=())["queues"])
     with topology.opened(healthy.urls, 60) as connection:

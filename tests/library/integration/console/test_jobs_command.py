@@ -7,7 +7,7 @@ import pytest
 
 from tests.library.integration.console.conftest import SENT
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts, runs
 from workshed.jobs.outbox import schedule
@@ -40,7 +40,7 @@ def test_runs_are_listed_the_latest_first(workshed, ran):
 
 
 def test_a_misspelt_actor_is_named(workshed, conn, ran):
-    queues.declare_actors(conn, [Actor("greet", "default")])
+    queues.declare_actors(conn, [KnownActor("greet", "default")])
     ran("a")
 
     assert "the actor 'gret' (did you mean 'greet'?)." in workshed("jobs", "--actor", "gret").err
@@ -196,7 +196,9 @@ def test_a_waiting_job_ends_with_when_it_is_due(workshed, store):
 
 def test_secrets_are_shown_nowhere(workshed, conn, store, bury):
     """Their message has them, or the job could not run; who may see it need not see them."""
-    queues.declare_actors(conn, [Actor("greet", "default", parameters=["code"], redact=["code"])])
+    queues.declare_actors(
+        conn, [KnownActor("greet", "default", parameters=["code"], redact=["code"])]
+    )
     store("waits")
     bury("died", actor="greet")
     conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[\"canary\"]')")
@@ -228,7 +230,9 @@ def test_secrets_are_shown_nowhere(workshed, conn, store, bury):
 @pytest.fixture
 def ada(ran, conn, store):
     """Rows of all kinds about ada@example.org, and as many about somebody else."""
-    queues.declare_actors(conn, [Actor("invite", "default", parameters=["address", "user_id"])])
+    queues.declare_actors(
+        conn, [KnownActor("invite", "default", parameters=["address", "user_id"])]
+    )
     for number, name in enumerate(("ada", "bob"), 7):
         address = f"{name}@example.org"
         arguments = {"address": address, "user_id": number}
@@ -254,7 +258,7 @@ def ada(ran, conn, store):
             body=orjson.dumps(fields),
             reason="OSError",
         )
-        row = schedule.Row(
+        row = schedule.OutboxRow(
             f"{name} waits", 0, "default", "invite", orjson.dumps(fields).decode(), "delayed"
         )
         schedule.insert(conn, row, delay=timedelta(hours=1))

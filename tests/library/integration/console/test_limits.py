@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from workshed.jobs.locks import limits
-from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.locks.limits import JobStart, SlotRequest
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -17,7 +17,7 @@ def come(conn):
     """`come("a", Ask(…))`: a job asks, and waits where it gets nothing."""
 
     def come(job, ask):
-        if limits.take(conn, [ask], Start(uuid4(), job, "sync", "here", 1)) is not None:
+        if limits.take(conn, [ask], JobStart(uuid4(), job, "sync", "here", 1)) is not None:
             limits.wait(conn, [ask], job, 1)
         conn.commit()
 
@@ -26,9 +26,9 @@ def come(conn):
 
 def test_they_are_listed_with_what_is_used_and_who_waits(workshed, come):
     for job in "abc":
-        come(f"{job}1", Ask('sync:concurrent:["acme"]', "concurrent", 2))
-        come(f"{job}2", Ask("sync:window", "window", 1, timedelta(minutes=10)))
-    come("d", Ask("mail:bucket", "bucket", 20, timedelta(hours=2)))
+        come(f"{job}1", SlotRequest('sync:concurrent:["acme"]', "concurrent", 2))
+        come(f"{job}2", SlotRequest("sync:window", "window", 1, timedelta(minutes=10)))
+    come("d", SlotRequest("mail:bucket", "bucket", 20, timedelta(hours=2)))
 
     done = workshed("limits")
 
@@ -48,7 +48,7 @@ def test_they_are_listed_with_what_is_used_and_who_waits(workshed, come):
 
 def test_the_json_has_the_time_of_the_next_slot(workshed, come):
     for job in "ab":
-        come(job, Ask("sync:window", "window", 1, timedelta(minutes=10)))
+        come(job, SlotRequest("sync:window", "window", 1, timedelta(minutes=10)))
 
     [found] = workshed("limits", "list", "--waiting", "--json").json
 
@@ -64,7 +64,7 @@ def test_the_json_has_the_time_of_the_next_slot(workshed, come):
 
 def test_one_alone_is_shown(workshed, come):
     for key in ("sync:concurrent", "mail:concurrent"):
-        come(key, Ask(key, "concurrent", 2))
+        come(key, SlotRequest(key, "concurrent", 2))
 
     found = workshed("limits", "--key", "mail:concurrent", "--json").json
 

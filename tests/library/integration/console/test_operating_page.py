@@ -13,8 +13,8 @@ from tests import pages
 from tests.library.integration.console.conftest import body
 from tests.transcripts import check, follow, shell, steps, typed
 from workshed.jobs.control import queues, workers
-from workshed.jobs.control.queues import Actor
-from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.control.queues import KnownActor
+from workshed.jobs.control.workers import Process, QueueReport
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 
@@ -97,7 +97,7 @@ def test_what_waits(broker, store, conn):
 
 
 def test_many_are_cancelled(broker, store, conn):
-    queues.declare_actors(conn, [Actor("send_digest", "default")])
+    queues.declare_actors(conn, [KnownActor("send_digest", "default")])
     store("8c8fc2b3-8d95-4a6a-bbbc-0b6a0d3dbd1b", tags=["user-7"])
     store("a")
 
@@ -147,7 +147,7 @@ def test_who_works(broker, conn):
         ("web-2", 202, 0, "40 s", timedelta(days=3)),
     ):
         one = Process(uuid4(), host, pid, 8, "v1.2")
-        workers.beat(conn, one, busy, [Held(name, *5 * [None]) for name in broker.declared])
+        workers.beat(conn, one, busy, [QueueReport(name, *5 * [None]) for name in broker.declared])
         conn.execute(seen, (silent, up, one.id))
 
     follow(WORKERS)

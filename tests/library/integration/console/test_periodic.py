@@ -144,7 +144,7 @@ def test_one_that_rabbitmq_has_is_on_its_way(workshed, sent):
 
 def test_one_that_failed_tries_again(workshed, sent, conn):
     fail(conn, sent, "retry")
-    schedule.insert(conn, schedule.Row(sent, 1, "low", "report", "{}", "retry"))
+    schedule.insert(conn, schedule.OutboxRow(sent, 1, "low", "report", "{}", "retry"))
 
     assert outcome(workshed) == "retry"
 

@@ -5,7 +5,7 @@ import pytest
 from workshed.console.doctor import CHECKS, look_around
 from workshed.console.operations.environment import management as api
 from workshed.jobs.control import queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.transport.amqp import topology
 from workshed.transport.consuming import consumer_tag
 
@@ -61,7 +61,7 @@ def test_the_doctor_looks_for_our_queues_if_a_setting_cannot_be_read(made, exami
 def test_the_doctor_looks_for_queues_that_only_workers_declare(
     broker, examined, management, conn, channel
 ):
-    queues.declare_actors(conn, [Actor("crawl", "crawling")])
+    queues.declare_actors(conn, [KnownActor("crawl", "crawling")])
     channel.queue_declare("crawling", durable=True)
 
     [finding] = examined("queues")
@@ -76,7 +76,7 @@ def test_the_rights_of_an_account_are_those_to_our_queues(
     broker, examined, management, conn, servers, env
 ):
     """For a queue of the broker, and for one that only workers declare."""
-    queues.declare_actors(conn, [Actor("crawl", "crawling"), Actor("clean", "low")])
+    queues.declare_actors(conn, [KnownActor("crawl", "crawling"), KnownActor("clean", "low")])
     user = f"u{management.vhost}"
     management.ask("PUT", f"users/{user}", {"password": "pw", "tags": ""})
     path = f"permissions/{management.vhost}/{user}"

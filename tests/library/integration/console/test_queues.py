@@ -198,7 +198,7 @@ def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send,
     """RabbitMQ's own purge leaves a key that nobody can take, and a batch that never ends."""
     batch = "00000000-0000-4000-8000-000000000001"
     message = send("emails", unique_key="greet 7", batch=batch, awaited=True)
-    claim = unique.Claim("greet 7", message.message_id, 0, "greet", "emails", None)
+    claim = unique.KeyClaim("greet 7", message.message_id, 0, "greet", "emails", None)
     assert unique.take(conn, claim) == message.message_id
     with conn.transaction():
         conn.execute(*batches.opening(batch, "greetings", {}))
@@ -211,7 +211,7 @@ def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send,
     states = conn.execute("SELECT state FROM workshed.batch_jobs").fetchall()
     assert states == [("cancelled",)]
     end = wait_for_end.wait(conn, message, timedelta())
-    assert end == wait_for_end.End("cancelled", "purged by an operator")
+    assert end == wait_for_end.FinalState("cancelled", "purged by an operator")
 
 
 def test_a_copy_of_what_has_its_outcome_is_purged_without_another(workshed, send, conn):

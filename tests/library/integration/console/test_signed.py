@@ -45,7 +45,7 @@ def signed(message, key=NEW):
 
 def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay, message, conn):
     """Read as it stands, it would be recorded as the end of the job whose id it has."""
-    claim = unique.Claim("greet 7", message.message_id, 0, "greet", "default", None)
+    claim = unique.KeyClaim("greet 7", message.message_id, 0, "greet", "default", None)
     assert unique.take(conn, claim) == message.message_id
     lay("default", message, {})
 

@@ -15,7 +15,7 @@ def lock(conn):
     """`lock("m")`: a message has the key of its name."""
 
     def take(message_id, queue="default", actor="resize"):
-        unique.take(conn, unique.Claim(f"resize:{message_id}", message_id, 0, actor, queue))
+        unique.take(conn, unique.KeyClaim(f"resize:{message_id}", message_id, 0, actor, queue))
 
     return take
 
@@ -26,7 +26,7 @@ def keys(workshed, *words):
 
 def test_they_are_listed_with_who_has_them(workshed, lock, conn):
     lock("a")
-    run_locks.take(conn, run_locks.Turn("sync:7", uuid4(), "b", 0, "sync", "low", "host", 1))
+    run_locks.take(conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "host", 1))
 
     done = workshed("unique")
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from workshed.jobs.control import workers
-from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.control.workers import Process, QueueReport
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def beat(conn):
 
     def beat(host, pid, *, queues=("default", "emails"), busy=3, silent="0 s"):
         process = Process(uuid4(), host, pid, 8, "v1.2")
-        workers.beat(conn, process, busy, [Held(name, *5 * [None]) for name in queues])
+        workers.beat(conn, process, busy, [QueueReport(name, *5 * [None]) for name in queues])
         query = "UPDATE workshed.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
         conn.execute(query, (silent, process.id))
         return str(process.id)

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from workshed.jobs.control import audit, queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts
 from workshed.jobs.locks import unique
@@ -176,7 +176,9 @@ def test_pages_lead_through_all_of_them_once(operator, bury, die_at, conn):
 
 
 def test_secrets_are_not_shown(operator, bury, conn):
-    queues.declare_actors(conn, [Actor("greet", "default", parameters=["token"], redact=["token"])])
+    queues.declare_actors(
+        conn, [KnownActor("greet", "default", parameters=["token"], redact=["token"])]
+    )
     bury("a", args=["s3cret"])
 
     page, told = operator.get("/dead").text, operator.json("/dead")
@@ -252,8 +254,8 @@ def test_who_dies_while_somebody_thinks_is_not_taken_along(operator, bury, conn)
 
 def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
     """One key is held by a job that lives, one by none of two that want it, one by its own job."""
-    unique.take(conn, unique.Claim("held", "alive", 0, "greet", "default"))
-    unique.take(conn, unique.Claim("mine", "its own", 2, "greet", "default"))
+    unique.take(conn, unique.KeyClaim("held", "alive", 0, "greet", "default"))
+    unique.take(conn, unique.KeyClaim("mine", "its own", 2, "greet", "default"))
     bury("waits", key="held")
     bury("first", key="free")
     bury("second", key="free")
@@ -269,7 +271,7 @@ def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
 
 
 def test_a_key_that_has_expired_keeps_nobody_waiting(operator, bury, conn):
-    unique.take(conn, unique.Claim("k", "alive", 0, "greet", "default"))
+    unique.take(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
     conn.execute("UPDATE workshed.unique_locks SET expires_at = workshed.now()")
     bury("a", key="k")
 

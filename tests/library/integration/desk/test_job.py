@@ -11,11 +11,11 @@ from tests.library.integration.console.conftest import SENT, bury, ran, store
 from tests.library.integration.desk.test_jobs import job, runs_now
 from workshed.jobs.batches import batches
 from workshed.jobs.control import cancellations, queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts
 from workshed.jobs.locks import unique
-from workshed.jobs.locks.unique import Claim
+from workshed.jobs.locks.unique import KeyClaim
 from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 
@@ -125,7 +125,9 @@ def test_a_job_can_be_sent_again_by_what_is_copied(operator, ran, store):
 
 def test_secrets_are_shown_nowhere(operator, conn, store, bury):
     """Neither in a message within the message, nor in a key that is made of them."""
-    queues.declare_actors(conn, [Actor("pay", "default", parameters=["card"], redact=["card"])])
+    queues.declare_actors(
+        conn, [KnownActor("pay", "default", parameters=["card"], redact=["card"])]
+    )
     piped = {"actor_name": "pay", "args": ["canary"], "kwargs": {}, "options": {}}
     options = {"unique_key": 'pay:["canary"]'}
     store("waits", actor="pay", **options)
@@ -136,7 +138,7 @@ def test_secrets_are_shown_nowhere(operator, conn, store, bury):
     bury("unread", actor=None, body=orjson.dumps(secret))
     conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[\"canary\"]') "
                  "WHERE actor = 'pay'")  # fmt: skip
-    unique.take(conn, Claim('pay:["canary"]', "other", 0, "pay", "default"))
+    unique.take(conn, KeyClaim('pay:["canary"]', "other", 0, "pay", "default"))
     ids = ["waits", "first", "group", *(one.message_id for one in dead_jobs.find(conn))]
 
     shown = [operator.get(f"/job{form}?id={quote(name)}").text
@@ -151,8 +153,8 @@ def test_a_unique_job_says_who_has_its_key(operator, conn, store):
     store("a", unique_key="greet:[7]", awaiting_unique_key=True)
     store("b", unique_key="greet:[8]")
     store("c", unique_key="greet:[9]")
-    unique.take(conn, Claim("greet:[7]", "other", 0, "greet", "default"))
-    unique.take(conn, Claim("greet:[8]", "b", 0, "greet", "default"))
+    unique.take(conn, KeyClaim("greet:[7]", "other", 0, "greet", "default"))
+    unique.take(conn, KeyClaim("greet:[8]", "b", 0, "greet", "default"))
 
     keys = {name: operator.json(f"/job?id={name}")["keys"] for name in "abc"}
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.library.integration.desk.conftest import quoted
 from workshed.jobs.locks import limits
-from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.locks.limits import JobStart, SlotRequest
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def come(conn):
     """`come("a", Ask(…))`: a job asks, and waits where it gets nothing."""
 
     def come(job, ask):
-        if limits.take(conn, [ask], Start(uuid4(), job, "sync", "web-1", 77)) is not None:
+        if limits.take(conn, [ask], JobStart(uuid4(), job, "sync", "web-1", 77)) is not None:
             limits.wait(conn, [ask], job, 1)
 
     return come
@@ -27,9 +27,9 @@ def ids(people):
 
 def test_they_are_listed_with_who_has_them_and_who_waits(operator, come):
     for job in "abc":
-        come(f"{job}1", Ask('sync:concurrent:["acme"]', "concurrent", 2, share="acme"))
-        come(f"{job}2", Ask("sync:window", "window", 1, timedelta(minutes=10)))
-    come("d", Ask("mail:bucket", "bucket", 20, timedelta(hours=2)))
+        come(f"{job}1", SlotRequest('sync:concurrent:["acme"]', "concurrent", 2, share="acme"))
+        come(f"{job}2", SlotRequest("sync:window", "window", 1, timedelta(minutes=10)))
+    come("d", SlotRequest("mail:bucket", "bucket", 20, timedelta(hours=2)))
 
     bucket, concurrent, window = operator.json("/limits")["limits"]
     text = operator.get("/limits").text
@@ -55,7 +55,7 @@ def test_none_is_in_use(operator):
 
 def test_few_are_named_in_the_list_and_all_of_one_alone(operator, come):
     for number in range(10):
-        come(f"job-{number}", Ask("crm", "concurrent", 5))
+        come(f"job-{number}", SlotRequest("crm", "concurrent", 5))
 
     [listed] = operator.json("/limits")["limits"]
     [alone] = operator.json("/limits?key=crm")["limits"]
@@ -67,16 +67,16 @@ def test_few_are_named_in_the_list_and_all_of_one_alone(operator, come):
 
 
 def test_those_that_jobs_wait_for(operator, come):
-    come("a", Ask("crm", "concurrent", 1))
-    come("b", Ask("crm", "concurrent", 1))
-    come("c", Ask("mail", "concurrent", 1))
+    come("a", SlotRequest("crm", "concurrent", 1))
+    come("b", SlotRequest("crm", "concurrent", 1))
+    come("c", SlotRequest("mail", "concurrent", 1))
 
     assert [one["key"] for one in operator.json("/limits?waiting=1")["limits"]] == ["crm"]
 
 
 def test_each_is_on_one_page(operator, come):
     for number in range(60):
-        come("a", Ask(f"crm:{number:02}", "concurrent", 1))
+        come("a", SlotRequest(f"crm:{number:02}", "concurrent", 1))
 
     first = operator.json("/limits")
     second = operator.json(f"/limits?before={quoted(first['more'])}")
@@ -88,7 +88,7 @@ def test_each_is_on_one_page(operator, come):
 
 
 def test_what_others_wrote_is_text(operator, come):
-    come("<i>a</i>", Ask("<b>crm</b>", "concurrent", 1, share="<s>acme</s>"))
+    come("<i>a</i>", SlotRequest("<b>crm</b>", "concurrent", 1, share="<s>acme</s>"))
 
     text = operator.get("/limits").text
 

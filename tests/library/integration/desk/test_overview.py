@@ -9,7 +9,7 @@ from tests.library.integration.console.conftest import bury, env, management, ra
 from workshed.console.web.view import cache
 from workshed.cronspec import daily
 from workshed.jobs.control import queues, workers
-from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.control.workers import Process, QueueReport
 from workshed.jobs.history import runs
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
@@ -25,7 +25,7 @@ def beat(conn):
 
     def beat(*names, busy=3, pid=101):
         process = Process(uuid4(), "web-1", pid, 8, "v1.2")
-        workers.beat(conn, process, busy, [Held(name, *5 * [None]) for name in names])
+        workers.beat(conn, process, busy, [QueueReport(name, *5 * [None]) for name in names])
         return str(process.id)
 
     return beat

@@ -237,7 +237,7 @@ def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, kno
 
 def test_a_wait_that_nobody_can_know_is_not_shown_as_none(known, conn):
     state = page.queue_states.described(
-        conn, known, ["emails"], page.queue_states.Counts({}, {}), cache.Told()
+        conn, known, ["emails"], page.queue_states.Counts({}, {}), cache.BrokerStatus()
     )[0]
 
     assert page.age(state, {"emails": (timedelta(hours=1), None)}) is None

@@ -8,7 +8,7 @@ import pytest
 from tests.library.integration.console.conftest import store
 from tests.library.integration.desk.conftest import quoted
 from workshed.jobs.control import audit, cancellations, queues
-from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.outbox import claims, schedule
 
 __all__ = ["store"]
@@ -115,7 +115,9 @@ def test_a_place_that_no_page_has_named_is_refused(operator, before):
 
 
 def test_what_its_actor_redacts_is_shown_nowhere(operator, store, conn):
-    queues.declare_actors(conn, [Actor("greet", "default", parameters=["code"], redact=["code"])])
+    queues.declare_actors(
+        conn, [KnownActor("greet", "default", parameters=["code"], redact=["code"])]
+    )
     store("a")
 
     [job] = operator.json("/scheduled")["jobs"]

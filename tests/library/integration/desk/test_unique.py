@@ -20,7 +20,7 @@ def lock(conn):
     """`lock("m")`: a message has the key of its name."""
 
     def take(message_id, queue="default", actor="resize", **fields):
-        claim = unique.Claim(f"resize:{message_id}", message_id, 0, actor, queue, **fields)
+        claim = unique.KeyClaim(f"resize:{message_id}", message_id, 0, actor, queue, **fields)
         unique.take(conn, claim)
 
     return take
@@ -48,7 +48,7 @@ def marked(operator, key):
 
 def test_they_are_listed_with_who_has_them(operator, lock, conn):
     lock("a")
-    run_locks.take(conn, run_locks.Turn("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77))
+    run_locks.take(conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77))
 
     shown = operator.json("/unique")
     text = operator.get("/unique").text
@@ -74,7 +74,7 @@ def test_each_is_on_one_page_also_of_those_held_since_the_same_moment(operator, 
     for number in range(40):
         lock(f"{number:02}")
         lock(f"{'éZa_'[number % 4]}{number}")
-        turn = run_locks.Turn(f"Sync:{number}", uuid4(), "b", 0, "sync", "low", "web-1", 77)
+        turn = run_locks.RunLock(f"Sync:{number}", uuid4(), "b", 0, "sync", "low", "web-1", 77)
         run_locks.take(conn, turn)
     conn.execute("UPDATE workshed.unique_locks SET acquired_at = '2026-01-01T00:00Z'")
     conn.execute("UPDATE workshed.run_locks SET acquired_at = '2026-01-01T00:00Z'")
@@ -160,7 +160,7 @@ def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
     lock("a")
     box = marked(operator, "resize:a")
     unique.free(conn, "a", 0)
-    unique.take(conn, unique.Claim("resize:a", "later", 0, "resize", "default"))
+    unique.take(conn, unique.KeyClaim("resize:a", "later", 0, "resize", "default"))
 
     said = operator.done("/unique/release", {"id": box})
 

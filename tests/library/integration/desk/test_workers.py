@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from workshed.jobs.control import audit, workers
-from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.control.workers import Process, QueueReport
 from workshed.jobs.outbox import relays
 
 
@@ -23,7 +23,7 @@ def beat(conn):
             "queue": "default",
             "since": began.isoformat(),
         }
-        held = [Held("default", *5 * [None])]
+        held = [QueueReport("default", *5 * [None])]
         workers.beat(conn, process, 1, held, running=[job], memory_bytes=90 << 20)
         query = "UPDATE workshed.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
         conn.execute(query, (silent, process.id))

@@ -14,8 +14,8 @@ from workshed.jobs.batches import batches, progress
 from workshed.jobs.control import batch_cancellations
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import Taken
-from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.outbox.claims import ClaimedRow
+from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.transport.errors import EnvelopeError
 from workshed.transport.relay import relay
 
@@ -24,7 +24,7 @@ THREADS = 6
 
 def row(message_id, **options):
     message = dramatiq.Message("default", "tell", (), {}, options, message_id, 1)
-    return Row(message_id, 0, "default", "tell", message.encode().decode(), "transactional")
+    return OutboxRow(message_id, 0, "default", "tell", message.encode().decode(), "transactional")
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scal
 def test_a_row_that_no_consumer_could_read_has_died(make, told, connect):
     """Its batch would wait for it for ever."""
     conn, batch = connect(autocommit=True), make("a")
-    taken = Taken("a", 0, "default", "{}", datetime.now(UTC), possible_duplicate=False)
+    taken = ClaimedRow("a", 0, "default", "{}", datetime.now(UTC), possible_duplicate=False)
 
     relay.bury(conn, uuid4(), taken, EnvelopeError("not JSON"))
 

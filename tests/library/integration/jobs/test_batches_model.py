@@ -20,7 +20,7 @@ from workshed.jobs.batches import batches, progress
 from workshed.jobs.control import batch_cancellations
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
-from workshed.middleware import Batches, TurnLostError
+from workshed.middleware import Batches, RunLockLost
 from workshed.transport.publishing.outgoing import claim_of, waiting
 
 EVENTS = ("success", "complete", "death")
@@ -313,7 +313,7 @@ class BatchJobs(base.Jobs):
         base.ONCE._running.job = run.job
         try:
             base.ONCE._once(self.execution, "work", work)()
-        except TurnLostError:
+        except RunLockLost:
             raise AssertionError("these take no turns") from None
         if run.job.duplicate_reason:  # and what it wrote is undone
             for one in added:

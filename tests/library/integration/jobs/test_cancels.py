@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workshed.jobs.control import cancel_rules, cancellations
-from workshed.jobs.control.cancel_rules import BoundlessRuleError, Which
+from workshed.jobs.control.cancel_rules import BoundlessRuleError, JobFilter
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.schedule import Row
-from workshed.jobs.tags import Traits
+from workshed.jobs.outbox.schedule import OutboxRow
+from workshed.jobs.tags import CancelTraits
 
 LONG_AGO_MS = 1_700_000_000_000
 LOCK = {"actor": "resize", "queue": "images"}
@@ -26,7 +26,7 @@ def message(message_id="m", *, actor="greet", queue="default", sent_ms=LONG_AGO_
 
 def traits(**changes):
     fields = {"actor": "greet", "queue": "default", "tags": ("a",), "sent_ms": LONG_AGO_MS}
-    return Traits(**{**fields, **changes})
+    return CancelTraits(**{**fields, **changes})
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def store(conn):
     def store(message_id, reason="delayed", **changes):
         made = message(message_id, **changes)
         body = made.encode().decode()
-        row = Row(message_id, 0, made.queue_name, made.actor_name, body, reason)
+        row = OutboxRow(message_id, 0, made.queue_name, made.actor_name, body, reason)
         schedule.insert(conn, row, delay=timedelta(days=1))
 
     return store
@@ -48,12 +48,12 @@ def store(conn):
 @pytest.mark.parametrize(
     ("which", "found"),
     [
-        (Which(), ["bulk", "greet", "new", "tagged"]),
-        (Which(actor="greet"), ["greet", "new", "tagged"]),
-        (Which(queue="bulk"), ["bulk"]),
-        (Which(tag="user-7"), ["tagged"]),
-        (Which(older_than=timedelta(hours=1)), ["bulk", "greet", "tagged"]),
-        (Which(actor="greet", queue="bulk"), []),
+        (JobFilter(), ["bulk", "greet", "new", "tagged"]),
+        (JobFilter(actor="greet"), ["greet", "new", "tagged"]),
+        (JobFilter(queue="bulk"), ["bulk"]),
+        (JobFilter(tag="user-7"), ["tagged"]),
+        (JobFilter(older_than=timedelta(hours=1)), ["bulk", "greet", "tagged"]),
+        (JobFilter(actor="greet", queue="bulk"), []),
     ],
 )
 def test_a_filter_finds_what_fits(conn, store, which, found):
@@ -70,7 +70,7 @@ def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
     store("m", tags=["a"])
     conn.execute(r"""UPDATE workshed.schedule SET body = replace(body, '[]', '["\u0000"]')""")
 
-    assert cancel_rules.waiting(conn, Which(tag="a")) == ["m"]
+    assert cancel_rules.waiting(conn, JobFilter(tag="a")) == ["m"]
 
 
 # Rules
@@ -79,11 +79,11 @@ def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
 def test_a_rule_must_name_something(conn):
     """One that names nothing would end every job there is."""
     with pytest.raises(BoundlessRuleError):
-        cancel_rules.make(conn, Which(older_than=timedelta(days=1)))
+        cancel_rules.make(conn, JobFilter(older_than=timedelta(days=1)))
 
 
 def test_a_rule_holds_until_it_is_ended_or_forgotten(conn):
-    first, second = (cancel_rules.make(conn, Which(actor=name)) for name in ("greet", "wave"))
+    first, second = (cancel_rules.make(conn, JobFilter(actor=name)) for name in ("greet", "wave"))
 
     assert cancel_rules.find(conn) == [first, second]
     assert cancel_rules.delete(conn, first.id)
@@ -99,9 +99,11 @@ SOME = st.none() | NAMES
 
 @settings(suppress_health_check=list(HealthCheck))
 @given(
-    rule=st.builds(Which, actor=SOME, queue=SOME, tag=SOME).filter(lambda which: which.is_bounded),
+    rule=st.builds(JobFilter, actor=SOME, queue=SOME, tag=SOME).filter(
+        lambda which: which.is_bounded
+    ),
     job=st.builds(
-        Traits,
+        CancelTraits,
         actor=NAMES,
         queue=NAMES,
         tags=st.lists(NAMES, unique=True).map(tuple),
@@ -112,7 +114,7 @@ def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
     """Else a job runs or not by whether it has a copy."""
     made = cancel_rules.make(conn, rule)
     at_ms = round(made.sent_before.timestamp() * 1000)
-    job = Traits(job.actor, job.queue, job.tags, at_ms + job.sent_ms)
+    job = CancelTraits(job.actor, job.queue, job.tags, at_ms + job.sent_ms)
 
     said = cancellations.why(conn, "m", job)
     conn.rollback()
@@ -126,7 +128,7 @@ def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
 def test_what_was_cancelled_is_known_with_its_reason(conn):
     assert cancellations.why(conn, "m", traits()) is None
 
-    rule = cancel_rules.make(conn, Which(tag="a"))
+    rule = cancel_rules.make(conn, JobFilter(tag="a"))
 
     assert cancellations.why(conn, "m", traits()) == f"cancelled by rule {rule.id}"
     cancellations.cancel(conn, "m")
@@ -177,7 +179,7 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
         body=body,
         reason="failed once",
     )
-    before = cancel_rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=1)))
+    before = cancel_rules.make(conn, JobFilter(actor="greet", older_than=timedelta(seconds=1)))
 
     dead_jobs.retry(conn, "m")
 
@@ -186,7 +188,7 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
     wanted = traits(sent_ms=options["redriven"])
     assert before.fits(traits())
     assert not before.fits(wanted)
-    after = cancel_rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=-1)))
+    after = cancel_rules.make(conn, JobFilter(actor="greet", older_than=timedelta(seconds=-1)))
     assert after.fits(wanted)
 
 
@@ -195,10 +197,11 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
 
 def test_what_a_filter_cancels_frees_its_lock(conn, store):
     store("m")
-    unique.take(conn, unique.Claim("k", "m", 0, **LOCK))
+    unique.take(conn, unique.KeyClaim("k", "m", 0, **LOCK))
 
     assert [
-        cancellations.cancel(conn, one) for one in cancel_rules.waiting(conn, Which(actor="greet"))
+        cancellations.cancel(conn, one)
+        for one in cancel_rules.waiting(conn, JobFilter(actor="greet"))
     ] == ["deleted"]
 
     assert unique.find(conn, "k") is None

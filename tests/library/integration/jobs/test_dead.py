@@ -11,12 +11,12 @@ from psycopg.errors import UniqueViolation
 
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import dead_jobs, retry_preview
-from workshed.jobs.dead.dead_jobs import UnreadableJobError, Which
-from workshed.jobs.dead.retry_preview import Prospect
+from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
+from workshed.jobs.dead.retry_preview import RetryPreview
 from workshed.jobs.history import attempts
 from workshed.jobs.idempotency import settled
 from workshed.jobs.locks import unique
-from workshed.jobs.locks.unique import Claim
+from workshed.jobs.locks.unique import KeyClaim
 from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 
@@ -107,7 +107,7 @@ def test_a_retry_in_autocommit_is_whole(connect):
     """In two transactions a crash in between would lose the job."""
     conn = connect(autocommit=True)
     bury(conn)
-    schedule.insert(conn, schedule.Row("m", 3, "default", "greet", "{}", "delayed"))
+    schedule.insert(conn, schedule.OutboxRow("m", 3, "default", "greet", "{}", "delayed"))
 
     with pytest.raises(UniqueViolation):
         dead_jobs.retry(conn, "m")
@@ -199,16 +199,16 @@ def three(conn):
 @pytest.mark.parametrize(
     ("which", "ids"),
     [
-        (Which(), ["old", "mail", "killer"]),
-        (Which(queue="emails"), ["mail"]),
-        (Which(actor="greet"), ["old", "killer"]),
-        (Which(error="ValueError"), ["old"]),
-        (Which(error="-"), ["killer"]),
-        (Which(since=timedelta(hours=1)), ["mail", "killer"]),
-        (Which(since=timedelta(hours=1), actor="greet"), ["killer"]),
-        (Which(queue="bulk"), []),
-        (Which(error_location="-"), ["old", "mail", "killer"]),
-        (Which(error_location="shop.py:2 in pay"), []),
+        (DeadFilter(), ["old", "mail", "killer"]),
+        (DeadFilter(queue="emails"), ["mail"]),
+        (DeadFilter(actor="greet"), ["old", "killer"]),
+        (DeadFilter(error="ValueError"), ["old"]),
+        (DeadFilter(error="-"), ["killer"]),
+        (DeadFilter(since=timedelta(hours=1)), ["mail", "killer"]),
+        (DeadFilter(since=timedelta(hours=1), actor="greet"), ["killer"]),
+        (DeadFilter(queue="bulk"), []),
+        (DeadFilter(error_location="-"), ["old", "mail", "killer"]),
+        (DeadFilter(error_location="shop.py:2 in pay"), []),
     ],
 )
 def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
@@ -222,7 +222,7 @@ def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
 def test_the_latest_is_shown_first_and_the_oldest_taken_first(conn, three):
     assert dead_jobs.find(conn, limit=3)[-1].message_id == "old"
     assert len(dead_jobs.find(conn, limit=2)) == 2
-    assert dead_jobs.ids(conn, Which())[0] == "old"
+    assert dead_jobs.ids(conn, DeadFilter())[0] == "old"
 
 
 def test_they_are_grouped_by_class_of_error(conn, three):
@@ -247,11 +247,11 @@ def test_what_died_in_a_program_is_found_by_its_place(conn, monkeypatch):
     bury(conn, error=failed.value)
     bury(conn, "elsewhere")
 
-    [row] = dead_jobs.find(conn, Which(error="ZeroDivisionError"))
+    [row] = dead_jobs.find(conn, DeadFilter(error="ZeroDivisionError"))
 
     assert row.error_location.startswith("jobs/test_dead.py:")
     assert row.release == "r7"
-    assert dead_jobs.ids(conn, Which(error_location=row.error_location)) == ["m"]
+    assert dead_jobs.ids(conn, DeadFilter(error_location=row.error_location)) == ["m"]
 
 
 def test_an_error_with_an_endless_name_can_be_buried(conn):
@@ -270,14 +270,14 @@ def test_an_error_with_an_endless_name_can_be_buried(conn):
 
 def test_a_prospect_counts_who_would_wait_and_changes_nothing(conn):
     """Of two with one key the second waits; a key that the job still has itself keeps nobody."""
-    unique.take(conn, Claim("held", "alive", 0, "greet", "default"))
-    unique.take(conn, Claim("mine", "keeps", 2, "greet", "default"))
+    unique.take(conn, KeyClaim("held", "alive", 0, "greet", "default"))
+    unique.take(conn, KeyClaim("mine", "keeps", 2, "greet", "default"))
     for name, key in {"a": "held", "b": "free", "c": "free", "keeps": "mine", "d": "mine"}.items():
         bury(conn, name, body=body(unique_key=key))
     bury(conn, "without")
     bury(conn, "unreadable", body=b"nonsense")
 
-    found = retry_preview.of(conn, [*dead_jobs.ids(conn, Which()), "not dead"])
+    found = retry_preview.of(conn, [*dead_jobs.ids(conn, DeadFilter()), "not dead"])
 
-    assert found == Prospect(jobs=6, waits=3, unreadable=1)
+    assert found == RetryPreview(jobs=6, waits=3, unreadable=1)
     assert dead_jobs.count(conn) == 7

@@ -9,19 +9,19 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.idempotency import once_keys, settled, starts
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.schedule import Row
-from workshed.jobs.tags import Traits
+from workshed.jobs.outbox.schedule import OutboxRow
+from workshed.jobs.tags import CancelTraits
 
-TRAITS = Traits("greet", "default", (), 0)
+TRAITS = CancelTraits("greet", "default", (), 0)
 
 
 def claim(message_id, generation=0, **changes):
-    return unique.Claim("k", message_id, generation, "resize", "images", **changes)
+    return unique.KeyClaim("k", message_id, generation, "resize", "images", **changes)
 
 
 def row(message_id="m", generation=0, reason="delayed", **changes):
     fields = {"queue": "default", "actor": "greet", "body": "{}", "reason": reason, **changes}
-    return Row(message_id=message_id, generation=generation, **fields)
+    return OutboxRow(message_id=message_id, generation=generation, **fields)
 
 
 # Settled

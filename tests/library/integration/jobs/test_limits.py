@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from workshed.jobs.control import cancellations
 from workshed.jobs.idempotency import settled
 from workshed.jobs.locks import limits
-from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.jobs.outbox import schedule
 from workshed.testing.database.scratch import SHIFTABLE
 from workshed.transport.relay.limit_calls import call_waiting
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.fresh_database  # most tests replace the clock of the d
 
 SECOND = timedelta(seconds=1)
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
-ONE = Ask("all", "concurrent", 1)
+ONE = SlotRequest("all", "concurrent", 1)
 
 
 @pytest.fixture
@@ -58,14 +58,14 @@ class Crowd:
 
     def come(self, job, *asks):
         """Start a job, or store that it waits; True where it has started."""
-        start = Start(uuid4(), job, "sync", "here", 1)
+        start = JobStart(uuid4(), job, "sync", "here", 1)
         if limits.take(self.conn, sorted_by_key(asks), start) is None:
             self.starts[job] = start
             self.waits.pop(job, None)
             return True
         self.generations[job] += 1
         self.waits[job] = limits.wait(self.conn, sorted_by_key(asks), job, self.generations[job])
-        row = schedule.Row(job, self.generations[job], "default", "sync", "{}", "snoozed")
+        row = schedule.OutboxRow(job, self.generations[job], "default", "sync", "{}", "snoozed")
         schedule.insert(self.conn, row, delay=self.waits[job].again_in)
         return False
 
@@ -133,12 +133,12 @@ def starts_of(crowd, at, ask, arrivals, late):
 
 asked = st.one_of(
     st.builds(
-        lambda size, ms: Ask("w", "window", size, timedelta(milliseconds=ms)),
+        lambda size, ms: SlotRequest("w", "window", size, timedelta(milliseconds=ms)),
         st.integers(1, 5),
         st.integers(1, 5_000),
     ),
     st.builds(
-        lambda size, us: Ask("b", "bucket", size, timedelta(microseconds=us)),
+        lambda size, us: SlotRequest("b", "bucket", size, timedelta(microseconds=us)),
         st.integers(1, 5),
         st.integers(1, 2_000_000),
     ),
@@ -181,7 +181,7 @@ def test_each_starts_as_early_as_it_may_in_the_order_of_arrival(crowd, at, ask, 
 def test_a_window_of_a_day_is_24_hours_long_on_every_day(crowd, own, at):
     """PostgreSQL's `1 day` has 23 hours where the clocks go forward."""
     own.execute("SET TIME ZONE 'Europe/Paris'")
-    ask = Ask("w", "window", 1, timedelta(days=1))
+    ask = SlotRequest("w", "window", 1, timedelta(days=1))
     own.execute("UPDATE workshed.clock SET stopped_at = '2030-03-30 12:00Z'")
     assert crowd.come("a", ask)
 
@@ -191,7 +191,11 @@ def test_a_window_of_a_day_is_24_hours_long_on_every_day(crowd, own, at):
 
 
 @pytest.mark.parametrize(
-    "ask", [Ask("w", "window", 1, timedelta(hours=1)), Ask("b", "bucket", 1, timedelta(hours=1))]
+    "ask",
+    [
+        SlotRequest("w", "window", 1, timedelta(hours=1)),
+        SlotRequest("b", "bucket", 1, timedelta(hours=1)),
+    ],
 )
 def test_a_clock_that_is_put_back_holds_nobody_for_longer_than_the_span(ask, crowd, at):
     at(1_000_000)
@@ -204,12 +208,12 @@ def test_a_clock_that_is_put_back_holds_nobody_for_longer_than_the_span(ask, cro
 
 
 def test_in_many_threads_no_more_hold_a_slot_than_there_are(connect, in_threads):
-    ask = Ask("all", "concurrent", 3)
+    ask = SlotRequest("all", "concurrent", 3)
     got = []
 
     def come(number):
         with connect() as conn:
-            start = Start(uuid4(), f"{number}", "sync", "here", 1)
+            start = JobStart(uuid4(), f"{number}", "sync", "here", 1)
             if limits.take(conn, [ask], start) is None:
                 got.append(number)
             conn.commit()
@@ -221,14 +225,14 @@ def test_in_many_threads_no_more_hold_a_slot_than_there_are(connect, in_threads)
 
 def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventually):
     """By the time at which it began to wait, its place would be free again too early."""
-    ask = Ask("w", "window", 2, timedelta(minutes=1))
+    ask = SlotRequest("w", "window", 2, timedelta(minutes=1))
     first, second, looking = connect(), connect(), connect(autocommit=True)
-    limits.take(first, [ask], Start(uuid4(), "a", "sync", "here", 1))
+    limits.take(first, [ask], JobStart(uuid4(), "a", "sync", "here", 1))
     waits = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
     pid = second.info.backend_pid
 
     def come():
-        limits.take(second, [ask], Start(uuid4(), "b", "sync", "here", 1))
+        limits.take(second, [ask], JobStart(uuid4(), "b", "sync", "here", 1))
         second.commit()
 
     thread = threading.Thread(target=come)
@@ -244,12 +248,16 @@ def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventua
 
 def test_limits_in_opposite_order_wait_for_no_deadlock(connect, in_threads):
     """Locked in the order in which each actor names them, two jobs wait for each other."""
-    asks = [Ask("a", "concurrent", 2), Ask("b", "window", 1_000, SECOND), Ask("c", "concurrent", 9)]
+    asks = [
+        SlotRequest("a", "concurrent", 2),
+        SlotRequest("b", "window", 1_000, SECOND),
+        SlotRequest("c", "concurrent", 9),
+    ]
 
     def work(number):
         with connect(autocommit=True) as conn:
             mine = list(itertools.permutations(asks))[number % 6]
-            start = Start(uuid4(), f"{number}", "sync", "here", 1)
+            start = JobStart(uuid4(), f"{number}", "sync", "here", 1)
             with conn.transaction():
                 refused = limits.take(conn, mine, start)
             with conn.transaction():
@@ -263,7 +271,7 @@ def test_limits_in_opposite_order_wait_for_no_deadlock(connect, in_threads):
 
 def test_asked_again_for_the_same_start_it_takes_one_slot(own, at):
     """The answer to the first time was lost."""
-    ask, start = Ask("all", "concurrent", 1), Start(uuid4(), "a", "sync", "here", 1)
+    ask, start = SlotRequest("all", "concurrent", 1), JobStart(uuid4(), "a", "sync", "here", 1)
 
     assert limits.take(own, [ask], start) is None
     assert limits.take(own, [ask], start) is None
@@ -328,7 +336,10 @@ def test_a_job_that_was_cancelled_while_it_waited_holds_up_nobody(crowd, own):
 
 @pytest.mark.parametrize(
     "ask",
-    [Ask("w", "window", 1, timedelta(minutes=1)), Ask("b", "bucket", 1, timedelta(minutes=1))],
+    [
+        SlotRequest("w", "window", 1, timedelta(minutes=1)),
+        SlotRequest("b", "bucket", 1, timedelta(minutes=1)),
+    ],
 )
 def test_the_time_of_one_that_was_cancelled_is_the_next_ones(ask, crowd, own, at):
     for job in "abc":
@@ -364,7 +375,7 @@ def test_one_that_came_before_it_was_called_and_was_stopped_keeps_its_place(crow
         crowd.come(job, ONE)
     settled.settle(own, "b", 1)
     limits.leave(own, [ONE.key], None, "b", 2)
-    row = schedule.Row("b", 2, "default", "sync", "{}", "snoozed")
+    row = schedule.OutboxRow("b", 2, "default", "sync", "{}", "snoozed")
     schedule.insert(own, row, delay=timedelta(hours=1))
 
     crowd.end("a", ONE)
@@ -374,7 +385,10 @@ def test_one_that_came_before_it_was_called_and_was_stopped_keeps_its_place(crow
 
 def test_one_that_waits_for_two_limits_lets_others_have_what_it_cannot_use(crowd):
     """Held for it meanwhile, the slots of all would be those of the tenant that has no more."""
-    of_all, of_a, of_b = Ask("all", "concurrent", 2), *(Ask(k, "concurrent", 1) for k in "ab")
+    of_all, of_a, of_b = (
+        SlotRequest("all", "concurrent", 2),
+        *(SlotRequest(k, "concurrent", 1) for k in "ab"),
+    )
     assert crowd.come("a1", of_all, of_a)
     assert not crowd.come("a2", of_all, of_a)
     assert crowd.waits["a2"].key == "a"
@@ -387,7 +401,7 @@ def test_one_that_waits_for_two_limits_lets_others_have_what_it_cannot_use(crowd
 
 
 def test_one_that_is_called_by_a_limit_and_stopped_by_another_passes_the_slot_on(crowd):
-    of_all, of_a = Ask("all", "concurrent", 1), Ask("a", "concurrent", 1)
+    of_all, of_a = SlotRequest("all", "concurrent", 1), SlotRequest("a", "concurrent", 1)
     crowd.come("x", of_all)
     crowd.come("a1", of_all, of_a)
     crowd.come("y", of_all)
@@ -443,7 +457,7 @@ def test_what_is_given_back_with_other_writes_is_on_disk_with_them(crowd, own):
 
 
 def shared(tenant, kind="concurrent", size=6, span=None):
-    return Ask("all", kind, size, span, share=tenant)
+    return SlotRequest("all", kind, size, span, share=tenant)
 
 
 def test_one_that_is_alone_has_all_and_a_crowd_has_the_same_each(crowd):
@@ -510,7 +524,10 @@ def test_starts_within_a_span_are_shared_among_those_who_wait(kind, size, span, 
 
 
 def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at):
-    window, bucket = Ask("w", "window", 2, 60 * SECOND), Ask("b", "bucket", 3, 10 * SECOND)
+    window, bucket = (
+        SlotRequest("w", "window", 2, 60 * SECOND),
+        SlotRequest("b", "bucket", 3, 10 * SECOND),
+    )
     for job in "abc":
         crowd.come(f"c{job}", ONE)
         crowd.come(f"w{job}", window)
@@ -535,7 +552,11 @@ def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at)
 
 
 def test_a_limit_that_remembers_nothing_is_deleted_and_no_other(crowd, own, at):
-    asks = ONE, Ask("w", "window", 2, 60 * SECOND), Ask("b", "bucket", 3, 10 * SECOND)
+    asks = (
+        ONE,
+        SlotRequest("w", "window", 2, 60 * SECOND),
+        SlotRequest("b", "bucket", 3, 10 * SECOND),
+    )
     for ask in asks:
         crowd.come(f"{ask.key}1", ask)
 
@@ -562,8 +583,8 @@ def test_who_never_came_has_no_ticket_after_a_day(crowd, own, at):
 
 def test_a_limit_that_was_changed_holds_from_the_next_job_on(crowd, at):
     for job in "abc":
-        crowd.come(job, Ask("all", "concurrent", 2))
+        crowd.come(job, SlotRequest("all", "concurrent", 2))
 
-    assert crowd.come("d", Ask("all", "concurrent", 4))
+    assert crowd.come("d", SlotRequest("all", "concurrent", 4))
     crowd.end("d", ONE)
     assert not crowd.come("e", ONE)

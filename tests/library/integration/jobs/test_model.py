@@ -28,32 +28,32 @@ from workshed import db
 from workshed.jobs.control import cancel_rules, cancellations, queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.locks import limits, unique
-from workshed.jobs.locks.unique import Claim
+from workshed.jobs.locks.unique import KeyClaim
 from workshed.jobs.outbox import claims, leases, relays, schedule
-from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.middleware import (
     INTERRUPTED,
-    AloneError,
-    Cancel,
-    ConcludedError,
-    CopyError,
-    Discard,
+    Cancellation,
+    Deduplication,
+    DiscardRecorder,
+    DuplicateDelivery,
     Expiry,
-    Fence,
     Job,
     Limit,
     Limits,
-    Once,
+    OncePerMessage,
     Outcome,
+    OutcomeKnown,
     Retries,
-    TurnLostError,
+    RunIsolated,
+    RunLockLost,
     Unique,
     Uniqueness,
     verdict,
 )
 from workshed.middleware.retrying.retries import run_of
-from workshed.transport.consuming.consumer import Inbox
-from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.consumer import ConsumerConnection
+from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.publishing.outgoing import claim_of, waiting
 
 NOW = timedelta()
@@ -63,13 +63,13 @@ TABLES = (
     "unique_locks, run_locks, cancellations, cancel_rules, limits, limit_slots, limit_starts, "
     "limit_waiters"
 )
-FENCE = Fence(timedelta(days=30))
+FENCE = Deduplication(timedelta(days=30))
 EXPIRY = Expiry()
 UNIQUENESS = Uniqueness()
 LIMITS = Limits()
 RETRIES = Retries(3, NOW)
-CHAIN = [Cancel(), FENCE, UNIQUENESS, LIMITS, RETRIES, Discard()]
-ONCE = Once()
+CHAIN = [Cancellation(), FENCE, UNIQUENESS, LIMITS, RETRIES, DiscardRecorder()]
+ONCE = OncePerMessage()
 HOUR = timedelta(hours=1)
 STRATEGIES = {
     "work": None,
@@ -174,10 +174,10 @@ class Jobs(RuleBasedStateMachine):
         self.bag: list[Copy] = []
         self.open: list[Run] = []
         self.sent: dict[str, Sent] = {}
-        self.taken: list[claims.Taken] = []
+        self.taken: list[claims.ClaimedRow] = []
         self.refused: list[str] = []
         self.outcomes: Counter[tuple[str, int]] = Counter()
-        self.execution = Execution(Inbox([], "model"), timedelta(hours=1))
+        self.execution = JobExecutor(ConsumerConnection([], "model"), timedelta(hours=1))
         self.execution.use(CHAIN)
 
     @initialize()
@@ -212,7 +212,7 @@ class Jobs(RuleBasedStateMachine):
         message = self._message(kind, once, **({"unique_key": key} if key else {}))
         with db.transaction() as conn:
             if key is not None:
-                winner = unique.take(conn, Claim(key, message.message_id, 0, "work", "q"))
+                winner = unique.take(conn, KeyClaim(key, message.message_id, 0, "work", "q"))
                 if winner != message.message_id:
                     self.refused.append(message.message_id)
                     del self.sent[message.message_id]
@@ -371,13 +371,13 @@ class Jobs(RuleBasedStateMachine):
             self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
         try:
             self._check(run.job)
-        except (CopyError, SkipMessage):
+        except (DuplicateDelivery, SkipMessage):
             return None  # absorbed, and acked
-        except AloneError:
+        except RunIsolated:
             copy.redelivered = True
             self.bag.append(copy)
             return None
-        except ConcludedError as err:
+        except OutcomeKnown as err:
             self._conclude(run, err.outcome)
             return None
         assert not self.sent[run.job.message_id].cancelled or not run.job.copied
@@ -425,7 +425,7 @@ class Jobs(RuleBasedStateMachine):
     def cancel_by_a_rule(self, queue):
         """Whatever was sent to a queue so far, wherever it is."""
         with db.transaction() as conn:
-            cancel_rules.make(conn, cancel_rules.Which(queue=queue))
+            cancel_rules.make(conn, cancel_rules.JobFilter(queue=queue))
 
     @rule(data=st.data())
     def redrive(self, data):
@@ -549,9 +549,9 @@ class Jobs(RuleBasedStateMachine):
             self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
         try:
             self._check(run.job)
-        except (CopyError, SkipMessage):
+        except (DuplicateDelivery, SkipMessage):
             return
-        except ConcludedError as err:
+        except OutcomeKnown as err:
             self._conclude(run, err.outcome)
             return
         self.sent[run.job.message_id].waits = False
@@ -611,9 +611,9 @@ class Jobs(RuleBasedStateMachine):
         try:
             if writers := self.execution._writers(run.job, outcome):
                 outcome = self.execution._settle(run.job, outcome, writers)
-        except CopyError:
+        except DuplicateDelivery:
             return
-        except TurnLostError as lost:
+        except RunLockLost as lost:
             run.job.turn = None
             self._conclude(run, Outcome("interrupted", str(lost)))
             return
@@ -631,7 +631,7 @@ class Jobs(RuleBasedStateMachine):
         before = run.job.concluded
         try:
             ONCE._once(self.execution, "work", lambda: wrote.update(["effect"]))()
-        except TurnLostError:  # and what it wrote is undone with its outcome
+        except RunLockLost:  # and what it wrote is undone with its outcome
             run.job.turn = None
             self._conclude(run, outcome_of("interrupted", run.job))
             return
@@ -654,7 +654,7 @@ class Jobs(RuleBasedStateMachine):
 
 
 def row(message, reason, *, possible_duplicate=False):
-    return Row(
+    return OutboxRow(
         message_id=message.message_id,
         generation=message.options.get("generation", 0),
         queue=message.queue_name,

@@ -6,7 +6,7 @@ import pytest
 
 from tests.library.integration.console.conftest import ran
 from workshed.jobs.history import throughput
-from workshed.jobs.history.throughput import Bar
+from workshed.jobs.history.throughput import ThroughputBucket
 
 __all__ = ["ran"]
 
@@ -107,5 +107,5 @@ def test_bars_stay_as_they_are_while_time_goes_on():
     later = throughput.bars(counted, now + timedelta(seconds=5), 2 * MINUTE, 10)
 
     assert first == later
-    assert first[-1] == Bar(datetime(2026, 11, 26, 9, 0, 30, tzinfo=UTC), 4, 1)
-    assert first[-4] == Bar(datetime(2026, 11, 26, 9, 0, tzinfo=UTC), 2, 0)
+    assert first[-1] == ThroughputBucket(datetime(2026, 11, 26, 9, 0, 30, tzinfo=UTC), 4, 1)
+    assert first[-4] == ThroughputBucket(datetime(2026, 11, 26, 9, 0, tzinfo=UTC), 2, 0)

@@ -12,13 +12,13 @@ from workshed.jobs.batches import batches
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts, runs
 from workshed.jobs.maintenance import retention
-from workshed.jobs.maintenance.retention import Rule
+from workshed.jobs.maintenance.retention import RetentionRule
 from workshed.jobs.outbox import claims, schedule
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.settings import settings
 from workshed.transport.relay import pruner
-from workshed.transport.relay.background import Background
+from workshed.transport.relay.background import BackgroundTasks
 from workshed.transport.relay.pruner import EVERY_S, Pruner
 
 NOW = datetime.now(UTC)
@@ -128,7 +128,7 @@ def test_attempts_of_jobs_that_ended_are_deleted_after_three_months(database, ro
 def test_attempts_of_jobs_that_wait_or_are_dead_are_kept(database, rows, conn, failed, died):
     """Else a dead job says that it failed, and not of what."""
     died("dead", days=100)
-    schedule.insert(conn, schedule.Row("waiting", 1, "low", "greet", "{}", "retry"))
+    schedule.insert(conn, schedule.OutboxRow("waiting", 1, "low", "greet", "{}", "retry"))
     failed("dead", days=100)
     failed("waiting", days=100)
     failed("gone", days=100)
@@ -177,7 +177,7 @@ def test_batches_are_deleted_three_months_after_they_were_complete(database, row
     ended = {"old": 91, "young": 89, "dead": 91, "again": 91, "open": None}
     for number, (name, days) in enumerate(ended.items()):
         batch = str(UUID(int=number))
-        told = schedule.Row(f"told of {name}", 0, "low", "greet", "{}", "transactional")
+        told = schedule.OutboxRow(f"told of {name}", 0, "low", "greet", "{}", "transactional")
         conn.execute(*batches.opening(batch, name, {"success": told}))
         conn.execute(*batches.joining(batch, [f"{name} {n}" for n in range(3)]))
         if days is not None:
@@ -218,7 +218,7 @@ def test_much_is_deleted_in_small_batches_each_committed_alone(database, rows, c
     left = []
 
     with db.connect() as conn, caplog.at_level("INFO"):
-        duty = Pruner([Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)])
+        duty = Pruner([RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)])
         for wait in (pruner.PAUSE_S, pruner.PAUSE_S, EVERY_S):
             assert duty(conn) == wait
             left.append(rows("SELECT count(*) FROM workshed.dead")[0][0])
@@ -235,8 +235,8 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
         turns.append(rows("SELECT count(*) FROM workshed.dead")[0][0])
         return 0.0
 
-    rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
-    with Background("duties", [Pruner([rule]), other]):
+    rule = RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
+    with BackgroundTasks("duties", [Pruner([rule]), other]):
         eventually(lambda: turns and turns[-1] == 0)
 
     assert {15, 5} <= set(turns)
@@ -245,7 +245,7 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
 def test_two_relays_take_turns(database, rows, connect):
     """And what one deletes is not waited for by the other."""
     dead_since(rows, 25)
-    rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
+    rule = RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
     one, other = connect(autocommit=True), connect(autocommit=True)
 
     with one.transaction():
@@ -259,9 +259,9 @@ def test_two_relays_take_turns(database, rows, connect):
 
 def test_two_relays_at_once_delete_all_of_it(database, rows, eventually):
     dead_since(rows, 200)
-    rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 7)
+    rule = RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 7)
 
-    with Background("one", [Pruner([rule])]), Background("two", [Pruner([rule])]):
+    with BackgroundTasks("one", [Pruner([rule])]), BackgroundTasks("two", [Pruner([rule])]):
         eventually(lambda: rows("SELECT count(*) FROM workshed.dead") == [(0,)])
 
 
@@ -283,7 +283,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
         return deleted
 
     with db.connect() as conn:
-        duty = Pruner([Rule("dead jobs", slow, timedelta(days=180), 100)])
+        duty = Pruner([RetentionRule("dead jobs", slow, timedelta(days=180), 100)])
         while duty(conn) != EVERY_S:
             pass
 
@@ -300,7 +300,9 @@ def test_what_never_ends_in_time_keeps_nothing_else(database, rows, monkeypatch,
 
     with db.connect() as conn:
         conn.execute("UPDATE workshed.pruned SET done_at = done_at - interval '3 days'")
-        duty = Pruner([Rule("attempts", stuck, timedelta(), 20), *retention.rules(settings())[:1]])
+        duty = Pruner(
+            [RetentionRule("attempts", stuck, timedelta(), 20), *retention.rules(settings())[:1]]
+        )
         while duty(conn) != EVERY_S:
             pass
         age = retention.ages(conn)

@@ -7,7 +7,7 @@ import pytest
 
 from workshed.jobs.control import queues
 from workshed.jobs.outbox import claims, leases, relays, schedule
-from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.outbox.schedule import OutboxRow
 
 NOW = timedelta()
 MAIL = {"queue": "emails", "actor": "deliver_email", "body": "{}"}
@@ -25,7 +25,7 @@ def relay(conn):
 @pytest.fixture
 def sent(conn, relay):
     """Two mails that RabbitMQ confirmed; they are kept."""
-    schedule.insert_many(conn, [Row(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
+    schedule.insert_many(conn, [OutboxRow(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
     taken = claims.take(conn, relay, 10)
     assert claims.sent(conn, relay, taken) == 2
     return taken
@@ -40,7 +40,7 @@ def states(conn):
 
 
 def test_a_confirm_that_is_not_on_disk_keeps_the_row(conn, relay, sent):
-    schedule.insert(conn, Row("c", 0, "default", "greet", "{}", "transactional"))
+    schedule.insert(conn, OutboxRow("c", 0, "default", "greet", "{}", "transactional"))
     claims.sent(conn, relay, claims.take(conn, relay, 10))
 
     assert states(conn) == [("a", True, False, False), ("b", True, False, False)]
@@ -69,7 +69,7 @@ def test_what_was_sent_after_the_look_is_not_absent(conn, relay, sent):
 
 
 def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
-    leases.take(conn, [Row("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
+    leases.take(conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
     assert claims.take(conn, relay, 10) == []
 
     conn.execute("UPDATE workshed.schedule SET due_at = workshed.now()")
@@ -82,7 +82,7 @@ def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
 
 @pytest.mark.parametrize("unknown", [True, False])
 def test_a_lease_given_up_is_due_at_once(conn, relay, unknown):
-    leases.take(conn, [Row("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
+    leases.take(conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
 
     assert leases.give_up(conn, [("a", 0)], unknown=[unknown]) == 1
 
@@ -90,7 +90,7 @@ def test_a_lease_given_up_is_due_at_once(conn, relay, unknown):
 
 
 def test_a_lease_ends_with_its_confirm(conn):
-    rows = [Row(m, 0, reason="outbox_lease", **MAIL) for m in "ab"]
+    rows = [OutboxRow(m, 0, reason="outbox_lease", **MAIL) for m in "ab"]
     leases.take(conn, rows, timedelta(seconds=10))
 
     assert leases.end(conn, [("a", 0)]) == 1
@@ -100,7 +100,7 @@ def test_a_lease_ends_with_its_confirm(conn):
 
 
 def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
-    schedule.insert_many(conn, [Row(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
+    schedule.insert_many(conn, [OutboxRow(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
     taken = claims.take(conn, relay, 10)
 
     claims.put_back(conn, relay, taken, NOW, unknown=[True, False])
@@ -110,7 +110,7 @@ def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
 
 def test_a_waiting_message_is_moved_and_run_now(conn, relay):
     when = datetime(2030, 1, 1, tzinfo=UTC)
-    schedule.insert(conn, Row("a", 0, reason="delayed", **MAIL), delay=timedelta(days=3))
+    schedule.insert(conn, OutboxRow("a", 0, reason="delayed", **MAIL), delay=timedelta(days=3))
 
     assert schedule.move(conn, "a", when) == "moved"
     assert [r.due_at for r in schedule.find(conn)] == [when]
@@ -132,7 +132,7 @@ def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
         ("c", "transactional"),
         ("d", "retry"),
     ):
-        schedule.insert(conn, Row(name, 0, reason=reason, **MAIL), delay=hour)
+        schedule.insert(conn, OutboxRow(name, 0, reason=reason, **MAIL), delay=hour)
     schedule.move(conn, "c", datetime(2030, 1, 1, tzinfo=UTC))
 
     assert claims.hurry(conn) == 2
@@ -146,8 +146,8 @@ def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
 def test_the_lag_is_that_of_the_oldest_due_row(conn, relay):
     assert claims.lag(conn) == timedelta()
     hour = timedelta(hours=1)
-    schedule.insert(conn, Row("a", 0, reason="delayed", **MAIL), delay=-hour)
-    schedule.insert(conn, Row("b", 0, reason="delayed", **MAIL), delay=hour)
+    schedule.insert(conn, OutboxRow("a", 0, reason="delayed", **MAIL), delay=-hour)
+    schedule.insert(conn, OutboxRow("b", 0, reason="delayed", **MAIL), delay=hour)
 
     assert hour <= claims.lag(conn) < hour + timedelta(minutes=1)
 

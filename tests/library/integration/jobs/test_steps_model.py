@@ -25,7 +25,7 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule
 from workshed.middleware import Outcome, verdict
 from workshed.middleware.retrying.retries import run_of
-from workshed.transport.relay.maintenance import Housekeeping
+from workshed.transport.relay.maintenance import Maintenance
 
 BLOCKS = 3
 MOST_JOBS = 3
@@ -382,7 +382,7 @@ class StepJobs(base.Jobs):
         with db.transaction() as conn:
             if month:
                 conn.execute(age, (MONTH, list(moving)))
-            Housekeeping(RETENTION)(conn)
+            Maintenance(RETENTION)(conn)
             kept = moving | _waiting_or_dead(conn)
         if month:
             for message_id, name in [key for key in self.steps if key[0] not in kept]:

@@ -22,7 +22,7 @@ from workshed import db
 from workshed.jobs import Discard, context
 from workshed.jobs.history import results
 from workshed.jobs.locks import counters
-from workshed.middleware import PostgresLimiters, RetryOn, Unique
+from workshed.middleware import PostgresRateLimiterBackend, RetryOn, Unique
 from workshed.middleware.composition.callbacks import ResultError
 
 MINUTE = timedelta(minutes=1)
@@ -341,7 +341,7 @@ def test_a_member_that_was_discarded_counts(jobs, actor, told):
 
 @pytest.fixture
 def limiters(jobs):
-    return PostgresLimiters()
+    return PostgresRateLimiterBackend()
 
 
 def test_a_concurrent_limiter_lets_so_many_in(limiters):

@@ -16,7 +16,7 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from tests.django_app import django_connected
 from workshed import schedule
 from workshed.testing.errors import OtherDatabaseError
-from workshed.testing.guard import Place, guard, place_of
+from workshed.testing.guard import DatabaseAddress, guard, place_of
 
 WRITE = "INSERT INTO orders DEFAULT VALUES"
 ORDERS = "CREATE TABLE public.orders (id bigint GENERATED ALWAYS AS IDENTITY)"
@@ -304,12 +304,12 @@ def test_a_job_cannot_write_there_either(actor, real, jobs, written):
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        (Place("a", "localhost", 5432), Place("a", "127.0.0.1", 5432), True),
-        (Place("a", "/run/postgresql", 5432), Place("a", "", 5432), True),
-        (Place("a", "db", 5432), Place("a", "db", 5432), True),
-        (Place("a", "db", 5432), Place("b", "db", 5432), False),
-        (Place("a", "db", 5432), Place("a", "db", 5433), False),
-        (Place("a", "db", 5432), Place("a", "localhost", 5432), False),
+        (DatabaseAddress("a", "localhost", 5432), DatabaseAddress("a", "127.0.0.1", 5432), True),
+        (DatabaseAddress("a", "/run/postgresql", 5432), DatabaseAddress("a", "", 5432), True),
+        (DatabaseAddress("a", "db", 5432), DatabaseAddress("a", "db", 5432), True),
+        (DatabaseAddress("a", "db", 5432), DatabaseAddress("b", "db", 5432), False),
+        (DatabaseAddress("a", "db", 5432), DatabaseAddress("a", "db", 5433), False),
+        (DatabaseAddress("a", "db", 5432), DatabaseAddress("a", "localhost", 5432), False),
     ],
 )
 def test_a_database_is_known_by_its_name_and_server(one, other, same):

@@ -9,7 +9,7 @@ import pytest
 from workshed import db, schedule
 from workshed.jobs import once
 from workshed.testing.crashes import idempotence
-from workshed.testing.fake_broker import Killed
+from workshed.testing.fake_broker import SimulatedCrash
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_what_a_session_held_is_gone_with_its_process(jobs, job, order):
 
 def test_a_crash_that_is_swallowed_is_a_crash(jobs, job, order):
     def bill(order):
-        with contextlib.suppress(Killed):
+        with contextlib.suppress(SimulatedCrash):
             lock_and_pay(order)
 
     jobs.assert_idempotent(job(bill, max_retries=0), order)

@@ -7,7 +7,7 @@ import pytest
 
 from tests import pages
 from workshed import broker
-from workshed.transport.errors import RefusedOptionError
+from workshed.transport.errors import InvalidOptionError
 
 [(NAME, TEXT)] = pages.files("docs/middleware.md").items()
 
@@ -48,5 +48,5 @@ def test_a_job_of_a_tenant_that_has_left_is_skipped(tenancy, jobs, capsys):
 
 
 def test_an_option_that_it_does_not_name_is_refused(tenancy, jobs):
-    with pytest.raises(RefusedOptionError, match="did you mean 'tenant'"):
+    with pytest.raises(InvalidOptionError, match="did you mean 'tenant'"):
         tenancy.greet.send_with_options(args=("Ada",), tenent="acme")

@@ -6,13 +6,13 @@ import dramatiq
 import pytest
 
 from workshed import Queue, broker
-from workshed.testing.real_worker.worker import Worker
+from workshed.testing.real_worker.worker import WorkerProcess
 
 pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
 
 
 def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
-    worker = Worker([], tmp_path)
+    worker = WorkerProcess([], tmp_path)
     worker.start()
 
     worker._process.stdin.close()  # as the end of its parent does

@@ -12,7 +12,7 @@ from workshed.cronspec import daily
 from workshed.jobs import Discard, Snooze, scheduled_for
 from workshed.testing.errors import EndlessError
 from workshed.testing.fake_broker import NotStoredError
-from workshed.transport.errors import RefusedArgumentError
+from workshed.transport.errors import InvalidArgumentError
 
 
 def test_a_job_runs_when_it_is_drained_and_not_before(jobs, greet):
@@ -35,7 +35,7 @@ def test_jobs_run_in_the_order_in_which_they_were_sent(jobs, greet):
 
 
 def test_of_many_all_are_enqueued_or_none(jobs, greet):
-    with pytest.raises(RefusedArgumentError):
+    with pytest.raises(InvalidArgumentError):
         broker.enqueue_many([greet.message(1), greet.message(float("inf"))])
 
     jobs.refute_enqueued(greet)
@@ -48,7 +48,7 @@ def test_an_argument_of_another_type_is_refused_as_in_production(jobs, actor):
     def annotated(user_id: int):
         pass
 
-    with pytest.raises(RefusedArgumentError, match="argument user_id"):
+    with pytest.raises(InvalidArgumentError, match="argument user_id"):
         annotated.send("seven")
 
     jobs.refute_enqueued(annotated)
@@ -112,7 +112,7 @@ def test_arguments_arrive_as_json_gives_them_back(jobs, actor):
     jobs.perform(note, {"a": [1, 2.5]})
 
     assert seen == [{"a": [1, 2.5]}]
-    with pytest.raises(RefusedArgumentError):
+    with pytest.raises(InvalidArgumentError):
         jobs.perform(note, (1, 2))
 
 

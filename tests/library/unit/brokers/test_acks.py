@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workshed.transport.amqp.acks import Channel
+from workshed.transport.amqp.acks import AckingChannel
 
 
 class RabbitMQ:
@@ -47,7 +47,7 @@ settlements = st.integers(1, 40).flatmap(
 def test_each_delivery_is_settled_as_it_was_said_and_no_other(said):
     order, verbs, sizes = said
     server = RabbitMQ(len(order))
-    channel = Channel(server)
+    channel = AckingChannel(server)
     waiting = list(zip(order, verbs, strict=True))
     done = {"ack": set(), "reject": set(), "requeue": set()}
 
@@ -63,14 +63,14 @@ def test_each_delivery_is_settled_as_it_was_said_and_no_other(said):
 def test_acks_in_order_share_one_frame():
     server = RabbitMQ(100)
 
-    Channel(server).settle([(tag, "ack") for tag in range(1, 101)])
+    AckingChannel(server).settle([(tag, "ack") for tag in range(1, 101)])
 
     assert (server.frames, server.unsettled) == (1, set())
 
 
 def test_a_job_that_still_runs_is_not_acked_with_its_neighbours():
     server = RabbitMQ(5)
-    channel = Channel(server)
+    channel = AckingChannel(server)
 
     channel.settle([(tag, "ack") for tag in (1, 2, 4, 5)])
     assert server.unsettled == {3}

@@ -11,7 +11,7 @@ from pydantic import Field
 from workshed.queues import Queue
 from workshed.settings import Settings
 from workshed.transport.build import build
-from workshed.transport.errors import RefusedArgumentError, RefusedOptionError
+from workshed.transport.errors import InvalidArgumentError, InvalidOptionError
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -96,7 +96,7 @@ def test_what_fits_is_sent(stub, declare, hint, value):
     ],
 )
 def test_what_does_not_fit_is_refused_where_it_is_sent(stub, declare, hint, value, reason):
-    with pytest.raises(RefusedArgumentError, match=r"^job: argument value: ") as refused:
+    with pytest.raises(InvalidArgumentError, match=r"^job: argument value: ") as refused:
         declare(taking(hint)).send(value)
 
     assert reason in str(refused.value)
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused_where_it_is_sent(stub, declare, hint, valu
 
 
 def test_nothing_of_a_value_is_quoted(declare):
-    with pytest.raises(RefusedArgumentError) as refused:
+    with pytest.raises(InvalidArgumentError) as refused:
         declare(taking(int), redact=["value"]).send("secret")
 
     assert "secret" not in str(refused.value)
@@ -118,7 +118,7 @@ def test_arguments_by_name_are_checked_too(declare):
 
     actor.send(7, size=200, label=None)
     actor.send(number=7)
-    with pytest.raises(RefusedArgumentError, match="argument size: a string does not fit"):
+    with pytest.raises(InvalidArgumentError, match="argument size: a string does not fit"):
         actor.send(7, size="200")
 
 
@@ -140,7 +140,7 @@ def test_a_name_that_only_type_checkers_import_lets_all_pass(stub, declare):
 def test_each_of_many_is_checked_before_any_is_sent(stub, declare):
     actor = declare(taking(int))
 
-    with pytest.raises(RefusedArgumentError):
+    with pytest.raises(InvalidArgumentError):
         stub.enqueue_many([actor.message(1), actor.message("2")])
 
     assert stub.sent == []
@@ -157,7 +157,7 @@ def test_each_of_many_is_checked_before_any_is_sent(stub, declare):
 def test_a_priority_above_the_levels_of_its_queue_is_refused(stub, declare, queue, priority, said):
     actor = declare(lambda: None, actor_name="job", queue_name=queue)
 
-    with pytest.raises(RefusedOptionError, match=said):
+    with pytest.raises(InvalidOptionError, match=said):
         actor.send_with_options(broker_priority=priority)
 
     assert stub.sent == []

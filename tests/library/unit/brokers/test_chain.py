@@ -6,7 +6,7 @@ from dramatiq.middleware import Retries as StockRetries
 
 from workshed.app import App
 from workshed.errors import SettingsError, WorkshedError
-from workshed.middleware import Discard, Fence, Metrics, Retries, Sentry
+from workshed.middleware import Deduplication, DiscardRecorder, Metrics, Retries, Sentry
 from workshed.settings import Settings
 from workshed.transport import build
 from workshed.transport.build import CHAIN, OPTIONAL, Spans
@@ -48,22 +48,22 @@ def test_middleware_of_an_application_stands_where_it_was_put(chain):
 
 
 def test_a_class_of_the_library_may_be_replaced_by_one_that_inherits_from_it(chain):
-    class OurDiscard(Discard):
+    class OurDiscard(DiscardRecorder):
         """Of an application."""
 
     ours = OurDiscard()
 
-    assert ours in chain([ours if one is Discard else one for one in CHAIN])
+    assert ours in chain([ours if one is DiscardRecorder else one for one in CHAIN])
 
 
 def test_so_may_one_that_is_made_from_the_settings(chain):
-    class OurFence(Fence):
+    class OurFence(Deduplication):
         """Of an application."""
 
-    made = chain([OurFence if one is Fence else one for one in CHAIN])
+    made = chain([OurFence if one is Deduplication else one for one in CHAIN])
 
     (ours,) = (one for one in made if isinstance(one, OurFence))
-    assert vars(ours) == vars(Fence(CONFIG.deduplication_retention))
+    assert vars(ours) == vars(Deduplication(CONFIG.deduplication_retention))
 
 
 def test_what_only_observes_may_be_left_out(chain):
@@ -79,14 +79,14 @@ def test_what_jobs_depend_on_may_not(chain, left_out):
 
 
 def test_it_keeps_its_order(chain):
-    others = [one for one in CHAIN if one is not Fence]
+    others = [one for one in CHAIN if one is not Deduplication]
     at = others.index(Retries) + 1
 
     with pytest.raises(SettingsError, match="has Expiry twice, or in another place"):
-        chain([*others[:at], Fence, *others[at:]])
+        chain([*others[:at], Deduplication, *others[at:]])
 
 
-@pytest.mark.parametrize("again", [Fence, CHAIN[-1]])
+@pytest.mark.parametrize("again", [Deduplication, CHAIN[-1]])
 def test_none_may_be_there_twice(chain, again):
     with pytest.raises(SettingsError, match=f"has {again.__name__} twice"):
         chain([*CHAIN, again])

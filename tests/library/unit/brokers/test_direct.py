@@ -10,7 +10,7 @@ from workshed.jobs import Discard, RecordMissing, Snooze
 from workshed.middleware import RetryOn
 from workshed.settings import Settings
 from workshed.transport.build import build
-from workshed.transport.errors import RefusedArgumentError
+from workshed.transport.errors import InvalidArgumentError
 
 
 class GoneError(Exception):
@@ -79,9 +79,9 @@ def test_all_else_is_raised_to_who_asked(failing, error):
 def test_arguments_are_checked_as_send_checks_them(failing):
     actor = failing(ZeroDivisionError())
 
-    with pytest.raises(RefusedArgumentError, match="argument user_id"):
+    with pytest.raises(InvalidArgumentError, match="argument user_id"):
         actor.perform_now("7")
-    with pytest.raises(RefusedArgumentError, match="missing a required argument"):
+    with pytest.raises(InvalidArgumentError, match="missing a required argument"):
         actor.perform_now()
 
 

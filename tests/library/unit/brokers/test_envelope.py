@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workshed.transport.errors import EnvelopeError, RefusedArgumentError
+from workshed.transport.errors import EnvelopeError, InvalidArgumentError
 from workshed.transport.messages.envelope import (
     StrictJson,
     decode,
@@ -162,7 +162,7 @@ def test_no_object_raises_anything_else(body):
     ],
 )
 def test_what_json_would_change_is_refused(value):
-    with pytest.raises(RefusedArgumentError, match="argument when"):
+    with pytest.raises(InvalidArgumentError, match="argument when"):
         refuse_inexact(value, "argument when")
 
 

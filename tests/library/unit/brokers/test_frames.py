@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import Basic, Channel
 
-from workshed.transport.amqp.codec import Stamp, letter, publish
+from workshed.transport.amqp.codec import MessageProperties, letter, publish
 
 NUMBER = 7
 FRAME_MAX = 131_072
@@ -148,7 +148,7 @@ def test_a_frame_without_its_end_is_left_to_pika(place):
 
 
 stamps = st.builds(
-    Stamp,
+    MessageProperties,
     message_id=names,
     type=names,
     timestamp=st.integers(0, 2**40),
@@ -215,4 +215,6 @@ def test_what_amqp_cannot_say_is_refused(changes):
     usual = {"message_id": "1", "type": "greet", "timestamp": 1, "priority": None, "headers": {}}
 
     with pytest.raises((ValueError, struct.error, pika.exceptions.AMQPError)):
-        publish(1, "workshed.jobs", "default", Stamp(**usual | changes), b"{}", longest=100)
+        publish(
+            1, "workshed.jobs", "default", MessageProperties(**usual | changes), b"{}", longest=100
+        )

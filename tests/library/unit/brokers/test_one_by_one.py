@@ -11,13 +11,13 @@ from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
 from workshed.transport.consuming import work_queue
-from workshed.transport.consuming.work_queue import Item, WorkQueue
+from workshed.transport.consuming.work_queue import QueuedJob, WorkQueue
 
 THREADS = 4
 
 
 def item(job):
-    return Item(0, MessageProxy(Message("default", "job", (job,), {}, {})))
+    return QueuedJob(0, MessageProxy(Message("default", "job", (job,), {}, {})))
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from workshed.errors import SettingsError
 from workshed.queues import Queue
 from workshed.settings import Settings, settings
-from workshed.transport.amqp.acks import Channel
-from workshed.transport.amqp.codec import Letter, Properties
+from workshed.transport.amqp.acks import AckingChannel
+from workshed.transport.amqp.codec import Properties, RawDelivery
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.errors import EnvelopeError, SignatureError
 from workshed.transport.messages.signing import HEADER, Signing, opened, signing
@@ -101,7 +101,7 @@ def test_a_consumer_acts_on_no_header_that_is_not_signed():
 
     properties = Properties(Watched(x=1), None, b"")
     message = Message("default", "greet", (), {}, {})
-    Delivery(message, Queue("default"), Channel(None), Letter(1, False, properties, b""))
+    Delivery(message, Queue("default"), AckingChannel(None), RawDelivery(1, False, properties, b""))
 
     assert looked_at == set(ACTED_ON)
 

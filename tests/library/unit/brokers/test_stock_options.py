@@ -8,7 +8,7 @@ import pytest
 
 from workshed.settings import Settings
 from workshed.transport.build import build
-from workshed.transport.errors import RefusedOptionError, UndeclaredQueueError
+from workshed.transport.errors import InvalidOptionError, UndeclaredQueueError
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_what_is_not_followed_on_an_actor_is_refused_with_what_to_say_instead(
     ],
 )
 def test_what_is_not_followed_on_a_message_is_refused_too(options, instead, declare):
-    with pytest.raises(RefusedOptionError, match=instead):
+    with pytest.raises(InvalidOptionError, match=instead):
         declare(actor_name="work").send_with_options(**options)
 
 
@@ -80,7 +80,7 @@ def test_what_is_piped_is_checked_when_the_pipeline_is_sent(inexact, declare):
     """Found when its turn comes, the work before it would have been done for nothing."""
     work = declare(actor_name="work")
 
-    with pytest.raises(RefusedOptionError, match="must be a message that can be sent"):
+    with pytest.raises(InvalidOptionError, match="must be a message that can be sent"):
         dramatiq.pipeline([work.message(1), work.message(inexact)], broker=work.broker).run()
 
 

@@ -11,7 +11,7 @@ from dramatiq.errors import QueueJoinTimeout
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
 from workshed.transport.build import build
-from workshed.transport.errors import PublishRefusedError, RefusedArgumentError
+from workshed.transport.errors import InvalidArgumentError, PublishRefusedError
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_sends_of_every_kind_are_recorded(stub, greet):
 
 
 def test_of_many_none_is_recorded_before_all_are_checked(stub, greet):
-    with pytest.raises(RefusedArgumentError):
+    with pytest.raises(InvalidArgumentError):
         stub.enqueue_many([greet.message(1), greet.message(float("inf"))])
 
     assert stub.sent == []
@@ -65,7 +65,7 @@ def test_a_field_that_no_worker_would_take_is_named(stub, greet, field, value, s
 
 
 def test_what_rabbitmq_would_not_take_is_refused_here_too(stub, greet):
-    with pytest.raises(RefusedArgumentError):
+    with pytest.raises(InvalidArgumentError):
         greet.send(float("inf"))
 
     assert stub.sent == []

@@ -12,15 +12,15 @@ from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
 from workshed import interrupts
 from workshed.interrupts import gate, interrupt
-from workshed.middleware import Deadline
-from workshed.middleware.runtime.time_limit import Alarm, Noted, hard_limit_ms
+from workshed.middleware import TimeLimit
+from workshed.middleware.runtime.time_limit import CurrentLimits, Timeout, hard_limit_ms
 
 
 def limited(function, limit_ms):
     """Wrap `function` as at its declaration, with the limit a worker would note."""
-    deadline = Deadline()
+    deadline = TimeLimit()
     wrapped = deadline._limited(function)
-    deadline._noted.job = Noted(None, limit_ms, 2 * limit_ms)
+    deadline._noted.job = CurrentLimits(None, limit_ms, 2 * limit_ms)
     return wrapped
 
 
@@ -40,7 +40,7 @@ def test_a_function_within_its_limit_returns():
 
 
 def test_an_actor_called_directly_has_no_limit():
-    assert Deadline()._limited(lambda: "done")() == "done"
+    assert TimeLimit()._limited(lambda: "done")() == "done"
 
 
 class Finalized:
@@ -65,13 +65,13 @@ def test_a_limit_that_strikes_in_a_finalizer_strikes_again():
 
 
 def test_a_limit_that_was_ignored_does_not_strike_the_next_job():
-    deadline = Deadline()
+    deadline = TimeLimit()
 
     def next_job():
         deadline.clock._ring_again(gate(), TimeLimitExceeded)
         return "done"
 
-    assert deadline._run(next_job, (), {}, Noted(None, 60_000, 90_000)) == "done"
+    assert deadline._run(next_job, (), {}, CurrentLimits(None, 60_000, 90_000)) == "done"
 
 
 class Fails:
@@ -90,7 +90,7 @@ class Fails:
 )
 def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error):
     """An interrupt of the report itself would be ignored, too."""
-    deadline, reports = Deadline(), []
+    deadline, reports = TimeLimit(), []
 
     def report(args):
         reports.append(args)
@@ -104,7 +104,7 @@ def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error
         spin(60)
 
     with pytest.raises(TimeLimitExceeded):
-        deadline._run(work, (), {}, Noted(None, 100, 90_000))
+        deadline._run(work, (), {}, CurrentLimits(None, 100, 90_000))
     assert reports
 
 
@@ -139,7 +139,7 @@ def test_the_signature_stays():
     def actor(user_id: int, *, locale: str = "en") -> None:
         """Greet."""
 
-    wrapped = Deadline()._limited(actor)
+    wrapped = TimeLimit()._limited(actor)
 
     assert inspect.signature(wrapped) == inspect.signature(actor)
     assert (wrapped.__name__, wrapped.__doc__) == ("actor", "Greet.")
@@ -169,22 +169,22 @@ class RingsWhenTaken:
 
 def test_work_that_is_done_when_the_limit_strikes_is_done(monkeypatch):
     """Without looking whether the function returned, a finished job runs again."""
-    deadline = Deadline()
+    deadline = TimeLimit()
     monkeypatch.setattr(
         deadline.clock, "set", lambda alarm: setattr(alarm, "lock", RingsWhenTaken())
     )
 
-    assert deadline._run(lambda: "done", (), {}, Noted(None, 60_000, 90_000)) == "done"
+    assert deadline._run(lambda: "done", (), {}, CurrentLimits(None, 60_000, 90_000)) == "done"
 
 
 def test_a_limit_that_strikes_around_the_end_never_leaves_the_function():
-    deadline = Deadline()
+    deadline = TimeLimit()
     outcomes = {"returned": 0, "interrupted": 0, "escaped": 0}
 
     def work():
         for offset in range(200):
             wrapped = deadline._limited(spin)
-            deadline._noted.job = Noted(None, 10, 20)
+            deadline._noted.job = CurrentLimits(None, 10, 20)
             try:
                 try:
                     wrapped((8 + offset / 20) / 1000)
@@ -206,10 +206,10 @@ def test_a_limit_that_strikes_around_the_end_never_leaves_the_function():
 
 def test_finished_jobs_leave_no_alarms():
     """Kept until their time, those of a busy worker would fill its memory."""
-    deadline = Deadline()
+    deadline = TimeLimit()
 
     for _ in range(1_000):
-        deadline._run(lambda: None, (), {}, Noted(None, 600_000, 900_000))
+        deadline._run(lambda: None, (), {}, CurrentLimits(None, 600_000, 900_000))
 
     assert len(deadline.clock._alarms) == 1
 
@@ -230,7 +230,7 @@ class Given:
 
 
 def test_a_function_that_cannot_be_interrupted_is_given_up_once():
-    deadline, given = Deadline(), Given()
+    deadline, given = TimeLimit(), Given()
     deadline.recycle = given
 
     def stuck():
@@ -238,7 +238,7 @@ def test_a_function_that_cannot_be_interrupted_is_given_up_once():
         time.sleep(0.1)
 
     with pytest.raises(TimeLimitExceeded):
-        deadline._run(stuck, (), {}, Noted("message", 20, 60))
+        deadline._run(stuck, (), {}, CurrentLimits("message", 20, 60))
 
     [error] = given.errors
     assert str(error) == "exceeded its hard limit of 0.06 s"
@@ -286,12 +286,14 @@ def test_saying_where_a_thread_stands_collects_no_garbage():
 
 
 def test_a_function_that_ends_in_time_is_not_given_up():
-    deadline, given = Deadline(), Given()
+    deadline, given = TimeLimit(), Given()
     deadline.recycle = given
 
     with pytest.raises(TimeLimitExceeded):
-        deadline._run(spin, (30,), {}, Noted("message", 20, 60))
-    deadline._run(lambda: given.given_up.wait(0.2), (), {}, Noted("message", 60_000, 90_000))
+        deadline._run(spin, (30,), {}, CurrentLimits("message", 20, 60))
+    deadline._run(
+        lambda: given.given_up.wait(0.2), (), {}, CurrentLimits("message", 60_000, 90_000)
+    )
 
     assert given.errors == []
 
@@ -300,7 +302,7 @@ def test_a_process_that_was_stopped_gives_up_nothing_when_it_goes_on():
     """Counted from the start, the hard limit would strike before the interrupt could."""
     given = []
     long_ago = time.monotonic() - 3600
-    alarm = Alarm(gate(), long_ago, patience_s=60, stuck=lambda: given.append(1))
+    alarm = Timeout(gate(), long_ago, patience_s=60, stuck=lambda: given.append(1))
 
     with pytest.raises(TimeLimitExceeded), gate().shut():
         alarm.due()
@@ -334,4 +336,4 @@ def test_a_hard_limit_that_is_not_above_the_limit_is_refused(hard):
     )
 
     with pytest.raises(ValueError, match="above the time limit of 1000"):
-        Deadline().before_declare_actor(None, actor)
+        TimeLimit().before_declare_actor(None, actor)

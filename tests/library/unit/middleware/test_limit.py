@@ -6,7 +6,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from workshed.jobs.locks.limits import Ask
+from workshed.jobs.locks.limits import SlotRequest
 from workshed.middleware import Limit, Limits
 
 SECOND = timedelta(seconds=1)
@@ -39,14 +39,14 @@ def declare(*actors):
 
 
 def test_without_a_key_all_jobs_of_an_actor_have_one_limit():
-    assert ask(Limit.concurrent(5), 7) == Ask("sync:concurrent", "concurrent", 5)
+    assert ask(Limit.concurrent(5), 7) == SlotRequest("sync:concurrent", "concurrent", 5)
 
 
 def test_each_value_of_the_arguments_named_has_a_limit_of_its_own():
     limit = Limit.window(100, per=SECOND, key=["tenant_id"])
 
     assert ask(limit, 7) == ask(limit, tenant_id=7, part="b")
-    assert ask(limit, 7) == Ask("sync:window:[7]", "window", 100, SECOND)
+    assert ask(limit, 7) == SlotRequest("sync:window:[7]", "window", 100, SECOND)
     assert ask(limit, 8) != ask(limit, 7)
 
 

@@ -15,7 +15,7 @@ from workshed.metrics import meter, meters
 from workshed.metrics.meter import METERS, Counter, Gauge, Histogram
 from workshed.metrics.meters import How
 from workshed.middleware import Job, Metrics, Outcome
-from workshed.transport.publishing.outgoing import Parcel
+from workshed.transport.publishing.outgoing import OutgoingMessage
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_what_a_message_says_is_no_label_unless_this_program_declares_it(metrics
     ],
 )
 def test_each_send_has_a_word_of_the_closed_set(changes, how):
-    parcel = Parcel(job().message, None, **changes)
+    parcel = OutgoingMessage(job().message, None, **changes)
 
     assert parcel.how == how
     assert how in get_args(How)

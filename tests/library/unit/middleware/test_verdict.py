@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
 from workshed.middleware import Policy, RetryOn, verdict
-from workshed.middleware.job import Spent
+from workshed.middleware.job import RetriesExhausted
 from workshed.middleware.options.backoff import FURTHEST, exponential, fixed, polynomial
 from workshed.middleware.options.retry_on import LONGEST_KEY, MOST_GROUPS, check_rules
-from workshed.middleware.retrying.policy import Run
+from workshed.middleware.retrying.policy import RunFacts
 
 MINUTE = timedelta(minutes=1)
 
@@ -24,7 +24,7 @@ def policy(**rules):
 
 
 def run(attempt=1, *, generation=0, transactional=False, age=timedelta(), **facts):
-    return Run(attempt, generation, transactional, age, **facts)
+    return RunFacts(attempt, generation, transactional, age, **facts)
 
 
 def fail(errors, rules, spans=None):
@@ -397,7 +397,7 @@ def test_retry_when_decides_instead_of_max_retries():
     outcomes = fail([error] * 3, policy(max_retries=0, retry_when=twice))
 
     assert kinds(outcomes) == ["retry", "retry", "dead"]
-    assert outcomes[-1].spent == Spent(2, None)
+    assert outcomes[-1].spent == RetriesExhausted(2, None)
     assert asked == [(0, error), (1, error), (2, error)]
 
 

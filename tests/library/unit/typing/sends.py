@@ -8,8 +8,8 @@ import psycopg
 
 from workshed import Batch, broker, db, schedule
 from workshed.testing import Jobs
-from workshed.testing.crashes.idempotence import Endured
-from workshed.testing.real_worker.real import Real
+from workshed.testing.crashes.idempotence import IdempotenceReport
+from workshed.testing.real_worker.real import RealJobs
 
 DAY = timedelta(days=1)
 
@@ -134,7 +134,7 @@ def in_a_test(jobs: Jobs) -> None:
     jobs.perform(greet, "7")  # E: arg-type
     jobs.perform(greet)  # E: call-arg
     jobs.perform("greet", 7)  # E: arg-type
-    assert_type(jobs.assert_idempotent(greet, 7, loud=True), Endured)
+    assert_type(jobs.assert_idempotent(greet, 7, loud=True), IdempotenceReport)
     jobs.assert_idempotent(greet, 7, ignore=["users.token"])
     jobs.assert_idempotent(greet, "7")  # E: call-overload
     jobs.assert_idempotent(greet)  # E: call-overload
@@ -145,7 +145,7 @@ def in_a_test(jobs: Jobs) -> None:
     jobs.advance(days="3")  # E: arg-type
 
 
-def beside_a_worker(jobs: Real) -> None:
+def beside_a_worker(jobs: RealJobs) -> None:
     """Kill it while a job runs."""
     jobs.crash_during(greet, 7, loud=True)
     jobs.crash_during(greet, 7, at="before COMMIT")

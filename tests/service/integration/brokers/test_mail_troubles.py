@@ -4,7 +4,7 @@ import pytest
 
 from workshed import db
 from workshed.contrib import mail
-from workshed.contrib.mail.relay_gauge import MailTroubles
+from workshed.contrib.mail.relay_gauge import MailTroubleGauge
 
 SERVER = "mail.example.org:25"
 FAILING = """
@@ -21,7 +21,7 @@ def conn(connect, database):
 @pytest.fixture
 def look(conn, counted):
     """`look()`: for how long the server has failed, and how many mails are held, after a look."""
-    duty = MailTroubles()
+    duty = MailTroubleGauge()
 
     def once():
         assert duty(conn) >= 10

@@ -84,7 +84,7 @@ class Post:
     def reasons(self, campaign_id):
         with db.transaction() as conn:
             found = campaigns.recipients(
-                conn, campaign_id, states=campaigns.Progress.__slots__, limit=10_000
+                conn, campaign_id, states=campaigns.CampaignProgress.__slots__, limit=10_000
             )
         return {one.user_id: one.reason for one in found if one.reason}
 

@@ -193,7 +193,7 @@ def test_one_that_was_sent_is_sent_once_more_to_those_who_have_it_not(
     post.people(3)
     error = {
         "rejected": mail.RecipientRejectedError(SECOND, 550, "no such user"),
-        "unknown": mail.MailFateUnknownError("mail:25", "it hung up"),
+        "unknown": mail.MailDeliveryUnknownError("mail:25", "it hung up"),
         "failed": TemplateError("text", "on this one day"),
     }[again]
     refusing(error, SECOND, times=1)

@@ -181,7 +181,7 @@ def test_its_end_says_what_has_happened(jobs, post, serve, caplog):
         live(jobs, minutes=1)
 
     assert f"campaign {number} has ended: 2 sent, 1 rejected" in caplog.text
-    assert campaigns.Progress(sent=4624, failed=376).summary == "4 624 sent, 376 failed"
+    assert campaigns.CampaignProgress(sent=4624, failed=376).summary == "4 624 sent, 376 failed"
 
 
 # Who it goes to, and when

@@ -18,7 +18,7 @@ NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
     [
         (mail.RecipientRejectedError(SECOND, 550, "no such user"), "rejected"),
         (mail.MailRefusedError("the text of the mail", 554, "spam"), "rejected"),
-        (mail.MailFateUnknownError("mail:25", "it hung up"), "unknown"),
+        (mail.MailDeliveryUnknownError("mail:25", "it hung up"), "unknown"),
     ],
 )
 def test_one_that_is_not_accepted_for_good_is_an_outcome_and_no_dead_job(

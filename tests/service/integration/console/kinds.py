@@ -6,15 +6,15 @@ from uuid import uuid4
 import actors
 from shop import campaigns, people, sync
 from shop.sync import skipping
-from shop.sync.answers import Skipped
+from shop.sync.answers import SkippedEntry
 from workshed import db
 from workshed.contrib import mail
 from workshed.cronspec import daily
 from workshed.jobs.batches import batches
 from workshed.jobs.control import cancel_rules, workers
-from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.control.workers import Process, QueueReport
 from workshed.jobs.locks import limits, unique
-from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
@@ -36,12 +36,14 @@ def jobs(conn, store, bury, ran):
         conn.execute(*batches.joining(BATCH, ["waits", "died"]))
         conn.execute(*batches.closing(BATCH))
     batches.end(conn, "died", "dead")
-    limits.take(conn, [Ask("crm", "concurrent", 2)], Start(uuid4(), "waits", "greet", "here", 1))
-    unique.take(conn, unique.Claim("greet:7", "waits", 0, "greet", "default"))
-    workers.beat(conn, Process(uuid4(), "here", 1, 8, ""), 0, [Held("default", *5 * [None])])
+    limits.take(
+        conn, [SlotRequest("crm", "concurrent", 2)], JobStart(uuid4(), "waits", "greet", "here", 1)
+    )
+    unique.take(conn, unique.KeyClaim("greet:7", "waits", 0, "greet", "default"))
+    workers.beat(conn, Process(uuid4(), "here", 1, 8, ""), 0, [QueueReport("default", *5 * [None])])
     relays.beat(conn, uuid4(), "here", 1)
     periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
-    cancel_rules.make(conn, cancel_rules.Which("nobody", None, None, timedelta()))
+    cancel_rules.make(conn, cancel_rules.JobFilter("nobody", None, None, timedelta()))
 
 
 def product():
@@ -50,7 +52,7 @@ def product():
         grace = people.create(conn, name="Grace", email=GRACE)
         people.create(conn, name="Bob", email="bob@example.org")
         sync.add(conn, "crm", f"{ORIGIN}/v1")
-        skipping.note(conn, "crm", 1, [Skipped('{"id": "bad/id"}', "not as agreed: id")])
+        skipping.note(conn, "crm", 1, [SkippedEntry('{"id": "bad/id"}', "not as agreed: id")])
         drafts = [
             campaigns.create(
                 conn, name=name, subject="S", text="{{ unsubscribe_url }}", audience="everyone"

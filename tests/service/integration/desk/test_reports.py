@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from shop.reports import Numbers, Product, Sales, days, snapshots
+from shop.reports import Product, ReportNumbers, Sales, days, snapshots
 
 SCRIPT = "<script>alert(1)</script>"
 FIRST = date(2026, 3, 1)
@@ -24,7 +24,7 @@ def stored(database, conn):
 
     def store(of=FIRST, *currencies):
         day = days.day(of, "Europe/Paris")
-        snapshots.store(conn, day, Numbers(3, 2, currencies or (sales(),)))
+        snapshots.store(conn, day, ReportNumbers(3, 2, currencies or (sales(),)))
         return of
 
     return store

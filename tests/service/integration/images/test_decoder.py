@@ -19,7 +19,7 @@ from pillow_heif import register_heif_opener
 from shop.images import decoder as module
 from shop.images.decoder import Decoder
 from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
-from shop.pixels import Made, Wanted
+from shop.pixels import ConvertedImage, ImageRequest
 from tests.processes import popen
 from tests.service.variables import variable
 from workshed.interrupts import gate
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.one_in(2)  # each test starts programs of its own
 
 register_heif_opener()  # with it comes the encoder
 
-WANTED = Wanted(
+WANTED = ImageRequest(
     width=80,
     height=60,
     quality=85,
@@ -102,7 +102,9 @@ def run(file, decoder):
 
     def decode(data, by=None, **changes):
         target = file()
-        wanted = Wanted(**{name: getattr(WANTED, name) for name in WANTED.__slots__} | changes)
+        wanted = ImageRequest(
+            **{name: getattr(WANTED, name) for name in WANTED.__slots__} | changes
+        )
         made = (by or decoder).decode(file(data), target, wanted)
         target.seek(0)
         return made, target.read()
@@ -128,7 +130,7 @@ def is_gone(pid):
 def test_an_image_is_made_in_another_process(run, decoder):
     made, data = run(photo())
 
-    assert made == Made("image/jpeg", 80, 60, 1)
+    assert made == ConvertedImage("image/jpeg", 80, 60, 1)
     assert Image.open(BytesIO(data)).size == (80, 60)
     assert len(pids(decoder)) == 1
 

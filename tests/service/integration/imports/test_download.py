@@ -32,7 +32,7 @@ def ended(ada):
         number = imports.create(conn, ada, "people.csv", blob.sha256)
     imports.read(number)
     with db.transaction() as conn:
-        imports.count(conn, number, imports.work(conn, imports.Part(number, 1, 3)))
+        imports.count(conn, number, imports.work(conn, imports.RowRange(number, 1, 3)))
     return number
 
 

@@ -8,7 +8,7 @@ from actors import daily_report, send_onboarding_reminder, send_welcome_email, s
 from shop import people
 from workshed import db
 from workshed.testing.errors import DiedError, KitError
-from workshed.transport.errors import RefusedArgumentError
+from workshed.transport.errors import InvalidArgumentError
 
 pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
 
@@ -70,7 +70,7 @@ def test_what_only_other_modes_have_is_told(jobs):
 
 def test_what_production_would_refuse_is_refused(jobs):
     """By the annotations of the actor, and by its parameters."""
-    with pytest.raises(RefusedArgumentError, match="argument user_id"):
+    with pytest.raises(InvalidArgumentError, match="argument user_id"):
         send_welcome_email.send("seven")
-    with pytest.raises(RefusedArgumentError, match="missing a required argument: 'user_id'"):
+    with pytest.raises(InvalidArgumentError, match="missing a required argument: 'user_id'"):
         send_welcome_email.send(user=7)

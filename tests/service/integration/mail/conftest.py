@@ -16,7 +16,7 @@ from workshed import db
 from workshed.contrib.mail import seats
 from workshed.contrib.mail.protocol import connections, smtp
 from workshed.contrib.mail.protocol.envelope import Envelope
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.server import SmtpServer
 from workshed.settings import settings
 
 STALL = "stall"
@@ -164,7 +164,7 @@ def send(scripted):
     def send_one(recipient="ada@example.org", text=TEXT, url=None, wait_s=10, **how):
         envelope = Envelope("hello@workshed.invalid", recipient, text)
         each = None if wait_s is None else timedelta(seconds=wait_s)
-        smtp.send(Server.at(url or scripted.url, **how), envelope, each)
+        smtp.send(SmtpServer.at(url or scripted.url, **how), envelope, each)
 
     return send_one
 

@@ -11,7 +11,7 @@ from workshed.contrib import mail
 from workshed.contrib.mail import seats
 from workshed.contrib.mail.protocol import smtp
 from workshed.contrib.mail.protocol.envelope import Envelope
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.server import SmtpServer
 from workshed.errors import PermanentError, SettingsError
 
 
@@ -58,8 +58,8 @@ def test_what_arrives_is_what_was_stored(claimed, mail_server):
         ("RCPT", "550 no such user", mail.RecipientRejectedError, "failed"),
         ("DATA", "stall", mail.MailTimeoutError, "pending"),
         ("DOT", "554 spam", mail.MailRefusedError, "failed"),
-        ("DOT", "hang up", mail.MailFateUnknownError, "unknown"),
-        ("DOT", "stall", mail.MailFateUnknownError, "unknown"),
+        ("DOT", "hang up", mail.MailDeliveryUnknownError, "unknown"),
+        ("DOT", "stall", mail.MailDeliveryUnknownError, "unknown"),
     ],
 )
 def test_a_failure_gives_the_claim_back_truthfully(
@@ -89,7 +89,7 @@ def test_nobody_listening_leaves_the_mail_for_later(claimed, configure, row):
 
 def test_a_mail_the_server_kept_without_saying_so_arrives_twice_as_one(claimed, mail_server):
     mail_server.close_after_dot(keep=True)
-    with pytest.raises(mail.MailFateUnknownError):
+    with pytest.raises(mail.MailDeliveryUnknownError):
         mail.deliver(claimed)
 
     again = claim(claimed.id)
@@ -123,7 +123,7 @@ def test_a_busy_server_is_asked_again(claimed, mail_server):
 def test_a_database_that_is_away_does_not_hide_what_the_mail_server_said(
     claimed, to_scripted, configure, row, caplog, database
 ):
-    server = Server.at(to_scripted.url)
+    server = SmtpServer.at(to_scripted.url)
     with seats.own.seat(server, 1):
         smtp.send(server, Envelope("a@example.org", "b@example.org", b"Hello\r\n"))
     to_scripted.says(RCPT="451 greylisted")

@@ -5,9 +5,9 @@ import pytest
 from workshed import db
 from workshed.contrib.mail import MailServerAway, seats
 from workshed.contrib.mail.protocol import connections
-from workshed.contrib.mail.protocol.timer import Timer
+from workshed.contrib.mail.protocol.timer import MailDeadline
 from workshed.contrib.mail.seats import Seats
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.server import SmtpServer
 from workshed.jobs.locks import limits
 
 
@@ -35,12 +35,12 @@ def used():
 def rest(through, server, seats_of=2):
     """Send through a seat, whose connection rests then."""
     with through.seat(server, seats_of):
-        client = connections.take(server) or connections.connect(server, Timer.start(None))
+        client = connections.take(server) or connections.connect(server, MailDeadline.start(None))
         connections.keep(server, client)
 
 
 def test_a_seat_that_rests_is_still_taken_and_is_used_again(one, scripted):
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
 
     for _ in range(3):
         rest(one, server)
@@ -49,7 +49,7 @@ def test_a_seat_that_rests_is_still_taken_and_is_used_again(one, scripted):
 
 
 def test_who_gets_no_seat_comes_back_later_at_no_cost(one, other, scripted):
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
 
     with (
         one.seat(server, 1),
@@ -60,7 +60,7 @@ def test_who_gets_no_seat_comes_back_later_at_no_cost(one, other, scripted):
 
 
 def test_a_seat_without_a_connection_is_given_up(one, other, scripted):
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
     with one.seat(server, 1):
         pass
 
@@ -72,7 +72,7 @@ def test_a_seat_is_given_up_after_some_mails_or_another_process_would_get_none(
     one, other, scripted, monkeypatch
 ):
     monkeypatch.setattr(seats, "MOST_MAILS", 2)
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
     rest(one, server, 1)
     with pytest.raises(MailServerAway), other.seat(server, 1):
         pass
@@ -84,7 +84,7 @@ def test_a_seat_is_given_up_after_some_mails_or_another_process_would_get_none(
 
 
 def test_the_seats_of_a_process_that_died_are_free_after_their_lease(one, other, scripted, jobs):
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
     rest(one, server, 1)
     one._free.clear()  # as if nobody renewed it any more
 
@@ -95,7 +95,7 @@ def test_the_seats_of_a_process_that_died_are_free_after_their_lease(one, other,
 
 
 def test_a_seat_is_held_for_as_long_as_its_process_lives(one, other, scripted, jobs, eventually):
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
     query = "SELECT expires_at > workshed.now() + interval '20 s' FROM workshed.limit_slots"
 
     def is_renewed():
@@ -112,7 +112,7 @@ def test_a_seat_is_held_for_as_long_as_its_process_lives(one, other, scripted, j
 
 def test_what_rests_for_long_is_hung_up(one, other, scripted, monkeypatch, eventually):
     monkeypatch.setattr(seats, "IDLE_S", 0.0)
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
     rest(one, server, 1)
 
     eventually(lambda: used()[0][1] == 0)
@@ -120,7 +120,7 @@ def test_what_rests_for_long_is_hung_up(one, other, scripted, monkeypatch, event
 
 
 def test_a_worker_that_ends_gives_its_seats_up(one, other, scripted):
-    server = Server.at(scripted.url)
+    server = SmtpServer.at(scripted.url)
     rest(seats.own, server, 1)
     with pytest.raises(MailServerAway), other.seat(server, 1):
         pass

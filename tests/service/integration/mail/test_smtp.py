@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 from workshed.contrib.mail import (
-    MailFateUnknownError,
+    MailDeliveryUnknownError,
     MailLoginRefusedError,
     MailRefusedError,
     MailServerUnreachableError,
@@ -18,7 +18,7 @@ from workshed.contrib.mail import (
     RecipientRejectedError,
 )
 from workshed.contrib.mail.protocol import connections, conversation, timer
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.server import SmtpServer
 from workshed.errors import PermanentError
 
 STALL, HANG_UP = "stall", "hang up"
@@ -81,7 +81,7 @@ def test_a_mail_that_was_surely_not_accepted(send, scripted, verb, said, error):
 def test_a_mail_whose_fate_nobody_knows(send, scripted, said):
     scripted.says(DOT=said)
 
-    with pytest.raises(MailFateUnknownError) as failed:
+    with pytest.raises(MailDeliveryUnknownError) as failed:
         send(wait_s=patience(said))
 
     assert failed.value.leaves == "unknown"
@@ -199,7 +199,7 @@ def test_nothing_is_sent_again_after_the_final_dot(send, scripted):
     send()
     scripted.says(DOT=HANG_UP)
 
-    with pytest.raises(MailFateUnknownError):
+    with pytest.raises(MailDeliveryUnknownError):
         send()
     assert len(scripted.texts) == 2
     assert scripted.connections == 1
@@ -236,7 +236,7 @@ def test_another_server_has_another_connection(send, scripted):
 
 def test_an_interrupted_mail_leaves_no_half_of_it_to_the_next(send, scripted):
     send()
-    client = connections.take(Server.at(scripted.url))
+    client = connections.take(SmtpServer.at(scripted.url))
 
     with contextlib.suppress(KeyboardInterrupt), conversation.dropped_on_error(client):
         client.docmd("MAIL FROM:<hello@workshed.invalid>")
@@ -250,7 +250,7 @@ def test_a_child_process_does_not_speak_on_its_parents_connection(send, scripted
     with warnings.catch_warnings(action="ignore"):  # that threads do not survive a fork
         child = os.fork()
     if child == 0:
-        os._exit(connections.take(Server.at(scripted.url)) is not None)
+        os._exit(connections.take(SmtpServer.at(scripted.url)) is not None)
 
     assert os.waitpid(child, 0)[1] == 0
     send()
@@ -261,7 +261,7 @@ def test_a_child_process_does_not_speak_on_its_parents_connection(send, scripted
 def test_the_final_dot_is_not_held_back_for_an_acknowledgement(send, scripted):
     send()
 
-    client = connections.take(Server.at(scripted.url))
+    client = connections.take(SmtpServer.at(scripted.url))
 
     assert client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     client.close()
@@ -318,7 +318,7 @@ def test_a_password_outside_ascii_is_refused_without_being_shown(send, scripted)
 
 
 def test_a_password_is_not_sent_in_clear_over_a_network(send, scripted, monkeypatch):
-    monkeypatch.setattr(Server, "is_local", False)
+    monkeypatch.setattr(SmtpServer, "is_local", False)
     scripted.says(EHLO="250-mail\r\n250 AUTH PLAIN")
 
     with pytest.raises(MailLoginRefusedError, match="offers no STARTTLS"):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shop.web.events.hub import Hub
-from shop.web.events.subscription import Place
+from shop.web.events.subscription import Subscription
 from workshed.contrib.notifications import channel
 
 
@@ -22,7 +22,7 @@ def notify(connect, database):
 @asynccontextmanager
 async def hub_in_use():
     """A hub that is connected, since it has a stream of somebody else."""
-    hub, other = Hub(sweep_s=1_000), Place("0")
+    hub, other = Hub(sweep_s=1_000), Subscription("0")
     with hub.waking(other):
         await other.woken()
         yield hub
@@ -40,7 +40,7 @@ def test_a_stream_is_first_woken_when_nothing_comes_unheard_any_more(notify):
     async def run():
         async with hub_in_use() as hub:
             for user_id in map(str, range(1, 20)):
-                place = Place(user_id)
+                place = Subscription(user_id)
                 with hub.waking(place):
                     await woken(place)
                     notify(user_id)
@@ -52,7 +52,7 @@ def test_a_stream_is_first_woken_when_nothing_comes_unheard_any_more(notify):
 def test_a_stream_that_has_sent_a_number_is_not_woken_for_it(notify):
     async def run():
         async with hub_in_use() as hub:
-            place = Place("1")
+            place = Subscription("1")
             with hub.waking(place):
                 await woken(place)
                 place.seen = 7
@@ -68,7 +68,7 @@ def test_a_stream_that_has_sent_a_number_is_not_woken_for_it(notify):
 def test_what_somebody_else_says_on_the_channel_breaks_nothing(notify):
     async def run():
         async with hub_in_use() as hub:
-            place = Place("1")
+            place = Subscription("1")
             with hub.waking(place):
                 await woken(place)
                 for payload in ("", "what", "-1", "\N{SUPERSCRIPT TWO}"):
@@ -82,9 +82,9 @@ def test_a_stream_that_comes_while_the_last_one_leaves_is_woken(notify):
     async def run():
         async with hub_in_use() as hub:
             for _ in range(20):
-                with hub.waking(Place("1")):
+                with hub.waking(Subscription("1")):
                     await asyncio.sleep(0)
-                place = Place("1")
+                place = Subscription("1")
                 with hub.waking(place):
                     await woken(place)
                     notify("1")
@@ -97,7 +97,7 @@ def test_a_hub_that_had_no_streams_for_a_while_works_again(notify):
     async def run():
         hub = Hub(sweep_s=1_000)
         for _ in range(3):
-            place = Place("1")
+            place = Subscription("1")
             with hub.waking(place):
                 await woken(place)
                 notify("1")

@@ -7,7 +7,7 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from shop import orders
-from shop.orders import Line
+from shop.orders import OrderLine
 from workshed import db
 from workshed.jobs import RecordMissing
 
@@ -75,7 +75,7 @@ def test_an_order_of_which_a_line_is_refused_is_not_there(ada, rows):
 
     with db.transaction() as conn:
         clock = orders.product(conn, "Wall clock")
-    lines = [Line(clock, quantity, Decimal(54)) for quantity in (1, 0)]
+    lines = [OrderLine(clock, quantity, Decimal(54)) for quantity in (1, 0)]
 
     with pytest.raises(CheckViolation), db.transaction() as conn:
         orders.place(conn, user_id, "EUR", lines)

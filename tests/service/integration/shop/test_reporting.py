@@ -7,7 +7,7 @@ import pytest
 
 from actors import daily_report
 from shop import orders, reports
-from shop.orders import Line
+from shop.orders import OrderLine
 from workshed import db
 
 
@@ -24,7 +24,7 @@ def sold(yesterday, ada, rows):
     at = yesterday.starts_at + timedelta(hours=1)
     with db.transaction() as conn:
         clock, desk = (orders.product(conn, name) for name in ("Wall clock", "Walnut desk"))
-        lines = [Line(clock, 3, Decimal("54.00")), Line(desk, 3, Decimal("449.90"))]
+        lines = [OrderLine(clock, 3, Decimal("54.00")), OrderLine(desk, 3, Decimal("449.90"))]
         orders.place(conn, user_id, "EUR", lines, at)
 
 

@@ -22,12 +22,12 @@ from moto.server import ThreadedMotoServer
 
 from tests.loopback import Loopback
 from workshed.contrib.storage import Storage, place
-from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.patience import StorageTimeouts
 from workshed.settings import settings
 
 KEY, SECRET = "KEYCANARY", "SECRETCANARY"
 REGION = "eu-west-1"
-PATIENT = Patience(answer=timedelta(minutes=2))
+PATIENT = StorageTimeouts(answer=timedelta(minutes=2))
 """With a server that shares a busy machine with much else."""
 
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from workshed.contrib.storage import StorageError, place
-from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.patience import StorageTimeouts
 
 NAME = hashlib.sha256(b"hello").hexdigest()
 CANARY = "s3cr3t/canary+x"
 QUOTED = "s3cr3t%2Fcanary%2Bx"
-SHORT = Patience(retries=timedelta(seconds=1))
+SHORT = StorageTimeouts(retries=timedelta(seconds=1))
 
 
 def at(address, login=f"key:{QUOTED}@"):

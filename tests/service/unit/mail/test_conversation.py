@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.strategies import binary, integers
 
 from workshed.contrib.mail import (
-    MailFateUnknownError,
+    MailDeliveryUnknownError,
     MailLoginRefusedError,
     MailRefusedError,
     MailServerError,
@@ -20,11 +20,11 @@ from workshed.contrib.mail import (
 )
 from workshed.contrib.mail.protocol.conversation import reason
 from workshed.contrib.mail.protocol.reply import Reply
-from workshed.contrib.mail.protocol.timer import Step, Timer, longest
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.protocol.timer import MailDeadline, Step, longest
+from workshed.contrib.mail.server import SmtpServer
 from workshed.errors import PermanentError
 
-SERVER = Server.at("smtp://mail.example.org")
+SERVER = SmtpServer.at("smtp://mail.example.org")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_each_failure_says_what_went_wrong(error, said):
 
 
 def test_no_step_begins_when_the_time_is_over():
-    timer = Timer.start(timedelta(0))
+    timer = MailDeadline.start(timedelta(0))
 
     with pytest.raises(TimeoutError):
         timer.next_step_s(Step.COMMAND)
@@ -104,7 +104,7 @@ def test_the_longest_exchange_is_bounded():
         (MailTimeoutError("mail:25", "the connection", 30), True),
         (MailTimeoutError("mail:25", "DATA", 120), False),
         (MailServerUnreachableError("mail:25", "it hung up", "the text of the mail"), False),
-        (MailFateUnknownError("mail:25", "it hung up"), False),
+        (MailDeliveryUnknownError("mail:25", "it hung up"), False),
     ],
     ids=str,
 )

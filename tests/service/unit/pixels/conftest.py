@@ -6,12 +6,12 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from shop.pixels import Made, RefusedError, Wanted
+from shop.pixels import ConvertedImage, ImageRequest, RefusedError
 from shop.pixels.making import make
 
 
 class Outcome(NamedTuple):
-    made: Made
+    made: ConvertedImage
     data: bytes
     image: Image.Image
 
@@ -33,7 +33,7 @@ def wanted():
             "strict": True,  # which looks at more
         }
         given = usual | values
-        return Wanted(**{"max_jpeg_pixels": given["max_pixels"]} | given)
+        return ImageRequest(**{"max_jpeg_pixels": given["max_pixels"]} | given)
 
     return change
 

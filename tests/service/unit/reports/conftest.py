@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from shop.reports import Numbers, Product, Report, Sales, days
+from shop.reports import Product, ReportNumbers, Sales, StoredReport, days
 
 
 @pytest.fixture
@@ -26,6 +26,6 @@ def report():
 
     def make(*sales, of="2026-03-01", zone="Europe/Paris", users=(3, 2)):
         day = days.day(date.fromisoformat(of), zone)
-        return Report(day, Numbers(*users, sales), datetime(2026, 3, 2, 8, tzinfo=UTC))
+        return StoredReport(day, ReportNumbers(*users, sales), datetime(2026, 3, 2, 8, tzinfo=UTC))
 
     return make

@@ -5,9 +5,9 @@ from itertools import permutations
 
 import pytest
 
-from shop.sync.answers import Item, Page, page, record
+from shop.sync.answers import ListedItem, ListingPage, page, record
 from shop.sync.errors import WrongAnswerError
-from shop.sync.records import Stored, judge
+from shop.sync.records import StoredRecord, judge
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 EARLIER, LATER = NOON - timedelta(seconds=1), NOON + timedelta(seconds=1)
@@ -16,18 +16,18 @@ EARLIER, LATER = NOON - timedelta(seconds=1), NOON + timedelta(seconds=1)
 @pytest.mark.parametrize(
     ("stored", "version", "since", "change"),
     [
-        (Stored(None, None, None), 0, NOON, "created"),
-        (Stored(1, None, None), 2, NOON, "updated"),
-        (Stored(1, NOON, None), 2, LATER, "updated"),
-        (Stored(2, None, None), 2, NOON, None),
-        (Stored(3, None, None), 2, NOON, None),
-        (Stored(5, EARLIER, NOON), 9, EARLIER, None),
-        (Stored(5, EARLIER, NOON), 1, LATER, "restored"),
-        (Stored(5, None, None), None, NOON, None),
-        (Stored(5, NOON, None), None, EARLIER, None),
-        (Stored(5, NOON, None), None, LATER, "deleted"),
-        (Stored(5, EARLIER, NOON), None, LATER, None),
-        (Stored(None, None, None), None, LATER, None),
+        (StoredRecord(None, None, None), 0, NOON, "created"),
+        (StoredRecord(1, None, None), 2, NOON, "updated"),
+        (StoredRecord(1, NOON, None), 2, LATER, "updated"),
+        (StoredRecord(2, None, None), 2, NOON, None),
+        (StoredRecord(3, None, None), 2, NOON, None),
+        (StoredRecord(5, EARLIER, NOON), 9, EARLIER, None),
+        (StoredRecord(5, EARLIER, NOON), 1, LATER, "restored"),
+        (StoredRecord(5, None, None), None, NOON, None),
+        (StoredRecord(5, NOON, None), None, EARLIER, None),
+        (StoredRecord(5, NOON, None), None, LATER, "deleted"),
+        (StoredRecord(5, EARLIER, NOON), None, LATER, None),
+        (StoredRecord(None, None, None), None, LATER, None),
     ],
 )
 def test_what_follows_from_two_versions(stored, version, since, change):
@@ -36,10 +36,10 @@ def test_what_follows_from_two_versions(stored, version, since, change):
 
 @pytest.mark.parametrize("order", list(permutations([1, 2, 3, 4])))
 def test_in_any_order_the_newest_stays(order):
-    stored = Stored(None, None, None)
+    stored = StoredRecord(None, None, None)
     for version in order:
         if judge(stored, version, NOON):
-            stored = Stored(version, None, None)
+            stored = StoredRecord(version, None, None)
 
     assert stored.version == 4
 
@@ -65,7 +65,7 @@ def test_a_page_that_is_not_as_agreed_is_named(answer, reason):
 def test_a_page_may_be_the_last_in_two_ways_and_say_no_total():
     found = page("crm", {"items": [{"id": 7, "version": 1}], "next": "", "total": None})
 
-    assert found == Page((Item(id="7", version=1),), None, None)
+    assert found == ListingPage((ListedItem(id="7", version=1),), None, None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json, Limit
 
 if TYPE_CHECKING:
-    from workshed.jobs.locks.limits import State
+    from workshed.jobs.locks.limits import LimitState
 
 limits = typer.Typer(
     cls=ListByDefault, add_completion=False, help="How much of each limit is used, and who waits."
@@ -49,7 +49,7 @@ def listed(
         output.talk("No job waits for a limit." if waiting else "No limit is in use.")
 
 
-def line(state: "State", now: datetime) -> tuple[object, ...]:
+def line(state: "LimitState", now: datetime) -> tuple[object, ...]:
     """Show one of them."""
     from workshed.console.formatting import in_words, seconds
 

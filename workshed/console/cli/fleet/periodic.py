@@ -11,7 +11,7 @@ from workshed.console.cli.terminal.options import Json
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from workshed.console.operations.periodic import State
+    from workshed.console.operations.periodic import PeriodicJobState
 
 periodic = typer.Typer(
     cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
@@ -54,7 +54,7 @@ def run(names: Names, *, as_json: Json = False) -> None:
 
     Runs also what is paused. Exit code 1 when one is unique and still runs.
     """
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
@@ -74,14 +74,14 @@ def run(names: Names, *, as_json: Json = False) -> None:
                 talk(f"No worker that runs has {name}; it waits for one.")
             return answer
 
-        deed = Deed(conn, "periodic.run", sent)
+        deed = AuditedAction(conn, "periodic.run", sent)
         each(list(jobs), one, good=sent, deed=deed, as_json=as_json, kind="name")
 
 
 @periodic.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
@@ -96,7 +96,7 @@ def pause(names: Names, *, as_json: Json = False) -> None:
             rows.pause(conn, name)
             return good[jobs[name].paused_at is not None]
 
-        deed = Deed(conn, "periodic.pause", good[:1])
+        deed = AuditedAction(conn, "periodic.pause", good[:1])
         each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
     talk(f"`workshed periodic resume {' '.join(names)}` lets them go on.")
 
@@ -104,7 +104,7 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 @periodic.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs go on with their next time."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
@@ -118,12 +118,12 @@ def resume(names: Names, *, as_json: Json = False) -> None:
         def one(name: str) -> str:
             return good[0] if rows.resume(conn, jobs[name]) else good[1]
 
-        deed = Deed(conn, "periodic.resume", good[:1])
+        deed = AuditedAction(conn, "periodic.resume", good[:1])
         each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
     talk("`workshed periodic` shows when they run.")
 
 
-def last_run(one: "State", now: "datetime") -> str:
+def last_run(one: "PeriodicJobState", now: "datetime") -> str:
     """Say what became of the last run, and when."""
     from workshed.console.formatting import ago
 
@@ -132,7 +132,7 @@ def last_run(one: "State", now: "datetime") -> str:
     return f"{one.outcome or '-'}\n{ago(one.last.scheduled_for, now)}, by {one.last.created_by}"
 
 
-def next_run(one: "State", now: "datetime") -> str:
+def next_run(one: "PeriodicJobState", now: "datetime") -> str:
     """Say when it runs next, by the clocks of its zone, or why not."""
     from workshed.console.formatting import ago, due
 

@@ -108,7 +108,7 @@ def again(conn: "Connection", *, as_json: bool) -> None:
 @queues.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let workers start no more jobs of a queue; those that run end, the others stay there."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database, known_queues
@@ -121,7 +121,7 @@ def pause(names: Names, *, as_json: Json = False) -> None:
         def one(queue: str) -> str:
             return good[queue in rest] if rows.pause(conn, queue) else UNKNOWN
 
-        deed = Deed(conn, "queues.pause", good[:1])
+        deed = AuditedAction(conn, "queues.pause", good[:1])
         each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
     talk(f"Workers follow within 2 s; `workshed queues resume {' '.join(names)}` lets them go on.")
 
@@ -129,7 +129,7 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 @queues.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs of a queue again."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database, known_queues
     from workshed.jobs.control import queues as rows
@@ -141,7 +141,7 @@ def resume(names: Names, *, as_json: Json = False) -> None:
         def one(queue: str) -> str:
             return good[queue not in rest] if rows.resume(conn, queue) else UNKNOWN
 
-        deed = Deed(conn, "queues.resume", good[:1])
+        deed = AuditedAction(conn, "queues.resume", good[:1])
         each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
 
 

@@ -34,7 +34,7 @@ def listed(
     from workshed.console.operations import unique as keys
     from workshed.console.operations.environment import database, management
     from workshed.console.operations.orphans import orphans
-    from workshed.console.operations.unique import Key, as_data
+    from workshed.console.operations.unique import HeldKey, as_data
     from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
@@ -42,7 +42,7 @@ def listed(
         if orphaned:
             judged = orphans(conn, management())
             unjudged = judged.unjudged
-            held = [Key("alive", lock) for lock in judged.found if actor in (None, lock.actor)]
+            held = [HeldKey("alive", lock) for lock in judged.found if actor in (None, lock.actor)]
         else:
             held = keys.held(conn, actor=actor, limit=limit)
         now = clock(conn)
@@ -73,7 +73,7 @@ def release(
     keys: Keys, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
     """Free keys by hand. A job that has one and lives runs all the same, beside the next."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.operations.environment import database
@@ -92,5 +92,5 @@ def release(
                 return UNKNOWN
             return done if dry_run or locks.release(conn, lock) else "held by another by now"
 
-        deed = None if dry_run else Deed(conn, "unique.release", (done,))
+        deed = None if dry_run else AuditedAction(conn, "unique.release", (done,))
         each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")

@@ -77,9 +77,9 @@ def worker(
     """
     from workshed import logs
     from workshed.app import app
-    from workshed.console.supervisor.child import Child
+    from workshed.console.supervisor.child import ManagedProcess
     from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
-    from workshed.console.supervisor.vitals import Limits, Vitals
+    from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
     from workshed.errors import SettingsError, WorkshedError
     from workshed.health import shared_folder
     from workshed.settings import settings
@@ -97,7 +97,7 @@ def worker(
     command += ["--processes", "1", "--threads", str(threads)]
     command += ["--worker-shutdown-timeout", str(timeout_ms)]
     command += ["--queues", *queues] if queues else []
-    workers = [Child(f"worker {number}", command) for number in range(1, processes + 1)]
+    workers = [ManagedProcess(f"worker {number}", command) for number in range(1, processes + 1)]
     relaying = [
         sys.executable,
         "-m",
@@ -105,7 +105,7 @@ def worker(
         "--parent",
         str(os.getpid()),
     ]
-    beside = [Child("relay", relaying, beside=True)] if relay else []
+    beside = [ManagedProcess("relay", relaying, beside=True)] if relay else []
     # One folder for all, so that there is one page to scrape, and one process to be asked.
     shows, folder = settings().shows, shared_folder.of(os.getpid())
     if folder is not None and shows:
@@ -118,13 +118,13 @@ def worker(
             relaying[-1],
         ]
         # It has the port.
-        beside.append(Child("exporter", showing, beside=True, alone=True, asks_none=True))
+        beside.append(ManagedProcess("exporter", showing, beside=True, alone=True, asks_none=True))
     elif folder is not None:
         shared_folder.sweep()  # as the exporter does
-    limits = Limits(max_jobs, max_memory)
+    limits = WorkerLimits(max_jobs, max_memory)
     if limits and folder is None:
         raise WorkshedError("--max-jobs and --max-memory need a folder, see TMPDIR")
-    supervisor = Supervisor([*workers, *beside], grace, Vitals(folder, limits))
+    supervisor = Supervisor([*workers, *beside], grace, WorkerVitals(folder, limits))
     raise typer.Exit(supervisor.run())
 
 

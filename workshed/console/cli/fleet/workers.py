@@ -70,7 +70,7 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 
     They live on, quiet, until they are resumed or restarted.
     """
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
@@ -85,7 +85,7 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
             worker = found[name]
             return good[worker.quiet_at is not None] if rows.quiet(conn, worker.id) else UNKNOWN
 
-        deed = Deed(conn, "workers.quiet", good[:1])
+        deed = AuditedAction(conn, "workers.quiet", good[:1])
         each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
     talk(f"They follow within 3 s; `workshed workers resume {' '.join(found)}` lets them go on.")
 
@@ -93,7 +93,7 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 @workers.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs again."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database
     from workshed.console.operations.workers import known
@@ -107,5 +107,5 @@ def resume(names: Names, *, as_json: Json = False) -> None:
             worker = found[name]
             return good[worker.quiet_at is None] if rows.resume(conn, worker.id) else UNKNOWN
 
-        deed = Deed(conn, "workers.resume", good[:1])
+        deed = AuditedAction(conn, "workers.resume", good[:1])
         each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")

@@ -8,7 +8,7 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
 
 if TYPE_CHECKING:
-    from workshed.jobs.batches.progress import Progress
+    from workshed.jobs.batches.progress import BatchProgress
 
 batches = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Jobs that belong together, and how far they are."
@@ -116,7 +116,7 @@ def retry(
 
     Once all have succeeded, that is told.
     """
-    from workshed.console.cli.jobs.dead_bulk import Chosen, decide, retrying
+    from workshed.console.cli.jobs.dead_bulk import BulkSelection, decide, retrying
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.operations.batches import known
     from workshed.console.operations.environment import database
@@ -131,7 +131,7 @@ def retry(
             print_json([])
         talk("None of its jobs is dead.")
         return
-    chosen = Chosen(ids, dead.ANY, every=False, about={"batch": found.id})
+    chosen = BulkSelection(ids, dead.ANY, every=False, about={"batch": found.id})
     decide(retrying("batches.retry"), chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
 
 
@@ -182,6 +182,6 @@ def cancel(
         output.talk(f"{jobs(found.cancelled)} cancelled, {found.pending} on their way or running.")
 
 
-def counts(batch: "Progress") -> str:
+def counts(batch: "BatchProgress") -> str:
     """Write how far it is: `9990 of 10000, 3 dead`."""
     return f"{batch.ended} of {batch.total}" + (f", {batch.dead} dead" if batch.dead else "")

@@ -18,7 +18,7 @@ from workshed.console.cli.terminal.options import (
 
 if TYPE_CHECKING:
     from workshed.db import Connection
-    from workshed.jobs.control.cancel_rules import Which
+    from workshed.jobs.control.cancel_rules import JobFilter
 
 CANCELLED = ("deleted", "will be skipped", "told to stop", "would be cancelled")
 
@@ -43,7 +43,7 @@ def cancel(  # noqa: PLR0913 -- an option each
     noted all the same; --all --sent leaves a rule, under which fall those that
     fit and were sent before now, wherever they are.
     """
-    from workshed.console.cli.terminal.audit import Deed, chosen
+    from workshed.console.cli.terminal.audit import AuditedAction, chosen
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import talk
@@ -54,7 +54,7 @@ def cancel(  # noqa: PLR0913 -- an option each
     from workshed.jobs.control import cancel_rules as rows
     from workshed.jobs.control import cancellations
 
-    which = rows.Which(actor, queue, tag, older_than)
+    which = rows.JobFilter(actor, queue, tag, older_than)
     refuse_unclear(ids or [], which, every=every, sent=sent)
     with database() as conn:
         wanted = rows.waiting(conn, which) if every else ids or []
@@ -75,25 +75,25 @@ def cancel(  # noqa: PLR0913 -- an option each
                 return cancellations.cancel(conn, message_id)
 
         about = chosen(which) if every else None
-        deed = None if dry_run else Deed(conn, "scheduled.cancel", CANCELLED, about)
+        deed = None if dry_run else AuditedAction(conn, "scheduled.cancel", CANCELLED, about)
         each(wanted, one, good=CANCELLED, deed=deed, as_json=as_json)
         if every:
             talk(f"{jobs(len(wanted))} {'would be' if dry_run else 'were'} cancelled.")
 
 
-def refuse_unclear(ids: list[str], which: "Which", *, every: bool, sent: bool) -> None:
+def refuse_unclear(ids: list[str], which: "JobFilter", *, every: bool, sent: bool) -> None:
     """Refuse what is not plainly the one or the other."""
-    from workshed.jobs.control.cancel_rules import Which
+    from workshed.jobs.control.cancel_rules import JobFilter
 
     if every == bool(ids):
         raise typer.BadParameter("say which: their ids, or --all")
-    if ids and which != Which():
+    if ids and which != JobFilter():
         raise typer.BadParameter("--actor, --queue, --tag and --older-than choose among --all")
     if every and sent and not which.is_bounded:
         raise typer.BadParameter("--all --sent needs an --actor, a --queue or a --tag")
 
 
-def leave_rule(conn: "Connection", which: "Which", *, dry_run: bool) -> str:
+def leave_rule(conn: "Connection", which: "JobFilter", *, dry_run: bool) -> str:
     """Make the rule; return what to say of it."""
     from workshed.console.cli.terminal.audit import chosen, note
     from workshed.jobs.control import cancel_rules

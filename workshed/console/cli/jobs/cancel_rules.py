@@ -44,7 +44,7 @@ def delete(
 
     Workers learn of it within 2 s.
     """
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database
     from workshed.jobs.control import cancel_rules as rows
@@ -55,5 +55,5 @@ def delete(
             return "deleted" if rows.delete(conn, int(number)) else UNKNOWN
 
         ids, good = [str(number) for number in numbers], ("deleted",)
-        deed = Deed(conn, "scheduled.rules.delete", good)
+        deed = AuditedAction(conn, "scheduled.rules.delete", good)
         each(ids, one, good=good, deed=deed, as_json=as_json, kind="rule")

@@ -41,7 +41,7 @@ def listed(
     from workshed.console.operations.environment import database
     from workshed.jobs.dead import dead_jobs as rows
 
-    which = rows.Which(queue, actor, error, since, error_location)
+    which = rows.DeadFilter(queue, actor, error, since, error_location)
     with database() as conn:
         count = rows.count(conn, which)
         if group:

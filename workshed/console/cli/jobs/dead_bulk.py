@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workshed.db import Connection
-    from workshed.jobs.dead.dead_jobs import Which
+    from workshed.jobs.dead.dead_jobs import DeadFilter
 
 GONE = "not dead any more"
 UNREADABLE = "cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class DeadAction:
     """What is to become of them, and in which words."""
 
     action: str
@@ -31,11 +31,11 @@ class Fate:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class BulkSelection:
     """Whom it concerns."""
 
     ids: list[str]
-    which: "Which"
+    which: "DeadFilter"
     every: bool
     """All that `which` leaves; else those with the `ids`."""
     about: Mapping[str, Any] | None = None
@@ -53,7 +53,7 @@ class Chosen:
             )
 
 
-def retrying(action: str) -> Fate:
+def retrying(action: str) -> DeadAction:
     """Put them back on their way."""
     from workshed.console.operations import dead_jobs
     from workshed.jobs.dead import dead_jobs as dead
@@ -66,12 +66,14 @@ def retrying(action: str) -> Fate:
     def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
         return dead_jobs.waits(retry_preview.of(conn, ids, decode))
 
-    return Fate(action, "Retry", "retried", retry, foresee)
+    return DeadAction(action, "Retry", "retried", retry, foresee)
 
 
-def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:
+def decide(
+    fate: DeadAction, chosen: BulkSelection, *, ask: bool, dry_run: bool, as_json: bool
+) -> None:
     """Do it with each, and print what became of it; a dry run does it too, and takes it back."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.audit import chosen as filtered
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.confirm import agreed
@@ -111,6 +113,6 @@ def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: boo
             return done if found else GONE if chosen.every else UNKNOWN
 
         about = filtered(which) if chosen.every else chosen.about
-        deed = None if dry_run else Deed(conn, fate.action, (done,), about)
+        deed = None if dry_run else AuditedAction(conn, fate.action, (done,), about)
         answers = each(ids, one, good=(done, GONE), deed=deed, as_json=as_json)
         talk(f"{jobs(answers.count(done))} {done}.")

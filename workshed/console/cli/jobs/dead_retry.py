@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.jobs.dead_bulk import Chosen, Fate, decide, retrying
+from workshed.console.cli.jobs.dead_bulk import BulkSelection, DeadAction, decide, retrying
 from workshed.console.cli.terminal.options import (
     ActorName,
     All,
@@ -39,7 +39,9 @@ def retry(  # noqa: PLR0913 -- an option each
     """
     from workshed.jobs.dead import dead_jobs
 
-    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, error_location), every)
+    chosen = BulkSelection(
+        ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
+    )
     decide(retrying("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
 
 
@@ -60,8 +62,10 @@ def discard(  # noqa: PLR0913 -- an option each
     """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
     from workshed.jobs.dead import dead_jobs
 
-    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, error_location), every)
-    fate = Fate(
+    chosen = BulkSelection(
+        ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
+    )
+    fate = DeadAction(
         "dead.discard",
         "Discard",
         "discarded",

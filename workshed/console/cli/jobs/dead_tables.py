@@ -10,11 +10,11 @@ from workshed.console.rabbitmq.queue_depths import in_dead_queues
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs
-from workshed.jobs.dead.dead_jobs import Which
+from workshed.jobs.dead.dead_jobs import DeadFilter
 from workshed.jobs.outbox.claims import clock
 
 
-def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> None:
+def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool) -> None:
     """Print some of the dead."""
     found = without_secrets(conn, dead_jobs.find(conn, which, limit=limit))
     now = clock(conn)
@@ -28,7 +28,7 @@ def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> 
         output.table(("id", "job", "died"), lines, elastic=1)
 
 
-def print_groups(conn: Connection, which: Which, *, as_json: bool) -> None:
+def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
     """Print how many died of what."""
     found, now = dead_jobs.groups(conn, which), clock(conn)
     if as_json:

@@ -8,7 +8,7 @@ from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Yes
 
 if TYPE_CHECKING:
     from workshed.db import Connection
-    from workshed.jobs.maintenance.erasure import Erased, Which
+    from workshed.jobs.maintenance.erasure import ErasureCounts, ErasureTarget
 
 SHORTEST_TEXT = 3
 """Characters; fewer stand in the data of everybody."""
@@ -50,7 +50,7 @@ def erase(
     if argument is not None and named is None:
         raise typer.BadParameter(f"--argument {argument!r} is no NAME=VALUE")
     pair = None if named is None else (named[1], value(named[2]))
-    which = erasure.Which(text, pair, tag, actor)
+    which = erasure.ErasureTarget(text, pair, tag, actor)
     with database() as conn:
         found = erasure.find(conn, which)
         if not dry_run and (found.runs or found.attempts or found.dead):
@@ -69,7 +69,7 @@ def erase(
         talk(f"{found.waiting} that wait hold it too; `workshed scheduled` shows them.")
 
 
-def note_it(conn: "Connection", which: "Which", found: "Erased") -> None:
+def note_it(conn: "Connection", which: "ErasureTarget", found: "ErasureCounts") -> None:
     """Note how much was erased, and nothing of the person: nobody can erase the audit."""
     from workshed.console.cli.terminal.audit import note
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
 
 if TYPE_CHECKING:
-    from workshed.console.operations.timeline import Known
+    from workshed.console.operations.timeline import KnownJob
     from workshed.db import Connection
     from workshed.jobs.control.cancellations import Cancelled
     from workshed.jobs.history.attempts import Attempt
@@ -134,7 +134,7 @@ def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelle
     return answer
 
 
-def print_known(known: "Known", now: datetime) -> None:
+def print_known(known: "KnownJob", now: datetime) -> None:
     """Print where it is, what happened to it, its message, and how it failed last."""
     from workshed.console.cli.terminal.output import fields, talk
     from workshed.console.formatting import due

@@ -54,7 +54,7 @@ def jobs(  # noqa: PLR0913 -- an option each
 
     if failed and outcome:
         raise typer.BadParameter("say --failed or --outcome, not both")
-    which = runs.Which(
+    which = runs.RunFilter(
         actor=actor,
         queue=queue,
         outcomes=history.NOT_SUCCEEDED if failed else history.outcomes(outcome or []),

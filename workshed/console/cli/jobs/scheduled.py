@@ -94,14 +94,14 @@ def shown(
 @scheduled.command()
 def run(ids: Ids, *, as_json: Json = False) -> None:
     """Let waiting jobs be due now."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.operations.environment import database
     from workshed.jobs.outbox import schedule
 
     with database() as conn:
         good = ("moved", "on its way")
-        deed = Deed(conn, "scheduled.run", ("moved",))
+        deed = AuditedAction(conn, "scheduled.run", ("moved",))
         each(ids, lambda one: schedule.run_now(conn, one), good=good, deed=deed, as_json=as_json)
 
 
@@ -114,7 +114,7 @@ def move(
     as_json: Json = False,
 ) -> None:
     """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.operations.environment import database
     from workshed.jobs.outbox import schedule
@@ -125,7 +125,7 @@ def move(
     with database() as conn:
         to = at or clock(conn) + (in_ or timedelta())
         good = ("moved",)
-        deed = Deed(conn, "scheduled.move", good)
+        deed = AuditedAction(conn, "scheduled.move", good)
         each(ids, lambda one: schedule.move(conn, one, to), good=good, deed=deed, as_json=as_json)
 
 

@@ -16,7 +16,7 @@ import typer
 from workshed.console.cli.terminal.options import DryRun, Yes
 
 if TYPE_CHECKING:
-    from workshed.devserver import Servers
+    from workshed.devserver import DevServers
 
 LOOK_S = 0.25
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -63,7 +63,7 @@ def dev(  # noqa: PLR0913 -- an option each
     members. A node that is killed is started again.
     """
     from workshed.console.cli.setup.wipe import wipe
-    from workshed.devserver import ALL, Servers, install
+    from workshed.devserver import ALL, DevServers, install
 
     if (yes or dry_run) and not reset:
         raise typer.BadParameter("--yes and --dry-run are of --reset")
@@ -85,7 +85,7 @@ def dev(  # noqa: PLR0913 -- an option each
     parent = os.getppid()
     with until_told_to_stop():
         kinds = ("postgres",) if postgres else ALL
-        with Servers(state, fresh=fresh, kinds=kinds, nodes=nodes, talk=talk) as servers:
+        with DevServers(state, fresh=fresh, kinds=kinds, nodes=nodes, talk=talk) as servers:
             apply_migrations(servers.database_url)
             tell_as_json(servers) if as_json else tell_people(servers)
             while not (as_json and os.getppid() != parent):
@@ -114,7 +114,7 @@ def apply_migrations(database_url: str) -> None:
         migrate(conn, streams())
 
 
-def tell_as_json(servers: "Servers") -> None:
+def tell_as_json(servers: "DevServers") -> None:
     """Print all a calling process needs; what is neither started nor named is null."""
     environment = servers.environment()
     known = {name: environment.get(f"WORKSHED_{name.upper()}") for name in URLS}
@@ -122,7 +122,7 @@ def tell_as_json(servers: "Servers") -> None:
     print(json.dumps(known | places), flush=True)
 
 
-def tell_people(servers: "Servers") -> None:
+def tell_people(servers: "DevServers") -> None:
     """Print the lines to copy on stdout and everything else on stderr."""
     from urllib.parse import urlsplit
 

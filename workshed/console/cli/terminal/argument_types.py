@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def check(actor: "dramatiq.Actor[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise `RefusedArgumentError` for a value that is not of its parameter's annotation.
+    """Raise `InvalidArgumentError` for a value that is not of its parameter's annotation.
 
     As `send` does, but with the value and how to write a string: what was typed is no secret here.
     What does not fit the signature is let through, for `send` to refuse.
     """
     from workshed.transport.annotated import checks_of
-    from workshed.transport.errors import RefusedArgumentError
+    from workshed.transport.errors import InvalidArgumentError
 
     checks = checks_of(actor.fn)
     try:
@@ -29,6 +29,6 @@ def check(actor: "dramatiq.Actor[..., Any]", args: tuple[Any, ...], kwargs: dict
             if not isinstance(value, str) and checks[name](text) is None:
                 quoted = f"; a string is written as '{json.dumps(text)}'"
             why = problem.partition(" does not fit: ")[2]
-            raise RefusedArgumentError(
+            raise InvalidArgumentError(
                 f"{actor.actor_name}: argument {name}: {text:.50} does not fit: {why}{quoted}"
             )

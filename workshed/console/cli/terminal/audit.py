@@ -19,7 +19,7 @@ FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AuditedAction:
     """What is done with several, one by one; it is noted at the end, also at an early one."""
 
     conn: "Connection"

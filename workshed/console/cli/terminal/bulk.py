@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import AuditedAction
 
 UNKNOWN = "unknown"
 
@@ -15,7 +15,7 @@ def each(
     do: Callable[[str], str],
     *,
     good: Collection[str],
-    deed: "Deed | None",
+    deed: "AuditedAction | None",
     as_json: bool,
     kind: str = "message_id",
 ) -> list[str]:

@@ -16,7 +16,7 @@ SECRET, NAME, ROLE = "x-workshed-secret", "x-workshed-user", "x-workshed-role"
 Authorize = Callable[[Request], Who | Awaitable[Who | None] | None]
 
 
-class Doors:
+class Authenticators:
     """Tells who asks; closed where nothing says who may come in."""
 
     def __init__(self, authorize: Authorize | None) -> None:

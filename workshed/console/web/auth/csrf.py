@@ -24,7 +24,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ActionForm:
     """What was sent."""
 
     fields: Mapping[str, Sequence[str]]
@@ -63,7 +63,7 @@ def remember(request: Request, response: Response) -> None:
         sessions.put(request, response, COOKIE, request.state.nonce, None)
 
 
-async def read(request: Request, name: str) -> Form:
+async def read(request: Request, name: str) -> ActionForm:
     """Return a form that a page of ours has sent, which was for `name`; raises `HTTPException`."""
     if not _is_from_here(request):
         raise HTTPException(403, "Another site has sent this; use the page itself.")
@@ -81,7 +81,7 @@ async def read(request: Request, name: str) -> Form:
         raise HTTPException(400, "The form cannot be read.") from None
     for key, value in pairs:
         fields.setdefault(key, []).append(value.replace("\0", ""))
-    form = Form(fields)
+    form = ActionForm(fields)
     if not _is_ours(request, name, form.one(FIELD)):
         raise HTTPException(403, "This page is too old, or not yours. Load it again.")
     return form

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from workshed import secret_keys
-from workshed.console.web.auth.users import User
+from workshed.console.web.auth.users import ConsoleUser
 from workshed.console.web.auth.who import Who
 
 COOKIE = "workshed_console"
@@ -17,7 +17,7 @@ LIFETIME = timedelta(hours=12)
 PURPOSE = "console session"
 
 
-def begin(request: Request, response: Response, user: User) -> None:
+def begin(request: Request, response: Response, user: ConsoleUser) -> None:
     """Let a browser come back as this user, until the lifetime is over."""
     said = secret_keys.timed(PURPOSE).dumps([user.name, _mark(user)])
     put(request, response, COOKIE, str(said), LIFETIME)
@@ -28,7 +28,7 @@ def end(request: Request, response: Response) -> None:
     response.delete_cookie(COOKIE, path=_path(request))
 
 
-def who(request: Request, users: Mapping[str, User]) -> Who | None:
+def who(request: Request, users: Mapping[str, ConsoleUser]) -> Who | None:
     """Return who the cookie of a request is of.
 
     Whoever is taken from the settings, or has another password or role since, is logged out.
@@ -64,7 +64,7 @@ def put(
     )
 
 
-def _mark(user: User) -> str:
+def _mark(user: ConsoleUser) -> str:
     return hashlib.sha256(f"{user.role}:{user.password_hash}".encode()).hexdigest()[:16]
 
 

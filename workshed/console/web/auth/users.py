@@ -17,7 +17,7 @@ PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class ConsoleUser:
     """One of them."""
 
     name: str
@@ -25,9 +25,9 @@ class User:
     password_hash: str
 
 
-def parse(text: str) -> dict[str, User]:
+def parse(text: str) -> dict[str, ConsoleUser]:
     """Read `name:role:hash`, several separated by spaces; raises `SettingsError`."""
-    found: dict[str, User] = {}
+    found: dict[str, ConsoleUser] = {}
     for part in text.split():
         words = part.split(":", PARTS - 1)
         if len(words) != PARTS or not words[0]:
@@ -39,7 +39,7 @@ def parse(text: str) -> dict[str, User]:
         if name in found:
             raise _unreadable(f"{name} is there twice")
         _check_hash(name, password_hash)
-        found[name] = User(name, known[role], password_hash)
+        found[name] = ConsoleUser(name, known[role], password_hash)
     return found
 
 
@@ -48,7 +48,7 @@ def entry(name: str, role: Role, password: str) -> str:
     return f"{name}:{role}:{_hasher().hash(password)}"
 
 
-def verified(users: Mapping[str, User], name: str, password: str) -> User | None:
+def verified(users: Mapping[str, ConsoleUser], name: str, password: str) -> ConsoleUser | None:
     """Return the user whose password this is; it takes as long where there is no such user."""
     user = users.get(name)
     with AT_ONCE:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workshed.console.web.view.page import ROWS, Action, Ask, Page
+from workshed.console.web.view.page import ROWS, Action, Page, PageRequest
 from workshed.jobs.control import audit
-from workshed.jobs.control.audit import Which
+from workshed.jobs.control.audit import AuditFilter
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest entries, of one person or of one action where that is asked for."""
-    which = Which(ask.text("by"), ask.text("action"))
+    which = AuditFilter(ask.text("by"), ask.text("action"))
     found = audit.find(ask.conn, which, before=ask.number("before"), limit=ROWS + 1)
     older = found[ROWS - 1].id if len(found) > ROWS else None
     return {"entries": found[:ROWS], "older": older}

@@ -9,12 +9,20 @@ from workshed.console.formatting import jobs
 from workshed.console.operations.batches import as_data, known, refuse_ended
 from workshed.console.operations.batches import cancel as let_none_start
 from workshed.console.web.view import cursor
-from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
+from workshed.console.web.view.page import (
+    ROWS,
+    Action,
+    ActionRequest,
+    ActionResult,
+    BadQueryError,
+    Page,
+    PageRequest,
+)
 from workshed.console.web.view.selection import sorted_out, told
 from workshed.console.web.view.templates import query
 from workshed.db import Connection
 from workshed.jobs.batches import progress
-from workshed.jobs.batches.progress import JobState, Progress
+from workshed.jobs.batches.progress import BatchProgress, JobState
 from workshed.jobs.dead import dead_jobs
 from workshed.transport.messages.envelope import decode
 
@@ -25,7 +33,7 @@ MOST = 5_000
 """Retried by one press."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest batches."""
     before = cursor.after(ask, datetime, UUID)
     found = progress.find(
@@ -41,7 +49,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     return {"batches": [_row(one) for one in shown], "older": older}
 
 
-def look_at_one(ask: Ask) -> Mapping[str, Any]:
+def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     """Show how far a batch is, what it has told, and its jobs."""
     batch = known(ask.conn, ask.text("id") or "")
     state, states = ask.text("state"), get_args(JobState)
@@ -66,23 +74,23 @@ def look_at_one(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def retry(deed: Deed) -> Done:
+def retry(deed: ActionRequest) -> ActionResult:
     """Put the dead jobs of a batch back on their way; asks first."""
     batch = known(deed.conn, deed.form.one("id"))
     back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
     ids = progress.dead(deed.conn, batch.id, MOST)
     left = f" {batch.dead - len(ids)} more are left for another press." if batch.dead > MOST else ""
     if not ids:
-        return Done("None of its jobs is dead.", 0, about, back)
+        return ActionResult("None of its jobs is dead.", 0, about, back)
     if not deed.form.has("sure"):
         said = f"This would put {jobs(len(ids))} of batch {batch.id} back on the way.{left}"
         asks = [("id", batch.id), ("sure", "yes")]
-        return Done(said, len(ids), about, back, asks, f"Retry {jobs(len(ids))}")
+        return ActionResult(said, len(ids), about, back, asks, f"Retry {jobs(len(ids))}")
     fates = sorted_out(ids, lambda one: _retried(deed.conn, one))
-    return Done(f"{told(fates)}.{left}", fates.get("retried", 0), about, back)
+    return ActionResult(f"{told(fates)}.{left}", fates.get("retried", 0), about, back)
 
 
-def cancel(deed: Deed) -> Done:
+def cancel(deed: ActionRequest) -> ActionResult:
     """Let no job of a batch start any more; asks first. A relay deletes those that wait."""
     batch = known(deed.conn, deed.form.one("id"))
     back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
@@ -94,16 +102,16 @@ def cancel(deed: Deed) -> Done:
             "wait are deleted, those that run are told to stop. on_success is never sent then."
         )
         asks = [("id", batch.id), ("sure", "yes")]
-        return Done(said, batch.pending, about, back, asks, "Cancel the batch")
+        return ActionResult(said, batch.pending, about, back, asks, "Cancel the batch")
     let_none_start(deed.conn, batch)
     said = (
         f"No job of the batch starts any more; {open_jobs} had not ended. A relay deletes those "
         "that wait, those that run are told to stop."
     )
-    return Done(said, batch.pending, about, back)
+    return ActionResult(said, batch.pending, about, back)
 
 
-def _row(batch: Progress) -> dict[str, Any]:
+def _row(batch: BatchProgress) -> dict[str, Any]:
     counts = (batch.pending, batch.succeeded, batch.discarded, batch.cancelled, batch.dead)
     return as_data(batch) | {"is_counted": max(counts) <= COUNTED}
 

@@ -9,12 +9,12 @@ from workshed.console.operations.dead_jobs import as_data
 from workshed.console.operations.message_body import call
 from workshed.console.operations.redaction import without_secrets
 from workshed.console.web.pages.dead_actions import discard, retry
-from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
+from workshed.console.web.view.page import COUNTED, ROWS, Action, BadQueryError, Page, PageRequest
 from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead import groups as dead_groups
-from workshed.jobs.dead.dead_jobs import Dead, Which
-from workshed.jobs.dead.groups import Group
+from workshed.jobs.dead.dead_jobs import Dead, DeadFilter
+from workshed.jobs.dead.groups import DeadGroup
 
 NONE = "-"
 """As a filter: what has none."""
@@ -22,9 +22,9 @@ SIGN = "~"
 """Between the two parts of `before`; no instant has it."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the groups, and the latest of the jobs; on a later page of these, no groups."""
-    which = Which(
+    which = DeadFilter(
         queue=ask.text("queue"),
         actor=ask.text("actor"),
         error=ask.text("error"),
@@ -48,7 +48,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def _count(conn: Connection, which: Which, groups: list[Group]) -> tuple[int, bool]:
+def _count(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) -> tuple[int, bool]:
     """Return how many there are, and whether these are all."""
     if groups and len(groups) <= ROWS:
         return sum(group.count for group in groups), True
@@ -56,7 +56,7 @@ def _count(conn: Connection, which: Which, groups: list[Group]) -> tuple[int, bo
     return min(count, COUNTED), count <= COUNTED
 
 
-def _query(ask: Ask, group: Group) -> dict[str, str]:
+def _query(ask: PageRequest, group: DeadGroup) -> dict[str, str]:
     """Return the filters that leave just this group of those that are shown."""
     shown = {name: ask.query[name] for name in ("queue", "since") if name in ask.query}
     return shown | {
@@ -70,7 +70,7 @@ def _mark(row: Dead) -> str:
     return f"{row.died_at.isoformat()}{SIGN}{row.message_id}"
 
 
-def _before(ask: Ask) -> tuple[datetime, str] | None:
+def _before(ask: PageRequest) -> tuple[datetime, str] | None:
     text = ask.text("before")
     if text is None:
         return None

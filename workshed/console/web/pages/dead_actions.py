@@ -10,13 +10,13 @@ import typer
 from workshed.console.errors import NotFoundError
 from workshed.console.formatting import jobs, span
 from workshed.console.operations import dead_jobs
-from workshed.console.web.auth.csrf import Form
+from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view import responses
-from workshed.console.web.view.page import Deed, Done
+from workshed.console.web.view.page import ActionRequest, ActionResult
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead import retry_preview
-from workshed.jobs.dead.dead_jobs import UnreadableJobError, Which
+from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
 from workshed.jobs.outbox.claims import clock
 from workshed.transport.messages.envelope import decode
 
@@ -27,7 +27,7 @@ NOBODY = "None of these is dead any more: somebody else was first, or they were 
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class DeadSelection:
     """Which jobs a form is about."""
 
     ids: Sequence[str]
@@ -50,14 +50,14 @@ class Chosen:
         verb = "is" if self.left == 1 else "are"
         return f"{self.left} more {verb} left for another press." if self.left else ""
 
-    def asking(self, said: str, count: int, verb: str) -> Done:
+    def asking(self, said: str, count: int, verb: str) -> ActionResult:
         """Ask whether that is wanted."""
         again = [*self.again, ("back", self.back), ("sure", "yes")]
         button = f"{verb} {jobs(count)}"
-        return Done(said, count, self.about, self.back, asks=again, button=button)
+        return ActionResult(said, count, self.about, self.back, asks=again, button=button)
 
 
-def retry(deed: Deed) -> Done:
+def retry(deed: ActionRequest) -> ActionResult:
     """Put them back on their way; what cannot be read stays."""
     chosen = choose(deed)
     if not (deed.form.has("sure") or chosen.is_one):
@@ -74,10 +74,10 @@ def retry(deed: Deed) -> Done:
         raise NotFoundError(dead_jobs.stays(unreadable) or NOBODY)
     gone = _gone(len(chosen.ids) - done - unreadable)
     said = _sentences(f"{jobs(done)} retried.", dead_jobs.stays(unreadable), gone, chosen.rest)
-    return Done(said, done, chosen.about, chosen.back)
+    return ActionResult(said, done, chosen.about, chosen.back)
 
 
-def discard(deed: Deed) -> Done:
+def discard(deed: ActionRequest) -> ActionResult:
     """Delete them; that, and who wanted it, stays among their attempts."""
     chosen = choose(deed)
     if not deed.form.has("sure"):
@@ -88,10 +88,10 @@ def discard(deed: Deed) -> Done:
         raise NotFoundError(NOBODY)
     gone = _gone(len(chosen.ids) - done)
     said = _sentences(f"{jobs(done)} discarded.", gone, chosen.rest)
-    return Done(said, done, chosen.about, chosen.back)
+    return ActionResult(said, done, chosen.about, chosen.back)
 
 
-def choose(deed: Deed) -> Chosen:
+def choose(deed: ActionRequest) -> DeadSelection:
     """Return whom a form is about; raises `WorkshedError` where that is nobody."""
     form = deed.form
     back = responses.here(form.one("back"), "/dead")
@@ -102,14 +102,14 @@ def choose(deed: Deed) -> Chosen:
         raise WorkshedError("No job is chosen. Go back, and tick those that you mean.")
     if len(ids) > MOST:
         raise WorkshedError(f"At most {MOST} jobs are taken at once, not {len(ids)}.")
-    return Chosen(ids, {"ids": ids}, [("id", message_id) for message_id in ids], back)
+    return DeadSelection(ids, {"ids": ids}, [("id", message_id) for message_id in ids], back)
 
 
-def _group(deed: Deed, back: str) -> Chosen:
+def _group(deed: ActionRequest, back: str) -> DeadSelection:
     form = deed.form
     fields = {name: form.one(name) for name in FILTERS if form.has(name)}
     until = _instant(form) or clock(deed.conn)
-    which = Which(
+    which = DeadFilter(
         queue=fields.get("queue"),
         actor=fields.get("actor"),
         error=fields.get("error"),
@@ -119,10 +119,10 @@ def _group(deed: Deed, back: str) -> Chosen:
     ids = dead.ids(deed.conn, which, until=until, limit=MOST)
     left = dead.count(deed.conn, which) - MOST if len(ids) == MOST else 0
     again = [("every", "yes"), *fields.items(), ("until", until.isoformat())]
-    return Chosen(ids, fields, again, back, left)
+    return DeadSelection(ids, fields, again, back, left)
 
 
-def _would_retry(deed: Deed, chosen: Chosen) -> Done:
+def _would_retry(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
     prospect = retry_preview.of(deed.conn, chosen.ids, decode)
     if not prospect.jobs:
         raise NotFoundError(dead_jobs.stays(prospect.unreadable) or NOBODY)
@@ -135,7 +135,7 @@ def _would_retry(deed: Deed, chosen: Chosen) -> Done:
     return chosen.asking(said, prospect.jobs, "Retry")
 
 
-def _would_discard(deed: Deed, chosen: Chosen) -> Done:
+def _would_discard(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
     count = dead.count_of(deed.conn, chosen.ids)
     if not count:
         raise NotFoundError(NOBODY)
@@ -156,7 +156,7 @@ def _sentences(*said: str) -> str:
     return " ".join(filter(None, said))
 
 
-def _instant(form: Form) -> datetime | None:
+def _instant(form: ActionForm) -> datetime | None:
     text = form.one("until")
     try:
         return datetime.fromisoformat(text) if text else None
@@ -164,7 +164,7 @@ def _instant(form: Form) -> datetime | None:
         raise WorkshedError(f"until: {text!r} is no instant") from None
 
 
-def _span(form: Form) -> timedelta | None:
+def _span(form: ActionForm) -> timedelta | None:
     text = form.one("since")
     try:
         return span(text) if text else None

@@ -8,9 +8,16 @@ from workshed.console.errors import NotFoundError
 from workshed.console.formatting import in_words
 from workshed.console.operations import history, message_body, relations, resend_as_code, timeline
 from workshed.console.operations.attempts import tries
-from workshed.console.operations.timeline import Known
+from workshed.console.operations.timeline import KnownJob
 from workshed.console.web.view import templates
-from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
+from workshed.console.web.view.page import (
+    ROWS,
+    Action,
+    ActionRequest,
+    ActionResult,
+    Page,
+    PageRequest,
+)
 from workshed.errors import WorkshedError
 from workshed.jobs import traces
 from workshed.jobs.batches import progress
@@ -34,7 +41,7 @@ ANSWERS: Mapping[cancellations.Cancelled, str] = {
 }
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show where a job is, what has happened to it, and what it is tied to."""
     message_id = ask.text("id")
     if message_id is None:
@@ -56,7 +63,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def _about(known: Known) -> dict[str, Any]:
+def _about(known: KnownJob) -> dict[str, Any]:
     last = known.runs[-1] if known.runs else None
     one = known.row or last or known.running or (known.attempts[-1] if known.attempts else None)
     options = known.options
@@ -81,7 +88,7 @@ def _about(known: Known) -> dict[str, Any]:
     }
 
 
-def _message(known: Known) -> dict[str, Any]:
+def _message(known: KnownJob) -> dict[str, Any]:
     sent, row = resend_as_code.call(known), known.row
     return {
         "call": _call(known),
@@ -92,13 +99,13 @@ def _message(known: Known) -> dict[str, Any]:
     }
 
 
-def _call(known: Known) -> str | None:
+def _call(known: KnownJob) -> str | None:
     if known.runs:
         return history.call(known.runs[-1])
     return message_body.call(known.row.actor, known.row.body) if known.row else None
 
 
-def _may(known: Known) -> dict[str, bool]:
+def _may(known: KnownJob) -> dict[str, bool]:
     """Tell what makes sense to do with it."""
     return {
         "cancel": known.state != "dead" and known.state not in ENDED,
@@ -125,13 +132,13 @@ def _link(address: str, name: str, value: str | None) -> str | None:
     return address.replace(name, quote(value, safe="")) if address and value else None
 
 
-def cancel(deed: Deed) -> Done:
+def cancel(deed: ActionRequest) -> ActionResult:
     """Let it not run, or not again; asks first."""
     message_id, back = _of(deed)
     if dead_jobs.get(deed.conn, message_id):
         raise WorkshedError(f"{message_id} is dead, so it does not run; discard it instead.")
     if not deed.form.has("sure"):
-        return Done(
+        return ActionResult(
             said=f"This would cancel {message_id}. {_fate(deed, message_id)}",
             count=1,
             back=back,
@@ -139,29 +146,31 @@ def cancel(deed: Deed) -> Done:
             button="Cancel this job",
         )
     answer = cancellations.cancel(deed.conn, message_id)
-    return Done(f"{message_id} is cancelled. {ANSWERS[answer]}", 1, {"id": message_id}, back)
+    return ActionResult(
+        f"{message_id} is cancelled. {ANSWERS[answer]}", 1, {"id": message_id}, back
+    )
 
 
-def run(deed: Deed) -> Done:
+def run(deed: ActionRequest) -> ActionResult:
     """Let it be due now."""
     message_id, back = _of(deed)
     answer = schedule.run_now(deed.conn, message_id)
     if answer == "unknown":
         raise NotFoundError(f"{message_id} does not wait any more.")
     if answer == "on its way":
-        return Done(f"{message_id} is on its way already.", 0, {"id": message_id}, back)
-    return Done(f"{message_id} is due now.", 1, {"id": message_id}, back)
+        return ActionResult(f"{message_id} is on its way already.", 0, {"id": message_id}, back)
+    return ActionResult(f"{message_id} is due now.", 1, {"id": message_id}, back)
 
 
-def retry(deed: Deed) -> Done:
+def retry(deed: ActionRequest) -> ActionResult:
     """Put it back on its way, with all its attempts."""
     message_id, back = _of(deed)
     if not dead_jobs.retry(deed.conn, message_id, decode):
         raise NotFoundError(f"{message_id} is not dead any more.")
-    return Done(f"{message_id} is on its way again.", 1, {"id": message_id}, back)
+    return ActionResult(f"{message_id} is on its way again.", 1, {"id": message_id}, back)
 
 
-def _of(deed: Deed) -> tuple[str, str]:
+def _of(deed: ActionRequest) -> tuple[str, str]:
     """Return the job that is meant, and the address of its page."""
     message_id = deed.form.one("id")
     if not message_id:
@@ -169,7 +178,7 @@ def _of(deed: Deed) -> tuple[str, str]:
     return message_id, f"/job{templates.query({'id': message_id})}"
 
 
-def _fate(deed: Deed, message_id: str) -> str:
+def _fate(deed: ActionRequest, message_id: str) -> str:
     """Say what a cancel would do."""
     known = timeline.get(deed.conn, message_id)
     if known.state == "waits" and known.waiting is not None:

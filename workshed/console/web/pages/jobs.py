@@ -11,10 +11,10 @@ import typer
 from workshed.console.operations import history, job_counts, running
 from workshed.console.operations.history import NOT_SUCCEEDED
 from workshed.console.operations.job_counts import Counted
-from workshed.console.operations.running import Running
-from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
+from workshed.console.operations.running import RunningJob
+from workshed.console.web.view.page import COUNTED, ROWS, Action, BadQueryError, Page, PageRequest
 from workshed.jobs.history import pagination, runs
-from workshed.jobs.history.runs import Place, Run, Which
+from workshed.jobs.history.runs import Run, RunFilter, RunPosition
 from workshed.jobs.outcomes import OUTCOMES
 
 LOOKED = 5_000
@@ -29,7 +29,7 @@ LAST_ID = (1 << 63) - 1
 PLACE = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest runs that fit, or what runs just now, and how many there are of each."""
     which = _which(ask)
     current = [one for one in running.find(ask.conn) if _fits(one, which)]
@@ -39,10 +39,10 @@ def look(ask: Ask) -> Mapping[str, Any]:
     return found | {"counts": about | counts, "outcomes": [FAILED, *OUTCOMES], "far": FAR}
 
 
-def _which(ask: Ask) -> Which:
+def _which(ask: PageRequest) -> RunFilter:
     outcome, named = ask.text("outcome"), ask.text("argument")
     try:
-        return Which(
+        return RunFilter(
             actor=ask.text("actor"),
             queue=ask.text("queue"),
             outcomes=NOT_SUCCEEDED
@@ -63,7 +63,7 @@ def _one(text: str | None) -> list[str]:
     return [] if text is None else [text]
 
 
-def _of_history(ask: Ask, which: Which) -> dict[str, Any]:
+def _of_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
     before = _place(ask.text("before"))
     most = FAR if ask.text("look") == "far" else LOOKED
     down_to = pagination.horizon(ask.conn, which, before=before, most=most)
@@ -71,9 +71,9 @@ def _of_history(ask: Ask, which: Which) -> dict[str, Any]:
     older = None
     if len(found) > ROWS:
         last = found[ROWS - 1]
-        older = _written(Place(last.recorded_at, last.id))
+        older = _written(RunPosition(last.recorded_at, last.id))
     elif down_to is not None:  # there is more to look at, whether it fits or not
-        older = _written(Place(down_to - US, LAST_ID))
+        older = _written(RunPosition(down_to - US, LAST_ID))
     return {
         "runs": [_shown(run) for run in found[:ROWS]],
         "running": None,
@@ -83,18 +83,18 @@ def _of_history(ask: Ask, which: Which) -> dict[str, Any]:
     }
 
 
-def _of_now(current: list[Running]) -> dict[str, Any]:
+def _of_now(current: list[RunningJob]) -> dict[str, Any]:
     shown = current[:COUNTED]
     return {"runs": None, "running": shown, "older": None, "looked": 0, "looked_down_to": None}
 
 
-def _fits(one: Running, which: Which) -> bool:
+def _fits(one: RunningJob, which: RunFilter) -> bool:
     return which.actor in (None, one.actor) and which.queue in (None, one.queue)
 
 
-def _counts(ask: Ask, which: Which) -> dict[str, Counted | None]:
+def _counts(ask: PageRequest, which: RunFilter) -> dict[str, Counted | None]:
     """Count what is elsewhere only where no filter is set: most of them have no index there."""
-    every = Which(actor=which.actor, parent=which.parent, since=which.since)
+    every = RunFilter(actor=which.actor, parent=which.parent, since=which.since)
     down_to = pagination.horizon(ask.conn, every, most=LOOKED)
     ended = pagination.by_outcome(ask.conn, which, down_to=down_to)
     succeeded, every_one = ended.get("succeeded", 0), sum(ended.values())
@@ -107,7 +107,7 @@ def _counts(ask: Ask, which: Which) -> dict[str, Counted | None]:
             (FAILED, every_one - succeeded),
         )
     }
-    is_all = which == Which(outcomes=which.outcomes)
+    is_all = which == RunFilter(outcomes=which.outcomes)
     waiting = job_counts.waiting(ask.conn, COUNTED) if is_all else None
     dead = job_counts.dead(ask.conn, COUNTED) if is_all else None
     return known | {"waiting": waiting, "dead": dead}
@@ -120,18 +120,18 @@ def _shown(run: Run) -> dict[str, Any]:
     return found
 
 
-def _written(place: Place) -> str:
+def _written(place: RunPosition) -> str:
     return f"{(place.recorded_at - EPOCH) // US}.{place.id}"
 
 
-def _place(text: str | None) -> Place | None:
+def _place(text: str | None) -> RunPosition | None:
     """Read what `_written` wrote."""
     if text is None:
         return None
     found = PLACE.fullmatch(text)
     if found is None:
         raise BadQueryError(f"before: {text!r} is no place in the history")
-    return Place(EPOCH + int(found[1]) * US, min(int(found[2]), LAST_ID))
+    return RunPosition(EPOCH + int(found[1]) * US, min(int(found[2]), LAST_ID))
 
 
 PAGES: tuple[Page, ...] = (Page("/jobs", "Jobs", "jobs.html", look, group="Jobs"),)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workshed.console.web.view import cursor
-from workshed.console.web.view.page import ROWS, Action, Ask, Page
+from workshed.console.web.view.page import ROWS, Action, Page, PageRequest
 from workshed.jobs.locks import limits
 
 PATH = "/limits"
@@ -13,7 +13,7 @@ FEW = 3
 """Of those who have slots of a limit, or wait for it, in a list of limits."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the limits of which one was taken lately, or one of them with all who wait."""
     key, after = ask.text("key"), cursor.after(ask, str)
     found = limits.states(

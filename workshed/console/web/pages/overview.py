@@ -7,18 +7,18 @@ from typing import Any
 
 from workshed.console.operations import problems
 from workshed.console.operations.environment import queue_names
-from workshed.console.rabbitmq.broker_status import Told
+from workshed.console.rabbitmq.broker_status import BrokerStatus
 from workshed.console.web.view import cache
-from workshed.console.web.view.cache import Kept
-from workshed.console.web.view.page import COUNTED, Action, Ask, Page
+from workshed.console.web.view.cache import TtlCache
+from workshed.console.web.view.page import COUNTED, Action, Page, PageRequest
 from workshed.db import Connection
 from workshed.errors import SettingsError
 from workshed.jobs.control import queues, workers
-from workshed.jobs.control.queues import Known
+from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs, throughput
-from workshed.jobs.history.throughput import Rates
+from workshed.jobs.history.throughput import Throughput
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
@@ -27,11 +27,11 @@ from workshed.transport.relay.queue_age import oldest
 
 AN_HOUR = timedelta(hours=1)
 OVERDUE = timedelta(minutes=1)
-figures: Kept[Rates] = Kept(kept_s=2.0)
+figures: TtlCache[Throughput] = TtlCache(kept_s=2.0)
 """However many look, the runs are looked at once in the time after which a page looks again."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the rates, what waits, who works, and each trouble in words."""
     conn, known = ask.conn, queues.find(ask.conn)
     at_work, beat = workers.find(conn), relays.last_beat(conn)
@@ -64,7 +64,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def names(conn: Connection, known: Sequence[Known]) -> list[str]:
+def names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
     """Name the queues; those of the database where no RabbitMQ is named."""
     try:
         return queue_names(conn)
@@ -73,12 +73,12 @@ def names(conn: Connection, known: Sequence[Known]) -> list[str]:
 
 
 def waiting(
-    conn: Connection, known: Sequence[Known], at_work: Sequence[Worker], told: Told
+    conn: Connection, known: Sequence[KnownQueue], at_work: Sequence[Worker], told: BrokerStatus
 ) -> list[dict[str, Any]]:
     """Return each known queue with what waits there, and for how long at most."""
     ages = workers.waiting(conn)
 
-    def one(queue: Known) -> dict[str, Any]:
+    def one(queue: KnownQueue) -> dict[str, Any]:
         depth, (passed, elsewhere) = told.depths.get(queue.name), ages[queue.name]
         ready = None if depth is None else depth.ready
         waits = bool(ready) or elsewhere is not None
@@ -94,12 +94,12 @@ def waiting(
     return [one(queue) for queue in known if queue.name in ages]
 
 
-def latest(conn: Connection) -> Rates:
+def latest(conn: Connection) -> Throughput:
     """Return the rates of a moment ago."""
     return figures.get(settings().database_url, lambda: throughput.latest(conn))
 
 
-def shown(found: Rates, recorded: str) -> Rates:
+def shown(found: Throughput, recorded: str) -> Throughput:
     """Leave out what is not known where only failures are recorded."""
     if recorded == "all":
         return found
@@ -139,7 +139,7 @@ def clock(conn: Connection, found: Sequence[PeriodicJob]) -> dict[str, Any]:
 
 def _dead(conn: Connection, since: timedelta | None = None) -> int:
     """Count the dead, and no further than one more than what is shown."""
-    return dead_jobs.count_some(conn, dead_jobs.Which(since=since), most=COUNTED + 1)
+    return dead_jobs.count_some(conn, dead_jobs.DeadFilter(since=since), most=COUNTED + 1)
 
 
 PAGES: tuple[Page, ...] = (

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workshed.console.operations.periodic import State, as_data, known, said, states
-from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
+from workshed.console.operations.periodic import PeriodicJobState, as_data, known, said, states
+from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
 from workshed.console.web.view.selection import chosen
 from workshed.errors import WorkshedError
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
@@ -15,12 +15,12 @@ MOST = 1_000
 """By one press; each actor has one at the most."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show all of them by name, each with its last run and its next."""
     return {"jobs": [_row(one) for one in states(ask.conn)]}
 
 
-def run(deed: Deed) -> Done:
+def run(deed: ActionRequest) -> ActionResult:
     """Make a run of each now, also of those that are paused."""
     sent, what = [], []
     for job in _known(deed):
@@ -30,36 +30,36 @@ def run(deed: Deed) -> Done:
         rest = "" if job.live else ", and waits for a worker that has it"
         what.append(f"{job.name}: {said(made)}{rest}")
     about = {"names": deed.form.all("name"), "sent": sent}
-    return Done(f"{'; '.join(what)}.", len(sent), about, PATH)
+    return ActionResult(f"{'; '.join(what)}.", len(sent), about, PATH)
 
 
-def pause(deed: Deed) -> Done:
+def pause(deed: ActionRequest) -> ActionResult:
     """Let them rest; what falls into the pause never runs."""
     names = [job.name for job in _known(deed) if periodic_jobs.pause(deed.conn, job.name)]
     said = f"{', '.join(names)}: paused. What falls into the pause is not caught up."
-    return Done(said, len(names), {"names": names}, PATH)
+    return ActionResult(said, len(names), {"names": names}, PATH)
 
 
-def resume(deed: Deed) -> Done:
+def resume(deed: ActionRequest) -> ActionResult:
     """Let them go on with their next time."""
     names = [job.name for job in _known(deed) if _resumed(deed, job)]
     said = f"{', '.join(names)}: resumed." if names else "Nothing was paused."
-    return Done(said, len(names), {"names": deed.form.all("name")}, PATH)
+    return ActionResult(said, len(names), {"names": deed.form.all("name")}, PATH)
 
 
-def _known(deed: Deed) -> list[PeriodicJob]:
+def _known(deed: ActionRequest) -> list[PeriodicJob]:
     """Return the jobs that are meant, in the order in which all lock them."""
     return known(deed.conn, sorted(chosen(deed.form, "name", MOST)))
 
 
-def _resumed(deed: Deed, job: PeriodicJob) -> bool:
+def _resumed(deed: ActionRequest, job: PeriodicJob) -> bool:
     try:
         return periodic_jobs.resume(deed.conn, job)
     except ValueError as err:
         raise WorkshedError(f"{job.name} cannot be resumed by this release: {err}") from err
 
 
-def _row(one: State) -> dict[str, Any]:
+def _row(one: PeriodicJobState) -> dict[str, Any]:
     state = "paused" if one.job.paused_at else "active" if one.job.live else "no worker has it"
     return as_data(one) | {"state": state, "next_there": one.next_there}
 

@@ -10,12 +10,12 @@ from workshed.console.formatting import jobs
 from workshed.console.operations import queues as queue_states
 from workshed.console.operations import scheduled
 from workshed.console.operations.environment import check_queues, known_queues, rabbitmq
-from workshed.console.operations.queues import Counts, QueueState
+from workshed.console.operations.queues import QueueCounts, QueueState
 from workshed.console.rabbitmq import purge as purging
 from workshed.console.rabbitmq.queue_depths import depths
 from workshed.console.web.view import cache
-from workshed.console.web.view.cache import Kept
-from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
+from workshed.console.web.view.cache import TtlCache
+from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues, workers
 from workshed.settings import settings
@@ -24,11 +24,11 @@ from workshed.transport.relay.queue_age import oldest
 BACK = "/queues"
 AT_ONCE = 5_000
 """Jobs that one press purges: each is ended on its own."""
-counted: Kept[Counts] = Kept(kept_s=2.0)
+counted: TtlCache[QueueCounts] = TtlCache(kept_s=2.0)
 """To count half a million jobs takes PostgreSQL 0.15 s: it does so once for all who look."""
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show each queue; with RabbitMQ away, what PostgreSQL knows of it."""
     broker, key = rabbitmq(), settings().database_url
     counts = counted.get(key, lambda: queue_states.counts(ask.conn))
@@ -58,24 +58,26 @@ def age(
     return oldest(state.ready, passed, elsewhere) if state.ready or elsewhere is not None else None
 
 
-def pause(deed: Deed) -> Done:
+def pause(deed: ActionRequest) -> ActionResult:
     """Let workers start no more of it."""
     names = known_queues(deed.conn, [deed.form.one("name")])
     for name in names:
         queues.pause(deed.conn, name)
     said = f"{', '.join(names)} is paused: workers start no more of it, within 2 s."
-    return Done(said, len(names), {"queues": names}, BACK)
+    return ActionResult(said, len(names), {"queues": names}, BACK)
 
 
-def resume(deed: Deed) -> Done:
+def resume(deed: ActionRequest) -> ActionResult:
     """Let workers start its jobs again."""
     names = known_queues(deed.conn, [deed.form.one("name")])
     for name in names:
         queues.resume(deed.conn, name)
-    return Done(f"{', '.join(names)} goes on, within 2 s.", len(names), {"queues": names}, BACK)
+    return ActionResult(
+        f"{', '.join(names)} goes on, within 2 s.", len(names), {"queues": names}, BACK
+    )
 
 
-def purge(deed: Deed) -> Done:
+def purge(deed: ActionRequest) -> ActionResult:
     """Discard what RabbitMQ has ready there; say first how much that is."""
     broker, name = rabbitmq(), deed.form.one("name")
     check_queues(deed.conn, [name])
@@ -90,7 +92,7 @@ def purge(deed: Deed) -> Done:
             f"as discarded, its key is free, its batch goes on; it cannot be taken back.{left}"
         )
         asks = [("name", name), ("sure", "yes")]
-        return Done(said, count, back=BACK, asks=asks, button=f"Discard {jobs(count)}")
+        return ActionResult(said, count, back=BACK, asks=asks, button=f"Discard {jobs(count)}")
     done = purging.Purged()
     try:
         purging.purge(broker, deed.conn, name, count, done)
@@ -104,7 +106,7 @@ def purge(deed: Deed) -> Done:
         counted.forget()
     unread = f" {done.unreadable} could not be read and are dead." if done.unreadable else ""
     said = f"{jobs(done.ended)} of {name} discarded.{unread}{left}{trouble}"
-    return Done(said, done.count, {"queue": name}, BACK)
+    return ActionResult(said, done.count, {"queue": name}, BACK)
 
 
 def rest(ready: int, stored: int) -> str:

@@ -12,23 +12,23 @@ from workshed.console.formatting import jobs
 from workshed.console.operations import scheduled
 from workshed.console.operations.message_body import call, for_programs
 from workshed.console.operations.redaction import without_secrets
-from workshed.console.web.auth.csrf import Form
+from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view import cursor
 from workshed.console.web.view.page import (
     COUNTED,
     ROWS,
     Action,
-    Ask,
+    ActionRequest,
+    ActionResult,
     BadQueryError,
-    Deed,
-    Done,
     Page,
+    PageRequest,
 )
 from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
 from workshed.jobs.control import cancellations, queues
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import clock
-from workshed.jobs.outbox.schedule import Scheduled
+from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
 MOST = 1_000
@@ -41,7 +41,7 @@ FATES = {
 }
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show what waits, the next due first."""
     actor, queue = ask.text("actor"), ask.text("queue")
     after = cursor.after(ask, datetime, str, int)
@@ -61,23 +61,23 @@ def look(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def run(deed: Deed) -> Done:
+def run(deed: ActionRequest) -> ActionResult:
     """Let jobs be due now."""
     ids = chosen(deed.form, "id", MOST)
     fates = sorted_out(ids, lambda one: schedule.run_now(deed.conn, one))
     said = f"To run now: {_told(fates)}."
-    return Done(said, fates.get("moved", 0), {"ids": ids}, back(deed.form, PATH))
+    return ActionResult(said, fates.get("moved", 0), {"ids": ids}, back(deed.form, PATH))
 
 
-def move(deed: Deed) -> Done:
+def move(deed: ActionRequest) -> ActionResult:
     """Let jobs be due at another time."""
     ids, to = chosen(deed.form, "id", MOST), _wanted(deed.form, clock(deed.conn))
     fates = sorted_out(ids, lambda one: schedule.move(deed.conn, one, to))
     said = f"Moved to {to:%Y-%m-%d %H:%M:%S} UTC: {_told(fates)}."
-    return Done(said, fates.get("moved", 0), {"ids": ids, "to": to}, back(deed.form, PATH))
+    return ActionResult(said, fates.get("moved", 0), {"ids": ids, "to": to}, back(deed.form, PATH))
 
 
-def cancel(deed: Deed) -> Done:
+def cancel(deed: ActionRequest) -> ActionResult:
     """Let jobs not run; the first press says what would become of them."""
     ids, conn = chosen(deed.form, "id", MOST), deed.conn
 
@@ -93,10 +93,10 @@ def cancel(deed: Deed) -> Done:
     asks = None if is_sure or not count else asked(deed.form, "id")
     said = f"{'Cancelled' if asks is None else f'This would cancel {jobs(count)}'}: {_told(fates)}."
     button = f"Cancel {jobs(count)}"
-    return Done(said, count, {"ids": ids}, back(deed.form, PATH), asks, button)
+    return ActionResult(said, count, {"ids": ids}, back(deed.form, PATH), asks, button)
 
 
-def _row(row: Scheduled) -> dict[str, Any]:
+def _row(row: ScheduledJob) -> dict[str, Any]:
     """Return a job as it is shown."""
     is_on_its_way = row.taken or row.reason == "outbox_lease"
     return {
@@ -112,7 +112,7 @@ def _told(fates: Mapping[str, int]) -> str:
     return told({FATES.get(fate, fate): number for fate, number in fates.items()})
 
 
-def _wanted(form: Form, now: datetime) -> datetime:
+def _wanted(form: ActionForm, now: datetime) -> datetime:
     """Return when jobs are to be due; raises `BadQueryError`."""
     at, within = form.one("at"), form.one("in")
     if bool(at) == bool(within):

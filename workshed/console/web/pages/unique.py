@@ -7,9 +7,16 @@ from typing import Any
 from workshed.console.operations import unique as keys
 from workshed.console.operations.environment import management
 from workshed.console.operations.orphans import orphans
-from workshed.console.operations.unique import Key
+from workshed.console.operations.unique import HeldKey
 from workshed.console.web.view import cursor
-from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
+from workshed.console.web.view.page import (
+    ROWS,
+    Action,
+    ActionRequest,
+    ActionResult,
+    Page,
+    PageRequest,
+)
 from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -21,7 +28,7 @@ MOST = 1_000
 Place = tuple[datetime, str]
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show the keys, the longest held first; only those without a job where that is wanted."""
     place = cursor.after(ask, datetime, str)
     after = None if place is None else (place[0], place[1])
@@ -43,7 +50,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def release(deed: Deed) -> Done:
+def release(deed: ActionRequest) -> ActionResult:
     """Free keys by hand; the first press says what that means."""
     ids = chosen(deed.form, "id", MOST)
     is_sure = deed.form.has("sure")
@@ -59,10 +66,10 @@ def release(deed: Deed) -> Done:
             "the next one that gets it."
         )
     about = {"keys": [list(cursor.unmarked(one, (str, str))) for one in ids]}
-    return Done(said, count, about, back(deed.form, PATH), asks, f"Release {number}")
+    return ActionResult(said, count, about, back(deed.form, PATH), asks, f"Release {number}")
 
 
-def _orphans(ask: Ask, after: Place | None) -> tuple[list[Key], int | None, str | None]:
+def _orphans(ask: PageRequest, after: Place | None) -> tuple[list[HeldKey], int | None, str | None]:
     """Return the keys without a job, how many nobody can judge, and why none could be."""
     try:
         judged = orphans(ask.conn, management())
@@ -70,7 +77,7 @@ def _orphans(ask: Ask, after: Place | None) -> tuple[list[Key], int | None, str 
         return [], None, str(err)
     actor, begins = ask.text("actor"), ask.text("key") or ""
     found = [
-        Key("alive", lock)
+        HeldKey("alive", lock)
         for lock in judged.found
         if actor in (None, lock.actor) and lock.key.startswith(begins)
     ]
@@ -78,11 +85,11 @@ def _orphans(ask: Ask, after: Place | None) -> tuple[list[Key], int | None, str 
     return found[: ROWS + 1], judged.unjudged, None
 
 
-def _place(key: Key) -> Place:
+def _place(key: HeldKey) -> Place:
     return key.place
 
 
-def _row(key: Key, *, is_orphaned: bool | None) -> dict[str, Any]:
+def _row(key: HeldKey, *, is_orphaned: bool | None) -> dict[str, Any]:
     """Return a key as it is shown; `is_orphaned` is `None` where nobody has asked RabbitMQ."""
     # By its job and not by its generation, which a retry changes.
     found = cursor.mark(key.row.key, key.row.message_id)

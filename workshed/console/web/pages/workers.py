@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from workshed.console.errors import NotFoundError
-from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
+from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.outbox import relays
@@ -14,7 +14,7 @@ from workshed.jobs.outbox import relays
 BACK = "/workers"
 
 
-def look(ask: Ask) -> Mapping[str, Any]:
+def look(ask: PageRequest) -> Mapping[str, Any]:
     """Show all that beat, and for another hour those that no longer do."""
     return {
         "workers": [described(one, ask.now) for one in workers.find(ask.conn)],
@@ -31,22 +31,22 @@ def described(worker: Worker, now: datetime) -> dict[str, Any]:
     return {**asdict(worker), "name": worker.name, "state": worker.state, "running": running}
 
 
-def quiet(deed: Deed) -> Done:
+def quiet(deed: ActionRequest) -> ActionResult:
     """Let one start nothing more."""
     worker = wanted(deed)
     workers.quiet(deed.conn, worker.id)
     said = f"{worker.name} starts nothing more, within 3 s; what runs there ends."
-    return Done(said, 1, about(worker), BACK)
+    return ActionResult(said, 1, about(worker), BACK)
 
 
-def resume(deed: Deed) -> Done:
+def resume(deed: ActionRequest) -> ActionResult:
     """Let it start jobs again."""
     worker = wanted(deed)
     workers.resume(deed.conn, worker.id)
-    return Done(f"{worker.name} starts jobs again, within 3 s.", 1, about(worker), BACK)
+    return ActionResult(f"{worker.name} starts jobs again, within 3 s.", 1, about(worker), BACK)
 
 
-def wanted(deed: Deed) -> Worker:
+def wanted(deed: ActionRequest) -> Worker:
     """Return the worker that a form names by its id."""
     found = {one.id: one for one in workers.find(deed.conn)}
     worker = found.get(deed.form.one("id"))

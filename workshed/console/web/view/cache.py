@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from workshed.console.operations.environment import management, rabbitmq
-from workshed.console.rabbitmq.broker_status import Told, ask
+from workshed.console.rabbitmq.broker_status import BrokerStatus, ask
 from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
 from workshed.settings import settings
@@ -21,7 +21,7 @@ AMQP_S, API_S = 2.0, 1.0
 MOST = 10
 
 
-class Kept(Generic[T]):
+class TtlCache(Generic[T]):
     """Answers that are kept for a moment: one thread asks, the others take the last answer."""
 
     def __init__(self, kept_s: float = KEPT_S, old_s: float = OLD_S) -> None:
@@ -61,15 +61,15 @@ class Kept(Generic[T]):
         return found if found and time.monotonic() - found[0] < seconds else None
 
 
-answers: Kept[Told] = Kept()
+answers: TtlCache[BrokerStatus] = TtlCache()
 
 
-def told(names: Sequence[str]) -> Told:
+def told(names: Sequence[str]) -> BrokerStatus:
     """Return what RabbitMQ tells of these queues, and of its alarms; never raises."""
     try:
         broker, api = rabbitmq(), management(API_S)
     except WorkshedError as err:
-        return Told(troubles=[err])
+        return BrokerStatus(troubles=[err])
     urls, prefix = list(broker.urls), broker.prefix
     key = (*urls, prefix, str(settings().management_url), *names)
     return answers.get(key, lambda: ask(urls, api, names, AMQP_S, prefix=prefix, alarms=True))

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from workshed.console.text import plain
-from workshed.console.web.view.page import Ask, BadQueryError
+from workshed.console.web.view.page import BadQueryError, PageRequest
 
 LARGEST = (1 << 31) - 1
 
@@ -17,7 +17,7 @@ def mark(*values: object) -> str:
     return json.dumps(values, default=plain, separators=(",", ":"))
 
 
-def after(ask: Ask, *kinds: type) -> tuple[Any, ...] | None:
+def after(ask: PageRequest, *kinds: type) -> tuple[Any, ...] | None:
     """Return what `before` in the address of a page says, of these kinds; `None` on the first page.
 
     Raises `BadQueryError` for what `mark` has not written.

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from workshed.console.formatting import span
-from workshed.console.web.auth.csrf import Form
+from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.auth.who import Who
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -22,7 +22,7 @@ class BadQueryError(WorkshedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PageRequest:
     """What somebody wants to see."""
 
     conn: Connection
@@ -63,7 +63,7 @@ class Page:
     template: str
     """In `templates/desk/`; of an application `package:file.html`, in `templates` of that package.
     The live page replaces its block `main`."""
-    look: Callable[[Ask], Mapping[str, Any]]
+    look: Callable[[PageRequest], Mapping[str, Any]]
     """Raises `NotFoundError` or `BadQueryError`."""
     group: str | None = None
     """Where the menu has it; `None`: it is reached from other pages."""
@@ -92,7 +92,7 @@ class Download:
     """What is not shown within a page; whoever may look may have it."""
 
     path: str
-    make: Callable[[Ask], Downloaded]
+    make: Callable[[PageRequest], Downloaded]
     """Raises `NotFoundError` or `BadQueryError`."""
     needs: str = "workshed"
     is_there: Callable[[], bool] = lambda: True
@@ -100,16 +100,16 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class ActionRequest:
     """What somebody wants to be done."""
 
     conn: Connection
-    form: Form
+    form: ActionForm
     who: Who
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ActionResult:
     """What became of it."""
 
     said: str
@@ -132,7 +132,7 @@ class Action:
     path: str
     name: str
     """In the audit, e.g. `dead.retry`."""
-    do: Callable[[Deed], Done]
+    do: Callable[[ActionRequest], ActionResult]
     """Raises `WorkshedError` where it cannot be done; then nothing has changed."""
     is_one: bool = True
     """All in one transaction, the audit included; else `conn` is in autocommit."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from workshed.console.web.auth.csrf import Form
+from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view.page import BadQueryError
 
 QUERY = "query"
 """The field with what stands behind the address of the list."""
 
 
-def chosen(form: Form, field: str, most: int) -> list[str]:
+def chosen(form: ActionForm, field: str, most: int) -> list[str]:
     """Return what was ticked; raises `BadQueryError` for nothing, or too much for one press."""
     found = form.all(field)
     if not found:
@@ -19,13 +19,13 @@ def chosen(form: Form, field: str, most: int) -> list[str]:
     return found
 
 
-def back(form: Form, path: str) -> str:
+def back(form: ActionForm, path: str) -> str:
     """Return the address of the list, with its filters."""
     query = form.one(QUERY)
     return path + query if query.startswith("?") else path
 
 
-def asked(form: Form, field: str) -> list[tuple[str, str]]:
+def asked(form: ActionForm, field: str) -> list[tuple[str, str]]:
     """Return the fields by which somebody who agrees means the same."""
     same = [(name, value) for name in (field, QUERY) for value in form.all(name)]
     return [*same, ("sure", "yes")]

@@ -14,8 +14,8 @@ from functools import cache
 from workshed.contrib.mail.errors import LOGIN, MailLoginRefusedError, MailServerUnreachableError
 from workshed.contrib.mail.protocol.conversation import arm, dropped_on_error, hang_up, translated
 from workshed.contrib.mail.protocol.reply import Reply
-from workshed.contrib.mail.protocol.timer import Step, Timer
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.protocol.timer import MailDeadline, Step
+from workshed.contrib.mail.server import SmtpServer
 
 # Servers close idle connections after one to five minutes; sooner, and ours is seldom stale.
 IDLE_S = 60.0
@@ -23,18 +23,18 @@ READY = 220
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedConnection:
     """A connection at rest."""
 
-    server: Server
+    server: SmtpServer
     client: smtplib.SMTP
     since_s: float
 
 
-class Slot:
+class ConnectionSlot:
     """The place for one connection: of a thread, or of a seat at the mail server."""
 
-    kept: Kept | None = None
+    kept: CachedConnection | None = None
 
     def __del__(self) -> None:
         """Leave no open socket behind a thread that ends.
@@ -47,13 +47,13 @@ class Slot:
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        self.slot = Slot()
+        self.slot = ConnectionSlot()
 
 
 _thread = _Thread()
 
 
-def take(server: Server) -> smtplib.SMTP | None:
+def take(server: SmtpServer) -> smtplib.SMTP | None:
     """Return the connection of this thread's slot, if one rests; it is the caller's now."""
     kept, _thread.slot.kept = _thread.slot.kept, None
     if kept is None:
@@ -64,9 +64,9 @@ def take(server: Server) -> smtplib.SMTP | None:
     return None
 
 
-def keep(server: Server, client: smtplib.SMTP) -> None:
+def keep(server: SmtpServer, client: smtplib.SMTP) -> None:
     """Let a connection rest until the next mail that is sent through this thread's slot."""
-    _thread.slot.kept = Kept(server, client, time.monotonic())
+    _thread.slot.kept = CachedConnection(server, client, time.monotonic())
 
 
 def close() -> None:
@@ -77,7 +77,7 @@ def close() -> None:
 
 
 @contextmanager
-def through(slot: Slot) -> Generator[None]:
+def through(slot: ConnectionSlot) -> Generator[None]:
     """Let this thread take from another slot, and keep there, inside the block."""
     own, _thread.slot = _thread.slot, slot
     try:
@@ -86,7 +86,7 @@ def through(slot: Slot) -> Generator[None]:
         _thread.slot = own
 
 
-def connect(server: Server, timer: Timer) -> smtplib.SMTP:
+def connect(server: SmtpServer, timer: MailDeadline) -> smtplib.SMTP:
     """Open a connection and log in.
 
     Raises `MailServerUnreachableError`, `MailTimeoutError` or `MailLoginRefusedError`.
@@ -108,7 +108,7 @@ def connect(server: Server, timer: Timer) -> smtplib.SMTP:
 class _Patient:
     """Waits longer for the greeting than for the connection: behind a tarpit it comes late."""
 
-    timer: Timer
+    timer: MailDeadline
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         sock: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]  # smtplib's
@@ -124,7 +124,7 @@ class _Encrypted(_Patient, smtplib.SMTP_SSL):
     pass
 
 
-def _dial(server: Server, timer: Timer) -> smtplib.SMTP:
+def _dial(server: SmtpServer, timer: MailDeadline) -> smtplib.SMTP:
     # A name is given because smtplib would look up its own, outside any timeout.
     seconds = timer.next_step_s(Step.CONNECT)
     client: _Plain | _Encrypted
@@ -145,7 +145,7 @@ def _dial(server: Server, timer: Timer) -> smtplib.SMTP:
     return client
 
 
-def _encrypt(client: smtplib.SMTP, server: Server, timer: Timer) -> None:
+def _encrypt(client: smtplib.SMTP, server: SmtpServer, timer: MailDeadline) -> None:
     if client.has_extn("starttls"):
         arm(client, timer, Step.COMMAND)
         client.starttls(context=_trust())
@@ -172,7 +172,7 @@ def _own_name(sock: socket.socket) -> str:
     return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
 
 
-def _log_in(client: smtplib.SMTP, server: Server, user: str) -> None:
+def _log_in(client: smtplib.SMTP, server: SmtpServer, user: str) -> None:
     encrypted = isinstance(client.sock, ssl.SSLSocket)
     if not (encrypted or server.is_local):
         raise MailLoginRefusedError(
@@ -198,7 +198,7 @@ def _trust() -> ssl.SSLContext:
 
 def _forget() -> None:
     """Close this side only: after a fork the conversation still belongs to the parent."""
-    _thread.slot = Slot()
+    _thread.slot = ConnectionSlot()
 
 
 os.register_at_fork(after_in_child=_forget)

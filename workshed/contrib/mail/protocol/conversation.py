@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 
 from workshed.contrib.mail.errors import MailServerUnreachableError, MailTimeoutError
 from workshed.contrib.mail.protocol.reply import Reply
-from workshed.contrib.mail.protocol.timer import Step, Timer
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.protocol.timer import MailDeadline, Step
+from workshed.contrib.mail.server import SmtpServer
 
 
 @contextmanager
-def translated(server: Server, step: str, timer: Timer) -> Generator[None]:
+def translated(server: SmtpServer, step: str, timer: MailDeadline) -> Generator[None]:
     """Turn the errors of `smtplib` and of the socket into ours; nothing was handed over yet."""
     try:
         yield
@@ -50,7 +50,11 @@ def reason(err: OSError) -> str:
 
 
 def ask(
-    client: smtplib.SMTP, server: Server, timer: Timer, command: str, step: Step = Step.COMMAND
+    client: smtplib.SMTP,
+    server: SmtpServer,
+    timer: MailDeadline,
+    command: str,
+    step: Step = Step.COMMAND,
 ) -> Reply:
     """Send one command and return the reply to it."""
     with translated(server, command.partition(":")[0], timer):
@@ -58,7 +62,7 @@ def ask(
         return Reply.of(*client.docmd(command))
 
 
-def arm(client: smtplib.SMTP, timer: Timer, step: Step) -> None:
+def arm(client: smtplib.SMTP, timer: MailDeadline, step: Step) -> None:
     """Let the next step of this connection take what it may."""
     seconds = timer.next_step_s(step)
     if client.sock is not None:  # else the next command says that the connection is gone

@@ -11,7 +11,7 @@ from workshed.contrib.mail.errors import (
     MailServerUnreachableError,
     MailTemporarilyRefusedError,
 )
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.server import SmtpServer
 
 SERVICE_CLOSING = 421
 LOGIN_CODES = frozenset({530, 534, 535, 538})
@@ -41,7 +41,7 @@ class Reply:
         """Whether it is a no, for now (4xx) or for good (5xx)."""
         return 400 <= self.code < 600  # noqa: PLR2004
 
-    def refusal(self, server: Server, step: str) -> MailError:
+    def refusal(self, server: SmtpServer, step: str) -> MailError:
         """Return the error this reply is."""
         if self.code == SERVICE_CLOSING or not self.refuses:
             said = f"it answered {step} with {self.code} {self.text}"

@@ -9,7 +9,7 @@ import smtplib
 from datetime import timedelta
 
 from workshed.contrib.mail.errors import (
-    MailFateUnknownError,
+    MailDeliveryUnknownError,
     MailRefusedError,
     MailServerUnreachableError,
     MailTimeoutError,
@@ -26,8 +26,8 @@ from workshed.contrib.mail.protocol.conversation import (
 )
 from workshed.contrib.mail.protocol.envelope import Envelope
 from workshed.contrib.mail.protocol.reply import Reply
-from workshed.contrib.mail.protocol.timer import Step, Timer
-from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.protocol.timer import MailDeadline, Step
+from workshed.contrib.mail.server import SmtpServer
 
 START_INPUT = 354
 BLOCK_BYTES = 1 << 16
@@ -36,7 +36,7 @@ NO_UTF8 = Reply(553, "the address needs SMTPUTF8, which the mail server does not
 
 
 def send(
-    server: Server,
+    server: SmtpServer,
     envelope: Envelope,
     each: timedelta | None = None,
     handover: Handover | None = None,
@@ -47,7 +47,7 @@ def send(
     afterwards whether the mail can be out. A connection that rested may have been closed by the
     server meanwhile: it is then opened again, once, and only while nothing was handed over.
     """
-    timer = Timer.start(each)
+    timer = MailDeadline.start(each)
     client = connections.take(server)
     if client is not None:
         try:
@@ -61,7 +61,9 @@ def send(
     connections.keep(server, client)
 
 
-def _announce(client: smtplib.SMTP, server: Server, envelope: Envelope, timer: Timer) -> None:
+def _announce(
+    client: smtplib.SMTP, server: SmtpServer, envelope: Envelope, timer: MailDeadline
+) -> None:
     """Name sender and recipient and ask for leave to send the text."""
     with dropped_on_error(client):
         options = _utf8(client, envelope) if envelope.needs_utf8 else ""
@@ -87,7 +89,11 @@ def _utf8(client: smtplib.SMTP, envelope: Envelope) -> str:
 
 
 def _hand_over(
-    client: smtplib.SMTP, server: Server, envelope: Envelope, timer: Timer, handover: Handover
+    client: smtplib.SMTP,
+    server: SmtpServer,
+    envelope: Envelope,
+    timer: MailDeadline,
+    handover: Handover,
 ) -> None:
     """Send the text, then the final dot, after which the mail is the server's."""
     with dropped_on_error(client):
@@ -102,11 +108,11 @@ def _hand_over(
             client.send(b".\r\n")
             reply = Reply.of(*client.getreply())
         except OSError as err:
-            raise MailFateUnknownError(str(server), reason(err)) from err
+            raise MailDeliveryUnknownError(str(server), reason(err)) from err
         if reply.refuses:
             raise reply.refusal(server, "the text of the mail")
         if not reply.accepts:
-            raise MailFateUnknownError(str(server), f"it answered {reply.code} {reply.text}")
+            raise MailDeliveryUnknownError(str(server), f"it answered {reply.code} {reply.text}")
 
 
 def _stuffed(payload: bytes) -> bytes:

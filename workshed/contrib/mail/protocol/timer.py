@@ -47,7 +47,7 @@ def lease(each: timedelta | None) -> timedelta:
     return min(longest(each) + MARGIN, LEASE)
 
 
-class Timer:
+class MailDeadline:
     """The time one mail has: so long for each step, and none begins after `ends_at_s`."""
 
     def __init__(self, each: timedelta | None, ends_at_s: float) -> None:
