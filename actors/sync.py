@@ -15,9 +15,9 @@ from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import checkpoint
 from workshed.middleware import RetryOn
-from workshed.middleware.options.backoff import polynomial
+from workshed.middleware.options.backoff import polynomial_wait
 
-by_attempts = polynomial()
+by_attempts = polynomial_wait()
 
 
 def as_asked(attempt: int, error: BaseException) -> timedelta:

@@ -19,7 +19,7 @@ from bench.marks import GATE_VARIABLE, VARIABLE, Marks
 from bench.processes import LOOK_S, BenchError, Tree, family_cpu_s
 from workshed.devserver import DevServers
 from workshed.devserver.rabbitmq import RabbitMQServer
-from workshed.migrate import migrate
+from workshed.migrate import apply_pending
 from workshed.settings import Settings
 
 Peer = Literal["ours", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw"]
@@ -76,7 +76,7 @@ class World:
             self._rabbitmq.ctl("add_vhost", name, "--default-queue-type", name)
             self._rabbitmq.ctl("set_permissions", "-p", name, "workshed", ".*", ".*", ".*")
         with self.database() as conn:
-            migrate(conn, ("workshed",))
+            apply_pending(conn, ("workshed",))
 
     def url(self, vhost: str) -> str:
         """Return the URL of a virtual host."""

@@ -16,7 +16,7 @@ QUEUES = (
 
 app = App(
     queues=QUEUES,
-    settings="shop.settings:Settings",
+    settings="shop.settings:ShopSettings",
     middleware="middleware:CHAIN",
     actors=("actors",),
     migrations={
@@ -32,7 +32,7 @@ app = App(
         "shop.grants:GRANTS",
     ),
     relay_tasks=(
-        "workshed.contrib.mail.relay_gauge:MailTroubles",
+        "workshed.contrib.mail.relay_gauge:MailTroubleGauge",
         "shop.sync_freshness:SyncAge",
         "shop.report_age:tell_report_age",
     ),

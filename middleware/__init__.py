@@ -50,11 +50,11 @@ CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     ShopSentry,  # its scope is there before other observers begin, and after they end
     Metrics,  # observes
     Promptness,  # observes
-    Cancellation,  # before the fence: it writes nothing, and may change what all below write
+    Cancellation,  # before deduplication: it writes nothing, and may change what all below write
     Deduplication,  # before anything is written: a copy writes nothing
-    Expiry,  # below the fence: a duplicate is one, however late
+    Expiry,  # below deduplication: a duplicate is one, however late
     Results,  # within the limit and `OncePerMessage`, as the next
-    Callbacks,  # within the limit and `OncePerMessage`: a result that cannot be handed on is a failure
+    Callbacks,  # within both, too: a result that cannot be handed on is a failure
     TimeLimit,  # wraps the actor's function; its hook only notes the limit
     OncePerMessage,  # around the limit: none strikes in the commit
     Uniqueness,  # below what may end a job without its lock

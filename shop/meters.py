@@ -4,8 +4,7 @@ from workshed.metrics import Counter, Gauge
 
 SYNC_REQUESTS = Counter(
     "sync_requests",
-    "Requests to a source by what became of them: `answered`, or a failure that is to be `retry`, "
-    "`alert` or `dead`.",
+    "Requests to a source: `answered`, or a failure by its verdict: `retry`, `alert` or `dead`.",
     ("source", "outcome"),
     namespace="shop",
 )

@@ -21,7 +21,9 @@ def prune() -> dict[str, int]:
     """
     config, ours = workshed_settings(), settings()
     return {
-        "notifications": retention.all_of(notifications.prune, config.notification_retention),
+        "notifications": retention.all_of(
+            notifications.prune_notifications, config.notification_retention
+        ),
         "changes of sources": retention.all_of(sync.prune, ours.sync_retention),
         "rows of campaigns": retention.all_of(campaigns.prune, ours.campaign_retention),
         "imports": retention.all_of(imports.prune, ours.import_retention),

@@ -40,7 +40,7 @@ from workshed.app import APP, app
 from workshed.devserver import DevServers, postgres
 from workshed.devserver.mail import MailCatcher
 from workshed.metrics import meter
-from workshed.migrate import migrate, streams
+from workshed.migrate import apply_pending, list_streams
 from workshed.settings import PREFIX, Settings, settings
 from workshed.testing.real_worker.servers import KitRabbitMQ
 from workshed.transport import build
@@ -111,7 +111,7 @@ def migrate_all(conn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(APP, "brokers.app:app")
         app.cache_clear()
-        migrate(conn, streams())
+        apply_pending(conn, list_streams())
     app.cache_clear()
 
 
@@ -404,11 +404,11 @@ def database(database_url, monkeypatch):
     """Point `workshed.db` and child processes at the database of this test; its URL."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", database_url)
     settings.cache_clear()
-    db.pool.cache_clear()
+    db.get_pool.cache_clear()
     yield database_url
-    if db.pool.cache_info().currsize:
-        db.pool().close()
-    db.pool.cache_clear()
+    if db.get_pool.cache_info().currsize:
+        db.get_pool().close()
+    db.get_pool.cache_clear()
     settings.cache_clear()
 
 
@@ -523,7 +523,7 @@ def broker(vhost, database, monkeypatch):
     monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
     settings.cache_clear()
     found = build.broker()
-    used = build.build(settings())
+    used = build.build_broker(settings())
     ours = (
         "urls",
         "prefix",
@@ -604,7 +604,7 @@ def counted():
 
     `namespace="shop"`: of an application's own.
     """
-    meter.switch(on=True)  # a broker does so when it is built
+    meter.switch_on(on=True)  # a broker does so when it is built
 
     def value(name, *, namespace="workshed", **labels):
         return REGISTRY.get_sample_value(f"{namespace}_{name}", labels) or 0

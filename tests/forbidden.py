@@ -7,7 +7,7 @@ from psycopg import sql
 
 from workshed.transport.amqp import replies, topology
 from workshed.transport.amqp.arguments import EXCHANGE
-from workshed.transport.amqp.arguments import arguments as declared
+from workshed.transport.amqp.arguments import queue_arguments as declared
 
 POOLS = ("worker-mail", "worker-rest")
 ALWAYS = ("sender", "relay", "dead-letter-operator", "monitor")
@@ -50,7 +50,7 @@ def operations(mail, rest):
         **{
             f"declare {queue} again": declare(queue, arguments)
             for one in (mail, rest)
-            for queue, arguments in topology.members(one, declared(one)).items()
+            for queue, arguments in topology.queue_and_dead_letter(one, declared(one)).items()
         },
         ANOTHER_USER: publish(EXCHANGE, mail.name, user_id="guest"),
         "declare a queue": declare("mine"),

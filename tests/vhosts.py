@@ -77,7 +77,7 @@ class Vhosts:
         if queues := api.queues():
             # Not purged: what a consumer has in hand would come back, and whether a queue is there
             # may be what the next test looks at.
-            with topology.opened([sibling(self._url, api.vhost)]) as connection:
+            with topology.open_connection([sibling(self._url, api.vhost)]) as connection:
                 channel = connection.channel()
                 for name in queues:
                     channel.queue_delete(name)

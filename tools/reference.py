@@ -28,10 +28,10 @@ from workshed.console.doctor.environment import default, variable
 from workshed.metrics import meters
 from workshed.middleware.runtime.unsupported_options import INSTEAD
 from workshed.settings import Settings
-from workshed.transport.amqp.accounts import accounts
+from workshed.transport.amqp.accounts import broker_accounts
 from workshed.transport.amqp.arguments import Version, read_version
-from workshed.transport.amqp.definitions import definitions
-from workshed.transport.build import CHAIN, make
+from workshed.transport.amqp.definitions import build_definitions
+from workshed.transport.build import CHAIN, make_middleware
 from workshed.transport.messages.envelope import OPTIONS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -148,7 +148,7 @@ def middleware_sections() -> str:
 
 def chain() -> list[Middleware]:
     """Return the chain of the library, with tracing."""
-    made = (make(entry, Settings(tracing=True)) for entry in CHAIN)
+    made = (make_middleware(entry, Settings(tracing=True)) for entry in CHAIN)
     return [one for one in made if one is not None]
 
 
@@ -174,8 +174,8 @@ def meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
 
 def definitions_file() -> str:
     """Return the definitions of the shipped queues that RabbitMQ imports, without passwords."""
-    people = accounts([queue.name for queue in QUEUES], {}, "workshed")
-    made = definitions("workshed", QUEUES, people, {}, deployed_rabbitmq())
+    people = broker_accounts([queue.name for queue in QUEUES], {}, "workshed")
+    made = build_definitions("workshed", QUEUES, people, {}, deployed_rabbitmq())
     return json.dumps(made, indent=2) + "\n"
 
 

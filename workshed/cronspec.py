@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from workshed.settings import settings
-from workshed.zones import TIME, instants, offset, zone_problem
+from workshed.zones import TIME, instants_of, utc_offset, zone_problem
 
 __all__ = ["Spec", "cron", "daily", "every"]
 
@@ -272,7 +272,7 @@ def _next(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
     wall, again = local.replace(tzinfo=None), timedelta() if named else _repeated(local)
     best: datetime | None = None
     for shown in CronSim(expression, wall - again):
-        for at in instants(shown, zone, named=named):
+        for at in instants_of(shown, zone, named=named):
             if at > instant and (best is None or at < best):
                 best = at
         if best is not None and shown > wall:  # what is shown later is shown first later
@@ -284,7 +284,7 @@ def _repeated(wall: datetime) -> timedelta:
     """Return how far the clocks will be put back, where they will soon show this time again."""
     if wall.fold:
         return timedelta()
-    return max(offset(wall) - offset(wall.replace(fold=1)), timedelta())
+    return max(utc_offset(wall) - utc_offset(wall.replace(fold=1)), timedelta())
 
 
 def _span(seconds: int) -> str:

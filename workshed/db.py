@@ -19,7 +19,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
 from workshed.errors import DatabaseUnreachableError, PoolerModeError
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 from workshed.settings import settings
 
 Connection = psycopg.Connection[TupleRow]
@@ -71,11 +71,11 @@ class InterruptibleConnection(Connection):
         except psycopg.Error as err:
             self.close()
             if STATEMENT_MODE in str(err):
-                raise PoolerModeError(address(self.info.dsn)) from None
+                raise PoolerModeError(describe_address(self.info.dsn)) from None
             raise
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait for an answer: at most as `answering` says, and until an interrupt."""
+        """Wait for an answer: at most as `limited_wait` says, and until an interrupt."""
         try:
             return super().wait(_watched(gen, _limit.get()), interval, timeout)
         except _NoAnswerError:
@@ -89,7 +89,7 @@ class InterruptibleConnection(Connection):
 
     def _give_up(self) -> None:
         """Let the server end the statement of an interrupted thread, which nobody reads now."""
-        with gate().shut():
+        with thread_gate().shut():
             try:
                 if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                     self.cancel_safe(timeout=CANCEL_S)
@@ -133,7 +133,7 @@ class _Limited:
         _limit.reset(self._token)
 
 
-def answering() -> AbstractContextManager[None]:
+def limited_wait() -> AbstractContextManager[None]:
     """Let no statement of this thread wait for longer than `ANSWER_S` inside the block.
 
     Raises `psycopg.OperationalError` then, and the connection is closed.
@@ -179,7 +179,7 @@ written after the block, in the same transaction, has this long."""
 
 
 @cache
-def pool() -> ConnectionPool[InterruptibleConnection]:
+def get_pool() -> ConnectionPool[InterruptibleConnection]:
     """Return the pool of this process; `transaction` opens it on first use."""
     found = ConnectionPool(
         settings().database_url.get_secret_value(),
@@ -221,8 +221,8 @@ def give_back() -> None:
 def close_pool() -> None:
     """Close the pool of this process for good; no job runs any more."""
     give_back()
-    pool().close()
-    pool.cache_clear()  # a closed pool never opens again
+    get_pool().close()
+    get_pool.cache_clear()  # a closed pool never opens again
 
 
 @contextmanager
@@ -254,7 +254,7 @@ def savepoint(conn: Connection) -> Generator[None]:
 
 
 @contextmanager
-def apart() -> Generator[Connection]:
+def separate_transaction() -> Generator[Connection]:
     """Run the block in a transaction of its own, also inside one that this thread has joined.
 
     It takes a second connection of the pool there, and commits whatever becomes of the other.
@@ -283,11 +283,11 @@ def snapshot() -> Generator[Connection]:
 
 
 @contextmanager
-def statement() -> Generator[Connection]:
+def autocommit_statement() -> Generator[Connection]:
     """Run the one statement of the block as `transaction` does: a round trip, instead of three.
 
     It commits before the block ends. An error that PostgreSQL has not said leaves open whether it
-    has; `is_unsaid` tells.
+    has; `commit_is_unknown` tells.
     """
     if _joined.get() is not None or until.get() is not None:
         with transaction() as conn:
@@ -297,7 +297,7 @@ def statement() -> Generator[Connection]:
         yield conn
 
 
-def is_unsaid(error: psycopg.Error) -> bool:
+def commit_is_unknown(error: psycopg.Error) -> bool:
     """Tell whether PostgreSQL may have committed the statement that failed."""
     ended = (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown)
     return error.sqlstate is None or isinstance(error, ended)
@@ -306,17 +306,17 @@ def is_unsaid(error: psycopg.Error) -> bool:
 @contextmanager
 def _borrowed(*, autocommit: bool = False) -> Generator[InterruptibleConnection]:
     """Lend a connection of the pool; the block is a transaction, or each of its statements is."""
-    connections = pool()
+    connections = get_pool()
     caller = _limit.get()
     _patience.set(caller)
-    with gate().shut(), answering():
+    with thread_gate().shut(), limited_wait():
         connections.open()  # does nothing when open
         conn = connections.getconn()
         outside = _open.get()
         try:
             conn.autocommit = autocommit
             _open.set(outside + 1)
-            with conn, gate().opened(), _Limited(caller):
+            with conn, thread_gate().opened(), _Limited(caller):
                 yield conn
         finally:
             _open.set(outside)
@@ -352,7 +352,7 @@ def _limit_statements(conn: Connection) -> None:
 
 
 @contextmanager
-def joined(conn: Connection) -> Generator[None]:
+def join_transaction(conn: Connection) -> Generator[None]:
     """Let every `transaction` of this thread inside the block be a part of `conn`'s."""
     token = _joined.set(conn)
     try:
@@ -382,13 +382,13 @@ def connect() -> InterruptibleConnection:
         conn.look_for_pooler()
     except psycopg.OperationalError as err:
         raise DatabaseUnreachableError(
-            f"PostgreSQL does not answer at {address(url)} (WORKSHED_DATABASE_URL): "
+            f"PostgreSQL does not answer at {describe_address(url)} (WORKSHED_DATABASE_URL): "
             f"{str(err).strip().rstrip('.?')}. Start it, correct the URL, or run `workshed dev`"
         ) from None
     return conn
 
 
-def address(url: str) -> str:
+def describe_address(url: str) -> str:
     """Say where a database is, without its password."""
     part = conninfo_to_dict(url)
     return f"{part.get('host', 'local socket')}:{part.get('port', 5432)}/{part.get('dbname', '')}"
@@ -396,10 +396,10 @@ def address(url: str) -> str:
 
 def _forget_the_pool() -> None:
     """Drop, never close: after a fork the sockets still belong to the parent."""
-    if pool.cache_info().currsize:
-        atexit.unregister(pool().close)
-        _of_the_parent.append(pool())
-        pool.cache_clear()
+    if get_pool.cache_info().currsize:
+        atexit.unregister(get_pool().close)
+        _of_the_parent.append(get_pool())
+        get_pool.cache_clear()
 
 
 os.register_at_fork(after_in_child=_forget_the_pool)

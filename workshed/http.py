@@ -95,11 +95,11 @@ class PageServer(ThreadingHTTPServer):
         logger.debug("a request of %s ended early", client_address)
 
 
-def serve(config: Settings, pages: Pages) -> PageServer | None:
+def serve_in_thread(config: Settings, pages: Pages) -> PageServer | None:
     """Bind the first port that is free, and say which; `None`, and why, where none is."""
     host, first = config.metrics_host, config.metrics_port
     last = min(first + PORTS - 1, 65_535)
-    missing = "no " + " and ".join(titles(pages))
+    missing = "no " + " and ".join(list_endpoints(pages))
     for port in range(first, last + 1):
         try:
             server = PageServer(host, port, pages)
@@ -109,14 +109,14 @@ def serve(config: Settings, pages: Pages) -> PageServer | None:
                 return None
         else:
             shown = f"[{host}]" if ":" in host else host
-            for title, path in titles(pages).items():
+            for title, path in list_endpoints(pages).items():
                 logger.info("%s are at http://%s:%d%s", title, shown, port, path)
             return server
     logger.warning("%s: ports %d to %d of %s are taken", missing, first, last, host)
     return None
 
 
-def titles(pages: Pages) -> dict[str, str]:
+def list_endpoints(pages: Pages) -> dict[str, str]:
     """Say what is shown, and where."""
     known = {"metrics": "/metrics", "probes": "/livez"}
     return {title: path for title, path in known.items() if path in pages}
@@ -124,7 +124,7 @@ def titles(pages: Pages) -> dict[str, str]:
 
 def in_thread(config: Settings, pages: Pages) -> PageServer | None:
     """Answer in a thread, until `shutdown` of what it returns; `None` where no port is free."""
-    server = serve(config, pages)
+    server = serve_in_thread(config, pages)
     if server is not None:
         threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
     return server

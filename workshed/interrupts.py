@@ -31,7 +31,7 @@ class RepairedLock:
             self._lock.release()
 
 
-def lock() -> AbstractContextManager[object]:
+def repaired_lock() -> AbstractContextManager[object]:
     """Return a lock that works for threads which an interrupt may hit while they take it."""
     return RepairedLock() if sys.version_info >= (3, 14) else threading.Lock()
 
@@ -50,7 +50,7 @@ class InterruptGate:
         """Whether Python is reporting an error in this thread that it ignores."""
         self.raised: set[type[BaseException]] = set()
         """The interrupts that this thread has had."""
-        self._lock = lock()
+        self._lock = repaired_lock()
         self._is_open = True
         self._waiting: type[BaseException] | None = None
 
@@ -61,7 +61,7 @@ class InterruptGate:
             if self.is_ignoring:  # it would be ignored, too
                 _tell(Ignored(self, error))
             elif self._is_open:
-                interrupt(self.thread, error)
+                raise_in_thread(self.thread, error)
             else:
                 self._waiting = error
 
@@ -109,12 +109,12 @@ class _Gates(threading.local):
 _gates = _Gates()
 
 
-def gate() -> InterruptGate:
+def thread_gate() -> InterruptGate:
     """Return the gate of this thread."""
     return _gates.mine
 
 
-def interrupt(thread: int, error: type[BaseException]) -> None:
+def raise_in_thread(thread: int, error: type[BaseException]) -> None:
     """Raise `error` in a thread, at its next instruction."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
@@ -149,7 +149,7 @@ def when_ignored(listener: Callable[[Ignored], None]) -> None:
 
 def _report_and_tell(args: "sys.UnraisableHookArgs", /) -> None:
     ignored = args.exc_type
-    mine = gate()
+    mine = thread_gate()
     try:
         mine.is_ignoring = True
         if _report is not None and ignored not in mine.raised:

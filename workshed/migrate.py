@@ -44,7 +44,7 @@ class Applied:
     applied_at: datetime
 
 
-def streams() -> tuple[str, ...]:
+def list_streams() -> tuple[str, ...]:
     """Name the streams of this program, that of Workshed and those of the application's App.
 
     Raises `SettingsError` where two have one name.
@@ -55,7 +55,7 @@ def streams() -> tuple[str, ...]:
     return (WORKSHED, *added)
 
 
-def migrations(of: tuple[str, ...]) -> Iterator[Migration]:
+def list_migrations(of: tuple[str, ...]) -> Iterator[Migration]:
     """Yield the files of these streams, in the order in which they apply.
 
     Raises `SettingsError` where an application has no such folder.
@@ -66,7 +66,7 @@ def migrations(of: tuple[str, ...]) -> Iterator[Migration]:
                 yield Migration(stream, file.name.removesuffix(".sql"), file.read_text("utf-8"))
 
 
-def applied(conn: Connection) -> list[Applied]:
+def list_applied(conn: Connection) -> list[Applied]:
     """Return what this database has, oldest first; nothing where it was never migrated."""
     found = conn.execute("SELECT to_regclass('workshed.migrations')").fetchone()
     if found is None or found[0] is None:
@@ -79,17 +79,17 @@ def applied(conn: Connection) -> list[Applied]:
         return cur.execute(query).fetchall()
 
 
-def pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
+def list_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     """Return the files this database lacks.
 
     Raises `MigrationError` if a file was edited after it was applied, because two databases of one
     release would differ, and if the database has files of a stream but lacks the first one, because
     it was made by a program whose files are not those of this release.
     """
-    done = {(row.stream, row.name): row.checksum for row in applied(conn)}
+    done = {(row.stream, row.name): row.checksum for row in list_applied(conn)}
     begun = {stream for stream, _ in done}
     missing = []
-    for migration in migrations(of):
+    for migration in list_migrations(of):
         checksum = done.get((migration.stream, migration.name))
         if checksum is None:
             missing.append(migration)
@@ -99,7 +99,7 @@ def pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
                 "restore the file and put the change into a new one"
             )
     for stream in begun.intersection(of):
-        first = next(migrations((stream,)), None)
+        first = next(list_migrations((stream,)), None)
         if first in missing:
             raise MigrationError(
                 f"the database has migrations of stream {stream!r}, but not its first, "
@@ -109,9 +109,9 @@ def pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     return missing
 
 
-def require(conn: Connection, stream: str) -> None:
+def require_stream(conn: Connection, stream: str) -> None:
     """Raise `MigrationError` when the database lacks migrations of a stream."""
-    missing = pending(conn, (stream,))
+    missing = list_pending(conn, (stream,))
     if missing:
         raise MigrationError(
             f"the database lacks migrations of stream {stream!r}, from {missing[0].name!r} on: "
@@ -122,12 +122,13 @@ def require(conn: Connection, stream: str) -> None:
 def is_applied(conn: Connection, stream: str) -> bool:
     """Return whether the database has all migrations of a stream.
 
-    Raises `MigrationError` like `pending`, and `SettingsError` where the App names no such stream.
+    Raises `MigrationError` like `list_pending`, and `SettingsError` where the App names no such
+    stream.
     """
-    return not pending(conn, (stream,))
+    return not list_pending(conn, (stream,))
 
 
-def migrate(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
+def apply_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     """Apply what is missing and return it; `conn` is in autocommit.
 
     Two that run at once wait for each other, and the second finds nothing to do.
@@ -136,7 +137,7 @@ def migrate(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     while True:
         with conn.transaction():
             conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            todo = pending(conn, of)
+            todo = list_pending(conn, of)
             if not todo:
                 return done
             conn.execute(todo[0].sql.encode())

@@ -75,7 +75,7 @@ class Queue:
         return f"{self.prefix}{self.dead}"
 
 
-def weighted(queues: Iterable[Queue], weights: str, prefix: str = "") -> dict[str, Queue]:
+def weigh_queues(queues: Iterable[Queue], weights: str, prefix: str = "") -> dict[str, Queue]:
     """Index the queues by name, with the weights of `WORKSHED_QUEUES` (`critical=3,default=2`).
 
     `prefix`: before their names on RabbitMQ.

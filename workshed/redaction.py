@@ -4,7 +4,7 @@ HIDDEN = "[redacted]"
 """Stands for a value that its actor names in `redact=`."""
 
 
-def without(text: str, secrets: tuple[str, ...]) -> str:
+def hide_words(text: str, secrets: tuple[str, ...]) -> str:
     """Hide some words, the longest first, wherever they stand in a text."""
     for word in secrets:
         text = text.replace(word, HIDDEN)

@@ -260,7 +260,7 @@ def all_grants() -> tuple[Grants, ...]:
     return (WORKSHED, *map(load, app().grants))
 
 
-def script(prefix: str, of: Iterable[Grants]) -> Iterator[str]:
+def grant_script(prefix: str, of: Iterable[Grants]) -> Iterator[str]:
     """Yield the SQL that makes the roles, and leaves them with these rights and no others.
 
     It may be run again, after each migration; `prefix` is a word of letters, digits, underscores.

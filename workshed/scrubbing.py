@@ -75,7 +75,7 @@ class Scrubber:
         return HIDDEN if NAME.fullmatch(str(key)) else self.text(value)
 
 
-def secrets(config: Settings) -> set[str]:
+def process_secrets(config: Settings) -> set[str]:
     """Return the secrets of this process; the defaults are none."""
     found: set[str] = set()
     for name, field in Settings.model_fields.items():

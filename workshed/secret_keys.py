@@ -15,17 +15,17 @@ SIGNER: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hm
 """By default it would be SHA-1."""
 
 
-def signed(purpose: str) -> URLSafeSerializer:
+def signer(purpose: str) -> URLSafeSerializer:
     """Return what signs and reads values of a purpose, which no other's are taken for."""
     return URLSafeSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
 
 
-def timed(purpose: str) -> URLSafeTimedSerializer:
+def timed_signer(purpose: str) -> URLSafeTimedSerializer:
     """Return what signs and reads values of a purpose, with the time at which each was signed."""
     return URLSafeTimedSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
 
 
-def require() -> None:
+def require_secret() -> None:
     """Raise `SettingsError` where nothing could be signed or read."""
     _newest_last()
 

@@ -8,11 +8,11 @@ import math
 INTEGERS = range(-(2**63), 2**64)
 
 
-def problem(value: object, path: str) -> str | None:
+def find_inexact(value: object, path: str) -> str | None:
     """Say what JSON would change of a value, and where in it; nothing where it would not."""
     match value:
         case list() if type(value) is list:
-            inner = (problem(item, f"{path}[{at}]") for at, item in enumerate(value))
+            inner = (find_inexact(item, f"{path}[{at}]") for at, item in enumerate(value))
             return next(filter(None, inner), None)
         case dict() if type(value) is dict:
             return next(filter(None, (_of_item(key, value[key], path) for key in value)), None)
@@ -37,7 +37,7 @@ def _is_exact(value: object) -> bool:
 def _of_item(key: object, value: object, path: str) -> str | None:
     if type(key) is not str:
         return f"{path}: key {key!r} is not a string"
-    return problem(value, f"{path}[{key!r}]")
+    return find_inexact(value, f"{path}[{key!r}]")
 
 
 def _of_text(value: str, path: str) -> str | None:

@@ -20,7 +20,7 @@ def zone_problem(name: str) -> str | None:
     return None
 
 
-def instants(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetime]:
+def instants_of(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetime]:
     """Return when the clocks of a zone show a time, in order; also the moment they pass over it.
 
     A `named` time is one instant: the first, or the first after it would have come.
@@ -34,17 +34,17 @@ def instants(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetime]:
 
 def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
     """Return the second between two instants at which the clocks of a zone are changed."""
-    was = offset(before.astimezone(zone))
+    was = utc_offset(before.astimezone(zone))
     while after - before > SECOND:
         middle = before + (after - before) // (2 * SECOND) * SECOND
-        if offset(middle.astimezone(zone)) == was:
+        if utc_offset(middle.astimezone(zone)) == was:
             before = middle
         else:
             after = middle
     return after
 
 
-def offset(wall: datetime) -> timedelta:
+def utc_offset(wall: datetime) -> timedelta:
     """Return how far a time of a zone is ahead of UTC."""
     found = wall.utcoffset()
     assert found is not None  # noqa: S101 -- it has a zone

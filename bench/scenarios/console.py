@@ -9,7 +9,7 @@ from bench.measurement import Measurement, alone, medians
 from bench.processes import BenchError, said
 from bench.size import Size
 from bench.world import World
-from workshed.migrate import migrate, streams
+from workshed.migrate import apply_pending, list_streams
 
 AT_MOST_S = 0.2
 WITHIN_S = 300.0
@@ -20,12 +20,12 @@ import json, time
 from starlette.testclient import TestClient
 import actors
 from workshed.console.web import Who, create_app
-from workshed.console.web.pages import pages
+from workshed.console.web.pages import list_pages
 
 LOOKS = 5
 browser = TestClient(create_app(authorize=lambda request: Who("bench", "operator")))
 addresses = [
-    *(page.path for page in pages() if page.group),
+    *(page.path for page in list_pages() if page.group),
     "/jobs?actor=charge_card", "/jobs?outcome=dead", "/jobs?error=GatewayError&since=1h",
     "/jobs?argument=order_id%3D4711", "/jobs?queue=critical", "/job?id=run-1000",
     "/dead?error=GatewayError", "/scheduled?queue=critical",
@@ -46,7 +46,7 @@ print(json.dumps(found))
 def console(world: World, size: Size) -> list[Measurement]:
     """Fill the history of one hour, and look at every page; in a process of its own."""
     with world.database() as conn:
-        migrate(conn, streams())
+        apply_pending(conn, list_streams())
         fill(conn, size.viewed)
     environment = world.environment("ours", WORKSHED_SECRET_KEY="k" * 40)
     rounds: list[dict[str, float]] = [
@@ -71,8 +71,8 @@ def fill(conn: psycopg.Connection[Any], runs: int) -> None:
     conn.execute(
         """INSERT INTO workshed.runs (recorded_at, message_id, generation, attempt, queue, actor,
                                   outcome, reason, error_class, error, sent_at, published_at,
-                                  started_at, ended_at, queue_wait_s, duration_s, worker, origin, tags,
-                                  release, arguments)
+                                  started_at, ended_at, queue_wait_s, duration_s, worker, origin,
+                                  tags, release, arguments)
            SELECT GREATEST(at, date_trunc('day', workshed.now())), 'run-' || n, 0, 1,
                   (ARRAY['default', 'critical', 'emails'])[1 + n %% 3],
                   CASE WHEN n %% 7 = 0 THEN 'charge_card' ELSE 'job_' || n %% 20 END,

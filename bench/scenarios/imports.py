@@ -8,7 +8,7 @@ from bench.measurement import Measurement, alone, medians
 from bench.processes import BenchError, Tree, said
 from bench.size import Size
 from bench.world import THREADS, World, settle
-from workshed.migrate import migrate, streams
+from workshed.migrate import apply_pending, list_streams
 
 WITHIN_S = 600.0
 READY = "Worker process is ready for action."
@@ -30,7 +30,7 @@ WRONG_OF = 33
 def imports(world: World, size: Size) -> list[Measurement]:
     """Import a file and a larger one; no other product is beside it."""
     with world.database() as conn:
-        migrate(conn, streams())
+        apply_pending(conn, list_streams())
     rounds = [_imported(world, size.imported) for _ in range(size.rounds)]
     usual, large = medians(rounds), _imported(world, size.imported_at_most)
     count, most = f"{size.imported:,}".replace(",", " "), f"{size.imported_at_most:,}"

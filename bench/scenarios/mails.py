@@ -15,7 +15,7 @@ from bench.processes import BenchError, Tree, said
 from bench.size import Size
 from bench.world import THREADS, World, settle
 from workshed.devserver.mail import MailCatcher
-from workshed.migrate import migrate, streams
+from workshed.migrate import apply_pending, list_streams
 
 WITHIN_S = 900.0
 READY = "Worker process is ready for action."
@@ -33,7 +33,7 @@ PEOPLE = """
 def mails(world: World, size: Size) -> list[Measurement]:
     """Mail to many, by a worker, and by nothing but the protocol, to the same kind of server."""
     with world.database() as conn:
-        migrate(conn, streams())
+        apply_pending(conn, list_streams())
 
     def measure(way: str) -> dict[str, float]:
         rate = _campaign if way == OURS else _bare

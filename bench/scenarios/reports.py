@@ -9,7 +9,7 @@ from bench.measurement import Measurement, alone, medians
 from bench.processes import BenchError, said
 from bench.size import Size
 from bench.world import World
-from workshed.migrate import migrate, streams
+from workshed.migrate import apply_pending, list_streams
 
 DATE, ZONE = "2026-03-01", "Europe/Paris"
 DAYS, ADMINS, USERS, PRODUCTS = 30, 100, 50_000, 1_000
@@ -39,7 +39,7 @@ print(json.dumps({
 def reports(world: World, size: Size) -> list[Measurement]:
     """Fill a shop, and report its last day; in a process of its own, as a worker does."""
     with world.database() as conn:
-        migrate(conn, streams())
+        apply_pending(conn, list_streams())
         fill(conn, size.ordered)
         revenue = counted(conn)
     rounds = [_reported(world, revenue) for _ in range(size.rounds)]

@@ -110,7 +110,7 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | SkippedRe
         user = people.lock(conn, user_id)
     except RecordMissing:
         return _ended(conn, campaign_id, user_id, "gone", "deleted since the campaign began")
-    if email_id is not None and emails.hold(conn, email_id):
+    if email_id is not None and emails.mark_unknown(conn, email_id):
         return _ended(conn, campaign_id, user_id, "unknown", "it may or may not have arrived")
     if user.unsubscribed_at is not None and mail in UNSENT:
         return _ended(conn, campaign_id, user_id, "unsubscribed", "since the campaign began")

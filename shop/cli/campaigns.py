@@ -30,12 +30,12 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from shop.campaigns import every, progress_of_each
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
-    from workshed.console.operations.environment import database
-    from workshed.jobs.outbox.claims import clock
+    from workshed.console.operations.environment import open_database
+    from workshed.jobs.outbox.claims import database_now
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         found = every(conn, limit)
-        counted, now = progress_of_each(conn, [one.id for one in found]), clock(conn)
+        counted, now = progress_of_each(conn, [one.id for one in found]), database_now(conn)
     if as_json:
         output.print_json([as_data(one, counted[one.id]) for one in found])
     elif found:
@@ -92,13 +92,13 @@ def add(
     from workshed import db
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.audit import note
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
     if audience not in get_args(Audience):
         raise typer.BadParameter(f"--audience is one of {', '.join(get_args(Audience))}")
     if (audience != "everyone") + (to is not None) + (query is not None) > 1:
         raise typer.BadParameter("say one of --audience, --to and --query")
-    with database("shop"), db.transaction() as conn:
+    with open_database("shop"), db.transaction() as conn:
         found = create(
             conn,
             name=name,
@@ -120,10 +120,10 @@ def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     from shop.campaign_actions import known
     from shop.campaigns import check
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.console.text import visible
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         found = check(known(conn, campaign))
     if as_json:
         parts = ("recipient", "recipient_name", "subject", "text_body", "html_body")
@@ -155,11 +155,11 @@ def start(
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.operations.environment import database, rabbitmq
+    from workshed.console.operations.environment import open_database, require_rabbitmq
 
-    rabbitmq()
+    require_rabbitmq()
     when = f" at {at.isoformat(' ')}" if at else ""
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         found = known(conn, campaign)
         if found.state != "draft":
             raise CampaignStateError(found.id, found.state, "started")
@@ -199,10 +199,10 @@ def send_test(
     from workshed import db
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.audit import note
-    from workshed.console.operations.environment import database, rabbitmq
+    from workshed.console.operations.environment import open_database, require_rabbitmq
 
-    rabbitmq()
-    with database("shop") as conn:
+    require_rabbitmq()
+    with open_database("shop") as conn:
         found = known(conn, campaign)
         with db.transaction() as own:
             email_id = send_test_email(own, found.id, address)
@@ -226,12 +226,12 @@ def show(
     from shop.campaigns import progress
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago, due
-    from workshed.console.operations.environment import database
-    from workshed.jobs.outbox.claims import clock
+    from workshed.console.operations.environment import open_database
+    from workshed.jobs.outbox.claims import database_now
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         found = watched(conn, campaign) if watch else known(conn, campaign)
-        of, now = progress(conn, found.id), clock(conn)
+        of, now = progress(conn, found.id), database_now(conn)
     if as_json:
         output.print_json(as_data(found, of))
         return
@@ -272,13 +272,13 @@ def recipients(
     from shop.campaigns import CampaignProgress, Outcome
     from shop.campaigns import recipients as rows
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
     states = CampaignProgress.__slots__
     if state is not None and state not in states:
         raise typer.BadParameter(f"--state is one of {', '.join(states)}")
     wanted = [state] if state else [one for one in get_args(Outcome) if one != "sent"]
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         found = rows(conn, known(conn, campaign).id, states=wanted, after=after, limit=limit)
     if as_json:
         output.print_json(found)
@@ -300,9 +300,9 @@ def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     from workshed import db
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
-    with database("shop") as conn, db.transaction() as own:
+    with open_database("shop") as conn, db.transaction() as own:
         found = known(conn, campaign)
         if not hold(own, found.id):
             raise CampaignStateError(campaign, known(conn, campaign).state, "paused")
@@ -340,13 +340,13 @@ def resume(
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database, rabbitmq
+    from workshed.console.operations.environment import open_database, require_rabbitmq
 
     wanted = again or []
     if not set(wanted) <= set(get_args(Again)):
         raise typer.BadParameter(f"--again is one of {', '.join(get_args(Again))}")
-    rabbitmq()
-    with database("shop") as conn:
+    require_rabbitmq()
+    with open_database("shop") as conn:
         found = known(conn, campaign)
         people = sum(counts(progress(conn, found.id))[state] for state in wanted)
         if wanted and not dry_run:
@@ -375,9 +375,9 @@ def cancel(
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         found = known(conn, campaign)
         left = progress(conn, found.id)
         unsent = left.waiting + left.handed

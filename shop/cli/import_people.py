@@ -64,7 +64,7 @@ def import_people(  # noqa: PLR0913 -- an option each
     from shop import import_actions
     from workshed.console.cli import INTERRUPTED
     from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.environment import database, rabbitmq
+    from workshed.console.operations.environment import open_database, require_rabbitmq
 
     layout = layout_of(columns or [], name, encoding)
     if dry_run:
@@ -72,8 +72,8 @@ def import_people(  # noqa: PLR0913 -- an option each
         return
     if owner is None:
         raise typer.BadParameter("say whose import it is", param_hint="--owner")
-    rabbitmq()
-    with database("shop") as conn:
+    require_rabbitmq()
+    with open_database("shop") as conn:
         user = import_actions.owner(conn, owner)
         import_id = handed_in(file, user.id, layout, welcome=welcome, again=again)
         if not wait:

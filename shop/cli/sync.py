@@ -24,9 +24,9 @@ def listed(*, as_json: Json = False) -> None:
     from shop.sync import counts, find
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         found, kept = find(conn), counts(conn)
     if as_json:
         output.print_json([asdict(one) | {"records": kept.get(one.name, 0)} for one in found])
@@ -60,9 +60,9 @@ def add(
     from shop.sync import find
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
-    with database("shop") as conn, conn.transaction():
+    with open_database("shop") as conn, conn.transaction():
         known = {one.name: one.url for one in find(conn)}
         store(conn, name, url)
         if known.get(name) != url:
@@ -84,9 +84,9 @@ def release(
     from shop.sync import release as free
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         check(conn, name)
         with conn.transaction():
             freed = free(conn, name)
@@ -108,12 +108,12 @@ def skipped(
     from shop.sync import skipped as every
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
-    from workshed.console.operations.environment import database
-    from workshed.jobs.outbox.claims import clock
+    from workshed.console.operations.environment import open_database
+    from workshed.jobs.outbox.claims import database_now
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         check(conn, name)
-        found, now = every(conn, name), clock(conn)
+        found, now = every(conn, name), database_now(conn)
     if as_json:
         output.print_json([asdict(one) for one in found])
     elif found:
@@ -140,9 +140,9 @@ def remove(
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
 
-    with database("shop") as conn:
+    with open_database("shop") as conn:
         check(conn, name)
         count = counts(conn).get(name, 0)
         if not dry_run:

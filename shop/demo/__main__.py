@@ -55,7 +55,7 @@ def demo() -> None:
     from shop.demo.people import people
     from shop.demo.running import running
     from workshed.console.cli.setup.dev import apply_migrations, talk, until_told_to_stop
-    from workshed.console.web.auth.users import entry
+    from workshed.console.web.auth.users import format_entry
     from workshed.devserver import DevServers
     from workshed.devserver.ports import free_ports
     from workshed.settings import use
@@ -73,7 +73,7 @@ def demo() -> None:
             [port] = free_ports(1)
             password = secrets.token_urlsafe(9)
             use({"SHOP_SITE_URL": pictures.site(port)})
-            use({"WORKSHED_CONSOLE_USERS": entry(OPERATOR, "operator", password)})
+            use({"WORKSHED_CONSOLE_USERS": format_entry(OPERATOR, "operator", password)})
             with running(WORKER, log) as worker, pictures.pages(port, log):
                 show.where(console, servers, str(log))
                 login = f"login {OPERATOR}, {password}"
@@ -174,7 +174,7 @@ def sign_up(person: "Person") -> "Sighting":
 
     with db.transaction() as conn:
         user = actors.sign_up(conn, name=person.name, email=person.email)
-        stored = schedule.find(conn, actor="send_welcome_email")
+        stored = schedule.list_scheduled(conn, actor="send_welcome_email")
         mine = [row for row in stored if json.loads(row.body)["args"] == [user.id]]
         if person.role == "leaves":
             # Gone before the worker gets to it: here at once, so that it never wins the race.

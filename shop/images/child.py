@@ -12,7 +12,7 @@ from typing import Any
 
 from shop.images.errors import DecoderEndedError
 from shop.pixels.wanted import PACKET_BYTES
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 
 # An interrupt of the waiting thread strikes when its call into the system ends.
 _SLICE_S = 0.2
@@ -67,7 +67,7 @@ class DecoderProcess:
         self.images += 1
         try:
             socket.send_fds(self._socket, [request], files)
-            with gate().opened():
+            with thread_gate().opened():
                 packet = self._receive(within_s)
         except ConnectionError:
             packet = b""

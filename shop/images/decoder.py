@@ -12,7 +12,7 @@ from shop.images.child import DecoderProcess
 from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
 from shop.pixels import ConvertedImage, ImageRequest
 from shop.settings import settings
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 
 # What leaks in a decoder leaks for that long.
 _MOST_IMAGES = 200
@@ -47,7 +47,9 @@ class Decoder:
         cpu_s = settings().image_cpu.total_seconds()
         request = json.dumps({"cpu_s": cpu_s, "wanted": asdict(wanted)}).encode()
         question = request, [source.fileno(), target.fileno()]
-        with gate().shut():  # an interrupt strikes while the child is asked, and nowhere else
+        with (
+            thread_gate().shut()
+        ):  # an interrupt strikes while the child is asked, and nowhere else
             child = self._take()
             answer = self._ask(child, *question)
             if child.images > 1 and _may_be_of_another(answer):

@@ -1,4 +1,4 @@
-"""Files of people: read whole, landed row by row, and made users of set by set."""
+"""CSV files with people: read whole, stored row by row, and turned into users in sets."""
 
 from shop.imports.ending import fail
 from shop.imports.errors import AlreadyImportedError, ImportRefusedError, LayoutError

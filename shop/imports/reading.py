@@ -40,19 +40,19 @@ def _read(source: ImportSource, found: Import) -> None:
     table = source.table
     with db.transaction() as conn:
         stored.describe(conn, found.id, source.encoding, table)
-    landed = found.rows_read
+    rows_read = found.rows_read
     for batch in _batches(source.rows()):
-        if batch[-1].number <= landed:
+        if batch[-1].number <= rows_read:
             continue
         checkpoint()
-        fresh = [judge(row, table.header) for row in batch if row.number > landed]
+        fresh = [judge(row, table.header) for row in batch if row.number > rows_read]
         with db.transaction() as conn:
             now = rows.land(conn, found.id, fresh)
         if now is None:  # it has ended, or another run has read all of it
             return
-        landed = now
+        rows_read = now
         if time.monotonic() > until:
-            raise Snooze(timedelta(), f"{landed} rows of import {found.id} are read")
+            raise Snooze(timedelta(), f"{rows_read} rows of import {found.id} are read")
     with db.transaction() as conn:
         stored.begin(conn, found.id)
 

@@ -26,13 +26,13 @@ def link_of(user_id: str) -> str:
 
 def token(user_id: int) -> str:
     """Return the last part of that address."""
-    return str(secret_keys.signed(PURPOSE).dumps(user_id))
+    return str(secret_keys.signer(PURPOSE).dumps(user_id))
 
 
 def user_of(token: str) -> int:
     """Return whose a token is; raises `UnsubscribeTokenError`."""
     try:
-        user_id = secret_keys.signed(PURPOSE).loads(token)
+        user_id = secret_keys.signer(PURPOSE).loads(token)
     except (BadData, ValueError):  # the error of a library may quote the token
         user_id = None
     if type(user_id) is not int:

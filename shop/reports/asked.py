@@ -21,7 +21,7 @@ def asked(conn: Connection, text: str | None, zone: str) -> Day:
     That is its planned time, or where somebody sent it themselves, when they did; outside a job it
     is now. Raises `DayRefusedError` for a date that is none or not over yet by PostgreSQL's clock.
     """
-    now = claims.clock(conn)
+    now = claims.database_now(conn)
     if text is not None:
         return _dated(text, zone, now)
     found = days.before(scheduled_for() or sent_at() or now, zone)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from workshed.zones import instants
+from workshed.zones import instants_of
 
 MOMENT = timedelta.resolution
 A_DAY = timedelta(days=1)
@@ -45,4 +45,4 @@ def start(of: date, zone: str) -> datetime:
 
     Midnight, the first where they show it twice; where they pass over it, the moment they do.
     """
-    return instants(datetime.combine(of, time.min), ZoneInfo(zone), named=True)[0]
+    return instants_of(datetime.combine(of, time.min), ZoneInfo(zone), named=True)[0]

@@ -333,7 +333,7 @@ CREATE TABLE shop.sync_sources (
     listing_named      bigint NOT NULL DEFAULT 0,
     listing_skipped    bigint NOT NULL DEFAULT 0,
     CONSTRAINT sync_sources_failing CHECK ((failed_runs > 0) = (failing_since IS NOT NULL)),
-    CONSTRAINT sync_sources_held CHECK ((circuit_opened_at IS NULL) = (circuit_open_until IS NULL))
+    CONSTRAINT sync_sources_circuit CHECK ((circuit_opened_at IS NULL) = (circuit_open_until IS NULL))
 );
 
 -- The cursors of the current listing: one that repeats would loop for ever.

@@ -93,7 +93,7 @@ def read(now: PageCursor) -> ListingPage:
 def land(conn: Connection, now: PageCursor, page: ListingPage) -> PageResult:
     """Note what a page names, and go on to the next; after the last, what is missing.
 
-    Where a copy of the job has landed it nothing is done: raises `Snooze` while that one reads on,
+    Where a copy of the job has stored it nothing is done: raises `Snooze` while that one reads on,
     since it may yet die. Raises `RepeatedCursorError` and `OverlongListingError`: nothing of the
     page is to be kept then.
     """

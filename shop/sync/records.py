@@ -15,7 +15,7 @@ from shop.sync.errors import RefusedRequestError
 from shop.sync.sources import FetchPermit
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
-from workshed.jobs.context import running
+from workshed.jobs.context import current_job
 
 Change = Literal["created", "updated", "restored", "deleted"]
 
@@ -170,6 +170,6 @@ def _log(conn: Connection, source: str, external_id: str, change: Change) -> Non
           FROM shop.sync_records
          WHERE source = %(source)s AND external_id = %(id)s
     """
-    current = running()
+    current = current_job()
     job = None if current is None else current.message_id
     conn.execute(query, {"source": source, "id": external_id, "change": change, "job": job})

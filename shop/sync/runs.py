@@ -47,7 +47,7 @@ def failed(conn: Connection, error: SourceError) -> list[int]:
     """
     values = {
         "name": error.source,
-        "error": attempts.storable(str(error))[: attempts.LONGEST_ERROR],
+        "error": attempts.to_storable(str(error))[: attempts.LONGEST_ERROR],
         "at_once": error.verdict != "retry",
         "told_from": TOLD_FROM,
         "ends_listing": error.ends_listing,

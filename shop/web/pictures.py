@@ -114,7 +114,7 @@ class Pictures:
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
         """Refuse to start where no token can be read; close what was opened."""
-        secret_keys.require()
+        secret_keys.require_secret()
         yield
         await self._hub.close()
         await self._rows.close()

@@ -8,7 +8,7 @@ from workshed.jobs import context
 
 def note():
     with db.transaction() as conn:
-        conn.execute("INSERT INTO taken VALUES (%s)", (context.running().message_id,))
+        conn.execute("INSERT INTO taken VALUES (%s)", (context.current_job().message_id,))
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=1, min_backoff=20, max_backoff=20)

@@ -36,7 +36,7 @@ def cross(number):
 @dramatiq.actor(broker=broker, queue_name="parts", retry_on=AGAIN)
 def count(number):
     """Idempotent: one row. Reads what others write, so some cannot be put in an order."""
-    with db.apart() as conn:
+    with db.separate_transaction() as conn:
         conn.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         if once(conn, str(number)):
             conn.execute("SELECT sum(moved) FROM accounts")

@@ -102,8 +102,8 @@ NUMBERS = (
         f"{INTEGRATION}/test_leases.py::test_a_unique_job_that_is_retried_keeps_its_key",
         Remedy(
             "workshed/middleware/concurrency/uniqueness.py",
-            "            held = unique.move(conn, job.message_id, job.generation + 1)",
-            "            held = unique.free(conn, job.message_id, job.generation)",
+            "            held = unique.move_locks(conn, job.message_id, job.generation + 1)",
+            "            held = unique.release_locks(conn, job.message_id, job.generation)",
         ),
         "while the retry waits another job takes its key, and two are alive",
     ),
@@ -166,7 +166,7 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::test_the_last_failure_is_buried_with_all_its_attempts",
         Remedy(
             "workshed/middleware/retrying/retries.py",
-            '"poison":\n                record(conn, job, outcome)\n',
+            '"poison":\n                record_failure(conn, job, outcome)\n',
             '"poison":\n',
         ),
         "the last attempt, the one it died of, has no row",
@@ -188,7 +188,7 @@ NUMBERS = (
         f"{INTEGRATION}/test_arguments.py::test_a_queue_of_each_type_can_be_made_and_used",
         Remedy(
             "workshed/transport/amqp/arguments.py",
-            '        "x-max-priority": Taken(before=NEVER),',
+            '        "x-max-priority": AcceptedVersions(before=NEVER),',
             '        "x-max-priority": ALWAYS,',
         ),
         "RabbitMQ refuses the queue, and every send to it",
@@ -201,7 +201,7 @@ NUMBERS = (
         Remedy(
             "workshed/transport/rabbitmq.py",
             "            self._inbox, queue, wanted, timeout_s",
-            '            Inbox(self.urls, "consumer"), queue, wanted, timeout_s',
+            '            ConsumerConnection(self.urls, "consumer"), queue, wanted, timeout_s',
         ),
         "each queue opens a connection of its own",
     ),

@@ -90,8 +90,8 @@ def test_each_batch_tells_its_end_once(program, kill_a_worker, connect, judged, 
             eventually(lambda: kill_a_worker.times > 1 and idle(), within_s=180)
         conn.execute("INSERT INTO cured DEFAULT VALUES")
         for batch in made:
-            for message_id in progress.dead(conn, batch):
-                assert dead_jobs.retry(conn, message_id)
+            for message_id in progress.list_dead_ids(conn, batch):
+                assert dead_jobs.retry_job(conn, message_id)
         with contextlib.suppress(AssertionError):
             eventually(idle, within_s=60)
 

@@ -100,7 +100,7 @@ def mail_to_one(address):
     load="a campaign of 10 000",
     remedy=Remedy(
         "shop/campaigns/recipients.py",
-        "if email_id is not None and emails.hold(conn, email_id):",
+        "if email_id is not None and emails.mark_unknown(conn, email_id):",
         "if False:",
     ),
 )

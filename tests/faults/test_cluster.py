@@ -137,7 +137,7 @@ def brokers(broker, orders):
     others = []
     for order in orders[1:]:
         config = settings().model_copy(update={"broker_url": SecretStr(order)})
-        others.append(build.build(config))
+        others.append(build.build_broker(config))
         others[-1].declared.update(broker.declared)
     yield [broker, *others]
     for one in others:

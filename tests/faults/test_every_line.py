@@ -98,7 +98,7 @@ POINTS = (
         "relay", "published", RELAY, "            self._in_flight.append(self._publish(conn, rows))"
     ),
     Point("relay", "answered", RELAY, "        self._wait(window.ticket)"),
-    Point("relay", "marked", RELAY, "        claims.sent(conn, window.owner, gone)"),
+    Point("relay", "marked", RELAY, "        claims.delete_sent(conn, window.owner, gone)"),
     Point("worker", "delivered", CONSUMER, "            self._came.append(delivery)"),
     Point(
         "worker",

@@ -95,7 +95,7 @@ def test_hooks_that_fail_cost_no_job(
     "and 500 groups of six jobs each",
     remedy=Remedy(
         "workshed/transport/hooks.py",
-        "raise OutcomeKnown(skipped(self._of, err)) from err",
+        "raise OutcomeKnown(skipped_outcome(self._of, err)) from err",
         "raise",
     ),
 )

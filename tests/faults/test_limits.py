@@ -52,7 +52,7 @@ def rows(connect):
     fault=f"kill -9 of all workers while they hold all slots of a limit, {HELD} times, and once "
     "while slots change hands",
     load="600 jobs of which three may run at a time",
-    remedy=Remedy("workshed/transport/relay/relay.py", "        call_waiting,\n", ""),
+    remedy=Remedy("workshed/transport/relay/relay.py", "        wake_limit_waiters,\n", ""),
 )
 def test_no_more_run_together_and_none_waits_for_ever(
     broker, rows, tmp_path, start_worker, judged, scale, eventually, quiet

@@ -164,7 +164,7 @@ def test_each_mail_comes_and_what_comes_twice_is_counted(
         mail_server.calm = True
         for (message_id,) in conn.execute(DEAD).fetchall():  # it had failed too often
             with contextlib.suppress(AssertionError):
-                assert dead_jobs.retry(conn, message_id)
+                assert dead_jobs.retry_job(conn, message_id)
         release_all(conn)
         quiet(lambda: one(OPEN) == one(LEFT) == 0, moved, within_s=120, still_s=60)
 

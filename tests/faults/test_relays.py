@@ -95,7 +95,7 @@ def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, ev
     load="50 000 rows, one of 101 in the long transaction",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
-        "if orphaned := claims.adopt(conn, self.id, WINDOW):",
+        "if orphaned := claims.claim_orphaned(conn, self.id, WINDOW):",
         "if orphaned := []:",
     ),
 )

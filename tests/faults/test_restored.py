@@ -160,7 +160,8 @@ def base_copy(servers, open_folder, count, eventually):
     "it, a third still in the queues",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
-        "        Resend(publisher, found.declared, settings().classic_queue_resend_after),\n",
+        "        ClassicQueueRedelivery("
+        "publisher, found.declared, settings().classic_queue_resend_after),\n",
         "",
     ),
 )

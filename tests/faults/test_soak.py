@@ -63,7 +63,7 @@ def keep_nothing():
         while keep(conn) != EVERY_S:
             pass
     every = dict.fromkeys(("dead_retention", "attempt_retention"), NOTHING)
-    prune = Pruner(retention.rules(settings().model_copy(update=every)))
+    prune = Pruner(retention.retention_rules(settings().model_copy(update=every)))
     with db.connect() as conn:
         while prune(conn) != EVERY_S:
             pass
@@ -79,8 +79,8 @@ def keep_nothing():
     "connections of which more are left than belong to processes count as stuck",
     remedy=Remedy(
         "workshed/transport/relay/maintenance.py",
-        "lasting = (settled, starts, once_keys, ",
-        "lasting = (settled, starts, ",
+        "                once_keys.prune_keys,\n",
+        "",
     ),
 )
 def test_nothing_grows(ledger, start_one, measured, judged, drained, scale, eventually):

@@ -50,7 +50,8 @@ def start_one(start_worker, broker, tmp_path):
     remedy=Remedy(
         "workshed/jobs/steps.py",
         "return next(iter(cur.execute(query, (job.message_id, name, owner))))",
-        "return Saved(None, next(iter(cur.execute(query, (job.message_id, name, owner)))).done)",
+        "return SavedStep(None, "
+        "next(iter(cur.execute(query, (job.message_id, name, owner)))).done)",
     ),
 )
 def test_each_block_has_its_effect_once(
@@ -78,7 +79,7 @@ def test_each_block_has_its_effect_once(
             eventually(ended, within_s=240)
     with contextlib.suppress(AssertionError):
         for (message_id,) in conn.execute("SELECT message_id FROM workshed.dead").fetchall():
-            dead_jobs.retry(conn, message_id)
+            dead_jobs.retry_job(conn, message_id)
         eventually(lambda: done() == count, within_s=240)
 
     distinct = one("SELECT count(DISTINCT (job, number)) FROM blocks")

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.experiment import Remedy, experiment
 from tests.library.e2e.desk import running
 from tests.library.integration.desk.conftest import Browser
-from workshed.console.web.pages import actions, downloads, pages
+from workshed.console.web.pages import list_actions, list_downloads, list_pages
 
 REFUSED = {401, 403}
 EVIL = "https://evil.example"
@@ -100,14 +100,14 @@ def test_the_console_does_nothing_for_strangers(
     conn = connect(autocommit=True)
     numbers = itertools.count(1)
     for _ in range(scale(ROUNDS)):
-        for way, action in itertools.product(strangers.ways, actions()):
+        for way, action in itertools.product(strangers.ways, list_actions()):
             ledger.commit(next(numbers), LATER)
             for number in itertools.islice(numbers, JOBS_A_PRESS - 1):
                 ledger.send(number)
             waiting = [str(one) for (one,) in conn.execute(WAITING)]
             named = [("id", one) for one in waiting]
             strangers.press(way, action.path, [*named, ("name", "parts"), ("sure", "yes")])
-        for page in (*pages(), *downloads()):
+        for page in (*list_pages(), *list_downloads()):
             strangers.read(page.path)
 
     all_refused(strangers)

@@ -47,7 +47,7 @@ broker.add_middleware(Outcomes())
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=100, min_backoff=50, max_backoff=50)
 def work(number):
     """Not idempotent: writes its outcome again. Takes its time when it runs for the first time."""
-    job = context.running()
+    job = context.current_job()
     run, until = job.run, time.monotonic() + (ENDS_S if job.attempt == 1 else 0)
     while time.monotonic() < until:
         time.sleep(0.001)

@@ -34,7 +34,7 @@ def last(number, seconds):
 def fail(number):
     """Idempotent: one row. Fails when it runs for the first time."""
     write("fail", number)
-    if context.running().attempt == 1:
+    if context.current_job().attempt == 1:
         raise OSError("told to fail")
 
 

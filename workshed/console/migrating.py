@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from workshed.db import Connection
-from workshed.migrate import Migration, applied, pending
+from workshed.migrate import Migration, list_applied, list_pending
 
 
 def outcome(done: list[Migration]) -> Iterator[str]:
@@ -20,8 +20,8 @@ def as_data(
     conn: Connection, streams: tuple[str, ...], made: list[Migration] | None
 ) -> list[dict[str, object]]:
     """Return those that were made just now, or all; what is pending was applied at no time."""
-    known = {(row.stream, row.name): row.applied_at for row in applied(conn)}
-    waiting = {(one.stream, one.name): None for one in pending(conn, streams)}
+    known = {(row.stream, row.name): row.applied_at for row in list_applied(conn)}
+    waiting = {(one.stream, one.name): None for one in list_pending(conn, streams)}
     wanted = known | waiting if made is None else [(one.stream, one.name) for one in made]
     return [
         {"stream": stream, "name": name, "applied_at": known.get((stream, name))}
@@ -31,16 +31,16 @@ def as_data(
 
 def state_of(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
     """Say of each migration, those of a newer release too, since when it is applied."""
-    for row in applied(conn):
+    for row in list_applied(conn):
         yield f"applied  {row.stream}/{row.name}  {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
-    for migration in pending(conn, streams):
+    for migration in list_pending(conn, streams):
         yield f"pending  {migration.stream}/{migration.name}"
 
 
 def pending_sql(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
     """Write what `migrate` would do as a script, its notes of what is applied included."""
     note = sql.SQL("INSERT INTO workshed.migrations (stream, name, checksum) VALUES ({}, {}, {});")
-    for migration in pending(conn, streams):
+    for migration in list_pending(conn, streams):
         row = (migration.stream, migration.name, migration.checksum)
         yield f"-- {migration.stream}/{migration.name}.sql\nBEGIN;\n{migration.sql.strip()}"
         yield f"{note.format(*row).as_string(conn)}\nCOMMIT;\n"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from workshed import __version__, db
 from workshed.console.migrating import outcome, pending_sql, state_of
 from workshed.errors import SettingsError, WorkshedError
-from workshed.migrate import migrate as apply
-from workshed.migrate import streams as all_streams
+from workshed.migrate import apply_pending as apply
+from workshed.migrate import list_streams as all_streams
 from workshed.transport.errors import exit_code
 
 INSTALL = "pip install 'workshed[server]'"

@@ -16,7 +16,7 @@ STUCK_S = 90.0
 Source = Callable[[], list[ProcessStatus]]
 
 
-def pages(source: Source, of: Kind) -> Pages:
+def probe_pages(source: Source, of: Kind) -> Pages:
     """Return both, by their paths; one process of a kind at least has to be there to be ready.
 
     None where they are switched off.
@@ -24,12 +24,12 @@ def pages(source: Source, of: Kind) -> Pages:
     if not settings().probes:
         return {}
     return {
-        "/livez": lambda _: answer(stuck(source())),
-        "/readyz": lambda _: answer(unready(source(), of)),
+        "/livez": lambda _: render_problems(fatal_problems(source())),
+        "/readyz": lambda _: render_problems(readiness_problems(source(), of)),
     }
 
 
-def answer(problems: list[str]) -> PageAnswer:
+def render_problems(problems: list[str]) -> PageAnswer:
     """Say that there are no problems, or which, one in a line."""
     if not problems:
         return PageAnswer(b"ok\n")
@@ -37,7 +37,7 @@ def answer(problems: list[str]) -> PageAnswer:
     return PageAnswer(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def stuck(pulses: Iterable[ProcessStatus]) -> list[str]:
+def fatal_problems(pulses: Iterable[ProcessStatus]) -> list[str]:
     """Say what only a restart will fix. No server that is away is among it."""
     problems = []
     for pulse in pulses:
@@ -48,19 +48,19 @@ def stuck(pulses: Iterable[ProcessStatus]) -> list[str]:
     return problems
 
 
-def unready(pulses: list[ProcessStatus], of: Kind) -> list[str]:
+def readiness_problems(pulses: list[ProcessStatus], of: Kind) -> list[str]:
     """Say why nothing is to be expected of this master now."""
     if any(pulse.leaving for pulse in pulses if pulse.kind == "supervisor"):
         return ["it stops"]
     staying = [pulse for pulse in pulses if not pulse.leaving]
-    problems = [problem for pulse in staying for problem in troubles(pulse)]
+    problems = [problem for pulse in staying for problem in process_problems(pulse)]
     if not any(pulse.kind == of for pulse in staying):
         stops = any(pulse.kind == of for pulse in pulses)
         problems.append("it stops" if stops else f"no {of} is up")
     return problems
 
 
-def troubles(pulse: ProcessStatus) -> list[str]:
+def process_problems(pulse: ProcessStatus) -> list[str]:
     """Say what is wrong with one process."""
     who = pulse.kind if pulse.kind == "supervisor" else f"{pulse.kind} {pulse.pid}"
     silent_s = time.monotonic() - pulse.at

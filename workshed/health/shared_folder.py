@@ -32,14 +32,14 @@ class ForeignFolderError(WorkshedError):
     """What should be our folder belongs to somebody else, who could read and forge numbers."""
 
 
-def share(master: int) -> Path | None:
+def share_folder(master: int) -> Path | None:
     """Let this process, and those it starts, say how they are in the folder of a master.
 
     It is named for the master's pid and start, so that whoever gets its pid later does not inherit
     its numbers. `None`, and the reason in the log, where there can be no folder.
     """
     try:
-        folder = base() / name(master)
+        folder = base_folder() / process_name(master)
         folder.mkdir(OURS, exist_ok=True)
     except (OSError, ForeignFolderError) as err:
         logger.warning("nothing is measured: %s", err)
@@ -48,45 +48,45 @@ def share(master: int) -> Path | None:
     return folder
 
 
-def gather(master: int) -> Path | None:
+def gather_metrics(master: int) -> Path | None:
     """Keep their numbers there, too."""
-    folder = share(master)
+    folder = share_folder(master)
     if folder is not None:
         use({MULTIPROCESS: str(folder)})
     return folder
 
 
-def of(master: int) -> Path | None:
+def folder_for_master(master: int) -> Path | None:
     """Share a master's folder, and gather numbers there where they are wanted.
 
     Whoever has named a folder for numbers shows them himself.
     """
-    return gather(master) if settings().counts_in_folder else share(master)
+    return gather_metrics(master) if settings().counts_in_folder else share_folder(master)
 
 
-def join(folder: Path) -> bool:
+def join_folder(folder: Path) -> bool:
     """Note that this process writes there, if the folder is one of ours; False where it cannot."""
     try:
-        if folder.parent == base():
-            (folder / name(os.getpid())).touch(OURS)
+        if folder.parent == base_folder():
+            (folder / process_name(os.getpid())).touch(OURS)
             for kind, size in FILES.items():
-                reserve(folder / f"{kind}_{os.getpid()}.db", size)
+                reserve_blocks(folder / f"{kind}_{os.getpid()}.db", size)
     except (OSError, ForeignFolderError) as err:
         logger.warning("nothing is measured: %s", err)
         return False
     return True
 
 
-def reserve(file: Path, size_bytes: int) -> None:
+def reserve_blocks(file: Path, size_bytes: int) -> None:
     """Let a file have its blocks: in one without, a full disk kills its writer with SIGBUS."""
     with file.open("ab") as out:
         if out.tell() < size_bytes and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(out.fileno(), 0, size_bytes)
 
 
-def base() -> Path:
+def base_folder() -> Path:
     """Return the folder of all masters of this user, made if there is none."""
-    found = place()
+    found = default_base()
     found.mkdir(OURS, exist_ok=True)
     if not is_ours(found):
         raise ForeignFolderError(f"{found} is not a folder of ours; no metrics until it is gone")
@@ -94,9 +94,9 @@ def base() -> Path:
     return found
 
 
-def place() -> Path:
+def default_base() -> Path:
     """Say where that folder is, or would be."""
-    return Path(tempfile.gettempdir()) / f"workshed-metrics-{os.getuid()}{space()}"
+    return Path(tempfile.gettempdir()) / f"workshed-metrics-{os.getuid()}{pid_namespace()}"
 
 
 def is_ours(folder: Path) -> bool:
@@ -105,29 +105,29 @@ def is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid()
 
 
-def sweep() -> None:
+def remove_stale() -> None:
     """Delete the folders of masters that are gone."""
-    for folder in base().iterdir():
-        if not lives(folder.name):
+    for folder in base_folder().iterdir():
+        if not is_alive(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def bury(folder: Path) -> None:
+def remove_dead_process_files(folder: Path) -> None:
     """Delete what processes that died still say of now; what they have counted stays."""
-    living = {one.name.partition("-")[0] for one in folder.glob("*-*") if lives(one.name)}
+    living = {one.name.partition("-")[0] for one in folder.glob("*-*") if is_alive(one.name)}
     for file in folder.glob("gauge_live*.db"):
         found = NUMBERS.fullmatch(file.name)
         if found and found[1] not in living:
             file.unlink(missing_ok=True)
 
 
-def lives(called: str) -> bool:
+def is_alive(called: str) -> bool:
     """Tell whether the process of this `name` lives."""
     pid = called.partition("-")[0]
-    return pid.isdecimal() and name(int(pid)) == called and exists(int(pid))
+    return pid.isdecimal() and process_name(int(pid)) == called and process_exists(int(pid))
 
 
-def name(pid: int) -> str:
+def process_name(pid: int) -> str:
     """Name a process as no later one is: by its pid, and when it started since which boot."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -137,7 +137,7 @@ def name(pid: int) -> str:
     return f"{pid}-{words[STARTED]}-{boot}"
 
 
-def exists(pid: int) -> bool:
+def process_exists(pid: int) -> bool:
     """Tell whether there is a process of this pid."""
     try:
         os.kill(pid, 0)
@@ -148,7 +148,7 @@ def exists(pid: int) -> bool:
     return True
 
 
-def space() -> str:
+def pid_namespace() -> str:
     """Name the pid namespace: in that of another container our pids mean nothing."""
     with contextlib.suppress(OSError):
         return "-" + re.sub(r"\D", "", Path("/proc/self/ns/pid").readlink().name)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from workshed.health.shared_folder import lives, name
+from workshed.health.shared_folder import is_alive, process_name
 from workshed.parent import parent_pid
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class StatusFile:
 
         Where that cannot be done it is said, and nothing is told.
         """
-        self._file = folder / name(os.getpid())
+        self._file = folder / process_name(os.getpid())
         self._fd: int | None = None
         try:
             self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -68,7 +68,7 @@ class StatusFile:
         """Tell it; never raise."""
         if self._fd is None:
             return
-        text = json.dumps(asdict(pulse) | shortened(pulse)).encode()
+        text = json.dumps(asdict(pulse) | shorten_problems(pulse)).encode()
         try:
             os.pwrite(self._fd, text.ljust(ROOM_BYTES), 0)
         except OSError as err:
@@ -83,18 +83,18 @@ class StatusFile:
             self._fd = None
 
 
-def shortened(pulse: ProcessStatus) -> dict[str, list[str]]:
+def shorten_problems(pulse: ProcessStatus) -> dict[str, list[str]]:
     """Return as much of its troubles as there is room for."""
     return {
         which: [one[:70] for one in getattr(pulse, which)[:MANY]] for which in ("troubles", "stuck")
     }
 
 
-def read(folder: Path) -> list[ProcessStatus]:
+def read_statuses(folder: Path) -> list[ProcessStatus]:
     """Return the pulses of all processes that live, by kind; the files of others are deleted."""
     found = []
     for file in folder.glob("*-*"):
-        if not lives(file.name):
+        if not is_alive(file.name):
             file.unlink(missing_ok=True)
         elif pulse := _read(file):
             found.append(pulse)

@@ -46,17 +46,17 @@ class JobContext(Protocol):
 _current: ContextVar[JobContext | None] = ContextVar("current job", default=None)
 
 
-def begin(current: JobContext) -> None:
+def enter_job(current: JobContext) -> None:
     """Note what this thread runs from now on."""
     _current.set(current)
 
 
-def end() -> None:
+def leave_job() -> None:
     """Note that it runs nothing."""
     _current.set(None)
 
 
-def running() -> JobContext | None:
+def current_job() -> JobContext | None:
     """Return the job that this thread runs, if it runs one."""
     return _current.get()
 
@@ -109,4 +109,4 @@ def once(conn: Connection, key: str) -> bool:
     current = _current.get()
     if current is None:
         raise WorkshedError("once() is asked inside a job; outside there is no actor to scope it")
-    return once_keys.claim(conn, current.actor, key, current.message_id)
+    return once_keys.claim_key(conn, current.actor, key, current.message_id)

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from workshed import db, strict_json
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs.context import JobContext, checkpoint, running
+from workshed.jobs.context import JobContext, checkpoint, current_job
 from workshed.jobs.signals import Snooze
 
 P = ParamSpec("P")
@@ -81,7 +81,7 @@ class Progress:
                 saved = True
         except BaseException as err:
             self.cursor = json.loads(before)
-            if saved and not (isinstance(err, psycopg.Error) and not db.is_unsaid(err)):
+            if saved and not (isinstance(err, psycopg.Error) and not db.commit_is_unknown(err)):
                 self._owner = None  # it may have committed, and would be written again from here
             raise
         if self._job is not None and json.dumps(self.cursor) != before:
@@ -157,7 +157,7 @@ def step(
             "leave out that one, or once=True of the actor"
         )
     checkpoint()
-    job, owner = running(), uuid4()
+    job, owner = current_job(), uuid4()
     saved = SavedStep() if job is None else _begun_by(job, name, owner)
     if not saved.done:
         progress = Progress(name, saved, job, owner)
@@ -165,7 +165,7 @@ def step(
         progress.finish()
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_steps(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete steps no copy of whose job can come any more, at most `limit`; return how many.
 
     Those of jobs that wait or are dead are renewed at half that age: no row tells that a job lives
@@ -223,7 +223,7 @@ def _check_name(name: str) -> None:
 
 def _check_cursor(name: str, cursor: object) -> None:
     """Refuse what would come back as something else."""
-    problem = strict_json.problem(cursor, f"step {name!r}: the cursor")
+    problem = strict_json.find_inexact(cursor, f"step {name!r}: the cursor")
     if problem is None and "\\u0000" in (text := json.dumps(cursor)):
         problem = f"step {name!r}: the cursor has a NUL in it, which PostgreSQL does not hold"
     if problem is not None:

@@ -9,7 +9,7 @@ LONGEST_HEADER = 1_024
 TRACE_ID = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})-")
 
 
-def problem(value: object) -> str | None:
+def headers_problem(value: object) -> str | None:
     """Say what is wrong with the headers of a message, which other programs may have written."""
     if not isinstance(value, dict) or not 0 < len(value) <= len(HEADERS):
         return f"must be an object of {', '.join(HEADERS)}, not {value!r:.50}"
@@ -21,7 +21,7 @@ def problem(value: object) -> str | None:
     return None
 
 
-def carry(options: dict[str, Any], headers: Mapping[str, str]) -> None:
+def carry_headers(options: dict[str, Any], headers: Mapping[str, str]) -> None:
     """Put headers into the options of a message, which keeps those it has.
 
     One that is too long for a message is left out: the job would be refused for it on delivery.

@@ -26,13 +26,13 @@ Source = Callable[[], Any]
 """Returns what is to be shown, as a registry of `prometheus_client`."""
 
 
-def page(source: Source) -> Page:
+def metrics_page(source: Source) -> Page:
     """Return the page of what a source has now."""
 
     def answer(accept: str) -> PageAnswer:
         encode, kind = choose_encoder(accept)
         try:
-            return PageAnswer(encode(read(source)), kind=kind)
+            return PageAnswer(encode(read_registry(source)), kind=kind)
         except Exception:
             logger.exception("the metrics cannot be read")
             return PageAnswer(b"the metrics cannot be read\n", HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -40,22 +40,22 @@ def page(source: Source) -> Page:
     return answer
 
 
-def own() -> Any:
+def collect_own() -> Any:
     """Return what this process has told, and the application's own metrics in it."""
-    meter.library()
+    meter.import_prometheus()
     return REGISTRY
 
 
-def shared(folder: Path) -> CollectorRegistry:
+def collect_shared(folder: Path) -> CollectorRegistry:
     """Return what all processes of a folder have told."""
-    shared_folder.bury(folder)
+    shared_folder.remove_dead_process_files(folder)
     remains.add_up(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return registry
 
 
-def read(source: Source) -> Any:
+def read_registry(source: Source) -> Any:
     """Collect now, once more where a file had just been made and was still empty."""
     with _one_at_a_time:
         for _ in range(TRIES - 1):

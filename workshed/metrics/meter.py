@@ -90,7 +90,7 @@ class Metric:
             return NOTHING
         with _state.lock:
             if self._metric is None:
-                self._metric = self._made(library())
+                self._metric = self._made(import_prometheus())
             made = self._metric.labels(*values) if self.labels else self._metric
             return self._children.setdefault(values, made)
 
@@ -192,10 +192,10 @@ _state = MeterState()
 def give_up(err: Exception) -> None:
     """Measure nothing more."""
     logger.warning("nothing is measured any more: %r", err)
-    switch(on=False)
+    switch_on(on=False)
 
 
-def switch(*, on: bool) -> None:
+def switch_on(*, on: bool) -> None:
     """Measure from now on, or never mind."""
     if _state.on != on:
         _state.on = on
@@ -204,7 +204,7 @@ def switch(*, on: bool) -> None:
 
 
 @cache
-def library() -> Any:
+def import_prometheus() -> Any:
     """Import `prometheus_client`, and be part of what it collects in this process.
 
     It takes 45 ms, which a program that only imports actors does not spend.

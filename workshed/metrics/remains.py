@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from workshed.health.shared_folder import exists
+from workshed.health.shared_folder import process_exists
 
 MANY = 20
 """Files of one kind; a scrape reads each, and a worker that dies every 10 s leaves 8,640 a day."""
@@ -30,13 +30,13 @@ def add_up(folder: Path) -> None:
 def is_dead(file: Path) -> bool:
     """Tell whether no process of this pid is there, which may write to it."""
     found = re.search(r"_(\d+)\.db$", file.name)
-    return found is not None and int(found[1]) != NOBODY and not exists(int(found[1]))
+    return found is not None and int(found[1]) != NOBODY and not process_exists(int(found[1]))
 
 
 def _add_up(whole: Path, dead: list[Path]) -> None:
     sums: defaultdict[str, float] = defaultdict(float)
     for file in [*dead, *([whole] if whole.exists() else [])]:
-        for key, value, _timestamp, _place in values(file):
+        for key, value, _timestamp, _place in read_values(file):
             sums[key] += value
     made = whole.with_suffix(".new")
     made.unlink(missing_ok=True)  # of one that was killed meanwhile
@@ -49,6 +49,6 @@ def _add_up(whole: Path, dead: list[Path]) -> None:
         file.unlink()
 
 
-def values(file: Path) -> Any:
+def read_values(file: Path) -> Any:
     """Read what a process has told."""
     return MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]

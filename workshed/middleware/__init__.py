@@ -8,7 +8,7 @@ from workshed.middleware.composition.results import PostgresResults, Results
 from workshed.middleware.concurrency.limits import Limits
 from workshed.middleware.concurrency.rate_limiters import PostgresRateLimiterBackend
 from workshed.middleware.concurrency.uniqueness import Uniqueness
-from workshed.middleware.delivery.cancellation import Cancellation, cancelled
+from workshed.middleware.delivery.cancellation import Cancellation, cancelled_outcome
 from workshed.middleware.delivery.deduplication import Deduplication
 from workshed.middleware.delivery.once import OncePerMessage
 from workshed.middleware.django_connections import DjangoConnections
@@ -33,7 +33,7 @@ from workshed.middleware.options.unique import Unique
 from workshed.middleware.periodic.periodic import Periodic
 from workshed.middleware.retrying.discard import DiscardRecorder
 from workshed.middleware.retrying.expiry import Expiry
-from workshed.middleware.retrying.policy import INTERRUPTED, Policy, verdict
+from workshed.middleware.retrying.policy import INTERRUPTED, Policy, decide_outcome
 from workshed.middleware.retrying.retries import Retries
 from workshed.middleware.runtime.database_pool import DatabasePool
 from workshed.middleware.runtime.event_loop import EventLoop
@@ -83,6 +83,6 @@ __all__ = [
     "Unique",
     "Uniqueness",
     "UnsupportedOptions",
-    "cancelled",
-    "verdict",
+    "cancelled_outcome",
+    "decide_outcome",
 ]

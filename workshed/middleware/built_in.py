@@ -65,7 +65,7 @@ COUNTERPARTS: dict[type[Middleware], type[Middleware]] = {
 PROMETHEUS = ("dramatiq.middleware.prometheus", "Prometheus")
 
 
-def refuse(middleware: Middleware) -> None:
+def refuse_harmful(middleware: Middleware) -> None:
     """Raise `WorkshedError` for middleware that would corrupt what is built in."""
     name = type(middleware).__name__
     if type(middleware).__module__ == "periodiq":
@@ -79,7 +79,7 @@ def refuse(middleware: Middleware) -> None:
             raise WorkshedError(f"leave out {called} of dramatiq: {instead}")
 
 
-def place(chain: list[Middleware], wanted: type[Middleware] | None) -> type[Middleware] | None:
+def place_of(chain: list[Middleware], wanted: type[Middleware] | None) -> type[Middleware] | None:
     """Return the class in the chain that `before=` or `after=` means.
 
     Raises `WorkshedError` with the classes there are for one that is neither in the chain nor has a

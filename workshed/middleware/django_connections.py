@@ -46,7 +46,7 @@ class DjangoConnections(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Close what cannot be used, and let Django check the rest on first use."""
-        renew()
+        renew_connections()
 
     def after_process_message(
         self,
@@ -57,11 +57,11 @@ class DjangoConnections(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Close what Django would close after a request."""
-        renew()
+        renew_connections()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Do the same after a job that a check or the job itself has skipped."""
-        renew()
+        renew_connections()
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
         """Close all of a thread that ends."""
@@ -72,7 +72,7 @@ class DjangoConnections(Middleware):
         close_all()
 
 
-def renew() -> None:
+def renew_connections() -> None:
     """Close what Django's `close_old_connections` closes, and have the rest checked on first use.
 
     A connection inside `transaction.atomic` stays as it is: it belongs to a test of the application

@@ -17,7 +17,7 @@ from workshed.jobs.locks.run_locks import RunLock
 from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
 from workshed.jobs.tags import CancelTraits
 from workshed.middleware.options.unique import Unique
-from workshed.redaction import without
+from workshed.redaction import hide_words
 
 
 class Job:
@@ -76,7 +76,7 @@ class Job:
         """Take what its delivery says."""
         self.message = message
         self.copied = copied
-        """A copy of it may exist: redelivered, sent again, or by a relay. The fence is asked."""
+        """A copy of it may exist: redelivered, sent again, or by a relay. Deduplication looks."""
         self.redelivered = redelivered
         """Delivered before, or sent before with unknown fate: it may have been started."""
         self.published = published
@@ -133,7 +133,7 @@ class Job:
 
     def shown(self, text: str) -> str:
         """Hide what is secret in a text about it."""
-        return without(text, self.secrets) if self.secrets else text
+        return hide_words(text, self.secrets) if self.secrets else text
 
     @property
     def traits(self) -> CancelTraits:

@@ -156,7 +156,7 @@ CREATE TABLE workshed.workers (
 -- -------------------------------------------------------------------------------------------------
 
 -- The highest generation of each message whose outcome is stored. A copy of that generation or an
--- earlier one is discarded as a duplicate.
+-- earlier one is dropped as a duplicate.
 CREATE TABLE workshed.completed_generations (
     message_id   text PRIMARY KEY,
     generation   integer NOT NULL,
@@ -275,7 +275,7 @@ CREATE TABLE workshed.cancellations (
     -- Ids are assigned before they commit. A reader that remembers the xmin of its snapshot misses
     -- none.
     xid              xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    -- When a worker that was running the job told it.
+    -- When the worker that runs the job told it that it is cancelled.
     notified_at      timestamptz
 );
 
@@ -614,7 +614,8 @@ CREATE FUNCTION workshed.replace_holder(holder workshed.unique_locks, replacemen
     LANGUAGE plpgsql
 AS $$
 BEGIN
-    -- First, as whoever settles does: in the other order two of them wait for each other.
+    -- First, as every transaction that stores an outcome does: in another order two of them would
+    -- wait for each other.
     INSERT INTO workshed.completed_generations AS s (message_id, generation)
     VALUES (holder.message_id, holder.generation)
     ON CONFLICT (message_id) DO UPDATE
@@ -764,8 +765,8 @@ BEGIN
 END
 $$;
 
--- Return the earliest time at which a job with `ahead` jobs before it may start: `at` is now,
--- 'infinity' is when a running job ends. Times in the future come from a clock that was set back
+-- Return the earliest time at which a job with `ahead` jobs before it may start: `at` if now,
+-- 'infinity' if that depends on the end of a running job. Times in the future come from a clock that was set back
 -- since.
 CREATE FUNCTION workshed.limit_next_opening(l workshed.limits, ahead bigint, at timestamptz)
     RETURNS timestamptz
@@ -794,8 +795,8 @@ BEGIN
 END
 $$;
 
--- Return how many jobs wait before a rank and seq, among those whose slot is kept for them.
--- Counts up to `most`.
+-- Return how many jobs wait before a rank and seq, without those that did not take the slot they
+-- were offered. Counts up to `most`.
 CREATE FUNCTION workshed.count_waiters_ahead(
     of_key text, of_rank bigint, of_seq bigint, at timestamptz, kept interval, most integer
 ) RETURNS bigint
@@ -1431,7 +1432,7 @@ END
 $$;
 
 -- Once for each statement, however many rows it stores.
-CREATE TRIGGER senders
+CREATE TRIGGER assert_sender
     AFTER INSERT ON workshed.schedule
     REFERENCING NEW TABLE AS stored
     FOR EACH STATEMENT EXECUTE FUNCTION workshed.assert_sender();
@@ -1600,8 +1601,8 @@ CREATE FUNCTION workshed.envelope(
 
 -- Store a message together with its key; return the id of the message that holds the key then. A
 -- message that does not get the key is not stored, or is stored for later as `waiting_body` if that
--- is given. SECURITY DEFINER, because acquiring a key reads and changes five tables and may end the
--- job that holds it. A restricted sender acquires only keys of its own actors.
+-- is given. SECURITY DEFINER, because acquiring a key reads and changes several tables and may end
+-- the job that holds it. A restricted sender acquires only keys of its own actors.
 CREATE FUNCTION workshed.insert_with_key(
     id text, at_generation integer, on_queue text, of_actor text, new_body text, why text,
     due timestamptz, wanted text, span interval, replacing boolean, waiting_body text, pause interval
@@ -1753,8 +1754,8 @@ CREATE TRIGGER audit_is_append_only
     FOR EACH STATEMENT EXECUTE FUNCTION workshed.refuse_audit_change();
 
 -- Count a login attempt of `who`, unless there were `most` within the span. SECURITY DEFINER,
--- because an operator's session writes to no table, and the same table has the limits and barriers
--- of jobs.
+-- because the role of the console may not write to `counters`, which also has the limits and
+-- barriers of jobs.
 CREATE FUNCTION workshed.count_login(who text, most integer, span interval) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp

@@ -46,7 +46,7 @@ class Enqueued:
         return self.due_at - self.sent_at
 
 
-def waiting(conn: Connection) -> list[Enqueued]:
+def list_enqueued(conn: Connection) -> list[Enqueued]:
     """Return what waits, as it will run."""
     query = """
         SELECT body, queue, due_at, created_at, due_at <= workshed.now()
@@ -59,7 +59,7 @@ def waiting(conn: Connection) -> list[Enqueued]:
     ]
 
 
-def take(
+def take_next(
     conn: Connection, message_id: str | None = None, *, excluding: Collection[str] = ()
 ) -> dramatiq.Message[Any] | None:
     """Take the next job that is due and not excluded by its id, or a certain one, due or not."""

@@ -10,7 +10,9 @@ JITTER = 0.25
 LEAST = timedelta(seconds=1)
 
 
-def retried(runs: Sequence[KitRun], after: timedelta | None, within: timedelta | None) -> None:
+def expect_retried(
+    runs: Sequence[KitRun], after: timedelta | None, within: timedelta | None
+) -> None:
     """Fail unless one of the jobs is to be tried again, after about that long."""
     waits = [run.outcome.delay for run in runs if run.outcome.kind == "retry"]
     if after is None:
@@ -18,13 +20,13 @@ def retried(runs: Sequence[KitRun], after: timedelta | None, within: timedelta |
     else:
         margin = max(after * JITTER, LEAST) if within is None else within
         found = any(abs(wait - after) <= margin for wait in waits)
-        span = f"{text.span(after)} (within {text.span(margin)})"
+        span = f"{text.span_text(after)} (within {text.span_text(margin)})"
         wanted = f"no job is to be tried again after {span}"
     if not found:
         raise AssertionError(_what_happened(wanted, runs))
 
 
-def discarded(runs: Sequence[KitRun], reason: str) -> None:
+def expect_discarded(runs: Sequence[KitRun], reason: str) -> None:
     """Fail unless one of the jobs was discarded, with `reason` in its reason."""
     reasons = [run.outcome.reason for run in runs if run.outcome.is_discarded]
     if not any(reason in found for found in reasons):
@@ -33,5 +35,5 @@ def discarded(runs: Sequence[KitRun], reason: str) -> None:
 
 
 def _what_happened(wanted: str, runs: Sequence[KitRun]) -> str:
-    lines = text.listing("ran meanwhile", [text.of_run(run) for run in runs])
+    lines = text.titled_list("ran meanwhile", [text.of_run(run) for run in runs])
     return "\n".join([wanted, "", *lines])

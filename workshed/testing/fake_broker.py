@@ -25,7 +25,7 @@ from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.executing import ExecutingBroker
-from workshed.transport.messages.envelope import stamp
+from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing.outgoing import Message
 
 Actor = dramatiq.Actor[..., Any]
@@ -66,7 +66,9 @@ class KitDelivery(Delivery):
     ) -> None:
         """Let `headers` say which way it came, as RabbitMQ's do."""
         channel = AckingChannel(SimpleNamespace(is_open=True))
-        letter = RawDelivery(0, redelivered, properties=stamp(message, **headers), body=b"")
+        letter = RawDelivery(
+            0, redelivered, properties=message_properties(message, **headers), body=b""
+        )
         queue = broker.declared[message.queue_name]
         self.trouble: BaseException | None = None
         """Why its outcome could not be stored."""
@@ -131,7 +133,7 @@ class FakeBroker(ExecutingBroker):
     def __init__(self, other: WorkshedBroker) -> None:
         """Take the place of a program's broker: its actors, its queues, its middleware."""
         super().__init__(other.declared, [])
-        share(self, other)
+        share_actors(self, other)
         self._witness = OutcomeSpy()
         self.middleware = [*other.middleware, self._witness]
         self._begin()
@@ -143,7 +145,7 @@ class FakeBroker(ExecutingBroker):
     def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
         """Store messages, all of them or none."""
         batch = list(messages)
-        with db.transaction() as conn, db.joined(conn):
+        with db.transaction() as conn, db.join_transaction(conn):
             return [self.enqueue(message) for message in batch]
 
     async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
@@ -155,7 +157,7 @@ class FakeBroker(ExecutingBroker):
 
         Raises `NotStoredError` where the outcome could not be stored.
         """
-        # As a relay sends it: it may have copies, so the fence is asked.
+        # As a relay sends it: it may have copies, so deduplication looks.
         delivery = KitDelivery(message, self, outbox=True)
         around = nullcontext() if error is None else self._failing(message, error)
         return self._work(delivery, around)
@@ -165,8 +167,8 @@ class FakeBroker(ExecutingBroker):
     ) -> KitRun:
         """Run a job as one that was sent directly, and delivered for the first time or `again`.
 
-        The actor runs inside `around`. Where that raises `SimulatedCrash` the process of the job has ended:
-        the same is raised here, and the next job runs in another one.
+        The actor runs inside `around`. Where that raises `SimulatedCrash` the process of the job
+        has ended: the same is raised here, and the next job runs in another one.
         """
         return self._work(KitDelivery(message, self, redelivered=again), around)
 
@@ -212,7 +214,7 @@ class FakeBroker(ExecutingBroker):
 
     def _begin(self) -> None:
         """Be a worker that has just started: nothing runs, and this thread knows of no job."""
-        context.end()
+        context.leave_job()
         logs.subject.set(None)
         self._witness.forget()
         self._execution = JobExecutor(ConsumerConnection([], "test kit"), GRACE_OF_STRANGERS)
@@ -227,7 +229,7 @@ class FakeBroker(ExecutingBroker):
         raise WorkshedError("the test kit has no RabbitMQ: `jobs.drain()` runs what is due")
 
 
-def share(new: WorkshedBroker, other: WorkshedBroker) -> None:
+def share_actors(new: WorkshedBroker, other: WorkshedBroker) -> None:
     """Let a broker know the actors and queues of another, also those declared later."""
     names = ("actors", "queues", "declared", "actor_options", "added_options")
     for name in (*names, "_signatures", "_names", "_checks", "_added"):

@@ -81,9 +81,9 @@ guard = Guard()
 
 
 @contextmanager
-def guarded(url: str, others: Sequence[str] = ()) -> Generator[None]:
+def guard_connections(url: str, others: Sequence[str] = ()) -> Generator[None]:
     """Refuse statements on connections to other databases than that of `url` inside the block."""
-    install()
+    install_guard()
     before = guard.own, guard.others
     guard.own, guard.others = place_of(url), others
     try:
@@ -93,7 +93,7 @@ def guarded(url: str, others: Sequence[str] = ()) -> Generator[None]:
 
 
 @functools.cache
-def install() -> None:
+def install_guard() -> None:
     """Have the drivers ask the guard before each statement, also those imported later."""
     _watch_psycopg()
     for name, watch in LATER.items():

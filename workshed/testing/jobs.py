@@ -19,7 +19,7 @@ from workshed.testing.database.connections import Connections
 from workshed.testing.errors import DiedError, EndlessError, KitError
 from workshed.testing.fake_broker import Error, FakeBroker, KitRun
 from workshed.testing.stored import StoredJobs
-from workshed.testing.wanted import Actor, named
+from workshed.testing.wanted import Actor, name_arguments
 from workshed.transport.batch import Batch
 from workshed.transport.publishing.outgoing import Message
 
@@ -131,7 +131,7 @@ class Jobs(StoredJobs):
 
         Raises `KitError` where another job has its unique key, or it has run already.
         """
-        message = enqueued.take(self._conn, self._sent(actor, args, kwargs).message_id)
+        message = enqueued.take_next(self._conn, self._sent(actor, args, kwargs).message_id)
         if message is None:
             raise KitError(f"{actor.actor_name} was sent, and has run already")
         before = len(self._runs)
@@ -181,17 +181,17 @@ class Jobs(StoredJobs):
             yield
         finally:
             self._may_retry = before
-        expectations.retried(self._runs[start:], after, within)
+        expectations.expect_retried(self._runs[start:], after, within)
 
     @contextmanager
     def expect_discard(self, reason: str = "") -> Generator[None]:
         """Fail unless a job that runs in the block is discarded, with this in its reason."""
         start = len(self._runs)
         yield
-        expectations.discarded(self._runs[start:], reason)
+        expectations.expect_discarded(self._runs[start:], reason)
 
     def _sent(self, actor: Actor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
-        named(actor, args, kwargs)
+        name_arguments(actor, args, kwargs)
         message = actor.message_with_options(args=args, kwargs=kwargs, origin="transaction")
         sent = self._broker.enqueue(message)
         if sent.message_id != message.message_id:
@@ -201,7 +201,7 @@ class Jobs(StoredJobs):
     def _run(
         self, message_id: str | None = None, *, excluding: Collection[str] = ()
     ) -> KitRun | None:
-        message = enqueued.take(self._conn, message_id, excluding=excluding)
+        message = enqueued.take_next(self._conn, message_id, excluding=excluding)
         if message is None:
             return None
         errors = self._errors[message.actor_name]
@@ -222,7 +222,7 @@ class Jobs(StoredJobs):
         lines = [
             f"{count} jobs have run, and there are still {len(due)} due: do they send each other?",
             "`drain(at_most=…)` lets more run.",
-            *text.listing("the last to run", last),
-            *text.listing("due", [text.of(job) for job in due]),
+            *text.titled_list("the last to run", last),
+            *text.titled_list("due", [text.job_line(job) for job in due]),
         ]
         return "\n".join(lines)

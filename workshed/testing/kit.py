@@ -24,8 +24,8 @@ from workshed.testing.database import maildir, scratch
 from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.errors import KitError, NeedsDatabaseError
-from workshed.testing.fake_broker import FakeBroker, in_place_of, share
-from workshed.testing.guard import guarded
+from workshed.testing.fake_broker import FakeBroker, in_place_of, share_actors
+from workshed.testing.guard import guard_connections
 from workshed.testing.inline import Inline
 from workshed.testing.jobs import Jobs
 from workshed.testing.plain import PlainJobs
@@ -81,7 +81,7 @@ class OnDatabase:
     @cached_property
     def _tables(self) -> list[sql.Identifier]:
         """The tables to empty; not asked before the first test, when yours are made."""
-        return scratch.fillable(self._conn)
+        return scratch.list_empty_tables(self._conn)
 
     @contextmanager
     def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Generator[Sends]:
@@ -103,9 +103,9 @@ class OnDatabase:
             if mode == REAL:
                 urls["BROKER_URL"] = stack.enter_context(virtual_host(rabbitmq()))
             stack.enter_context(environment(**urls))
-            stack.enter_context(guarded(self.database_url, self._others))
+            stack.enter_context(guard_connections(self.database_url, self._others))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr(db, "pool", cache(lambda: self._connections))
+            patch.setattr(db, "get_pool", cache(lambda: self._connections))
             stack.callback(self._empty, tables)
             stack.callback(self._connections.reset)
             made = self._with_worker if mode == REAL else self._in_this_thread
@@ -130,8 +130,8 @@ class OnDatabase:
         self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
     ) -> Sends:
         real = build.broker()
-        sending = build.build(settings(), real.declared)
-        share(sending, real)
+        sending = build.build_broker(settings(), real.declared)
+        share_actors(sending, real)
         sending.middleware = [*real.middleware, RunRecorder(real.actors)]
         self._declare(real)
         modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
@@ -145,7 +145,9 @@ class OnDatabase:
 
     def _declare(self, broker: WorkshedBroker) -> None:
         """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
-        queues.declare(self._conn, {queue.name: queue.kind for queue in broker.declared.values()})
+        queues.declare_queues(
+            self._conn, {queue.name: queue.kind for queue in broker.declared.values()}
+        )
         queues.declare_actors(self._conn, known_actors(broker))
 
     def _empty(self, tables: list[sql.Identifier]) -> None:
@@ -162,10 +164,10 @@ class OnDatabase:
 
     def _delete_rows(self, tables: list[sql.Identifier]) -> None:
         try:
-            self._conn.execute(scratch.emptying(tables))
+            self._conn.execute(scratch.delete_all(tables))
         except psycopg.errors.UndefinedTable:  # a fixture has dropped one that it had created
-            tables[:] = scratch.existing(self._conn, tables)
-            self._conn.execute(scratch.emptying(tables))
+            tables[:] = scratch.existing_tables(self._conn, tables)
+            self._conn.execute(scratch.delete_all(tables))
 
     def close(self) -> None:
         """Close all connections."""
@@ -191,7 +193,7 @@ class WithoutDatabase:
             raise NeedsDatabaseError(f"mode={mode!r}", self._why)
         real = build.broker()
         stub = Stub(real.declared, [])
-        share(stub, real)
+        share_actors(stub, real)
         stub.middleware = real.middleware
         with in_place_of(real, stub), pytest.MonkeyPatch.context() as patch:
             # Your connection leads to a database that is none of a test's.

@@ -24,7 +24,7 @@ def jobs_server() -> Iterator[str | Exception]:
     """URL of the PostgreSQL for the tests, or why there is none; override it to name another."""
     from workshed.testing.real_worker import servers
 
-    with servers.found() as url:
+    with servers.find_server() as url:
         yield url
 
 

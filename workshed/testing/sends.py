@@ -7,7 +7,7 @@ from typing import Any
 from workshed.testing import text
 from workshed.testing.enqueued import Enqueued
 from workshed.testing.fake_broker import KitRun
-from workshed.testing.wanted import Actor, ExpectedJob, named
+from workshed.testing.wanted import Actor, ExpectedJob, name_arguments
 
 TOLERANCE = timedelta(seconds=1)
 
@@ -51,7 +51,7 @@ class Sends:
         if times is None and not same:
             raise AssertionError(self._failure(f"{wanted} is not enqueued", wanted, rest, jobs))
         if times is not None and len(same) != times:
-            title = f"{wanted} is enqueued {counted(len(same))}, not {counted(times)}"
+            title = f"{wanted} is enqueued {times_text(len(same))}, not {times_text(times)}"
             raise AssertionError(self._failure(title, wanted, rest, jobs))
         return same[0] if same else None
 
@@ -72,7 +72,7 @@ class Sends:
         jobs = self.enqueued
         same, _ = wanted.split(jobs)
         if same:
-            title = f"{wanted} is enqueued {counted(len(same))}, and should not be"
+            title = f"{wanted} is enqueued {times_text(len(same))}, and should not be"
             raise AssertionError("\n".join([title, "", *self._lists(jobs)]))
 
     def _failure(
@@ -81,17 +81,17 @@ class Sends:
         rows = [("wanted", str(wanted), "")]
         if rest:
             differences = ", ".join(wanted.differences(rest[0]))
-            rows.append(("closest", text.sent(rest[0]), f"but {differences}"))
-        return "\n".join([title, "", *text.table(rows), "", *self._lists(jobs)])
+            rows.append(("closest", text.sent_text(rest[0]), f"but {differences}"))
+        return "\n".join([title, "", *text.align_table(rows), "", *self._lists(jobs)])
 
     def _lists(self, jobs: Sequence[Enqueued]) -> list[str]:
-        lines = text.listing("enqueued", [text.of(job) for job in jobs])
+        lines = text.titled_list("enqueued", [text.job_line(job) for job in jobs])
         if self.runs:
-            lines += text.listing("has run", [text.of_run(run) for run in self.runs])
+            lines += text.titled_list("has run", [text.of_run(run) for run in self.runs])
         return lines
 
 
-def counted(number: int) -> str:
+def times_text(number: int) -> str:
     """Say how often."""
     return "once" if number == 1 else f"{number} times"
 
@@ -108,5 +108,5 @@ def _wanted(
 ) -> ExpectedJob:
     if at is not None and at.tzinfo is None:
         raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
-    arguments = named(actor, args, kwargs) if args or kwargs else None
+    arguments = name_arguments(actor, args, kwargs) if args or kwargs else None
     return ExpectedJob(actor, arguments, queue, priority, in_, at, within)

@@ -25,7 +25,7 @@ class StoredJobs(Sends):
     @property
     def enqueued(self) -> list[Enqueued]:
         """All that waits, in the order in which it will run; beside workers it is gone at once."""
-        return rows.waiting(self._conn)
+        return rows.list_enqueued(self._conn)
 
     @property
     def scheduled(self) -> list[Enqueued]:
@@ -35,9 +35,9 @@ class StoredJobs(Sends):
     @property
     def dead(self) -> list[Dead]:
         """The rows of jobs that died, the first one first."""
-        return dead.find(self._conn, limit=MOST_DEAD)[::-1]
+        return dead.list_dead_jobs(self._conn, limit=MOST_DEAD)[::-1]
 
     @property
     def mailbox(self) -> list[EmailMessage]:
         """The mails that were sent, the oldest first."""
-        return maildir.read(self._folder / maildir.NAME)
+        return maildir.read_mails(self._folder / maildir.NAME)

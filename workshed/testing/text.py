@@ -13,24 +13,24 @@ SHOWN = 20
 """Jobs that are listed; of a thousand the first tell enough."""
 
 
-def call(actor: str, arguments: Mapping[str, Any] | None) -> str:
+def call_text(actor: str, arguments: Mapping[str, Any] | None) -> str:
     """Write a job as a call of its actor; with any arguments where they do not matter."""
     if arguments is None:
         return f"{actor}(…)"
     return f"{actor}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
-def sent(job: Enqueued) -> str:
+def sent_text(job: Enqueued) -> str:
     """Write a job as it was sent."""
     words = [repr(arg) for arg in job.message.args]
     words += [f"{name}={value!r}" for name, value in job.message.kwargs.items()]
     return f"{job.actor}({', '.join(words)})"
 
 
-def span(time: timedelta) -> str:
+def span_text(time: timedelta) -> str:
     """Write a span as people say it: `3 days`, `1 h 30 min`, `11.3 s`."""
     if time < timedelta():
-        return f"-{span(-time)}"
+        return f"-{span_text(-time)}"
     parts = []
     for name, unit in UNITS:
         number, time = divmod(time, unit)
@@ -41,19 +41,19 @@ def span(time: timedelta) -> str:
     return " ".join(parts)
 
 
-def when(job: Enqueued) -> str:
+def due_text(job: Enqueued) -> str:
     """Say for how long it was to wait."""
-    return "now" if job.delay <= timedelta() else f"in {span(job.delay)}"
+    return "now" if job.delay <= timedelta() else f"in {span_text(job.delay)}"
 
 
-def fate(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome) -> str:
     """Say what became of a run: `retry in 15 s: ValueError: no`."""
-    delay = f" in {span(outcome.delay)}" if outcome.delay else ""
+    delay = f" in {span_text(outcome.delay)}" if outcome.delay else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"{outcome.kind}{delay}{reason}"
 
 
-def table(rows: Iterable[Sequence[str]]) -> list[str]:
+def align_table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align columns; the last one stays ragged."""
     rows = [tuple(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -63,21 +63,21 @@ def table(rows: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
-def listing(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
+def titled_list(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
     """List them under a title with their number; or say that there are none."""
     if not rows:
         return [f"{title}: none"]
-    lines = [f"  {line}" for line in table(rows[:SHOWN])]
+    lines = [f"  {line}" for line in align_table(rows[:SHOWN])]
     more = [f"  … and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
     return [f"{title} ({len(rows)}):", *lines, *more]
 
 
-def of(job: Enqueued) -> tuple[str, str, str]:
+def job_line(job: Enqueued) -> tuple[str, str, str]:
     """Return what is listed of a job."""
     priority = "" if job.priority is None else f"  priority {job.priority}"
-    return sent(job), job.queue, when(job) + priority
+    return sent_text(job), job.queue, due_text(job) + priority
 
 
 def of_run(run: KitRun) -> tuple[str, str]:
     """Return what is listed of a run."""
-    return run.title, fate(run.outcome)
+    return run.title, outcome_text(run.outcome)

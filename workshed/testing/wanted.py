@@ -37,14 +37,14 @@ class ExpectedJob:
         if self.priority is not None and job.priority != self.priority:
             found.append(f"priority {job.priority}")
         if self.in_ is not None and abs(job.delay - self.in_) > self.within:
-            found.append(text.when(job))
+            found.append(text.due_text(job))
         if self.at is not None and abs(job.due_at - self.at) > self.within:
             found.append(f"at {job.due_at.astimezone(self.at.tzinfo).isoformat(' ')}")
         return found
 
     def _other_arguments(self, job: Enqueued, wanted: Mapping[str, Any]) -> list[str]:
         try:
-            theirs = named(self.actor, job.message.args, job.message.kwargs)
+            theirs = name_arguments(self.actor, job.message.args, job.message.kwargs)
         except TypeError as err:  # sent by SQL, which knows no signatures
             return [str(err)]
         return [
@@ -62,19 +62,19 @@ class ExpectedJob:
 
     def __str__(self) -> str:
         """Write it as a call, with what else matters."""
-        parts = [text.call(self.actor.actor_name, self.arguments)]
+        parts = [text.call_text(self.actor.actor_name, self.arguments)]
         if self.queue is not None:
             parts.append(f"on {self.queue}")
         if self.priority is not None:
             parts.append(f"priority {self.priority}")
         if self.in_ is not None:
-            parts.append(f"in {text.span(self.in_)}")
+            parts.append(f"in {text.span_text(self.in_)}")
         if self.at is not None:
             parts.append(f"at {self.at.isoformat(' ')}")
         return "  ".join(parts)
 
 
-def named(actor: Actor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def name_arguments(actor: Actor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Name each argument as the actor does, defaults included; raises `TypeError`."""
     signature = inspect.signature(actor.fn)
     try:

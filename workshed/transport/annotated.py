@@ -54,7 +54,7 @@ def checks_of(function: Callable[..., Any]) -> Checks:
     return found
 
 
-def mismatch(value: object, hint: Any) -> str | None:
+def find_mismatch(value: object, hint: Any) -> str | None:
     """Say what is wrong with a value, as JSON has it; nothing where it fits.
 
     Nothing of the value is quoted: an argument may be secret.
@@ -77,7 +77,7 @@ def mismatch(value: object, hint: Any) -> str | None:
 
 
 def _problem(hint: Any, takes_none: bool, value: object) -> str | None:  # noqa: FBT001 -- bound once
-    return None if value is None and takes_none else mismatch(value, hint)
+    return None if value is None and takes_none else find_mismatch(value, hint)
 
 
 def _made(hint: Any) -> TypeAdapter[Any] | None:

@@ -24,7 +24,7 @@ from workshed.jobs.outbox.schedule import Reason, Statement
 from workshed.metrics import meters
 from workshed.metrics.meters import OTHER, How
 from workshed.middleware import built_in
-from workshed.middleware.observability.redaction import parameters
+from workshed.middleware.observability.redaction import positional_parameters
 from workshed.middleware.observability.sentry import without_stock
 from workshed.middleware.runtime.unsupported_options import OF_A_MESSAGE
 from workshed.queues import Queue
@@ -40,14 +40,14 @@ from workshed.transport.errors import (
 from workshed.transport.hooks import Tolerant, hooks_of, is_ours
 from workshed.transport.messages.envelope import (
     OPTIONS,
-    encoded,
+    encode,
     option_problem,
     refuse_encoder,
     refuse_fields,
     refuse_inexact,
     refuse_large,
 )
-from workshed.transport.publishing.outgoing import claim_of, waiting_body
+from workshed.transport.publishing.outgoing import key_claim, waiting_body
 from workshed.transport.strays import refuse_strays
 
 logger = logging.getLogger(__name__)
@@ -131,10 +131,10 @@ class WorkshedBroker(Broker):
         that is not there.
         """
         if not is_ours(type(middleware)):
-            built_in.refuse(middleware)
+            built_in.refuse_harmful(middleware)
             self.added_options |= middleware.actor_options - self.actor_options
-        before = built_in.place(self.middleware, before)
-        after = built_in.place(self.middleware, after)
+        before = built_in.place_of(self.middleware, before)
+        after = built_in.place_of(self.middleware, after)
         super().add_middleware(middleware, before=before, after=after)
         self._hooks.clear()
 
@@ -265,10 +265,12 @@ class WorkshedBroker(Broker):
         That tells who has its key, if it has one; whoever executes it says so to `stored`.
         """
         message, row = self.prepared(message, delay, at, reason)
-        claim = claim_of(message, timedelta())
+        claim = key_claim(message, timedelta())
         if claim is None:
-            return message, schedule.insertion(row, delay, at)
-        return message, unique.storing(row, claim, delay, at, waiting_body(message))
+            return message, schedule.insert_statement(row, delay, at)
+        return message, unique.insert_with_key_statement(
+            row, claim, delay, at, waiting_body(message)
+        )
 
     def prepared(
         self,
@@ -287,7 +289,7 @@ class WorkshedBroker(Broker):
             generation=int(message.options.get("generation", 0)),
             queue=message.queue_name,
             actor=message.actor_name,
-            body=encoded(message).decode(),
+            body=encode(message).decode(),
             reason=reason,
         )
         return message, row
@@ -342,7 +344,7 @@ class WorkshedBroker(Broker):
             bound = signature.bind(*message.args, **message.kwargs)
         except TypeError as err:
             raise InvalidArgumentError(f"{message.actor_name}{signature}: {err}") from None
-        return unpacked(signature, bound.arguments)
+        return unpack_arguments(signature, bound.arguments)
 
 
 def known_actors(broker: WorkshedBroker) -> list[KnownActor]:
@@ -352,7 +354,7 @@ def known_actors(broker: WorkshedBroker) -> list[KnownActor]:
             name=actor.actor_name,
             queue=actor.queue_name,
             has_key=(rule := actor.options.get("unique")) is not None and rule.locks_when_sent,
-            parameters=parameters(actor.fn),
+            parameters=positional_parameters(actor.fn),
             redact=actor.options.get("redact", ()),
         )
         for actor in broker.actors.values()
@@ -365,7 +367,7 @@ def due_ms(delay: timedelta, at: datetime | None) -> int:
     return max(0, int(due * 1000))
 
 
-def unpacked(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:
+def unpack_arguments(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:
     """Spread `*args` and `**kwargs`, which are a tuple and a dict only inside Python."""
     found: dict[str, object] = {}
     for name, value in arguments.items():

@@ -21,9 +21,9 @@ from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow, Reason
 from workshed.transport.build import broker
 from workshed.transport.errors import UnknownConnectionError
-from workshed.transport.messages.envelope import encoded
-from workshed.transport.publishing.adapters import ConnectionAdapter, SyncConnection, kind_of
-from workshed.transport.publishing.outgoing import Message, claim_of, waiting, waiting_body
+from workshed.transport.messages.envelope import encode
+from workshed.transport.publishing.adapters import ConnectionAdapter, SyncConnection, adapter_for
+from workshed.transport.publishing.outgoing import Message, awaiting_key, key_claim, waiting_body
 
 Told = Message | dramatiq.Actor[..., Any] | None
 """A message that is sent, or an actor, to which the id of the batch is sent."""
@@ -90,7 +90,7 @@ class Batch:
 
         Raises `BatchError` where there is none.
         """
-        job = current.running()
+        job = current.current_job()
         if job is None or job.batch is None:
             raise BatchError("there is no batch here: no job of one runs, and no callback")
         return cls.with_id(job.batch)
@@ -108,7 +108,7 @@ class Batch:
     def open(self, conn: SyncConnection) -> None:
         """Store it; what is added in any transaction belongs to it until it is closed."""
         rows = {event: _callback(told, self.id) for event, told in self._told.items()}
-        _kind(conn).execute(conn, batches.opening(self.id, self.description, rows))
+        _kind(conn).execute(conn, batches.open_statement(self.id, self.description, rows))
 
     def add(
         self,
@@ -128,9 +128,9 @@ class Batch:
             raise WorkshedError("give `delay` or `at`, not both")
         if at is not None and at.tzinfo is None:
             raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
-        kind, job = _kind(conn), current.running()
+        kind, job = _kind(conn), current.current_job()
         adder = None if job is None else job.message_id
-        if problem := kind.execute(conn, batches.refusal(self.id, adder)):
+        if problem := kind.execute(conn, batches.refusal_statement(self.id, adder)):
             raise BatchError(f"no job can be added to batch {self.id}: {problem}", self.id)
         reason: Reason = "transactional" if delay is None and at is None else "delayed"
         return [
@@ -141,7 +141,7 @@ class Batch:
 
     def close(self, conn: SyncConnection) -> bool:
         """Let only its own jobs add to it from now on; False where it was closed before."""
-        return bool(_kind(conn).execute(conn, batches.closing(self.id)) == "true")
+        return bool(_kind(conn).execute(conn, batches.close_statement(self.id)) == "true")
 
     def cancel(self, conn: SyncConnection) -> bool:
         """Let none of its jobs start from now on; False where all have ended, or it is not there.
@@ -149,11 +149,11 @@ class Batch:
         One that runs is told to stop, and is not tried again. Nothing can be added. `on_complete`
         is sent when all have ended, and `on_success` never.
         """
-        return bool(_kind(conn).execute(conn, batches.cancelling(self.id)) == "true")
+        return bool(_kind(conn).execute(conn, batches.cancel_statement(self.id)) == "true")
 
     def progress(self, conn: Connection) -> BatchProgress:
         """Return how many of its jobs are in which state; raises `BatchError` without a batch."""
-        found = batch_rows.progress(conn, self.id)
+        found = batch_rows.get_progress(conn, self.id)
         if found is None:
             raise BatchError(f"there is no batch {self.id}", self.id)
         return found
@@ -172,19 +172,21 @@ class Batch:
         ready = [
             broker().prepared(message.copy(options=mine), delay, at, reason) for message in messages
         ]
-        plain = [row for message, row in ready if claim_of(message, NOW) is None]
+        plain = [row for message, row in ready if key_claim(message, NOW) is None]
         if plain:
-            kind.execute(conn, schedule.insertions(plain, delay, at))
+            kind.execute(conn, schedule.insert_many_statement(plain, delay, at))
         sent, joined = [], []
         for message, row in ready:
-            holder, claim = None, claim_of(message, NOW)
+            holder, claim = None, key_claim(message, NOW)
             if claim is not None:
                 later = waiting_body(message)
-                holder = kind.execute(conn, unique.storing(row, claim, delay, at, later))
+                holder = kind.execute(
+                    conn, unique.insert_with_key_statement(row, claim, delay, at, later)
+                )
             sent.append(broker().stored(message, delay, holder))
             if sent[-1].message_id == message.message_id:
                 joined.append(message.message_id)
-        kind.execute(conn, batches.joining(self.id, joined))
+        kind.execute(conn, batches.join_statement(self.id, joined))
         return sent
 
 
@@ -193,10 +195,10 @@ def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow
     message: Message = told.message(batch) if isinstance(told, dramatiq.Actor) else told
     message = message.copy(options={"origin": ORIGIN, "callback_of": batch})
     message, row = broker().prepared(message, NOW, None, "transactional")
-    if claim_of(message, NOW) is None:
+    if key_claim(message, NOW) is None:
         return row
     # It is sent whoever has its key then, and takes it when it starts.
-    return replace(row, body=encoded(waiting(message)).decode())
+    return replace(row, body=encode(awaiting_key(message)).decode())
 
 
 def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
@@ -205,7 +207,7 @@ def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
 
 
 def _kind(conn: SyncConnection) -> ConnectionAdapter:
-    kind = kind_of(conn)
+    kind = adapter_for(conn)
     if kind.waits:
         raise UnknownConnectionError(
             "a batch is filled on a connection that blocks; in an event loop, in a thread: "

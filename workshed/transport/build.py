@@ -40,13 +40,13 @@ from workshed.middleware import (
     Uniqueness,
     UnsupportedOptions,
 )
-from workshed.queues import Queue, weighted
+from workshed.queues import Queue, weigh_queues
 from workshed.settings import Settings, settings, settings_of
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
 from workshed.transport.messages.envelope import StrictJson
 from workshed.transport.rabbitmq import RabbitMQBroker
-from workshed.transport.sidecars.metrics_fork import MetricsFork, measure
+from workshed.transport.sidecars.metrics_fork import MetricsFork, enable_metrics
 from workshed.transport.sidecars.relay_fork import RelayFork
 from workshed.transport.strays import refuse_strays
 from workshed.transport.stub import Stub
@@ -76,34 +76,36 @@ def broker() -> RabbitMQBroker | Stub:
         config = settings()
         if (named := app().settings) is not None:
             settings_of(load(named))  # a wrong value ends any process here, and with 2
-        found = build(config)
+        found = build_broker(config)
     except WorkshedError as err:
-        if program() not in OTHERS:
+        if program_name() not in OTHERS:
             raise
         logger.critical("%s", err)
         raise SystemExit(exit_code(err)) from None
-    measure(config)
+    enable_metrics(config)
     dramatiq.set_encoder(StrictJson())
     dramatiq.set_broker(found)
     return found
 
 
-def program() -> str:
+def program_name() -> str:
     """Name what was started: `periodiq`, or `dramatiq`, also as `python -m dramatiq`."""
     path = Path(sys.argv[0])
     return path.parent.name if path.stem == "__main__" else path.stem
 
 
-def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQBroker | Stub:
+def build_broker(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQBroker | Stub:
     """Put a broker together; `queues` are those of another broker, to which more may be added."""
     if queues is None:
-        queues = weighted(app().queues, config.queues, config.queue_prefix)
+        queues = weigh_queues(app().queues, config.queues, config.queue_prefix)
     chain = middleware(config)
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB in urls:
         return Stub(queues, chain)
     for url in urls:
-        address.parameters(url, "check")  # a bad one is refused now, and not by the first send
+        address.connection_parameters(
+            url, "check"
+        )  # a bad one is refused now, and not by the first send
     return RabbitMQBroker(urls, queues, chain, config)
 
 
@@ -115,13 +117,15 @@ def middleware(config: Settings) -> list[Middleware]:
     """
     named = app().middleware
     entries: Sequence[Entry] = CHAIN if named is None else load(named)
-    chain = [made for made in (make(entry, config) for entry in entries) if made is not None]
+    chain = [
+        made for made in (make_middleware(entry, config) for entry in entries) if made is not None
+    ]
     if named is not None:
-        check(chain, middleware=named)
+        check_chain(chain, middleware=named)
     return chain
 
 
-def make(entry: Entry, config: Settings) -> Middleware | None:
+def make_middleware(entry: Entry, config: Settings) -> Middleware | None:
     """Return the middleware of an entry; `None` for one that the settings switch off."""
     if isinstance(entry, Middleware):
         return entry
@@ -129,7 +133,7 @@ def make(entry: Entry, config: Settings) -> Middleware | None:
     return entry() if known is None else MAKERS[known](entry, config)
 
 
-def check(chain: list[Middleware], *, middleware: str) -> None:
+def check_chain(chain: list[Middleware], *, middleware: str) -> None:
     """Raise `SettingsError` for a chain without what is not optional, or in another order."""
     ours = [entry for entry in CHAIN if entry not in OPTIONAL]
     there = [entry for one in chain for entry in ours if isinstance(one, entry)]
@@ -179,11 +183,11 @@ CHAIN: tuple[type[Middleware], ...] = (
     Spans,  # its span is there before other observers begin, and after they end
     Sentry,  # its scope is there before other observers begin, and after they end
     Metrics,  # observes
-    Cancellation,  # before the fence: it writes nothing, and may change what all below write
+    Cancellation,  # before deduplication: it writes nothing, and may change what all below write
     Deduplication,  # before anything is written: a copy writes nothing
-    Expiry,  # below the fence: a duplicate is one, however late
+    Expiry,  # below deduplication: a duplicate is one, however late
     Results,  # within the limit and `OncePerMessage`, as the next
-    Callbacks,  # within the limit and `OncePerMessage`: a result that cannot be handed on is a failure
+    Callbacks,  # within both, too: a result that cannot be handed on is a failure
     TimeLimit,  # wraps the actor's function; its hook only notes the limit
     OncePerMessage,  # around the limit: none strikes in the commit
     Uniqueness,

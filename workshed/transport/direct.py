@@ -8,9 +8,9 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import dramatiq
 
-from workshed.middleware.options.backoff import fixed
+from workshed.middleware.options.backoff import fixed_wait
 from workshed.middleware.retrying.policy import Policy, is_discarded
-from workshed.middleware.retrying.retries import several
+from workshed.middleware.retrying.retries import as_tuple
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def _policy(actor: dramatiq.Actor[P, R]) -> Policy:
     said = actor.options
     return Policy(
         0,
-        fixed(timedelta()),
-        retry_on=several(said.get("retry_on", ())),
-        discard_on=several(said.get("discard_on", ())),
-        throws=several(said.get("throws", ())),
+        fixed_wait(timedelta()),
+        retry_on=as_tuple(said.get("retry_on", ())),
+        discard_on=as_tuple(said.get("discard_on", ())),
+        throws=as_tuple(said.get("throws", ())),
     )

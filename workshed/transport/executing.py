@@ -8,7 +8,7 @@ from workshed import db
 from workshed.db import Connection
 from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware import Job, Outcome
-from workshed.middleware.composition.callbacks import undelayed
+from workshed.middleware.composition.callbacks import without_delay
 from workshed.queues import Queue
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.consuming.delivery import Delivery
@@ -60,7 +60,7 @@ class ExecutingBroker(WorkshedBroker):
         """
         own = message.options.get("delay")
         if isinstance(own, int) and own <= delay:
-            message = undelayed(message)
+            message = without_delay(message)
         span = timedelta(milliseconds=delay)
         reason: Reason = "delayed" if delay else "transactional"
         with db.transaction() as conn:

@@ -58,7 +58,7 @@ class Tolerant:
             self._hook(*args, **kwargs)
         except self._vetoes as err:
             if self._decides and isinstance(err, SkipMessage):
-                raise OutcomeKnown(skipped(self._of, err)) from err
+                raise OutcomeKnown(skipped_outcome(self._of, err)) from err
             raise
         except Exception:
             logger.exception("%s failed; what it raised is ignored", self.__qualname__)
@@ -77,7 +77,7 @@ def hooks_of(chain: Iterable[Middleware], name: str) -> list[Hook]:
     return hooks[::-1] if name.startswith("after_") else hooks
 
 
-def skipped(name: str, error: SkipMessage) -> Outcome:
+def skipped_outcome(name: str, error: SkipMessage) -> Outcome:
     """Return the outcome of a job that a middleware skipped."""
     text = text_of(error)
     reason = f"skipped by {name}: {text}" if text else f"skipped by {name}"

@@ -29,7 +29,7 @@ class JoinCounts(NamedTuple):
     """In the dead table, and in RabbitMQ's dead queue."""
 
 
-def counts(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
+def count_queue(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
     """Count what there is of a queue; raises `BrokerUnreachableError`."""
     query = """
         SELECT (SELECT count(*) FROM workshed.schedule WHERE queue = %(name)s),
@@ -42,7 +42,7 @@ def counts(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
     return JoinCounts(ready, stored, dead + rejected)
 
 
-def join(
+def join_queue(
     publisher: QueueDepthClient, queue: Queue, execution: JobExecutor, timeout_ms: int | None
 ) -> None:
     """Return once nothing of a queue waits, is stored, or runs in this process.
@@ -55,7 +55,7 @@ def join(
     while looks < LOOKS:
         if deadline is not None and time.monotonic() >= deadline:
             raise QueueJoinTimeout(queue.name)  # type: ignore[no-untyped-call]  # dramatiq's
-        is_idle = not execution.has(queue.name) and counts(publisher, queue)[:2] == (0, 0)
+        is_idle = not execution.has(queue.name) and count_queue(publisher, queue)[:2] == (0, 0)
         looks = looks + 1 if is_idle else 0
         time.sleep(IDLE_S)
 

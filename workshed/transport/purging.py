@@ -19,7 +19,7 @@ from workshed.queues import Queue
 from workshed.transport.amqp import topology
 from workshed.transport.errors import EnvelopeError
 from workshed.transport.messages.envelope import decode
-from workshed.transport.messages.signing import Signing, opened
+from workshed.transport.messages.signing import Signing, verify_and_decode
 
 LONGEST_S = 600.0
 FLUSHED = Outcome("cancelled", "flushed")
@@ -34,22 +34,25 @@ class Flushed(Protocol):
         """Write what follows from an outcome."""
 
 
-def flush(broker: Flushed, urls: list[str], queue: Queue) -> None:
+def flush_queue(broker: Flushed, urls: list[str], queue: Queue) -> None:
     """End all jobs of a queue; raises `BrokerUnreachableError`."""
     _flush_rows(broker, queue)
-    with topology.opened(urls, LONGEST_S) as connection:
+    with topology.open_connection(urls, LONGEST_S) as connection:
         channel: Any = connection.channel()
         with contextlib.suppress(ChannelClosedByBroker):  # there is no such queue
             while (found := channel.basic_get(queue.on_rabbitmq))[0] is not None:
                 method, properties, body = found
                 with contextlib.suppress(EnvelopeError):
-                    _end(broker, opened(broker.signing, queue.name, properties.headers, body))
+                    _end(
+                        broker,
+                        verify_and_decode(broker.signing, queue.name, properties.headers, body),
+                    )
                 channel.basic_ack(method.delivery_tag)
         with contextlib.suppress(ChannelClosedByBroker):
             connection.channel().queue_purge(queue.dead_on_rabbitmq)
     with db.transaction() as conn:
-        for message_id in dead_jobs.ids(conn, DeadFilter(queue=queue.name)):
-            dead_jobs.discard(conn, message_id, FLUSHED.reason)
+        for message_id in dead_jobs.list_ids(conn, DeadFilter(queue=queue.name)):
+            dead_jobs.discard_job(conn, message_id, FLUSHED.reason)
 
 
 def _flush_rows(broker: Flushed, queue: Queue) -> None:

@@ -33,11 +33,11 @@ from workshed.transport.errors import (
 )
 from workshed.transport.executing import ExecutingBroker
 from workshed.transport.messages.envelope import unknown_option
-from workshed.transport.messages.signing import signing
-from workshed.transport.publishing.outgoing import Message, fate
+from workshed.transport.messages.signing import build_signing
+from workshed.transport.publishing.outgoing import Message, metric_labels
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.publishing.sender import Sender
-from workshed.transport.waiting import Blocking, EventLoopWait, WaitStrategy, run
+from workshed.transport.waiting import Blocking, EventLoopWait, WaitStrategy, run_blocking
 from workshed.transport.worker.dramatiq_master import wait_until_told
 from workshed.transport.worker.lifecycle import WorkerLifecycle, check_time_limits
 
@@ -61,7 +61,7 @@ class RabbitMQBroker(ExecutingBroker):
     ) -> None:
         """Open nothing."""
         self.urls = urls
-        self.signing = signing(config)
+        self.signing = build_signing(config)
         self.prefix = config.queue_prefix
         self._publisher = QueueDepthClient(urls, "publisher", self.signing, self.prefix)
         self._ensured = QueueDeclarer(urls, queues)
@@ -91,7 +91,7 @@ class RabbitMQBroker(ExecutingBroker):
         whose `unique_key` another job has is not sent; the one returned has that job's id.
         """
         refuse_while_finalizing()
-        return run(self._enqueue(message, delay, Blocking()))
+        return run_blocking(self._enqueue(message, delay, Blocking()))
 
     async def send_async(
         self, message: dramatiq.Message[R], *, delay: timedelta | None = None
@@ -117,8 +117,12 @@ class RabbitMQBroker(ExecutingBroker):
         for message in batch:
             self._before_send(message, None)
         joined = db.joined_connection() is not None
-        parcels = self._sender.join(batch) if joined else run(self._sender.send(batch, Blocking()))
-        for (actor, queue, how), count in Tally(map(fate, parcels)).items():
+        parcels = (
+            self._sender.join(batch)
+            if joined
+            else run_blocking(self._sender.send(batch, Blocking()))
+        )
+        for (actor, queue, how), count in Tally(map(metric_labels, parcels)).items():
             self.counted(actor, queue, how, count)
         for parcel in parcels:
             if parcel.error is None and parcel.holder is None:
@@ -151,10 +155,10 @@ class RabbitMQBroker(ExecutingBroker):
         have jobs, too. Raises `BrokerUnreachableError`, or `TopologyError` for all those that
         RabbitMQ refuses, once the others are made.
         """
-        problems = run(self._ensured.make(names, math.inf, Blocking()))
+        problems = run_blocking(self._ensured.make(names, math.inf, Blocking()))
         refused = [err for err in problems.values() if isinstance(err, TopologyError)]
         if refused:
-            raise topology.worst(refused)
+            raise topology.combine_problems(refused)
         for problem in problems.values():
             if not isinstance(problem, QueueUnavailableError) or len(problems) == len(names):
                 raise problem
@@ -167,7 +171,7 @@ class RabbitMQBroker(ExecutingBroker):
         relay. After `timeout` that is dramatiq's QueueJoinTimeout. Raises `UndeclaredQueueError`.
         """
         self._check_queue(queue_name)
-        joining.join(self._publisher, self.declared[queue_name], self._execution, timeout)
+        joining.join_queue(self._publisher, self.declared[queue_name], self._execution, timeout)
 
     def get_queue_message_counts(self, queue_name: str) -> joining.JoinCounts:
         """Return how many messages of a queue are in RabbitMQ, stored in PostgreSQL, and dead.
@@ -175,7 +179,7 @@ class RabbitMQBroker(ExecutingBroker):
         Raises `UndeclaredQueueError`, or `BrokerUnreachableError`.
         """
         self._check_queue(queue_name)
-        return joining.counts(self._publisher, self.declared[queue_name])
+        return joining.count_queue(self._publisher, self.declared[queue_name])
 
     def flush(self, queue_name: str) -> None:
         """Drop all messages of a queue, also delayed and dead ones: for tests.
@@ -184,7 +188,7 @@ class RabbitMQBroker(ExecutingBroker):
         `UndeclaredQueueError`, or `BrokerUnreachableError`.
         """
         self._check_queue(queue_name)
-        purging.flush(self, self.urls, self.declared[queue_name])
+        purging.flush_queue(self, self.urls, self.declared[queue_name])
 
     def flush_all(self) -> None:
         """Drop all messages of all queues that actors of this program are on: for tests."""

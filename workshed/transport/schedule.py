@@ -15,13 +15,13 @@ from workshed.transport.publishing.adapters import (
     AsyncConnection,
     ConnectionAdapter,
     SyncConnection,
-    kind_of,
+    adapter_for,
 )
 
 cancel = cancellations.cancel
 run_now = rows.run_now
-move = rows.move
-find = rows.find
+move = rows.move_job
+find = rows.list_scheduled
 
 ORIGIN = "transaction"
 
@@ -77,7 +77,7 @@ def send(
         raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
     message = message.copy(options={"origin": ORIGIN})
     reason: rows.Reason = "transactional" if delay is None and at is None else "delayed"
-    kind = kind_of(conn)
+    kind = adapter_for(conn)
     span = delay or timedelta()
     message, statement = broker().storing(message, span, at, reason)
     if kind.waits:

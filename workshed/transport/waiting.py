@@ -22,7 +22,7 @@ class WaitStrategy(Protocol):
 
 
 class Blocking:
-    """The thread waits; nothing is ever suspended, so `run` needs no event loop."""
+    """The thread waits; nothing is ever suspended, so `run_blocking` needs no event loop."""
 
     async def until(self, latch: Latch, timeout_s: float) -> bool:
         """Block on the latch."""
@@ -50,7 +50,7 @@ class EventLoopWait:
         return await asyncio.to_thread(work)
 
 
-def run(steps: Coroutine[Any, Any, T]) -> T:
+def run_blocking(steps: Coroutine[Any, Any, T]) -> T:
     """Run to its end what waits by `Blocking`."""
     try:
         steps.send(None)

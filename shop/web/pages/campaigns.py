@@ -8,7 +8,7 @@ from shop import campaigns
 from shop.campaign_actions import as_data, counts, known
 from shop.campaigns import Again, Campaign, CampaignProgress, CampaignStateError, Outcome
 from workshed.console.errors import NotFoundError
-from workshed.console.operations.environment import rabbitmq
+from workshed.console.operations.environment import require_rabbitmq
 from workshed.console.web.view.page import (
     ROWS,
     Action,
@@ -63,7 +63,7 @@ def pause(deed: ActionRequest) -> ActionResult:
 
 def resume(deed: ActionRequest) -> ActionResult:
     """Let a campaign go on."""
-    rabbitmq()
+    require_rabbitmq()
     found = _of(deed)
     resume_campaign(deed.conn, found.id)
     return _done(found, f"Campaign {found.id} goes on.")
@@ -71,7 +71,7 @@ def resume(deed: ActionRequest) -> ActionResult:
 
 def again(deed: ActionRequest) -> ActionResult:
     """Send a campaign once more to those in some states, the unknown ones among them."""
-    rabbitmq()
+    require_rabbitmq()
     found, states = _of(deed), deed.form.all("state")
     wanted = [state for state in get_args(Again) if state in states]
     if not wanted or len(wanted) != len(states):
@@ -92,7 +92,7 @@ def again(deed: ActionRequest) -> ActionResult:
 
 def cancel(deed: ActionRequest) -> ActionResult:
     """Let no more of a campaign be sent, ever."""
-    rabbitmq()
+    require_rabbitmq()
     found = _of(deed)
     if not deed.form.has("sure"):
         if found.ended_at is not None:

@@ -11,8 +11,8 @@ import psycopg
 
 from tests import pages
 from workshed.roles import ROLES
-from workshed.transport.amqp.accounts import accounts
-from workshed.transport.amqp.definitions import definitions
+from workshed.transport.amqp.accounts import broker_accounts
+from workshed.transport.amqp.definitions import build_definitions
 
 PAGE = "docs/roles.md"
 MAKE = pages.block(PAGE, "roles")
@@ -32,10 +32,12 @@ class Parts:
         self._urls = broker_url, database_url
         self._rabbitmq = rabbitmq
         self.prefix = f"parts_{secrets.token_hex(5)}"
-        people = accounts([queue.name for queue in queues], pools, self.prefix)
+        people = broker_accounts([queue.name for queue in queues], pools, self.prefix)
         self._accounts = [one.name for one in people]
         passwords = dict.fromkeys(self._accounts, PASSWORD)
-        rabbitmq.load(definitions(rabbitmq.vhost, queues, people, passwords, rabbitmq.version()))
+        rabbitmq.load(
+            build_definitions(rabbitmq.vhost, queues, people, passwords, rabbitmq.version())
+        )
         run(MAKE, self.prefix, database_url, programs)
         with self._owner() as conn:
             for role in ROLES:

@@ -17,7 +17,7 @@ from tests.library.e2e import console_world as shop
 from tests.library.e2e.desk import Console, running
 from tests.library.integration.desk.conftest import PASSWORD
 from tests.library.integration.desk.planted import NOW, UUID, plant, plant_mail
-from workshed.console.web.pages import pages as desk_pages
+from workshed.console.web.pages import list_pages as desk_pages
 from workshed.jobs.dead import dead_jobs
 
 COMMANDS = pages.block("docs/console.md", "run")
@@ -219,7 +219,7 @@ def test_all_pages_pass_axe(open_page, console, conn, tmp_path, rows):
         plant_mail(tmp_path / "caught")
         plant(
             conn,
-            **{f"jobs__{name}": {"message_id": "one"} for name in ("runs", "attempts", "dead")},
+            **{f"workshed__{name}": {"message_id": "one"} for name in ("runs", "attempts", "dead")},
         )
     page = open_page("/")
     found = {}
@@ -270,7 +270,7 @@ def is_of_a_mail(line):
 
 def bury(conn, message_id, error):
     """A dead job."""
-    dead_jobs.bury(
+    dead_jobs.add_dead_job(
         conn,
         message_id=message_id,
         generation=0,

@@ -164,7 +164,7 @@ sys.stdin.read()
 def test_a_server_that_dies_ends_it_with_the_log(folder):
     with dev("--postgres", "--json", "--state", folder) as process:
         url = urls(process)["database_url"]
-        pid = int((folder / "postgres/data/postmaster.pid").read_text().split()[0])
+        pid = int((folder / "postgres/cluster/postmaster.pid").read_text().split()[0])
         connect_to(url)
 
         os.kill(pid, signal.SIGTERM)

@@ -77,5 +77,5 @@ def test_a_digest_stops_at_its_next_page(start_worker, send, conn, count, eventu
 
     query = "SELECT outcome, reason FROM workshed.attempts"
     found = eventually(lambda: conn.execute(query).fetchall())
-    assert found == [("discarded", "cancelled")]
+    assert found == [("cancelled", "cancelled")]
     assert count("store.pages") > 0

@@ -135,7 +135,7 @@ def cancelled(broker, message):
 
 def absorbed(broker, message):
     with db.transaction() as conn:
-        settled.settle(conn, message.message_id, 0)
+        settled.complete_generation(conn, message.message_id, 0)
     broker.enqueue(message, delay=1)  # what a relay sends may be a copy
 
 

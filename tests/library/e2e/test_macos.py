@@ -117,7 +117,7 @@ def as_on_macos(broker, tmp_path, environment, empty_database_url):
     (tmp_path / "mac_jobs.py").write_text(JOBS, "utf-8")
     (tmp_path / "test_mac_jobs.py").write_text(TESTS, "utf-8")
     with Connection.connect(empty_database_url) as conn:
-        migrate.migrate(conn, ("workshed",))
+        migrate.apply_pending(conn, ("workshed",))
     env = {**os.environ, **environment, "WORKSHED_DATABASE_URL": empty_database_url}
     env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), env["PYTHONPATH"]])
     return lambda *words: run(sys.executable, *words, cwd=tmp_path, env=env)

@@ -16,7 +16,7 @@ from tests import pages
 from tests.processes import popen
 from tests.transcripts import check, follow, shell, steps
 from workshed import schedule
-from workshed.console.rabbitmq.queue_depths import depths
+from workshed.console.rabbitmq.queue_depths import queue_depths
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.transport.amqp import topology
 
@@ -184,7 +184,7 @@ def test_what_was_put_back_twice_runs_once(
     broker.ensure_queues({"default"})
     message = dramatiq.Message("default", "note", (7,), {}, {})
     properties = pika.BasicProperties(message_id=message.message_id, delivery_mode=2)
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         for _ in range(2):
@@ -200,7 +200,7 @@ def test_what_was_put_back_twice_runs_once(
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 1), ("y", 0, 0)])
 def test_at_a_terminal_it_asks(environment, tmp_path, conn, count, answer, code, left):
     conn.autocommit = True
-    dead.bury(
+    dead.add_dead_job(
         conn,
         message_id="a",
         generation=0,
@@ -235,7 +235,7 @@ def test_beside_a_worker_the_doctor_finds_all_well(
 ):
     eventually(lambda: count("workshed.relays") == 1)
     eventually(lambda: rabbitmq.queues().keys() == {"default", "default.dead"})
-    eventually(lambda: depths(broker.urls, ["default"], 60)["default"].consumers)
+    eventually(lambda: queue_depths(broker.urls, ["default"], 60)["default"].consumers)
 
     words = ("--processes", "1", "--import", "note_jobs")
     found = json.loads(workshed("doctor", "--json", *words))

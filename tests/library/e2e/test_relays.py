@@ -229,7 +229,7 @@ def test_a_relay_ends_with_its_supervisor_and_one_elsewhere_does_its_work(
     os.kill(supervisor, signal.SIGKILL)
 
     eventually(lambda: has_ended(relay))
-    assert not relays.alive(conn)
+    assert not relays.is_any_alive(conn)
     assert worker.process.poll() is None  # workers go on
     start_relay()
     broker.enqueue(*messages("flaky", [1]))
@@ -368,7 +368,7 @@ def retry(parts, conn, count, eventually):
     def retry(after=timedelta(seconds=1)):
         (message,) = messages("make", [1])
         row = OutboxRow(message.message_id, 0, "parts", "make", message.encode().decode(), "retry")
-        schedule.insert(conn, row, delay=after)
+        schedule.insert_row(conn, row, delay=after)
         waits = f"workshed.schedule WHERE message_id = '{message.message_id}'"
         due = conn.execute(f"SELECT due_at FROM {waits}").fetchone()  # noqa: S608 -- ours
         due_at = due[0] if due else conn.execute("SELECT workshed.now()").fetchone()[0]

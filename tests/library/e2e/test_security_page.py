@@ -7,7 +7,7 @@ import dramatiq
 import pytest
 
 from tests import pages
-from workshed.migrate import streams
+from workshed.migrate import list_streams
 
 PAGE = pages.text("docs/security.md")
 GRANTS = pages.block("docs/security.md", "grants")
@@ -38,7 +38,7 @@ def as_worker(conn, database, tmp_path):
     (tmp_path / "greeting.py").write_text(ACTORS)
     role = f"worker_{secrets.token_hex(6)}"
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
-    for schema in streams():
+    for schema in list_streams():
         words = GRANTS.replace("SCHEMA workshed", f"SCHEMA {schema}")
         conn.execute(words.replace("TO worker", f"TO {role}"))
     conn.commit()
@@ -81,14 +81,14 @@ def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_
     found = conn.execute(query).fetchall()
 
     assert found == [
+        ("shop.forget_user", True, False),
         ("workshed.add_runs_partitions", True, True),
-        ("workshed.count_login", True, False),
-        ("workshed.drop_runs_partitions", True, False),
-        ("workshed.create_periodic_run", True, False),
         ("workshed.assert_sender", True, True),
+        ("workshed.count_login", True, False),
+        ("workshed.create_periodic_run", True, False),
+        ("workshed.drop_runs_partitions", True, False),
+        ("workshed.insert_with_key", True, False),
         ("workshed.send", True, False),
         ("workshed.sendable_actors", True, True),
-        ("workshed.insert_with_key", True, False),
-        ("shop.forget_user", True, False),
     ]
     assert all(f"`{name}`" in PAGE for name, *_ in found)

@@ -395,7 +395,7 @@ def died(sentry):
 
 
 def test_no_secret_leaves(leaky, sentry):
-    """Without `Cleaning` ten of them leave, in texts of errors, log lines, URLs and spans."""
+    """Without `SecretScrubber` ten of them leave, in texts of errors, log lines, URLs and spans."""
     assert leaky(LEAKY, None) == set()
 
     event, transaction = died(sentry)

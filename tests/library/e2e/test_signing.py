@@ -81,7 +81,7 @@ def test_workers_relays_and_the_command_line_take_each_others_jobs_and_no_others
     }
     forged = json.dumps(body).encode()
     theirs = {HEADER: Signing([OTHER], required=True).sign("default", {}, forged)}
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         for headers in ({}, theirs):
             properties = pika.BasicProperties(headers=headers)
             connection.channel().basic_publish(EXCHANGE, "default", forged, properties)

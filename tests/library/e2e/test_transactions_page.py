@@ -111,7 +111,7 @@ def test_the_page_names_all_that_the_function_takes(conn):
 @pytest.mark.fresh_database
 def test_a_role_that_has_what_the_page_grants_may_send(conn, database_url):
     role = f"shop_{secrets.token_hex(6)}"
-    queues.declare(conn, {"invoices": "quorum"})
+    queues.declare_queues(conn, {"invoices": "quorum"})
     queues.declare_actors(conn, [KnownActor("send_invoice", "invoices")])
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     conn.execute(GRANTS.replace("TO shop", f"TO {role}"))

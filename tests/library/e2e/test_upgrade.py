@@ -31,13 +31,8 @@ import dramatiq
 import workshed
 from workshed import db
 
-try:
-    from workshed import Queue, RetryOn, broker, schedule
-    from workshed.jobs import context
-except ImportError:  # of a release that had them elsewhere
-    from brokers import Queue, broker, schedule
-    from middleware import RetryOn
-    from workshed.jobs import current as context
+from workshed import Queue, RetryOn, broker, schedule
+from workshed.jobs import context
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))
@@ -58,7 +53,7 @@ def plain(number):
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def retried(number):
     write("retried", number)
-    if context.running().attempt == 1:
+    if context.current_job().attempt == 1:
         raise OSError("told to fail")
 
 

@@ -11,7 +11,10 @@ STORE = """
     SELECT 'job ' || n, 0, 'default', 'greet', repeat('x', 100), 'transactional', now()
       FROM generate_series(1, {}) AS n
 """
-NOTE = "INSERT INTO workshed.audit (performed_by, action, details, count, summary) VALUES ('ada', '', '{}', 0, '')"
+NOTE = """
+    INSERT INTO workshed.audit (performed_by, action, details, count, summary)
+    VALUES ('ada', '', '{}', 0, '')
+"""
 
 CHANGES = {
     "tables, views or indexes": "DROP INDEX workshed.runs_of_parent",

@@ -68,7 +68,7 @@ def test_a_block_that_joined_a_transaction_commits_with_it(database, conn):
     query = "INSERT INTO workshed.queues (name, kind) VALUES ('lost', 'quorum')"
 
     def write_and_fail():
-        with db.transaction() as outer, db.joined(outer):
+        with db.transaction() as outer, db.join_transaction(outer):
             with db.transaction() as inner:
                 inner.execute(query)
             raise ZeroDivisionError
@@ -119,7 +119,7 @@ def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn, e
     alive = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
     eventually(lambda: conn.execute(alive, (pid,)).fetchone() is None)
 
-    with db.answering(), db.transaction() as tx:
+    with db.limited_wait(), db.transaction() as tx:
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -128,7 +128,7 @@ def test_a_connection_that_was_just_used_is_not_asked_for(database, conn):
     with db.transaction() as tx:
         tx.execute("SELECT 'mine'")
         pid = tx.info.backend_pid
-    with db.answering(), db.transaction() as tx:
+    with db.limited_wait(), db.transaction() as tx:
         last = conn.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
         assert tx.info.backend_pid == pid
 
@@ -136,7 +136,7 @@ def test_a_connection_that_was_just_used_is_not_asked_for(database, conn):
 
 
 def test_a_statement_commits_by_itself(database, conn):
-    with db.statement() as single:
+    with db.autocommit_statement() as single:
         single.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
         assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() == (
             1,
@@ -150,7 +150,7 @@ def test_a_transaction_after_a_statement_is_one(database, conn):
             tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
             raise ZeroDivisionError
 
-    with db.statement() as single:
+    with db.autocommit_statement() as single:
         single.execute("SELECT 1")
         pid = single.info.backend_pid
     with pytest.raises(ZeroDivisionError):
@@ -161,22 +161,22 @@ def test_a_transaction_after_a_statement_is_one(database, conn):
 
 def test_a_statement_that_fails_leaves_a_connection_that_works(database):
     def fail():
-        with db.statement() as single:
+        with db.autocommit_statement() as single:
             single.execute("SELECT 1 / 0")
 
     for _ in range(3):
         with pytest.raises(psycopg.errors.DivisionByZero) as info:
             fail()
 
-        assert not db.is_unsaid(info.value)
+        assert not db.commit_is_unknown(info.value)
     with db.transaction() as tx:
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_statement_in_a_transaction_that_was_joined_commits_with_it(database, conn):
     def write_and_fail():
-        with db.transaction() as outer, db.joined(outer):
-            with db.statement() as single:
+        with db.transaction() as outer, db.join_transaction(outer):
+            with db.autocommit_statement() as single:
                 single.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
             raise ZeroDivisionError
 
@@ -190,7 +190,7 @@ def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
     conn.autocommit = True
 
     def end_it():
-        with db.statement() as single:
+        with db.autocommit_statement() as single:
             pid = single.info.backend_pid
             conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
             single.execute("SELECT pg_sleep(60)")
@@ -198,7 +198,7 @@ def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
     with pytest.raises(psycopg.OperationalError) as info:
         end_it()
 
-    assert db.is_unsaid(info.value)
+    assert db.commit_is_unknown(info.value)
     with db.transaction() as tx:
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
@@ -242,7 +242,7 @@ def test_a_snapshot_cannot_be_a_part_of_a_transaction(database):
     """Whose first statement has chosen what it sees."""
     with (
         db.transaction() as outer,
-        db.joined(outer),
+        db.join_transaction(outer),
         pytest.raises(RuntimeError, match="leave out once=True"),
         db.snapshot(),
     ):

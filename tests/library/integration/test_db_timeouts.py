@@ -57,7 +57,7 @@ def use(monkeypatch, **values):
     for name, value in values.items():
         monkeypatch.setenv(f"WORKSHED_{name}", value)
     settings.cache_clear()
-    db.pool.cache_clear()
+    db.get_pool.cache_clear()
 
 
 def test_a_connection_of_the_pool_is_waited_for_for_five_seconds(database, monkeypatch):
@@ -66,7 +66,7 @@ def test_a_connection_of_the_pool_is_waited_for_for_five_seconds(database, monke
 
     with db.transaction():
         began = time.monotonic()
-        with pytest.raises(PoolTimeout), db.apart():
+        with pytest.raises(PoolTimeout), db.separate_transaction():
             pass
         queue_wait_s = time.monotonic() - began
 

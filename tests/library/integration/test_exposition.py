@@ -33,7 +33,7 @@ def serve():
 
         def start(source=registry, host="127.0.0.1", port=None):
             config = Settings(metrics_host=host, metrics_port=port or free_port(host))
-            server = pages.in_thread(config, {"/metrics": exposition.page(source)})
+            server = pages.in_thread(config, {"/metrics": exposition.metrics_page(source)})
             if server is not None:
                 opened.callback(server.server_close)
                 opened.callback(server.shutdown)

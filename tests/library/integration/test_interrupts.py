@@ -9,11 +9,11 @@ import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from workshed import db
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 from workshed.middleware import TimeLimit
 from workshed.middleware.runtime.time_limit import CurrentLimits
 from workshed.settings import settings
-from workshed.transport.consuming.settlement import must
+from workshed.transport.consuming.settlement import retry_until_stored
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def through(wire, database, monkeypatch):
     """The pool of this process leads through the proxy."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", wire.url(database))
     settings.cache_clear()
-    db.pool.cache_clear()
+    db.get_pool.cache_clear()
 
 
 @pytest.fixture
 def small_pool(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_POOL_SIZE", "2")
     settings.cache_clear()
-    db.pool.cache_clear()
+    db.get_pool.cache_clear()
 
 
 def limited(function, limit_ms):
@@ -121,7 +121,10 @@ def test_a_short_statement_is_not_waited_for_in_vain(wire, monkeypatch):
         conn.execute("SELECT 1")
         wire.half_open()
 
-        with pytest.raises(psycopg.OperationalError, match="no answer within 1 s"), db.answering():
+        with (
+            pytest.raises(psycopg.OperationalError, match="no answer within 1 s"),
+            db.limited_wait(),
+        ):
             conn.execute("SELECT 1")
 
         assert conn.closed
@@ -159,8 +162,8 @@ def test_a_step_that_must_happen_is_repeated_when_no_answer_comes(wire, monkeypa
                 wire.half_open()
             return tx.execute("SELECT 1").fetchone()
 
-    with db.answering():
-        assert must(step, lambda: True, threading.Event()) == (1,)
+    with db.limited_wait():
+        assert retry_until_stored(step, lambda: True, threading.Event()) == (1,)
     assert len(lines) == 2
 
 
@@ -187,7 +190,7 @@ def test_postgresql_knows_of_the_time_limit_of_a_job():
 
 @pytest.mark.usefixtures("database")
 def test_a_job_that_runs_once_has_it_in_its_one_transaction():
-    with db.transaction() as outer, db.joined(outer):
+    with db.transaction() as outer, db.join_transaction(outer):
 
         def ask():
             with db.transaction() as tx:
@@ -199,7 +202,7 @@ def test_a_job_that_runs_once_has_it_in_its_one_transaction():
 def test_a_shorter_timeout_of_the_server_stays(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", f"{database}?options=-c%20statement_timeout%3D2s")
     settings.cache_clear()
-    db.pool.cache_clear()
+    db.get_pool.cache_clear()
 
     def ask():
         with db.transaction() as tx:
@@ -215,7 +218,7 @@ def test_postgresql_ends_the_statement_that_nobody_interrupts(monkeypatch):
     started = time.monotonic()
 
     def sleep_behind_a_gate():
-        with db.transaction() as tx, gate().shut():
+        with db.transaction() as tx, thread_gate().shut():
             tx.execute("SELECT pg_sleep(60)")
 
     with pytest.raises((psycopg.errors.QueryCanceled, TimeLimitExceeded)):

@@ -9,7 +9,7 @@ FORKS = """
 import os, signal, sys, threading
 from workshed.metrics import meter, meters
 
-meter.switch(on=True)
+meter.switch_on(on=True)
 over = threading.Event()
 
 def count():

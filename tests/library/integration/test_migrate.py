@@ -18,8 +18,10 @@ from workshed.console.cli.terminal import output
 from workshed.errors import DatabaseUnreachableError, MigrationError, SettingsError
 from workshed.settings import settings
 
-JOBS = [f"workshed/{each.name}" for each in migrations.migrations(("workshed",))]
-ALL = [f"{each.stream}/{each.name}" for each in migrations.migrations(migrations.streams())]
+JOBS = [f"workshed/{each.name}" for each in migrations.list_migrations(("workshed",))]
+ALL = [
+    f"{each.stream}/{each.name}" for each in migrations.list_migrations(migrations.list_streams())
+]
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_two_at_once_apply_each_file_once(empty):
     def run():
         with db.connect() as conn:
             barrier.wait()
-            done.extend(migrations.migrate(conn, migrations.streams()))
+            done.extend(migrations.apply_pending(conn, migrations.list_streams()))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -129,9 +131,9 @@ def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty, monkeypat
     command()
     edited = [
         dataclasses.replace(each, sql=each.sql + "-- edited")
-        for each in migrations.migrations(("workshed",))
+        for each in migrations.list_migrations(("workshed",))
     ]
-    monkeypatch.setattr(migrations, "migrations", lambda _: iter(edited))
+    monkeypatch.setattr(migrations, "list_migrations", lambda _: iter(edited))
 
     with pytest.raises(MigrationError, match=f"{JOBS[0]}.sql was edited"):
         command()
@@ -148,13 +150,13 @@ def test_a_database_made_before_the_first_release_is_refused(empty):
 
 def test_a_failing_file_leaves_nothing_behind(empty, monkeypatch):
     broken = migrations.Migration("workshed", "9999_broken", "CREATE SCHEMA half; SELECT 1/0")
-    everything = [*migrations.migrations(("workshed",)), broken]
-    monkeypatch.setattr(migrations, "migrations", lambda _: iter(everything))
+    everything = [*migrations.list_migrations(("workshed",)), broken]
+    monkeypatch.setattr(migrations, "list_migrations", lambda _: iter(everything))
 
     with pytest.raises(psycopg.errors.DivisionByZero):
         command()
 
-    assert [row.name for row in migrations.applied(empty)] == [
+    assert [row.name for row in migrations.list_applied(empty)] == [
         name.removeprefix("workshed/") for name in JOBS
     ]
     assert empty.execute("SELECT to_regnamespace('half')").fetchone() == (None,)
@@ -173,7 +175,7 @@ def test_sql_applies_nothing_and_does_the_same_by_hand(empty, capsys):
 
 def test_status_tells_what_is_applied_and_what_is_pending(empty, capsys):
     with db.connect() as conn:
-        migrations.migrate(conn, ("workshed",))
+        migrations.apply_pending(conn, ("workshed",))
 
     command(status=True)
 
@@ -201,7 +203,7 @@ def test_who_waits_in_vain_ends_as_a_worker_would(empty):
     with pytest.raises(MigrationError, match="the database lacks"):
         command(wait=timedelta())
     with db.connect() as conn:
-        migrations.migrate(conn, ("workshed",))
+        migrations.apply_pending(conn, ("workshed",))
     with pytest.raises(MigrationError, match="migrations of stream 'workshed_storage'"):
         command(wait=timedelta())
     command()

@@ -23,13 +23,13 @@ def through(monkeypatch, database, eventually):
         url = running.enter_context(pooled(database, eventually, **options))
         monkeypatch.setenv("WORKSHED_DATABASE_URL", url)
         settings.cache_clear()
-        db.pool.cache_clear()
+        db.get_pool.cache_clear()
         return url
 
     yield use
-    if db.pool.cache_info().currsize:
-        db.pool().close()
-    db.pool.cache_clear()
+    if db.get_pool.cache_info().currsize:
+        db.get_pool().close()
+    db.get_pool.cache_clear()
     running.close()
 
 
@@ -45,7 +45,7 @@ def test_the_doctor_tells_of_a_pooler_by_the_transaction(through):
     finding = found()
 
     assert finding.level == "warning"
-    assert "lends out the sessions of PostgreSQL by the transaction" in finding.said
+    assert "lends out the sessions of PostgreSQL by the transaction" in finding.message
     assert finding.fix.startswith("export WORKSHED_DATABASE_URL=postgresql://…")
 
 
@@ -138,4 +138,4 @@ def test_one_that_lends_sessions_by_the_statement_is_refused_in_a_sentence(throu
     [finding] = examine(look_around(("tests.library.actors",), 1, 8), checks)["PostgreSQL"]
 
     assert "by the statement, and Workshed needs transactions" in str(refused.value)
-    assert (finding.level, finding.said) == ("failed", str(refused.value))
+    assert (finding.level, finding.message) == ("failed", str(refused.value))

@@ -31,12 +31,12 @@ def use(monkeypatch):
     def use(url, ca, host=tls.NAME):
         monkeypatch.setenv("WORKSHED_DATABASE_URL", tls.verified(url, ca, host))
         settings.cache_clear()
-        db.pool.cache_clear()
+        db.get_pool.cache_clear()
 
     yield use
-    if db.pool.cache_info().currsize:
-        db.pool().close()
-    db.pool.cache_clear()
+    if db.get_pool.cache_info().currsize:
+        db.get_pool().close()
+    db.get_pool.cache_clear()
 
 
 def test_jobs_are_stored_sent_and_run_by_tls(serve, ca, use, broker, actor, working, eventually):

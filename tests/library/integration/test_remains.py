@@ -12,7 +12,7 @@ from workshed.metrics import exposition, remains
 
 COUNT = """
 from workshed.metrics import meter, meters
-meter.switch(on=True)
+meter.switch_on(on=True)
 meters.JOBS.add("greet", "default", "succeeded", amount=3)
 meters.RUN.observe(0.02, "greet", "default")
 """
@@ -48,7 +48,7 @@ def test_the_files_of_the_dead_are_put_together_and_their_numbers_stay(
     for number in range(1, 4):
         one_dies()
 
-        exposition.shared(tmp_path)
+        exposition.collect_shared(tmp_path)
 
         assert told(tmp_path) == (3 * number, number, 0)
 
@@ -62,6 +62,6 @@ def test_the_file_of_one_that_lives_is_its_own(one_dies, tmp_path, monkeypatch):
     (file,) = tmp_path.glob("counter_*.db")
     mine = file.rename(tmp_path / f"counter_{os.getpid()}.db")
 
-    exposition.shared(tmp_path)
+    exposition.collect_shared(tmp_path)
 
     assert mine.exists()

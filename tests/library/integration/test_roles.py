@@ -20,8 +20,8 @@ from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.maintenance import retention
 from workshed.middleware import Unique
-from workshed.migrate import streams
-from workshed.roles import ROLES, all_grants, script
+from workshed.migrate import list_streams
+from workshed.roles import ROLES, all_grants, grant_script
 from workshed.settings import settings
 from workshed.transport.relay.pruner import EVERY_S, Pruner
 
@@ -63,7 +63,7 @@ def granted(conn):
     """The prefix of roles that have what the command prints, for this database."""
     prefix = f"part_{secrets.token_hex(6)}"
     conn.autocommit = True
-    conn.execute("\n".join(script(prefix, all_grants())))
+    conn.execute("\n".join(grant_script(prefix, all_grants())))
     yield prefix
     conn.rollback()
     for role in ROLES:
@@ -168,7 +168,7 @@ def test_sequences_are_advanced_by_those_who_need_them(login, sequence, role):
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_makes_anything_in_the_schemas(login, role):
     theirs = login(role)
-    for schema in streams():
+    for schema in list_streams():
         for made in (
             f"CREATE TABLE {schema}.mine (id int)",
             f"CREATE FUNCTION {schema}.mine() RETURNS int LANGUAGE sql RETURN 1",
@@ -240,7 +240,7 @@ def test_a_relay_may_delete_all_that_expires(conn, login):
         CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs
             FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z');
     """)
-    relay, prune = login("relay"), Pruner(retention.rules(settings()))
+    relay, prune = login("relay"), Pruner(retention.retention_rules(settings()))
 
     while prune(relay) != EVERY_S:
         pass
@@ -289,7 +289,7 @@ def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted
     conn.execute(f"GRANT SELECT (body) ON workshed.schedule TO {granted}_monitor")
     conn.execute(f"GRANT ALL ON workshed.audit TO {granted}_reader")
 
-    conn.execute("\n".join(script(granted, all_grants())))
+    conn.execute("\n".join(grant_script(granted, all_grants())))
 
     for role, statement in (
         ("monitor", "SELECT body FROM workshed.schedule"),
@@ -305,7 +305,7 @@ def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted
 @pytest.fixture
 def known(conn, granted):
     """Workers have declared two actors; members of the role `sender` may send one of them."""
-    queues.declare(conn, {"low": "quorum", "bulk": "quorum"})
+    queues.declare_queues(conn, {"low": "quorum", "bulk": "quorum"})
     queues.declare_actors(conn, [KnownActor("greet", "low"), KnownActor("pay", "low")])
     conn.execute(
         "INSERT INTO workshed.sender_grants VALUES (%s, '{greet}')", (f"{granted}_sender",)
@@ -489,7 +489,7 @@ def test_it_sees_and_changes_nothing_of_what_it_has_sent(held):
         "UPDATE workshed.sender_grants SET allowed_actors = '{pay}'",
         "DELETE FROM workshed.sender_grants",
         "SELECT * FROM workshed.sender_grants",
-        "ALTER TABLE workshed.schedule DISABLE TRIGGER senders",
+        "ALTER TABLE workshed.schedule DISABLE TRIGGER assert_sender",
         "SET session_replication_role = replica",
     ):
         with pytest.raises(InsufficientPrivilege):

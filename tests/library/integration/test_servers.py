@@ -32,8 +32,8 @@ pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 HOLD = """
 import json, sys, time
 from pathlib import Path
-from workshed.devserver import Servers
-with Servers(Path(sys.argv[1]) if sys.argv[1:] else None) as servers:
+from workshed.devserver import DevServers
+with DevServers(Path(sys.argv[1]) if sys.argv[1:] else None) as servers:
     print(json.dumps({"state": str(servers.state.folder), **servers.environment()}), flush=True)
     time.sleep(300)
 """

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from tests import pages
 from tests.transcripts import shell
 from workshed import db
-from workshed.migrate import pending, streams
+from workshed.migrate import list_pending, list_streams
 
 LINES = {
     "bulk mail": pages.block("docs/bulk-mail.md", "workshed migrate"),
@@ -37,4 +37,4 @@ def test_what_they_install_is_offered_and_what_they_set_is_taken(
     assert said.endswith("taken\n")
     if "migrate" in lines:
         with db.Connection.connect(empty_database_url) as conn:
-            assert pending(conn, streams()) == []
+            assert list_pending(conn, list_streams()) == []

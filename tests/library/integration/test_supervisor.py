@@ -16,15 +16,16 @@ pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 SUPERVISE = """
 import os, sys
 from datetime import timedelta
-from workshed.console.supervisor.child import Child
+from workshed.console.supervisor.child import ManagedProcess
 from workshed.console.supervisor.supervisor import Supervisor
 from workshed import logs
 
 logs.configure()
 python, *paths = sys.argv[1:]
-children = [Child(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
+children = [ManagedProcess(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
 if "BESIDE" in os.environ:
-    children[-1] = Child("exporter", [python, paths[-1]], beside=True, alone=True, asks_none=True)
+    command = [python, paths[-1]]
+    children[-1] = ManagedProcess("exporter", command, beside=True, alone=True, asks_none=True)
 sys.exit(Supervisor(children, timedelta(seconds=5)).run())
 """
 
@@ -148,8 +149,10 @@ def test_process_1_buries_what_a_killed_child_leaves_behind(supervise, tmp_path,
 
 def test_a_child_whose_parent_died_before_it_was_watched_ends():
     """It has the parent's handler of SIGTERM still, which does nothing."""
-    code = "import signal; from workshed.console.supervisor.child import tie\n"
-    code += "signal.signal(signal.SIGTERM, lambda *_: None); tie(parent=1 << 30)"
+    code = "import signal; from workshed.console.supervisor.child import set_parent_death_signal\n"
+    code += (
+        "signal.signal(signal.SIGTERM, lambda *_: None); set_parent_death_signal(parent=1 << 30)"
+    )
 
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
 

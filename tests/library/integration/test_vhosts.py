@@ -36,8 +36,8 @@ def opened(servers):
             self._url = sibling(servers.broker_url, api.vhost)
 
         def __enter__(self):
-            topology.ensure([self._url], [DEFAULT, EMAILS])
-            self._held = topology.opened([self._url])
+            topology.declare_queues([self._url], [DEFAULT, EMAILS])
+            self._held = topology.open_connection([self._url])
             channel = self._held.__enter__().channel()
             channel.confirm_delivery()
             return channel

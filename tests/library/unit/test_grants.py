@@ -3,7 +3,7 @@
 import pytest
 
 from workshed.errors import SettingsError
-from workshed.roles import WORKSHED, Grants, script
+from workshed.roles import WORKSHED, Grants, grant_script
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_they_are_granted_after_those_of_workshed_and_all_else_is_taken_back():
         sequences={"zoo.ids": ("worker",)},
     )
 
-    lines = list(script("w", [WORKSHED, zoo]))
+    lines = list(grant_script("w", [WORKSHED, zoo]))
 
     assert [line for line in lines if " zoo." in line] == [
         "GRANT SELECT, UPDATE ON TABLE zoo.birds TO w_worker;",
@@ -53,7 +53,7 @@ def test_two_grants_of_one_schema_do_not_undo_each_other():
     one = Grants(schema="zoo", tables={"zoo.birds": {"worker": "r"}})
     other = Grants(schema="zoo", tables={"zoo.fish": {"worker": "r"}})
 
-    lines = list(script("w", [one, other]))
+    lines = list(grant_script("w", [one, other]))
 
     assert sum(line.startswith("REVOKE ALL ON ALL TABLES") for line in lines) == 1
     assert "GRANT SELECT ON TABLE zoo.birds TO w_worker;" in lines

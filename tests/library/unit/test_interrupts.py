@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from workshed import interrupts
-from workshed.interrupts import RepairedLock, interrupt
+from workshed.interrupts import RepairedLock, raise_in_thread
 
 STRIKES = 200
 
@@ -15,7 +15,7 @@ class StruckError(Exception):
     """What strikes."""
 
 
-@pytest.mark.parametrize("make", [interrupts.lock, RepairedLock])
+@pytest.mark.parametrize("make", [interrupts.repaired_lock, RepairedLock])
 def test_a_thread_that_is_interrupted_as_it_locks_can_lock_again(make):
     """Python 3.14 leaves a `threading.Lock` locked, and the thread waits for itself for ever."""
     lock, struck, turns = make(), [], queue.SimpleQueue()
@@ -35,7 +35,7 @@ def test_a_thread_that_is_interrupted_as_it_locks_can_lock_again(make):
     thread.start()
     for _ in range(STRIKES):
         turns.get(timeout=60)
-        interrupt(thread.ident, StruckError)
+        raise_in_thread(thread.ident, StruckError)
     thread.join(60)
 
     assert struck == list(range(STRIKES))

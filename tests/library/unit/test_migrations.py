@@ -9,9 +9,9 @@ import re
 import pytest
 
 from workshed import __version__
-from workshed.migrate import migrations, streams
+from workshed.migrate import list_migrations, list_streams
 
-SQL = {f"{one.stream}/{one.name}": one.sql for one in migrations(streams())}
+SQL = {f"{one.stream}/{one.name}": one.sql for one in list_migrations(list_streams())}
 BODY = re.compile(r"\bAS (\$\w*\$).*?\1", re.DOTALL | re.IGNORECASE)
 ANYWHERE = re.IGNORECASE | re.MULTILINE
 COMMENT = re.compile(r"--.*$", re.MULTILINE)

@@ -32,7 +32,7 @@ def divide():
 def test_it_is_the_line_that_raised():
     line = divide.__code__.co_firstlineno + 1
 
-    assert error_location.of(raised(divide)) == f"{HERE}:{line} in divide"
+    assert error_location.locate_error(raised(divide)) == f"{HERE}:{line} in divide"
 
 
 def test_it_is_the_line_of_the_program_that_called_a_library():
@@ -41,7 +41,7 @@ def test_it_is_the_line_of_the_program_that_called_a_library():
 
     line = read.__code__.co_firstlineno + 1
 
-    assert error_location.of(raised(read)) == f"{HERE}:{line} in read"
+    assert error_location.locate_error(raised(read)) == f"{HERE}:{line} in read"
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_a_library_is_no_place_of_the_program(path):
     def call():
         fail()
 
-    assert error_location.of(raised(call)).endswith("in call")
+    assert error_location.locate_error(raised(call)).endswith("in call")
 
 
 def test_where_the_machine_keeps_the_program_does_not_matter():
     source = "def fail():\n    raise OSError"
     found = {
-        error_location.of(raised(compiled(f"{root}/shop/orders.py", source)))
+        error_location.locate_error(raised(compiled(f"{root}/shop/orders.py", source)))
         for root in ("/srv/releases/17", "/home/ada/src")
     }
 
@@ -78,18 +78,18 @@ def test_what_a_library_did_alone_is_a_place_in_it():
     error = raised(fail)
     error = error.with_traceback(error.__traceback__.tb_next)
 
-    assert error_location.of(error) == "httpx/_client.py:2 in fail"
+    assert error_location.locate_error(error) == "httpx/_client.py:2 in fail"
 
 
 def test_no_error_and_one_that_was_never_raised_have_no_place():
-    assert error_location.of(None) is None
-    assert error_location.of(ValueError()) is None
+    assert error_location.locate_error(None) is None
+    assert error_location.locate_error(ValueError()) is None
 
 
 def test_a_long_or_odd_name_can_be_stored():
     fail = compiled("/x/" + "\udcff" * 300 + ".py", "def fail():\n    raise OSError")
 
-    place = error_location.of(raised(fail))
+    place = error_location.locate_error(raised(fail))
 
     assert len(place) == error_location.LONGEST
     assert "\udcff" not in place

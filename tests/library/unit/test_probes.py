@@ -9,7 +9,7 @@ import pytest
 
 from workshed.health import probes
 from workshed.health import status as pulses
-from workshed.health.shared_folder import name
+from workshed.health.shared_folder import process_name
 from workshed.health.status import ProcessStatus, StatusFile
 
 NOW = 1_000.0
@@ -50,7 +50,7 @@ def now(monkeypatch):
     ],
 )
 def test_only_what_a_restart_mends_is_not_alive(now, pulses, problems):
-    assert probes.stuck(pulses) == problems
+    assert probes.fatal_problems(pulses) == problems
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_only_what_a_restart_mends_is_not_alive(now, pulses, problems):
     ],
 )
 def test_what_is_not_ready_says_why(now, pulses, problems):
-    assert probes.unready(pulses, "worker") == problems
+    assert probes.readiness_problems(pulses, "worker") == problems
 
 
 def test_the_pages_say_it_with_a_status(now):
-    pages = probes.pages(lambda: [worker(troubles=["quiet"])], of="worker")
+    pages = probes.probe_pages(lambda: [worker(troubles=["quiet"])], of="worker")
 
     assert pages["/livez"]("").status == 200
     assert pages["/livez"]("").body == b"ok\n"
@@ -92,27 +92,27 @@ def test_what_is_told_is_read(tmp_path):
 
     StatusFile(tmp_path)(told)
 
-    assert pulses.read(tmp_path) == [told]
+    assert pulses.read_statuses(tmp_path) == [told]
 
 
 def test_a_shorter_pulse_leaves_nothing_of_a_longer_one(tmp_path):
     telling = StatusFile(tmp_path)
     telling(ProcessStatus("worker", troubles=[f"trouble {n} {'x' * 200}" for n in range(100)]))
-    assert len(pulses.read(tmp_path)[0].troubles) == pulses.MANY
+    assert len(pulses.read_statuses(tmp_path)[0].troubles) == pulses.MANY
 
     telling(ProcessStatus("worker"))
 
-    assert pulses.read(tmp_path)[0].troubles == []
+    assert pulses.read_statuses(tmp_path)[0].troubles == []
 
 
 def test_of_one_that_has_ended_nothing_is_left(tmp_path):
     """Its last words would be taken for those of a process that is stuck."""
     tell = "from workshed.health.status import *; from pathlib import Path\n"
-    tell += f"Telling(Path({str(tmp_path)!r}))(Pulse('worker'))"
+    tell += f"StatusFile(Path({str(tmp_path)!r}))(ProcessStatus('worker'))"
     subprocess.run([sys.executable, "-c", tell], check=True, timeout=60)
     assert len(list(tmp_path.iterdir())) == 1
 
-    assert pulses.read(tmp_path) == []
+    assert pulses.read_statuses(tmp_path) == []
 
     assert list(tmp_path.iterdir()) == []
 
@@ -120,9 +120,11 @@ def test_of_one_that_has_ended_nothing_is_left(tmp_path):
 def test_what_another_release_says_beside_is_not_asked(tmp_path):
     """While workers are replaced, some of them are of the next release."""
     said = {"kind": "worker", "jobs": 2, "pid": 7, "parent": 1, "at": 0.0, "mood": "good"}
-    (tmp_path / name(os.getpid())).write_text(json.dumps(said))
+    (tmp_path / process_name(os.getpid())).write_text(json.dumps(said))
 
-    assert pulses.read(tmp_path) == [ProcessStatus("worker", jobs=2, pid=7, parent=1, at=0.0)]
+    assert pulses.read_statuses(tmp_path) == [
+        ProcessStatus("worker", jobs=2, pid=7, parent=1, at=0.0)
+    ]
 
 
 def test_a_disk_that_is_full_leaves_no_pulse_that_stands_still(tmp_path, monkeypatch, caplog):
@@ -137,7 +139,7 @@ def test_a_disk_that_is_full_leaves_no_pulse_that_stands_still(tmp_path, monkeyp
     telling(ProcessStatus("worker"))
     telling(ProcessStatus("worker"))
 
-    assert pulses.read(tmp_path) == []
+    assert pulses.read_statuses(tmp_path) == []
     assert caplog.text.count("probes see nothing of this process") == 1
 
 

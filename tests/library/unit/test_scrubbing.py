@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from workshed.scrubbing import Scrubber, secrets
+from workshed.scrubbing import Scrubber, process_secrets
 from workshed.settings import Settings
 
 
@@ -69,15 +69,15 @@ def test_the_secrets_of_the_settings_are_known_and_the_defaults_are_none():
         database_url=SecretStr("postgresql://h/shop?user=ada&password=fourth"),
     )
 
-    assert secrets(config) == {"first%2F", "first/", "second", "third", "fourth"}
-    assert secrets(Settings()) == set()
+    assert process_secrets(config) == {"first%2F", "first/", "second", "third", "fourth"}
+    assert process_secrets(Settings()) == set()
 
 
 def test_each_of_several_keys_is_a_secret():
     """A text may quote one of them without the others."""
     config = Settings(signing_keys=f"{'n' * 32}, {'o' * 32}", secret_key="k" * 32)
 
-    assert {"n" * 32, "o" * 32, "k" * 32} <= secrets(config)
+    assert {"n" * 32, "o" * 32, "k" * 32} <= process_secrets(config)
 
 
 passwords = st.text(string.printable, min_size=6, max_size=20).filter(

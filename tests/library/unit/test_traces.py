@@ -10,7 +10,7 @@ SENTRY = {"sentry-trace": f"{ID}-00f067aa0ba902b7-1", "baggage": f"sentry-trace_
 def test_a_message_keeps_the_trace_it_was_sent_in_first():
     options = {"trace": dict(W3C)}
 
-    traces.carry(options, {"traceparent": "00-other", "baggage": "shop=8"})
+    traces.carry_headers(options, {"traceparent": "00-other", "baggage": "shop=8"})
 
     assert options == {"trace": W3C}
 
@@ -18,8 +18,8 @@ def test_a_message_keeps_the_trace_it_was_sent_in_first():
 def test_two_that_trace_share_the_baggage():
     options = {}
 
-    traces.carry(options, W3C)
-    traces.carry(options, SENTRY)
+    traces.carry_headers(options, W3C)
+    traces.carry_headers(options, SENTRY)
 
     assert options["trace"]["baggage"] == f"shop=7,sentry-trace_id={ID}"
     assert set(options["trace"]) == {"traceparent", "sentry-trace", "baggage"}
@@ -29,18 +29,20 @@ def test_what_no_message_can_carry_is_left_out():
     """The job would be refused for it, on delivery, when its sender has gone on."""
     options = {}
 
-    traces.carry(options, {**W3C, "baggage": "x" * 1_025, "tracestate": "ä", "uber-trace": "1"})
-    traces.carry(options, {"sentry-trace": "1", "baggage": "ö"})
+    traces.carry_headers(
+        options, {**W3C, "baggage": "x" * 1_025, "tracestate": "ä", "uber-trace": "1"}
+    )
+    traces.carry_headers(options, {"sentry-trace": "1", "baggage": "ö"})
 
     assert options["trace"] == {"traceparent": W3C["traceparent"], "sentry-trace": "1"}
-    assert traces.problem(options["trace"]) is None
+    assert traces.headers_problem(options["trace"]) is None
 
 
 def test_copies_of_a_message_do_not_share_what_is_put_in_later():
     first = {"trace": {"traceparent": "1"}}
     second = dict(first)
 
-    traces.carry(second, SENTRY)
+    traces.carry_headers(second, SENTRY)
 
     assert first == {"trace": {"traceparent": "1"}}
 

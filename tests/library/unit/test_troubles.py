@@ -1,4 +1,4 @@
-"""What keeps jobs from running is said in a sentence, with the line that mends it."""
+"""What keeps jobs from running is said in a sentence, with the command that fixes it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -43,31 +43,33 @@ NIGHTLY = PeriodicJob(
 
 
 def test_rabbitmq_that_takes_no_messages():
-    found = problems.alarm("There are alarms in effect in the cluster: memory")
+    found = problems.judge_alarms("There are alarms in effect in the cluster: memory")
 
     assert "takes no messages" in found.message
     assert "memory" in found.message
-    assert problems.alarm(None) is None
+    assert problems.judge_alarms(None) is None
 
 
 def test_rabbitmq_that_does_not_answer():
-    (found,) = problems.away([BrokerUnreachableError("RabbitMQ does not answer at here")])
+    (found,) = problems.judge_unreachable(
+        [BrokerUnreachableError("RabbitMQ does not answer at here")]
+    )
 
     assert (found.level, found.message) == ("failed", "RabbitMQ does not answer at here")
 
 
 def test_no_relay():
-    assert problems.relay(timedelta(seconds=2)) is None
-    assert "no relay has beaten for 60 s" in problems.relay(timedelta(seconds=60)).said
-    assert "no relay is at work" in problems.relay(None).said
+    assert problems.judge_relay(timedelta(seconds=2)) is None
+    assert "no relay has beaten for 60 s" in problems.judge_relay(timedelta(seconds=60)).message
+    assert "no relay is at work" in problems.judge_relay(None).message
 
 
 def test_no_worker_or_only_quiet_ones():
     silent, quiet = replace(WORKER, alive=False), replace(WORKER, quiet_at=NOW)
 
-    assert problems.workers([WORKER, silent, quiet]) is None
-    assert "no worker beats" in problems.workers([silent]).said
-    found = problems.workers([silent, quiet])
+    assert problems.judge_workers([WORKER, silent, quiet]) is None
+    assert "no worker beats" in problems.judge_workers([silent]).message
+    found = problems.judge_workers([silent, quiet])
     assert "all 1 workers that live are quiet" in found.message
     assert found.fix == "workshed workers resume web-1:101"
 
@@ -75,8 +77,8 @@ def test_no_worker_or_only_quiet_ones():
 def test_a_queue_that_no_worker_is_on():
     silent = replace(WORKER, alive=False, queues=["emails"])
 
-    assert problems.unattended(["default"], [WORKER]) is None
-    found = problems.unattended(["default", "low", "emails"], [WORKER, silent])
+    assert problems.judge_unattended(["default"], [WORKER]) is None
+    found = problems.judge_unattended(["default", "low", "emails"], [WORKER, silent])
     assert found.message == "no worker is on emails, low: their jobs wait"
     assert found.fix == "workshed worker --queue emails --queue low"
 
@@ -84,30 +86,33 @@ def test_a_queue_that_no_worker_is_on():
 def test_a_clock_that_is_silent():
     minute = timedelta(minutes=1)
 
-    assert "nightly was to run 2 min ago" in problems.clock([NIGHTLY], NOW, minute).said
-    assert problems.clock([NIGHTLY], NOW, 2 * minute) is None
-    assert problems.clock([replace(NIGHTLY, paused_at=NOW)], NOW, minute) is None
-    assert problems.clock([replace(NIGHTLY, live=False)], NOW, minute) is None
+    assert "nightly was to run 2 min ago" in problems.judge_clock([NIGHTLY], NOW, minute).message
+    assert problems.judge_clock([NIGHTLY], NOW, 2 * minute) is None
+    assert problems.judge_clock([replace(NIGHTLY, paused_at=NOW)], NOW, minute) is None
+    assert problems.judge_clock([replace(NIGHTLY, live=False)], NOW, minute) is None
 
 
 def test_a_pause_that_was_forgotten():
     queues = [KnownQueue("emails", "classic", NOW - HOUR), KnownQueue("bulk", "quorum", None)]
 
-    (found,) = problems.paused(queues, NOW)
+    (found,) = problems.judge_pauses(queues, NOW)
 
     assert found.message == "emails was paused 60 min ago"
     assert found.fix == "workshed queues resume emails"
 
 
 def test_runs_that_were_lost_and_jobs_that_died():
-    assert problems.lost(0, HOUR) is None
-    assert "5 runs of the last 60 min were not recorded" in problems.lost(5, HOUR).said
-    assert problems.died(0, 10, HOUR) is None
-    assert problems.died(1, 10, HOUR).said == "1 job died within the last 60 min"
-    assert problems.died(11, 10, HOUR).said == "more than 10 jobs died within the last 60 min"
+    assert problems.judge_dropped(0, HOUR) is None
+    assert "5 runs of the last 60 min were not recorded" in problems.judge_dropped(5, HOUR).message
+    assert problems.judge_deaths(0, 10, HOUR) is None
+    assert problems.judge_deaths(1, 10, HOUR).message == "1 job died within the last 60 min"
+    assert (
+        problems.judge_deaths(11, 10, HOUR).message
+        == "more than 10 jobs died within the last 60 min"
+    )
 
 
 def test_the_worst_come_first():
-    mild, bad = problems.lost(5, HOUR), problems.relay(None)
+    mild, bad = problems.judge_dropped(5, HOUR), problems.judge_relay(None)
 
-    assert problems.of(mild, None, [mild, bad]) == [bad, mild, mild]
+    assert problems.order_findings(mild, None, [mild, bad]) == [bad, mild, mild]

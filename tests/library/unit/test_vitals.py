@@ -6,7 +6,7 @@ import typer
 from workshed.console.formatting import room
 from workshed.console.supervisor import vitals
 from workshed.console.supervisor.child import ManagedProcess
-from workshed.console.supervisor.vitals import WorkerLimits, lost
+from workshed.console.supervisor.vitals import WorkerLimits, over_limit
 from workshed.health.status import ProcessStatus
 
 MIB = 1 << 20
@@ -68,7 +68,7 @@ def test_a_child_that_does_not_come_up_for_reasons_of_its_own_is_lost(codes, wor
     for code in codes:
         one.ended(code)
 
-    assert lost(one) == words
+    assert over_limit(one) == words
 
 
 def test_one_that_came_up_is_not_lost_however_often_it_ends():
@@ -77,14 +77,14 @@ def test_one_that_came_up_is_not_lost_however_often_it_ends():
         one.came_up()
         one.ended(71)
 
-    assert lost(one) is None
+    assert over_limit(one) is None
 
 
 def test_one_that_boots_for_ever_is_lost(monkeypatch):
     one = ManagedProcess("worker 1", [])
     monkeypatch.setattr(ManagedProcess, "boots_for_s", 301.0)
 
-    assert lost(one) == "worker 1 has been starting for 301 s"
+    assert over_limit(one) == "worker 1 has been starting for 301 s"
     assert vitals.BOOT_S == 300
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from shop.demo.running import running
 from tests import browser
 from workshed.console.cli.setup.dev import apply_migrations
-from workshed.console.web.auth.users import entry
+from workshed.console.web.auth.users import format_entry
 from workshed.devserver import DevServers
 from workshed.devserver.ports import free_ports
 from workshed.settings import use
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     """Take them all."""
     with ExitStack() as stack:
         servers = stack.enter_context(DevServers(fresh=True, talk=print))
-        people = entry("olga", "operator", PASSWORD)
+        people = format_entry("olga", "operator", PASSWORD)
         use({**servers.environment(), "WORKSHED_CONSOLE_USERS": people})
         use({"WORKSHED_SECRET_KEY": secrets.token_urlsafe(32), "WORKSHED_RELEASE": "2026.11.3"})
         apply_migrations(servers.database_url)
@@ -93,10 +93,10 @@ def at_work(folder: Path) -> str:
             if n % LATER_EVERY == 0:
                 shop.index_product.send_with_options(args=(n,), delay=timedelta(hours=n + 1))
             time.sleep(PAUSE_S * (1 + 0.8 * math.sin(n * math.tau / WAVE)))
-        [first, *_] = dead_jobs.ids(conn, dead_jobs.DeadFilter(error="GatewayError"))
-        dead_jobs.retry(conn, first)
+        [first, *_] = dead_jobs.list_ids(conn, dead_jobs.DeadFilter(error="GatewayError"))
+        dead_jobs.retry_job(conn, first)
         until = time.monotonic() + LONGEST_S
-        while dead_jobs.get(conn, first) is None and time.monotonic() < until:
+        while dead_jobs.get_dead_job(conn, first) is None and time.monotonic() < until:
             time.sleep(0.2)
         file = csv_of_people(folder / "newsletter.csv", 500_000)
         import_actions.hand_in(file, owner, welcome=False, again=False)

@@ -19,7 +19,7 @@ from tests.library.integration.desk.planted import plant, plant_mail
 from tests.library.integration.desk.test_evil import DETAILS
 from tests.programs import CLOCK
 from tests.service.integration.campaigns.conftest import Post
-from workshed.console.web.pages import actions, downloads, pages
+from workshed.console.web.pages import list_actions, list_downloads, list_pages
 from workshed.console.web.view import cursor
 from workshed.cronspec import daily
 from workshed.jobs.control import queues, workers
@@ -301,12 +301,12 @@ def test_all_pages_are_shown_as_a_role(console, superuser, tmp_path, role):
     plant_mail(tmp_path / "caught")
 
     with console(role) as browser:
-        for page in pages():
+        for page in list_pages():
             path = f"{page.path}?{DETAILS.get(page.path, '')}"
             answer = browser.get(path)
             assert answer.status_code == 200, (path, answer.text)
             assert browser.json(path)
-        for download in downloads():
+        for download in list_downloads():
             details = DETAILS[DETAILS_OF[download.path]]
             answer = browser.get(f"{download.path}?{details}")
             assert answer.status_code == 200, (download.path, answer.text)
@@ -326,10 +326,12 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
     settings.cache_clear()
     conn.autocommit = True
-    queues.declare(conn, {queue.name: "quorum" for queue in QUEUES})
-    periodic_jobs.declare(conn, [PeriodicDeclaration("tick", "low", daily("09:00", tz="UTC"), {})])
+    queues.declare_queues(conn, {queue.name: "quorum" for queue in QUEUES})
+    periodic_jobs.declare_jobs(
+        conn, [PeriodicDeclaration("tick", "low", daily("09:00", tz="UTC"), {})]
+    )
     for name in ("held", "cancelled", "moved"):
-        unique.take(conn, unique.KeyClaim(f"greet:{name}", name, 0, "greet", "default"))
+        unique.acquire_key(conn, unique.KeyClaim(f"greet:{name}", name, 0, "greet", "default"))
         store(name, unique_key=f"greet:{name}")
     for name in ("one", "discarded", "grouped", "mine", "again"):
         bury(name)
@@ -338,7 +340,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     for name in ("sooner", "run", "unwanted"):
         store(name)
     process = Process(uuid4(), "web-1", 101, 8, "v1")
-    workers.beat(
+    workers.record_heartbeat(
         conn, process, 0, [QueueReport("default", *5 * [None])], running=[], memory_bytes=1
     )
     post = Post()
@@ -362,7 +364,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
         ("/periodic/pause", {"name": "tick"}),
         ("/periodic/resume", {"name": "tick"}),
         ("/periodic/run", {"name": "tick"}),
-        ("/unique/release", {"id": cursor.mark("greet:held", "held")}),
+        ("/unique/release", {"id": cursor.encode_cursor("greet:held", "held")}),
         ("/workers/quiet", {"id": str(process.id)}),
         ("/workers/resume", {"id": str(process.id)}),
         ("/batches/retry", {"id": broken}),
@@ -379,7 +381,7 @@ PURGE = "/queues/purge"
 
 
 def test_every_button_has_something_to_do(buttons):
-    assert {path for path, _ in buttons} | {PURGE} == {action.path for action in actions()}
+    assert {path for path, _ in buttons} | {PURGE} == {action.path for action in list_actions()}
 
 
 def test_all_buttons_work_as_an_operator(console, buttons, count):

@@ -14,7 +14,7 @@ from tests.service.commands import KNOWN, LIST, options
 from tests.service.variables import NAMES
 from workshed.app import app, module
 from workshed.metrics import meters
-from workshed.migrate import streams
+from workshed.migrate import list_streams
 from workshed.roles import ROLES
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -27,7 +27,7 @@ for declared in app().metrics:
     module(declared)
 METRICS = {one.full_name for one in meters.ALL}
 DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
-SCHEMAS = {*streams()}
+SCHEMAS = {*list_streams()}
 OF_OTHERS = {"SHOP_SERVICE_HOST"}
 """Set by Kubernetes; the page says what follows."""
 TESTS = {

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Iterator
 
 from workshed.console.doctor.surroundings import DoctorContext
-from workshed.console.operations.environment import load
+from workshed.console.operations.environment import import_actors
 from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.errors import WorkshedError
 from workshed.middleware.composition import callbacks
@@ -28,7 +28,7 @@ def imported(here: DoctorContext) -> Iterator[Finding]:
     """Import the modules that were named."""
     names = " ".join(here.packages)
     try:
-        load(here.packages)
+        import_actors(here.packages)
         refuse_strays(build.broker())
     except StrayActorsError as err:
         yield failed(str(err), "from workshed import broker")
@@ -41,7 +41,7 @@ def imported(here: DoctorContext) -> Iterator[Finding]:
     else:
         found = len(build.broker().actors)
         try:
-            callbacks.check(build.broker())
+            callbacks.check_callbacks(build.broker())
         except WorkshedError as err:
             yield failed(str(err), "correct the name, or import the module that has the actor")
         if found:

@@ -14,7 +14,7 @@ from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok
 from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
-from workshed.queues import weighted
+from workshed.queues import weigh_queues
 from workshed.settings import PREFIX, Settings, invalid, prefix_of, unknown_names
 from workshed.transport.amqp import url as address
 from workshed.transport.build import STUB
@@ -75,11 +75,11 @@ def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
     """Return what reads a setting only when it is used, so that it is not found out only then."""
     api = settings.management_url
     found: dict[str, Callable[[], object]] = {
-        "queues": lambda: weighted(app.queues, settings.queues),
+        "queues": lambda: weigh_queues(app.queues, settings.queues),
     }
     urls = [url.strip() for url in settings.broker_url.get_secret_value().split(";")]
     if STUB not in urls:
-        found["broker_url"] = lambda: [address.parameters(url, "doctor") for url in urls]
+        found["broker_url"] = lambda: [address.connection_parameters(url, "doctor") for url in urls]
     if api is not None:
         found["management_url"] = lambda: Management(api.get_secret_value(), "/")
     return found

@@ -23,8 +23,8 @@ OVERDUE = timedelta(seconds=30)
 def relay(here: DoctorContext) -> Iterator[Finding]:
     """See that a relay lives and keeps up."""
     with here.connect() as conn:
-        beat, lag = relays.last_beat(conn), claims.lag(conn)
-    if trouble := problems.relay(beat):
+        beat, lag = relays.last_beat(conn), claims.oldest_due_age(conn)
+    if trouble := problems.judge_relay(beat):
         yield trouble
     elif lag > LATE:
         said = f"a relay is at work, and the oldest due job has waited for {in_words(lag)}"
@@ -36,9 +36,9 @@ def relay(here: DoctorContext) -> Iterator[Finding]:
 def periodic(here: DoctorContext) -> Iterator[Finding]:
     """See that somebody makes the runs of periodic jobs, and has their actors."""
     with here.connect() as conn:
-        found, now = periodic_jobs.find(conn), claims.clock(conn)
+        found, now = periodic_jobs.list_periodic_jobs(conn), claims.database_now(conn)
     awake = [job for job in found if job.paused_at is None]
-    late = problems.clock(found, now, OVERDUE)
+    late = problems.judge_clock(found, now, OVERDUE)
     gone = [job.name for job in awake if not job.live]
     if late:
         yield late
@@ -52,7 +52,7 @@ def periodic(here: DoctorContext) -> Iterator[Finding]:
 def died(here: DoctorContext) -> Iterator[Finding]:
     """Count the dead."""
     with here.connect() as conn:
-        groups = dead_jobs.groups(conn)
+        groups = dead_jobs.group_by_error(conn)
     if not groups:
         yield ok("no job is dead")
         return
@@ -65,7 +65,7 @@ def died(here: DoctorContext) -> Iterator[Finding]:
 def expired(here: DoctorContext) -> Iterator[Finding]:
     """See that relays delete the records that have expired."""
     with here.connect() as conn:
-        ages = retention.ages(conn)
+        ages = retention.pruned_ages(conn)
     behind = {name: age for name, age in ages.items() if age > BEHIND}
     if behind:
         longest = in_words(max(behind.values()))

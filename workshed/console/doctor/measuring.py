@@ -19,7 +19,7 @@ def check(here: DoctorContext) -> Iterator[Finding]:
     elif named is not None:
         fix = f"mkdir -p {named} && chown $USER {named}  (or: unset {MULTIPROCESS})"
         yield writable(named, fix)
-    elif (folder := shared_folder.place()).exists() and not shared_folder.is_ours(folder):
+    elif (folder := shared_folder.default_base()).exists() and not shared_folder.is_ours(folder):
         said = f"{folder} belongs to somebody else, so nothing is measured"
         yield warning(said, f"rm -r {folder}  (as its owner)")
     else:

@@ -7,7 +7,7 @@ import psycopg
 
 from workshed import migrate
 from workshed.console.doctor.surroundings import DoctorContext
-from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, warning
+from workshed.console.operations.finding import SKEW, Finding, clock_skew, failed, ok, warning
 from workshed.errors import MigrationError, PoolerModeError, SettingsError
 
 OLDEST = 15
@@ -51,13 +51,13 @@ def version(here: DoctorContext) -> Iterator[Finding]:
     else:
         yield ok(f"PostgreSQL {found}")
     if skew > SKEW:
-        yield apart(skew)
+        yield clock_skew(skew)
 
 
 def migrations(here: DoctorContext) -> Iterator[Finding]:
     """Compare the schema with this release."""
     with here.connect() as conn:
-        applied = [row.stream for row in migrate.applied(conn)]
+        applied = [row.stream for row in migrate.list_applied(conn)]
         for stream in dict.fromkeys((migrate.WORKSHED, *here.app.migrations)):
             yield migrated(conn, stream, applied.count(stream))
         yield from search_path(conn)
@@ -77,13 +77,13 @@ def search_path(conn: psycopg.Connection[tuple[object, ...]]) -> Iterator[Findin
 def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied: int) -> Finding:
     """Look at one stream."""
     try:
-        missing = migrate.pending(conn, (stream,))
+        missing = migrate.list_pending(conn, (stream,))
     except MigrationError as err:
         return failed(str(err), "install the release that the database was migrated with")
     except SettingsError as err:
         return failed(str(err), "correct `migrations` of your App")
     if not missing:
-        newer = applied - len(list(migrate.migrations((stream,))))
+        newer = applied - len(list(migrate.list_migrations((stream,))))
         return (
             warning(f"{stream}: {newer} more than this release knows", "upgrade Workshed here")
             if newer

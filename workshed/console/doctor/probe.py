@@ -12,8 +12,8 @@ from pika.exceptions import (
     UnroutableError,
 )
 
-from workshed.console.rabbitmq.amqp import connect
-from workshed.console.rabbitmq.queue_depths import depth
+from workshed.console.rabbitmq.amqp import connect_amqp
+from workshed.console.rabbitmq.queue_depths import queue_depth
 from workshed.transport.amqp import replies, topology
 from workshed.transport.amqp.arguments import EXCHANGE
 
@@ -35,7 +35,7 @@ class ProbeResult:
 def publish(urls: list[str]) -> ProbeResult:
     """Send a message that no queue gets; raises `BrokerUnreachableError`."""
     reasons: list[str] = []
-    connection = connect(urls, "doctor", BLOCKED)
+    connection = connect_amqp(urls, "doctor", BLOCKED)
     connection.add_on_connection_blocked_callback(
         lambda _, frame: reasons.append(str(frame.method.reason))
     )
@@ -72,9 +72,9 @@ def unread(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]
     A queue with messages is not tried: one would be taken, and come back marked as redelivered.
     """
     refused, untried = [], []
-    with topology.opened(urls) as connection:
+    with topology.open_connection(urls) as connection:
         for name in names:
-            found = depth(connection, name)
+            found = queue_depth(connection, name)
             if found is None or found.ready:
                 untried.append(name)
                 continue

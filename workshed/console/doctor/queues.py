@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, failed, ok, unchecked, warning
-from workshed.console.rabbitmq.drift import SETUP, differences
-from workshed.console.rabbitmq.queue_depths import depths, in_dead_queues
+from workshed.console.rabbitmq.drift import SETUP, find_differences
+from workshed.console.rabbitmq.queue_depths import in_dead_queues, queue_depths
 from workshed.jobs.control import queues
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 
 IMPORTING = f"{SETUP} --import PACKAGE"
 
@@ -16,7 +16,7 @@ IMPORTING = f"{SETUP} --import PACKAGE"
 def declared(here: DoctorContext) -> Iterator[Finding]:
     """Compare them with their declaration; over AMQP only whether they exist can be seen."""
     foreign = here.foreign_queues
-    present = depths(here.urls, foreign, prefix=here.prefix) if foreign else {}
+    present = queue_depths(here.urls, foreign, prefix=here.prefix) if foreign else {}
     if gone := [here.prefix + name for name in foreign if name not in present]:
         # Perhaps no worker has these actors any more: the database does not forget them.
         yield warning(f"missing: {', '.join(gone)}", IMPORTING)
@@ -28,7 +28,7 @@ def declared(here: DoctorContext) -> Iterator[Finding]:
         )
     if not here.queues:
         return
-    found = here.ask(lambda api: differences(api, here.queues))
+    found = here.ask(lambda api: find_differences(api, here.queues))
     if found is not None:
         for one in found:
             yield failed(one.message, one.fix)
@@ -36,7 +36,7 @@ def declared(here: DoctorContext) -> Iterator[Finding]:
             yield ok(f"{are_there(here)}, with {its(here)} arguments and bindings")
         return
     names = [name for queue in here.queues for name in (queue.name, queue.dead)]
-    there = depths(here.urls, names, prefix=here.prefix)
+    there = queue_depths(here.urls, names, prefix=here.prefix)
     missing = [here.prefix + name for name in names if name not in there]
     if missing:
         yield failed(f"missing: {', '.join(missing)}", SETUP)
@@ -73,8 +73,8 @@ def dead(here: DoctorContext) -> Iterator[Finding]:
 def paused(here: DoctorContext) -> Iterator[Finding]:
     """Look for a pause that somebody forgot."""
     with here.connect() as conn:
-        found, now = queues.find(conn), clock(conn)
-    paused = problems.paused(found, now)
+        found, now = queues.list_queues(conn), database_now(conn)
+    paused = problems.judge_pauses(found, now)
     yield from paused
     if not paused:
         yield ok("none is paused")

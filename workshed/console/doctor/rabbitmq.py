@@ -11,7 +11,15 @@ from workshed.console.doctor.encryption import AMQPS
 from workshed.console.doctor.surroundings import CONNECT_S, DoctorContext
 from workshed.console.errors import ManagementError
 from workshed.console.operations import problems as troubles
-from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
+from workshed.console.operations.finding import (
+    SKEW,
+    Finding,
+    clock_skew,
+    failed,
+    ok,
+    unchecked,
+    warning,
+)
 from workshed.console.rabbitmq.management_api import PORT, TLS_PORT
 from workshed.transport.amqp import tls, topology
 from workshed.transport.amqp import url as address
@@ -28,7 +36,7 @@ def reachable(here: DoctorContext) -> Iterator[Finding]:
         return
     troubles = [trouble(url, CONNECT_S / len(here.urls)) for url in here.urls]
     for url, said in zip(here.urls, troubles, strict=True):
-        place = address.place(url)
+        place = address.display_address(url)
         if said is None:
             yield ok(f"answers at {place}")
         elif all(troubles):
@@ -41,19 +49,19 @@ def reachable(here: DoctorContext) -> Iterator[Finding]:
 
 def trouble(url: str, timeout_s: float) -> str | None:
     """Return why one server does not answer."""
-    wanted = address.parameters(url, "doctor")
+    wanted = address.connection_parameters(url, "doctor")
     wanted.socket_timeout = wanted.stack_timeout = timeout_s
     try:
         pika.BlockingConnection(wanted).close()
     except topology.CONNECT_ERRORS as err:
-        return address.describe(err)
+        return address.describe_error(err)
     return None
 
 
 def version(here: DoctorContext) -> Iterator[Finding]:
     """Compare its version."""
-    with topology.opened(here.urls) as connection:
-        found = topology.version(connection)
+    with topology.open_connection(here.urls) as connection:
+        found = topology.server_version(connection)
     said = f"RabbitMQ {found[0]}.{found[1]}"
     if found < FIRST:
         yield failed(f"{said}: 4.0 or newer is needed", "upgrade RabbitMQ to 4.0 or newer")
@@ -78,7 +86,7 @@ def management(here: DoctorContext) -> Iterator[Finding]:
         yield ok(f"the management API answers at {api.address}")
         skew = timedelta() if clock is None else abs(datetime.now(UTC) - clock)
         if skew > SKEW:
-            yield apart(skew)
+            yield clock_skew(skew)
 
 
 def usual(here: DoctorContext) -> str:
@@ -98,7 +106,7 @@ def alarms(here: DoctorContext) -> Iterator[Finding]:
     if said is None:
         answer = probe.publish(here.urls)
         said = answer.said if answer.kind == "blocked" else ""
-    if trouble := troubles.alarm(said):
+    if trouble := troubles.judge_alarms(said):
         yield trouble
     else:
         yield ok("no alarm of memory or disk")

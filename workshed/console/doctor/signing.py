@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
-from workshed.transport.messages.signing import signing
+from workshed.transport.messages.signing import build_signing
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
     """Name the keys, so that hosts can be compared; show none."""
-    found = signing(here.settings)
+    found = build_signing(here.settings)
     if found is None:
         yield ok("no WORKSHED_SIGNING_KEYS is set: whoever may publish may run any actor")
         return

@@ -17,7 +17,7 @@ from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection, InterruptibleConnection
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
-from workshed.queues import Queue, weighted
+from workshed.queues import Queue, weigh_queues
 from workshed.settings import Settings
 from workshed.transport import build
 
@@ -55,12 +55,12 @@ class DoctorContext:
     @property
     def user(self) -> str:
         """Who logs in there."""
-        return amqp.user(self.urls[0])
+        return amqp.url_user(self.urls[0])
 
     @property
     def vhost(self) -> str:
         """The virtual host."""
-        return amqp.vhost(self.urls[0])
+        return amqp.url_vhost(self.urls[0])
 
     @property
     def prefix(self) -> str:
@@ -71,7 +71,7 @@ class DoctorContext:
     def queues(self) -> list[Queue]:
         """The queues of imported actors and those that they declare, or those that workers use."""
         if self.problems:  # no broker can be built then
-            return list(weighted(self.app.queues, "", self.prefix).values())
+            return list(weigh_queues(self.app.queues, "", self.prefix).values())
         broker = build.broker()
         if self.packages:
             return list((broker.used_queues() or broker.declared).values())
@@ -103,7 +103,7 @@ class DoctorContext:
     @property
     def database(self) -> str:
         """Where PostgreSQL is, without the password."""
-        return db.address(self.settings.database_url.get_secret_value())
+        return db.describe_address(self.settings.database_url.get_secret_value())
 
     def connect(self) -> Connection:
         """Open a connection; each check has its own."""

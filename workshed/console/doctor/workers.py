@@ -6,7 +6,7 @@ from functools import partial
 from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.console.rabbitmq.management_api import Management
-from workshed.console.rabbitmq.queue_depths import depths
+from workshed.console.rabbitmq.queue_depths import queue_depths
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.transport import build
 from workshed.transport.consuming import consumer_tag
@@ -15,7 +15,7 @@ from workshed.transport.consuming import consumer_tag
 def check(here: DoctorContext) -> Iterator[Finding]:
     """Look for queues without a consumer. No other check notices that their jobs wait."""
     names = [*(queue.name for queue in here.queues), *here.foreign_queues]
-    found = depths(here.urls, names, prefix=here.prefix)
+    found = queue_depths(here.urls, names, prefix=here.prefix)
     alone = {name: one.ready for name, one in found.items() if not one.consumers}
     full = [f"{name} ({ready} ready)" for name, ready in alone.items() if ready]
     empty = [name for name in sorted(with_actors(here)) if alone.get(name) == 0]
@@ -37,7 +37,7 @@ def at_odds(here: DoctorContext, names: Iterable[str]) -> Iterator[Finding]:
     """
     for name in names:
         tags = here.ask(partial(consumers, name)) or []
-        programs = {one.digest: one for tag in tags if (one := consumer_tag.read(tag))}
+        programs = {one.digest: one for tag in tags if (one := consumer_tag.parse_tag(tag))}
         if len(programs) > 1:
             listed = "; ".join(sorted(one.name for one in programs.values()))
             yield warning(

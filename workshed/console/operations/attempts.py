@@ -25,7 +25,7 @@ class JobAttempt:
     traceback: str | None
 
 
-def tries(known: KnownJob) -> list[JobAttempt]:
+def list_attempts(known: KnownJob) -> list[JobAttempt]:
     """Return them, the first one first."""
     failed = {(one.generation, str(one.outcome)): one for one in known.attempts}
     found = [_ran(run, failed.pop((run.generation, run.outcome), None)) for run in known.runs]

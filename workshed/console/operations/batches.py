@@ -10,10 +10,10 @@ from workshed.jobs.batches import batches, progress
 from workshed.jobs.batches.progress import BatchProgress
 
 
-def known(conn: Connection, batch: str) -> BatchProgress:
+def require_batch(conn: Connection, batch: str) -> BatchProgress:
     """Return a batch; raises `NotFoundError`, also for what is no id."""
     try:
-        found = progress.progress(conn, str(UUID(batch)))
+        found = progress.get_progress(conn, str(UUID(batch)))
     except ValueError:
         found = None
     if found is None:
@@ -21,14 +21,14 @@ def known(conn: Connection, batch: str) -> BatchProgress:
     return found
 
 
-def cancel(conn: Connection, batch: BatchProgress) -> None:
+def cancel_batch(conn: Connection, batch: BatchProgress) -> None:
     """Let no job of a batch start any more; those that wait keep their rows for a moment.
 
     Raises `WorkshedError` where all have ended.
     """
     refuse_ended(batch)
-    if conn.execute(*batches.cancelling(batch.id)).fetchone() != ("true",):
-        refuse_ended(known(conn, batch.id))
+    if conn.execute(*batches.cancel_statement(batch.id)).fetchone() != ("true",):
+        refuse_ended(require_batch(conn, batch.id))
 
 
 def refuse_ended(batch: BatchProgress) -> None:

@@ -9,7 +9,7 @@ from workshed.jobs.dead.dead_jobs import Dead
 from workshed.jobs.dead.retry_preview import RetryPreview
 
 
-def waits(prospect: RetryPreview) -> str:
+def waits_text(prospect: RetryPreview) -> str:
     """Say how many of a retry would not run at once, and why; nothing where all would."""
     if not prospect.waits:
         return ""
@@ -18,14 +18,14 @@ def waits(prospect: RetryPreview) -> str:
     return f"{some} {has} a unique key that another job holds then: {waits} for it."
 
 
-def stays(unreadable: int) -> str:
+def unreadable_text(unreadable: int) -> str:
     """Say how many cannot be retried; nothing where all can."""
     if not unreadable:
         return ""
     return f"{jobs(unreadable)} cannot be read and {'stays' if unreadable == 1 else 'stay'} dead."
 
 
-def why(row: Dead) -> str:
+def death_reason(row: Dead) -> str:
     """Say in one line what it died of."""
     return row.error_class or row.reason.partition("\n")[0]
 

@@ -23,7 +23,7 @@ from workshed.transport.errors import did_you_mean
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 
-def rabbitmq() -> RabbitMQBroker:
+def require_rabbitmq() -> RabbitMQBroker:
     """Return the broker of this environment, if it is a real one."""
     found = build.broker()
     if not isinstance(found, RabbitMQBroker):
@@ -31,11 +31,11 @@ def rabbitmq() -> RabbitMQBroker:
     return found
 
 
-def management(timeout_s: float = TIMEOUT_S) -> Management | None:
+def open_management(timeout_s: float = TIMEOUT_S) -> Management | None:
     """Return the management API of the broker's virtual host, where `MANAGEMENT_URL` names it."""
     url = settings().management_url
-    broker = rabbitmq()
-    vhost = amqp.vhost(broker.urls[0])
+    broker = require_rabbitmq()
+    vhost = amqp.url_vhost(broker.urls[0])
     if url is None:
         return None
     return Management(url.get_secret_value(), vhost, timeout_s, broker.prefix)
@@ -43,7 +43,11 @@ def management(timeout_s: float = TIMEOUT_S) -> Management | None:
 
 def queue_names(conn: Connection) -> list[str]:
     """Name the queues that are declared here, and those that any worker has declared."""
-    return list(dict.fromkeys([*rabbitmq().declared, *(one.name for one in queues.find(conn))]))
+    return list(
+        dict.fromkeys(
+            [*require_rabbitmq().declared, *(one.name for one in queues.list_queues(conn))]
+        )
+    )
 
 
 def check_queues(conn: Connection, names: Iterable[str]) -> None:
@@ -62,13 +66,13 @@ def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
     Raises `NotFoundError` before anything is written.
     """
     check_queues(conn, names)
-    declared = rabbitmq().declared
-    missing = {*names} - {one.name for one in queues.find(conn)}
-    queues.declare(conn, {name: declared[name].kind for name in missing})
+    declared = require_rabbitmq().declared
+    missing = {*names} - {one.name for one in queues.list_queues(conn)}
+    queues.declare_queues(conn, {name: declared[name].kind for name in missing})
     return list(dict.fromkeys(names))
 
 
-def load(packages: Iterable[str]) -> tuple[str, ...]:
+def import_actors(packages: Iterable[str]) -> tuple[str, ...]:
     """Import the modules in which actors are declared, also from the working directory.
 
     Without any, those that the App names. Returns what was imported.
@@ -94,19 +98,19 @@ def load(packages: Iterable[str]) -> tuple[str, ...]:
     return packages
 
 
-def declared(packages: Collection[str]) -> dict[str, Queue]:
+def require_queues(packages: Collection[str]) -> dict[str, Queue]:
     """Import these modules; return the queues that their actors use, or that they declare.
 
     Without any module, all that are declared: nothing says which of them are used.
     """
     broker = build.broker()
     if packages:
-        load(packages)
+        import_actors(packages)
     return broker.used_queues() if packages else broker.declared
 
 
 @contextmanager
-def database(*streams: str) -> Generator[Connection]:
+def open_database(*streams: str) -> Generator[Connection]:
     """Hold a connection, in autocommit, to a database that is migrated, in these streams too.
 
     Raises `DatabaseUnreachableError` or `MigrationError`, which say what to do.
@@ -114,10 +118,10 @@ def database(*streams: str) -> Generator[Connection]:
     try:
         with db.connect() as conn:
             for stream in ("workshed", *streams):
-                migrate.require(conn, stream)
+                migrate.require_stream(conn, stream)
             yield conn
     except psycopg.OperationalError as err:
-        place = db.address(settings().database_url.get_secret_value())
+        place = db.describe_address(settings().database_url.get_secret_value())
         raise DatabaseUnreachableError(
             f"PostgreSQL at {place} (WORKSHED_DATABASE_URL): {str(err).strip()}"
         ) from None

@@ -39,7 +39,7 @@ def unchecked(message: str, fix: str = "") -> Finding:
     return Finding("not checked", message, fix)
 
 
-def apart(skew: timedelta) -> Finding:
+def clock_skew(skew: timedelta) -> Finding:
     """Tell that the clock of a server is not that of this host."""
     said = f"its clock and this host's are {skew.total_seconds():.0f} s apart"
     return warning(said, "timedatectl set-ntp true  (on the host whose clock is wrong)")

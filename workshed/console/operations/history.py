@@ -17,7 +17,7 @@ from workshed.transport.errors import did_you_mean
 NOT_SUCCEEDED = tuple(one for one in OUTCOMES if one != "succeeded")
 
 
-def outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
+def parse_outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the outcomes that are asked for; refuses what is none."""
     for one in wanted:
         if one not in OUTCOMES:
@@ -26,7 +26,7 @@ def outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(wanted)
 
 
-def arguments(words: Sequence[str]) -> dict[str, Any] | None:
+def parse_arguments(words: Sequence[str]) -> dict[str, Any] | None:
     """Read some `name=value`, each value JSON or a string."""
     found = {}
     for word in words:
@@ -37,7 +37,7 @@ def arguments(words: Sequence[str]) -> dict[str, Any] | None:
     return found or None
 
 
-def call(run: Run) -> str:
+def run_as_call(run: Run) -> str:
     """Write a run as the call it was: `deliver_email(email_id=7)`."""
     if run.arguments is None:
         return f"{run.actor}(…)"

@@ -13,7 +13,7 @@ class Counted:
     more: bool = False
 
 
-def waiting(conn: Connection, most: int) -> Counted:
+def count_waiting(conn: Connection, most: int) -> Counted:
     """Count what is in the schedule, and not on RabbitMQ."""
     query = """
         SELECT count(*)
@@ -22,7 +22,7 @@ def waiting(conn: Connection, most: int) -> Counted:
     return _counted(conn.execute(query, (most + 1,)).fetchone(), most)
 
 
-def dead(conn: Connection, most: int) -> Counted:
+def count_dead(conn: Connection, most: int) -> Counted:
     """Count the dead."""
     query = "SELECT count(*) FROM (SELECT FROM workshed.dead LIMIT %s) AS counted"
     return _counted(conn.execute(query, (most + 1,)).fetchone(), most)

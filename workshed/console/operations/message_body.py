@@ -7,7 +7,7 @@ from typing import Any
 from workshed.console.operations.strict_json import loads
 
 
-def parsed(body: str | bytes) -> Any:
+def decode_body(body: str | bytes) -> Any:
     """Return what the JSON says; `None` where it is none."""
     try:
         return loads(body)
@@ -17,7 +17,7 @@ def parsed(body: str | bytes) -> Any:
 
 def for_programs(body: str | bytes) -> dict[str, Any]:
     """Return `body`, or what it is in `body_base64` where it is no JSON."""
-    found = parsed(body)
+    found = decode_body(body)
     if found is None:
         raw = body.encode() if isinstance(body, str) else body
         return {"body": None, "body_base64": b64encode(raw).decode()}
@@ -26,7 +26,7 @@ def for_programs(body: str | bytes) -> dict[str, Any]:
 
 def for_people(body: str | bytes) -> str:
     """Return the JSON laid out, or the text, or the bytes as Python writes them."""
-    found = parsed(body)
+    found = decode_body(body)
     if found is not None:
         return json.dumps(found, indent=2, ensure_ascii=False)
     if isinstance(body, str):
@@ -37,9 +37,9 @@ def for_people(body: str | bytes) -> str:
         return repr(body)
 
 
-def call(actor: str | None, body: str | bytes) -> str:
+def body_as_call(actor: str | None, body: str | bytes) -> str:
     """Write a job as the call it stands for: `deliver_email(7)`."""
-    found = parsed(body)
+    found = decode_body(body)
     if actor is None or not isinstance(found, dict):
         return actor or "?"
     args, kwargs = found.get("args"), found.get("kwargs")

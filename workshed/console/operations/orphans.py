@@ -18,7 +18,7 @@ class Orphans:
     """Their queues hold messages, and one of these may be theirs."""
 
 
-def orphans(conn: Connection, api: Management | None) -> Orphans:
+def find_orphans(conn: Connection, api: Management | None) -> Orphans:
     """Find the locks whose job is neither in PostgreSQL nor in a queue of RabbitMQ.
 
     A job is always in one of the two: its row is deleted once RabbitMQ has confirmed it, and it is

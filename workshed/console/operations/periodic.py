@@ -35,13 +35,13 @@ class PeriodicJobState:
         return None if self.job.paused_at or not self.job.live else self.job.next_at
 
 
-def states(conn: Connection) -> list[PeriodicJobState]:
+def list_states(conn: Connection) -> list[PeriodicJobState]:
     """Return all periodic jobs by name."""
-    last = periodic_runs.last(conn)
-    found = periodic_runs.outcomes(conn, last.values(), settings().deduplication_retention)
+    last = periodic_runs.latest_runs(conn)
+    found = periodic_runs.outcomes_of(conn, last.values(), settings().deduplication_retention)
     return [
         PeriodicJobState(job, last.get(job.name), last_outcome(last.get(job.name), found))
-        for job in periodic_jobs.find(conn)
+        for job in periodic_jobs.list_periodic_jobs(conn)
     ]
 
 
@@ -52,9 +52,9 @@ def last_outcome(run: PeriodicRun | None, found: Mapping[str, str]) -> str | Non
     return found.get(run.message_id)
 
 
-def known(conn: Connection, names: Iterable[str]) -> list[PeriodicJob]:
+def require_jobs(conn: Connection, names: Iterable[str]) -> list[PeriodicJob]:
     """Return the jobs of these names; raises `NotFoundError` before anything is written."""
-    jobs = {job.name: job for job in periodic_jobs.find(conn)}
+    jobs = {job.name: job for job in periodic_jobs.list_periodic_jobs(conn)}
     for name in names:
         if name not in jobs:
             raise NotFoundError(
@@ -64,7 +64,7 @@ def known(conn: Connection, names: Iterable[str]) -> list[PeriodicJob]:
     return [jobs[name] for name in dict.fromkeys(names)]
 
 
-def said(made: PeriodicRun | None) -> str:
+def describe_run(made: PeriodicRun | None) -> str:
     """Say what became of a run that was wanted."""
     if made is None:
         return "was run this very moment"

@@ -19,17 +19,17 @@ WORK = "workshed worker"
 FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
 
 
-def alarm(said: str | None) -> Finding | None:
+def judge_alarms(said: str | None) -> Finding | None:
     """Judge what RabbitMQ says of its alarms: while there is one, who sends waits."""
     return failed(f"RabbitMQ takes no messages: {said}", FREE) if said else None
 
 
-def away(troubles: Iterable[WorkshedError]) -> list[Finding]:
+def judge_unreachable(troubles: Iterable[WorkshedError]) -> list[Finding]:
     """Tell why RabbitMQ could not be asked; the errors say what to do themselves."""
     return [failed(str(err), "") for err in troubles]
 
 
-def relay(last_beat: timedelta | None) -> Finding | None:
+def judge_relay(last_beat: timedelta | None) -> Finding | None:
     """Judge when any relay has last beaten; `None`: there never was one."""
     if last_beat is None:
         return failed("no relay is at work, so delays, retries and stored jobs are not sent", START)
@@ -39,7 +39,7 @@ def relay(last_beat: timedelta | None) -> Finding | None:
     return None
 
 
-def workers(found: Sequence[Worker]) -> Finding | None:
+def judge_workers(found: Sequence[Worker]) -> Finding | None:
     """See that somebody starts jobs."""
     alive = [one for one in found if one.alive]
     if not alive:
@@ -51,7 +51,7 @@ def workers(found: Sequence[Worker]) -> Finding | None:
     return None
 
 
-def unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding | None:
+def judge_unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding | None:
     """See that some worker listens on each queue in which jobs wait; not where none lives."""
     listened = {queue for one in found if one.alive for queue in one.queues}
     alone = sorted({*waiting} - listened)
@@ -61,7 +61,7 @@ def unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding | Non
     return failed(f"no worker is on {', '.join(alone)}: their jobs wait", f"{WORK} {options}")
 
 
-def clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Finding | None:
+def judge_clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Finding | None:
     """See that somebody makes the runs of periodic jobs; some are late by more than `overdue`."""
     awake = [job for job in found if job.paused_at is None and job.live]
     late = [job for job in awake if now - job.next_at > overdue]
@@ -72,7 +72,7 @@ def clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Fi
     return failed(said, START)
 
 
-def paused(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
+def judge_pauses(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
     """Find pauses that somebody may have forgotten."""
     return [
         warning(
@@ -84,7 +84,7 @@ def paused(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
     ]
 
 
-def lost(runs: int, span: timedelta) -> Finding | None:
+def judge_dropped(runs: int, span: timedelta) -> Finding | None:
     """Judge how many runs are not in the history, so that figures made of it are too low."""
     if not runs:
         return None
@@ -92,7 +92,7 @@ def lost(runs: int, span: timedelta) -> Finding | None:
     return warning(f"{said}, as PostgreSQL was away or slow", "workshed doctor")
 
 
-def died(number: int, most: int, span: timedelta) -> Finding | None:
+def judge_deaths(number: int, most: int, span: timedelta) -> Finding | None:
     """Judge how many jobs have died lately; above `most` they were not counted."""
     if not number:
         return None
@@ -100,7 +100,7 @@ def died(number: int, most: int, span: timedelta) -> Finding | None:
     return warning(f"{many} died within the last {in_words(span)}", "workshed dead list --group")
 
 
-def of(*found: Finding | Iterable[Finding] | None) -> list[Finding]:
+def order_findings(*found: Finding | Iterable[Finding] | None) -> list[Finding]:
     """Put together what was found, the worst first."""
     several: list[Finding] = []
     for one in found:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from workshed.console.operations import scheduled as waiting
 from workshed.console.operations.environment import queue_names
-from workshed.console.rabbitmq.broker_status import BrokerStatus, ask
+from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
 from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -44,28 +44,28 @@ class QueueCounts:
     dead: Mapping[str, int]
 
 
-def states(
+def list_queue_states(
     conn: Connection, broker: RabbitMQBroker, api: Management | None
 ) -> tuple[list[QueueState], list[WorkshedError]]:
     """Return the queues, the declared ones first, and what could not be asked."""
-    counted = counts(conn)
-    names = named(conn, counted)
-    told = ask(broker.urls, api, names, prefix=broker.prefix)
-    return described(conn, broker, names, counted, told), [*told.troubles]
+    counted = count_waiting_and_dead(conn)
+    names = name_queues(conn, counted)
+    told = fetch_status(broker.urls, api, names, prefix=broker.prefix)
+    return describe_queue(conn, broker, names, counted, told), [*told.troubles]
 
 
-def counts(conn: Connection) -> QueueCounts:
+def count_waiting_and_dead(conn: Connection) -> QueueCounts:
     """Count what waits in the schedule, and what is dead."""
-    return QueueCounts(waiting.counts(conn), dead.by_queue(conn))
+    return QueueCounts(waiting.count_by_queue(conn), dead.by_queue(conn))
 
 
-def named(conn: Connection, counted: QueueCounts) -> list[str]:
+def name_queues(conn: Connection, counted: QueueCounts) -> list[str]:
     """Name the queues that are declared, and those of which there is something."""
     others = sorted({*counted.waiting, *counted.dead})
     return list(dict.fromkeys([*queue_names(conn), *others]))
 
 
-def described(
+def describe_queue(
     conn: Connection,
     broker: RabbitMQBroker,
     names: Sequence[str],
@@ -73,7 +73,7 @@ def described(
     told: BrokerStatus,
 ) -> list[QueueState]:
     """Put together what is known of each queue."""
-    known = {queue.name: queue for queue in queues.find(conn)}
+    known = {queue.name: queue for queue in queues.list_queues(conn)}
 
     def state(name: str) -> QueueState:
         declared, row = broker.declared.get(name), known.get(name)

@@ -33,7 +33,7 @@ def without_secrets(conn: Connection, rows: Iterable[R]) -> list[R]:
     return [_shown(row, known) for row in rows]
 
 
-def hidden(body: Any, actor: str | None, known: Mapping[str, KnownActor]) -> Any:
+def hide_secrets(body: Any, actor: str | None, known: Mapping[str, KnownActor]) -> Any:
     """Return a message's fields with its secret arguments hidden, those of messages in it too.
 
     `known` are the actors that have any. A unique key may be made of them, so it is hidden as well.
@@ -64,7 +64,7 @@ def _within(options: dict[str, Any], known: Mapping[str, KnownActor]) -> dict[st
 
 def _named(body: Any, known: Mapping[str, KnownActor]) -> Any:
     name = body.get("actor_name") if isinstance(body, dict) else None
-    return hidden(body, name if isinstance(name, str) else None, known)
+    return hide_secrets(body, name if isinstance(name, str) else None, known)
 
 
 def _arguments(body: Mapping[str, Any], actor: KnownActor) -> dict[str, Any]:
@@ -87,7 +87,9 @@ def _shown(row: R, known: Mapping[str, KnownActor]) -> R:
         return row
     try:
         found = loads(row.body)
-        body = json.dumps(hidden(found, row.actor, known) if row.actor else _named(found, known))
+        body = json.dumps(
+            hide_secrets(found, row.actor, known) if row.actor else _named(found, known)
+        )
     except ValueError:
         if row.actor not in known:
             return row

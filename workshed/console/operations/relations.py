@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from workshed.console.operations import history
-from workshed.console.operations.message_body import parsed
-from workshed.console.operations.scheduled import get as get_waiting
+from workshed.console.operations.message_body import decode_body
+from workshed.console.operations.scheduled import get_scheduled as get_waiting
 from workshed.db import Connection
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
@@ -41,7 +41,7 @@ class ChildJob:
     recorded_at: datetime
 
 
-def keys(conn: Connection, message_id: str) -> list[JobKey]:
+def list_keys(conn: Connection, message_id: str) -> list[JobKey]:
     """Return the keys of a job."""
     secret = {actor.name for actor in queues.find_actors(conn) if actor.redact}
     locks: list[UniqueLock | HeldLock] = [*unique.of_message(conn, message_id)]
@@ -49,25 +49,25 @@ def keys(conn: Connection, message_id: str) -> list[JobKey]:
     found = [_held(lock, secret) for lock in locks]
     for key, actor in _wanted(conn, message_id):
         if key not in [lock.key for lock in locks]:
-            lock = unique.find(conn, key)
+            lock = unique.find_holder(conn, key)
             free = JobKey(HIDDEN if actor in secret else key, "alive", None, None, None)
             found.append(free if lock is None else _held(lock, secret))
     return found
 
 
-def children(conn: Connection, message_id: str, limit: int) -> list[ChildJob]:
+def list_children(conn: Connection, message_id: str, limit: int) -> list[ChildJob]:
     """Return the jobs among the latest `limit` runs of those it has sent, the latest first."""
     found: dict[str, ChildJob] = {}
-    for run in runs.find(conn, runs.RunFilter(parent=message_id), limit=limit):
-        child = ChildJob(run.message_id, history.call(run), run.outcome, run.recorded_at)
+    for run in runs.list_runs(conn, runs.RunFilter(parent=message_id), limit=limit):
+        child = ChildJob(run.message_id, history.run_as_call(run), run.outcome, run.recorded_at)
         found.setdefault(run.message_id, child)
     return list(found.values())
 
 
 def _wanted(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None]]:
     """Read from its message which key it asks for."""
-    row = get_waiting(conn, message_id) or dead_jobs.get(conn, message_id)
-    fields = None if row is None else parsed(row.body)
+    row = get_waiting(conn, message_id) or dead_jobs.get_dead_job(conn, message_id)
+    fields = None if row is None else decode_body(row.body)
     options = fields.get("options") if isinstance(fields, dict) else None
     key = options.get("unique_key") if isinstance(options, dict) else None
     if row is not None and isinstance(key, str) and "\0" not in key:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workshed.console.operations.arguments import KEYWORD, is_json
-from workshed.console.operations.message_body import parsed
+from workshed.console.operations.message_body import decode_body
 from workshed.console.operations.timeline import KnownJob
 
 
@@ -41,9 +41,9 @@ class SendCall:
         return shlex.join(["workshed", "enqueue", *["--"] * ends_options, self.actor, *words])
 
 
-def call(known: KnownJob) -> SendCall | None:
+def resend_call(known: KnownJob) -> SendCall | None:
     """Return how a job was sent, as far as is known: by its message, or by its run."""
-    fields = None if known.row is None else parsed(known.row.body)
+    fields = None if known.row is None else decode_body(known.row.body)
     if isinstance(fields, dict):
         actor, args, kwargs = (fields.get(name) for name in ("actor_name", "args", "kwargs"))
         if isinstance(actor, str) and isinstance(args, list) and isinstance(kwargs, dict):

@@ -21,7 +21,7 @@ class RunningJob:
     """Host and process id."""
 
 
-def find(conn: Connection) -> list[RunningJob]:
+def list_running(conn: Connection) -> list[RunningJob]:
     """Return them, who runs for longest first; those of silent workers are nowhere any more."""
     query = """
         SELECT host || ':' || pid, running
@@ -33,9 +33,9 @@ def find(conn: Connection) -> list[RunningJob]:
     return sorted(found, key=lambda one: (one.since, one.message_id))
 
 
-def get(conn: Connection, message_id: str) -> RunningJob | None:
+def get_running(conn: Connection, message_id: str) -> RunningJob | None:
     """Return one of them."""
-    return next((one for one in find(conn) if one.message_id == message_id), None)
+    return next((one for one in list_running(conn) if one.message_id == message_id), None)
 
 
 def _read(worker: str, told: Any) -> Iterator[RunningJob]:

@@ -41,7 +41,7 @@ class WaitingJob:
     created_at: datetime
 
 
-def get(conn: Connection, message_id: str) -> WaitingJob | None:
+def get_scheduled(conn: Connection, message_id: str) -> WaitingJob | None:
     """Return the latest row of a message."""
     query = """
         SELECT message_id, generation, queue, actor, body, reason, due_at, created_at,
@@ -57,7 +57,7 @@ def get(conn: Connection, message_id: str) -> WaitingJob | None:
         return cur.execute(query, (message_id,)).fetchone()
 
 
-def counts(conn: Connection) -> dict[str, int]:
+def count_by_queue(conn: Connection) -> dict[str, int]:
     """Return how many jobs of each queue wait."""
     query = "SELECT queue, count(*) FROM workshed.schedule WHERE sent_at IS NULL GROUP BY queue"
     return dict(conn.execute(query).fetchall())

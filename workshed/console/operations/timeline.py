@@ -8,11 +8,11 @@ from typing import Any
 
 from workshed.console.formatting import seconds
 from workshed.console.operations import running
-from workshed.console.operations.message_body import parsed
+from workshed.console.operations.message_body import decode_body
 from workshed.console.operations.redaction import without_secrets
 from workshed.console.operations.running import RunningJob
 from workshed.console.operations.scheduled import WaitingJob
-from workshed.console.operations.scheduled import get as get_waiting
+from workshed.console.operations.scheduled import get_scheduled as get_waiting
 from workshed.db import Connection
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import dead_jobs as dead
@@ -126,7 +126,7 @@ class KnownJob:
 
     def _origin(self) -> tuple[datetime | None, dict[str, Any]]:
         """Return when it was sent and with which options, from whatever row tells."""
-        fields = None if self.row is None else parsed(self.row.body)
+        fields = None if self.row is None else decode_body(self.row.body)
         sent = _instant(fields.get("message_timestamp")) if isinstance(fields, dict) else None
         if isinstance(fields, dict) and sent is not None:
             options = fields.get("options")
@@ -137,10 +137,12 @@ class KnownJob:
         return None, {}
 
 
-def get(conn: Connection, message_id: str) -> KnownJob:
+def load_job(conn: Connection, message_id: str) -> KnownJob:
     """Collect it; secret arguments are hidden."""
-    runs_now = running.get(conn, message_id)  # first: it may end while the rest is asked for
-    waiting, died = get_waiting(conn, message_id), dead.get(conn, message_id)
+    runs_now = running.get_running(
+        conn, message_id
+    )  # first: it may end while the rest is asked for
+    waiting, died = get_waiting(conn, message_id), dead.get_dead_job(conn, message_id)
     known = KnownJob(
         message_id=message_id,
         waiting=without_secrets(conn, [waiting])[0] if waiting else None,

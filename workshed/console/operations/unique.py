@@ -24,7 +24,7 @@ class HeldKey:
         return self.row.acquired_at, self.row.key
 
 
-def held(
+def list_held_keys(
     conn: Connection,
     *,
     actor: str | None = None,
@@ -33,8 +33,8 @@ def held(
     limit: int = 1_000,
 ) -> list[HeldKey]:
     """Return the keys, the longest held first; `begins`: those that begin so."""
-    alive = unique.held(conn, actor=actor, begins=begins, after=after, limit=limit)
-    running = run_locks.held(conn, actor=actor, begins=begins, after=after, limit=limit)
+    alive = unique.list_unique_locks(conn, actor=actor, begins=begins, after=after, limit=limit)
+    running = run_locks.list_run_locks(conn, actor=actor, begins=begins, after=after, limit=limit)
     found = [HeldKey("alive", one) for one in alive] + [HeldKey("running", one) for one in running]
     return sorted(found, key=lambda one: one.place)[:limit]
 

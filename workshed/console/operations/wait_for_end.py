@@ -29,7 +29,7 @@ class FinalState:
     """What its actor returned, where that is stored."""
 
 
-def wait(
+def wait_for_end(
     conn: Connection, message: dramatiq.Message[Any], timeout: timedelta | None
 ) -> FinalState | None:
     """Return how a message with the option `awaited` ended; `None` where it has not in time."""
@@ -37,9 +37,9 @@ def wait(
     key = backend.build_message_key(message)
     until = time.monotonic() + (math.inf if timeout is None else timeout.total_seconds())
     while True:
-        body = results.get(conn, key)
+        body = results.get_result(conn, key)
         if body is not None:
-            return ended(conn, message.message_id, backend, backend.encoder.decode(body))
+            return find_final_state(conn, message.message_id, backend, backend.encoder.decode(body))
         if is_withdrawn(conn, message.message_id):
             return FinalState("cancelled", "before it ran")
         if time.monotonic() >= until:
@@ -47,7 +47,9 @@ def wait(
         time.sleep(LOOK_S)
 
 
-def ended(conn: Connection, message_id: str, backend: PostgresResults, stored: Any) -> FinalState:
+def find_final_state(
+    conn: Connection, message_id: str, backend: PostgresResults, stored: Any
+) -> FinalState:
     """Tell the ends apart, whose rows commit with what is stored: a discard is no result."""
     tried = attempts.of_message(conn, message_id)
     if tried and tried[-1].outcome != "retry":
@@ -66,4 +68,4 @@ def is_withdrawn(conn: Connection, message_id: str) -> bool:
 
 def is_worked_on(conn: Connection, queue: str) -> bool:
     """Tell whether a worker that beats is on a queue."""
-    return any(one.alive and queue in one.queues for one in workers.find(conn))
+    return any(one.alive and queue in one.queues for one in workers.list_workers(conn))

@@ -9,12 +9,12 @@ from workshed.jobs.control.workers import Worker
 from workshed.transport.errors import did_you_mean
 
 
-def known(conn: Connection, names: Iterable[str]) -> dict[str, Worker]:
+def require_workers(conn: Connection, names: Iterable[str]) -> dict[str, Worker]:
     """Return the workers of these ids, or of these hosts and pids (`web-1:101`).
 
     Raises `NotFoundError` before anything is written.
     """
-    found = workers.find(conn)
+    found = workers.list_workers(conn)
     return {name: one_of(found, name) for name in names}
 
 

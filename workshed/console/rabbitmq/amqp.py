@@ -16,7 +16,7 @@ CONNECT = timedelta(seconds=5)
 """For all servers together."""
 
 
-def connect(
+def connect_amqp(
     urls: list[str], name: str, blocked: timedelta, within: timedelta = CONNECT
 ) -> pika.BlockingConnection:
     """Connect to the first server that answers; raises `BrokerUnreachableError`.
@@ -25,34 +25,36 @@ def connect(
     """
     trouble = "no server named"
     for url in urls:
-        wanted = address.parameters(url, name)
+        wanted = address.connection_parameters(url, name)
         wanted.socket_timeout = wanted.stack_timeout = (within / len(urls)).total_seconds()
         wanted.blocked_connection_timeout = blocked.total_seconds()
         try:
             return pika.BlockingConnection(wanted)
         except topology.CONNECT_ERRORS as err:
-            trouble = address.describe(err)
-    raise BrokerUnreachableError(address.unreachable(urls, trouble))
+            trouble = address.describe_error(err)
+    raise BrokerUnreachableError(address.unreachable_message(urls, trouble))
 
 
 @contextmanager
-def lasting(urls: list[str], name: str, blocked: timedelta) -> Generator[pika.BlockingConnection]:
-    """Hold a connection until the block ends, however long it works; raises as `connect`."""
-    connection = connect(urls, name, blocked)
+def keep_open(urls: list[str], name: str, blocked: timedelta) -> Generator[pika.BlockingConnection]:
+    """Hold a connection until the block ends, however long it works; raises as `connect_amqp`."""
+    connection = connect_amqp(urls, name, blocked)
     try:
         yield connection
     except AMQPConnectionError as err:
-        raise BrokerUnreachableError(address.unreachable(urls, address.describe(err))) from None
+        raise BrokerUnreachableError(
+            address.unreachable_message(urls, address.describe_error(err))
+        ) from None
     finally:
         if connection.is_open:
             connection.close()
 
 
-def vhost(url: str) -> str:
+def url_vhost(url: str) -> str:
     """Return the virtual host that a URL names."""
     return unquote(urlsplit(url).path[1:]) or "/"
 
 
-def user(url: str) -> str:
+def url_user(url: str) -> str:
     """Return who logs in by a URL."""
     return unquote(urlsplit(url).username or "guest")

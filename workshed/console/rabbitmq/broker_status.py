@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workshed.console.rabbitmq.management_api import Management
-from workshed.console.rabbitmq.queue_depths import ConsoleQueueDepth, depths
+from workshed.console.rabbitmq.queue_depths import ConsoleQueueDepth, queue_depths
 from workshed.errors import WorkshedError
 from workshed.transport.amqp import topology
 
@@ -23,7 +23,7 @@ class BrokerStatus:
     """Why something could not be asked."""
 
 
-def ask(
+def fetch_status(
     urls: list[str],
     api: Management | None,
     names: Iterable[str],
@@ -42,18 +42,18 @@ def ask(
     alarm = None
     try:
         each = [at for name in names for at in (name, f"{name}.dead")]
-        found = depths(urls, each, timeout_s, prefix=prefix)
+        found = queue_depths(urls, each, timeout_s, prefix=prefix)
     except WorkshedError as err:
         troubles.append(err)
     try:
         if api is not None:
             alarm = api.alarms() if alarms else None
-            unacked = held(api)
+            unacked = count_unacked(api)
     except WorkshedError as err:
         troubles.append(err)
     return BrokerStatus(found, unacked, alarm, troubles)
 
 
-def held(api: Management) -> dict[str, int]:
+def count_unacked(api: Management) -> dict[str, int]:
     """Return how many messages of each queue are with a worker."""
     return {name: one.get("messages_unacknowledged", 0) for name, one in api.queues().items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from pika.exceptions import AMQPChannelError, NackError, UnroutableError
 
-from workshed.console.rabbitmq.amqp import lasting
+from workshed.console.rabbitmq.amqp import keep_open
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import PublishRefusedError
 from workshed.transport.messages.signing import HEADER, Signing
@@ -34,7 +34,7 @@ def put_back(
     """
     there = f"{prefix}{name}"
     dead = f"{there}.dead"
-    with lasting(urls, "requeue", BLOCKED) as connection:
+    with keep_open(urls, "requeue", BLOCKED) as connection:
         channel: Any = connection.channel()
         try:
             channel.confirm_delivery()
@@ -42,7 +42,7 @@ def put_back(
                 method, properties, body = channel.basic_get(dead)
                 if method is None:
                     return count
-                headers = again(properties.headers)
+                headers = mark_possible_duplicate(properties.headers)
                 if signing is not None and signing.vouches(name, properties.headers, body):
                     headers[HEADER] = signing.sign(name, headers, body)
                 properties.headers = headers
@@ -60,7 +60,7 @@ def put_back(
     return limit
 
 
-def again(headers: dict[str, Any] | None) -> dict[str, Any]:
+def mark_possible_duplicate(headers: dict[str, Any] | None) -> dict[str, Any]:
     """Drop RabbitMQ's record of its death, and say that a copy may exist."""
     kept = {k: v for k, v in (headers or {}).items() if not k.startswith(DEATH)}
     return {**kept, "possible_duplicate": True}

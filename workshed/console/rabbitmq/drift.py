@@ -7,7 +7,7 @@ from typing import Any
 
 from workshed.console.rabbitmq.management_api import Management
 from workshed.queues import Queue
-from workshed.transport.amqp.arguments import EXCHANGE, Version, equivalents, read_version
+from workshed.transport.amqp.arguments import EXCHANGE, Version, accepted_arguments, read_version
 
 SETUP = "workshed broker setup"
 
@@ -20,7 +20,7 @@ class Difference:
     fix: str
 
 
-def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
+def find_differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
     """Compare the queues, their arguments and their bindings; raises `ManagementError`."""
     found = api.queues()
     version = read_version(api.overview().get("rabbitmq_version", ""))
@@ -38,32 +38,37 @@ def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
                 said = f"queue {there!r} is not bound to exchange {EXCHANGE!r}: nothing reaches it"
                 result.append(Difference(said, SETUP))
         if queue.name in found:
-            wrong = ", ".join(unlike(queue, found[queue.name], version))
+            wrong = ", ".join(describe_arguments(queue, found[queue.name], version))
             if wrong:
-                result.append(Difference(f"queue {queue.on_rabbitmq!r}: {wrong}", anew(api, queue)))
+                result.append(
+                    Difference(
+                        f"queue {queue.on_rabbitmq!r}: {wrong}", recreate_command(api, queue)
+                    )
+                )
         if found.get(queue.dead, {}).get("type", "quorum") != "quorum":
             said = f"queue {queue.dead_on_rabbitmq!r} is no quorum queue"
-            result.append(Difference(said, anew(api, queue, queue.dead)))
+            result.append(Difference(said, recreate_command(api, queue, queue.dead)))
     return result
 
 
-def unlike(queue: Queue, found: dict[str, Any], version: Version) -> Iterator[str]:
+def describe_arguments(queue: Queue, found: dict[str, Any], version: Version) -> Iterator[str]:
     """Say which arguments differ; RabbitMQ keeps those a queue was made with."""
-    allowed, has = equivalents(queue, version), found.get("arguments", {})
+    allowed, has = accepted_arguments(queue, version), found.get("arguments", {})
     wanted = has if has in allowed else allowed[0]
     for name in sorted(wanted.keys() | has.keys()):
-        if wanted.get(name) != has.get(name):
-            yield f"{name} is {shown(has.get(name))} and declared as {shown(wanted.get(name))}"
+        was, new = has.get(name), wanted.get(name)
+        if was != new:
+            yield f"{name} is {show_argument(was)} and declared as {show_argument(new)}"
     if not found.get("durable"):
         yield "it does not survive a restart of RabbitMQ"
 
 
-def shown(value: object) -> str:
+def show_argument(value: object) -> str:
     """Write an argument, or that there is none."""
     return "absent" if value is None else repr(value)
 
 
-def anew(api: Management, queue: Queue, name: str | None = None) -> str:
+def recreate_command(api: Management, queue: Queue, name: str | None = None) -> str:
     """Say how to make a queue anew without losing what is in it."""
     there = api.prefix + (name or queue.name)
     delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(api.vhost)} {there}"

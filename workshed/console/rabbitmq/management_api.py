@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from workshed.console.errors import ManagementError
 from workshed.errors import SettingsError
 from workshed.transport.amqp import tls
-from workshed.transport.amqp.url import describe
+from workshed.transport.amqp.url import describe_error
 
 SETTING = "WORKSHED_MANAGEMENT_URL"
 PORT = 15672
@@ -48,7 +48,7 @@ class Management:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ManagementError(f"{SETTING} must be like http://user:password@127.0.0.1:15672")
         try:
-            self._options = tls.options(parts, SETTING)
+            self._options = tls.tls_options(parts, SETTING)
         except SettingsError as err:
             raise ManagementError(str(err)) from None
         self.vhost = vhost
@@ -65,7 +65,7 @@ class Management:
     @property
     def address(self) -> str:
         """Where it is, without the password, and by which authority its certificate is judged."""
-        authority = f" ({tls.authority(self._options)})" if self._tls else ""
+        authority = f" ({tls.ca_description(self._options)})" if self._tls else ""
         return f"{self._at[0]}:{self._at[1]}{authority}"
 
     def page(self, queue: str) -> str:
@@ -163,13 +163,13 @@ class Management:
         if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
             # Its own words are whatever the other side has said: of TLS, bytes for no terminal.
             return f"its answer is no HTTP{'' if self._tls else '; where TLS is, write https://'}"
-        return describe(error)
+        return describe_error(error)
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
         # Only when it is needed: to load the CAs of the system takes 30 ms, to link to a page none.
         try:
-            return tls.context(self._options, SETTING)
+            return tls.tls_context(self._options, SETTING)
         except SettingsError as err:
             raise ManagementError(str(err)) from None
 

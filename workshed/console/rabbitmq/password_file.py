@@ -11,22 +11,22 @@ BYTES = 24
 """Of chance in a password that is made here."""
 
 
-def ensured(file: Path, users: Iterable[str]) -> dict[str, str]:
+def ensure_passwords(file: Path, users: Iterable[str]) -> dict[str, str]:
     """Return the passwords of a file by user; those that it lacks are made, and added to it.
 
     Raises `PasswordFileError` for a file that cannot be read or written, or has another line.
     """
     try:
-        known = read(file)
+        known = read_passwords(file)
         missing = {user: secrets.token_urlsafe(BYTES) for user in users if user not in known}
         if missing:
-            add(file, missing)
+            append_passwords(file, missing)
     except (OSError, UnicodeDecodeError) as err:
         raise PasswordFileError(f"{file}: {getattr(err, 'strerror', None) or err}") from None
     return known | missing
 
 
-def read(file: Path) -> dict[str, str]:
+def read_passwords(file: Path) -> dict[str, str]:
     """Return what a file has; nothing where there is none."""
     found: dict[str, str] = {}
     lines = file.read_text("utf-8").splitlines() if file.exists() else []
@@ -39,7 +39,7 @@ def read(file: Path) -> dict[str, str]:
     return found
 
 
-def add(file: Path, passwords: dict[str, str]) -> None:
+def append_passwords(file: Path, passwords: dict[str, str]) -> None:
     """Write lines at the end; a file that is made is its owner's alone."""
     text = file.read_text("utf-8") if file.exists() else ""
     ended = "" if not text or text.endswith("\n") else "\n"

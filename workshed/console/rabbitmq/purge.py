@@ -11,13 +11,13 @@ from typing import Any
 
 from pika.exceptions import ChannelClosedByBroker
 
-from workshed.console.rabbitmq.amqp import lasting
+from workshed.console.rabbitmq.amqp import keep_open
 from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.middleware import DuplicateDelivery, Job, Outcome
-from workshed.transport.consuming.quarantine import unnamed
+from workshed.transport.consuming.quarantine import fallback_message_id
 from workshed.transport.errors import EnvelopeError, PublishRefusedError
-from workshed.transport.messages.signing import Headers, opened
+from workshed.transport.messages.signing import Headers, verify_and_decode
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 BLOCKED = timedelta(seconds=30)
@@ -39,7 +39,7 @@ class Purged:
         return self.ended + self.unreadable
 
 
-def purge(
+def purge_queue(
     broker: RabbitMQBroker,
     conn: Connection,
     name: str,
@@ -51,16 +51,16 @@ def purge(
 
     They are counted in `done`, which tells how far it came also where it is broken off. Each has
     its outcome before it is acked: who is killed in between leaves a copy, which the worker that
-    gets it absorbs. Raises `BrokerUnreachableError` or `PublishRefusedError`.
+    gets it drops. Raises `BrokerUnreachableError` or `PublishRefusedError`.
     """
-    with lasting(broker.urls, "purge", BLOCKED) as connection:
+    with keep_open(broker.urls, "purge", BLOCKED) as connection:
         channel: Any = connection.channel()
         try:
             for _ in range(limit):
                 method, properties, body = channel.basic_get(broker.prefix + name)
                 if method is None:
                     break
-                if end(broker, conn, name, properties.headers, body):
+                if end_message(broker, conn, name, properties.headers, body):
                     done.ended += 1
                 else:
                     done.unreadable += 1
@@ -70,16 +70,16 @@ def purge(
             raise PublishRefusedError(f"queue {name!r}: {err.reply_text}") from None
 
 
-def end(
+def end_message(
     broker: RabbitMQBroker, conn: Connection, queue: str, headers: Headers, body: bytes
 ) -> bool:
     """Write the outcome of one message; False where it cannot be read, and is dead."""
     try:
-        message = opened(broker.signing, queue, headers, body)
+        message = verify_and_decode(broker.signing, queue, headers, body)
     except EnvelopeError as err:
-        dead_jobs.bury(
+        dead_jobs.add_dead_job(
             conn,
-            message_id=unnamed(body),
+            message_id=fallback_message_id(body),
             generation=0,
             attempt=0,
             queue=queue,

@@ -19,7 +19,7 @@ class ConsoleQueueDepth:
     consumers: int
 
 
-def depths(
+def queue_depths(
     urls: list[str],
     names: Iterable[str],
     timeout_s: float = topology.TIMEOUT_S,
@@ -32,10 +32,10 @@ def depths(
     `BrokerUnreachableError`, or `TopologyError` for what RabbitMQ refuses to tell.
     """
     found: dict[str, ConsoleQueueDepth] = {}
-    with topology.opened(urls, timeout_s) as connection:
+    with topology.open_connection(urls, timeout_s) as connection:
         channel = connection.channel()
         for name in names:
-            each = asked(channel, prefix + name)
+            each = ask_depth(channel, prefix + name)
             if each is not None:
                 found[name] = each
             else:  # RabbitMQ closes a channel that asks for what is not there
@@ -43,16 +43,16 @@ def depths(
     return found
 
 
-def depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueDepth | None:
+def queue_depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueDepth | None:
     """Return the depth of one queue; `None` when it does not exist."""
     channel = connection.channel()
-    found = asked(channel, name)
+    found = ask_depth(channel, name)
     if found is not None:
         channel.close()
     return found
 
 
-def asked(channel: Any, name: str) -> ConsoleQueueDepth | None:
+def ask_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
     """Ask over an open channel, which is closed afterwards where there is no such queue."""
     try:
         answer = channel.queue_declare(name, passive=True).method
@@ -60,13 +60,13 @@ def asked(channel: Any, name: str) -> ConsoleQueueDepth | None:
         if err.reply_code == replies.NOT_FOUND:
             return None
         if err.reply_code == replies.ACCESS_REFUSED:
-            raise UnseenQueueError(replies.unseen(name, err.reply_text)) from None
+            raise UnseenQueueError(replies.unseen_queue_error(name, err.reply_text)) from None
         raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
     return ConsoleQueueDepth(int(answer.message_count), int(answer.consumer_count))
 
 
 def in_dead_queues(urls: list[str], names: Iterable[str], prefix: str = "") -> dict[str, int]:
-    """Return the queues in whose dead queue something lies, with how much; raises as `depths`."""
+    """Return how much lies in the dead queue of each queue; raises as `queue_depths`."""
     dead = {f"{name}.dead": name for name in names}
-    found = depths(urls, dead, prefix=prefix)
+    found = queue_depths(urls, dead, prefix=prefix)
     return {dead[name]: each.ready for name, each in found.items() if each.ready}

@@ -116,7 +116,7 @@ class ManagedProcess:
             stdin=subprocess.DEVNULL,
             pass_fds=[ready_fd],
             start_new_session=True,
-            preexec_fn=functools.partial(tie, os.getpid()),  # noqa: PLW1509 -- we have one thread
+            preexec_fn=functools.partial(set_parent_death_signal, os.getpid()),  # noqa: PLW1509 -- we have one thread
         )
         self._started_at = time.monotonic()
 
@@ -164,7 +164,7 @@ class ManagedProcess:
         return pause
 
 
-def tie(parent: int) -> None:
+def set_parent_death_signal(parent: int) -> None:
     """Tie this process, which is to become another program, to the life of its parent."""
     # The handler it has from the parent does nothing; the signal has to end it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -56,7 +56,7 @@ class Supervisor:
     def run(self) -> int:
         """Work until told to leave, or until nothing can be started; return the exit code."""
         self._children[0].due = time.monotonic()
-        signals, ready, ready_fd = listen()
+        signals, ready, ready_fd = listen_for_signals()
         while self._left_at is None or any(child.pid for child in self._children):
             self._start_due(ready_fd)
             readable, _, _ = select.select([signals, ready], [], [], self._idle_s())
@@ -223,7 +223,7 @@ class Supervisor:
         return f"{crew} {'is' if self._count == 1 else 'are'}"
 
 
-def listen() -> tuple[int, int, int]:
+def listen_for_signals() -> tuple[int, int, int]:
     """Open where signals can be read, where children are heard, and where they speak."""
     signals, signals_fd = os.pipe()
     ready, ready_fd = os.pipe()

@@ -38,7 +38,7 @@ class WorkerLimits:
         if pulse.jobs >= jobs:
             return f"has run {pulse.jobs} jobs"
         if memory_bytes is not None and (pulse.memory_bytes or 0) > memory_bytes:
-            return f"takes {mebibytes(pulse.memory_bytes or 0)} of memory"
+            return f"takes {format_mebibytes(pulse.memory_bytes or 0)} of memory"
         return None
 
     def keep(self, pids: set[int]) -> None:
@@ -54,8 +54,8 @@ class WorkerLimits:
             logger.error(
                 "--max-memory %s is less than the %s that a worker takes from its start; it is not "
                 "replaced for its memory",
-                mebibytes(memory_bytes),
-                mebibytes(pulse.memory_bytes or 0),
+                format_mebibytes(memory_bytes),
+                format_mebibytes(pulse.memory_bytes or 0),
             )
             memory_bytes = None
         self._of[pulse.pid] = jobs, memory_bytes
@@ -83,7 +83,7 @@ class WorkerVitals:
         if self._telling is not None:
             up = sum(child.is_up for child in children if not child.beside)
             missing = [f"{up} of {workers} workers are up"] if up < workers else []
-            stuck = [] if leaving else [one for child in children if (one := lost(child))]
+            stuck = [] if leaving else [one for child in children if (one := over_limit(child))]
             self._telling(
                 ProcessStatus("supervisor", troubles=missing, stuck=stuck, leaving=leaving)
             )
@@ -93,7 +93,7 @@ class WorkerVitals:
         if self._folder is None or not self._limits:
             return
         of = {child.pid: child for child in children if child.is_up}
-        found = status.read(self._folder)
+        found = status.read_statuses(self._folder)
         self._limits.keep({pulse.pid for pulse in found})
         for pulse in found:
             child = of.get(pulse.parent) if pulse.kind == "worker" else None
@@ -116,7 +116,7 @@ QUIET = "quiet: the workers start nothing more until SIGCONT"
 GOES_ON = "no longer quiet: the workers start jobs again"
 
 
-def lost(child: ManagedProcess) -> str | None:
+def over_limit(child: ManagedProcess) -> str | None:
     """Say why a child cannot be kept, if so."""
     if child.failed_boots >= FAILED_BOOTS:
         return f"{child.name} could not start {child.failed_boots} times in a row"
@@ -125,6 +125,6 @@ def lost(child: ManagedProcess) -> str | None:
     return None
 
 
-def mebibytes(number: int) -> str:
+def format_mebibytes(number: int) -> str:
     """Write bytes as `512 MiB`."""
     return f"{number / (1 << 20):.0f} MiB"

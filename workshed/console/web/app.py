@@ -14,12 +14,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler
 
 from workshed import secret_keys
-from workshed.console.operations.environment import database
+from workshed.console.operations.environment import open_database
 from workshed.console.web.auth.authenticators import Authenticators, Authorize
 from workshed.console.web.endpoints import AWAY, EndpointFactory
 from workshed.console.web.live import Live
 from workshed.console.web.login import Login
-from workshed.console.web.pages import actions, downloads, pages
+from workshed.console.web.pages import list_actions, list_downloads, list_pages
 from workshed.console.web.probes import Probing
 from workshed.console.web.view import responses
 from workshed.console.web.view.safe_headers import SafeHeaders
@@ -34,9 +34,9 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     `authorize`: returns who a request is of, a `Who`, or `None`; it may be async. Raises
     `SettingsError` where nobody could be let in, or no cookie could be signed.
     """
-    secret_keys.require()
+    secret_keys.require_secret()
     doors = Authenticators(authorize)
-    gate, login, live = EndpointFactory(doors), Login(doors), Live(doors, pages())
+    gate, login, live = EndpointFactory(doors), Login(doors), Live(doors, list_pages())
     probing = Probing()
     routes = [
         Route("/livez", probing.live),
@@ -47,12 +47,12 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         Route("/live", live.events),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    for page in pages():
+    for page in list_pages():
         endpoint = gate.shows(page)
         routes.append(Route(page.path, endpoint))
         routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
-    routes += [Route(one.path, gate.gives(one)) for one in downloads()]
-    routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in actions()]
+    routes += [Route(one.path, gate.gives(one)) for one in list_downloads()]
+    routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in list_actions()]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
     # With `no-referrer` browsers say of no form where it comes from.
     return SafeHeaders(inner, Referrer_Policy="same-origin")
@@ -66,7 +66,7 @@ async def _lifespan(_app: Starlette) -> AsyncGenerator[None]:
 
 
 def _look_at_the_database() -> None:
-    with database():
+    with open_database():
         pass
 
 
@@ -74,11 +74,11 @@ def _refused(request: Request, err: Exception) -> Response:
     status, text = 400, ""
     if isinstance(err, HTTPException):
         status, text = err.status_code, err.detail
-    return responses.notice(request, status, text)
+    return responses.notice_response(request, status, text)
 
 
 def _away(request: Request, _err: Exception) -> Response:
-    return responses.notice(request, 503, AWAY)
+    return responses.notice_response(request, 503, AWAY)
 
 
 FAILURES: Mapping[type[Exception], ExceptionHandler] = {

@@ -16,7 +16,7 @@ from workshed.console.errors import NotFoundError
 from workshed.console.web.auth import csrf
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.who import Who
-from workshed.console.web.menu import has_schema, is_there, menu
+from workshed.console.web.menu import build_menu, has_schema, is_there
 from workshed.console.web.view import responses, templates
 from workshed.console.web.view.page import (
     Action,
@@ -31,7 +31,7 @@ from workshed.console.web.view.page import (
 from workshed.db import PASSING_ERRORS
 from workshed.errors import WorkshedError
 from workshed.jobs.control import audit
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
@@ -58,11 +58,13 @@ class EndpointFactory:
             who = await self._doors.who(request)
             if who is None:
                 return self.stranger(request)
-            about = await run_in_threadpool(looked, page, request, who, dict(request.query_params))
+            about = await run_in_threadpool(
+                load_page, page, request, who, dict(request.query_params)
+            )
             if responses.wants_json(request):
-                return responses.programs(about["shown"])
-            return responses.html(
-                request, await run_in_threadpool(templates.whole, *filled(page, about))
+                return responses.json_response(about["shown"])
+            return responses.html_response(
+                request, await run_in_threadpool(templates.full_page, *fill_template(page, about))
             )
 
         return _answering(endpoint)
@@ -75,7 +77,9 @@ class EndpointFactory:
             if who is None:
                 return self.stranger(request)
             query = dict(request.query_params)
-            return responses.file(await run_in_threadpool(made, download, who, query))
+            return responses.file_response(
+                await run_in_threadpool(build_download, download, who, query)
+            )
 
         return _answering(endpoint)
 
@@ -88,38 +92,38 @@ class EndpointFactory:
                 return self.stranger(request)
             if not who.may_act:
                 text = f"{who.name} may look at everything and change nothing (role reader)."
-                return responses.notice(request, 403, text, who)
-            form = await csrf.read(request, who.name)
-            done, entry = await run_in_threadpool(did, action, form, who)
+                return responses.notice_response(request, 403, text, who)
+            form = await csrf.read_form(request, who.name)
+            done, entry = await run_in_threadpool(run_action, action, form, who)
             if responses.wants_json(request):
                 dry = done.asks is not None
                 answer = {"message": done.said, "count": done.count, "dry_run": dry}
-                return responses.programs(answer)
+                return responses.json_response(answer)
             if done.asks is not None:
-                return responses.html(request, confirm(request, action, done, who))
-            back = responses.here(done.back)
+                return responses.html_response(request, ask_to_confirm(request, action, done, who))
+            back = responses.safe_path(done.back)
             sign = "&" if "?" in back else "?"
-            return responses.to(request, f"{back}{sign}{urlencode({'done': entry})}")
+            return responses.redirect_to(request, f"{back}{sign}{urlencode({'done': entry})}")
 
         return _answering(endpoint)
 
     def stranger(self, request: Request) -> Response:
         """Answer somebody who is not known: lead to the login, or say that there is none."""
         if responses.wants_json(request) or request.method != "GET" or not self._doors.has_login:
-            return responses.notice(request, 401, "You are not logged in.")
-        path = request.url.path.removeprefix(responses.root(request)) or "/"
+            return responses.notice_response(request, 401, "You are not logged in.")
+        path = request.url.path.removeprefix(responses.root_path(request)) or "/"
         wanted = f"{path}?{request.url.query}" if request.url.query else path
-        return responses.to(request, "/login?" + urlencode({"next": wanted}))
+        return responses.redirect_to(request, "/login?" + urlencode({"next": wanted}))
 
 
-def looked(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
+def load_page(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
     """Return what a page shows, and what stands around it."""
     given = _given(query)
     with _asked(page, who, given) as ask:
         done = ask.number("done")
         given.pop("done", None)
         shown = dict(page.look(ask))
-        entry = None if done is None else audit.get(ask.conn, done)
+        entry = None if done is None else audit.get_entry(ask.conn, done)
     return {
         "shown": shown,
         "page": page,
@@ -127,30 +131,30 @@ def looked(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> 
         "who": who,
         "now": ask.now,
         "said": None if entry is None else entry.summary,
-        "root": responses.root(request),
-        "csrf": csrf.token(request, who.name),
-        "menu": menu(),
+        "root": responses.root_path(request),
+        "csrf": csrf.csrf_token(request, who.name),
+        "menu": build_menu(),
     }
 
 
-def made(download: Download, who: Who, query: Mapping[str, str]) -> Downloaded:
+def build_download(download: Download, who: Who, query: Mapping[str, str]) -> Downloaded:
     """Return what is sent instead of a page."""
     with _asked(download, who, _given(query)) as ask:
         return download.make(ask)
 
 
-def filled(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def fill_template(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return a template with what it is filled with: the names of what is shown, and the rest."""
     rest = {name: value for name, value in about.items() if name != "shown"}
     return page.template, {**about["shown"], **rest}
 
 
-def did(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionResult, int | None]:
+def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionResult, int | None]:
     """Do it, and note it in the audit, unless nothing was done yet; return its number there."""
     if not has_schema(action.needs):
         raise NotFoundError(NOT_HERE)
     if not action.is_one:
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             done = action.do(ActionRequest(conn, form, who))
             return done, _noted(conn, action, done, who)
     with db.transaction() as conn:
@@ -159,16 +163,16 @@ def did(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionResult, 
         return done, _noted(conn, action, done, who)
 
 
-def confirm(request: Request, action: Action, done: ActionResult, who: Who) -> str:
+def ask_to_confirm(request: Request, action: Action, done: ActionResult, who: Who) -> str:
     """Ask whether what would happen is wanted."""
     about = {
         "action": action,
         "done": done,
         "who": who,
-        "root": responses.root(request),
-        "csrf": csrf.token(request, who.name),
+        "root": responses.root_path(request),
+        "csrf": csrf.csrf_token(request, who.name),
     }
-    return templates.whole("confirm.html", about)
+    return templates.full_page("confirm.html", about)
 
 
 def _given(query: Mapping[str, str]) -> dict[str, str]:
@@ -182,17 +186,17 @@ def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generat
         raise NotFoundError(NOT_HERE)
     with db.transaction() as conn:
         conn.execute(LONGEST_LOOK)
-        yield PageRequest(conn, who, given, clock(conn))
+        yield PageRequest(conn, who, given, database_now(conn))
 
 
 def _noted(conn: db.Connection, action: Action, done: ActionResult, who: Who) -> int | None:
     if done.asks is not None:
         return None
-    return audit.note(
+    return audit.record_entry(
         conn,
         performed_by=who.name,
         action=action.name,
-        details=responses.plain(done.about),
+        details=responses.to_json_types(done.about),
         count=done.count,
         summary=done.said,
     )
@@ -205,13 +209,13 @@ def _answering(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except (WorkshedError, HTTPException, psycopg.Error) as err:
-            status, text = why(err)
-            return responses.notice(request, status, text)
+            status, text = error_status(err)
+            return responses.notice_response(request, status, text)
 
     return safe
 
 
-def why(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
+def error_status(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
     """Return the status of an answer that says what is wrong; raises what is a defect of ours."""
     match err:
         case HTTPException():

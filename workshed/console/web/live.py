@@ -13,7 +13,7 @@ from starlette.responses import Response
 from workshed.console.errors import NotFoundError
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.who import Who
-from workshed.console.web.endpoints import filled, looked
+from workshed.console.web.endpoints import fill_template, load_page
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import BadQueryError, Page
 from workshed.db import PASSING_ERRORS
@@ -71,4 +71,4 @@ class Live:
 
 
 def _main(page: Page, request: Request, who: Who, query: dict[str, str]) -> str:
-    return templates.main(*filled(page, looked(page, request, who, query)))
+    return templates.main_fragment(*fill_template(page, load_page(page, request, who, query)))

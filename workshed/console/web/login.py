@@ -33,14 +33,14 @@ class Login:
         if not self._doors.has_login:
             raise HTTPException(404, "Nobody logs in here by a password.")
         if await self._doors.who(request) is not None:
-            return responses.to(request, "/")
+            return responses.redirect_to(request, "/")
         return self._form(request, request.query_params.get("next", "/"))
 
     async def enter(self, request: Request) -> Response:
         """Let in whose password is right."""
         if not self._doors.has_login:
             raise HTTPException(404, "Nobody logs in here by a password.")
-        form = await csrf.read(request, NOBODY)
+        form = await csrf.read_form(request, NOBODY)
         name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
         if not await run_in_threadpool(_may_try, request, name):
             response = self._form(request, wanted, "Too many tries. Wait five minutes.", 429)
@@ -49,30 +49,30 @@ class Login:
         known = self._doors.users
         user = None
         if len(name) <= LONGEST and len(password) <= LONGEST:
-            user = await run_in_threadpool(users.verified, known, name, password)
+            user = await run_in_threadpool(users.authenticate_user, known, name, password)
         if user is None:
             return self._form(request, wanted, "Name or password is wrong.", 401)
-        response = responses.to(request, responses.here(wanted))
-        sessions.begin(request, response, user)
+        response = responses.redirect_to(request, responses.safe_path(wanted))
+        sessions.create_session(request, response, user)
         return response
 
     async def leave(self, request: Request) -> Response:
         """Log out."""
         who = await self._doors.who(request)
         if who is not None:
-            await csrf.read(request, who.name)
-        response = responses.to(request, "/login" if self._doors.has_login else "/")
-        sessions.end(request, response)
+            await csrf.read_form(request, who.name)
+        response = responses.redirect_to(request, "/login" if self._doors.has_login else "/")
+        sessions.end_session(request, response)
         return response
 
     def _form(self, request: Request, wanted: str, said: str = "", status: int = 200) -> Response:
         about = {
-            "next": responses.here(wanted),
+            "next": responses.safe_path(wanted),
             "said": said,
-            "root": responses.root(request),
-            "csrf": csrf.token(request, NOBODY),
+            "root": responses.root_path(request),
+            "csrf": csrf.csrf_token(request, NOBODY),
         }
-        return responses.html(request, templates.whole("login.html", about), status)
+        return responses.html_response(request, templates.full_page("login.html", about), status)
 
 
 def _may_try(request: Request, name: str) -> bool:
@@ -83,5 +83,5 @@ def _may_try(request: Request, name: str) -> bool:
 
 
 def _counted(who: str, most: int) -> bool:
-    with db.statement() as conn:
+    with db.autocommit_statement() as conn:
         return counters.count_login(conn, who, most, WINDOW)

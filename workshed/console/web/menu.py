@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from workshed import db
-from workshed.console.web.pages import pages
+from workshed.console.web.pages import list_pages
 from workshed.console.web.view.page import Download, Page
 
 LOOK_S = 60.0
@@ -12,10 +12,10 @@ LOOK_S = 60.0
 _known: dict[str, float] = {}
 
 
-def menu() -> list[tuple[str, Sequence[Page]]]:
+def build_menu() -> list[tuple[str, Sequence[Page]]]:
     """Return the groups with their pages, in the order of the table."""
     groups: dict[str, list[Page]] = {}
-    for page in pages():
+    for page in list_pages():
         if page.group is not None and is_there(page):
             groups.setdefault(page.group, []).append(page)
     return list(groups.items())
@@ -32,7 +32,7 @@ def has_schema(name: str) -> bool:
         return True
     if time.monotonic() - _known.get(f"-{name}", -LOOK_S) < LOOK_S:
         return False
-    with db.statement() as conn:
+    with db.autocommit_statement() as conn:
         found = conn.execute("SELECT to_regnamespace(%s) IS NOT NULL", (name,)).fetchone()
     _known[name if found and found[0] else f"-{name}"] = time.monotonic()
     return bool(found and found[0])

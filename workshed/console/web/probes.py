@@ -46,13 +46,13 @@ class Probing:
 
     async def _ask(self) -> None:
         try:
-            await run_in_threadpool(ask)
+            await run_in_threadpool(ask_database)
         except Exception:  # noqa: BLE001 -- the probe says it; why, pages and the log say
             return
         self._answered_at = time.monotonic()
 
 
-def ask() -> None:
+def ask_database() -> None:
     """Have a statement answered; raises what PostgreSQL or the pool says."""
-    with db.answering(), db.statement() as conn:
+    with db.limited_wait(), db.autocommit_statement() as conn:
         conn.execute("SELECT 1")

@@ -32,14 +32,14 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
 
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.console.text import visible
-    from workshed.contrib.mail import held, servers
+    from workshed.contrib.mail import list_held, servers
     from workshed.contrib.mail.tables import STREAM
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database(STREAM) as conn:
-        troubles, found, now = servers.troubles(conn), held(conn, limit), clock(conn)
+    with open_database(STREAM) as conn:
+        troubles, found, now = servers.troubles(conn), list_held(conn, limit), database_now(conn)
     if as_json:
         output.print_json(
             {
@@ -89,12 +89,12 @@ def try_server(
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.contrib.mail import servers
     from workshed.contrib.mail.tables import STREAM
     from workshed.transport.errors import did_you_mean
 
-    with database(STREAM) as conn:
+    with open_database(STREAM) as conn:
         known = [one.name for one in servers.troubles(conn)]
         if server not in known:
             hint, there = did_you_mean(server, known), ", ".join(known) or "none"
@@ -123,16 +123,20 @@ def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: b
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import database, load, rabbitmq
-    from workshed.contrib.mail import decide, held
+    from workshed.console.operations.environment import (
+        import_actors,
+        open_database,
+        require_rabbitmq,
+    )
+    from workshed.contrib.mail import decide, list_held
     from workshed.contrib.mail.jobs import declared
     from workshed.contrib.mail.tables import STREAM
 
-    rabbitmq()
-    load(())
+    require_rabbitmq()
+    import_actors(())
     declared()
-    with database(STREAM) as conn:
-        known = {one.id: one for one in held(conn, MOST)}
+    with open_database(STREAM) as conn:
+        known = {one.id: one for one in list_held(conn, MOST)}
         if mail_id not in known:
             raise NotFoundError(f"no mail {mail_id} is held; see `workshed mail`")
         one = known[mail_id]

@@ -24,12 +24,12 @@ def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json 
     """
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.contrib.storage import blobs
     from workshed.contrib.storage import storage as place
     from workshed.contrib.storage.tables import STREAM
 
-    with database(STREAM):
+    with open_database(STREAM):
         count = blobs.import_existing(only_count=True)
     if count and not dry_run:
         agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
@@ -43,13 +43,13 @@ def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json 
 def import_and_record() -> int:
     """Import them, and record how many, also where the storage fails half-way."""
     from workshed.console.cli.terminal.audit import note
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.contrib.storage import blobs
     from workshed.contrib.storage import storage as place
     from workshed.contrib.storage.tables import STREAM
 
     counts: list[int] = []
-    with database(STREAM) as conn:
+    with open_database(STREAM) as conn:
         try:
             return blobs.import_existing(step=counts.append)
         finally:

@@ -12,9 +12,9 @@ from workshed.contrib.mail.emails import (
     claim,
     delete_of,
     give_back,
-    held,
+    list_held,
     mark_sent,
-    prune,
+    prune_emails,
     store,
 )
 from workshed.contrib.mail.errors import (
@@ -72,8 +72,8 @@ __all__ = [
     "deliver_later",
     "deliver_stored",
     "give_back",
-    "held",
+    "list_held",
     "mark_sent",
-    "prune",
+    "prune_emails",
     "store",
 ]

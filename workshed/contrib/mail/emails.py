@@ -233,7 +233,7 @@ def delete_of(conn: Connection, user_id: str) -> int:
     return conn.execute("DELETE FROM workshed_mail.emails WHERE user_id = %s", (user_id,)).rowcount
 
 
-def held(conn: Connection, limit: int) -> list[InDoubt]:
+def list_held(conn: Connection, limit: int) -> list[InDoubt]:
     """Return the mails that are held, the oldest first."""
     query = """
         SELECT id, kind, user_id, recipient, subject, message_id, possible_duplicates, last_error,
@@ -254,7 +254,7 @@ def count_held(conn: Connection) -> int:
         return cur.execute(query).fetchone() or 0
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_emails(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete mails that were sent, or refused for good, so long ago; return how many.
 
     A mail that is stored again after that is a new one, and is sent.
@@ -290,7 +290,7 @@ def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -
         return cur.execute(query, {"id": email_id, "state": state}).fetchone()
 
 
-def hold(conn: Connection, email_id: int) -> bool:
+def mark_unknown(conn: Connection, email_id: int) -> bool:
     """Leave a mail as it is that may have arrived; False for one whose fate is known, or claimed.
 
     Of mails to many, where one that is missing does less harm than one that comes twice.

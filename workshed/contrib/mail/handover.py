@@ -13,7 +13,7 @@ class Handover:
 
     def __init__(self) -> None:
         """Be neither sent nor withdrawn."""
-        self._lock = interrupts.lock()
+        self._lock = interrupts.repaired_lock()
         self._has_ended = False
         self._is_withdrawn = False
 

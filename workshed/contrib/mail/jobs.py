@@ -13,7 +13,7 @@ from workshed.contrib.mail.errors import MailActorMissingError, MailServerError
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
-from workshed.middleware.options.backoff import exponential
+from workshed.middleware.options.backoff import exponential_wait
 from workshed.middleware.options.retry_on import RetryOn
 from workshed.transport import build, schedule
 
@@ -23,7 +23,7 @@ takes 10."""
 FOR_TWO_DAYS = RetryOn(
     MailServerError,
     retry_for=timedelta(days=2),
-    wait=exponential(timedelta(seconds=15), timedelta(hours=1)),
+    wait=exponential_wait(timedelta(seconds=15), timedelta(hours=1)),
 )
 """Retries of what a mail server says of one mail; trouble of the server itself costs no attempt."""
 

@@ -25,7 +25,7 @@ from workshed.contrib.mail.protocol import connections
 from workshed.contrib.mail.protocol.connections import IDLE_S, ConnectionSlot
 from workshed.contrib.mail.server import SmtpServer
 from workshed.db import Connection
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 from workshed.jobs.locks import limits
 from workshed.jobs.locks.limits import JobStart, SlotRequest
 
@@ -74,10 +74,12 @@ class Seats:
     @contextmanager
     def seat(self, server: SmtpServer, most: int) -> Generator[None]:
         """Send through a seat inside the block; raises `MailServerAway` where there is none."""
-        with gate().shut():  # an interrupt in between would keep the seat until the process ends
+        with (
+            thread_gate().shut()
+        ):  # an interrupt in between would keep the seat until the process ends
             seat = self._take(server, most)
             try:
-                with connections.through(seat.slot), gate().opened():
+                with connections.through(seat.slot), thread_gate().opened():
                     yield
             finally:
                 self._leave(seat)
@@ -85,12 +87,12 @@ class Seats:
     @contextmanager
     def claimed(self, claim: UUID, lease: timedelta) -> Generator[None]:
         """Keep the claim of a mail inside the block."""
-        with gate().shut():  # an interrupt in between would keep the claim likewise
+        with thread_gate().shut():  # an interrupt in between would keep the claim likewise
             with self._change:
                 self._claims[claim] = lease
                 self._keep()
             try:
-                with gate().opened():
+                with thread_gate().opened():
                     yield
             finally:
                 with self._change:
@@ -138,8 +140,11 @@ class Seats:
     def _new(self, key: str, most: int) -> Seat | None:
         seat = Seat(key)
         start = JobStart(seat.token, key, "mail", socket.gethostname(), os.getpid())
-        with db.statement() as conn:
-            if limits.take(conn, [SlotRequest(key, "concurrent", most)], start) is not None:
+        with db.autocommit_statement() as conn:
+            if (
+                limits.acquire_slots(conn, [SlotRequest(key, "concurrent", most)], start)
+                is not None
+            ):
                 return None
         with self._change:
             self._taken[seat.token] = seat
@@ -161,8 +166,8 @@ class Seats:
         with connections.through(seat.slot):
             connections.close()
         try:
-            with db.statement() as conn:
-                limits.leave(conn, [seat.key], seat.token, seat.key, None)
+            with db.autocommit_statement() as conn:
+                limits.release_slots(conn, [seat.key], seat.token, seat.key, None)
         except db.PASSING_ERRORS as lost:
             logger.debug("a seat at the %s is given up when its lease ends: %s", seat.key, lost)
 
@@ -177,7 +182,7 @@ class Seats:
         while self._holds():
             try:
                 # Not of the pool, which is closed before the last of these threads has ended.
-                with db.answering(), db.connect() as conn:
+                with db.limited_wait(), db.connect() as conn:
                     while self._holds():
                         self._renew(conn)
                         time.sleep(RENEW_S)
@@ -206,7 +211,7 @@ class Seats:
         for seat in idle:
             self._give_up(seat)
         if tokens:
-            limits.renew(conn, tokens)
+            limits.renew_slots(conn, tokens)
         for claim, lease in claims.items():
             emails.renew(conn, claim, lease)
 

@@ -7,7 +7,7 @@ from workshed.contrib.notifications.rows import (
     channel,
     delete_of,
     last,
-    prune,
+    prune_notifications,
     tell,
 )
 from workshed.contrib.notifications.tokens import TokenClaims, read, token, user_of
@@ -20,7 +20,7 @@ __all__ = [
     "channel",
     "delete_of",
     "last",
-    "prune",
+    "prune_notifications",
     "read",
     "tell",
     "token",

@@ -111,7 +111,7 @@ def delete_of(conn: Connection, user_id: str) -> int:
     return conn.execute(query, (user_id,)).rowcount
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_notifications(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete what was told long ago, at most `limit`; return how many.
 
     Inboxes keep their numbers, so none is ever given twice.

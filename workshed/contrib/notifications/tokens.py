@@ -26,7 +26,7 @@ class TokenClaims:
 
 def token(user_id: str) -> str:
     """Return a token of this user, valid from now for `token_lifetime`; it can stand in a URL."""
-    return str(secret_keys.timed(PURPOSE).dumps(user_id))
+    return str(secret_keys.timed_signer(PURPOSE).dumps(user_id))
 
 
 def user_of(token: str) -> str:
@@ -38,7 +38,7 @@ def read(token: str) -> TokenClaims:
     """Return what a token says; raises `TokenError` for one that is forged or has expired."""
     lifetime = settings().token_lifetime
     try:
-        user_id, signed_at = secret_keys.timed(PURPOSE).loads(
+        user_id, signed_at = secret_keys.timed_signer(PURPOSE).loads(
             token, max_age=int(lifetime.total_seconds()), return_timestamp=True
         )
     except SignatureExpired:

@@ -17,7 +17,7 @@ End = Literal["succeeded", "discarded", "cancelled", "dead"]
 # Made and filled on a connection of any kind
 
 
-def opening(batch: str, description: str, callbacks: Mapping[Event, OutboxRow]) -> Statement:
+def open_statement(batch: str, description: str, callbacks: Mapping[Event, OutboxRow]) -> Statement:
     """Return what makes a batch, open, with what is sent at its events."""
     query: LiteralString = """
         WITH made AS (
@@ -43,13 +43,13 @@ def opening(batch: str, description: str, callbacks: Mapping[Event, OutboxRow]) 
     return Statement(query, values)
 
 
-def refusal(batch: str, adder: str | None) -> Statement:
+def refusal_statement(batch: str, adder: str | None) -> Statement:
     """Return what says why the job `adder`, or nobody's, cannot add to a batch; empty if it can."""
     query: LiteralString = "SELECT workshed.batch_refusal(%(batch)s::uuid, %(adder)s::text)"
     return Statement(query, {"batch": batch, "adder": adder})
 
 
-def joining(batch: str, message_ids: Sequence[str]) -> Statement:
+def join_statement(batch: str, message_ids: Sequence[str]) -> Statement:
     """Return what makes stored messages jobs of a batch, to which they can be added."""
     query: LiteralString = """
         INSERT INTO workshed.batch_jobs (message_id, batch_id)
@@ -58,13 +58,13 @@ def joining(batch: str, message_ids: Sequence[str]) -> Statement:
     return Statement(query, {"batch": batch, "ids": list(message_ids)})
 
 
-def closing(batch: str) -> Statement:
+def close_statement(batch: str) -> Statement:
     """Return what lets nobody add to a batch from now on but its own jobs; tells if it was open."""
     query: LiteralString = "SELECT workshed.close_batch(%(batch)s::uuid)::text"
     return Statement(query, {"batch": batch})
 
 
-def cancelling(batch: str) -> Statement:
+def cancel_statement(batch: str) -> Statement:
     """Return what lets no job of a batch start from now on; tells whether there is such a batch.
 
     One that runs is told to stop. Those that wait have rows until `cancel_some` has come to them.
@@ -76,7 +76,7 @@ def cancelling(batch: str) -> Statement:
 # What becomes of its jobs
 
 
-def end(conn: Connection, message_id: str, how: End) -> bool:
+def end_job(conn: Connection, message_id: str, how: End) -> bool:
     """Note that a job has ended; send what follows. False where it had, or is of no batch."""
     found = conn.execute("SELECT workshed.end_batch_job(%s, %s)", (message_id, how)).fetchone()
     return found is not None and bool(found[0])

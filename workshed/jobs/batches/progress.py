@@ -100,12 +100,12 @@ class BatchJob:
     """Why it is dead."""
 
 
-def progress(conn: Connection, batch: str) -> BatchProgress | None:
+def get_progress(conn: Connection, batch: str) -> BatchProgress | None:
     """Return a batch and its counts, which are of one moment."""
-    return next(iter(find(conn, batch=batch)), None)
+    return next(iter(list_batches(conn, batch=batch)), None)
 
 
-def find(
+def list_batches(
     conn: Connection,
     *,
     batch: str | None = None,
@@ -160,7 +160,7 @@ def find(
         return cur.execute(query, values).fetchall()
 
 
-def callbacks(conn: Connection, batch: str) -> list[Callback]:
+def list_callbacks(conn: Connection, batch: str) -> list[Callback]:
     """Return what is sent at the events of a batch, or was."""
     query = """
         SELECT event, message_id, actor, sent_at
@@ -172,7 +172,7 @@ def callbacks(conn: Connection, batch: str) -> list[Callback]:
         return cur.execute(query, (batch,)).fetchall()
 
 
-def dead(conn: Connection, batch: str, limit: int | None = None) -> list[str]:
+def list_dead_ids(conn: Connection, batch: str, limit: int | None = None) -> list[str]:
     """Return the ids of the jobs of a batch that died, who died first first."""
     query = """
         SELECT message_id
@@ -184,7 +184,7 @@ def dead(conn: Connection, batch: str, limit: int | None = None) -> list[str]:
     return [message_id for (message_id,) in conn.execute(query, (batch, limit))]
 
 
-def jobs(
+def list_jobs(
     conn: Connection,
     batch: str,
     *,
@@ -225,7 +225,7 @@ def jobs(
         return cur.execute(query, values).fetchall()
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_batches(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete batches that were complete long ago, at most `limit` rows; return how many.
 
     One of which a job runs again, or may still be retried, stays. Its jobs go first, so that a

@@ -36,7 +36,7 @@ class AuditFilter:
 ANY = AuditFilter()
 
 
-def note(
+def record_entry(
     conn: Connection,
     *,
     performed_by: str,
@@ -63,7 +63,7 @@ def note(
     return int(row[0])
 
 
-def get(conn: Connection, entry_id: int) -> Entry | None:
+def get_entry(conn: Connection, entry_id: int) -> Entry | None:
     """Return one of them."""
     query = (
         "SELECT id, at, performed_by, action, details, count, summary "
@@ -73,7 +73,7 @@ def get(conn: Connection, entry_id: int) -> Entry | None:
         return cur.execute(query, (entry_id,)).fetchone()
 
 
-def find(
+def list_entries(
     conn: Connection, which: AuditFilter = ANY, *, before: int | None = None, limit: int = 100
 ) -> list[Entry]:
     """Return entries, the latest first; those before the id `before`, when it is given."""

@@ -56,7 +56,7 @@ class CancelRule:
         )
 
 
-def make(conn: Connection, which: JobFilter) -> CancelRule:
+def create_rule(conn: Connection, which: JobFilter) -> CancelRule:
     """Cancel every job that fits and was sent before now, wherever it is, or comes back from.
 
     One that waits on RabbitMQ is discarded when it starts, one that runs is told to stop (within
@@ -82,7 +82,7 @@ def make(conn: Connection, which: JobFilter) -> CancelRule:
     return made
 
 
-def find(conn: Connection) -> list[CancelRule]:
+def list_rules(conn: Connection) -> list[CancelRule]:
     """Return the rules that hold, the oldest first."""
     query = """
         SELECT id, actor, queue, tag, sent_before, created_at FROM workshed.cancel_rules ORDER BY id
@@ -91,12 +91,12 @@ def find(conn: Connection) -> list[CancelRule]:
         return cur.execute(query).fetchall()
 
 
-def delete(conn: Connection, rule: int) -> bool:
+def delete_rule(conn: Connection, rule: int) -> bool:
     """Let what a rule has not met yet run after all (within 2 s); False when there is no such."""
     return conn.execute("DELETE FROM workshed.cancel_rules WHERE id = %s", (rule,)).rowcount > 0
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_rules(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete rules no copy can meet any more, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.cancel_rules
@@ -109,7 +109,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def waiting(conn: Connection, which: JobFilter) -> list[str]:
+def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:
     """Return the ids of the jobs that wait in the schedule and fit, in one order for everybody."""
     query = """
         SELECT DISTINCT message_id

@@ -1,4 +1,4 @@
-"""Cancelled messages: the row is deleted, and a tombstone stops copies that are on their way."""
+"""Cancelled messages: the row is deleted, and a cancellation stops copies that are on their way."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -37,10 +37,10 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
     told = _bury(conn, message_id, may_be_delivered=not whole)
     if whole:
         generation = max(gone)
-        settled.settle(conn, message_id, generation)
-        unique.free(conn, message_id, generation)
+        settled.complete_generation(conn, message_id, generation)
+        unique.release_locks(conn, message_id, generation)
         if gone[generation]:
-            batches.end(conn, message_id, "cancelled")
+            batches.end_job(conn, message_id, "cancelled")
         return "deleted"
     return "told to stop" if told else "will be skipped"
 
@@ -51,7 +51,7 @@ def is_cancelled(conn: Connection, message_id: str) -> bool:
     return conn.execute(query, (message_id,)).rowcount > 0
 
 
-def why(conn: Connection, message_id: str, traits: CancelTraits) -> str | None:
+def cancel_reason(conn: Connection, message_id: str, traits: CancelTraits) -> str | None:
     """Say by what a message was cancelled that is about to be put back on its way, if it was."""
     query = """
         SELECT workshed.is_cancelled(%(message_id)s), workshed.matching_cancel_rule(
@@ -64,12 +64,12 @@ def why(conn: Connection, message_id: str, traits: CancelTraits) -> str | None:
     return "cancelled" if by_id else None if rule is None else f"cancelled by rule {rule}"
 
 
-def clear(conn: Connection, message_id: str) -> None:
+def clear_cancellation(conn: Connection, message_id: str) -> None:
     """Forget that a message was cancelled: somebody wants it to run after all."""
     conn.execute("DELETE FROM workshed.cancellations WHERE message_id = %s", (message_id,))
 
 
-def since(conn: Connection, xmin: int) -> tuple[int, Iterator[str]]:
+def list_since(conn: Connection, xmin: int) -> tuple[int, Iterator[str]]:
     """Return what was cancelled since `xmin` (0: ever), and the `xmin` to ask with next time.
 
     By snapshot and not by time: a transaction that began long ago may commit only now.
@@ -84,7 +84,7 @@ def since(conn: Connection, xmin: int) -> tuple[int, Iterator[str]]:
     return int(found[0]), ids
 
 
-def told(conn: Connection, message_ids: Sequence[str]) -> None:
+def mark_notified(conn: Connection, message_ids: Sequence[str]) -> None:
     """Note that these run, and know now that they were cancelled."""
     query = (
         "UPDATE workshed.cancellations SET notified_at = workshed.now() WHERE message_id = ANY(%s)"
@@ -101,8 +101,8 @@ def who_were_told(conn: Connection, message_ids: Sequence[str]) -> set[str]:
     return {message_id for (message_id,) in conn.execute(query, (list(message_ids),))}
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete tombstones that no copy can meet any more, at most `limit`; return how many."""
+def prune_cancellations(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete cancellations that no copy can meet any more, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.cancellations
          WHERE message_id IN (
@@ -120,7 +120,7 @@ def _has_row(conn: Connection, message_id: str) -> bool:
 
 
 def _bury(conn: Connection, message_id: str, *, may_be_delivered: bool) -> bool:
-    """Write the tombstone; tell whether its job has heard of an earlier one."""
+    """Store the cancellation; return whether the job was told of an earlier one."""
     query = """
         INSERT INTO workshed.cancellations (message_id, may_be_delivered)
         VALUES (%(message_id)s, %(may_be_delivered)s)

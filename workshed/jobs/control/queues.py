@@ -33,7 +33,7 @@ class KnownActor:
     """Those whose values are not shown."""
 
 
-def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
+def declare_queues(conn: Connection, kinds: Mapping[str, str]) -> None:
     """Note queues by name, each `quorum` or `classic`."""
     query = """
         INSERT INTO workshed.queues AS q (name, kind)
@@ -66,7 +66,7 @@ def find_actors(conn: Connection) -> list[KnownActor]:
         return cur.execute(query).fetchall()
 
 
-def pause(conn: Connection, name: str) -> bool:
+def pause_queue(conn: Connection, name: str) -> bool:
     """Let no worker start a job of this queue (within 2 s); False when no such queue is known."""
     query = (
         "UPDATE workshed.queues SET paused_at = COALESCE(paused_at, workshed.now()) WHERE name = %s"
@@ -74,7 +74,7 @@ def pause(conn: Connection, name: str) -> bool:
     return conn.execute(query, (name,)).rowcount > 0
 
 
-def resume(conn: Connection, name: str) -> bool:
+def resume_queue(conn: Connection, name: str) -> bool:
     """Let workers start its jobs again; False when no such queue is known."""
     return (
         conn.execute(
@@ -84,13 +84,13 @@ def resume(conn: Connection, name: str) -> bool:
     )
 
 
-def paused(conn: Connection) -> frozenset[str]:
+def list_paused(conn: Connection) -> frozenset[str]:
     """Return the names of the paused queues."""
     rows = conn.execute("SELECT name FROM workshed.queues WHERE paused_at IS NOT NULL")
     return frozenset(name for (name,) in rows)
 
 
-def find(conn: Connection) -> list[KnownQueue]:
+def list_queues(conn: Connection) -> list[KnownQueue]:
     """Return the known queues by name."""
     query = "SELECT name, kind, paused_at FROM workshed.queues ORDER BY name"
     with conn.cursor(row_factory=class_row(KnownQueue)) as cur:

@@ -79,7 +79,7 @@ class Worker:
         return "alive" if self.quiet_at is None else "quiet"
 
 
-def beat(
+def record_heartbeat(
     conn: Connection,
     process: Process,
     busy: int,
@@ -126,11 +126,11 @@ def beat(
     with conn.transaction():  # what is no longer held here waits on RabbitMQ again, or is done
         found = conn.execute(query, values).fetchone()
         if news:
-            pass_on(conn, news)
+            record_watermarks(conn, news)
     return bool(found and found[0])
 
 
-def quiet(conn: Connection, worker_id: str) -> bool:
+def quiet_worker(conn: Connection, worker_id: str) -> bool:
     """Let a worker start nothing more (within 3 s); False when no such worker is known.
 
     What it has not started goes back to its queues, and what runs there ends.
@@ -142,13 +142,13 @@ def quiet(conn: Connection, worker_id: str) -> bool:
     return conn.execute(query, (worker_id,)).rowcount > 0
 
 
-def resume(conn: Connection, worker_id: str) -> bool:
+def resume_worker(conn: Connection, worker_id: str) -> bool:
     """Let it start jobs again; False when no such worker is known."""
     query = "UPDATE workshed.workers SET quiet_at = NULL WHERE id::text = %s"
     return conn.execute(query, (worker_id,)).rowcount > 0
 
 
-def pass_on(conn: Connection, news: Sequence[QueueReport]) -> None:
+def record_watermarks(conn: Connection, news: Sequence[QueueReport]) -> None:
     """Note how far queues are worked off, and what went back to them."""
     query = """
         WITH news AS (
@@ -184,12 +184,12 @@ def pass_on(conn: Connection, news: Sequence[QueueReport]) -> None:
     conn.execute(query, values)
 
 
-def leave(conn: Connection, worker: UUID) -> None:
+def delete_worker(conn: Connection, worker: UUID) -> None:
     """Say that a worker has ended in good order."""
     conn.execute("DELETE FROM workshed.workers WHERE id = %s", (worker,))
 
 
-def bury(conn: Connection) -> int:
+def expire_silent(conn: Connection) -> int:
     """Note that what silent workers held has gone back to its queues; return how many died."""
     query = """
         WITH dead AS (
@@ -234,7 +234,7 @@ def seen_empty(conn: Connection, queue: str, at: datetime) -> None:
     conn.execute(query, {"queue": queue, "at": at})
 
 
-def waiting(conn: Connection) -> dict[str, tuple[timedelta, timedelta | None]]:
+def waiting_ages(conn: Connection) -> dict[str, tuple[timedelta, timedelta | None]]:
     """Return of each queue two ages: of what waits on RabbitMQ, at most, and of the rest.
 
     The latter is the oldest job that is due in PostgreSQL, or unstarted with a living worker.
@@ -261,7 +261,7 @@ def waiting(conn: Connection) -> dict[str, tuple[timedelta, timedelta | None]]:
     return {name: (passed, oldest) for name, passed, oldest in rows}
 
 
-def find(conn: Connection) -> list[Worker]:
+def list_workers(conn: Connection) -> list[Worker]:
     """Return the workers, those that are silent included until they are forgotten."""
     query = """
         SELECT id::text, host, pid, queues, busy, threads, release, started_at, beat_at,
@@ -273,7 +273,7 @@ def find(conn: Connection) -> list[Worker]:
         return cur.execute(query, {"after": DEAD_AFTER}).fetchall()
 
 
-def forget(conn: Connection, silent_for: timedelta) -> int:
+def prune_workers(conn: Connection, silent_for: timedelta) -> int:
     """Delete workers that have been silent for long; return how many."""
     query = (
         "DELETE FROM workshed.workers WHERE beat_at < workshed.now() - %s "

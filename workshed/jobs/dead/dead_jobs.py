@@ -14,8 +14,8 @@ from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import error_location
-from workshed.jobs.history.attempts import storable
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.history.attempts import to_storable
+from workshed.jobs.outbox.claims import database_now
 from workshed.settings import settings
 
 Read = Callable[[bytes, str], Any]
@@ -85,7 +85,7 @@ FITS = SQL("""
        AND (%(error_location)s::text IS NULL OR COALESCE(error_location, '-') = %(error_location)s)
        AND (%(since)s::interval IS NULL OR died_at >= workshed.now() - %(since)s)
 """)
-"""A condition on `workshed.dead`, with the values of `parameters(which)`."""
+"""A condition on `workshed.dead`, with the values of `filter_parameters(which)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class ErrorClassGroup:
     last_at: datetime
 
 
-def bury(  # noqa: PLR0913 -- a row has this many columns
+def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
     conn: Connection,
     *,
     message_id: str,
@@ -139,15 +139,15 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
         "queue": queue,
         "actor": actor,
         "body": body,
-        "reason": storable(reason),
-        "error_class": None if error is None else storable(type(error).__name__)[:LONGEST_CLASS],
-        "error_location": error_location.of(error),
+        "reason": to_storable(reason),
+        "error_class": None if error is None else to_storable(type(error).__name__)[:LONGEST_CLASS],
+        "error_location": error_location.locate_error(error),
         "release": settings().release or None,
     }
     conn.execute(query, values)
 
 
-def retry(conn: Connection, message_id: str, read: Read | None = None) -> bool:
+def retry_job(conn: Connection, message_id: str, read: Read | None = None) -> bool:
     """Put a dead job back on its way: due now, with all its attempts.
 
     It runs also when it was cancelled before now, by its id or a rule. What could not be read when
@@ -172,7 +172,7 @@ def retry(conn: Connection, message_id: str, read: Read | None = None) -> bool:
                workshed.now()
           FROM moved
     """
-    row = get(conn, message_id)
+    row = get_dead_job(conn, message_id)
     if row is None:
         return False
     job = read_again(row, read)
@@ -182,13 +182,13 @@ def retry(conn: Connection, message_id: str, read: Read | None = None) -> bool:
         "message_id": job.message_id,
         "generation": job.generation + 1,
         "actor": job.actor,
-        "body": redriven(job, clock(conn)),
+        "body": redrive_body(job, database_now(conn)),
     }
-    cancellations.clear(conn, job.message_id)
+    cancellations.clear_cancellation(conn, job.message_id)
     return conn.execute(query, values).rowcount > 0
 
 
-def discard(conn: Connection, message_id: str, reason: str) -> bool:
+def discard_job(conn: Connection, message_id: str, reason: str) -> bool:
     """Delete a dead job and record who wanted that, or why; False when no such job is dead."""
     query = """
         WITH gone AS (
@@ -207,11 +207,11 @@ def discard(conn: Connection, message_id: str, reason: str) -> bool:
                %(reason)s
           FROM gone
     """
-    values = {"message_id": message_id, "nobody": NOBODY, "reason": storable(reason)}
+    values = {"message_id": message_id, "nobody": NOBODY, "reason": to_storable(reason)}
     return conn.execute(query, values).rowcount > 0
 
 
-def get(conn: Connection, message_id: str) -> Dead | None:
+def get_dead_job(conn: Connection, message_id: str) -> Dead | None:
     """Return one of the dead."""
     query = """
         SELECT message_id, generation, attempt, queue, actor, body, reason, error_class,
@@ -224,7 +224,7 @@ def get(conn: Connection, message_id: str) -> Dead | None:
         return cur.execute(query, (message_id,)).fetchone()
 
 
-def find(
+def list_dead_jobs(
     conn: Connection,
     which: DeadFilter = ANY,
     *,
@@ -246,12 +246,12 @@ def find(
          LIMIT %(limit)s
     """).format(FITS)
     at, message_id = before or (None, None)
-    values = {**parameters(which), "at": at, "id": message_id, "limit": limit}
+    values = {**filter_parameters(which), "at": at, "id": message_id, "limit": limit}
     with conn.cursor(row_factory=class_row(Dead)) as cur:
         return cur.execute(query, values).fetchall()
 
 
-def ids(
+def list_ids(
     conn: Connection, which: DeadFilter, *, until: datetime | None = None, limit: int | None = None
 ) -> list[str]:
     """Return the ids of all of them, who died first first; none that died after `until`."""
@@ -263,11 +263,11 @@ def ids(
          ORDER BY died_at, message_id
          LIMIT %(limit)s
     """).format(FITS)
-    values = {**parameters(which), "until": until, "limit": limit}
+    values = {**filter_parameters(which), "until": until, "limit": limit}
     return [message_id for (message_id,) in conn.execute(query, values)]
 
 
-def groups(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClassGroup]:
+def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClassGroup]:
     """Return the dead by class of error, the largest group first."""
     query = SQL("""
         SELECT error_class, count(*) AS count,
@@ -279,12 +279,12 @@ def groups(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClassGroup]:
          ORDER BY count(*) DESC, error_class
     """).format(FITS)
     with conn.cursor(row_factory=class_row(ErrorClassGroup)) as cur:
-        return cur.execute(query, {**parameters(which), "nobody": NOBODY}).fetchall()
+        return cur.execute(query, {**filter_parameters(which), "nobody": NOBODY}).fetchall()
 
 
-def count(conn: Connection, which: DeadFilter = ANY) -> int:
+def count_dead_jobs(conn: Connection, which: DeadFilter = ANY) -> int:
     """Return how many they are."""
-    return sum(group.count for group in groups(conn, which))
+    return sum(group.count for group in group_by_error(conn, which))
 
 
 def count_some(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
@@ -296,7 +296,7 @@ def count_some(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
                  WHERE {}
                  LIMIT %(most)s) AS counted
     """).format(FITS)
-    [(number,)] = conn.execute(query, {**parameters(which), "most": most})
+    [(number,)] = conn.execute(query, {**filter_parameters(which), "most": most})
     return int(number)
 
 
@@ -312,13 +312,13 @@ def by_queue(conn: Connection) -> dict[str, int]:
     return dict(conn.execute("SELECT queue, count(*) FROM workshed.dead GROUP BY queue").fetchall())
 
 
-def ages(conn: Connection) -> dict[str, timedelta]:
+def newest_ages(conn: Connection) -> dict[str, timedelta]:
     """Return how long ago the newest dead job of each queue died."""
     query = "SELECT queue, workshed.now() - max(died_at) FROM workshed.dead GROUP BY queue"
     return dict(conn.execute(query).fetchall())
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_dead_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete the dead that nobody has wanted back for long, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.dead
@@ -332,7 +332,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def parameters(which: DeadFilter) -> dict[str, Any]:
+def filter_parameters(which: DeadFilter) -> dict[str, Any]:
     """Return what `FITS` asks for."""
     return {
         "queue": which.queue,
@@ -363,7 +363,7 @@ def read_again(row: Dead, read: Read | None) -> Dead:
     )
 
 
-def redriven(row: Dead, now: datetime) -> str:
+def redrive_body(row: Dead, now: datetime) -> str:
     """Make the body of the next generation; copies of earlier ones are duplicates.
 
     Raises `UnreadableJobError`.

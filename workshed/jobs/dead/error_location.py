@@ -5,7 +5,7 @@ import traceback
 from pathlib import Path, PurePath
 from types import FrameType
 
-from workshed.jobs.history.attempts import storable
+from workshed.jobs.history.attempts import to_storable
 
 OURS = Path(__file__).parents[2]
 """The folder of the library."""
@@ -15,7 +15,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 LONGEST = 200
 
 
-def of(error: BaseException | None) -> str | None:
+def locate_error(error: BaseException | None) -> str | None:
     """Say where an error was raised: `mail/smtp.py:12 in deliver`.
 
     It is the last frame that belongs to the program; where a library alone was at work, its last.
@@ -26,7 +26,7 @@ def of(error: BaseException | None) -> str | None:
         return None
     frame, number = (own or frames)[-1]
     file = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
-    return storable(f"{file}:{number} in {frame.f_code.co_name}")[:LONGEST]
+    return to_storable(f"{file}:{number} in {frame.f_code.co_name}")[:LONGEST]
 
 
 def _is_of_program(frame: FrameType) -> bool:

@@ -7,7 +7,7 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from workshed.db import Connection
-from workshed.jobs.dead.dead_jobs import ANY, FITS, DeadFilter, parameters
+from workshed.jobs.dead.dead_jobs import ANY, FITS, DeadFilter, filter_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class DeadGroup:
     """How many died in each of the last 24 hours, the latest hour last."""
 
 
-def find(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> list[DeadGroup]:
+def list_groups(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> list[DeadGroup]:
     """Return the largest groups."""
     # Both counts read the index `dead_by_group` alone: the rows have bodies.
     query = SQL("""
@@ -68,6 +68,6 @@ def find(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> list[DeadG
            AND COALESCE(t.error_location, '-') = COALESCE(g.error_location, '-')
          ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.error_location
     """).format(FITS)
-    values = {**parameters(which), "limit": limit}
+    values = {**filter_parameters(which), "limit": limit}
     with conn.cursor(row_factory=class_row(DeadGroup)) as cur:
         return cur.execute(query, values).fetchall()

@@ -7,8 +7,8 @@ import orjson
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.dead.dead_jobs import Dead, Read, UnreadableJobError, read_again, redriven
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.dead.dead_jobs import Dead, Read, UnreadableJobError, read_again, redrive_body
+from workshed.jobs.outbox.claims import database_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class RetryPreview:
     """Would stay dead."""
 
 
-def of(conn: Connection, ids: Sequence[str], read: Read | None = None) -> RetryPreview:
+def preview_retry(conn: Connection, ids: Sequence[str], read: Read | None = None) -> RetryPreview:
     """Tell what a retry of these would come to; those that are not dead do not count."""
-    readable, unreadable, now = 0, 0, clock(conn)
+    readable, unreadable, now = 0, 0, database_now(conn)
     keys: dict[str, str] = {}
     for row in _rows(conn, ids):
         try:
             job = read_again(row, read)
-            options = orjson.loads(redriven(job, now))["options"]
+            options = orjson.loads(redrive_body(job, now))["options"]
         except UnreadableJobError:
             unreadable += 1
             continue

@@ -43,7 +43,7 @@ class Described(NamedTuple):
 NO_ERROR = Described()
 
 
-def record(  # noqa: PLR0913 -- a row has this many columns
+def record_attempt(  # noqa: PLR0913 -- a row has this many columns
     conn: Connection,
     *,
     message_id: str,
@@ -70,7 +70,7 @@ def record(  # noqa: PLR0913 -- a row has this many columns
         "queue": queue,
         "actor": actor,
         "outcome": outcome,
-        "reason": storable(reason)[:LONGEST_ERROR],
+        "reason": to_storable(reason)[:LONGEST_ERROR],
         **error._asdict(),
     }
     conn.execute(query, values)
@@ -89,7 +89,7 @@ def of_message(conn: Connection, message_id: str) -> list[Attempt]:
         return cur.execute(query, (message_id,)).fetchall()
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_attempts(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete old attempts of jobs that are neither waiting nor dead, at most `limit`."""
     query = """
         DELETE FROM workshed.attempts
@@ -113,18 +113,18 @@ def text_of(error: BaseException) -> str:
         return f"(its text cannot be made: {type(err).__name__})"
 
 
-def storable(text: str) -> str:
+def to_storable(text: str) -> str:
     """Replace what PostgreSQL's `text` cannot hold: NUL, and lone surrogates."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def described(error: BaseException | None, shown: Callable[[str], str] = str) -> Described:
+def describe_error(error: BaseException | None, shown: Callable[[str], str] = str) -> Described:
     """Put an error in words; `shown` hides what is secret in them.
 
     The end of a traceback says where it happened, so that is what is kept of a long one.
     """
     if error is None:
         return NO_ERROR
-    lines = shown(storable("".join(traceback.format_exception(error))))
-    text = shown(storable(text_of(error)))
+    lines = shown(to_storable("".join(traceback.format_exception(error))))
+    text = shown(to_storable(text_of(error)))
     return Described(type(error).__name__, text[:LONGEST_ERROR], lines[-LONGEST_TRACEBACK:])

@@ -25,7 +25,7 @@ _EPOCH_S = 946_684_800
 """From the Unix epoch to that of PostgreSQL, the first of January 2000."""
 
 
-def row(  # noqa: PLR0913 -- a row has this many columns
+def encode_row(  # noqa: PLR0913 -- a row has this many columns
     *,
     message_id: str,
     generation: int,

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from workshed.db import Connection
-from workshed.jobs.history.runs import RunFilter, RunPosition, values
+from workshed.jobs.history.runs import RunFilter, RunPosition, filter_values
 
 
-def horizon(
+def oldest_within(
     conn: Connection, which: RunFilter, *, before: RunPosition | None = None, most: int
 ) -> datetime | None:
     """Return how far back a look goes that reads no more than some `most` runs; `None`: to the end.
@@ -55,5 +55,5 @@ def by_outcome(conn: Connection, which: RunFilter, *, down_to: datetime | None) 
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
          GROUP BY outcome
     """
-    wanted = values(which) | {"down_to": down_to}
+    wanted = filter_values(which) | {"down_to": down_to}
     return dict(conn.execute(query, wanted, prepare=False).fetchall())

@@ -5,7 +5,7 @@ from datetime import timedelta
 from workshed.db import Connection
 
 
-def put(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
+def store_result(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
     """Keep a result, in place of an earlier one."""
     query = """
         INSERT INTO workshed.results (key, body, expires_at)
@@ -15,14 +15,14 @@ def put(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
     conn.execute(query, {"key": key, "body": body, "ttl": ttl})
 
 
-def get(conn: Connection, key: str) -> bytes | None:
+def get_result(conn: Connection, key: str) -> bytes | None:
     """Return a result; `None` where there is none, or none any more."""
     query = "SELECT body FROM workshed.results WHERE key = %s AND expires_at > workshed.now()"
     row = conn.execute(query, (key,)).fetchone()
     return None if row is None else bytes(row[0])
 
 
-def prune(conn: Connection, limit: int) -> int:
+def prune_results(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.results

@@ -85,7 +85,7 @@ def add_partitions(conn: Connection) -> None:
     conn.execute("SELECT workshed.add_runs_partitions()")
 
 
-def write(conn: Connection, rows: Iterable[bytes]) -> None:
+def write_runs(conn: Connection, rows: Iterable[bytes]) -> None:
     """Append runs, all of them or none; they are not waited for to be on disk.
 
     Raises `psycopg.errors.CheckViolation` where the partition of today is missing.
@@ -104,7 +104,7 @@ def note_lost(conn: Connection, worker: str, count: int) -> None:
     )
 
 
-def lost(conn: Connection, since: timedelta) -> int:
+def count_dropped(conn: Connection, since: timedelta) -> int:
     """Return how many runs were not kept lately."""
     query = """
         SELECT COALESCE(sum(runs), 0)::bigint
@@ -115,7 +115,7 @@ def lost(conn: Connection, since: timedelta) -> int:
     return 0 if row is None else int(row[0])
 
 
-def find(
+def list_runs(
     conn: Connection,
     which: RunFilter = ANY,
     *,
@@ -148,10 +148,10 @@ def find(
     at, run_id = before or (None, None)
     place = {"at": at, "id": run_id, "down_to": down_to, "limit": limit}
     with conn.cursor(row_factory=class_row(Run)) as cur:
-        return cur.execute(query, values(which) | place, prepare=False).fetchall()
+        return cur.execute(query, filter_values(which) | place, prepare=False).fetchall()
 
 
-def values(which: RunFilter) -> dict[str, Any]:
+def filter_values(which: RunFilter) -> dict[str, Any]:
     """Return what a query asks with."""
     longer = which.longer_than
     return {
@@ -182,7 +182,7 @@ def of_message(conn: Connection, message_id: str) -> list[Run]:
         return cur.execute(query, (message_id,)).fetchall()
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_runs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Drop up to `limit` of the oldest days that are older as a whole; return how many.
 
     With them go notes of lost runs, at most 1 000 and not counted. Raises

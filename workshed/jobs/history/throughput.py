@@ -54,7 +54,7 @@ class Throughput:
     bars: Sequence[ThroughputBucket]
 
 
-def latest(conn: Connection) -> Throughput:
+def measure_throughput(conn: Connection) -> Throughput:
     """Look at the runs of the last 15 minutes, or at the latest 20 000 of them."""
     query = """
         WITH latest AS MATERIALIZED (
@@ -84,7 +84,7 @@ def latest(conn: Connection) -> Throughput:
     span = max(now - first, timedelta(seconds=1)) if is_cut else WINDOW
     counted = {part: (done, failed) for part, done, failed in parts or ()}
     done, failed = (sum(one[at] for one in counted.values()) for at in (0, 1))
-    ended, step_s = done + failed, step(span)
+    ended, step_s = done + failed, bucket_width(span)
     return Throughput(
         span=span,
         is_cut=is_cut,
@@ -97,16 +97,16 @@ def latest(conn: Connection) -> Throughput:
         wait_p50_s=waited[0] if waited else None,
         wait_p95_s=waited[1] if waited else None,
         step_s=step_s,
-        bars=bars(counted, now, span, step_s),
+        bars=sum_buckets(counted, now, span, step_s),
     )
 
 
-def step(span: timedelta) -> int:
+def bucket_width(span: timedelta) -> int:
     """Return how many seconds a bar is wide, so that they are not too many."""
     return next((s for s in STEPS_S if span.total_seconds() <= s * MOST_BARS), STEPS_S[-1])
 
 
-def bars(
+def sum_buckets(
     counted: Mapping[int, tuple[int, int]], now: datetime, span: timedelta, step_s: int
 ) -> list[ThroughputBucket]:
     """Sum up the finest parts to bars, the oldest first, without the one that the span cuts.

@@ -5,7 +5,7 @@ from datetime import timedelta
 from workshed.db import Connection
 
 
-def claim(conn: Connection, scope: str, key: str, message_id: str) -> bool:
+def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
     """Write the key in the caller's transaction; False when it is there already.
 
     Waits for a transaction that is about to write the same key. `scope` is the actor.
@@ -23,7 +23,7 @@ def is_claimed(conn: Connection, scope: str, key: str) -> bool:
     return conn.execute(query, (scope, key)).rowcount > 0
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_keys(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete keys no copy can ask for any more, at most `limit`; return how many, or were renewed.
 
     Keys of jobs that wait or are dead are renewed once a day. Once RabbitMQ has such a job, no row

@@ -1,4 +1,4 @@
-"""The fence against copies: per message the highest generation whose outcome is written."""
+"""Deduplication: the highest generation of each message whose outcome is stored."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ def is_settled(conn: Connection, message_id: str, generation: int) -> bool:
     return found is not None and bool(found[0])
 
 
-def settle(conn: Connection, message_id: str, generation: int) -> bool:
+def complete_generation(conn: Connection, message_id: str, generation: int) -> bool:
     """Claim the outcome of this generation; False when a copy of it has written one.
 
     Holds the row's lock until the transaction ends, so of two copies that end at once the second
@@ -43,8 +43,8 @@ def settle(conn: Connection, message_id: str, generation: int) -> bool:
     return found is not None and bool(found[0])
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete fences no copy can ask for any more, at most `limit`; return how many."""
+def prune_generations(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete records that no copy can ask for any more, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.completed_generations
          WHERE message_id IN (

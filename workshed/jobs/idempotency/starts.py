@@ -30,8 +30,8 @@ class Past:
         return self.isolated >= ALONE_AT_MOST
 
 
-def past(conn: Connection, message_id: str, generation: int, traits: CancelTraits) -> Past:
-    """Ask the fence, the tombstones, the rules and the starts in one query."""
+def load_state(conn: Connection, message_id: str, generation: int, traits: CancelTraits) -> Past:
+    """Read completed generations, cancellations, rules and starts in one query."""
     query = """
         SELECT COALESCE((SELECT generation >= %(generation)s FROM workshed.completed_generations
                           WHERE message_id = %(message_id)s), false),
@@ -49,7 +49,7 @@ def past(conn: Connection, message_id: str, generation: int, traits: CancelTrait
     return Past(*found)
 
 
-def record(
+def record_start(
     conn: Connection, message_id: str, generation: int, *, isolated: bool, host: str, pid: int
 ) -> None:
     """Record a start; a later generation of the message counts anew."""
@@ -72,7 +72,7 @@ def record(
     conn.execute(query, values)
 
 
-def withdraw(conn: Connection, message_id: str) -> None:
+def delete_start(conn: Connection, message_id: str) -> None:
     """Delete the start of a copy whose job has its outcome, written while the copy started.
 
     That outcome takes with it the starts that are committed before it, and this one came later.
@@ -84,7 +84,7 @@ def withdraw(conn: Connection, message_id: str) -> None:
     conn.execute(query, (message_id,))
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_starts(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete starts of jobs that RabbitMQ has lost, at most `limit`; return how many.
 
     A copy that comes after so long is dead without being run.

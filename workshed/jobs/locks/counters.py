@@ -9,7 +9,7 @@ MOST = 2**62
 """No number comes near it."""
 
 
-def add(conn: Connection, key: str, value: int, ttl: timedelta) -> bool:
+def create_counter(conn: Connection, key: str, value: int, ttl: timedelta) -> bool:
     """Begin to count at a number, unless it is counted already."""
     query = """
         INSERT INTO workshed.counters AS c (key, value, expires_at)
@@ -21,7 +21,7 @@ def add(conn: Connection, key: str, value: int, ttl: timedelta) -> bool:
     return conn.execute(query, {"key": key, "value": value, "ttl": ttl}).rowcount == 1
 
 
-def change(
+def change_counter(
     conn: Connection,
     key: str,
     by: int,
@@ -67,13 +67,13 @@ def change_of_sum(
     """
     query = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
     conn.execute(query, (f"workshed.counters {key.rpartition('@')[0]}",))
-    add(conn, key, 0, ttl)
+    create_counter(conn, key, 0, ttl)
     total = """
         SELECT COALESCE(sum(value), 0) FROM workshed.counters
          WHERE key = ANY (%s) AND expires_at > workshed.now()
     """
     ((counted,),) = conn.execute(total, (list(keys()),)).fetchall()
-    return counted + by <= highest and change(conn, key, by, ttl, highest=highest)
+    return counted + by <= highest and change_counter(conn, key, by, ttl, highest=highest)
 
 
 def count_login(conn: Connection, who: str, most: int, span: timedelta) -> bool:
@@ -89,7 +89,7 @@ def is_counted(conn: Connection, key: str) -> bool:
     return conn.execute(query, (key,)).rowcount > 0
 
 
-def prune(conn: Connection, limit: int) -> int:
+def prune_counters(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.counters

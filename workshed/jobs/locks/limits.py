@@ -110,7 +110,7 @@ class LimitWaiter:
     """When a slot is its own; `None` while none is in sight."""
 
 
-def take(conn: Connection, asks: Sequence[SlotRequest], start: JobStart) -> str | None:
+def acquire_slots(conn: Connection, asks: Sequence[SlotRequest], start: JobStart) -> str | None:
     """Take a slot of each limit, or of none; return the key of one that has none now."""
     query = """
         SELECT workshed.acquire_slots(
@@ -134,7 +134,7 @@ def take(conn: Connection, asks: Sequence[SlotRequest], start: JobStart) -> str 
     return refused
 
 
-def wait(
+def enqueue_waiter(
     conn: Connection, asks: Sequence[SlotRequest], message_id: str, generation: int
 ) -> WaitResult:
     """Let the next generation of a job wait for the limit that has its slot last."""
@@ -157,7 +157,7 @@ def wait(
     return WaitResult(*found)
 
 
-def leave(
+def release_slots(
     conn: Connection,
     keys: Sequence[str],
     token: UUID | None,
@@ -178,13 +178,13 @@ def leave(
     return int(found[0])
 
 
-def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
+def renew_slots(conn: Connection, tokens: Sequence[UUID]) -> int:
     """Hold slots for longer; return how many of them are still held."""
     query = "UPDATE workshed.limit_slots SET expires_at = workshed.now() + %s WHERE token = ANY(%s)"
     return conn.execute(query, (LEASE, list(tokens))).rowcount
 
 
-def awaited(conn: Connection) -> list[str]:
+def keys_with_waiters(conn: Connection) -> list[str]:
     """Return the limits that jobs wait for; by leaps, however many wait."""
     query = """
         WITH RECURSIVE keys (key) AS (
@@ -200,14 +200,14 @@ def awaited(conn: Connection) -> list[str]:
     return [key for (key,) in conn.execute(query)]
 
 
-def call(conn: Connection, key: str) -> int:
+def offer_slots(conn: Connection, key: str) -> int:
     """Give what is free of a limit to those who wait for it; return how many were called."""
     found = conn.execute("SELECT workshed.offer_slots(%s, %s)", (key, KEPT)).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
 
 
-def states(
+def list_limits(
     conn: Connection,
     *,
     key: str | None = None,
@@ -247,7 +247,7 @@ def states(
         return cur.execute(query, values).fetchall()
 
 
-def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[SlotHolder]:
+def list_holders(conn: Connection, keys: Sequence[str], limit: int) -> list[SlotHolder]:
     """Return who has slots of these limits, the longest first, at most `limit` of each."""
     query = """
         SELECT s.key, s.share, s.message_id, s.actor, s.host, s.pid, s.acquired_at
@@ -262,7 +262,7 @@ def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[SlotHolde
         return cur.execute(query, {"keys": list(keys), "limit": limit}).fetchall()
 
 
-def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[LimitWaiter]:
+def list_waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[LimitWaiter]:
     """Return who waits for these limits, the next one first, at most `limit` of each."""
     query = """
         SELECT w.key, w.share, w.message_id, w.waiting_since, w.offered_at
@@ -277,7 +277,7 @@ def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[LimitWait
         return cur.execute(query, {"keys": list(keys), "limit": limit}).fetchall()
 
 
-def prune(conn: Connection, limit: int) -> int:
+def prune_limits(conn: Connection, limit: int) -> int:
     """Delete what no longer counts, at most `limit` of each; return how many at the most."""
     slots = """
         DELETE FROM workshed.limit_slots

@@ -41,7 +41,7 @@ class HeldLock:
     expires_at: datetime
 
 
-def take(conn: Connection, turn: RunLock) -> str | None:
+def acquire_lock(conn: Connection, turn: RunLock) -> str | None:
     """Take the key, also of one whose lease has run out; else return the message that has it.
 
     A copy of the job that has it does not get it either: that one may be running.
@@ -78,7 +78,7 @@ def take(conn: Connection, turn: RunLock) -> str | None:
             return f"{found[0]}"
 
 
-def held(
+def list_run_locks(
     conn: Connection,
     *,
     actor: str | None = None,
@@ -86,7 +86,7 @@ def held(
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
 ) -> list[HeldLock]:
-    """Return the turns that are taken, the oldest first.
+    """Return the run locks that are held, the oldest first.
 
     `begins`: those whose key begins so. `after`: what comes after this `acquired_at` and key.
     """
@@ -125,19 +125,19 @@ def of_message(conn: Connection, message_id: str) -> list[HeldLock]:
         return cur.execute(query, (message_id,)).fetchall()
 
 
-def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
+def renew_locks(conn: Connection, tokens: Sequence[UUID]) -> int:
     """Hold leases for longer; return how many of them are still held."""
     query = "UPDATE workshed.run_locks SET expires_at = workshed.now() + %s WHERE token = ANY(%s)"
     return conn.execute(query, (LEASE, list(tokens))).rowcount
 
 
-def free(conn: Connection, turn: RunLock) -> bool:
+def release_lock(conn: Connection, turn: RunLock) -> bool:
     """Give the key back; False when another start has it, or had it since."""
     query = "DELETE FROM workshed.run_locks WHERE key = %s AND token = %s"
     return conn.execute(query, (turn.key, turn.token)).rowcount > 0
 
 
-def prune(conn: Connection, limit: int) -> int:
+def prune_run_locks(conn: Connection, limit: int) -> int:
     """Delete leases that have run out, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.run_locks

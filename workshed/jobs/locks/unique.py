@@ -44,7 +44,7 @@ class KeyClaim:
     replace: bool = False
 
 
-def take(conn: Connection, claim: KeyClaim) -> str:
+def acquire_key(conn: Connection, claim: KeyClaim) -> str:
     """Take a key unless another message has it; return the id of the message that has it then.
 
     An expired lock is taken over. Waits for a transaction that is about to take or free the key.
@@ -53,7 +53,7 @@ def take(conn: Connection, claim: KeyClaim) -> str:
 
 
 def take_many(conn: Connection, claims: Sequence[KeyClaim]) -> dict[str, str]:
-    """Take each key, as `take` does, in one statement; return by key who has it.
+    """Take each key, as `acquire_key` does, in one statement; return by key who has it.
 
     No two claims may ask for the same key.
     """
@@ -80,7 +80,7 @@ def take_many(conn: Connection, claims: Sequence[KeyClaim]) -> dict[str, str]:
     return dict(conn.execute(query, values).fetchall())
 
 
-def storing(
+def insert_with_key_statement(
     row: OutboxRow, claim: KeyClaim, delay: timedelta, at: datetime | None, waiting_body: str | None
 ) -> Statement:
     """Return what stores a message together with its key, and tells who has the key then.
@@ -111,12 +111,13 @@ def storing(
     return Statement(query, values)
 
 
-def lease(
+def insert_leased_with_key(
     conn: Connection, row: OutboxRow, claim: KeyClaim, span: timedelta, waiting_body: str | None
 ) -> str:
-    """Store a message that its sender publishes, with its key, as `storing` does; say who has it.
+    """Store a message that its sender publishes, with its key; return who has the key.
 
-    A relay sends it after `span` if it is still there.
+    It does what `insert_with_key_statement` does. A relay sends it after `span` if it is still
+    there.
     """
     query = """
         WITH lock AS (
@@ -157,7 +158,7 @@ def lease(
     return holder
 
 
-def find(conn: Connection, key: str) -> UniqueLock | None:
+def find_holder(conn: Connection, key: str) -> UniqueLock | None:
     """Return who holds a key."""
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
@@ -180,7 +181,7 @@ def of_message(conn: Connection, message_id: str) -> list[UniqueLock]:
         return cur.execute(query, (message_id,)).fetchall()
 
 
-def held(
+def list_unique_locks(
     conn: Connection,
     *,
     actor: str | None = None,
@@ -231,13 +232,13 @@ def without_row(conn: Connection) -> list[UniqueLock]:
         return cur.execute(query).fetchall()
 
 
-def free(conn: Connection, message_id: str, generation: int) -> int:
+def release_locks(conn: Connection, message_id: str, generation: int) -> int:
     """Free what this generation of a message holds; a copy of an earlier one frees nothing."""
     query = "DELETE FROM workshed.unique_locks WHERE message_id = %s AND generation <= %s"
     return conn.execute(query, (message_id, generation)).rowcount
 
 
-def release(conn: Connection, lock: UniqueLock) -> bool:
+def release_key(conn: Connection, lock: UniqueLock) -> bool:
     """Free a key by hand; False when it is not held so any more.
 
     Its job, if it lives, runs all the same.
@@ -248,7 +249,7 @@ def release(conn: Connection, lock: UniqueLock) -> bool:
     return conn.execute(query, (lock.key, lock.message_id, lock.generation)).rowcount > 0
 
 
-def move(conn: Connection, message_id: str, generation: int) -> int:
+def move_locks(conn: Connection, message_id: str, generation: int) -> int:
     """Hand what an earlier generation of a message holds to its next one."""
     query = (
         "UPDATE workshed.unique_locks SET generation = %(generation)s "
@@ -257,7 +258,7 @@ def move(conn: Connection, message_id: str, generation: int) -> int:
     return conn.execute(query, {"id": message_id, "generation": generation}).rowcount
 
 
-def prune(conn: Connection, limit: int) -> int:
+def prune_unique_locks(conn: Connection, limit: int) -> int:
     """Delete locks that no longer count, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.unique_locks

@@ -39,13 +39,13 @@ class ErasureCounts:
     waiting: int
 
 
-def find(conn: Connection, which: ErasureTarget) -> ErasureCounts:
-    """Count what `erase` would erase, and what waits; changes nothing."""
+def count_erasable(conn: Connection, which: ErasureTarget) -> ErasureCounts:
+    """Count what `erase_person` would erase, and what waits; changes nothing."""
     with conn.transaction(force_rollback=True):
-        return erase(conn, which)
+        return erase_person(conn, which)
 
 
-def erase(conn: Connection, which: ErasureTarget) -> ErasureCounts:
+def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     """Erase it, in the caller's transaction; return how much it was.
 
     Of a run and an attempt stays what says nothing of the person: when, where, how long, which
@@ -53,7 +53,7 @@ def erase(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     """
     of_dead = list(_about(conn, which, "SELECT message_id, actor, body, reason FROM workshed.dead"))
     for message_id in of_dead:
-        dead.discard(conn, message_id, ERASED)
+        dead.discard_job(conn, message_id, ERASED)
     values = {
         "actor": which.actor,
         "tag": which.tag,

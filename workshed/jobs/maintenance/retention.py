@@ -31,23 +31,23 @@ class RetentionRule:
     """How many are deleted in one transaction."""
 
 
-def rules(config: Settings) -> list[RetentionRule]:
+def retention_rules(config: Settings) -> list[RetentionRule]:
     """Return all kinds, in the order in which they are deleted.
 
     Dead jobs come before their attempts and batches, which are kept as long as they are.
     """
     return [
-        RetentionRule("dead jobs", dead_jobs.prune, config.dead_retention),
-        RetentionRule("attempts", attempts.prune, config.attempt_retention),
-        RetentionRule("batches", progress.prune, config.attempt_retention),
-        RetentionRule("periodic jobs", periodic_jobs.prune, config.attempt_retention),
-        RetentionRule("periodic runs", periodic_runs.prune, config.attempt_retention),
+        RetentionRule("dead jobs", dead_jobs.prune_dead_jobs, config.dead_retention),
+        RetentionRule("attempts", attempts.prune_attempts, config.attempt_retention),
+        RetentionRule("batches", progress.prune_batches, config.attempt_retention),
+        RetentionRule("periodic jobs", periodic_jobs.prune_periodic_jobs, config.attempt_retention),
+        RetentionRule("periodic runs", periodic_runs.prune_periodic_runs, config.attempt_retention),
         # A day at a time: each drop locks out readers of the history for a moment.
-        RetentionRule("history", runs.prune, config.runs_retention, batch=1),
+        RetentionRule("history", runs.prune_runs, config.runs_retention, batch=1),
     ]
 
 
-def begin(conn: Connection, within: timedelta) -> bool:
+def claim_batch(conn: Connection, within: timedelta) -> bool:
     """Claim the rest of this transaction for one batch; False while another relay has one.
 
     PostgreSQL ends a statement of the batch that takes longer than `within`.
@@ -60,7 +60,7 @@ def begin(conn: Connection, within: timedelta) -> bool:
     return True
 
 
-def note(conn: Connection, name: str) -> None:
+def record_pruned(conn: Connection, name: str) -> None:
     """Note that nothing of this kind has expired any more."""
     query = """
         INSERT INTO workshed.pruned (name) VALUES (%s)
@@ -69,7 +69,7 @@ def note(conn: Connection, name: str) -> None:
     conn.execute(query, (name,))
 
 
-def ages(conn: Connection) -> dict[str, timedelta]:
+def pruned_ages(conn: Connection) -> dict[str, timedelta]:
     """Return how long ago all expired records were deleted, by kind."""
     query = "SELECT name, workshed.now() - done_at FROM workshed.pruned ORDER BY done_at, name"
     return dict(conn.execute(query).fetchall())

@@ -40,7 +40,7 @@ def use_indexes(conn: Connection) -> None:
     conn.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
 
 
-def clock(conn: Connection) -> datetime:
+def database_now(conn: Connection) -> datetime:
     """Return the time that due times are compared with."""
     found = conn.execute("SELECT workshed.now()").fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
@@ -48,7 +48,7 @@ def clock(conn: Connection) -> datetime:
     return now
 
 
-def take(
+def claim_due(
     conn: Connection, relay: UUID, limit: int, *, since: datetime | None = None
 ) -> list[ClaimedRow]:
     """Mark the next due rows as this relay's own and return them, the longest due first.
@@ -80,7 +80,7 @@ def take(
         return cur.execute(query, values).fetchall()
 
 
-def hurry(conn: Connection) -> int:
+def make_due_now(conn: Connection) -> int:
     """Let what was stored to be sent at once be due now; return how many.
 
     By a clock that was put back since, it would be due only once that has caught up.
@@ -94,7 +94,7 @@ def hurry(conn: Connection) -> int:
     return conn.execute(query).rowcount
 
 
-def adopt(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow]:
+def claim_orphaned(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow]:
     """Take what a relay that died had taken; marked, since it may have published it."""
     query = """
         WITH taken AS (
@@ -120,7 +120,7 @@ def adopt(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow]:
         return cur.execute(query, values).fetchall()
 
 
-def sent(conn: Connection, relay: UUID, rows: Sequence[ClaimedRow]) -> int:
+def delete_sent(conn: Connection, relay: UUID, rows: Sequence[ClaimedRow]) -> int:
     """Delete what RabbitMQ confirmed, where it is still this relay's; return how many.
 
     A classic queue's confirm is not on disk: its rows are kept until their outcome is stored.
@@ -154,7 +154,7 @@ def sent(conn: Connection, relay: UUID, rows: Sequence[ClaimedRow]) -> int:
     return 0 if found is None else int(found[0])
 
 
-def drop(conn: Connection, relay: UUID, row: ClaimedRow) -> None:
+def delete_row(conn: Connection, relay: UUID, row: ClaimedRow) -> None:
     """Delete a row that will never be sent."""
     query = (
         "DELETE FROM workshed.schedule WHERE message_id = %s "
@@ -208,7 +208,7 @@ def next_due(conn: Connection, *, since: datetime | None = None) -> timedelta | 
     return wait
 
 
-def lag(conn: Connection) -> timedelta:
+def oldest_due_age(conn: Connection) -> timedelta:
     """Return for how long the oldest due row has waited to be sent; zero when none does."""
     query = """
         SELECT workshed.now() - LEAST(
@@ -224,7 +224,7 @@ def lag(conn: Connection) -> timedelta:
     return max(waited or timedelta(), timedelta())
 
 
-def counts(conn: Connection) -> dict[tuple[str, str], int]:
+def count_by_state(conn: Connection) -> dict[tuple[str, str], int]:
     """Return how many rows each queue has that are `due`, for `later`, or `sent` and kept."""
     query = """
         SELECT queue, CASE WHEN sent_at IS NOT NULL THEN 'sent'
@@ -249,7 +249,7 @@ def kept_queues(conn: Connection) -> list[str]:
     return [name for (name,) in conn.execute(query)]
 
 
-def absent(conn: Connection, queue: str, before: datetime) -> int:
+def mark_seen_empty(conn: Connection, queue: str, before: datetime) -> int:
     """Note that a queue had no ready message at `before`; return how many rows that concerns.
 
     What was sent earlier and has no outcome is in a worker's hands since then, or lost.
@@ -262,7 +262,7 @@ def absent(conn: Connection, queue: str, before: datetime) -> int:
     return conn.execute(query, {"queue": queue, "before": before}).rowcount
 
 
-def resend(conn: Connection, after: timedelta, *, limit: int = BATCH) -> int:
+def release_lost(conn: Connection, after: timedelta, *, limit: int = BATCH) -> int:
     """Let rows that have been absent for longer than `after` be sent again; return how many.
 
     Of each queue at most `limit`, of those that were sent first: they are the longest absent, so

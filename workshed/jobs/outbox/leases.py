@@ -11,12 +11,12 @@ Key = tuple[str, int]
 """Message id and generation."""
 
 
-def take(conn: Connection, rows: Sequence[OutboxRow], span: timedelta) -> None:
+def insert_leases(conn: Connection, rows: Sequence[OutboxRow], span: timedelta) -> None:
     """Store rows of reason `outbox_lease`, due once their sender can no longer be publishing."""
     schedule.insert_many(conn, rows, span)
 
 
-def end(conn: Connection, keys: Sequence[Key]) -> int:
+def delete_leases(conn: Connection, keys: Sequence[Key]) -> int:
     """Delete what RabbitMQ has on disk, or refused; return how many."""
     query = """
         DELETE FROM workshed.schedule AS s
@@ -27,7 +27,7 @@ def end(conn: Connection, keys: Sequence[Key]) -> int:
     return conn.execute(query, _values(keys)).rowcount
 
 
-def keep(conn: Connection, keys: Sequence[Key]) -> int:
+def keep_until_outcome(conn: Connection, keys: Sequence[Key]) -> int:
     """Keep what RabbitMQ confirmed in memory only until its outcome is stored; return how many.
 
     One whose outcome came first has no row any more.

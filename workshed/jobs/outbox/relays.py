@@ -24,7 +24,7 @@ class RelayProcess:
     alive: bool
 
 
-def beat(conn: Connection, relay: UUID, host: str, pid: int) -> None:
+def record_relay(conn: Connection, relay: UUID, host: str, pid: int) -> None:
     """Say that a relay lives."""
     query = """
         INSERT INTO workshed.relays (id, host, pid) VALUES (%s, %s, %s)
@@ -33,12 +33,12 @@ def beat(conn: Connection, relay: UUID, host: str, pid: int) -> None:
     conn.execute(query, (relay, host, pid))
 
 
-def leave(conn: Connection, relay: UUID) -> None:
+def delete_relay(conn: Connection, relay: UUID) -> None:
     """Say that a relay has ended in good order."""
     conn.execute("DELETE FROM workshed.relays WHERE id = %s", (relay,))
 
 
-def forget(conn: Connection, silent_for: timedelta) -> int:
+def prune_relays(conn: Connection, silent_for: timedelta) -> int:
     """Delete relays that have been silent for long and own no row; return how many."""
     query = """
         DELETE FROM workshed.relays
@@ -51,7 +51,7 @@ def forget(conn: Connection, silent_for: timedelta) -> int:
     return conn.execute(query, (silent_for,)).rowcount
 
 
-def find(conn: Connection) -> list[RelayProcess]:
+def list_relays(conn: Connection) -> list[RelayProcess]:
     """Return the relays, those that are silent included until they are forgotten."""
     query = """
         SELECT id::text, host, pid, started_at, beat_at, beat_at >= workshed.now() - %s AS alive
@@ -69,7 +69,7 @@ def last_beat(conn: Connection) -> timedelta | None:
     return ago
 
 
-def alive(conn: Connection) -> bool:
+def is_any_alive(conn: Connection) -> bool:
     """Tell whether any relay, on whatever host, has beaten within the last 10 s."""
     ago = last_beat(conn)
     return ago is not None and ago <= DEAD_AFTER

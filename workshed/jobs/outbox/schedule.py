@@ -62,18 +62,18 @@ class Statement(NamedTuple):
     values: Mapping[str, Any]
 
 
-def insert(
+def insert_row(
     conn: Connection, row: OutboxRow, *, delay: timedelta = timedelta(), at: datetime | None = None
 ) -> None:
     """Store a message that is due at `at`, or after `delay`.
 
     Raises `psycopg.errors.UniqueViolation` when this generation of the message is stored already.
     """
-    conn.execute(*insertion(row, delay, at))
+    conn.execute(*insert_statement(row, delay, at))
 
 
-def insertion(row: OutboxRow, delay: timedelta, at: datetime | None) -> Statement:
-    """Return what `insert` executes, for connections of other kinds."""
+def insert_statement(row: OutboxRow, delay: timedelta, at: datetime | None) -> Statement:
+    """Return what `insert_row` executes, for connections of other kinds."""
     query: LiteralString = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
                                        possible_duplicate, due_at)
@@ -96,11 +96,13 @@ def insertion(row: OutboxRow, delay: timedelta, at: datetime | None) -> Statemen
 
 
 def insert_many(conn: Connection, rows: Sequence[OutboxRow], delay: timedelta) -> None:
-    """Store messages that are due after `delay`, in one statement; raises as `insert` does."""
-    conn.execute(*insertions(rows, delay, None))
+    """Store messages that are due after `delay`, in one statement; raises as `insert_row` does."""
+    conn.execute(*insert_many_statement(rows, delay, None))
 
 
-def insertions(rows: Sequence[OutboxRow], delay: timedelta, at: datetime | None) -> Statement:
+def insert_many_statement(
+    rows: Sequence[OutboxRow], delay: timedelta, at: datetime | None
+) -> Statement:
     """Return what stores messages that are due at `at`, or after `delay`."""
     query: LiteralString = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
@@ -129,14 +131,14 @@ def run_now(conn: Connection, message_id: str) -> Moved:
     return _move(conn, message_id, None)
 
 
-def move(conn: Connection, message_id: str, at: datetime) -> Moved:
+def move_job(conn: Connection, message_id: str, at: datetime) -> Moved:
     """Let a waiting message be due at another time, which needs a time zone."""
     if at.tzinfo is None:
         raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
     return _move(conn, message_id, at)
 
 
-def find(
+def list_scheduled(
     conn: Connection,
     *,
     actor: str | None = None,
@@ -187,7 +189,7 @@ def find(
         return cur.execute(query, values).fetchall()
 
 
-def count(
+def count_scheduled(
     conn: Connection, *, actor: str | None = None, queue: str | None = None, at_most: int
 ) -> int:
     """Return how many wait, as far as that is counted."""

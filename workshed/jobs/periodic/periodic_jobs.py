@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from workshed import cronspec
 from workshed.cronspec import Spec
 from workshed.db import Connection
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 
 SAY_EVERY = timedelta(minutes=1)
 """A worker says so often which jobs it has."""
@@ -57,7 +57,7 @@ class PeriodicJob:
         )
 
 
-def declare(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
+def declare_jobs(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
     """Note the jobs of a release that starts. What the last one to start says holds.
 
     A job that is new, or has new times, or that nobody had for as long as its runs may be late,
@@ -88,7 +88,7 @@ def declare(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
                END,
                declared_at = workshed.now(), seen_at = workshed.now()
     """
-    now = clock(conn)
+    now = database_now(conn)
     values = {
         "names": [job.name for job in jobs],
         "queues": [job.queue for job in jobs],
@@ -104,7 +104,7 @@ def declare(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
     conn.execute(query, values)
 
 
-def seen(conn: Connection, names: Collection[str]) -> None:
+def touch_jobs(conn: Connection, names: Collection[str]) -> None:
     """Say that these jobs are still in a release that runs."""
     query = """
         UPDATE workshed.periodic_jobs
@@ -117,7 +117,7 @@ def seen(conn: Connection, names: Collection[str]) -> None:
     conn.execute(query, (list(names),))
 
 
-def due(conn: Connection) -> list[str]:
+def list_due(conn: Connection) -> list[str]:
     """Return the jobs that have a time which is past and that nobody has dealt with."""
     query = """
         SELECT name
@@ -128,7 +128,7 @@ def due(conn: Connection) -> list[str]:
     return [name for (name,) in conn.execute(query, (LIVE_FOR,))]
 
 
-def late(conn: Connection) -> timedelta:
+def oldest_overdue(conn: Connection) -> timedelta:
     """Return how long ago the oldest time was that is past and that nobody has dealt with."""
     query = """
         SELECT coalesce(max(workshed.now() - next_at), interval '0')
@@ -139,7 +139,7 @@ def late(conn: Connection) -> timedelta:
     return found
 
 
-def take(conn: Connection, name: str) -> PeriodicJob | None:
+def lock_due(conn: Connection, name: str) -> PeriodicJob | None:
     """Lock a job that is due; `None` where it no longer is, or another has it."""
     query = """
         SELECT name, queue, kind, spec, zone, misfire_policy, misfire_window,
@@ -154,12 +154,12 @@ def take(conn: Connection, name: str) -> PeriodicJob | None:
         return cur.execute(query, {"name": name, "live_for": LIVE_FOR}).fetchone()
 
 
-def advance(conn: Connection, name: str, next_at: datetime) -> None:
+def advance_job(conn: Connection, name: str, next_at: datetime) -> None:
     """Note that all before a time is dealt with."""
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = %s WHERE name = %s", (next_at, name))
 
 
-def why_not(conn: Connection, name: str, spec: Spec, scheduled_for: datetime) -> str | None:
+def skip_reason(conn: Connection, name: str, spec: Spec, scheduled_for: datetime) -> str | None:
     """Say why a clock is not to make a run; `None` locks the job, and it may try.
 
     A clock of an older release would make what the newer one does not plan, and one whose host is
@@ -191,7 +191,7 @@ def why_not(conn: Connection, name: str, spec: Spec, scheduled_for: datetime) ->
     return "it was never declared" if found is None else found[0]
 
 
-def find(conn: Connection, name: str | None = None) -> list[PeriodicJob]:
+def list_periodic_jobs(conn: Connection, name: str | None = None) -> list[PeriodicJob]:
     """Return all jobs by name, or the one of that name."""
     query = """
         SELECT name, queue, kind, spec, zone, misfire_policy, misfire_window,
@@ -205,7 +205,7 @@ def find(conn: Connection, name: str | None = None) -> list[PeriodicJob]:
         return cur.execute(query, {"name": name, "live_for": LIVE_FOR}).fetchall()
 
 
-def pause(conn: Connection, name: str) -> bool:
+def pause_job(conn: Connection, name: str) -> bool:
     """Let no run be made until it is resumed; False when no such job is known."""
     query = (
         "UPDATE workshed.periodic_jobs SET paused_at = COALESCE(paused_at, workshed.now()) "
@@ -214,7 +214,7 @@ def pause(conn: Connection, name: str) -> bool:
     return conn.execute(query, (name,)).rowcount > 0
 
 
-def resume(conn: Connection, job: PeriodicJob) -> bool:
+def resume_job(conn: Connection, job: PeriodicJob) -> bool:
     """Let runs be made again from now on; False when it is not paused.
 
     What falls into a pause is not caught up.
@@ -223,11 +223,11 @@ def resume(conn: Connection, job: PeriodicJob) -> bool:
         UPDATE workshed.periodic_jobs SET paused_at = NULL, next_at = %(next_at)s
          WHERE name = %(name)s AND paused_at IS NOT NULL
     """
-    next_at = job.read().next_after(clock(conn))
+    next_at = job.read().next_after(database_now(conn))
     return conn.execute(query, {"name": job.name, "next_at": next_at}).rowcount > 0
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_periodic_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete jobs that no release has had for long, at most `limit`; return how many."""
     query = """
         DELETE FROM workshed.periodic_jobs

@@ -27,14 +27,16 @@ class PeriodicRun:
     created_at: datetime
 
 
-def make(conn: Connection, job: str, scheduled_for: datetime, by: Creator) -> PeriodicRun | None:
+def create_run(
+    conn: Connection, job: str, scheduled_for: datetime, by: Creator
+) -> PeriodicRun | None:
     """Make one run of a declared job, whose message a relay sends; `None` where somebody did."""
     query = "SELECT * FROM workshed.create_periodic_run(%s, %s, %s) WHERE job IS NOT NULL"
     with conn.cursor(row_factory=class_row(PeriodicRun)) as cur:
         return cur.execute(query, (job, scheduled_for, by)).fetchone()
 
 
-def make_now(conn: Connection, job: str) -> PeriodicRun | None:
+def create_run_now(conn: Connection, job: str) -> PeriodicRun | None:
     """Make a run by hand, scheduled for this moment."""
     query = """
         SELECT *
@@ -46,8 +48,8 @@ def make_now(conn: Connection, job: str) -> PeriodicRun | None:
         return cur.execute(query, (job,)).fetchone()
 
 
-def last(conn: Connection) -> dict[str, PeriodicRun]:
-    """Return the latest occurrence of each job."""
+def latest_runs(conn: Connection) -> dict[str, PeriodicRun]:
+    """Return the latest run of each job."""
     query = """
         SELECT o.*
           FROM (SELECT name FROM workshed.periodic_jobs) AS r
@@ -62,10 +64,12 @@ def last(conn: Connection) -> dict[str, PeriodicRun]:
         return {one.job: one for one in cur.execute(query)}
 
 
-def outcomes(conn: Connection, made: Iterable[PeriodicRun], fences: timedelta) -> dict[str, str]:
+def outcomes_of(
+    conn: Connection, made: Iterable[PeriodicRun], remembered_for: timedelta
+) -> dict[str, str]:
     """Return what became of runs, by message id, as far as rows about their jobs say.
 
-    One that was made longer ago than `fences` are kept, and has none, is left out: nobody knows.
+    One that was made longer ago than `remembered_for`, and has none, is left out: nobody knows.
     """
     query = """
         SELECT wanted.id,
@@ -92,12 +96,12 @@ def outcomes(conn: Connection, made: Iterable[PeriodicRun], fences: timedelta) -
     values = {
         "ids": [one.message_id for one in sent],
         "made": [one.created_at for one in sent],
-        "remembered": fences,
+        "remembered": remembered_for,
     }
     return dict(conn.execute(query, values).fetchall())
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_periodic_runs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete old ones but the latest of each job that is known, at most `limit`; return how many.
 
     What may still be made late is kept for longer than that: its row is why it is made once.

@@ -21,7 +21,7 @@ class Batches(OutcomeMiddleware):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Note it."""
-        batches.end(conn, job.message_id, end_of(outcome))
+        batches.end_job(conn, job.message_id, end_of(outcome))
 
 
 def end_of(outcome: Outcome) -> End:

@@ -18,7 +18,7 @@ from dramatiq.worker import Worker
 from workshed import db
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
-from workshed.jobs.history.attempts import LONGEST_ERROR, storable, text_of
+from workshed.jobs.history.attempts import LONGEST_ERROR, text_of, to_storable
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ class MessageValidator(Protocol):
 class Callbacks(OutcomeMiddleware):
     """Send another job when one is dead or done: both commit, or neither does.
 
-    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so that what a
-    job returns is looked at while it can still fail.
+    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so
+    that what a job returns is looked at while it can still fail.
 
     *Options:* each an actor or its name. `on_dead=` is sent (message, reason) with the dead row,
     whatever the job died of. `on_failure=` is sent then, too, and not for each failed attempt as in
@@ -89,7 +89,7 @@ class Callbacks(OutcomeMiddleware):
 
         Raises `CallbackError`. Not when the actor is declared: the other may come after it.
         """
-        check(broker)
+        check_callbacks(broker)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the job that this thread is about to run, when its result is wanted."""
@@ -110,9 +110,9 @@ class Callbacks(OutcomeMiddleware):
         assert broker is not None  # noqa: S101 -- an actor was declared on it
         named = self._named.get(job.message.actor_name, {})
         told = job.successors if outcome.kind == "succeeded" else _told(broker, named, job, outcome)
-        with db.joined(conn):
+        with db.join_transaction(conn):
             for message in told:
-                follow(broker, message, outcome)
+                enqueue_follow_up(broker, message, outcome)
 
     def _noting(self, broker: MessageValidator, name: str, function: Function) -> Function:
         @functools.wraps(function)
@@ -131,25 +131,25 @@ class Callbacks(OutcomeMiddleware):
         assert isinstance(broker, Broker)  # noqa: S101 -- of dramatiq, to which `check` was added
         found = []
         if target := self._named[name].get("on_success"):
-            found.append(_message(broker, target, described(job.message), result))
+            found.append(_message(broker, target, message_fields(job.message), result))
         if piped := job.message.options.get("pipe_target"):
             found.append(_next(broker, piped, result))
         for message in found:
             try:
-                broker.check(undelayed(message))
+                broker.check(without_delay(message))
             except WorkshedError as err:
                 raise ResultError(f"its result cannot be handed on: {err}") from err
         return found
 
 
-def follow(broker: Broker, message: Message, outcome: Outcome) -> None:
+def enqueue_follow_up(broker: Broker, message: Message, outcome: Outcome) -> None:
     """Send what follows an outcome, in its transaction.
 
     That its key is held, or that a middleware vetoes it, is no reason to lose the outcome. Raises
     `WorkshedError` where it cannot be sent at all, and the job was done: it is dead then, instead.
     """
     try:
-        broker.enqueue(undelayed(message), delay=message.options.get("delay"))
+        broker.enqueue(without_delay(message), delay=message.options.get("delay"))
     except (DuplicateJobError, MiddlewareError) as err:
         logger.warning("%s is not sent: %s", message, err)
     except WorkshedError as err:
@@ -158,7 +158,7 @@ def follow(broker: Broker, message: Message, outcome: Outcome) -> None:
         logger.error("%s is not sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
 
 
-def undelayed(message: Message) -> Message:
+def without_delay(message: Message) -> Message:
     """Return a message without the delay that a step of a pipeline has: that is no option."""
     if "delay" not in message.options:
         return message
@@ -166,7 +166,7 @@ def undelayed(message: Message) -> Message:
     return replace(message, options=options)
 
 
-def check(broker: Broker) -> None:
+def check_callbacks(broker: Broker) -> None:
     """Raise `CallbackError` for an actor whose jobs nobody could be told of."""
     for name in sorted(broker.actors):
         for option, target in _named(broker.actors[name]):
@@ -174,7 +174,7 @@ def check(broker: Broker) -> None:
         _check_no_circle(broker, name)
 
 
-def described(message: Message) -> dict[str, Any]:
+def message_fields(message: Message) -> dict[str, Any]:
     """Return a message's fields as an argument.
 
     Where they are large it has no arguments and options: its row has them, of a job that is dead.
@@ -198,12 +198,12 @@ def described(message: Message) -> dict[str, Any]:
 
 def _told(broker: Broker, named: dict[str, str], job: Job, outcome: Outcome) -> Iterator[Message]:
     """Make what is sent about a dead job."""
-    data, error, spent = described(job.message), outcome.error, outcome.spent
-    reason = storable(outcome.reason)[:LONGEST_ERROR]
+    data, error, spent = message_fields(job.message), outcome.error, outcome.spent
+    reason = to_storable(outcome.reason)[:LONGEST_ERROR]
     if target := named.get("on_dead"):
         yield _message(broker, target, data, reason)
     if target := named.get("on_failure"):
-        text = reason if error is None else storable(text_of(error))[:LONGEST_ERROR]
+        text = reason if error is None else to_storable(text_of(error))[:LONGEST_ERROR]
         kind = None if error is None else type(error).__name__
         yield _message(broker, target, data, {"type": kind, "message": text})
     if spent is not None and (target := named.get("on_retry_exhausted")):

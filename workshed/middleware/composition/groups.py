@@ -14,7 +14,7 @@ from workshed import db
 from workshed.db import Connection
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.locks import counters
-from workshed.middleware.composition.callbacks import follow
+from workshed.middleware.composition.callbacks import enqueue_follow_up
 from workshed.middleware.concurrency.rate_limiters import PostgresRateLimiterBackend
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
@@ -56,18 +56,20 @@ class Groups(GroupCallbacks, OutcomeMiddleware):
         """Count it, once; after the last send what was to follow."""
         options = job.message.options
         group: str = options["group_completion_uuid"]
-        if not once_keys.claim(conn, SCOPE, f"{group} {job.message_id}", job.message_id):
+        if not once_keys.claim_key(conn, SCOPE, f"{group} {job.message_id}", job.message_id):
             return
         if not counters.is_counted(conn, group):
             logger.warning(
                 "group %s was begun more than %d days ago: nothing follows it", group, TTL.days
             )
-        elif not counters.change(conn, group, -1, TTL, lowest=1):
+        elif not counters.change_counter(conn, group, -1, TTL, lowest=1):
             self._follow(conn, options["group_completion_callbacks"], outcome)
 
     def _follow(self, conn: Connection, callbacks: list[dict[str, Any]], outcome: Outcome) -> None:
         assert self._broker is not None  # noqa: S101 -- an actor was declared on it
-        with db.joined(conn):
+        with db.join_transaction(conn):
             for fields in callbacks:
                 message: Message[Any] = Message(**{**fields, "args": tuple(fields["args"])})
-                follow(self._broker, message.copy(options={"origin": "transaction"}), outcome)
+                enqueue_follow_up(
+                    self._broker, message.copy(options={"origin": "transaction"}), outcome
+                )

@@ -6,7 +6,7 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from workshed.jobs.context import running
+from workshed.jobs.context import current_job
 
 
 class ParentJob(Middleware):
@@ -16,6 +16,6 @@ class ParentJob(Middleware):
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
         """Note it; a message that is put back on its way keeps its first sender."""
-        parent = running()
+        parent = current_job()
         if parent is not None:
             message.options.setdefault("parent", parent.message_id)

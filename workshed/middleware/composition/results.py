@@ -14,9 +14,9 @@ from dramatiq.results import Results as Stock
 
 from workshed import db, strict_json
 from workshed.db import Connection
-from workshed.jobs.context import running
+from workshed.jobs.context import current_job
 from workshed.jobs.history import results
-from workshed.jobs.history.attempts import LONGEST_ERROR, storable, text_of
+from workshed.jobs.history.attempts import LONGEST_ERROR, text_of, to_storable
 from workshed.middleware.composition.callbacks import ResultError
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
@@ -39,12 +39,12 @@ class PostgresResults(ResultBackend):
 
     def _get(self, message_key: str) -> Any:
         with db.transaction() as conn:
-            body = results.get(conn, message_key)
+            body = results.get_result(conn, message_key)
         return Missing if body is None else self.encoder.decode(body)
 
     def _store(self, message_key: str, result: Any, ttl: int) -> None:
         with db.transaction() as conn:
-            results.put(conn, message_key, self.encoder.encode(result), ttl * MILLISECOND)
+            results.store_result(conn, message_key, self.encoder.encode(result), ttl * MILLISECOND)
 
 
 class Results(Stock, OutcomeMiddleware):
@@ -53,10 +53,10 @@ class Results(Stock, OutcomeMiddleware):
     So a result is there when its job is done, and a job that is tried again has none. Of a dead job
     it is its error, which `get_result` raises as `ResultFailure`; of a discarded one it is `None`.
 
-    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so that what a
-    job returns is looked at while it can still fail. *Options:* `store_results=` (bool),
-    `result_ttl=` (milliseconds, 10 minutes); of a message `awaited=`: store that it has ended,
-    whatever it returns.
+    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so
+    that what a job returns is looked at while it can still fail. *Options:* `store_results=`
+    (bool), `result_ttl=` (milliseconds, 10 minutes); of a message `awaited=`: store that it has
+    ended, whatever it returns.
     """
 
     def __init__(self, backend: ResultBackend | None = None) -> None:
@@ -80,7 +80,7 @@ class Results(Stock, OutcomeMiddleware):
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Store it."""
         ttl = self._options(job)[1]
-        with db.joined(conn):
+        with db.join_transaction(conn):
             if outcome.is_dead:
                 self.backend.store_exception(job.message, _shown(job, outcome), ttl)
             else:
@@ -102,7 +102,7 @@ class Results(Stock, OutcomeMiddleware):
         @functools.wraps(function)
         def noting(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
-            job = running()
+            job = current_job()
             if isinstance(job, Job) and job.message.options.get("store_results", always):
                 job.result, job.has_result = self._checked(result), True
             return result
@@ -111,7 +111,7 @@ class Results(Stock, OutcomeMiddleware):
 
     def _checked(self, result: object) -> object:
         """Return a result as it will come back; raises `ResultError` where it would be another."""
-        if problem := strict_json.problem(result, "its result"):
+        if problem := strict_json.find_inexact(result, "its result"):
             raise ResultError(f"{problem}; return an id, a string, a number, or a list of them")
         size = len(self.backend.encoder.encode(result))
         if size > LARGEST_BYTES:
@@ -127,4 +127,4 @@ def _shown(job: Job, outcome: Outcome) -> Exception:
     text = outcome.reason if error is None else text_of(error)
     name = "RuntimeError" if error is None else type(error).__name__
     kind: type[Exception] = type(name, (Exception,), {})
-    return kind(job.shown(storable(text))[:LONGEST_ERROR])
+    return kind(job.shown(to_storable(text))[:LONGEST_ERROR])

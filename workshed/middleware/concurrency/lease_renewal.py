@@ -57,7 +57,7 @@ class LeaseRenewer:
     def _run(self, over: threading.Event) -> None:
         while not over.wait(EVERY_S):
             try:
-                with db.answering(), db.connect() as conn:
+                with db.limited_wait(), db.connect() as conn:
                     while not over.is_set():
                         self.renew(conn)
                         over.wait(EVERY_S)

@@ -20,7 +20,7 @@ from workshed.metrics import meters
 from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
 from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware
 from workshed.middleware.options.limit import Limit
-from workshed.middleware.retrying.retries import several
+from workshed.middleware.retrying.retries import as_tuple
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Limits(OutcomeMiddleware):
 
     def __init__(self) -> None:
         """Nothing is taken."""
-        self._renewal = LeaseRenewer("slots", limits.renew)
+        self._renewal = LeaseRenewer("slots", limits.renew_slots)
         self._of: dict[str, tuple[Limit, ...]] = {}
         """By the names of actors that have any."""
         self._known: dict[str, Limit] = {}
@@ -57,7 +57,7 @@ class Limits(OutcomeMiddleware):
         self._of.pop(actor.actor_name, None)
         if "limit" not in actor.options:
             return
-        rules: tuple[Limit, ...] = several(actor.options["limit"])
+        rules: tuple[Limit, ...] = as_tuple(actor.options["limit"])
         for rule in rules:
             if not isinstance(rule, Limit):
                 raise ValueError(f"{actor.actor_name}: limit={rule!r} is no Limit.…(…)")  # noqa: TRY004 -- as for every option
@@ -123,7 +123,7 @@ class Limits(OutcomeMiddleware):
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Give back its slots, or let it wait for one."""
         if job.limited and not outcome.is_final:
-            wait = limits.wait(conn, job.asks, job.message_id, job.generation + 1)
+            wait = limits.enqueue_waiter(conn, job.asks, job.message_id, job.generation + 1)
             sooner = "" if wait.opens_in is not None else ", or as soon as another has ended"
             return replace(
                 outcome, delay=wait.again_in, reason=f"over the limit {wait.key}{sooner}"
@@ -131,7 +131,7 @@ class Limits(OutcomeMiddleware):
         held = [ask.key for ask in job.asks if ask.is_held]
         keys = held if job.permit is not None else [ask.key for ask in job.asks]
         generation = None if outcome.is_final else job.generation + 1
-        had = limits.leave(conn, keys, job.permit, job.message_id, generation)
+        had = limits.release_slots(conn, keys, job.permit, job.message_id, generation)
         if job.permit is not None and had < len(held):
             logger.warning("ran without its slot of %s: its lease had run out", ", ".join(held))
         return None
@@ -151,21 +151,21 @@ class Limits(OutcomeMiddleware):
     def _start(self, job: Job, permit: UUID) -> None:
         start = JobStart(permit, job.message_id, job.actor, socket.gethostname(), os.getpid())
         if job.unique is None or not job.unique.ends_at_start:
-            with db.statement() as conn:
-                refused = limits.take(conn, job.asks, start)
+            with db.autocommit_statement() as conn:
+                refused = limits.acquire_slots(conn, job.asks, start)
             if refused is not None:
-                raise over(job, refused)
+                raise over_limit_outcome(job, refused)
             return
         with db.transaction() as conn:
             # Undone when it does not start: until then it has its key. And first, as whoever
             # settles does, or two copies of the job wait for each other.
-            unique.free(conn, job.message_id, job.generation)
-            refused = limits.take(conn, job.asks, start)
+            unique.release_locks(conn, job.message_id, job.generation)
+            refused = limits.acquire_slots(conn, job.asks, start)
             if refused is not None:
-                raise over(job, refused)
+                raise over_limit_outcome(job, refused)
 
 
-def over(job: Job, key: str) -> OutcomeKnown:
+def over_limit_outcome(job: Job, key: str) -> OutcomeKnown:
     """Say that a job is over a limit; when it runs again is told when that is stored."""
     job.permit, job.limited = None, True
     meters.LIMITED.add(job.actor)

@@ -16,31 +16,31 @@ MILLISECOND = timedelta(milliseconds=1)
 class PostgresRateLimiterBackend(RateLimiterBackend):
     """Counts for `ConcurrentRateLimiter`, `BucketRateLimiter`, `WindowRateLimiter` and `Barrier`.
 
-    `ConcurrentRateLimiter(PostgresRateLimiterBackend(), "printer", limit=2)`. Each number commits by itself,
-    also inside an actor with `once=True`: what is taken there is taken at once. Spans are
-    milliseconds, by PostgreSQL's clock. Errors of PostgreSQL go out as they are.
+    `ConcurrentRateLimiter(PostgresRateLimiterBackend(), "printer", limit=2)`. Each number commits
+    by itself, also inside an actor with `once=True`: what is taken there is taken at once. Spans
+    are milliseconds, by PostgreSQL's clock. Errors of PostgreSQL go out as they are.
     """
 
     def add(self, key: str, value: int, ttl: int) -> bool:
         """Begin at a number, unless there is one."""
-        with db.apart() as conn:
-            return counters.add(conn, key, value, ttl * MILLISECOND)
+        with db.separate_transaction() as conn:
+            return counters.create_counter(conn, key, value, ttl * MILLISECOND)
 
     def incr(self, key: str, amount: int, maximum: int, ttl: int) -> bool:
         """Count up, unless that is above the maximum."""
-        with db.apart() as conn:
-            return counters.change(conn, key, amount, ttl * MILLISECOND, highest=maximum)
+        with db.separate_transaction() as conn:
+            return counters.change_counter(conn, key, amount, ttl * MILLISECOND, highest=maximum)
 
     def decr(self, key: str, amount: int, minimum: int, ttl: int) -> bool:
         """Count down, unless that is below the minimum."""
-        with db.apart() as conn:
-            return counters.change(conn, key, -amount, ttl * MILLISECOND, lowest=minimum)
+        with db.separate_transaction() as conn:
+            return counters.change_counter(conn, key, -amount, ttl * MILLISECOND, lowest=minimum)
 
     def incr_and_sum(
         self, key: str, keys: Callable[[], Sequence[str]], amount: int, maximum: int, ttl: int
     ) -> bool:
         """Count up, unless the number or the sum of all is above the maximum then."""
-        with db.apart() as conn:
+        with db.separate_transaction() as conn:
             return counters.change_of_sum(
                 conn, key, keys, amount, ttl * MILLISECOND, highest=maximum
             )
@@ -52,7 +52,7 @@ class PostgresRateLimiterBackend(RateLimiterBackend):
         """
         until = None if timeout is None else time.monotonic() + timeout / 1000
         while True:
-            with db.apart() as conn:
+            with db.separate_transaction() as conn:
                 if counters.is_counted(conn, key):
                     return True
             if until is not None and time.monotonic() + LOOK_S > until:
@@ -61,5 +61,5 @@ class PostgresRateLimiterBackend(RateLimiterBackend):
 
     def wait_notify(self, key: str, ttl: int) -> None:
         """Let all who wait go on."""
-        with db.apart() as conn:
-            counters.add(conn, key, 1, ttl * MILLISECOND)
+        with db.separate_transaction() as conn:
+            counters.create_counter(conn, key, 1, ttl * MILLISECOND)

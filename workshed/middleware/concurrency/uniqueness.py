@@ -38,13 +38,14 @@ class Uniqueness(OutcomeMiddleware):
     reason never drops a job. The turn of a job of which one runs at a time is a lease: a process
     that was stopped for longer than it lasts stores no outcome, and its job runs again.
 
-    *Order:* below `OncePerMessage` and `TimeLimit`, so that its wrapper is the outer one. *Options:* `unique=`
-    (a `Unique`); of a message `unique_key=`, `unique_for=` (milliseconds), `on_conflict=`.
+    *Order:* below `OncePerMessage` and `TimeLimit`, so that its wrapper is the outer one.
+    *Options:* `unique=` (a `Unique`); of a message `unique_key=`, `unique_for=` (milliseconds),
+    `on_conflict=`.
     """
 
     def __init__(self) -> None:
         """No turn is taken."""
-        self._renewal = LeaseRenewer("turns", run_locks.renew)
+        self._renewal = LeaseRenewer("turns", run_locks.renew_locks)
         self._refused = threading.local()
 
     @property
@@ -104,7 +105,7 @@ class Uniqueness(OutcomeMiddleware):
             if job.turn is not None:
                 self._take(conn, job, job.turn)
             if ends:
-                unique.free(conn, job.message_id, job.generation)
+                unique.release_locks(conn, job.message_id, job.generation)
         job.has_key = has_key(job)
         job.message.options.pop(
             "awaiting_unique_key", None
@@ -134,15 +135,15 @@ class Uniqueness(OutcomeMiddleware):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Give back its turn; free its key when it ends, or move it to the next generation."""
-        if job.turn is not None and not run_locks.free(conn, job.turn):
+        if job.turn is not None and not run_locks.release_lock(conn, job.turn):
             raise RunLockLost(job.turn.key)
         if "unique_key" not in job.message.options:
             return
         strategy = "until_executed" if job.unique is None else job.unique.strategy
         if not outcome.is_final:
-            held = unique.move(conn, job.message_id, job.generation + 1)
+            held = unique.move_locks(conn, job.message_id, job.generation + 1)
         elif strategy != "until_expired":
-            held = unique.free(conn, job.message_id, job.generation)
+            held = unique.release_locks(conn, job.message_id, job.generation)
         else:
             held = 1
         if not held and job.has_key:
@@ -154,7 +155,7 @@ class Uniqueness(OutcomeMiddleware):
 
     def _take(self, conn: Connection, job: Job, turn: RunLock) -> None:
         """Take the turn; raises, or lets the function raise, what follows when another has it."""
-        holder = run_locks.take(conn, turn)
+        holder = run_locks.acquire_lock(conn, turn)
         if holder is None:
             return
         job.turn = None
@@ -204,7 +205,7 @@ def wait_for_key(conn: Connection, job: Job) -> None:
         queue=job.message.queue_name,
         span=None if span is None else timedelta(milliseconds=span),
     )
-    holder = unique.take(conn, claim)
+    holder = unique.acquire_key(conn, claim)
     if holder != job.message_id:
         reason = f"job {holder} has the key {claim.key}"
         raise OutcomeKnown(Outcome("snoozed", reason, delay=WAIT))

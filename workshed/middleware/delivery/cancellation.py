@@ -17,7 +17,7 @@ class TagsError(MiddlewareError):
 
 
 class Cancellation(OutcomeMiddleware):
-    """Discard a cancelled job that failed, or that asks to run again; one that is done is done.
+    """Discard a cancelled job that failed, or that asks to run again; keep one that succeeded.
 
     Else its next generation would wait, with its lock, to be discarded when it is due, which may be
     days.
@@ -33,7 +33,7 @@ class Cancellation(OutcomeMiddleware):
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Refuse tags that a message could not carry."""
-        if "tags" in actor.options and (problem := tags.problem(actor.options["tags"])):
+        if "tags" in actor.options and (problem := tags.tags_problem(actor.options["tags"])):
             raise TagsError(f"{actor.actor_name}: tags {problem}")
 
     def before_enqueue(
@@ -45,7 +45,7 @@ class Cancellation(OutcomeMiddleware):
             return
         both = [*actor.options["tags"], *message.options.get("tags", ())]
         found = list(dict.fromkeys(both))
-        if problem := tags.problem(found):
+        if problem := tags.tags_problem(found):
             raise TagsError(f"{message.actor_name}: tags, with those of the actor, {problem}")
         message.options["tags"] = found
 
@@ -55,12 +55,12 @@ class Cancellation(OutcomeMiddleware):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `OutcomeKnown` with the discard."""
-        reason = cancellations.why(conn, job.message_id, job.traits)
+        reason = cancellations.cancel_reason(conn, job.message_id, job.traits)
         if reason is not None:
             raise OutcomeKnown(Outcome("cancelled", reason, outcome.error))
 
 
-def cancelled(rule: int | None = None) -> Outcome:
+def cancelled_outcome(rule: int | None = None) -> Outcome:
     """Return the outcome of a job that was cancelled before it ran, by its id or a rule."""
     reason = "cancelled" if rule is None else f"cancelled by rule {rule}"
     return Outcome("cancelled", reason)

@@ -1,4 +1,4 @@
-"""Absorb the copies of a job that has its outcome, and keep apart the jobs that kill workers."""
+"""Drop copies of a job whose outcome is stored, and isolate jobs that kill their worker."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from workshed import db
 from workshed.db import Connection
 from workshed.jobs.idempotency import settled, starts
 from workshed.jobs.idempotency.starts import Past
-from workshed.middleware.delivery.cancellation import cancelled
+from workshed.middleware.delivery.cancellation import cancelled_outcome
 from workshed.middleware.job import (
     DuplicateDelivery,
     Job,
@@ -25,9 +25,9 @@ from workshed.middleware.observer import Observer
 class Deduplication(OutcomeMiddleware, Observer):
     """Let one outcome of each generation take effect.
 
-    A delivery that may have a copy asks at its start, so that a settled job does not run again,
-    and settles at its end whatever the outcome: of two copies that run side by side the second to
-    end rolls back all that it would have written.
+    A delivery that may have a copy asks at its start, so that a job whose outcome is stored
+    does not run again, and stores its outcome at its end, whatever it is: of two copies that run
+    side by side the second to end rolls back all that it would have written.
 
     A redelivered job records its start. Where a start has no outcome the job may be what ended its
     process: it runs isolated, and after two such starts without an outcome it is dead.
@@ -46,14 +46,16 @@ class Deduplication(OutcomeMiddleware, Observer):
             return
         self._refuse_forgotten(job)
         if not job.redelivered:
-            with db.statement() as conn:
-                past = starts.past(conn, job.message_id, job.generation, job.traits)
-            refuse(job, past)
+            with db.autocommit_statement() as conn:
+                past = starts.load_state(conn, job.message_id, job.generation, job.traits)
+            raise_if_not_runnable(job, past)
             return
         with db.transaction() as conn:
-            refuse(job, starts.past(conn, job.message_id, job.generation, job.traits))
+            raise_if_not_runnable(
+                job, starts.load_state(conn, job.message_id, job.generation, job.traits)
+            )
             host, pid = socket.gethostname(), os.getpid()
-            starts.record(
+            starts.record_start(
                 conn, job.message_id, job.generation, isolated=job.isolated, host=host, pid=pid
             )
 
@@ -63,7 +65,7 @@ class Deduplication(OutcomeMiddleware, Observer):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `DuplicateDelivery` when another copy was first."""
-        if not settled.settle(conn, job.message_id, job.generation):
+        if not settled.complete_generation(conn, job.message_id, job.generation):
             raise DuplicateDelivery(
                 f"generation {job.generation} of {job.message_id} has its outcome already"
             )
@@ -71,8 +73,8 @@ class Deduplication(OutcomeMiddleware, Observer):
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Leave no start of a copy: it is committed, and what refused the copy rolls back."""
         if job.redelivered and outcome.kind == "duplicate":
-            with db.answering(), db.statement() as conn:
-                starts.withdraw(conn, job.message_id)
+            with db.limited_wait(), db.autocommit_statement() as conn:
+                starts.delete_start(conn, job.message_id)
 
     def _refuse_forgotten(self, job: Job) -> None:
         """Refuse a copy so old that its outcome, if it had one, may have been forgotten."""
@@ -89,14 +91,14 @@ class Deduplication(OutcomeMiddleware, Observer):
             )
 
 
-def refuse(job: Job, past: Past) -> None:
+def raise_if_not_runnable(job: Job, past: Past) -> None:
     """Raise what follows when this delivery must not run, or not beside others."""
     if past.settled:
         raise DuplicateDelivery(f"a copy of {job.message_id}, which has its outcome already")
     if past.cancelled:
-        raise OutcomeKnown(cancelled())
+        raise OutcomeKnown(cancelled_outcome())
     if past.rule is not None:
-        raise OutcomeKnown(cancelled(past.rule))
+        raise OutcomeKnown(cancelled_outcome(past.rule))
     if past.kills:
         times = (
             f"started {past.isolated} times as the only job of its process, and ended none of them"

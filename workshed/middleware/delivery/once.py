@@ -67,8 +67,8 @@ class OncePerMessage(Middleware):
                 return function(*args, **kwargs)
             result = None
             try:
-                with db.transaction() as conn, db.joined(conn):
-                    if once_keys.claim(conn, scope, job.message_id, job.message_id):
+                with db.transaction() as conn, db.join_transaction(conn):
+                    if once_keys.claim_key(conn, scope, job.message_id, job.message_id):
                         result = function(*args, **kwargs)
                     else:
                         job.duplicate_reason = "a copy of it was done"

@@ -7,11 +7,11 @@ import orjson
 from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
-from workshed.jobs.history.attempts import LONGEST_ERROR, described, storable
-from workshed.jobs.history.copy_format import row
+from workshed.jobs.history.attempts import LONGEST_ERROR, describe_error, to_storable
+from workshed.jobs.history.copy_format import encode_row
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability.history_writer import HistoryWriter
-from workshed.middleware.observability.redaction import arguments
+from workshed.middleware.observability.redaction import redacted_arguments
 from workshed.middleware.observer import Observer
 
 Kept = Literal["all", "failures", "none"]
@@ -64,15 +64,15 @@ class History(Observer):
 
     def _row(self, job: Job, outcome: Outcome, worker: str) -> bytes:
         message, options = job.message, job.message.options
-        error = described(outcome.error, job.shown)
-        return row(
+        error = describe_error(outcome.error, job.shown)
+        return encode_row(
             message_id=message.message_id,
             generation=job.generation,
             attempt=job.attempt,
             queue=message.queue_name,
             actor=message.actor_name,
             outcome=outcome.kind,
-            reason=outcome.reason and job.shown(storable(outcome.reason))[:LONGEST_ERROR],
+            reason=outcome.reason and job.shown(to_storable(outcome.reason))[:LONGEST_ERROR],
             error_class=error.error_class,
             error=error.error,
             traceback=error.traceback,
@@ -97,7 +97,7 @@ class History(Observer):
         actor = None if broker is None else broker.actors.get(message.actor_name)
         if actor is None:  # which of them is secret only its program knows
             return None
-        body = orjson.dumps(arguments(actor, message))
+        body = orjson.dumps(redacted_arguments(actor, message))
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return None
         if NUL in body:  # jsonb has none

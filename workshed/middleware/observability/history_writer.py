@@ -76,7 +76,7 @@ class HistoryWriter:
         pause = FIRST_PAUSE_S
         while not self._closing.is_set() or self._waiting:
             try:
-                with db.answering(), db.connect() as conn:
+                with db.limited_wait(), db.connect() as conn:
                     runs.add_partitions(conn)
                     pause = FIRST_PAUSE_S
                     self._work(conn)
@@ -109,7 +109,7 @@ class HistoryWriter:
 
     def _write(self, conn: Connection, rows: list[bytes]) -> None:
         try:
-            runs.write(conn, rows)
+            runs.write_runs(conn, rows)
         except PASSING_ERRORS:
             raise
         except CheckViolation:  # a new day, or the table refuses one of them
@@ -121,7 +121,7 @@ class HistoryWriter:
     def _write_each(self, conn: Connection, rows: list[bytes]) -> None:
         for row in rows:
             try:
-                runs.write(conn, [row])
+                runs.write_runs(conn, [row])
             except PASSING_ERRORS:
                 raise
             except Exception:

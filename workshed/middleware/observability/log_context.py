@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware
 
 from workshed import logs
 from workshed.middleware.job import Job
-from workshed.middleware.observability.redaction import arguments, secret_words
+from workshed.middleware.observability.redaction import redacted_arguments, secret_values
 
 ARGUMENTS = "Received args=%r kwargs=%r."
 """What dramatiq says, for debugging, when an actor is called; it said so of the message before."""
@@ -43,7 +43,7 @@ class LogContext(Middleware):
         """Bind a job, until dramatiq is done with it."""
         actor = self._actors.get(job.message.actor_name)
         if actor is not None and actor.options.get("redact"):
-            job.secrets = secret_words(actor, job.message)
+            job.secrets = secret_values(actor, job.message)
         logs.subject.set(job)
 
     @contextmanager
@@ -86,7 +86,7 @@ class LogContext(Middleware):
         if not self._hides({"actor": arg.actor_name}):
             return arg
         message = arg._message if isinstance(arg, MessageProxy) else arg  # noqa: SLF001 -- no other way
-        shown = arguments(self._actors[arg.actor_name], message).items()
+        shown = redacted_arguments(self._actors[arg.actor_name], message).items()
         return f"{arg.actor_name}({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
     def _hides(self, fields: dict[str, Any]) -> bool:

@@ -102,6 +102,6 @@ def serve_own(others: Pages = MappingProxyType({})) -> None:
     if config.counts_in_folder:
         # Not at the top: where nothing is measured, nothing is imported.
         exposition = importlib.import_module("workshed.metrics.exposition")
-        shown["/metrics"] = exposition.page(exposition.own)
+        shown["/metrics"] = exposition.metrics_page(exposition.collect_own)
     if shown:
         http.in_thread(config, shown)

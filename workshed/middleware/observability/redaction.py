@@ -10,7 +10,7 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from workshed.redaction import HIDDEN, without
+from workshed.redaction import HIDDEN, hide_words
 
 SHORTEST_SECRET = 4
 """Characters; a shorter value is found in every text, so it is hidden by its name only."""
@@ -46,7 +46,7 @@ class Redaction(Middleware):
         actor.options["redact"] = tuple(names)
 
 
-def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
+def redacted_arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
     """Name each argument as the actor does, with what is secret hidden.
 
     Those that do not fit its signature are named by their number, and hidden where anything is.
@@ -58,12 +58,12 @@ def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
     return {name: HIDDEN if name in secret else value for name, value in named.items()}
 
 
-def scrubbed(actor: Actor, message: dramatiq.Message[Any], text: str) -> str:
+def scrub_text(actor: Actor, message: dramatiq.Message[Any], text: str) -> str:
     """Hide the values of secret arguments in a text, such as that of an error."""
-    return without(text, secret_words(actor, message))
+    return hide_words(text, secret_values(actor, message))
 
 
-def secret_words(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ...]:
+def secret_values(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ...]:
     """Return the texts that the values of secret arguments may appear as, the longest first."""
     secret = actor.options.get("redact", ())
     if not secret:
@@ -73,13 +73,13 @@ def secret_words(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ...
     return tuple(sorted(words, key=len, reverse=True))
 
 
-def parameters(function: Callable[..., Any]) -> list[str]:
+def positional_parameters(function: Callable[..., Any]) -> list[str]:
     """Name those that can be given by place, in their order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
 
 
-_parameters = functools.lru_cache(maxsize=1_000)(parameters)
+_parameters = functools.lru_cache(maxsize=1_000)(positional_parameters)
 
 
 def _named(

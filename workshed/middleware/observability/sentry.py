@@ -51,7 +51,7 @@ class Sentry(Observer):
         Raises `SettingsError` where it is wanted and not installed.
         """
         if self._config.sentry_dsn is not None or _initialised():
-            _reports().start(self._config)
+            _reports().start_sdk(self._config)
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
@@ -60,7 +60,7 @@ class Sentry(Observer):
         if not _initialised() or "sentry-trace" in message.options.get("trace", {}):
             return
         try:
-            traces.carry(message.options, _reports().headers(message))
+            traces.carry_headers(message.options, _reports().trace_headers(message))
         except Exception:  # of the application's own client; the job is sent all the same
             logger.exception("a message is sent without its trace")
 
@@ -103,7 +103,7 @@ class Sentry(Observer):
     def leaving(self) -> None:
         """Send what waits to be sent: the process ends without its threads."""
         if _initialised():
-            _reports().flush(FLUSH_S)
+            _reports().flush_events(FLUSH_S)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Send what waits to be sent."""
@@ -125,7 +125,7 @@ class Sentry(Observer):
         return self._actors.get(job.message.actor_name)
 
     def _report(self, job: Job) -> Any:
-        report = _reports().Report(self._config, job, self.actor_of(job))
+        report = _reports().SentryRun(self._config, job, self.actor_of(job))
         try:
             report.tag(self.tags(job))
         except Exception:  # of an application's class; the job is reported all the same

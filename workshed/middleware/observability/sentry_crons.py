@@ -36,12 +36,12 @@ class HasCronSchedule(Protocol):
         """
 
 
-def begun(job: Job, actor: Actor | None) -> None:
+def check_in_started(job: Job, actor: Actor | None) -> None:
     """Say that a run goes on, each attempt of it anew."""
     _check_in(job, actor, "in_progress")
 
 
-def ended(job: Job, actor: Actor | None, outcome: Outcome) -> None:
+def check_in_finished(job: Job, actor: Actor | None, outcome: Outcome) -> None:
     """Say how a run ended, if it will not be tried again."""
     if outcome.is_final:
         _check_in(job, actor, "error" if outcome.is_dead else "ok")
@@ -56,7 +56,9 @@ def _check_in(job: Job, actor: Actor | None, status: Literal["in_progress", "ok"
     if found is not None:
         usual = {"checkin_margin": MARGIN_MINUTES, "max_runtime": longest_minutes(actor)}
         config: Any = {**usual, **found}
-        capture_checkin(slug(actor.actor_name), check_in_id(job), status, monitor_config=config)
+        capture_checkin(
+            monitor_slug(actor.actor_name), check_in_id(job), status, monitor_config=config
+        )
 
 
 def longest_minutes(actor: Actor) -> int:
@@ -70,6 +72,6 @@ def check_in_id(job: Job) -> str:
     return uuid.uuid5(uuid.NAMESPACE_OID, job.message_id).hex
 
 
-def slug(name: str) -> str:
+def monitor_slug(name: str) -> str:
     """Return the name of an actor as Sentry takes it."""
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower())[:LONGEST_SLUG]

@@ -23,8 +23,8 @@ with needed("sentry"):
 from workshed.jobs.outcomes import OutcomeKind
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability import sentry_crons
-from workshed.middleware.observability.redaction import arguments, secret_words
-from workshed.scrubbing import Scrubber, secrets
+from workshed.middleware.observability.redaction import redacted_arguments, secret_values
+from workshed.scrubbing import Scrubber, process_secrets
 from workshed.settings import Settings
 
 ORIGIN = "auto.queue.workshed"
@@ -85,7 +85,7 @@ class SentryRun:
         if job.queue_wait_s is not None:
             waited_ms = round(job.queue_wait_s * 1000)
             self._transaction.set_data("messaging.message.receive.latency", waited_ms)
-        sentry_crons.begun(job, self._actor)
+        sentry_crons.check_in_started(job, self._actor)
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Say more of the job."""
@@ -104,7 +104,7 @@ class SentryRun:
         with use_isolation_scope(self._scope):
             if matters:
                 sentry_sdk.capture_event(*self._event(outcome))
-            sentry_crons.ended(self._job, self._actor, outcome)
+            sentry_crons.check_in_finished(self._job, self._actor, outcome)
 
     def close(self) -> None:
         """End the transaction, and return to the scope of before."""
@@ -119,8 +119,8 @@ class SentryRun:
         if actor is None:
             return
         if self._config.sentry_arguments:
-            self._scope.set_context("arguments", arguments(actor, message))
-        hidden = secret_words(actor, message)
+            self._scope.set_context("arguments", redacted_arguments(actor, message))
+        hidden = secret_values(actor, message)
 
         def note_words(event: Event, hint: Hint) -> Event:
             hint[WORDS] = hidden
@@ -132,7 +132,7 @@ class SentryRun:
         actor = self._job.message.actor_name
         if outcome.error is None:
             fingerprint = [actor, outcome.kind]
-            event: Event = {"message": outcome.reason}
+            event: Event = {"message": f"{outcome.kind}: {outcome.reason}"}
             hint: Hint = {}
         else:
             fingerprint = ["{{ default }}", actor]
@@ -166,7 +166,7 @@ class SecretScrubber:
 
     def __init__(self, config: Settings, before: Any) -> None:
         """Keep what the application itself does with an event at last; it is done first."""
-        self._secrets = secrets(config)
+        self._secrets = process_secrets(config)
         self._before = before
 
     def __call__(self, event: Event, hint: Hint) -> Event | None:
@@ -180,7 +180,7 @@ class SecretScrubber:
         return cleaned
 
 
-def start(config: Settings) -> None:
+def start_sdk(config: Settings) -> None:
     """Initialise the SDK, unless the application has; clean what leaves in any case."""
     if not sentry_sdk.is_initialized():
         assert config.sentry_dsn is not None  # noqa: S101 -- else there is nothing to start
@@ -205,7 +205,7 @@ def start(config: Settings) -> None:
             options[name] = SecretScrubber(config, options[name])
 
 
-def headers(message: dramatiq.Message[Any]) -> dict[str, str]:
+def trace_headers(message: dramatiq.Message[Any]) -> dict[str, str]:
     """Return the headers of the trace that a message is sent in; note in it that it was sent."""
     scope = sentry_sdk.get_current_scope()
     if scope.span is None:
@@ -217,7 +217,7 @@ def headers(message: dramatiq.Message[Any]) -> dict[str, str]:
         return dict(Scope.get_current_scope().iter_trace_propagation_headers())
 
 
-def flush(timeout_s: float) -> None:
+def flush_events(timeout_s: float) -> None:
     """Wait until all is sent."""
     sentry_sdk.flush(timeout_s)
 

@@ -23,9 +23,9 @@ with needed("otel"):
 from workshed.jobs import traces
 from workshed.jobs.history.attempts import text_of
 from workshed.middleware.job import Job, Outcome
-from workshed.middleware.observability.redaction import secret_words
+from workshed.middleware.observability.redaction import secret_values
 from workshed.middleware.observer import Observer
-from workshed.scrubbing import Scrubber, secrets
+from workshed.scrubbing import Scrubber, process_secrets
 from workshed.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Tracing(Observer):
 
     def __init__(self, config: Settings, provider: trace.TracerProvider | None = None) -> None:
         """Take spans to `provider`, else to that of the process, whoever sets it, and when."""
-        self._secrets = secrets(config)
+        self._secrets = process_secrets(config)
         self._tracer = trace.get_tracer("workshed", tracer_provider=provider)
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
         self._provider: Any = provider
@@ -76,7 +76,7 @@ class Tracing(Observer):
         if "traceparent" in message.options.get("trace", {}):
             return
         try:
-            traces.carry(message.options, self._headers(message))
+            traces.carry_headers(message.options, self._headers(message))
         except Exception:  # a span processor of the application's; the job is sent all the same
             logger.exception("a message is sent without its trace")
 
@@ -109,7 +109,7 @@ class Tracing(Observer):
         running.span.set_attribute("workshed.outcome", outcome.kind)
         if outcome.kind == "retry" or outcome.is_dead:
             actor = self._actors.get(job.message.actor_name)
-            hidden = () if actor is None else secret_words(actor, job.message)
+            hidden = () if actor is None else secret_values(actor, job.message)
             self._record(running.span, outcome, Scrubber([*self._secrets, *hidden]))
         running.span.end()
 

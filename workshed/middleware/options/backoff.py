@@ -16,17 +16,17 @@ FURTHEST = timedelta(days=365)
 """Beyond it a wait is a mistake, and beyond the year 9999 no row could hold it."""
 
 
-def within(span: timedelta) -> timedelta:
+def clamp_wait(span: timedelta) -> timedelta:
     """Bring a wait that a job asked for into what can be waited."""
     return min(max(span, timedelta()), FURTHEST)
 
 
-def fixed(span: timedelta) -> Wait:
+def fixed_wait(span: timedelta) -> Wait:
     """Wait the same span each time."""
     return lambda _attempt, _error: span
 
 
-def exponential(
+def exponential_wait(
     first: timedelta = timedelta(seconds=15), longest: timedelta = LONGEST, jitter: float = 0.25
 ) -> Wait:
     """Double from `first` to at most `longest`, each up to `jitter` of itself shorter.
@@ -43,7 +43,7 @@ def exponential(
     return wait
 
 
-def polynomial(jitter: timedelta = timedelta(seconds=30)) -> Wait:
+def polynomial_wait(jitter: timedelta = timedelta(seconds=30)) -> Wait:
     """Wait attempt⁴ seconds and up to `jitter` more, as Sidekiq and ActiveJob do."""
 
     def wait(attempt: int, _error: BaseException) -> timedelta:
@@ -53,7 +53,7 @@ def polynomial(jitter: timedelta = timedelta(seconds=30)) -> Wait:
     return wait
 
 
-def asked(wait: Wait, otherwise: Wait) -> Wait:
+def custom_wait(wait: Wait, otherwise: Wait) -> Wait:
     """Ask a function of the program, and wait as `otherwise` says where it gives no span.
 
     It is asked when a job has failed: an error of its own must not cost the job its retry.

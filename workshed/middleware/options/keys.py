@@ -45,7 +45,7 @@ def value_of(
     return [arguments[name] for name in names]
 
 
-def written(
+def render_key(
     title: str, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any], key: Key | None
 ) -> str:
     """Write a key people can read: `process_image:[7]`; a long one ends in its hash.

@@ -8,7 +8,7 @@ import dramatiq
 
 from workshed.jobs.locks.limits import Kind, SlotRequest
 from workshed.middleware.options.backoff import FURTHEST
-from workshed.middleware.options.keys import Key, check_key, written
+from workshed.middleware.options.keys import Key, check_key, render_key
 
 MOST = 1_000_000
 """Each start of a window has a row until it has left it."""
@@ -112,10 +112,10 @@ class Limit:
         """
         key = title = self.title(actor.actor_name)
         if self.key is not None:
-            key = written(title, actor, message, self.key)
+            key = render_key(title, actor, message, self.key)
         share = ""
         if self.share is not None:
-            share = written("share", actor, message, self.share)
+            share = render_key("share", actor, message, self.share)
         return SlotRequest(key, self.kind, self.size, self.span, share)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from dramatiq.middleware import Shutdown
 
 from workshed.jobs import Discard, RecordMissing, Snooze
-from workshed.middleware.options.backoff import FURTHEST, Wait, fixed, polynomial
+from workshed.middleware.options.backoff import FURTHEST, Wait, fixed_wait, polynomial_wait
 
 Errors = tuple[type[BaseException], ...]
 
@@ -124,9 +124,9 @@ def _wait(wait: timedelta | str | Callable[[int, BaseException], timedelta]) -> 
     if isinstance(wait, timedelta):
         if not timedelta() <= wait <= FURTHEST:
             raise ValueError(f"wait={wait}: a timedelta from 0, of a year at most")
-        return fixed(wait)
+        return fixed_wait(wait)
     if callable(wait):
         return wait
     if wait in ("exponential", "polynomial"):
-        return None if wait == "exponential" else polynomial()
+        return None if wait == "exponential" else polynomial_wait()
     raise ValueError(f'wait={wait!r}: a timedelta, "exponential", "polynomial" or a function')

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import dramatiq
 
-from workshed.middleware.options.keys import Key, check_key, written
+from workshed.middleware.options.keys import Key, check_key, render_key
 
 Strategy = Literal[
     "until_executing",
@@ -107,4 +107,4 @@ class Unique:
         Raises what the function given as `key` raises, and `ValueError` for a result that is no
         JSON.
         """
-        return written(actor.actor_name, actor, message, self.key)
+        return render_key(actor.actor_name, actor, message, self.key)

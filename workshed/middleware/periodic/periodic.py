@@ -27,7 +27,7 @@ from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancellation
 from workshed.middleware.observability.metrics import serve_own
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
-from workshed.migrate import streams
+from workshed.migrate import list_streams
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +68,10 @@ class Periodic(Middleware):
         """Refuse what could not run by itself."""
         self._broker = broker
         needs = actor.options.get("needs", "workshed")
-        if needs not in streams():
+        if needs not in list_streams():
             raise ValueError(
                 f"{actor.actor_name}: needs={needs!r}: your App has the streams "
-                f"{', '.join(streams())}"
+                f"{', '.join(list_streams())}"
             )
         spec = actor.options.get("periodic")
         if spec is None or isinstance(spec, PeriodiqSpec):
@@ -104,26 +104,26 @@ class Periodic(Middleware):
 
     def jobs(self, broker: Broker, conn: Connection) -> list[PeriodicDeclaration]:
         """Return the periodic jobs of a program for which the database has the tables."""
-        lacks = {stream for stream in streams() if migrate.pending(conn, (stream,))}
+        lacks = {stream for stream in list_streams() if migrate.list_pending(conn, (stream,))}
         return [
             PeriodicDeclaration(
                 actor.actor_name,
                 actor.queue_name,
                 actor.options["periodic"].spec,
-                carried(broker, actor),
+                default_options(broker, actor),
             )
-            for actor in periodic(broker)
+            for actor in periodic_actors(broker)
             if actor.options.get("needs") not in lacks
         ]
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Note the jobs of this release; from now on, that it still has them."""
-        if not periodic(broker):
+        if not periodic_actors(broker):
             return
         with db.transaction() as conn:
             known = self._note(conn, broker, set())
         self._over = over = threading.Event()
-        if lacking := {actor.actor_name for actor in periodic(broker)} - known:
+        if lacking := {actor.actor_name for actor in periodic_actors(broker)} - known:
             logger.info("%s: not run before their tables are there", ", ".join(sorted(lacking)))
         threading.Thread(
             target=self._go_on_saying, args=[broker, known, over], name="periodic", daemon=True
@@ -162,8 +162,8 @@ class Periodic(Middleware):
             logger.info("%s is left to a relay", name)
             return
         with db.transaction() as conn:
-            reason = periodic_jobs.why_not(conn, name, spec, scheduled_for)
-            made = None if reason else periodic_runs.make(conn, name, scheduled_for, "clock")
+            reason = periodic_jobs.skip_reason(conn, name, spec, scheduled_for)
+            made = None if reason else periodic_runs.create_run(conn, name, scheduled_for, "clock")
         if reason:
             logger.info("%s, planned for %s, is not made: %s", name, scheduled_for, reason)
         elif made is None:
@@ -189,7 +189,7 @@ class Periodic(Middleware):
             try:
                 with db.transaction() as conn:
                     noted = self._note(conn, broker, known)
-                    periodic_jobs.seen(conn, noted)
+                    periodic_jobs.touch_jobs(conn, noted)
                 known = noted
                 pause_s = SAY_EVERY.total_seconds()
             except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
@@ -198,10 +198,10 @@ class Periodic(Middleware):
 
     def _note(self, conn: Connection, broker: Broker, known: set[str]) -> set[str]:
         """Note the jobs that are not known yet, and whose tables are there; return all known."""
-        if len(known) == len(periodic(broker)):
+        if len(known) == len(periodic_actors(broker)):
             return known
         late = [job for job in self.jobs(broker, conn) if job.name not in known]
-        periodic_jobs.declare(conn, late)
+        periodic_jobs.declare_jobs(conn, late)
         return known | {job.name for job in late}
 
     @property
@@ -213,7 +213,7 @@ class Periodic(Middleware):
         starts, self._looked_at = self._looked_at == inf, time.monotonic()
         meters.CLOCK_TICK.set(time.time())
         if starts:
-            serve_own(probes.pages(lambda: [self.pulse()], of="clock"))
+            serve_own(probes.probe_pages(lambda: [self.pulse()], of="clock"))
         if self._broker and not self._rests and self._looked_at >= self._says_at:
             self._note_own(self._broker)
 
@@ -224,10 +224,10 @@ class Periodic(Middleware):
         """
         try:
             with db.transaction() as conn:
-                migrate.require(conn, "workshed")
+                migrate.require_stream(conn, "workshed")
                 noted = self._note(conn, broker, self._noted)
             self._noted = noted
-            lacks = len(noted) < len(periodic(broker))
+            lacks = len(noted) < len(periodic_actors(broker))
             self._says_at = time.monotonic() + SAY_EVERY.total_seconds() if lacks else inf
         except MigrationError as err:  # any other error `periodiq` would end with 1 by
             logger.critical("%s", err)
@@ -237,7 +237,7 @@ class Periodic(Middleware):
             logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
 
 
-def periodic(broker: Broker) -> list[dramatiq.Actor[..., Any]]:
+def periodic_actors(broker: Broker) -> list[dramatiq.Actor[..., Any]]:
     """Return the actors of a program that run by themselves."""
     return [
         actor
@@ -246,7 +246,7 @@ def periodic(broker: Broker) -> list[dramatiq.Actor[..., Any]]:
     ]
 
 
-def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:
+def default_options(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:
     """Return the options that each message of an actor gets when it is sent."""
     message = actor.message()
     for middleware in broker.middleware:

@@ -55,7 +55,7 @@ class PeriodiqSpec:
 
     def latest(self, now: datetime) -> datetime | None:
         """Return the last time within a minute."""
-        now = plain(now)
+        now = to_datetime(now)
         return max(self.spec.between(now - STILL, now), default=None)
 
     def next_valid_date(self, _last: datetime) -> datetime:
@@ -71,6 +71,6 @@ class PeriodiqSpec:
         return min((now + MOMENT).replace(microsecond=0) + SECOND, now + NAP)
 
 
-def plain(time: datetime) -> datetime:
+def to_datetime(time: datetime) -> datetime:
     """Return one of Python's own times: `periodiq` asks with pendulum's, which count otherwise."""
     return datetime.fromtimestamp(time.timestamp(), UTC)

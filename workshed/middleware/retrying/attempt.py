@@ -5,9 +5,9 @@ from workshed.jobs.history import attempts
 from workshed.middleware.job import Job, Outcome
 
 
-def record(conn: Connection, job: Job, outcome: Outcome) -> None:
+def record_failure(conn: Connection, job: Job, outcome: Outcome) -> None:
     """Write the row of `workshed.attempts`."""
-    attempts.record(
+    attempts.record_attempt(
         conn,
         message_id=job.message_id,
         generation=job.generation,
@@ -16,5 +16,5 @@ def record(conn: Connection, job: Job, outcome: Outcome) -> None:
         actor=job.message.actor_name,
         outcome=outcome.kind,
         reason=job.shown(outcome.reason),
-        error=attempts.described(outcome.error, job.shown),
+        error=attempts.describe_error(outcome.error, job.shown),
     )

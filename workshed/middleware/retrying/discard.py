@@ -10,7 +10,7 @@ from dramatiq.broker import Broker
 from workshed.db import Connection
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 from workshed.middleware.observer import Observer
-from workshed.middleware.retrying.attempt import record
+from workshed.middleware.retrying.attempt import record_failure
 
 AfterDiscard = Callable[[dramatiq.Message[Any], str], object]
 
@@ -47,7 +47,7 @@ class DiscardRecorder(OutcomeMiddleware, Observer):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record the discard."""
-        record(conn, job, outcome)
+        record_failure(conn, job, outcome)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Tell whom the actor names of a discard."""

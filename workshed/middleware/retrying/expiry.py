@@ -22,8 +22,9 @@ class Expiry(Middleware):
     snooze or other wait extends it; a redrive lets it begin anew, since somebody wants it after
     all. A job that has started is not ended.
 
-    *Order:* below the fence: a copy of a job whose outcome is stored is a duplicate, however old.
-    *Options:* `expires=` (a `timedelta`; none), of a message in milliseconds, before the actor's.
+    *Order:* below `Deduplication`: a copy of a job whose outcome is stored is a duplicate, however
+    old. *Options:* `expires=` (a `timedelta`; none), of a message in milliseconds, before the
+    actor's.
     """
 
     @property
@@ -45,12 +46,12 @@ class Expiry(Middleware):
         options = broker.get_actor(message.actor_name).options
         if "expires" not in options and "expires" not in job.message.options:
             return
-        span = allowed(job, options.get("expires"))
+        span = allowed_wait(job, options.get("expires"))
         if span is None:
             return
         since = datetime.fromtimestamp(job.first_due_ms / 1000, UTC)
         late = datetime.fromtimestamp(time.time(), UTC) - since - span
-        if late <= timedelta() or (options.get("once") and is_done(job)):
+        if late <= timedelta() or (options.get("once") and effects_committed(job)):
             return
         again = "; it was delivered before, so it may have run" if job.redelivered else ""
         raise OutcomeKnown(
@@ -62,13 +63,13 @@ class Expiry(Middleware):
         )
 
 
-def allowed(job: Job, actors: timedelta | None) -> timedelta | None:
+def allowed_wait(job: Job, actors: timedelta | None) -> timedelta | None:
     """Return how long it may wait: what its message says, else its actor; `None` is for ever."""
     own = job.message.options.get("expires")
     return actors if own is None else own * MILLISECOND
 
 
-def is_done(job: Job) -> bool:
+def effects_committed(job: Job) -> bool:
     """Tell whether a job that runs once has its effects: only its ack was lost."""
     with db.transaction() as conn:
         return once_keys.is_claimed(conn, job.message.actor_name, job.message_id)

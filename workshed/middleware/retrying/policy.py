@@ -13,7 +13,7 @@ from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
 from workshed.jobs.history.attempts import text_of
 from workshed.middleware.job import Outcome, RetriesExhausted
-from workshed.middleware.options.backoff import FURTHEST, Wait, asked, fixed, within
+from workshed.middleware.options.backoff import FURTHEST, Wait, clamp_wait, custom_wait, fixed_wait
 from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, RetryOn, RetryRule
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class RunFacts:
         return self.failures.get(group.key, 0) + 1
 
 
-def verdict(error: BaseException | None, run: RunFacts, policy: Policy) -> Outcome:
+def decide_outcome(error: BaseException | None, run: RunFacts, policy: Policy) -> Outcome:
     """Decide what follows from a run; the one place where that is decided."""
     if error is None:
         return Outcome("succeeded")
@@ -98,7 +98,7 @@ def _said(error: BaseException, run: RunFacts, policy: Policy) -> Outcome | None
     """Follow what the job itself asked for, whatever the rules."""
     match error:
         case Snooze():
-            return Outcome("snoozed", error.reason, error, within(error.delay))
+            return Outcome("snoozed", error.reason, error, clamp_wait(error.delay))
         case Shutdown():
             return INTERRUPTED
         case RecordMissing():
@@ -144,7 +144,7 @@ def _failed(
         others = "" if failures == run.attempt else f" in {run.attempt} runs"
         reason = f"failed {why}{others}: {_reason(error)}"
         return Outcome("dead", reason, error, spent=RetriesExhausted(failures - 1, most))
-    delay = (wait or asked(group.wait or policy.wait, policy.wait))(failures, error)
+    delay = (wait or custom_wait(group.wait or policy.wait, policy.wait))(failures, error)
     options: dict[str, Any] = {
         "failures": _counted(run.failures or {}, group.key, failures, policy)
     }
@@ -212,9 +212,9 @@ def _told(error: BaseException) -> Wait | None:
     """Return the wait that an error names itself."""
     match error:
         case RetryAfter():
-            return fixed(within(error.delay))
+            return fixed_wait(clamp_wait(error.delay))
         case Retry(delay=int(ms)):  # dramatiq's word for it; `timedelta` does not take any number
-            return fixed(min(max(ms, 0), FURTHEST // MILLISECOND) * MILLISECOND)
+            return fixed_wait(min(max(ms, 0), FURTHEST // MILLISECOND) * MILLISECOND)
     return None
 
 

@@ -13,9 +13,9 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
-from workshed.middleware.options.backoff import LONGEST, exponential
+from workshed.middleware.options.backoff import LONGEST, exponential_wait
 from workshed.middleware.options.retry_on import check_rules
-from workshed.middleware.retrying.attempt import record
+from workshed.middleware.retrying.attempt import record_failure
 from workshed.middleware.retrying.policy import Policy, RunFacts
 
 LARGEST_NUMBER = 2**31 - 1
@@ -66,12 +66,12 @@ class Retries(OutcomeMiddleware):
         if when is not None and not callable(when):
             raise ValueError(f"{actor.actor_name}: retry_when={when!r} is no function")
         if "throws" in actor.options:  # dramatiq's worker asks `isinstance`, which takes no list
-            actor.options["throws"] = several(actor.options["throws"])
+            actor.options["throws"] = as_tuple(actor.options["throws"])
         try:
             check_rules(
-                several(actor.options.get("retry_on", ())),
-                several(actor.options.get("discard_on", ())),
-                several(actor.options.get("throws", ())),
+                as_tuple(actor.options.get("retry_on", ())),
+                as_tuple(actor.options.get("discard_on", ())),
+                as_tuple(actor.options.get("throws", ())),
             )
         except ValueError as err:
             raise ValueError(f"{actor.actor_name}: {err}") from None
@@ -85,10 +85,10 @@ class Retries(OutcomeMiddleware):
         longest = timedelta(milliseconds=options.get("max_backoff", LONGEST / MILLISECOND))
         return Policy(
             max_retries=options.get("max_retries", self.max_retries),
-            wait=exponential(first, longest),
-            retry_on=several(options.get("retry_on", ())),
-            discard_on=several(options.get("discard_on", ())),
-            throws=several(options.get("throws", ())),
+            wait=exponential_wait(first, longest),
+            retry_on=as_tuple(options.get("retry_on", ())),
+            discard_on=as_tuple(options.get("discard_on", ())),
+            throws=as_tuple(options.get("throws", ())),
             retry_when=options.get("retry_when"),
             record_visibility_grace=self.record_visibility_grace,
             replica_lag=self.replica_lag,
@@ -98,13 +98,13 @@ class Retries(OutcomeMiddleware):
         """Record a failed attempt; store the next generation, or the dead."""
         match outcome.kind:
             case "retry":
-                record(conn, job, outcome)
-                put_back(conn, job, outcome, attempt=job.attempt + 1, reason="retry")
+                record_failure(conn, job, outcome)
+                reschedule(conn, job, outcome, attempt=job.attempt + 1, reason="retry")
             case "snoozed" | "interrupted":
-                put_back(conn, job, outcome, attempt=job.attempt, reason=outcome.kind)
+                reschedule(conn, job, outcome, attempt=job.attempt, reason=outcome.kind)
             case "unknown_actor":
                 since = job.message.options.get("unknown_actor_since", int(time.time() * 1000))
-                put_back(
+                reschedule(
                     conn,
                     job,
                     outcome,
@@ -113,11 +113,11 @@ class Retries(OutcomeMiddleware):
                     unknown_actor_since=since,
                 )
             case "dead" | "expired" | "poison":
-                record(conn, job, outcome)
-                bury(conn, job, outcome)
+                record_failure(conn, job, outcome)
+                dead_letter(conn, job, outcome)
 
 
-def run_of(job: Job) -> RunFacts:
+def run_facts(job: Job) -> RunFacts:
     """Collect the facts of a run that a verdict needs."""
     sent = timedelta(milliseconds=job.message.message_timestamp)
     now = timedelta(seconds=time.time())
@@ -136,7 +136,7 @@ def run_of(job: Job) -> RunFacts:
     )
 
 
-def put_back(
+def reschedule(
     conn: Connection, job: Job, outcome: Outcome, *, attempt: int, reason: Reason, **options: int
 ) -> None:
     """Store the next generation. Its body has no error: those are rows of `workshed.attempts`."""
@@ -153,12 +153,12 @@ def put_back(
         body=orjson.dumps(message).decode(),  # whatever encoder an application has set
         reason=reason,
     )
-    schedule.insert(conn, row, delay=outcome.delay)
+    schedule.insert_row(conn, row, delay=outcome.delay)
 
 
-def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
+def dead_letter(conn: Connection, job: Job, outcome: Outcome) -> None:
     """Keep the job, as it came, with why it died."""
-    dead_jobs.bury(
+    dead_jobs.add_dead_job(
         conn,
         message_id=job.message_id,
         generation=job.generation,
@@ -173,10 +173,10 @@ def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
 
 def retry_queues(actor: dramatiq.Actor[..., object]) -> set[str]:
     """Return the queues that an actor's retries go to, besides its own."""
-    rules = several(actor.options.get("retry_on", ()))
+    rules = as_tuple(actor.options.get("retry_on", ()))
     return {rule.group.queue for rule in rules if rule.group.queue is not None}
 
 
-def several(value: T | tuple[T, ...] | list[T]) -> tuple[T, ...]:
+def as_tuple(value: T | tuple[T, ...] | list[T]) -> tuple[T, ...]:
     """Let an option be one thing or several."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)

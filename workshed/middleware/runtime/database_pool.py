@@ -24,8 +24,8 @@ class DatabasePool(Middleware):
         its schema is older than this release: each outcome would end in the dead queue.
         """
         with db.connect() as conn:  # its error names the server; the pool's would say "timeout"
-            migrate.require(conn, "workshed")
-        pool = db.pool()
+            migrate.require_stream(conn, "workshed")
+        pool = db.get_pool()
         if pool.max_size < worker.worker_threads:
             logger.warning(
                 "%d threads share %d connections; set WORKSHED_POOL_SIZE=%d",

@@ -21,7 +21,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Interrupt, Middleware, Shutdown, TimeLimitExceeded
 
 from workshed import db, interrupts
-from workshed.interrupts import InterruptGate, gate
+from workshed.interrupts import InterruptGate, thread_gate
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Timeout:
     """How long the thread may go on after that."""
     stuck: Callable[[], None] | None = None
     """Called when it goes on for longer."""
-    lock: AbstractContextManager[object] = field(default_factory=interrupts.lock)
+    lock: AbstractContextManager[object] = field(default_factory=interrupts.repaired_lock)
     over: bool = False
     raised: tuple[type[Interrupt], ...] = ()
 
@@ -189,11 +189,13 @@ class TimeLimit(Middleware):
         return returned[0]
 
     def _alarm(self, noted: CurrentLimits) -> Timeout:
-        alarm = Timeout(gate(), time.monotonic() + noted.limit_ms / 1000)
+        alarm = Timeout(thread_gate(), time.monotonic() + noted.limit_ms / 1000)
         recycle, message = self.recycle, noted.message
         if recycle is not None and message is not None:
             alarm.patience_s = (noted.hard_ms - noted.limit_ms) / 1000
-            alarm.stuck = lambda: recycle(message, exceeded(noted.hard_ms, alarm.gate.thread))
+            alarm.stuck = lambda: recycle(
+                message, hard_limit_error(noted.hard_ms, alarm.gate.thread)
+            )
         return alarm
 
 
@@ -205,7 +207,7 @@ def hard_limit_ms(limit_ms: int, options: Mapping[str, Any]) -> int:
     return limit_ms + max(limit_ms // 2, LEAST_PATIENCE_MS)
 
 
-def exceeded(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
+def hard_limit_error(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
     """Make the error of a job that is given up, with the lines at which its thread stands."""
     error = HardTimeLimitExceeded(f"exceeded its hard limit of {hard_ms / 1000:g} s")
     frame = frame_of(thread)

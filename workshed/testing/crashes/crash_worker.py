@@ -47,6 +47,6 @@ class CrashingWorker(Failpoints):
     def _die(self) -> None:
         """Say that it has happened, and do it: no handler of this process sees it."""
         FailpointConnection.points = None
-        with db.apart() as conn:
+        with db.separate_transaction() as conn:
             conn.execute("DELETE FROM workshed.crashes WHERE actor = %s", (self._actor,))
         os.kill(os.getpid(), signal.SIGKILL)

@@ -15,7 +15,7 @@ from workshed.testing.database.checkpoint import Checkpoint
 from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.database.failpoints import Failpoints
-from workshed.testing.database.snapshot import Content, DatabaseSnapshot, Row, differences
+from workshed.testing.database.snapshot import Content, DatabaseSnapshot, Row, describe_differences
 from workshed.testing.errors import DiedError, EndlessError
 from workshed.testing.fake_broker import FakeBroker, KitRun, SimulatedCrash
 from workshed.transport.publishing.outgoing import Message
@@ -72,7 +72,7 @@ class IdempotenceCheck:
 
         An error of its first, undisturbed run is raised as it is.
         """
-        tables = catalog.tables(self._conn)
+        tables = catalog.truncatable_tables(self._conn)
         contents = DatabaseSnapshot(self._conn, tables, ignore)
         repeated, before = 0, self._repeated_mails()
         with Checkpoint(self._conn, tables, self._clock, self._folder) as start:
@@ -89,7 +89,7 @@ class IdempotenceCheck:
                     raise AssertionError(_failure(message, how, reason)) from died.outcome.error
                 found = self._left(contents, runs)
                 repeated += found.repeated_mails - before
-                if wrong := differences(wanted.contents, found.contents):
+                if wrong := describe_differences(wanted.contents, found.contents):
                     reason = "it does not leave what one run leaves"
                     raise AssertionError(_failure(message, how, reason, "", *wrong, "", HINT))
         return IdempotenceReport(tuple(points.passed), repeated)
@@ -121,11 +121,11 @@ class IdempotenceCheck:
                 if len(runs) > LONGEST:
                     raise EndlessError(f"{LONGEST} jobs have run, and {message} has not ended")
             waiting = [
-                j for j in enqueued.waiting(self._conn) if j.message_id == message.message_id
+                j for j in enqueued.list_enqueued(self._conn) if j.message_id == message.message_id
             ]
             if not waiting:
                 return
-            self._clock.advance(waiting[0].due_at - claims.clock(self._conn))
+            self._clock.advance(waiting[0].due_at - claims.database_now(self._conn))
 
     def _lose_connections(self) -> None:
         """Wait until PostgreSQL has rolled back what the process that ended has left."""
@@ -133,13 +133,13 @@ class IdempotenceCheck:
             self._conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, GONE_MS))
 
     def _repeated_mails(self) -> int:
-        sent = maildir.read(self._folder / maildir.NAME)
+        sent = maildir.read_mails(self._folder / maildir.NAME)
         return len(sent) - len(_distinct(sent))
 
     def _left(self, contents: DatabaseSnapshot, runs: Iterable[KitRun]) -> RunEffects:
-        sent = maildir.read(self._folder / maildir.NAME)
+        sent = maildir.read_mails(self._folder / maildir.NAME)
         distinct = _distinct(sent)
-        ids = {job.message_id for job in enqueued.waiting(self._conn)}
+        ids = {job.message_id for job in enqueued.list_enqueued(self._conn)}
         ids |= {run.message.message_id for run in runs}
         found = [*contents.read(ids), _of_mails(distinct)]
         return RunEffects(found, len(sent) - len(distinct))

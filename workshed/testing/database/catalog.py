@@ -68,7 +68,7 @@ class CatalogTable:
         return sql.Identifier(self.schema, self.name)
 
 
-def tables(conn: Connection) -> list[CatalogTable]:
+def truncatable_tables(conn: Connection) -> list[CatalogTable]:
     """Return all tables that may be emptied and filled again."""
     columns, triggers = _columns(conn), _with_triggers(conn)
     return [

@@ -61,7 +61,7 @@ class Checkpoint:
         with self._conn.transaction():
             for name in triggered:
                 self._conn.execute(quiet.format(name, sql.SQL("DISABLE")))
-            self._conn.execute(scratch.emptying([table.identifier for table in self._tables]))
+            self._conn.execute(scratch.delete_all([table.identifier for table in self._tables]))
             if self._copies:
                 self._conn.execute(self._filling())
             for name in triggered:

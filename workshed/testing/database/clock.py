@@ -40,7 +40,7 @@ class KitClock:
 
         The next one, so that what was due is still due.
         """
-        instant = math.ceil(claims.clock(self._conn).timestamp())
+        instant = math.ceil(claims.database_now(self._conn).timestamp())
         stopped = datetime.fromtimestamp(instant, UTC)
         self.stop_at(stopped)
         return stopped

@@ -98,7 +98,7 @@ class PassingCursor(psycopg.Cursor[TupleRow]):
             yield rows
 
     def _passing(self, query: Any) -> AbstractContextManager[None]:
-        return passing(self.connection, query)
+        return failpoints_around(self.connection, query)
 
 
 class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
@@ -106,11 +106,11 @@ class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         """Declare it."""
-        with passing(self.connection, query):
+        with failpoints_around(self.connection, query):
             return super().execute(query, *args, **kwargs)
 
 
-def passing(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
+def failpoints_around(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
     """Let there be a place before and one after a statement, where they are counted."""
     if not isinstance(conn, FailpointConnection) or conn.points is None:
         return NOWHERE
@@ -121,7 +121,7 @@ def passing(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager
 
 
 class Connections:
-    """Stands in for `db.pool()`: opens a connection where one is wanted, and keeps it."""
+    """Stands in for `db.get_pool()`: opens a connection where one is wanted, and keeps it."""
 
     max_size = 100
 

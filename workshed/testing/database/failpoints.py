@@ -27,7 +27,7 @@ class Failpoints:
 
     @contextmanager
     def watching(self) -> Generator[None]:
-        """Count inside the block; raise `SimulatedCrash` at its end, whatever was made of the first one."""
+        """Count inside the block; raise `SimulatedCrash` at its end, whoever caught the first."""
         self._watching = True
         try:
             yield

@@ -8,7 +8,7 @@ NAME = "mails"
 """The maildir in the folder of a test."""
 
 
-def read(folder: Path) -> list[EmailMessage]:
+def read_mails(folder: Path) -> list[EmailMessage]:
     """Return the mails of a maildir, the oldest first."""
     files = sorted((folder / "new").glob("*"), key=_number)
     return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from workshed import db
 from workshed.db import Connection
-from workshed.migrate import migrate, streams
+from workshed.migrate import apply_pending, list_streams
 from workshed.testing.errors import ScratchError
 
 MARK = "Made by Workshed's test kit, which drops it"
@@ -65,7 +65,7 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
         try:
             url = _sibling(server, name)
             with db.Connection.connect(url, autocommit=True) as conn:
-                migrate(conn, streams())
+                apply_pending(conn, list_streams())
                 conn.execute(SHIFTABLE)
                 conn.execute(TRAVELS)
             yield url
@@ -73,7 +73,7 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
             _drop(keeper, name)
 
 
-def fillable(conn: Connection) -> list[sql.Identifier]:
+def list_empty_tables(conn: Connection) -> list[sql.Identifier]:
     """Return the tables that hold nothing yet: tests fill them, and the kit empties them."""
     query = """
         SELECT n.nspname, c.relname
@@ -88,13 +88,13 @@ def fillable(conn: Connection) -> list[sql.Identifier]:
     return [t for t in tables if conn.execute(holds.format(t)).fetchone() == (False,)]
 
 
-def existing(conn: Connection, tables: list[sql.Identifier]) -> list[sql.Identifier]:
+def existing_tables(conn: Connection, tables: list[sql.Identifier]) -> list[sql.Identifier]:
     """Return those that are still there."""
     query = "SELECT to_regclass(%s) IS NOT NULL"
     return [t for t in tables if conn.execute(query, (t.as_string(conn),)).fetchone() == (True,)]
 
 
-def emptying(tables: list[sql.Identifier]) -> sql.Composed:
+def delete_all(tables: list[sql.Identifier]) -> sql.Composed:
     """Return one statement that empties tables in any order: keys are checked at its end."""
     deletions = [
         sql.SQL("{} AS (DELETE FROM {})").format(sql.Identifier(f"t{n}"), table)
@@ -118,7 +118,7 @@ def _connect(url: str) -> Connection:
         return db.Connection.connect(url, autocommit=True, **db.OPTIONS)
     except psycopg.OperationalError as err:
         raise ScratchError(
-            f"PostgreSQL does not answer at {db.address(url)} (WORKSHED_DATABASE_URL): "
+            f"PostgreSQL does not answer at {db.describe_address(url)} (WORKSHED_DATABASE_URL): "
             f"{str(err).strip()}. Start it, or unset the variable for a private one"
         ) from None
 
@@ -156,9 +156,9 @@ def _create(keeper: Connection, name: str, server: str) -> None:
     except psycopg.errors.InsufficientPrivilege:
         role = keeper.info.user
         raise ScratchError(
-            f"role {role!r} may not make a database at {db.address(server)}: the test kit works "
-            f"in {name!r} and never touches {_name_of(server)!r}. ALTER ROLE {role} CREATEDB, or "
-            "unset WORKSHED_DATABASE_URL for a private PostgreSQL"
+            f"role {role!r} may not make a database at {db.describe_address(server)}: the test kit "
+            f"works in {name!r} and never touches {_name_of(server)!r}. ALTER ROLE {role} "
+            "CREATEDB, or unset WORKSHED_DATABASE_URL for a private PostgreSQL"
         ) from None
     keeper.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(names, sql.Literal(MARK)))
     # It is thrown away, so nothing has to be on disk.

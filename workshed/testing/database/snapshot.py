@@ -63,7 +63,7 @@ class DatabaseSnapshot:
             for table, rows in zip(self._tables, found, strict=True)
         ]
         if "workshed.schedule" not in self._ignore:
-            contents.append(waiting(self._conn))
+            contents.append(waiting_jobs(self._conn))
         return contents
 
     def _read(self) -> list[list[Row]]:
@@ -134,13 +134,15 @@ def names_of(column: Column) -> set[str]:
     return {column.name, table, f"{column.schema}.{table}"}
 
 
-def waiting(conn: Connection) -> Content:
+def waiting_jobs(conn: Connection) -> Content:
     """Return the jobs that wait, without their ids and times."""
-    found: Counter[Row] = Counter((text.sent(job), job.queue) for job in rows.waiting(conn))
+    found: Counter[Row] = Counter(
+        (text.sent_text(job), job.queue) for job in rows.list_enqueued(conn)
+    )
     return Content("jobs that wait", ("job", "queue"), found)
 
 
-def differences(wanted: Sequence[Content], found: Sequence[Content]) -> list[str]:
+def describe_differences(wanted: Sequence[Content], found: Sequence[Content]) -> list[str]:
     """Say what is not as wanted, table by table."""
     lines: list[str] = []
     for before, after in zip(wanted, found, strict=True):

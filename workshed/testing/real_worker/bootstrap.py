@@ -5,7 +5,7 @@ import os
 from workshed import db
 from workshed.settings import settings
 from workshed.testing.database.connections import FailpointConnection, PassingCursor
-from workshed.testing.guard import guard, install, place_of
+from workshed.testing.guard import guard, install_guard, place_of
 from workshed.testing.real_worker.recorder import RunRecorder
 from workshed.testing.real_worker.worker import OTHER_DATABASES
 from workshed.transport import broker
@@ -16,6 +16,6 @@ db.InterruptibleConnection = FailpointConnection  # type: ignore[misc]
 db.OPTIONS["cursor_factory"] = PassingCursor
 
 # The application's own engines lead to the database of its settings, here as in the test.
-install()
+install_guard()
 guard.own = place_of(settings().database_url.get_secret_value())
 guard.others = os.environ.get(OTHER_DATABASES, "").split(",")

@@ -12,10 +12,10 @@ from workshed.db import Connection
 from workshed.testing import text
 from workshed.testing.errors import DiedError, KitError
 from workshed.testing.jobs import Jobs
-from workshed.testing.real_worker.recorder import travelling
+from workshed.testing.real_worker.recorder import travelling_ids
 from workshed.testing.real_worker.worker import WorkerProcess
 from workshed.testing.stored import StoredJobs
-from workshed.testing.wanted import Actor, named
+from workshed.testing.wanted import Actor, name_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +59,7 @@ class RealJobs(StoredJobs):
         at the end of the function, when all of it is committed and its outcome is not. Returns when
         nothing is due any more.
         """
-        named(actor, args, kwargs)
+        name_arguments(actor, args, kwargs)
         self._conn.execute("INSERT INTO workshed.crashes VALUES (%s, %s)", (actor.actor_name, at))
         actor.send(*args, **kwargs)
         self._wait(PATIENCE, may_die=True)
@@ -76,7 +76,7 @@ class RealJobs(StoredJobs):
     def _wait(self, within: timedelta, *, may_die: bool) -> None:
         self._worker.start()
         until = time.monotonic() + within.total_seconds()
-        while ids := travelling(self._conn):
+        while ids := travelling_ids(self._conn):
             if time.monotonic() > until:
                 raise KitError(self._still(ids, within))
             if may_die and not self._worker.is_alive:
@@ -87,6 +87,6 @@ class RealJobs(StoredJobs):
 
     def _still(self, ids: Sequence[str], within: timedelta) -> str:
         return (
-            f"still due or running after {text.span(within)}: {len(ids)} jobs, as {ids[0]}\n"
+            f"still due or running after {text.span_text(within)}: {len(ids)} jobs, as {ids[0]}\n"
             f"The last the worker said:\n{self._worker.last_words()}"
         )

@@ -24,7 +24,7 @@ class RunRecorder(Observer):
     def after_enqueue(self, broker: Broker, message: Message, delay: int | None) -> None:  # noqa: ARG002
         """Note one that was sent, and not stored."""
         if delay is None and db.joined_connection() is None:
-            note(message.message_id, int(message.options.get("generation", 0)), ended=False)
+            note_travel(message.message_id, int(message.options.get("generation", 0)), ended=False)
 
     def began(self, job: Job) -> None:
         """Let this process die in the job, where a test wants that of its actor."""
@@ -37,20 +37,20 @@ class RunRecorder(Observer):
 
     def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- whatever it is
         """Note one that has its outcome."""
-        note(job.message_id, job.generation, ended=True)
+        note_travel(job.message_id, job.generation, ended=True)
 
 
-def note(message_id: str, generation: int, *, ended: bool) -> None:
+def note_travel(message_id: str, generation: int, *, ended: bool) -> None:
     """Write down, at once, that a message is on its way, or was and has its outcome."""
     query = """
         INSERT INTO workshed.travels AS known (message_id, generation, ended) VALUES (%s, %s, %s)
         ON CONFLICT (message_id, generation) DO UPDATE SET ended = known.ended OR EXCLUDED.ended
     """
-    with db.apart() as conn:
+    with db.separate_transaction() as conn:
         conn.execute(query, (message_id, generation, ended))
 
 
-def travelling(conn: Connection) -> list[str]:
+def travelling_ids(conn: Connection) -> list[str]:
     """Return the ids of the messages that are due, on their way, or running."""
     query = """
         SELECT message_id FROM workshed.travels WHERE NOT ended

@@ -70,7 +70,7 @@ def _dev(*options: str, **named: str) -> Generator[dict[str, str]]:
 
 
 @contextmanager
-def found() -> Generator[str | NoServerError]:
+def find_server() -> Generator[str | NoServerError]:
     """Yield what `WORKSHED_DATABASE_URL` names, or a private server's URL, or why it is none."""
     if "database_url" in settings().model_fields_set:
         yield settings().database_url.get_secret_value()

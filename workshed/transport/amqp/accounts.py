@@ -36,7 +36,7 @@ class BrokerAccount:
         """Return it as RabbitMQ imports it; without a password nobody logs in with one."""
         return {
             "name": self.name,
-            "password_hash": "" if password is None else hashed(password),
+            "password_hash": "" if password is None else rabbitmq_password_hash(password),
             "hashing_algorithm": "rabbit_password_hashing_sha256",
             "tags": list(self.tags),
         }
@@ -52,7 +52,7 @@ class BrokerAccount:
         }
 
 
-def accounts(
+def broker_accounts(
     queues: Iterable[str], pools: Mapping[str, Sequence[str]], prefix: str, queue_prefix: str = ""
 ) -> list[BrokerAccount]:
     """Return one account for each part, and one for the workers of each pool.
@@ -74,26 +74,28 @@ def accounts(
     # RabbitMQ 4.3 shows a queue only to an account with a right to it. The right to write to a
     # queue allows nothing else: to bind it, an account would have to read an exchange, too.
     seen = [*there.values(), *dead]
-    write = exactly([EXCHANGE, *seen])
+    write = anchored_pattern([EXCHANGE, *seen])
     workers = {f"worker-{pool}": names for pool, names in pools.items()} or {"worker": known}
     return [
         BrokerAccount(f"{prefix}-sender", write),
         BrokerAccount(f"{prefix}-relay", write),
         *(
-            BrokerAccount(f"{prefix}-{part}", write, exactly(there[name] for name in names))
+            BrokerAccount(
+                f"{prefix}-{part}", write, anchored_pattern(there[name] for name in names)
+            )
             for part, names in workers.items()
         ),
-        BrokerAccount(f"{prefix}-dead-letter-operator", write, exactly(dead)),
-        BrokerAccount(f"{prefix}-monitor", exactly(seen), tags=("management",)),
+        BrokerAccount(f"{prefix}-dead-letter-operator", write, anchored_pattern(dead)),
+        BrokerAccount(f"{prefix}-monitor", anchored_pattern(seen), tags=("management",)),
     ]
 
 
-def exactly(names: Iterable[str]) -> str:
+def anchored_pattern(names: Iterable[str]) -> str:
     """Return the pattern of these names and no others; RabbitMQ looks anywhere in a name."""
     return rf"^({'|'.join(map(re.escape, names))})$"
 
 
-def hashed(password: str) -> str:
+def rabbitmq_password_hash(password: str) -> str:
     """Return a password as RabbitMQ keeps it: a salt, and the SHA-256 of both."""
     salt = secrets.token_bytes(SALT_BYTES)
     return b64encode(salt + sha256(salt + password.encode()).digest()).decode()

@@ -59,18 +59,18 @@ TABLE: Mapping[Kind, Mapping[str, AcceptedVersions]] = {
 DEAD_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
-def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
+def queue_arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
     """Return the arguments a queue is declared with on this version of RabbitMQ.
 
     A queue keeps them for as long as it exists.
     """
     taken = TABLE[queue.kind]
     return {"x-queue-type": queue.kind} | {
-        name: value for name, value in options(queue).items() if taken[name].by(version)
+        name: value for name, value in all_arguments(queue).items() if taken[name].by(version)
     }
 
 
-def options(queue: Queue) -> dict[str, Any]:
+def all_arguments(queue: Queue) -> dict[str, Any]:
     """Return all arguments that a queue should have, on any version of RabbitMQ."""
     found: dict[str, Any] = {
         "x-dead-letter-exchange": EXCHANGE,
@@ -91,13 +91,13 @@ def options(queue: Queue) -> dict[str, Any]:
     }
 
 
-def equivalents(queue: Queue, version: Version) -> list[dict[str, Any]]:
+def accepted_arguments(queue: Queue, version: Version) -> list[dict[str, Any]]:
     """Return the arguments that an existing queue may have, those of this version first.
 
     A queue that an older RabbitMQ made keeps its arguments when you upgrade the server.
     """
-    found = [arguments(queue, version)]
-    older = arguments(queue, FIRST)
+    found = [queue_arguments(queue, version)]
+    older = queue_arguments(queue, FIRST)
     return found if older in found else [*found, older]
 
 

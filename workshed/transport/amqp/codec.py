@@ -88,7 +88,7 @@ class RawDelivery(NamedTuple):
     """Where it ends in the bytes it was read from."""
 
 
-def letter(data: bytes, at: int) -> RawDelivery | More | None:  # noqa: PLR0911 -- each is a reason
+def parse_delivery(data: bytes, at: int) -> RawDelivery | More | None:  # noqa: PLR0911 -- each is a reason
     """Read the delivery whose method frame begins at `at`.
 
     "more" where its end is not there yet; `None` where it is not three frames in a row, or has a
@@ -174,7 +174,7 @@ def _table(data: bytes, at: int, end: int) -> dict[str, Any] | None:
     return found
 
 
-def publish(
+def encode_publish(
     channel: int, exchange: str, queue: str, stamp: MessageProperties, body: bytes, *, longest: int
 ) -> bytes:
     """Write a mandatory, persistent message; `longest` is of the bytes in one frame of its body.

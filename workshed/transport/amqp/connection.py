@@ -16,10 +16,10 @@ from pika.exceptions import AMQPHeartbeatTimeout
 from workshed.errors import SettingsError
 from workshed.metrics import meters
 from workshed.transport.amqp.fast_connection import FastConnection
-from workshed.transport.amqp.url import describe, parameters, unreachable
+from workshed.transport.amqp.url import connection_parameters, describe_error, unreachable_message
 from workshed.transport.errors import BrokerUnreachableError
 
-__all__ = ["ReconnectingConnection", "unreachable"]
+__all__ = ["ReconnectingConnection", "unreachable_message"]
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ReconnectingConnection:
     def wait_open(self, timeout_s: float) -> None:
         """Return once connected; raises `BrokerUnreachableError` after `timeout_s`."""
         if not self._open.wait(timeout_s):
-            raise BrokerUnreachableError(unreachable(self._urls, self.trouble))
+            raise BrokerUnreachableError(unreachable_message(self._urls, self.trouble))
 
     def call(self, what: Callable[[], None]) -> None:
         """Run `what` in the I/O thread, soon; safe from any thread, after `start`."""
@@ -175,7 +175,7 @@ class ReconnectingConnection:
             self._loop.stop()
             return
         try:
-            wanted = parameters(self._urls[self._turn % len(self._urls)], self.name)
+            wanted = connection_parameters(self._urls[self._turn % len(self._urls)], self.name)
         except SettingsError as err:  # a certificate was moved since this was first read
             self._failed(None, err)
             return
@@ -233,14 +233,14 @@ class ReconnectingConnection:
         self._on_unblocked()
 
     def _failed(self, _connection: Any, error: BaseException | str) -> None:
-        self.trouble = describe(error)
+        self.trouble = describe_error(error)
         meters.UP.set(0, self.name)
         if self._failures == 0 and not self._closing:
-            logger.warning("%s; trying again", unreachable(self._urls, self.trouble))
+            logger.warning("%s; trying again", unreachable_message(self._urls, self.trouble))
         self._again()
 
     def _lost(self, _connection: Any, error: BaseException) -> None:
-        self.trouble = describe(error)
+        self.trouble = describe_error(error)
         if not self._closing:
             logger.warning("connection to RabbitMQ lost: %s; reconnecting", self.trouble)
         self._ended()

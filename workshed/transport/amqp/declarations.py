@@ -116,7 +116,7 @@ class QueueDeclarer:
 
     def _asked(self, names: list[str]) -> Problems:
         try:
-            topology.ensure(self._urls, [self._declared[name] for name in names])
+            topology.declare_queues(self._urls, [self._declared[name] for name in names])
         except (TopologyError, QueueUnavailableError) as err:
             if names[1:]:  # which of them are good is worth more connections
                 return self._asked_apart(names)

@@ -6,12 +6,12 @@ from typing import Any
 from workshed.queues import Queue
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.accounts import BrokerAccount
-from workshed.transport.amqp.arguments import EXCHANGE, Version, arguments
+from workshed.transport.amqp.arguments import EXCHANGE, Version, queue_arguments
 
 Definitions = dict[str, list[dict[str, Any]]]
 
 
-def definitions(
+def build_definitions(
     vhost: str,
     queues: Iterable[Queue],
     accounts: Sequence[BrokerAccount],
@@ -27,7 +27,9 @@ def definitions(
     made = {
         name: declared
         for queue in queues
-        for name, declared in topology.members(queue, arguments(queue, version)).items()
+        for name, declared in topology.queue_and_dead_letter(
+            queue, queue_arguments(queue, version)
+        ).items()
     }
     return {
         "vhosts": [{"name": vhost}],

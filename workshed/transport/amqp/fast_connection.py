@@ -7,7 +7,7 @@ from typing import Any
 import pika
 from pika.frame import decode_frame
 
-from workshed.transport.amqp.codec import DELIVER, FRAME, METHOD, RawDelivery, letter
+from workshed.transport.amqp.codec import DELIVER, FRAME, METHOD, RawDelivery, parse_delivery
 
 Take = Callable[[RawDelivery], None]
 
@@ -93,7 +93,7 @@ class FastConnection(pika.SelectConnection):
         if end > len(data):
             return None
         if kind == METHOD and data.startswith(DELIVER, at + FRAME.size):
-            found = letter(data, at)
+            found = parse_delivery(data, at)
             if found == "more":
                 return None
             if found is not None and (take := self.takers.get(found.consumer)) is not None:

@@ -12,7 +12,7 @@ from workshed.transport.errors import BrokerError, TopologyError
 logger = logging.getLogger(__name__)
 
 
-def used(conn: Connection, declared: Mapping[str, Queue]) -> list[Queue]:
+def used_queues(conn: Connection, declared: Mapping[str, Queue]) -> list[Queue]:
     """Return the declared queues that have an actor of any worker.
 
     A relay loads no actors, so it asks PostgreSQL. Without this, it would create queues on RabbitMQ
@@ -22,25 +22,25 @@ def used(conn: Connection, declared: Mapping[str, Queue]) -> list[Queue]:
     return [queue for name, queue in declared.items() if name in names]
 
 
-def remake(urls: list[str], queues: Collection[Queue]) -> None:
+def redeclare_lost(urls: list[str], queues: Collection[Queue]) -> None:
     """Create missing queues; log a warning, and raise nothing, if that fails.
 
     It always asks RabbitMQ, which may have lost a queue that this process has created.
     """
     try:
         if queues:
-            topology.ensure(urls, queues)
+            topology.declare_queues(urls, queues)
     except (BrokerError, TopologyError) as err:
         logger.warning("%s", err)
 
 
-def rebind(urls: list[str], names: Collection[str]) -> None:
+def rebind_lost(urls: list[str], names: Collection[str]) -> None:
     """Bind existing queues of other programs to the exchange again; raise nothing.
 
     A worker recreates its own queue, because its consumer ends with the queue. No consumer notices
     that a binding is gone.
     """
     try:
-        topology.bind(urls, names)
+        topology.rebind(urls, names)
     except (BrokerError, TopologyError) as err:
         logger.warning("%s", err)

@@ -14,12 +14,12 @@ HINTS = {
 AWAY = ("home node", "stopped by supervisor", "due to timeout")
 
 
-def is_away(error: object) -> bool:
+def is_queue_unavailable(error: object) -> bool:
     """Tell whether a queue is on a node that stops or has ended; RabbitMQ says 404 then, too."""
     return any(_is_not_found(error, words) for words in AWAY)
 
 
-def is_gone(error: object) -> bool:
+def is_queue_missing(error: object) -> bool:
     """Tell whether there is no such queue."""
     return _is_not_found(error, "no queue")
 
@@ -35,7 +35,7 @@ def _is_not_found(error: object, words: str) -> bool:
     return getattr(error, "reply_code", 0) == NOT_FOUND and words in text
 
 
-def unseen(queue: str, reason: str) -> str:
+def unseen_queue_error(queue: str, reason: str) -> str:
     """Explain that an account may not look at a queue; from RabbitMQ 4.3 on that needs a right."""
     return (
         f"queue {queue!r}: this account may not see whether it exists or how full it is "
@@ -43,7 +43,7 @@ def unseen(queue: str, reason: str) -> str:
     )
 
 
-def closed(error: Exception) -> PublishRefusedError:
+def channel_closed_error(error: Exception) -> PublishRefusedError:
     """Say that RabbitMQ closed the channel, and what mends it."""
     code = getattr(error, "reply_code", 0)
     hint = HINTS.get(code, "its log says more")
@@ -51,7 +51,7 @@ def closed(error: Exception) -> PublishRefusedError:
     return kind(f"RabbitMQ closed the channel: {error}; {hint}; a copy may have arrived")
 
 
-def returned(queue: str, exchange: str, reason: str) -> UnroutableError:
+def unroutable_error(queue: str, exchange: str, reason: str) -> UnroutableError:
     """Say that no queue is bound to take the message."""
     return UnroutableError(
         f"no queue {queue!r} behind exchange {exchange!r} ({reason}): "
@@ -59,6 +59,6 @@ def returned(queue: str, exchange: str, reason: str) -> UnroutableError:
     )
 
 
-def nacked(queue: str) -> NackedError:
+def nack_error(queue: str) -> NackedError:
     """Say that the queue itself did not take it."""
     return NackedError(f"queue {queue!r} refused the message: it is full or has no leader")

@@ -19,7 +19,7 @@ REMEDIES = {
 """What to do, by OpenSSL's number of what is wrong (`X509_V_ERR_…`)."""
 
 
-def options(parts: SplitResult, setting: str, others: tuple[str, ...] = ()) -> dict[str, str]:
+def tls_options(parts: SplitResult, setting: str, others: tuple[str, ...] = ()) -> dict[str, str]:
     """Return what stands behind `?`: `NAMES`, and `others`.
 
     Raises `SettingsError` for what would not do what it says.
@@ -44,7 +44,7 @@ def options(parts: SplitResult, setting: str, others: tuple[str, ...] = ()) -> d
     return found
 
 
-def context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
+def tls_context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
     """Trust the authority in `cacertfile`, or those of the system; show `certfile` when asked.
 
     Raises `SettingsError` for a file that cannot be used.
@@ -63,12 +63,12 @@ def context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
     return found
 
 
-def authority(options: Mapping[str, str]) -> str:
+def ca_description(options: Mapping[str, str]) -> str:
     """Say by whom a certificate is judged."""
     return f"TLS by {options.get('cacertfile', 'the CAs of the system')}"
 
 
-def describe(error: ssl.SSLError) -> str:
+def describe_tls_error(error: ssl.SSLError) -> str:
     """Say why there is no connection, and for a certificate what to do."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS failed: {error.reason or error}"

@@ -23,18 +23,18 @@ from workshed.transport.amqp.arguments import (
     FIRST,
     NEWEST,
     Version,
-    arguments,
+    queue_arguments,
     read_version,
 )
 from workshed.transport.amqp.replies import (
     ACCESS_REFUSED,
     NOT_FOUND,
     PRECONDITION_FAILED,
-    is_away,
+    is_queue_unavailable,
     is_unknown_argument,
-    unseen,
+    unseen_queue_error,
 )
-from workshed.transport.amqp.url import describe, parameters, unreachable
+from workshed.transport.amqp.url import connection_parameters, describe_error, unreachable_message
 from workshed.transport.errors import (
     BrokerUnreachableError,
     QueueUnavailableError,
@@ -44,29 +44,29 @@ from workshed.transport.errors import (
 
 EXCHANGE_TYPE = "direct"
 TIMEOUT_S = 5.0
-"""Longest that `ensure` and `check` take, with all their servers and queues."""
+"""Longest that `declare_queues` and `verify_queues` take, with all their servers and queues."""
 LATE = "it did not answer in time"
 # What pika lets through of a connection that could not be made: the last two come from the socket,
 # the name service and TLS as they are.
 CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 
-def members(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def queue_and_dead_letter(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what is made for a queue, in this order: its dead queue, and itself as `wanted`."""
     return {queue.dead_on_rabbitmq: DEAD_ARGUMENTS, queue.on_rabbitmq: wanted}
 
 
-def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
+def declare_queues(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
     """Declare what is missing; where the user may not, check that it is there.
 
     A queue that RabbitMQ refuses does not keep the others from being made. Afterwards raises
     `TopologyError`, which names each refused queue and the argument; or `UnseenQueueError` where
-    the account may neither make a queue nor see it; or `QueueUnavailableError` for one that is on a node
-    which does not run. Raises `BrokerUnreachableError` at once.
+    the account may neither make a queue nor see it; or `QueueUnavailableError` for one that is on a
+    node which does not run. Raises `BrokerUnreachableError` at once.
     """
     problems: list[TopologyError | QueueUnavailableError] = []
     deadline = time.monotonic() + timeout_s
-    with opened(urls, timeout_s) as connection:
+    with open_connection(urls, timeout_s) as connection:
         for queue in queues:
             try:
                 _ensure_queue(connection, queue)
@@ -76,12 +76,12 @@ def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_
                 if time.monotonic() < deadline:
                     raise
                 # RabbitMQ 4.0 looks for a node that is gone for a minute before it says so.
-                raise away(queue.on_rabbitmq, LATE) from err
+                raise queue_unavailable(queue.on_rabbitmq, LATE) from err
     if problems:
-        raise worst(problems)
+        raise combine_problems(problems)
 
 
-def worst(
+def combine_problems(
     problems: Iterable[TopologyError | QueueUnavailableError],
 ) -> TopologyError | QueueUnavailableError:
     """Return one error for all: the refused queues together, otherwise the first of the others."""
@@ -92,19 +92,19 @@ def worst(
     return next(iter([*refused, *found]))
 
 
-def check(urls: list[str], queues: Iterable[Queue]) -> None:
-    """See that every queue is there; change nothing. Raises as `ensure` does."""
-    with opened(urls) as connection:
+def verify_queues(urls: list[str], queues: Iterable[Queue]) -> None:
+    """See that every queue is there; change nothing. Raises as `declare_queues` does."""
+    with open_connection(urls) as connection:
         for queue in queues:
             _check(connection, queue)
 
 
-def bind(urls: list[str], names: Iterable[str]) -> None:
+def rebind(urls: list[str], names: Iterable[str]) -> None:
     """Bind existing queues to the exchange, which it recreates if it is gone.
 
     Raises `BrokerUnreachableError`, or `TopologyError` where the user may not.
     """
-    with opened(urls) as connection:
+    with open_connection(urls) as connection:
         for name in names:
             channel: Any = connection.channel()
             try:
@@ -118,33 +118,35 @@ def bind(urls: list[str], names: Iterable[str]) -> None:
 
 
 @contextmanager
-def opened(urls: list[str], timeout_s: float = TIMEOUT_S) -> Generator[pika.BlockingConnection]:
+def open_connection(
+    urls: list[str], timeout_s: float = TIMEOUT_S
+) -> Generator[pika.BlockingConnection]:
     """Hold a connection for at most `timeout_s`; raises `BrokerUnreachableError`."""
     deadline = time.monotonic() + timeout_s
-    connection = connect(urls, timeout_s)
+    connection = connect_to_first(urls, timeout_s)
     _end_at(deadline, connection)
     try:
         yield connection
         connection.close()
     except AMQPConnectionError as err:
-        raise BrokerUnreachableError(unreachable(urls, describe(err))) from None
+        raise BrokerUnreachableError(unreachable_message(urls, describe_error(err))) from None
     finally:
         if connection.is_open:
             with contextlib.suppress(AMQPError):
                 connection.close()
 
 
-def connect(urls: list[str], timeout_s: float = TIMEOUT_S) -> pika.BlockingConnection:
+def connect_to_first(urls: list[str], timeout_s: float = TIMEOUT_S) -> pika.BlockingConnection:
     """Connect to the first server that answers; raises `BrokerUnreachableError`."""
     trouble = "no server named"
     for url in urls:
-        wanted = parameters(url, "topology")
+        wanted = connection_parameters(url, "topology")
         wanted.socket_timeout = wanted.stack_timeout = timeout_s / len(urls)
         try:
             return pika.BlockingConnection(wanted)
         except CONNECT_ERRORS as err:
-            trouble = describe(err)
-    raise BrokerUnreachableError(unreachable(urls, trouble))
+            trouble = describe_error(err)
+    raise BrokerUnreachableError(unreachable_message(urls, trouble))
 
 
 def _end_at(deadline: float, connection: Any) -> None:
@@ -158,18 +160,18 @@ def _end_at(deadline: float, connection: Any) -> None:
     inner.ioloop.call_later(left_s, functools.partial(inner._terminate_stream, error))  # noqa: SLF001
 
 
-def version(connection: Any) -> Version:
+def server_version(connection: Any) -> Version:
     """Return the version of the server, or the first supported one if it is unreadable."""
     words = connection._impl.server_properties.get("version", b"")  # noqa: SLF001
     return read_version(words.decode() if isinstance(words, bytes) else str(words))
 
 
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
-    server = version(connection)
+    server = server_version(connection)
     try:
         # RabbitMQ does not compare the consumer timeout of a classic queue, so one that an older
         # server made passes.
-        _declare(connection.channel(), queue, arguments(queue, server))
+        _declare(connection.channel(), queue, queue_arguments(queue, server))
     except ChannelClosedByBroker as err:
         _judge(connection, queue, err, server)
 
@@ -181,10 +183,10 @@ def _judge(
     said = str(err.reply_text).removeprefix("PRECONDITION_FAILED - ")
     if is_unknown_argument(err):
         raise TopologyError(
-            f"queue {queue.on_rabbitmq!r} was not made: RabbitMQ {written(server)} does not take "
-            f"one of its arguments ({said}). This release of Workshed knows RabbitMQ "
-            f"{written(FIRST)} to {written(NEWEST)}: run one of these, or a release of Workshed "
-            "that knows yours"
+            f"queue {queue.on_rabbitmq!r} was not made: RabbitMQ {format_version(server)} does "
+            f"not take one of its arguments ({said}). This release of Workshed knows RabbitMQ "
+            f"{format_version(FIRST)} to {format_version(NEWEST)}: run one of these, or a release "
+            "of Workshed that knows yours"
         ) from None
     if err.reply_code == PRECONDITION_FAILED:
         raise TopologyError(
@@ -192,19 +194,19 @@ def _judge(
             "keeps what it was made with: let it run empty, delete it, and start again. If another "
             "program owns it, set WORKSHED_QUEUE_PREFIX instead"
         ) from None
-    if is_away(err):
-        raise away(queue.on_rabbitmq, err.reply_text) from None
+    if is_queue_unavailable(err):
+        raise queue_unavailable(queue.on_rabbitmq, err.reply_text) from None
     if err.reply_code != ACCESS_REFUSED:
         raise TopologyError(f"queue {queue.on_rabbitmq!r}: {err.reply_text}") from None
     _check(connection, queue)
 
 
-def written(server: Version) -> str:
+def format_version(server: Version) -> str:
     """Format a version as RabbitMQ does."""
     return ".".join(map(str, server))
 
 
-def away(name: str, said: str) -> QueueUnavailableError:
+def queue_unavailable(name: str, said: str) -> QueueUnavailableError:
     """Say how to go on without the node that a queue is on."""
     return QueueUnavailableError(
         f"queue {name!r} is away: {said}. It comes back with its node; where that is lost, run "
@@ -214,7 +216,7 @@ def away(name: str, said: str) -> QueueUnavailableError:
 
 def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
     channel.exchange_declare(EXCHANGE, EXCHANGE_TYPE, durable=True)
-    for name, with_arguments in members(queue, wanted).items():
+    for name, with_arguments in queue_and_dead_letter(queue, wanted).items():
         channel.queue_declare(name, durable=True, arguments=with_arguments)
         channel.queue_bind(name, EXCHANGE, name)
     channel.close()
@@ -227,11 +229,11 @@ def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
         try:
             channel.queue_declare(name, passive=True)
         except ChannelClosedByBroker as err:
-            if is_away(err):
-                raise away(name, err.reply_text) from None
+            if is_queue_unavailable(err):
+                raise queue_unavailable(name, err.reply_text) from None
             setup = "run `workshed broker setup` as a user who may declare it"
             if err.reply_code == ACCESS_REFUSED:
-                said = unseen(name, err.reply_text)
+                said = unseen_queue_error(name, err.reply_text)
                 raise UnseenQueueError(f"{said}. If the queue is missing, {setup}") from None
             what = "does not exist" if err.reply_code == NOT_FOUND else err.reply_text
             raise TopologyError(f"queue {name!r}: {what}; {setup}") from None

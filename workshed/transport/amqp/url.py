@@ -27,39 +27,39 @@ HEARTBEAT_S = 15
 SETTING = "WORKSHED_BROKER_URL"
 
 
-def parameters(url: str, name: str) -> pika.URLParameters:
+def connection_parameters(url: str, name: str) -> pika.URLParameters:
     """Read a URL, and name the connection for people who read the management UI.
 
     Certificates are read anew each time, so that renewed ones are used from the next connection on.
     Raises `SettingsError` for what cannot be used, without the password.
     """
     parts = urlsplit(url)
-    options = tls.options(parts, SETTING, ("heartbeat",))
+    options = tls.tls_options(parts, SETTING, ("heartbeat",))
     found = _located(parts)
     found.heartbeat = _heartbeat(options)
     found.client_properties = {"connection_name": f"{name} of process {os.getpid()}"}
     if parts.scheme == "amqps":
         found.ssl_options = pika.SSLOptions(
-            tls.context(options, SETTING), options.get("server_name_indication")
+            tls.tls_context(options, SETTING), options.get("server_name_indication")
         )
     return found
 
 
-def unreachable(urls: list[str], trouble: str) -> str:
+def unreachable_message(urls: list[str], trouble: str) -> str:
     """Say which server does not answer, without its password, and what to do."""
     return (
-        f"RabbitMQ does not answer at {' or '.join(map(place, urls))} ({SETTING}): "
+        f"RabbitMQ does not answer at {' or '.join(map(display_address, urls))} ({SETTING}): "
         f"{trouble}. Start it, correct the URL, or run `workshed dev`"
     )
 
 
-def place(url: str) -> str:
+def display_address(url: str) -> str:
     """Say where a URL leads, and by which authority its certificate is judged."""
     parts = urlsplit(url)
     found = _located(parts)
     authority = ""
     if parts.scheme == "amqps":
-        authority = f", {tls.authority(dict(parse_qsl(parts.query)))}"
+        authority = f", {tls.ca_description(dict(parse_qsl(parts.query)))}"
     return f"{found.host}:{found.port} (virtual host {found.virtual_host!r}{authority})"
 
 
@@ -80,7 +80,7 @@ def _heartbeat(options: dict[str, str]) -> int:
     return int(value)
 
 
-def describe(error: object) -> str:
+def describe_error(error: object) -> str:
     """Say in words what pika reports as nested exceptions."""
     error = _innermost(error)
     said = str(error) or type(error).__name__
@@ -99,7 +99,7 @@ def describe(error: object) -> str:
         case TimeoutError() | AMQPConnectorStackTimeout() | ConnectionOpenAborted():
             said = "it did not answer in time"
         case ssl.SSLError():
-            said = tls.describe(error)
+            said = tls.describe_tls_error(error)
     return said.rstrip(".")
 
 

@@ -17,13 +17,13 @@ from workshed.transport.amqp.acks import AckingChannel, Verb
 from workshed.transport.amqp.codec import RawDelivery
 from workshed.transport.amqp.connection import ReconnectingConnection
 from workshed.transport.amqp.fast_connection import FastConnection
-from workshed.transport.amqp.replies import is_gone
+from workshed.transport.amqp.replies import is_queue_missing
 from workshed.transport.consuming import consumer_tag
-from workshed.transport.consuming.delivery import Delivery, published
+from workshed.transport.consuming.delivery import Delivery, read_published
 from workshed.transport.consuming.holding import QueueWatermarks
-from workshed.transport.consuming.quarantine import Quarantine, unreadable
+from workshed.transport.consuming.quarantine import Quarantine, dead_letter_unreadable
 from workshed.transport.errors import EnvelopeError
-from workshed.transport.messages.signing import Signing, opened
+from workshed.transport.messages.signing import Signing, verify_and_decode
 
 logger = logging.getLogger(__name__)
 
@@ -316,7 +316,7 @@ class QueueConsumer(Consumer):
                 lambda _, method, properties, body: take(
                     RawDelivery(method.delivery_tag, method.redelivered, properties, body)
                 ),
-                consumer_tag=consumer_tag.written(self._actors),
+                consumer_tag=consumer_tag.make_tag(self._actors),
                 callback=lambda _: self._answer(),
             )
             self._tags.append(self._tag.encode())
@@ -355,16 +355,18 @@ class QueueConsumer(Consumer):
     def _on_delivery(self, channel: AckingChannel, letter: RawDelivery) -> None:
         properties = letter.properties
         if self._tag is None:  # on its way when the consumer was cancelled
-            self._inbox.holding.returned(self.queue.name, published(properties.headers or {}))
+            self._inbox.holding.returned(self.queue.name, read_published(properties.headers or {}))
             self._inbox.settle(channel, letter.tag, "requeue")
             return
         if not channel.is_open:
             return  # RabbitMQ has it again
         try:
-            message = opened(self._inbox.signing, self.queue.name, properties.headers, letter.body)
+            message = verify_and_decode(
+                self._inbox.signing, self.queue.name, properties.headers, letter.body
+            )
         except EnvelopeError as err:
             step = functools.partial(
-                unreadable, self.queue, properties.message_id, letter.body, err
+                dead_letter_unreadable, self.queue, properties.message_id, letter.body, err
             )
             self._odd.put((channel, letter.tag, step))
             return
@@ -389,7 +391,7 @@ class QueueConsumer(Consumer):
             logger.error(
                 "RabbitMQ closed the channel of queue %s: %s", self.queue.on_rabbitmq, error
             )
-            if is_gone(error):
+            if is_queue_missing(error):
                 self._missing(self.queue.name)
             self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._wire))
 

@@ -29,7 +29,7 @@ class Consumer:
         return f"{self.modules or 'no actor'} on {self.host}:{self.pid}"
 
 
-def written(actors: Collection[tuple[str, str | None]]) -> str:
+def make_tag(actors: Collection[tuple[str, str | None]]) -> str:
     """Return a unique tag. `actors` are those on the queue: name and module of each.
 
     The module is `None` for a method of a built-in type, such as `list.append`.
@@ -43,7 +43,7 @@ def written(actors: Collection[tuple[str, str | None]]) -> str:
     return "/".join((MARK, host, pid, where, what[:12], uuid4().hex[:12]))
 
 
-def read(tag: str) -> Consumer | None:
+def parse_tag(tag: str) -> Consumer | None:
     """Parse a tag; return `None` if no worker of Workshed wrote it."""
     match tag.split("/"):
         case [mark, host, pid, modules, digest, _] if mark == MARK:

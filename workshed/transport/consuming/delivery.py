@@ -39,7 +39,7 @@ class Delivery(MessageProxy):
             message,
             copied=redelivered or bool(headers.get("outbox")),
             redelivered=redelivered,
-            published=published(headers),
+            published=read_published(headers),
         )
         self.channel = channel
         self.tag = letter.tag
@@ -68,7 +68,7 @@ class Delivery(MessageProxy):
         return time.monotonic() - self.received > self.timeout_s * share
 
 
-def published(headers: Mapping[str, Any]) -> datetime | None:
+def read_published(headers: Mapping[str, Any]) -> datetime | None:
     """Read when a copy was published; foreign messages do not say."""
     milliseconds = headers.get("published_ms")
     if not isinstance(milliseconds, int) or not 0 <= milliseconds <= LATEST_MS:

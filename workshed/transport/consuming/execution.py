@@ -28,14 +28,14 @@ from workshed.middleware import (
     Retries,
     RunIsolated,
     RunLockLost,
-    cancelled,
-    verdict,
+    cancelled_outcome,
+    decide_outcome,
 )
-from workshed.middleware.retrying.retries import run_of
+from workshed.middleware.retrying.retries import run_facts
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.in_flight import RunningJobs
-from workshed.transport.consuming.settlement import OutcomeNotStoredError, must
+from workshed.transport.consuming.settlement import OutcomeNotStoredError, retry_until_stored
 from workshed.transport.consuming.work_queue import QueuedJob, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class JobExecutor:
             raise
         delivery.begun = True
         job = delivery.job
-        context.begin(job)
+        context.enter_job(job)
         job.leaving = self._inbox.stopping
         job.began, delivery.began = time.time(), time.monotonic()
         self._look_again()
@@ -129,12 +129,12 @@ class JobExecutor:
         else:
             try:
                 policy = self._retries.policy(actor, delivery.job)
-                outcome = verdict(error, run_of(delivery.job), policy)
+                outcome = decide_outcome(error, run_facts(delivery.job), policy)
                 stored = self._store(delivery, outcome)
             except Exception:
                 delivery.fail()
                 logger.exception("no verdict on %s; it goes to the dead queue", delivery)
-        context.end()
+        context.leave_job()
         self._left(delivery, stored=stored)
 
     def skipped(self, delivery: Delivery, actor: Any) -> None:
@@ -166,7 +166,8 @@ class JobExecutor:
     def learn_of_cancels(self, ids: set[str], rules: list[CancelRule]) -> list[str]:
         """Take over what was cancelled; return the ids of those that run, and are told of it now.
 
-        Told are those whose tombstone is there at this moment: one from before a redrive is not.
+        A job is told if its cancellation is stored at this moment; one from before a redrive is
+        not.
         """
         self.cancelled |= ids
         self.rules = rules
@@ -188,7 +189,7 @@ class JobExecutor:
     def _cut_off(self, delivery: Delivery) -> bool:
         with self.log.about(delivery.job):
             try:
-                with db.answering(), db.transaction() as conn:
+                with db.limited_wait(), db.transaction() as conn:
                     self.settle(conn, delivery.job, INTERRUPTED)
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
                 logger.warning("%s is cut off, and delivered again: %s", delivery, err)
@@ -211,8 +212,8 @@ class JobExecutor:
     def _store_failed(self, delivery: Delivery, actor: Any, error: BaseException) -> bool:
         try:
             policy = self._retries.policy(actor, delivery.job)
-            outcome = verdict(error, run_of(delivery.job), policy)
-            with db.answering(), db.transaction() as conn:
+            outcome = decide_outcome(error, run_facts(delivery.job), policy)
+            with db.limited_wait(), db.transaction() as conn:
                 outcome = self.settle(conn, delivery.job, outcome)
         except DuplicateDelivery as copy:
             outcome = Outcome("duplicate", str(copy))
@@ -265,13 +266,15 @@ class JobExecutor:
         try:
             if self.cancelled or self.rules:
                 self._refuse_cancelled(delivery.job)
-            with db.answering():
+            with db.limited_wait():
                 for hook in hooks:
                     try:
                         hook(broker, delivery)
                     except PASSING_ERRORS as err:
                         again = functools.partial(hook, broker, delivery)
-                        must(again, lambda: delivery.is_ours, self._inbox.stopping, after=err)
+                        retry_until_stored(
+                            again, lambda: delivery.is_ours, self._inbox.stopping, after=err
+                        )
         except (MiddlewareError, Signal):
             raise
         except RunIsolated as err:
@@ -294,9 +297,9 @@ class JobExecutor:
     def _refuse_cancelled(self, job: Job) -> None:
         # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
         if not job.copied and job.message_id in self.cancelled:
-            raise OutcomeKnown(cancelled())
+            raise OutcomeKnown(cancelled_outcome())
         if rule := self._rule(job):
-            raise OutcomeKnown(cancelled(rule.id))
+            raise OutcomeKnown(cancelled_outcome(rule.id))
 
     def _rule(self, job: Job) -> CancelRule | None:
         return next((rule for rule in self.rules if rule.fits(job.traits)), None)
@@ -306,7 +309,7 @@ class JobExecutor:
         try:
             if writers := self._writers(delivery.job, outcome):
                 step = functools.partial(self._settle, delivery.job, outcome, writers)
-                with db.answering():
+                with db.limited_wait():
                     outcome = self._must(delivery, step)
         except DuplicateDelivery as copy:
             self._observe(delivery.job, Outcome("duplicate", str(copy)), outcome.error)
@@ -339,7 +342,7 @@ class JobExecutor:
             return
         job.observed = True
         if outcome is not SUCCEEDED:
-            log(outcome, error)
+            log_outcome(outcome, error)
         self._look_again()
         for ended in self._ending:
             _tell(ended, job, outcome)
@@ -349,19 +352,21 @@ class JobExecutor:
         if len(self._middleware) != self._sorted:
             self._sorted = len(self._middleware)
             observing = [m for m in self._middleware if isinstance(m, Observer)]
-            self._beginning = [m.began for m in observing if overrides(m, Observer, "began")]
-            self._ending = [m.ended for m in reversed(observing) if overrides(m, Observer, "ended")]
-            self._leaving = [m.leaving for m in observing if overrides(m, Observer, "leaving")]
+            self._beginning = [m.began for m in observing if is_overridden(m, Observer, "began")]
+            self._ending = [
+                m.ended for m in reversed(observing) if is_overridden(m, Observer, "ended")
+            ]
+            self._leaving = [m.leaving for m in observing if is_overridden(m, Observer, "leaving")]
             self._settling = [m for m in self._middleware if isinstance(m, OutcomeMiddleware)]
             # What does not say otherwise writes nothing of a job that is done, as nearly all are.
             self._settling_done = [
-                m for m in self._settling if overrides(m, OutcomeMiddleware, "concerns")
+                m for m in self._settling if is_overridden(m, OutcomeMiddleware, "concerns")
             ]
 
     def _settle(self, job: Job, outcome: Outcome, writers: Sequence[OutcomeMiddleware]) -> Outcome:
         """Write in one transaction."""
         alone = len(writers) == 1 and writers[0].is_one_statement
-        with db.statement() if alone else db.transaction() as conn:
+        with db.autocommit_statement() if alone else db.transaction() as conn:
             return self.settle(conn, job, outcome, writers)
 
     def _writers(self, job: Job, outcome: Outcome) -> list[OutcomeMiddleware]:
@@ -371,7 +376,7 @@ class JobExecutor:
         return [m for m in settling if m.concerns(job, outcome)]
 
     def _must(self, delivery: Delivery, step: Callable[[], T]) -> T:
-        return must(step, lambda: delivery.is_ours, self._inbox.stopping)
+        return retry_until_stored(step, lambda: delivery.is_ours, self._inbox.stopping)
 
     def _give_back(self, delivery: Delivery, reason: str) -> None:
         delivery.held = True
@@ -383,7 +388,7 @@ class JobExecutor:
             self._inbox.give(other, "ack" if stored else "requeue")
 
 
-def overrides(middleware: Middleware, base: type, name: str) -> bool:
+def is_overridden(middleware: Middleware, base: type, name: str) -> bool:
     """Tell whether it does anything of its own then."""
     return getattr(type(middleware), name) is not getattr(base, name)
 
@@ -395,7 +400,7 @@ def _tell(hook: Callable[..., None], *args: object) -> None:
         logger.exception("%s failed", hook.__qualname__)
 
 
-def log(outcome: Outcome, error: BaseException | None = None) -> None:
+def log_outcome(outcome: Outcome, error: BaseException | None = None) -> None:
     """Say how a job ended, when it was not with success, in one line with its traceback.
 
     It is an error only where the job is dead; what is tried again or discarded is a warning.

@@ -52,12 +52,12 @@ class QueueWatermarks:
         """Note that a delivery goes back."""
         with self._lock:
             account = self._accounts[queue]
-            account.returned = earliest([account.returned, published])
+            account.returned = earliest_known([account.returned, published])
 
     def lost(self, queue: str) -> None:
         """Note that all that was held of a queue goes back."""
         account = self._accounts[queue]
-        self.returned(queue, earliest([account.held, account.oldest]))
+        self.returned(queue, earliest_known([account.held, account.oldest]))
 
     def report(
         self, queues: Iterable[str], waiting: list[Delivery], running: list[Delivery]
@@ -67,11 +67,11 @@ class QueueWatermarks:
 
     def _of(self, queue: str, waiting: list[Delivery], running: list[Delivery]) -> QueueReport:
         account = self._accounts[queue]
-        unstarted = earliest(publishes(queue, waiting))
+        unstarted = earliest_known(publish_times(queue, waiting))
         came, account.oldest = account.oldest, None
         newest, account.newest = account.newest, None
         # What came since may not be in any list yet, on its way from one thread to another.
-        account.held = earliest([unstarted, came, *publishes(queue, running)])
+        account.held = earliest_known([unstarted, came, *publish_times(queue, running)])
         with self._lock:
             returned, account.returned = account.returned, None
         return QueueReport(
@@ -84,11 +84,11 @@ class QueueWatermarks:
         )
 
 
-def publishes(queue: str, deliveries: list[Delivery]) -> list[datetime | None]:
+def publish_times(queue: str, deliveries: list[Delivery]) -> list[datetime | None]:
     """Return when those of a queue were published that are still ours to settle."""
     return [d.job.published for d in deliveries if d.queue_name == queue and d.channel.is_open]
 
 
-def earliest(times: Iterable[datetime | None]) -> datetime | None:
+def earliest_known(times: Iterable[datetime | None]) -> datetime | None:
     """Return the first of the times that are known."""
     return min((at for at in times if at is not None), default=None)

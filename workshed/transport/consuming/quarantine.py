@@ -46,7 +46,7 @@ class Quarantine:
             try:
                 verb: Verb = "ack"
                 if channel.is_open:  # else RabbitMQ has it again
-                    with db.answering():
+                    with db.limited_wait():
                         step()
             except PASSING_ERRORS as err:
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), PAUSE_S)
@@ -61,12 +61,14 @@ class Quarantine:
             self._settle(channel, tag, verb)
 
 
-def unreadable(queue: Queue, message_id: str | None, body: bytes, error: EnvelopeError) -> None:
+def dead_letter_unreadable(
+    queue: Queue, message_id: str | None, body: bytes, error: EnvelopeError
+) -> None:
     """Store what cannot be read as dead."""
     with db.transaction() as conn:
-        dead_jobs.bury(
+        dead_jobs.add_dead_job(
             conn,
-            message_id=message_id or unnamed(body),
+            message_id=message_id or fallback_message_id(body),
             generation=0,
             attempt=0,
             queue=queue.name,
@@ -79,6 +81,6 @@ def unreadable(queue: Queue, message_id: str | None, body: bytes, error: Envelop
     logger.error("unreadable message on %s: %s", queue.name, error)
 
 
-def unnamed(body: bytes) -> str:
+def fallback_message_id(body: bytes) -> str:
     """Name a message that has no id by what it holds, so that a copy of it is the same one."""
     return f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -19,7 +19,7 @@ class OutcomeNotStoredError(Exception):
     """A step could not be made while the delivery was ours; RabbitMQ has it again, or will."""
 
 
-def must(
+def retry_until_stored(
     step: Callable[[], T],
     still_ours: Callable[[], bool],
     stopping: threading.Event,
@@ -29,10 +29,10 @@ def must(
     """Make a step, again and again while its failure is a passing one.
 
     `after` is the passing failure of a first time that was made elsewhere. To be called where
-    statements are waited for no longer than `db.answering` says.
+    statements are waited for no longer than `db.limited_wait` says.
 
-    Raises `OutcomeNotStoredError` once the delivery is no longer ours or the worker stops; lets through any
-    other failure, which repetition would not cure.
+    Raises `OutcomeNotStoredError` once the delivery is no longer ours or the worker stops; lets
+    through any other failure, which repetition would not cure.
     """
     pause, err = FIRST_PAUSE_S, after
     while True:

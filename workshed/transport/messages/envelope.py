@@ -59,7 +59,7 @@ PLAIN = (StrictJson, JSONEncoder)
 """Encoders that write what is read here."""
 
 
-def encoded(message: dramatiq.Message[Any]) -> bytes:
+def encode(message: dramatiq.Message[Any]) -> bytes:
     """Write a message as it is read here, whatever encoder is set."""
     return orjson.dumps(message)  # its fields, without a dict made of them first
 
@@ -73,7 +73,7 @@ def refuse_encoder(message: dramatiq.Message[Any]) -> None:
     if type(encoder) in PLAIN:
         return
     try:
-        is_same = orjson.loads(message.encode()) == orjson.loads(encoded(message))
+        is_same = orjson.loads(message.encode()) == orjson.loads(encode(message))
     except Exception as err:
         raise RefusedEncoderError(encoder) from err
     if not is_same:
@@ -189,7 +189,7 @@ def _grouped(value: Any, added: Collection[str] = (), *, later: bool = False) ->
 
 def _added(value: Any) -> str | None:
     """Check the value of an option that an application's middleware has added."""
-    if problem := strict_json.problem(value, "its value"):
+    if problem := strict_json.find_inexact(value, "its value"):
         return f"cannot be sent: {problem}"
     size = len(orjson.dumps(value))
     if size > LARGEST_ARGUMENTS_BYTES:
@@ -223,8 +223,8 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "batch": _uuid,  # the batch it is in
     "callback_of": _uuid,  # the batch of whose end it tells
     "parent": _id,  # the message id of the job that sent it
-    "trace": traces.problem,  # headers of the trace it was sent in
-    "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue
+    "trace": traces.headers_problem,  # headers of the trace it was sent in
+    "tags": tags.tags_problem,  # what it can be cancelled by, beside its actor and queue
     "unique_key": _key,  # only one job with this key is alive at a time
     "unique_for": _number(1),  # ms after which the key is free in any case
     "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # when it is held
@@ -346,7 +346,7 @@ def _refuse_others(fields: dict[str, Any]) -> None:
             raise EnvelopeError(f"{name}: must be a JSON {kind.__name__}, not {fields[name]!r:.50}")
 
 
-def stamp(message: dramatiq.Message[Any], **headers: Any) -> MessageProperties:
+def message_properties(message: dramatiq.Message[Any], **headers: Any) -> MessageProperties:
     """Fill in what people read in RabbitMQ's management UI."""
     options = message.options
     return MessageProperties(
@@ -365,7 +365,7 @@ def stamp(message: dramatiq.Message[Any], **headers: Any) -> MessageProperties:
 
 def refuse_inexact(value: object, path: str) -> None:
     """Raise `InvalidArgumentError` for what JSON would change on its way."""
-    if problem := strict_json.problem(value, path):
+    if problem := strict_json.find_inexact(value, path):
         raise InvalidArgumentError(f"{problem}; pass an id, a string or a number")
 
 

@@ -20,7 +20,7 @@ HEADER: Final = "x-workshed-signature"
 VERSION: Final = "v1"
 DIGEST: Final = "sha256"
 ACTED_ON: Final = ("published_ms", "outbox", "possible_duplicate")
-"""The headers that a consumer acts on: without the last two it does not ask the fence, and by the
+"""The headers that a consumer acts on: without the last two it looks for no duplicate, and by the
 first it tells a copy whose outcome may have been forgotten."""
 PLAIN: Final = (int, str, NoneType)
 NAME_OF_KEY: Final = b"workshed: the name of this key"
@@ -41,7 +41,7 @@ class Signing:
     def __init__(self, keys: Sequence[str], *, required: bool) -> None:
         """Take the keys, the newest first; `required`: what none of them has signed is refused."""
         self.required = required
-        found = {name_of(key): key for key in map(str.encode, reversed(keys))}
+        found = {key_id(key): key for key in map(str.encode, reversed(keys))}
         # Copied for each message: to set up a key costs as much as all the rest.
         self._keys = {name: hmac.new(found[name], digestmod=DIGEST) for name in reversed(found)}
         self._newest = next(iter(self._keys))
@@ -120,18 +120,18 @@ def _head(queue: str, headers: Mapping[str, Any]) -> bytes:
         raise SignatureError(f"does not fit: a header cannot be signed: {err}") from None
 
 
-def name_of(key: bytes) -> str:
+def key_id(key: bytes) -> str:
     """Name a key by what only it can make, so that two hosts can be compared without showing it."""
     return hmac.digest(key, NAME_OF_KEY, DIGEST)[:NAME_BYTES].hex()
 
 
-def signing(config: Settings) -> Signing | None:
+def build_signing(config: Settings) -> Signing | None:
     """Return what signs and checks as the settings say; `None` where they have no key."""
     keys = [key.strip() for key in config.signing_keys.get_secret_value().split(",")]
     return None if keys == [""] else Signing(keys, required=config.signing != "accept")
 
 
-def opened(
+def verify_and_decode(
     signing: Signing | None, queue: str, headers: Headers, body: bytes
 ) -> dramatiq.Message[Any]:
     """Read what came through a queue, once it is known who wrote it; raises `EnvelopeError`."""

@@ -63,7 +63,7 @@ SyncConnection = (
 AsyncConnection = psycopg.AsyncConnection[Any] | AsyncSqlAlchemyConnection | AsyncSqlAlchemySession
 
 
-def kind_of(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
+def adapter_for(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
     """Recognise a connection by the names of its classes, since nothing of theirs is imported.
 
     Raises `UnknownConnectionError`. `__class__` is asked, and not the type, because a proxy, as

@@ -31,7 +31,7 @@ class StoreFailure(NamedTuple):
 Failures = dict[OutgoingMessage, StoreFailure]
 
 
-def lease(parcels: Sequence[OutgoingMessage], span: timedelta) -> Failures:
+def insert_leased(parcels: Sequence[OutgoingMessage], span: timedelta) -> Failures:
     """Store messages that are published next; a relay sends them if they are still there then.
 
     One whose key is held by another is not stored, and has its `holder` then.
@@ -40,9 +40,9 @@ def lease(parcels: Sequence[OutgoingMessage], span: timedelta) -> Failures:
         return _lease_one(parcels[0], span)
 
     def store(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
-        lock(conn, parcels)
-        leases.take(conn, [p.row("outbox_lease") for p in parcels if p.goes], span)
-        wait(conn, parcels)
+        acquire_unique_keys(conn, parcels)
+        leases.insert_leases(conn, [p.row("outbox_lease") for p in parcels if p.goes], span)
+        insert_awaiting_key(conn, parcels)
 
     return _each(parcels, store)
 
@@ -51,19 +51,21 @@ def _lease_one(parcel: OutgoingMessage, span: timedelta) -> Failures:
     """Do the same in one statement, for a sender that waits for it."""
     claim, row = parcel.claim(timedelta()), parcel.row("outbox_lease")
     try:
-        with db.answering(), db.statement() as conn:
+        with db.limited_wait(), db.autocommit_statement() as conn:
             if claim is None:
-                leases.take(conn, [row], span)
+                leases.insert_leases(conn, [row], span)
             else:
                 parcel.conflicts_with(
-                    unique.lease(conn, row, claim, span, waiting_body(parcel.message))
+                    unique.insert_leased_with_key(
+                        conn, row, claim, span, waiting_body(parcel.message)
+                    )
                 )
     except psycopg.Error as err:
-        return {parcel: StoreFailure(err, db.is_unsaid(err))}
+        return {parcel: StoreFailure(err, db.commit_is_unknown(err))}
     return {}
 
 
-def hand_over(parcels: Sequence[OutgoingMessage]) -> Failures:
+def release_to_relay(parcels: Sequence[OutgoingMessage]) -> Failures:
     """Let a relay send what RabbitMQ did not take, as soon as it can."""
 
     def store(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
@@ -72,36 +74,36 @@ def hand_over(parcels: Sequence[OutgoingMessage]) -> Failures:
             unknown = [p.unknown for p in leased]
             leases.give_up(conn, [p.key for p in leased], unknown=unknown)
         others = [p for p in parcels if not p.leased]
-        lock(conn, others)
+        acquire_unique_keys(conn, others)
         rows = [p.row("broker_down") for p in others if p.goes]
         if rows:
             schedule.insert_many(conn, rows, timedelta())
-        wait(conn, others)
+        insert_awaiting_key(conn, others)
 
     return _each(parcels, store)
 
 
-def join(parcels: Sequence[OutgoingMessage]) -> None:
+def insert_in_joined_transaction(parcels: Sequence[OutgoingMessage]) -> None:
     """Let a relay send messages once the transaction that this thread has joined commits."""
     with db.transaction() as conn:
-        lock(conn, parcels)
+        acquire_unique_keys(conn, parcels)
         schedule.insert_many(conn, [p.row("transactional") for p in parcels if p.goes], timedelta())
-        wait(conn, parcels)
+        insert_awaiting_key(conn, parcels)
 
 
-def withdraw(parcels: Sequence[OutgoingMessage]) -> Failures:
+def delete_rows_and_locks(parcels: Sequence[OutgoingMessage]) -> Failures:
     """Take back the rows and locks of what is not sent."""
 
     def remove(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
-        leases.end(conn, [p.key for p in parcels])
+        leases.delete_leases(conn, [p.key for p in parcels])
         for parcel in parcels:
             if parcel.unique_key is not None:
-                unique.free(conn, *parcel.key)
+                unique.release_locks(conn, *parcel.key)
 
     return _each(parcels, remove)
 
 
-def lock(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
+def acquire_unique_keys(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
     """Take the keys of unique messages; each notes what follows when another has its key."""
     claims: dict[str, unique.KeyClaim] = {}
     for parcel in parcels:
@@ -114,26 +116,26 @@ def lock(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
             parcel.conflicts_with(holders[parcel.unique_key])
 
 
-def wait(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
+def insert_awaiting_key(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
     """Store what is to wait for the key that another message has."""
     rows = [p.row("delayed") for p in parcels if p.waits]
     if rows:
         schedule.insert_many(conn, rows, unique.WAIT)
 
 
-def both(error: Exception, failure: StoreFailure) -> Exception:
+def combined_error(error: Exception, failure: StoreFailure) -> Exception:
     """Say that neither RabbitMQ nor PostgreSQL took it."""
     found = type(error)(f"{error}; and PostgreSQL could not store it: {failure}")
     found.__cause__ = failure.error
     return found
 
 
-def unstorable(parcel: OutgoingMessage, failure: StoreFailure) -> Exception:
+def cannot_store_error(parcel: OutgoingMessage, failure: StoreFailure) -> Exception:
     """Say that a message which needs a row could not be stored."""
     if not isinstance(failure.error, PASSING_ERRORS):
         return failure.error
     kind = "a unique message" if parcel.unique_key else f"a message for {parcel.queue.name!r}"
-    place = db.address(settings().database_url.get_secret_value())
+    place = db.describe_address(settings().database_url.get_secret_value())
     found = DatabaseUnreachableError(
         f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {failure}; "
         f"nothing was sent, since {kind} is stored before it is sent"
@@ -149,7 +151,7 @@ def _each(
     """Work on all in one transaction; where one of them spoils it, on each in its own."""
     worked = False
     try:
-        with db.answering(), db.transaction() as conn:
+        with db.limited_wait(), db.transaction() as conn:
             work(conn, parcels)
             worked = True
     except psycopg.Error as err:

@@ -35,7 +35,8 @@ CLOSE_S = 5.0
 class OutboxCleaner:
     """One thread with a connection of its own, started by the first mark of a process.
 
-    A mark that is lost with its process costs a second copy of a message, which the fence absorbs.
+    A mark that is lost with its process costs a second copy of a message, which is
+    dropped as a duplicate.
     """
 
     def __init__(self) -> None:
@@ -85,9 +86,9 @@ class OutboxCleaner:
         while not self._closing.is_set() or not self._marks.empty() or batch:
             try:
                 batch = batch or self._collected(None)
-                with db.answering(), db.connect() as conn:
+                with db.limited_wait(), db.connect() as conn:
                     while batch:
-                        write(conn, batch)
+                        write_batch(conn, batch)
                         pause = FIRST_PAUSE_S
                         batch = self._collected(IDLE_S)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
@@ -120,13 +121,13 @@ class OutboxCleaner:
         return batch
 
 
-def write(conn: Connection, batch: Batch) -> None:
+def write_batch(conn: Connection, batch: Batch) -> None:
     """Write a batch; each statement may be repeated."""
     if ended := batch.get("end"):
-        leases.end(conn, ended)
+        leases.delete_leases(conn, ended)
     if kept := batch.get("keep"):
-        leases.keep(conn, kept)
+        leases.keep_until_outcome(conn, kept)
     for key in batch.get("drop", ()):
         with conn.transaction():
-            if leases.end(conn, [key]):  # else a relay has it, and its lock is the job's
-                unique.free(conn, *key)
+            if leases.delete_leases(conn, [key]):  # else a relay has it, and its lock is the job's
+                unique.release_locks(conn, *key)

@@ -15,7 +15,7 @@ from workshed.jobs.outbox.schedule import Reason
 from workshed.metrics.meters import How
 from workshed.queues import Queue
 from workshed.transport.errors import PublishRefusedError
-from workshed.transport.messages.envelope import encoded
+from workshed.transport.messages.envelope import encode
 from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
 
 Message = dramatiq.Message[Any]
@@ -87,7 +87,7 @@ class OutgoingMessage:
 
     def claim(self, delay: timedelta) -> KeyClaim | None:
         """Return the key it asks for, held for its span from when it is due."""
-        return claim_of(self.message, delay)
+        return key_claim(self.message, delay)
 
     def conflicts_with(self, holder: str) -> None:
         """Note what follows when another message has its key."""
@@ -106,7 +106,7 @@ class OutgoingMessage:
     def row(self, reason: Reason) -> schedule.OutboxRow:
         """Return it as a row of the schedule."""
         message_id, generation = self.key
-        body = encoded(waiting(self.message)) if self.waits else self.body
+        body = encode(awaiting_key(self.message)) if self.waits else self.body
         return schedule.OutboxRow(
             message_id=message_id,
             generation=generation,
@@ -118,7 +118,7 @@ class OutgoingMessage:
         )
 
 
-def claim_of(message: Message, delay: timedelta) -> KeyClaim | None:
+def key_claim(message: Message, delay: timedelta) -> KeyClaim | None:
     """Return the key a message asks for, held for its span from when it is due."""
     options = message.options
     key = options.get("unique_key")
@@ -136,7 +136,7 @@ def claim_of(message: Message, delay: timedelta) -> KeyClaim | None:
     )
 
 
-def waiting(message: Message) -> Message:
+def awaiting_key(message: Message) -> Message:
     """Return the message as it waits for a key that another has."""
     return message.copy(options={"awaiting_unique_key": True})
 
@@ -144,20 +144,20 @@ def waiting(message: Message) -> Message:
 def waiting_body(message: Message) -> str | None:
     """Return its JSON while it waits for a key, where it is to wait for one."""
     waits = message.options.get("on_conflict") == "reschedule"
-    return encoded(waiting(message)).decode() if waits else None
+    return encode(awaiting_key(message)).decode() if waits else None
 
 
-def packed(message: Message, queue: Queue) -> OutgoingMessage:
+def encode_outgoing(message: Message, queue: Queue) -> OutgoingMessage:
     """Encode a message; one that cannot be has its error."""
     parcel = OutgoingMessage(message, queue)
     try:
-        parcel.body = encoded(message)
+        parcel.body = encode(message)
     except orjson.JSONEncodeError as err:
         parcel.error = PublishRefusedError(f"{message.actor_name}: {err!r}")
     return parcel
 
 
-def fate(parcel: OutgoingMessage) -> tuple[str, str, How]:
+def metric_labels(parcel: OutgoingMessage) -> tuple[str, str, How]:
     """Return the actor and the queue of a parcel, and what became of it."""
     return parcel.message.actor_name, parcel.message.queue_name, parcel.how
 

@@ -12,8 +12,8 @@ import pika
 
 from workshed.transport.amqp import replies
 from workshed.transport.amqp.arguments import EXCHANGE
-from workshed.transport.amqp.codec import publish
-from workshed.transport.amqp.connection import ReconnectingConnection, unreachable
+from workshed.transport.amqp.codec import encode_publish
+from workshed.transport.amqp.connection import ReconnectingConnection, unreachable_message
 from workshed.transport.amqp.fast_connection import FastConnection
 from workshed.transport.errors import (
     BrokerBlockedError,
@@ -23,7 +23,7 @@ from workshed.transport.errors import (
 )
 from workshed.transport.messages.signing import HEADER, Signing
 from workshed.transport.publishing.confirms import ConfirmBatch, PendingPublish
-from workshed.transport.waiting import Blocking, WaitStrategy, run
+from workshed.transport.waiting import Blocking, WaitStrategy, run_blocking
 
 __all__ = ["ConfirmBatch", "PendingPublish", "Publisher"]
 
@@ -86,7 +86,7 @@ class Publisher:
 
         Afterwards every publication is done, with its error where it has one.
         """
-        run(self.settled(ticket, deadline, Blocking()))
+        run_blocking(self.settled(ticket, deadline, Blocking()))
 
     async def settled(self, ticket: ConfirmBatch, deadline: float, waiting: WaitStrategy) -> None:
         """Do as `wait` does, in a thread or in an event loop."""
@@ -188,7 +188,7 @@ class Publisher:
             self._pending.clear()
             for publication in pending:
                 publication.unknown = True
-                publication.ticket.settle(publication, replies.closed(error))
+                publication.ticket.settle(publication, replies.channel_closed_error(error))
             channel.connection.channel(on_open_callback=self._on_channel)
 
     def _pump(self) -> None:
@@ -226,7 +226,7 @@ class Publisher:
         try:
             if self._signing is not None:  # here, where the last header is known
                 headers[HEADER] = self._signing.sign(publication.queue, headers, publication.body)
-            frames = publish(
+            frames = encode_publish(
                 channel.channel_number,
                 EXCHANGE,
                 self._prefix + publication.queue,
@@ -257,7 +257,7 @@ class Publisher:
         for tag in tags:
             publication = self._pending.pop(tag, None)
             if publication is not None:
-                error = refusal(publication, self._prefix, nacked=nacked)
+                error = publish_error(publication, self._prefix, nacked=nacked)
                 publication.ticket.settle(publication, error)
         self._pump()
 
@@ -287,13 +287,13 @@ class Publisher:
             return BrokerBlockedError(
                 f"RabbitMQ takes no messages ({link.blocked}); {fate}. Free memory or disk there"
             )
-        return BrokerUnreachableError(f"{unreachable(self._urls, link.trouble)}; {fate}")
+        return BrokerUnreachableError(f"{unreachable_message(self._urls, link.trouble)}; {fate}")
 
 
-def refusal(
+def publish_error(
     publication: PendingPublish, prefix: str, *, nacked: bool
 ) -> PublishRefusedError | None:
     """Turn RabbitMQ's answer into an error, or nothing when it took the message."""
     if publication.returned is not None:
-        return replies.returned(prefix + publication.queue, EXCHANGE, publication.returned)
-    return replies.nacked(prefix + publication.queue) if nacked else None
+        return replies.unroutable_error(prefix + publication.queue, EXCHANGE, publication.returned)
+    return replies.nack_error(prefix + publication.queue) if nacked else None

@@ -61,7 +61,7 @@ class QueueDepthClient(Publisher):
         name = self._prefix + queue
 
         def ask(channel: Any) -> None:
-            channel.add_on_close_callback(lambda _, error: refused(answer, name, error))
+            channel.add_on_close_callback(lambda _, error: depth_or_error(answer, name, error))
             channel.queue_declare(name, passive=True, callback=lambda found: done(channel, found))
 
         def done(channel: Any, found: Any) -> None:
@@ -74,14 +74,16 @@ class QueueDepthClient(Publisher):
             answer.set_exception(BrokerUnreachableError(str(err)))
 
 
-def refused(answer: Answer, queue: str, error: Any) -> None:
+def depth_or_error(answer: Answer, queue: str, error: Any) -> None:
     """Give the answer, or say why there is none."""
     if answer.done():  # we closed the channel ourselves
         return
-    if replies.is_gone(error):
+    if replies.is_queue_missing(error):
         answer.set_result(None)
     elif getattr(error, "reply_code", 0) == replies.ACCESS_REFUSED:
-        answer.set_exception(UnseenQueueError(replies.unseen(queue, str(error.reply_text))))
+        answer.set_exception(
+            UnseenQueueError(replies.unseen_queue_error(queue, str(error.reply_text)))
+        )
     else:
         text = str(getattr(error, "reply_text", error))
         answer.set_exception(BrokerUnreachableError(text))

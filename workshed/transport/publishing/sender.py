@@ -17,10 +17,15 @@ from workshed.transport.errors import (
     UnroutableError,
     UnseenQueueError,
 )
-from workshed.transport.messages.envelope import stamp
+from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing import outbox
 from workshed.transport.publishing.outbox_cleanup import OutboxCleaner
-from workshed.transport.publishing.outgoing import Message, OutgoingMessage, PublishBatch, packed
+from workshed.transport.publishing.outgoing import (
+    Message,
+    OutgoingMessage,
+    PublishBatch,
+    encode_outgoing,
+)
 from workshed.transport.publishing.publisher import ConfirmBatch, Publisher
 from workshed.transport.waiting import WaitStrategy
 
@@ -70,7 +75,7 @@ class Sender:
                 parcels = self._packed(messages[start : start + WINDOW])
                 if len(flights) == WINDOWS_IN_FLIGHT:
                     done += await self._landed(flights, waiting)
-                    if outage(done[-WINDOW:]):
+                    if first_outage(done[-WINDOW:]):
                         break
                 flights.append(
                     PublishBatch(parcels, time.monotonic() + self.timeout.total_seconds())
@@ -82,8 +87,8 @@ class Sender:
             for flight in flights:
                 self._abandon(flight)
             raise
-        done += self._not_tried(messages[len(done) :], outage(done))
-        share_failures(done)
+        done += self._not_tried(messages[len(done) :], first_outage(done))
+        propagate_key_failures(done)
         return done
 
     def join(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
@@ -91,7 +96,7 @@ class Sender:
         parcels = self._packed(messages)
         for start in range(0, len(parcels), WINDOW):
             good = [p for p in parcels[start : start + WINDOW] if p.error is None]
-            outbox.join(good)
+            outbox.insert_in_joined_transaction(good)
             for parcel in good:
                 parcel.error, parcel.way = parcel.refusal, "scheduled"
         return parcels
@@ -101,7 +106,9 @@ class Sender:
         self._marks.close()
 
     def _packed(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
-        return [packed(message, self._declared[message.queue_name]) for message in messages]
+        return [
+            encode_outgoing(message, self._declared[message.queue_name]) for message in messages
+        ]
 
     async def _begin(self, flight: PublishBatch, span: timedelta, waiting: WaitStrategy) -> None:
         """Hand a flight to the publisher, what needs a row stored before."""
@@ -113,7 +120,7 @@ class Sender:
         names = {parcel.queue.name for parcel in flight.parcels}
         problems = await self._ensured.make(names, flight.deadline, waiting)
         for parcel in flight.good:
-            parcel.error = unsent(problems.get(parcel.queue.name))
+            parcel.error = annotate_not_sent(problems.get(parcel.queue.name))
         leased = [parcel for parcel in flight.good if parcel.needs_row]
         if leased:
             began = time.monotonic()
@@ -122,10 +129,10 @@ class Sender:
         self._submit(flight, flight.good)
 
     def _lease(self, flight: PublishBatch, parcels: list[OutgoingMessage], span: timedelta) -> None:
-        failed = outbox.lease(parcels, span)
+        failed = outbox.insert_leased(parcels, span)
         for parcel in parcels:
             if parcel in failed:
-                parcel.error = outbox.unstorable(parcel, failed[parcel])
+                parcel.error = outbox.cannot_store_error(parcel, failed[parcel])
             else:
                 parcel.leased = parcel.goes
                 parcel.error = parcel.refusal
@@ -137,12 +144,12 @@ class Sender:
             return
         flight.ticket = ConfirmBatch()
         for parcel in parcels:
-            # Its consumer asks the fence: a relay may send another copy.
+            # Its consumer looks for a duplicate: a relay may send another copy.
             leased = {"outbox": True} if parcel.leased else {}
             parcel.publication = flight.ticket.add(
                 parcel.queue.name,
                 parcel.body,
-                stamp(parcel.message, **leased),
+                message_properties(parcel.message, **leased),
                 unknown=parcel.unknown,
             )
         self._publisher.submit(flight.ticket)
@@ -192,7 +199,7 @@ class Sender:
         if self._stored and flight.good:
             logger.info("RabbitMQ takes jobs again; %d were stored meanwhile", self._stored)
             self._stored = 0
-        lost = [parcel for parcel in flight.parcels if may_be_taken_later(parcel)]
+        lost = [parcel for parcel in flight.parcels if is_retryable(parcel)]
         if lost and self.storing:
             await waiting.database(functools.partial(self._store, lost))
         gone = [parcel for parcel in flight.parcels if parcel.leased and parcel.error is not None]
@@ -211,16 +218,16 @@ class Sender:
         if not self._stored:
             logger.warning("%s; jobs are stored, for a relay to send", parcels[0].error)
         self._stored += len(parcels)
-        failed = outbox.hand_over(parcels)
+        failed = outbox.release_to_relay(parcels)
         for parcel in parcels:
             cause = failed.get(parcel)
             if cause is None or parcel.leased:  # a row that could not be hurried is sent later
                 parcel.error, parcel.way = parcel.refusal, "stored"
             elif parcel.error is not None:
-                parcel.error = outbox.both(parcel.error, cause)
+                parcel.error = outbox.combined_error(parcel.error, cause)
 
     def _take_back(self, parcels: list[OutgoingMessage]) -> None:
-        failed = outbox.withdraw(parcels)
+        failed = outbox.delete_rows_and_locks(parcels)
         self._marks.add("drop", [parcel.key for parcel in failed])
 
     def _abandon(self, flight: PublishBatch) -> None:
@@ -247,7 +254,7 @@ class Sender:
         return [OutgoingMessage(m, self._declared[m.queue_name], error=error) for m in messages]
 
 
-def may_be_taken_later(parcel: OutgoingMessage) -> bool:
+def is_retryable(parcel: OutgoingMessage) -> bool:
     """Tell whether RabbitMQ could not take a message now, and did not refuse it for good.
 
     A classic queue refuses what comes while its node stops, and when it is full: it does not say.
@@ -256,13 +263,13 @@ def may_be_taken_later(parcel: OutgoingMessage) -> bool:
     return stops or isinstance(parcel.error, OUTAGES)
 
 
-def outage(parcels: list[OutgoingMessage]) -> Exception | None:
+def first_outage(parcels: list[OutgoingMessage]) -> Exception | None:
     """Return an error that the next message would meet as well."""
     kinds = (*OUTAGES, DatabaseUnreachableError)
     return next((p.error for p in parcels if isinstance(p.error, kinds)), None)
 
 
-def share_failures(parcels: list[OutgoingMessage]) -> None:
+def propagate_key_failures(parcels: list[OutgoingMessage]) -> None:
     """Let a message fail whose unique key was held by one of these that failed."""
     failed = {p.message.message_id: p.error for p in parcels if p.error is not None}
     for parcel in parcels:
@@ -270,7 +277,7 @@ def share_failures(parcels: list[OutgoingMessage]) -> None:
             parcel.error = failed[parcel.holder]
 
 
-def unsent(problem: Exception | None) -> Exception | None:
+def annotate_not_sent(problem: Exception | None) -> Exception | None:
     """Say of an outage in time that the message was not sent.
 
     A queue that this account may not see is no obstacle: RabbitMQ returns what has no queue.

@@ -46,7 +46,7 @@ class BackgroundTasks:
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                with db.answering(), db.connect() as conn:
+                with db.limited_wait(), db.connect() as conn:
                     claims.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:

@@ -17,22 +17,22 @@ SHARE = 0.01
 STATES = ("due", "later", "sent")
 
 
-def overview(conn: Connection) -> float:
+def collect_outbox_gauges(conn: Connection) -> float:
     """Count the rows of the schedule and of the dead.
 
     Of each queue that a worker or relay has declared; rows of any other are told as `other`.
     """
     started = time.monotonic()
-    meters.LAG.set(claims.lag(conn).total_seconds())
-    known = {one.name for one in queues.find(conn)}
+    meters.LAG.set(claims.oldest_due_age(conn).total_seconds())
+    known = {one.name for one in queues.list_queues(conn)}
     waiting: Counter[tuple[str, str]] = Counter()
-    for (queue, state), count in claims.counts(conn).items():
+    for (queue, state), count in claims.count_by_state(conn).items():
         waiting[queue if queue in known else OTHER, state] += count
     died: Counter[str] = Counter()
     for queue, count in dead_jobs.by_queue(conn).items():
         died[queue if queue in known else OTHER] += count
     ages: dict[str, float] = {}
-    for queue, age in dead_jobs.ages(conn).items():
+    for queue, age in dead_jobs.newest_ages(conn).items():
         name = queue if queue in known else OTHER
         ages[name] = min(age.total_seconds(), ages.get(name, math.inf))
     for queue in (*known, OTHER):  # 0 is told as well

@@ -19,5 +19,5 @@ class RelayHeartbeat:
 
     def __call__(self, conn: Connection) -> float:
         """Beat."""
-        relays.beat(conn, self._relay, socket.gethostname(), os.getpid())
+        relays.record_relay(conn, self._relay, socket.gethostname(), os.getpid())
         return EVERY_S

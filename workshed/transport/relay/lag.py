@@ -17,10 +17,10 @@ SHARE = 0.05
 """Share of the time that looks may take, however much they have to pass over."""
 
 
-def watch_lag(conn: Connection) -> float:
+def warn_if_late(conn: Connection) -> float:
     """Warn while the oldest due row has waited for longer than is tolerated."""
     started = time.monotonic()
-    lag = claims.lag(conn)
+    lag = claims.oldest_due_age(conn)
     duration_s = time.monotonic() - started
     if lag <= TOLERATED:
         return max(LOOK_S, duration_s / SHARE)

@@ -11,8 +11,8 @@ SHARE = 0.01
 """Share of the time that looks may take."""
 
 
-def tell_lateness(conn: Connection) -> float:
+def collect_periodic_lateness(conn: Connection) -> float:
     """Look once: a clock that makes no run tells nothing by itself."""
     started = time.monotonic()
-    meters.PERIODIC_LATE.set(periodic_jobs.late(conn).total_seconds())
+    meters.PERIODIC_LATE.set(periodic_jobs.oldest_overdue(conn).total_seconds())
     return max(LOOK_S, (time.monotonic() - started) / SHARE)

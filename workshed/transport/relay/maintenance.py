@@ -17,7 +17,7 @@ SILENT_FOR = timedelta(hours=1)
 
 
 class Maintenance:
-    """Prunes fences, starts, keys, tombstones, rules, old locks and idle limits; any number may."""
+    """Prunes what deduplication, cancellations and locks keep; any number of relays may do it."""
 
     def __init__(self, retention: timedelta) -> None:
         """Delete what is older than `retention`."""
@@ -25,18 +25,27 @@ class Maintenance:
 
     def __call__(self, conn: Connection) -> float:
         """Delete a batch of each, and the next one at once while there is more."""
-        relays.forget(conn, SILENT_FOR)
-        workers.forget(conn, SILENT_FOR)
-        lasting = (settled, starts, once_keys, cancellations, cancel_rules, steps)
-        deleted = [each.prune(conn, self._retention, BATCH) for each in lasting]
+        relays.prune_relays(conn, SILENT_FOR)
+        workers.prune_workers(conn, SILENT_FOR)
+        deleted = [
+            prune(conn, self._retention, BATCH)
+            for prune in (
+                settled.prune_generations,
+                starts.prune_starts,
+                once_keys.prune_keys,
+                cancellations.prune_cancellations,
+                cancel_rules.prune_rules,
+                steps.prune_steps,
+            )
+        ]
         deleted += [
             prune(conn, BATCH)
             for prune in (
-                unique.prune,
-                run_locks.prune,
-                results.prune,
-                counters.prune,
-                limits.prune,
+                unique.prune_unique_locks,
+                run_locks.prune_run_locks,
+                results.prune_results,
+                counters.prune_counters,
+                limits.prune_limits,
             )
         ]
         return 0.0 if BATCH in deleted else EVERY_S

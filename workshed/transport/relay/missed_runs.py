@@ -8,7 +8,7 @@ from itertools import islice
 
 from workshed.cronspec import Spec
 from workshed.db import Connection
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.metrics import meters
@@ -21,16 +21,16 @@ BATCH = 500
 MOMENT = timedelta(microseconds=1)
 
 
-def sweep(conn: Connection) -> float:
+def create_missed_runs(conn: Connection) -> float:
     """Make what is due and was not made, as late as each job allows; any number may.
 
     Works from the rows alone: what makes the times is in them, and a relay imports no actor.
     """
     more = False
-    for name in periodic_jobs.due(conn):
+    for name in periodic_jobs.list_due(conn):
         try:
             with conn.transaction():
-                job = periodic_jobs.take(conn, name)
+                job = periodic_jobs.lock_due(conn, name)
                 more |= job is not None and _catch_up(conn, job)
         except ValueError as err:  # of a release that knows more; the others go on
             logger.warning("%s is left to another relay: %s", name, err)
@@ -39,9 +39,9 @@ def sweep(conn: Connection) -> float:
 
 def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
     """Deal with all times of a job up to now; True where there are more than one batch."""
-    spec, now = job.read(), clock(conn)
+    spec, now = job.read(), database_now(conn)
     late_from = max(job.next_at, now - job.misfire_window)
-    times = list(wanted(spec, late_from, now))
+    times = list(runs_to_create(spec, late_from, now))
     if job.next_at not in times:
         first = times[0] if times else now
         logger.warning(
@@ -50,10 +50,11 @@ def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
             *(job.name, job.next_at, first, job.misfire_policy, job.misfire_window),
         )
     made = [
-        periodic_runs.make(conn, job.name, scheduled_for, "catch_up") for scheduled_for in times
+        periodic_runs.create_run(conn, job.name, scheduled_for, "catch_up")
+        for scheduled_for in times
     ]
     more = spec.misfire != "once" and len(times) == BATCH
-    periodic_jobs.advance(conn, job.name, spec.next_after(times[-1] if more else now))
+    periodic_jobs.advance_job(conn, job.name, spec.next_after(times[-1] if more else now))
     for one in filter(None, made):
         meters.PERIODIC_RUNS.add(job.name, "catch_up", amount=int(one.blocked_by is None))
         after_s = (now - one.scheduled_for).total_seconds()
@@ -64,7 +65,7 @@ def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
     return more
 
 
-def wanted(spec: Spec, since: datetime, now: datetime) -> Iterable[datetime]:
+def runs_to_create(spec: Spec, since: datetime, now: datetime) -> Iterable[datetime]:
     """Return the times from `since` on that are still to be made, as the spec says of late ones."""
     times = spec.between(since - MOMENT, now)
     return deque(times, maxlen=1) if spec.misfire == "once" else islice(times, BATCH)

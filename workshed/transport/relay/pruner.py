@@ -42,11 +42,11 @@ class Pruner:
         batch = self._shrunk.get(rule.name, rule.batch)
         try:
             with conn.transaction():
-                if not retention.begin(conn, LONGEST):
+                if not retention.claim_batch(conn, LONGEST):
                     return TURN_S
                 deleted = rule.prune(conn, rule.older_than, batch)
                 if deleted < batch:
-                    retention.note(conn, rule.name)
+                    retention.record_pruned(conn, rule.name)
         except (QueryCanceled, LockNotAvailable) as err:
             return self._put_off(rule, batch, err)
         self._deleted[rule.name] = self._deleted.get(rule.name, 0) + deleted

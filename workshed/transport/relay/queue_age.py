@@ -47,9 +47,9 @@ class QueueAgeEstimator:
     def __call__(self, conn: Connection) -> float:
         """Look at each queue that a worker or relay has declared."""
         started = time.monotonic()
-        if died := workers.bury(conn):
+        if died := workers.expire_silent(conn):
             logger.warning("%d workers have been silent for 10 s, and are taken for dead", died)
-        ages = workers.waiting(conn)
+        ages = workers.waiting_ages(conn)
         duration_s = time.monotonic() - started
         try:
             for queue in ages:
@@ -60,7 +60,7 @@ class QueueAgeEstimator:
                 meters.READY.set(math.nan, queue)
                 meters.CONSUMERS.set(math.nan, queue)
         for queue, (passed, elsewhere) in ages.items():
-            age = oldest(self._ready.get(queue), passed, elsewhere)
+            age = estimate_age(self._ready.get(queue), passed, elsewhere)
             if age is not None:
                 meters.OLDEST.set(age.total_seconds(), queue)
         return max(LOOK_S, duration_s / SHARE)
@@ -68,7 +68,7 @@ class QueueAgeEstimator:
     def _ask(self, conn: Connection, queue: str) -> None:
         if self._absent.get(queue, 0.0) > time.monotonic():
             return
-        before = claims.clock(conn)  # before the question: what is sent later may be there
+        before = claims.database_now(conn)  # before the question: what is sent later may be there
         try:
             found = self._publisher.depth(queue, ANSWER_S)
         except UnseenQueueError as err:
@@ -88,11 +88,13 @@ class QueueAgeEstimator:
         meters.CONSUMERS.set(consumers, queue)
 
 
-def oldest(ready: int | None, passed: timedelta, elsewhere: timedelta | None) -> timedelta | None:
+def estimate_age(
+    ready: int | None, passed: timedelta, elsewhere: timedelta | None
+) -> timedelta | None:
     """Return for how long the oldest job of a queue waits, at most; zero where none does.
 
     `ready`: how many RabbitMQ has, `None` where that is not known; the ages are those of
-    `workers.waiting`. `None` where nothing is known.
+    `workers.waiting_ages`. `None` where nothing is known.
     """
     if ready is None and elsewhere is None:
         return None

@@ -7,7 +7,7 @@ from datetime import timedelta
 from workshed.db import Connection
 from workshed.jobs.outbox import claims
 from workshed.queues import Queue
-from workshed.transport.amqp.remake import remake, used
+from workshed.transport.amqp.remake import redeclare_lost, used_queues
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 
@@ -21,7 +21,7 @@ class ClassicQueueRedelivery:
     """Notes when a queue was seen without a ready message, and what is still there long after.
 
     What was sent before such a moment is in a worker's hands since then, or lost. A job that runs
-    for longer than `after` gets a copy, which the fence absorbs.
+    for longer than `after` gets a copy, which is dropped if the job has run.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ClassicQueueRedelivery:
         looks = [self._look(conn, queue) for queue in claims.kept_queues(conn)]
         if looks and not any(looks):
             return LOOK_S
-        count = claims.resend(conn, self._after)
+        count = claims.release_lost(conn, self._after)
         if count:
             after_s = self._after.total_seconds()
             logger.warning("sending %d jobs again, lost or at work for %g s", count, after_s)
@@ -49,7 +49,9 @@ class ClassicQueueRedelivery:
 
     def _look(self, conn: Connection, queue: str) -> bool:
         """Note what is absent; False where nothing is known, and so nothing is absent."""
-        before = claims.clock(conn)  # before the question: what is sent meanwhile is not absent
+        before = claims.database_now(
+            conn
+        )  # before the question: what is sent meanwhile is not absent
         try:
             waiting = self._publisher.waiting(queue, ANSWER_S)
         except BrokerUnreachableError as err:  # or the node of this queue is away
@@ -64,8 +66,8 @@ class ClassicQueueRedelivery:
             logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)
             # The others may be gone as well.
             lost = [self._declared[queue]] if queue in self._declared else []
-            others = [one for one in used(conn, self._declared) if one.name != queue]
-            remake(self._publisher.urls, lost + others)
+            others = [one for one in used_queues(conn, self._declared) if one.name != queue]
+            redeclare_lost(self._publisher.urls, lost + others)
         if not waiting:
-            claims.absent(conn, queue, before)
+            claims.mark_seen_empty(conn, queue, before)
         return True

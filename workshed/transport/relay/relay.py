@@ -36,22 +36,22 @@ from workshed.middleware.observability.metrics import serve_own
 from workshed.parent import die_with_parent
 from workshed.queues import Queue
 from workshed.settings import settings
-from workshed.transport.amqp.remake import rebind, remake, used
+from workshed.transport.amqp.remake import rebind_lost, redeclare_lost, used_queues
 from workshed.transport.build import broker
 from workshed.transport.errors import BrokerBlockedError, EnvelopeError, UnroutableError, exit_code
-from workshed.transport.messages.envelope import decode, stamp
+from workshed.transport.messages.envelope import decode, message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.relay.background import BackgroundTasks, Duty
 from workshed.transport.relay.batch_cancels import cancel_batches
-from workshed.transport.relay.gauges import overview
+from workshed.transport.relay.gauges import collect_outbox_gauges
 from workshed.transport.relay.health import RelayHeartbeat
-from workshed.transport.relay.lag import watch_lag
-from workshed.transport.relay.lateness import tell_lateness
-from workshed.transport.relay.limit_calls import call_waiting
+from workshed.transport.relay.lag import warn_if_late
+from workshed.transport.relay.lateness import collect_periodic_lateness
+from workshed.transport.relay.limit_calls import wake_limit_waiters
 from workshed.transport.relay.maintenance import Maintenance
-from workshed.transport.relay.missed_runs import sweep
+from workshed.transport.relay.missed_runs import create_missed_runs
 from workshed.transport.relay.pruner import Pruner
 from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
@@ -89,7 +89,7 @@ class Relay:
 
     No transaction is open while a window is published. Any number of relays may run; one is
     enough. One that is killed between the confirm and the delete leaves rows that another sends
-    again: those copies are absorbed by the fence.
+    again: those copies are dropped as duplicates.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Relay:
         stop: threading.Event,
         *,
         declared: Iterable[Queue] = (),
-        duties: Sequence[Duty] = (watch_lag,),
+        duties: Sequence[Duty] = (warn_if_late,),
     ) -> None:
         """Open nothing. `declared` it may make anew; `duties` are carried out beside it."""
         self.id = uuid4()
@@ -132,8 +132,8 @@ class Relay:
         while not self._stop.is_set():
             self._turned_at = time.monotonic()
             try:
-                with db.answering(), db.connect() as conn:
-                    migrate.require(conn, "workshed")
+                with db.limited_wait(), db.connect() as conn:
+                    migrate.require_stream(conn, "workshed")
                     claims.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
@@ -148,7 +148,7 @@ class Relay:
 
     def _work(self, conn: Connection) -> None:
         # Their kinds: the rows of a classic queue stay until their outcome.
-        queues.declare(conn, {queue.name: queue.kind for queue in self._declared.values()})
+        queues.declare_queues(conn, {queue.name: queue.kind for queue in self._declared.values()})
         beat = RelayHeartbeat(self.id)
         meters.POSTGRESQL_UP.set(1)
         beat(conn)  # before any row is taken, or another relay would take it as orphaned
@@ -157,7 +157,7 @@ class Relay:
             say_up(os.getpid())
             if not self._has_made:
                 # A worker may make the queues that we may not; until then their rows stay.
-                remake(self._publisher.urls, used(conn, self._declared))
+                redeclare_lost(self._publisher.urls, used_queues(conn, self._declared))
                 self._has_made = True
             while self._in_flight:  # before the database was lost
                 self._settle(conn)
@@ -166,7 +166,7 @@ class Relay:
                     self._stop.wait(self._pause(conn))
             while self._in_flight:
                 self._settle(conn)
-        relays.leave(conn, self.id)
+        relays.delete_relay(conn, self.id)
 
     def _withdraw(self) -> None:
         """Let nothing be published later of what another relay may take by then."""
@@ -194,22 +194,22 @@ class Relay:
         self._looked_at = time.monotonic()
         if self._looked_at >= self._sweep_at:
             return self._sweep(conn)
-        return self._seen(claims.take(conn, self.id, WINDOW, since=self._since))
+        return self._seen(claims.claim_due(conn, self.id, WINDOW, since=self._since))
 
     def _sweep(self, conn: Connection) -> list[ClaimedRow]:
         started = time.monotonic()
-        if orphaned := claims.adopt(conn, self.id, WINDOW):
+        if orphaned := claims.claim_orphaned(conn, self.id, WINDOW):
             return orphaned
-        self._known = {queue.name for queue in queues.find(conn)}
-        now = claims.clock(conn)
+        self._known = {queue.name for queue in queues.list_queues(conn)}
+        now = claims.database_now(conn)
         if self._swept_at is not None and now < self._swept_at:
             logger.warning("the clock of PostgreSQL was put back by %s", self._swept_at - now)
         self._swept_at = now
         if self._latest is not None and now < self._latest:
             # Each time, until it has caught up: a transaction may have been open meanwhile.
-            claims.hurry(conn)
+            claims.make_due_now(conn)
         self._latest = max(now, self._latest or now)
-        rows = claims.take(conn, self.id, WINDOW)
+        rows = claims.claim_due(conn, self.id, WINDOW)
         self._since = now - COMMIT_TIME
         ended = time.monotonic()
         self._sweep_at = ended + max(SWEEP_S, (ended - started) / SWEEP_SHARE)
@@ -228,10 +228,10 @@ class Relay:
             try:
                 message = decode(body, row.queue)
             except EnvelopeError as err:
-                bury(conn, self.id, row, err)
+                dead_letter_row(conn, self.id, row, err)
                 continue
             doubt = {"possible_duplicate": True} if row.possible_duplicate else {}
-            ticket.add(row.queue, body, stamp(message, outbox=True, **doubt))
+            ticket.add(row.queue, body, message_properties(message, outbox=True, **doubt))
             readable.append(row)
         self._publisher.submit(ticket)
         return ClaimedBatch(self.id, readable, ticket)
@@ -242,7 +242,7 @@ class Relay:
         self._wait(window.ticket)
         results = list(zip(window.rows, window.ticket.publications, strict=True))
         gone = [row for row, sent in results if sent.error is None]
-        claims.sent(conn, window.owner, gone)
+        claims.delete_sent(conn, window.owner, gone)
         meters.RELAY_WINDOWS.add()
         self._count(meters.RELAY_SENT, gone)
         refused = [(row, sent) for row, sent in results if sent.error is not None]
@@ -277,9 +277,9 @@ class Relay:
         claims.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
         lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
         if known := lost & set(self._declared):
-            remake(self._publisher.urls, [self._declared[name] for name in known])
+            redeclare_lost(self._publisher.urls, [self._declared[name] for name in known])
         if others := lost & self._known - set(self._declared):
-            rebind(self._publisher.urls, [self._publisher.prefix + name for name in others])
+            rebind_lost(self._publisher.urls, [self._publisher.prefix + name for name in others])
 
     def _count(self, counter: Counter, rows: list[ClaimedRow]) -> None:
         """Count rows by queue; one that no worker has declared is any other."""
@@ -295,10 +295,10 @@ class Relay:
         return min(max(left, 0.0), LOOK_S)
 
 
-def bury(conn: Connection, relay: UUID, row: ClaimedRow, error: EnvelopeError) -> None:
+def dead_letter_row(conn: Connection, relay: UUID, row: ClaimedRow, error: EnvelopeError) -> None:
     """Move a row that no consumer could read to the dead, so that it blocks nothing."""
     with conn.transaction():
-        dead_jobs.bury(
+        dead_jobs.add_dead_job(
             conn,
             message_id=row.message_id,
             generation=row.generation,
@@ -309,11 +309,11 @@ def bury(conn: Connection, relay: UUID, row: ClaimedRow, error: EnvelopeError) -
             reason=str(error),
             error=error,
         )
-        claims.drop(conn, relay, row)
-        batches.end(conn, row.message_id, "dead")
+        claims.delete_row(conn, relay, row)
+        batches.end_job(conn, row.message_id, "dead")
 
 
-def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -> None:
+def run_relay(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -> None:
     """Run a relay of this process's broker until `stop` is set.
 
     `show` is given the probes, where nobody else answers for it.
@@ -325,21 +325,23 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     duties: list[Duty] = [
         ClassicQueueRedelivery(publisher, found.declared, settings().classic_queue_resend_after),
         Maintenance(settings().deduplication_retention),
-        Pruner(retention.rules(settings())),
-        sweep,
-        call_waiting,
+        Pruner(retention.retention_rules(settings())),
+        create_missed_runs,
+        wake_limit_waiters,
         cancel_batches,
-        watch_lag,
-        overview,
+        warn_if_late,
+        collect_outbox_gauges,
         QueueAgeEstimator(publisher),
-        tell_lateness,
+        collect_periodic_lateness,
     ]
     # Apart from ours: what an application does may take long, or never end.
-    tasks = BackgroundTasks("tasks", [begun(load(name)) for name in app().relay_tasks], LEAVE_S)
+    tasks = BackgroundTasks(
+        "tasks", [start_task(load(name)) for name in app().relay_tasks], LEAVE_S
+    )
     relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
     folder = settings().shared_folder
     if folder is None:
-        show(probes.pages(lambda: [relay.pulse()], of="relay"))
+        show(probes.probe_pages(lambda: [relay.pulse()], of="relay"))
     logger.info("relay is at work")
     with RelayStatusReporter(folder, relay.pulse), tasks:
         relay.run()
@@ -347,7 +349,7 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     logger.info("relay has ended")
 
 
-def begun(task: Any) -> Duty:
+def start_task(task: Any) -> Duty:
     """Return a duty of an application, which may have named its class."""
     duty: Duty = task() if isinstance(task, type) else task
     return duty
@@ -363,7 +365,7 @@ def main() -> int:
             die_with_parent(int(pid))
     try:
         logs.configure()
-        run(stop, serve_own)
+        run_relay(stop, serve_own)
     except WorkshedError as err:
         logger.critical("%s", err)
         return exit_code(err)

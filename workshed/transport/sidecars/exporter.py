@@ -24,20 +24,23 @@ LOOK_S = 1.0
 """Between looks whether it was told to stop."""
 
 
-def shown(folder: Path) -> Pages:
+def http_pages(folder: Path) -> Pages:
     """Return what is asked for: the numbers of a folder that is ours, and probes."""
-    found = probes.pages(partial(status.read, folder), of="worker")
+    found = probes.probe_pages(partial(status.read_statuses, folder), of="worker")
     if settings().metrics and multiprocess_folder() == folder:
         # Not at the top: where nothing is measured, nothing is imported.
         exposition = importlib.import_module("workshed.metrics.exposition")
-        found = {**found, "/metrics": exposition.page(partial(exposition.shared, folder))}
+        found = {
+            **found,
+            "/metrics": exposition.metrics_page(partial(exposition.collect_shared, folder)),
+        }
     return found
 
 
-def run(folder: Path, stop: threading.Event) -> None:
+def run_exporter(folder: Path, stop: threading.Event) -> None:
     """Answer until `stop` is set; where no port is free, look for one again."""
-    shared_folder.sweep()
-    found = shown(folder)
+    shared_folder.remove_stale()
+    found = http_pages(folder)
     server = None
     while not stop.is_set():
         if server is None:
@@ -59,7 +62,7 @@ def main() -> int:
             raise SystemExit("python -m workshed.transport.sidecars.exporter FOLDER --parent PID")
     try:
         logs.configure()
-        run(Path(folder), stop)
+        run_exporter(Path(folder), stop)
     except WorkshedError as err:
         print(err, file=sys.stderr)  # noqa: T201 -- its master's
         return exit_code(err)

@@ -28,7 +28,7 @@ class MetricsFork(Middleware):
 
 def supervise_metrics() -> int:
     """Restart the exporter whenever it dies; end it, and then itself, on SIGTERM."""
-    folder = shared_folder.of(parent_pid())
+    folder = shared_folder.folder_for_master(parent_pid())
     if folder is None:
         return 0  # there is nothing to read
     return ChildSupervisor(
@@ -36,17 +36,17 @@ def supervise_metrics() -> int:
     ).keep()
 
 
-def measure(config: Settings) -> None:
+def enable_metrics(config: Settings) -> None:
     """Measure in this process, if it is to; the workers of a master in a folder they share.
 
     A program that only sends uses its own registry, so that its own `/metrics` shows our numbers.
     """
-    meter.switch(on=config.metrics)
+    meter.switch_on(on=config.metrics)
     # So a web server's processes are none, though `multiprocessing` may have started them.
     master = multiprocessing.parent_process() if "dramatiq.cli" in sys.modules else None
     if master and config.shared_folder is None and config.shows:
-        found = shared_folder.of(int(master.pid or 0))
-        meter.switch(on=config.metrics and found is not None)
+        found = shared_folder.folder_for_master(int(master.pid or 0))
+        meter.switch_on(on=config.metrics and found is not None)
     folder = multiprocess_folder()
     if config.metrics and folder is not None:
-        meter.switch(on=shared_folder.join(folder))
+        meter.switch_on(on=shared_folder.join_folder(folder))

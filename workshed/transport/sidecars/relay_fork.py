@@ -42,7 +42,7 @@ class RelayFork(Middleware):
 def supervise() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
     if settings().shows:
-        shared_folder.of(parent_pid())
+        shared_folder.folder_for_master(parent_pid())
     return ChildSupervisor("the relay", ["workshed.transport.relay.relay"]).keep()
 
 

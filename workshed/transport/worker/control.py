@@ -54,12 +54,12 @@ class ControlPoller:
 
     def look(self, conn: Connection) -> None:
         """Take over what has changed, and give back what should not wait here any longer."""
-        self._xmin, cancelled = cancellations.since(conn, self._xmin)
-        told = self._execution.learn_of_cancels(set(cancelled), cancel_rules.find(conn))
+        self._xmin, cancelled = cancellations.list_since(conn, self._xmin)
+        told = self._execution.learn_of_cancels(set(cancelled), cancel_rules.list_rules(conn))
         if told:
-            cancellations.told(conn, told)
-        self._pausing.follow(queues.paused(conn), RESUME, quiet=self._beat.quiet)
-        alive = relays.alive(conn)
+            cancellations.mark_notified(conn, told)
+        self._pausing.follow(queues.list_paused(conn), RESUME, quiet=self._beat.quiet)
+        alive = relays.is_any_alive(conn)
         self._note_relay(alive=alive)
         self._gauges.look(relay_alive=alive)
         meters.POSTGRESQL_UP.set(1)
@@ -95,7 +95,7 @@ class ControlPoller:
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
             try:
-                with db.answering(), db.connect() as conn:
+                with db.limited_wait(), db.connect() as conn:
                     while not self._over.is_set():
                         self.look(conn)
                         self._over.wait(LOOK_S)

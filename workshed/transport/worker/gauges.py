@@ -18,7 +18,7 @@ class WorkerGauges:
 
     def look(self, *, relay_alive: bool) -> None:
         """Tell how many jobs run of each actor and queue, and whether some relay lives."""
-        runs = Counter(labels(delivery) for delivery in self._running)
+        runs = Counter(job_labels(delivery) for delivery in self._running)
         self._told |= runs.keys()  # of what no longer runs, 0 is told
         for pair in self._told:
             meters.RUNNING.set(runs[pair], *pair)
@@ -28,6 +28,6 @@ class WorkerGauges:
         meters.RELAY_ALIVE.set(int(relay_alive))
 
 
-def labels(delivery: Delivery) -> tuple[str, str]:
+def job_labels(delivery: Delivery) -> tuple[str, str]:
     """Return actor and queue; one of no actor of this program does not get to run."""
     return delivery.actor_name, delivery.queue_name

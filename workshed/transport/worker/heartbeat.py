@@ -15,7 +15,7 @@ from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import Process, QueueReport
-from workshed.jobs.history.attempts import storable
+from workshed.jobs.history.attempts import to_storable
 from workshed.settings import settings
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
@@ -49,12 +49,12 @@ class WorkerHeartbeat:
         """Beat, when it is time."""
         if time.monotonic() >= self._due:
             running = list(self._execution.running)
-            self.quiet = workers.beat(
+            self.quiet = workers.record_heartbeat(
                 conn,
                 self.process,
                 len(running),
                 self._report(running),
-                running=jobs(running),
+                running=describe_jobs(running),
                 memory_bytes=memory_bytes(),
             )
             self._due = time.monotonic() + EVERY_S
@@ -65,9 +65,9 @@ class WorkerHeartbeat:
         for delivery in left:
             self._holding.returned(delivery.queue_name, delivery.job.published)
         try:
-            with db.answering(), db.connect() as conn:
-                workers.pass_on(conn, self._report(left))
-                workers.leave(conn, self.process.id)
+            with db.limited_wait(), db.connect() as conn:
+                workers.record_watermarks(conn, self._report(left))
+                workers.delete_worker(conn, self.process.id)
         except (*PASSING_ERRORS, DatabaseUnreachableError) as err:  # it is silent from now on
             logger.info("PostgreSQL does not know that this worker ended: %s", str(err).strip())
 
@@ -76,11 +76,11 @@ class WorkerHeartbeat:
         return self._holding.report(sorted(self.queues), waiting, running)
 
 
-def jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
+def describe_jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
     """Describe those whose actor runs; at most one a thread."""
     return [
         {
-            "message_id": storable(one.message_id),
+            "message_id": to_storable(one.message_id),
             "actor": one.actor_name,
             "queue": one.queue_name,
             "since": datetime.fromtimestamp(one.job.began, UTC).isoformat(),

@@ -27,7 +27,7 @@ from workshed.transport.worker.health import WorkerStatusReporter
 from workshed.transport.worker.heartbeat import WorkerHeartbeat
 from workshed.transport.worker.pausing import PauseState
 from workshed.transport.worker.shutdown import GracefulShutdown
-from workshed.transport.worker.watchdog import Watchdog, arm
+from workshed.transport.worker.watchdog import Watchdog, reset_timer
 
 
 class WorkerLifecycle:
@@ -55,9 +55,9 @@ class WorkerLifecycle:
         worker.work_queue = cast("Any", self._execution.work)
         self._threads = worker.worker_threads
         with db.transaction() as conn:
-            queues.declare(conn, {queue.name: queue.kind for queue in declared})
+            queues.declare_queues(conn, {queue.name: queue.kind for queue in declared})
             queues.declare_actors(conn, known_actors(broker))
-        limits, grace_s = deadline(broker), self._grace.total_seconds()
+        limits, grace_s = find_time_limit(broker), self._grace.total_seconds()
         self._leaving = GracefulShutdown(
             self._inbox, self._execution, limits.interrupt_all, grace_s
         )
@@ -73,7 +73,7 @@ class WorkerLifecycle:
         )
         self._pulse.hear()
         self._watch.start()
-        arm()  # the first job may freeze this process before its watchdog has looked once
+        reset_timer()  # the first job may freeze this process before its watchdog has looked once
 
     def _recycle(self, broker: WorkshedBroker, message: MessageProxy, error: BaseException) -> None:
         """Leave because a job does not end at its hard limit."""
@@ -118,7 +118,7 @@ class WorkerLifecycle:
         self._watchdog = self._leaving = self._watch = self._pulse = None
 
 
-def deadline(broker: WorkshedBroker) -> TimeLimit:
+def find_time_limit(broker: WorkshedBroker) -> TimeLimit:
     """Return the middleware that can interrupt actors."""
     return next(m for m in broker.middleware if isinstance(m, TimeLimit))
 
@@ -128,7 +128,7 @@ def check_time_limits(broker: WorkshedBroker, names: set[str]) -> None:
 
     It runs from the delivery, not from the start, and closes the channel of all others.
     """
-    default_ms = deadline(broker).default_ms
+    default_ms = find_time_limit(broker).default_ms
     for actor in broker.actors.values():
         limit = timedelta(milliseconds=actor.options.get("time_limit", default_ms))
         hard = timedelta(milliseconds=actor.options.get("hard_time_limit", 0))

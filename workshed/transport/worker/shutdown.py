@@ -116,7 +116,7 @@ class GracefulShutdown:
             return
         if not (self._signalled or self._recycling):
             return
-        with db.answering():
+        with db.limited_wait():
             db.give_back()  # first: the next run of a job finds what this one has claimed
         count = self._execution.interrupt()
         logger.warning("%d jobs could not be interrupted; they run again elsewhere", count)

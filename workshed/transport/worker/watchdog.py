@@ -54,7 +54,7 @@ class Watchdog:
 
     def trouble(self) -> str | None:
         """Look once; say what has stopped working, if anything."""
-        dead = [t.name for t in threads(self._worker) if not t.is_alive()]
+        dead = [t.name for t in dramatiq_threads(self._worker) if not t.is_alive()]
         if dead:
             return f"thread {dead[0]} has died"
         for link in self._links():
@@ -67,7 +67,7 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
-            arm()
+            reset_timer()
             trouble = self.trouble()
             if trouble is not None and not self._over.is_set():
                 logger.critical("%s; leaving with code %d", trouble, EXIT_WATCHDOG)
@@ -76,7 +76,7 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
 
-def arm() -> None:
+def reset_timer() -> None:
     """Leave with code 1 in `FROZEN_S`, and say where each thread stands, if not called until then.
 
     Python's timer for that needs no interpreter.
@@ -85,7 +85,7 @@ def arm() -> None:
         faulthandler.dump_traceback_later(FROZEN_S, exit=True, file=STDERR)
 
 
-def threads(worker: Worker) -> list[threading.Thread]:
+def dramatiq_threads(worker: Worker) -> list[threading.Thread]:
     """Return the threads that dramatiq works with."""
     consumers: Mapping[str, threading.Thread] = worker.consumers
     return [*worker.workers, *consumers.values()]

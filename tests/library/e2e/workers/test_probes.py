@@ -84,7 +84,7 @@ def has_told(pid):
     found = re.search(
         r"\0WORKSHED_SHARED_FOLDER=([^\0]+)", Path(f"/proc/{pid}/environ").read_text()
     )
-    return pid in {pulse.pid for pulse in status.read(Path(found[1]))}
+    return pid in {pulse.pid for pulse in status.read_statuses(Path(found[1]))}
 
 
 def test_where_no_relay_beats_anywhere_it_is_not_ready(supervise, eventually):

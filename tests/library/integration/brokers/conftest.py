@@ -9,7 +9,7 @@ import pytest
 
 from workshed import db
 from workshed.settings import settings
-from workshed.transport.messages.envelope import stamp
+from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
@@ -114,7 +114,7 @@ def no_database(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/shop")
     monkeypatch.setattr(db, "POOL_WAIT_S", 0.5)
     settings.cache_clear()
-    db.pool.cache_clear()
+    db.get_pool.cache_clear()
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def ticket(*messages, **headers):
     """What the publisher takes, of messages."""
     made = ConfirmBatch()
     for message in messages:
-        made.add(message.queue_name, message.encode(), stamp(message, **headers))
+        made.add(message.queue_name, message.encode(), message_properties(message, **headers))
     return made
 
 
@@ -183,7 +183,7 @@ def publish(broker):
         ticket = ConfirmBatch()
         queue = queue or message.queue_name
         broker.ensure_queues({queue})
-        ticket.add(queue, body or message.encode(), stamp(message, **headers))
+        ticket.add(queue, body or message.encode(), message_properties(message, **headers))
         broker._publisher.publish(ticket, 5)
         assert ticket.publications[0].error is None
 

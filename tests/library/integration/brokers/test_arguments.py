@@ -9,7 +9,7 @@ import pytest
 from workshed import Queue
 from workshed.transport.amqp import arguments as facts
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.arguments import ALWAYS, FIRST, TABLE, arguments
+from workshed.transport.amqp.arguments import ALWAYS, FIRST, TABLE, queue_arguments
 from workshed.transport.errors import TopologyError
 
 VALUES = {
@@ -69,7 +69,7 @@ def test_a_queue_of_each_type_can_be_made_and_used(
     actor(queue_name="a", actor_name="job")(lambda: None).send()
 
     eventually(lambda: rabbitmq.depth("a") == 1)
-    assert rabbitmq.queues()["a"]["arguments"] == arguments(
+    assert rabbitmq.queues()["a"]["arguments"] == queue_arguments(
         broker.declared["a"], rabbitmq.version()
     )
 
@@ -86,7 +86,7 @@ def refused(monkeypatch):
 def test_an_argument_the_server_does_not_know_is_not_taken_for_one_that_differs(vhost, rabbitmq):
     """The queue is not there: to let it run empty and delete it would mend nothing."""
     with pytest.raises(TopologyError) as error:
-        topology.ensure([vhost], [Queue("ranked", levels=9)])
+        topology.declare_queues([vhost], [Queue("ranked", levels=9)])
 
     said = str(error.value)
     assert "queue 'ranked' was not made: RabbitMQ " in said
@@ -114,7 +114,7 @@ def test_one_connection_makes_all_that_the_server_takes(vhost, connection, rabbi
     connection.channel().queue_declare("a", durable=True, arguments={"x-queue-type": "classic"})
 
     with pytest.raises(TopologyError, match=r"'a' exists with other arguments.*let it run empty"):
-        topology.ensure([vhost], [Queue("a"), Queue("b")])
+        topology.declare_queues([vhost], [Queue("a"), Queue("b")])
 
     assert {"b", "b.dead"} <= rabbitmq.queues().keys()
 
@@ -125,12 +125,12 @@ def test_a_queue_that_an_older_server_made_is_kept(
 ):
     """After an upgrade in place each start would end with "exists with other arguments"."""
     queue = Queue("a", kind=kind, levels=4)
-    made = arguments(queue, FIRST if rabbitmq.version() < (4, 3) else rabbitmq.version())
+    made = queue_arguments(queue, FIRST if rabbitmq.version() < (4, 3) else rabbitmq.version())
     connection.channel().queue_declare("a", durable=True, arguments=made)
-    monkeypatch.setattr(topology, "version", lambda _: (4, 3))
+    monkeypatch.setattr(topology, "server_version", lambda _: (4, 3))
 
     with caplog.at_level(logging.WARNING):
-        topology.ensure([vhost], [queue])
+        topology.declare_queues([vhost], [queue])
 
     assert rabbitmq.queues()["a"]["arguments"] == made
     assert caplog.records == []

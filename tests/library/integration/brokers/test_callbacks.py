@@ -69,7 +69,7 @@ def test_it_is_told_when_it_died_of_something_else(
     killer = work.message(1)
     with db.transaction() as conn:
         for _ in range(2):
-            starts.record(conn, killer.message_id, 0, isolated=True, host="gone", pid=1)
+            starts.record_start(conn, killer.message_id, 0, isolated=True, host="gone", pid=1)
 
     with working("default"):
         publish(killer, possible_duplicate=True)

@@ -54,7 +54,7 @@ def cancel(message):
 
 def make_rule(**which):
     with db.transaction() as conn:
-        return cancel_rules.make(conn, JobFilter(**which))
+        return cancel_rules.create_rule(conn, JobFilter(**which))
 
 
 def test_outside_a_job_nothing_was_cancelled():
@@ -174,7 +174,7 @@ def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
     assert rows("SELECT reason, error_class FROM workshed.attempts") == [("cancelled", class_)]
     assert rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.dead") == []
     with db.transaction() as conn:
-        assert unique.find(conn, "k") is None
+        assert unique.find_holder(conn, "k") is None
 
 
 def test_a_cancel_of_an_earlier_run_is_not_told_to_a_later_one(
@@ -189,7 +189,7 @@ def test_a_cancel_of_an_earlier_run_is_not_told_to_a_later_one(
     with working("default"):
         eventually(lambda: rows(DISCARDS))
         with db.transaction() as conn:
-            cancellations.clear(conn, first.message_id)
+            cancellations.clear_cancellation(conn, first.message_id)
         publish(first.copy(options={"generation": 1}), outbox=True)
         assert running.started.wait(60)
         execution = run.broker._execution
@@ -310,8 +310,8 @@ def test_a_unique_job_under_a_rule_frees_its_key(actor, broker, working, rows, e
     with working("default"):
         eventually(lambda: rows(DISCARDS))
         with db.transaction() as conn:
-            assert unique.find(conn, "k") is None
-            cancel_rules.delete(conn, rule.id)
+            assert unique.find_holder(conn, "k") is None
+            cancel_rules.delete_rule(conn, rule.id)
         assert note.send_with_options(args=(2,), unique_key="k").message_id != sent.message_id
 
 
@@ -323,7 +323,7 @@ def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
     note = actor(queue_name="default", actor_name="note")(runs.append)
     message = note.message(1).copy(message_timestamp=LONG_AGO_MS)
     with db.transaction() as conn:
-        dead_jobs.bury(
+        dead_jobs.add_dead_job(
             conn,
             message_id=message.message_id,
             generation=0,
@@ -333,8 +333,8 @@ def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
             body=message.encode(),
             reason="failed once",
         )
-        cancel_rules.make(conn, JobFilter(actor="note", older_than=timedelta(hours=1)))
-        dead_jobs.retry(conn, message.message_id)
+        cancel_rules.create_rule(conn, JobFilter(actor="note", older_than=timedelta(hours=1)))
+        dead_jobs.retry_job(conn, message.message_id)
 
     with relaying(), working("default"):
         eventually(lambda: runs == [1])  # a relay that is earlier tries again in 5 s

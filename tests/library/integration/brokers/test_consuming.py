@@ -1,4 +1,4 @@
-"""What a worker promises: an outcome is stored before the ack, and copies are absorbed."""
+"""What a worker promises: an outcome is stored before the ack, and copies are dropped."""
 
 import threading
 from datetime import timedelta
@@ -116,7 +116,7 @@ def test_a_record_not_visible_yet_is_looked_for_again(runs, working, rows, event
     assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
-def test_a_copy_of_a_settled_job_is_absorbed(runs, working, rows, publish, eventually):
+def test_a_copy_of_a_completed_job_is_dropped(runs, working, rows, publish, eventually):
     """A relay killed between confirm and delete sends twice; without the fence this runs twice."""
     message = runs.actor.message(1)
 
@@ -140,7 +140,7 @@ def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
 
     def the_other_process_ends_first(number):
         with connect() as conn:
-            settled.settle(conn, message.message_id, 0)
+            settled.complete_generation(conn, message.message_id, 0)
         raise OSError("no")
 
     runs.then = the_other_process_ends_first
@@ -378,11 +378,11 @@ def test_the_tag_of_a_consumer_identifies_the_actors_on_its_queue(
         eventually(lambda: len(rabbitmq.consumers()) == 2)
         tags = {one["queue"]["name"]: one["consumer_tag"] for one in rabbitmq.consumers()}
 
-    assert {queue: consumer_tag.read(tag).digest for queue, tag in tags.items()} == {
+    assert {queue: consumer_tag.parse_tag(tag).digest for queue, tag in tags.items()} == {
         "default": digest("crawl"),
         "low": digest("clean", "crawl"),
     }
 
 
 def digest(*names):
-    return consumer_tag.read(consumer_tag.written([(name, None) for name in names])).digest
+    return consumer_tag.parse_tag(consumer_tag.make_tag([(name, None) for name in names])).digest

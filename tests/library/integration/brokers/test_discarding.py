@@ -127,7 +127,7 @@ def test_what_is_told_changes_nothing_by_its_failure(
         eventually(lambda: len(rows("SELECT 1 FROM workshed.attempts")) == 2)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
-    assert caplog.text.count("Discard.ended failed") == 2
+    assert caplog.text.count("DiscardRecorder.ended failed") == 2
 
 
 def test_nobody_is_told_before_the_discard_is_stored(
@@ -163,7 +163,7 @@ def test_nobody_is_told_by_a_copy(
     @actor(queue_name="default", after_discard=lambda *args: told.append(args))
     def order(message_id):
         with connect() as conn:
-            settled.settle(conn, message_id, 0)
+            settled.complete_generation(conn, message_id, 0)
         started.append(message_id)
         raise Discard("too late")
 

@@ -122,7 +122,7 @@ def test_a_transaction_that_is_open_in_this_thread_stays(django, rows):
     with django(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE of_this_transaction ()")
 
-        django_connections.renew()
+        django_connections.renew_connections()
 
         cursor.execute("SELECT FROM of_this_transaction")
 

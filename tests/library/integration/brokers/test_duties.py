@@ -11,8 +11,8 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import once_keys, settled
 from workshed.jobs.outbox import relays, schedule
 from workshed.transport.relay.background import BackgroundTasks
-from workshed.transport.relay.gauges import LOOK_S, overview
-from workshed.transport.relay.lag import watch_lag
+from workshed.transport.relay.gauges import LOOK_S, collect_outbox_gauges
+from workshed.transport.relay.lag import warn_if_late
 from workshed.transport.relay.maintenance import BATCH, Maintenance
 
 MONTH = timedelta(days=30)
@@ -29,7 +29,7 @@ def one_late(conn):
 
     def one_late(seconds):
         row = schedule.OutboxRow("m", 0, "default", "greet", "{}", "transactional")
-        schedule.insert(conn, row, delay=-timedelta(seconds=seconds))
+        schedule.insert_row(conn, row, delay=-timedelta(seconds=seconds))
         return conn
 
     return one_late
@@ -74,28 +74,28 @@ def test_a_duty_that_fails_stops_no_other(database, eventually, caplog):
 
 
 def test_a_relay_lives_while_it_beats(conn):
-    assert not relays.alive(conn)
-    relays.beat(conn, uuid4(), "here", 1)
-    assert relays.alive(conn)
+    assert not relays.is_any_alive(conn)
+    relays.record_relay(conn, uuid4(), "here", 1)
+    assert relays.is_any_alive(conn)
 
     conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '11 s'")
-    assert not relays.alive(conn)
+    assert not relays.is_any_alive(conn)
 
-    relays.beat(conn, uuid4(), "elsewhere", 1)
-    assert relays.alive(conn)
+    relays.record_relay(conn, uuid4(), "elsewhere", 1)
+    assert relays.is_any_alive(conn)
 
 
 # Lag
 
 
 def test_a_late_schedule_is_warned_of_at_most_once_a_minute(one_late, caplog):
-    assert watch_lag(one_late(35)) >= 60
+    assert warn_if_late(one_late(35)) >= 60
 
     assert "the schedule is 35 s late" in caplog.text
 
 
 def test_a_few_seconds_are_not_warned_of(one_late, caplog):
-    assert 10 <= watch_lag(one_late(5)) < 60
+    assert 10 <= warn_if_late(one_late(5)) < 60
 
     assert caplog.text == ""
 
@@ -107,7 +107,7 @@ def test_a_row_that_its_relay_cannot_send_is_late_too(one_late, caplog):
         "UPDATE workshed.schedule SET claimed_by = gen_random_uuid(), claimed_at = workshed.now()"
     )
 
-    watch_lag(conn)
+    warn_if_late(conn)
 
     assert "late" in caplog.text
 
@@ -127,8 +127,8 @@ def fences(autocommitting):
     """`fences(7)`: so many of each kind that are older than a month, and one of today."""
 
     def fences(number):
-        settled.settle(autocommitting, "today", 0)
-        once_keys.claim(autocommitting, "charge", "today", "today")
+        settled.complete_generation(autocommitting, "today", 0)
+        once_keys.claim_key(autocommitting, "charge", "today", "today")
         cancellations.cancel(autocommitting, "today")
         for insert in (
             "INSERT INTO workshed.completed_generations SELECT id, 0, day FROM old",
@@ -159,7 +159,7 @@ def left(rows):
 
 def test_what_no_copy_can_ask_for_any_more_is_deleted(fences, left, autocommitting, rows):
     fences(BATCH + 10)
-    relays.beat(autocommitting, uuid4(), "here", 1)
+    relays.record_relay(autocommitting, uuid4(), "here", 1)
     autocommitting.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
     keep_house = Maintenance(MONTH)
 
@@ -174,7 +174,7 @@ def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, co
     """One that waits inside its transaction holds up the workers that settle meanwhile."""
     fences(BATCH + 10)
     first, second = connect(), connect()
-    relays.beat(first, uuid4(), "here", 1)
+    relays.record_relay(first, uuid4(), "here", 1)
     first.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
     first.commit()
     second.execute("SET lock_timeout = '100ms'")
@@ -194,14 +194,14 @@ def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, co
 def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitting, counted):
     """A queue that nobody has declared is told as any other: its name came with a message."""
     conn = autocommitting
-    queues.declare(conn, {"default": "quorum", "emails": "classic"})
+    queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     for number, (queue, wait) in enumerate([("default", -60), ("default", 60), ("made_up", 60)]):
         row = schedule.OutboxRow(f"m{number}", 0, queue, "greet", "{}", "transactional")
-        schedule.insert(conn, row, delay=timedelta(seconds=wait))
+        schedule.insert_row(conn, row, delay=timedelta(seconds=wait))
     bury(conn, "default")
     bury(conn, "invented")
 
-    assert overview(conn) >= LOOK_S
+    assert collect_outbox_gauges(conn) >= LOOK_S
 
     def waiting(queue, state):
         return counted("schedule_jobs", queue=queue, state=state)
@@ -219,13 +219,13 @@ def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitt
 def test_what_is_no_longer_there_is_told_as_none(database, autocommitting, counted):
     """A number that is told no more stays where it was."""
     conn = autocommitting
-    queues.declare(conn, {"default": "quorum"})
+    queues.declare_queues(conn, {"default": "quorum"})
     bury(conn, "default")
-    overview(conn)
+    collect_outbox_gauges(conn)
     assert counted("dead_jobs", queue="default") == 1
 
     conn.execute("DELETE FROM workshed.dead")
-    overview(conn)
+    collect_outbox_gauges(conn)
 
     assert counted("dead_jobs", queue="default") == 0
 
@@ -235,13 +235,13 @@ def test_how_long_ago_the_newest_of_the_dead_died_is_told_of_each_queue(
 ):
     """A count that rises and falls again between two looks, or with a retry, tells of no death."""
     conn = autocommitting
-    queues.declare(conn, {"default": "quorum", "emails": "classic"})
+    queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     for queue, seconds in {"default": 60, "invented": 300, "made_up": 120}.items():
         bury(conn, queue)
         aged = "UPDATE workshed.dead SET died_at = died_at - %s WHERE queue = %s"
         conn.execute(aged, (timedelta(seconds=seconds), queue))
 
-    overview(conn)
+    collect_outbox_gauges(conn)
 
     assert 60 <= counted("dead_age_seconds", queue="default") < 90
     assert 120 <= counted("dead_age_seconds", queue="other") < 150
@@ -249,7 +249,7 @@ def test_how_long_ago_the_newest_of_the_dead_died_is_told_of_each_queue(
 
 
 def bury(conn, queue):
-    dead_jobs.bury(
+    dead_jobs.add_dead_job(
         conn,
         message_id=queue,
         generation=0,

@@ -147,7 +147,7 @@ def test_a_cancelled_job_that_is_wanted_back_runs(job, working, publish, rows, e
     with working("default"):
         eventually(lambda: rows("SELECT 1 FROM workshed.attempts WHERE reason = 'cancelled'"))
         with db.transaction() as conn:
-            cancellations.clear(conn, message.message_id)
+            cancellations.clear_cancellation(conn, message.message_id)
         publish(message.copy(options={"generation": 1}), outbox=True)
         eventually(lambda: job == [1])
 
@@ -193,7 +193,7 @@ def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
     message = pay.message(1)
 
     with working("default"), connect() as other:
-        settled.settle(other, message.message_id, 0)
+        settled.complete_generation(other, message.message_id, 0)
         publish(message, possible_duplicate=True)
         eventually(lambda: rows("SELECT 1 FROM workshed.redelivered_starts"))
         other.commit()
@@ -206,8 +206,8 @@ def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
 def test_nor_does_one_that_is_killed_then(job, working, publish, rows, rabbitmq, eventually):
     message = job.actor.message(1)
     with db.transaction() as conn:
-        settled.settle(conn, message.message_id, 0)
-        starts.record(conn, message.message_id, 0, isolated=False, host="gone", pid=1)
+        settled.complete_generation(conn, message.message_id, 0)
+        starts.record_start(conn, message.message_id, 0, isolated=False, host="gone", pid=1)
 
     with working("default"):
         publish(message, possible_duplicate=True)
@@ -221,7 +221,7 @@ def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, even
     job.on.clear()
     suspect = job.actor.message(3)
     with db.transaction() as conn:
-        starts.record(conn, suspect.message_id, 0, isolated=False, host="gone", pid=1)
+        starts.record_start(conn, suspect.message_id, 0, isolated=False, host="gone", pid=1)
 
     with working("default", threads=3):
         job.send(1)
@@ -242,7 +242,7 @@ def test_one_that_ended_its_worker_alone_and_again_is_dead(job, working, publish
     killer = job.actor.message(1)
     with db.transaction() as conn:
         for _ in range(2):
-            starts.record(conn, killer.message_id, 0, isolated=True, host="gone", pid=1)
+            starts.record_start(conn, killer.message_id, 0, isolated=True, host="gone", pid=1)
 
     with working("default"):
         publish(killer, possible_duplicate=True)
@@ -322,7 +322,7 @@ def test_a_job_with_an_option_of_the_next_release_waits_for_it(
     assert rows("SELECT 1 FROM workshed.dead") == []
 
 
-def test_after_an_hour_a_stranger_is_dead(job, working, publish, rows, eventually):
+def test_after_an_hour_a_job_of_an_unknown_actor_is_dead(job, working, publish, rows, eventually):
     since = datetime.now(UTC) - timedelta(hours=2)
     options = {"unknown_actor_since": int(since.timestamp() * 1000)}
     message = job.actor.message(7).copy(actor_name="gone", options=options)
@@ -385,7 +385,7 @@ def test_a_paused_queue_starts_nothing_and_goes_on_later(job, working, rabbitmq,
         eventually(lambda: rabbitmq.unacked("default") == 2)  # held, not started
 
         with db.transaction() as conn:
-            assert queues.pause(conn, "default")
+            assert queues.pause_queue(conn, "default")
         eventually(lambda: rabbitmq.depth("default") == 1)
         job.on.set()
         job.send(3)
@@ -393,15 +393,15 @@ def test_a_paused_queue_starts_nothing_and_goes_on_later(job, working, rabbitmq,
         assert job == [1]
 
         with db.transaction() as conn:
-            queues.resume(conn, "default")
+            queues.resume_queue(conn, "default")
         eventually(lambda: job == [1, 2, 3])
 
 
 def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, rabbitmq, eventually):
     job.send(1)
     with db.transaction() as conn:
-        queues.declare(conn, {"default": "quorum", "low": "quorum"})
-        queues.pause(conn, "default")
+        queues.declare_queues(conn, {"default": "quorum", "low": "quorum"})
+        queues.pause_queue(conn, "default")
 
     with working("default"):
         eventually(lambda: job.actor.broker._inbox.link.turns > 1)
@@ -412,7 +412,7 @@ def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, rabb
 def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, eventually):
     with working("default"):
         with db.transaction() as conn:
-            queues.pause(conn, "default")
+            queues.pause_queue(conn, "default")
         eventually(lambda: job.actor.broker._inbox.is_paused("default"))
         inbox = job.actor.broker._inbox
         before = inbox._connection
@@ -432,7 +432,7 @@ def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, event
 def this_worker(connect):
     """`this_worker()`: the one worker that beats."""
     conn = connect(autocommit=True)
-    return lambda: workers.find(conn)[0]
+    return lambda: workers.list_workers(conn)[0]
 
 
 def test_a_quiet_worker_starts_nothing_and_goes_on_later(
@@ -447,7 +447,7 @@ def test_a_quiet_worker_starts_nothing_and_goes_on_later(
         job.send(2)
         eventually(lambda: rabbitmq.unacked("default") == 2)  # held, not started
 
-        assert workers.quiet(conn, this_worker().id)
+        assert workers.quiet_worker(conn, this_worker().id)
         eventually(lambda: rabbitmq.depth("default") == 1)
         job.on.set()
         job.send(3)
@@ -455,7 +455,7 @@ def test_a_quiet_worker_starts_nothing_and_goes_on_later(
         assert job == [1]
         assert this_worker().state == "quiet"
 
-        assert workers.resume(conn, this_worker().id)
+        assert workers.resume_worker(conn, this_worker().id)
         eventually(lambda: sorted(job) == [1, 2, 3])
 
 
@@ -465,16 +465,16 @@ def test_a_queue_that_is_resumed_starts_nothing_in_a_quiet_worker(
     conn = connect(autocommit=True)
 
     with working("default"):
-        queues.pause(conn, "default")
+        queues.pause_queue(conn, "default")
         eventually(lambda: broker._inbox.is_paused("default"))
-        workers.quiet(conn, this_worker().id)
+        workers.quiet_worker(conn, this_worker().id)
         watch, pausing = broker._life._watch, broker._life._watch._pausing
         eventually(lambda: watch._beat.quiet)
-        queues.resume(conn, "default")
+        queues.resume_queue(conn, "default")
         eventually(lambda: pausing.is_quiet and not pausing._paused)
 
         assert broker._inbox.is_paused("default")
-        workers.resume(conn, this_worker().id)
+        workers.resume_worker(conn, this_worker().id)
         eventually(lambda: not broker._inbox.is_paused("default"))
 
 
@@ -487,9 +487,9 @@ def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_another_word(
     with working("default"):
         watch, pausing = broker._life._watch, broker._life._watch._pausing
         pausing.be_quiet("SIGCONT", wanted=True)
-        workers.quiet(conn, this_worker().id)
+        workers.quiet_worker(conn, this_worker().id)
         eventually(lambda: watch._beat.quiet)
-        workers.resume(conn, this_worker().id)
+        workers.resume_worker(conn, this_worker().id)
         eventually(lambda: not watch._beat.quiet and len(pausing._quiet) == 1)
 
         assert broker._inbox.is_paused("default")
@@ -539,7 +539,7 @@ def test_a_worker_says_when_no_relay_lives_and_works_on(
         job.send(1)
         eventually(lambda: job == [1])
 
-        relays.beat(conn, uuid4(), "here", 1)
+        relays.record_relay(conn, uuid4(), "here", 1)
         watch.look(conn)
 
     assert watch.is_ready

@@ -112,7 +112,7 @@ def test_a_redrive_lets_it_run(runs, working, publish, relaying, rows, eventuall
         publish(late)
         eventually(lambda: rows(DEAD))
         with db.transaction() as conn:
-            assert dead_jobs.retry(conn, late.message_id)
+            assert dead_jobs.retry_job(conn, late.message_id)
         eventually(lambda: runs == [1])
 
 
@@ -120,7 +120,7 @@ def test_the_key_of_one_that_is_too_late_is_free(runs, working, publish, rows, e
     late = runs.actor.message_with_options(args=(1,), unique_key="k")
     late = late.copy(message_timestamp=ago_ms(3))
     with db.transaction() as conn:
-        unique.take(conn, unique.KeyClaim("k", late.message_id, 0, "note", "default"))
+        unique.acquire_key(conn, unique.KeyClaim("k", late.message_id, 0, "note", "default"))
 
     with working("default"):
         publish(late, outbox=True)
@@ -140,7 +140,7 @@ def test_a_job_that_was_done_once_is_not_dead_for_its_lost_ack(
     message = pay.message(1).copy(message_timestamp=ago_ms(3))
     if claimed:
         with db.transaction() as conn:
-            once_keys.claim(conn, "pay", message.message_id, message.message_id)
+            once_keys.claim_key(conn, "pay", message.message_id, message.message_id)
 
     with working("default"):
         publish(message, possible_duplicate=True)

@@ -4,7 +4,7 @@ import pytest
 
 from workshed.cronspec import daily
 from workshed.jobs.periodic import periodic_jobs
-from workshed.transport.relay.lateness import tell_lateness
+from workshed.transport.relay.lateness import collect_periodic_lateness
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def declare(conn):
 
     def declare(name):
         job = periodic_jobs.PeriodicDeclaration(name, "low", daily("09:00"))
-        periodic_jobs.declare(conn, [job])
+        periodic_jobs.declare_jobs(conn, [job])
 
     return declare
 
@@ -29,7 +29,7 @@ def look(conn, counted):
     """`look("periodic_late_seconds")`: that number, after a look."""
 
     def look(name):
-        assert tell_lateness(conn) >= 10
+        assert collect_periodic_lateness(conn) >= 10
         return counted(name)
 
     return look

@@ -169,8 +169,8 @@ def once():
     @contextlib.contextmanager
     def run():
         with db.transaction() as conn:
-            once_keys.claim(conn, "charge", "7", "7")
-            with db.joined(conn):
+            once_keys.claim_key(conn, "charge", "7", "7")
+            with db.join_transaction(conn):
                 yield conn
 
     return run
@@ -265,13 +265,13 @@ def test_of_many_senders_at_once_one_sends(send_one, rabbitmq, in_threads, event
 def taken(monkeypatch):
     """How many leases were taken, by statement."""
     sizes = []
-    take = leases.take
+    take = leases.insert_leases
 
     def noted(conn, found, span):
         sizes.append(len(found))
         take(conn, found, span)
 
-    monkeypatch.setattr(leases, "take", noted)
+    monkeypatch.setattr(leases, "insert_leases", noted)
     return sizes
 
 
@@ -451,13 +451,13 @@ def test_a_crash_after_the_confirm_costs_a_copy_that_does_not_run(
 def written(monkeypatch):
     """The sizes of the batches of marks."""
     sizes = []
-    write = outbox_cleanup.write
+    write = outbox_cleanup.write_batch
 
     def noted(conn, batch):
         sizes.append(sum(map(len, batch.values())))
         write(conn, batch)
 
-    monkeypatch.setattr(outbox_cleanup, "write", noted)
+    monkeypatch.setattr(outbox_cleanup, "write_batch", noted)
     return sizes
 
 
@@ -488,14 +488,17 @@ def test_rows_are_marked_after_an_outage_of_postgresql(
 
 def test_a_failure_in_the_thread_does_not_end_it(mail, states, monkeypatch, eventually, caplog):
     """Without going on, every later row of this process would be left to the relay."""
-    keep, failures = leases.keep, [ValueError("not PostgreSQL's"), KeyError("nor this")]
+    keep, failures = (
+        leases.keep_until_outcome,
+        [ValueError("not PostgreSQL's"), KeyError("nor this")],
+    )
 
     def fail(conn, keys):
         if failures:
             raise failures.pop()
         return keep(conn, keys)
 
-    monkeypatch.setattr(leases, "keep", fail)
+    monkeypatch.setattr(leases, "keep_until_outcome", fail)
     with caplog.at_level(logging.CRITICAL):
         mail.send(1)
         eventually(lambda: len(failures) == 1)
@@ -511,10 +514,12 @@ def test_a_forked_child_marks_its_own_and_not_its_parents(
     mail, broker, forked, states, eventually, monkeypatch
 ):
     """With its parent's queue it would wait for a lock that a thread of the parent holds."""
-    write, hangs, go_on = outbox_cleanup.write, threading.Event(), threading.Event()
+    write, hangs, go_on = outbox_cleanup.write_batch, threading.Event(), threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(
-            outbox_cleanup, "write", lambda *batch: (hangs.set(), go_on.wait(60), write(*batch))
+            outbox_cleanup,
+            "write_batch",
+            lambda *batch: (hangs.set(), go_on.wait(60), write(*batch)),
         )
         mail.send(1)
         assert hangs.wait(60)

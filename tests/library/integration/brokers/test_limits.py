@@ -11,7 +11,7 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.locks import limits, run_locks
 from workshed.middleware import Limit, Unique
 from workshed.middleware.concurrency import lease_renewal
-from workshed.transport.relay.limit_calls import call_waiting
+from workshed.transport.relay.limit_calls import wake_limit_waiters
 
 SLOTS = "SELECT key, message_id FROM workshed.limit_slots"
 WAITS = "SELECT message_id FROM workshed.limit_waiters ORDER BY seq"
@@ -192,12 +192,12 @@ def test_the_slot_of_a_worker_that_died_is_given_to_who_waits(
     job = sync(Limit.concurrent(1))
     start = limits.JobStart("00000000-0000-0000-0000-00000000000a", "dead", "sync", "gone", 1)
     ask = limits.SlotRequest("sync:concurrent", "concurrent", 1)
-    assert limits.take(own, [ask], start) is None
+    assert limits.acquire_slots(own, [ask], start) is None
     with working("default"), relaying():
         job.send(1)
         eventually(lambda: len(rows(WAITS)) == 1)
         own.execute("UPDATE workshed.limit_slots SET expires_at = workshed.now() - interval '1 ms'")
-        call_waiting(own)
+        wake_limit_waiters(own)
         eventually(lambda: job.ran == [1])
         own.execute("DELETE FROM workshed.limit_slots WHERE message_id = 'dead'")
         none_left()

@@ -11,7 +11,7 @@ from dramatiq.errors import RateLimitExceeded
 from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RetryAfter, Snooze
-from workshed.jobs.context import running
+from workshed.jobs.context import current_job
 from workshed.jobs.idempotency import settled
 from workshed.middleware import RetryOn
 
@@ -97,7 +97,7 @@ def test_so_is_that_of_a_copy_whose_outcome_does_not_count(lines):
 
     def work():
         with db.transaction() as conn:
-            settled.settle(conn, running().message_id, 0)
+            settled.complete_generation(conn, current_job().message_id, 0)
         raise OSError("away")
 
     [line] = lines(work)

@@ -184,14 +184,14 @@ def test_queues_are_made_in_time_or_not_at_all(broker, wire):
     started = time.monotonic()
 
     def stall_and_declare():
-        with topology.opened(broker.urls, 1.0) as connection:
+        with topology.open_connection(broker.urls, 1.0) as connection:
             wire.stall()
             topology._declare(connection.channel(), broker.declared["default"])
 
     with pytest.raises(BrokerUnreachableError, match="did not answer in time"):
         stall_and_declare()
     with pytest.raises(BrokerUnreachableError, match="did not answer in time"):
-        topology.ensure(broker.urls, [broker.declared["default"]], 0.5)
+        topology.declare_queues(broker.urls, [broker.declared["default"]], 0.5)
     assert time.monotonic() - started < 60
 
 

@@ -61,7 +61,7 @@ def consumers(direct):
     """How many consumers the queue has; the management API is late to say so."""
 
     def count():
-        with topology.opened([direct]) as connection:
+        with topology.open_connection([direct]) as connection:
             found = connection.channel().queue_declare("default", passive=True)
             return found.method.consumer_count
 

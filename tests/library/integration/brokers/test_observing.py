@@ -110,13 +110,13 @@ def expired(message, publish):
 def killer(message, publish):
     with db.transaction() as conn:
         for _ in range(2):
-            starts.record(conn, message.message_id, 0, isolated=True, host="gone", pid=1)
+            starts.record_start(conn, message.message_id, 0, isolated=True, host="gone", pid=1)
     publish(message, possible_duplicate=True)
 
 
 def settled_before(message, publish):
     with db.transaction() as conn:
-        settled.settle(conn, message.message_id, 0)
+        settled.complete_generation(conn, message.message_id, 0)
     publish(message, outbox=True)
 
 

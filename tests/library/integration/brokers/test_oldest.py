@@ -37,7 +37,7 @@ def wire(proxy, servers):
 def look(broker, conn, counted, wire):
     """`look()`: look once as a relay does; the age that is told of `default`, in seconds."""
     broker.ensure_queues({"default", "emails"})
-    queues.declare(conn, {"default": "quorum", "emails": "classic"})
+    queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     publisher = QueueDepthClient([wire.url(url) for url in broker.urls], "relay")
     publisher.ready(10)
     found = QueueAgeEstimator(publisher)
@@ -214,7 +214,7 @@ def test_what_a_paused_queue_gets_back_waits_for_as_long_as_it_does(
         publish(hang.message(2), **ago(3000))
         publish(hang.message(3), **ago(5))
         eventually(lambda: rabbitmq.unacked("default") == 3)
-        queues.pause(conn, "default")
+        queues.pause_queue(conn, "default")
         ready(rabbitmq, 2, eventually)
         held = "SELECT oldest_waiting FROM workshed.workers"
         eventually(lambda: conn.execute(held).fetchone() == ([None],))
@@ -370,7 +370,7 @@ def test_a_queue_that_is_not_there_is_asked_for_once_a_minute(look, broker, conn
         return depth(publisher, queue, timeout_s)
 
     monkeypatch.setattr(QueueDepthClient, "depth", noted)
-    queues.declare(conn, {"gone": "quorum"})
+    queues.declare_queues(conn, {"gone": "quorum"})
 
     assert [look("gone") for _ in range(3)] == [0, 0, 0]
 
@@ -391,9 +391,9 @@ def test_a_worker_that_ends_is_gone_and_a_silent_one_is_forgotten(
 
     assert conn.execute("SELECT count(*) FROM workshed.workers").fetchone() == (0,)
     silent(conn)
-    assert workers.forget(conn, timedelta(minutes=1)) == 0
-    workers.bury(conn)
-    assert workers.forget(conn, timedelta(minutes=1)) == 1
+    assert workers.prune_workers(conn, timedelta(minutes=1)) == 0
+    workers.expire_silent(conn)
+    assert workers.prune_workers(conn, timedelta(minutes=1)) == 1
 
 
 def silent(conn, held=None):
@@ -411,4 +411,6 @@ def silent(conn, held=None):
 
 
 def news(conn, got=None, got_ago=timedelta(), returned=None):
-    workers.pass_on(conn, [workers.QueueReport("default", None, None, got, got_ago, returned)])
+    workers.record_watermarks(
+        conn, [workers.QueueReport("default", None, None, got, got_ago, returned)]
+    )

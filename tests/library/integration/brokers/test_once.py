@@ -104,7 +104,7 @@ def test_of_two_processes_that_run_it_at_once_one_writes(
 
     def another_process_ends_first():
         with connect() as conn:
-            settled.settle(conn, message.message_id, 0)
+            settled.complete_generation(conn, message.message_id, 0)
 
     charge.then = another_process_ends_first
 

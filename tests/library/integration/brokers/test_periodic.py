@@ -66,7 +66,7 @@ def tell_time(rows):
 
 def declared(broker, clock):
     with db.transaction() as conn:
-        periodic_jobs.declare(conn, clock.jobs(broker, conn))
+        periodic_jobs.declare_jobs(conn, clock.jobs(broker, conn))
 
 
 def fire(actor, at):
@@ -247,7 +247,7 @@ def test_a_clock_of_an_older_release_makes_nothing(
 def test_a_paused_job_is_not_made(report, rows, broker, clock, past, tell_time, conn):
     declared(broker, clock)
     past(HOUR)
-    periodic_jobs.pause(conn, "report")
+    periodic_jobs.pause_job(conn, "report")
     conn.commit()
 
     fire(report, tell_time())
@@ -355,7 +355,7 @@ def test_a_job_learns_the_time_it_is_for_and_so_do_its_retries(
     declared(broker, clock)
     hour = tell_time().replace(minute=0, second=0, microsecond=0)
     with db.transaction() as conn:
-        periodic_runs.make(conn, "report", hour, "catch_up")
+        periodic_runs.create_run(conn, "report", hour, "catch_up")
 
     with working("low"), relaying():
         eventually(lambda: len(found) == 3)
@@ -407,7 +407,7 @@ def test_a_run_carries_what_its_actor_says(actor, clock, broker, rows, tell_time
     declared(broker, clock)
 
     with db.transaction() as conn:
-        periodic_runs.make(conn, "report", tell_time(), "catch_up")
+        periodic_runs.create_run(conn, "report", tell_time(), "catch_up")
 
     [(body,)] = rows("SELECT body FROM workshed.schedule")
     options = orjson.loads(body)["options"]
@@ -428,8 +428,8 @@ def test_a_unique_job_that_still_runs_keeps_the_next_from_being_sent(
     declared(broker, clock)
 
     with db.transaction() as conn:
-        first = periodic_runs.make(conn, "report", tell_time() - HOUR, "catch_up")
-        second = periodic_runs.make(conn, "report", tell_time(), "catch_up")
+        first = periodic_runs.create_run(conn, "report", tell_time() - HOUR, "catch_up")
+        second = periodic_runs.create_run(conn, "report", tell_time(), "catch_up")
 
     assert (second.message_id, second.blocked_by) == (None, first.message_id)
     assert rows(
@@ -448,8 +448,8 @@ def test_a_unique_job_may_wait_for_the_one_that_still_runs(actor, clock, broker,
     declared(broker, clock)
 
     with db.transaction() as conn:
-        periodic_runs.make(conn, "report", tell_time() - HOUR, "catch_up")
-        second = periodic_runs.make(conn, "report", tell_time(), "catch_up")
+        periodic_runs.create_run(conn, "report", tell_time() - HOUR, "catch_up")
+        second = periodic_runs.create_run(conn, "report", tell_time(), "catch_up")
 
     assert second.message_id is not None
     assert (
@@ -467,8 +467,8 @@ def test_a_unique_job_may_be_replaced_by_the_next(actor, clock, broker, rows, te
     declared(broker, clock)
 
     with db.transaction() as conn:
-        periodic_runs.make(conn, "report", tell_time() - HOUR, "catch_up")
-        second = periodic_runs.make(conn, "report", tell_time(), "catch_up")
+        periodic_runs.create_run(conn, "report", tell_time() - HOUR, "catch_up")
+        second = periodic_runs.create_run(conn, "report", tell_time(), "catch_up")
 
     assert rows("SELECT message_id FROM workshed.schedule") == [(second.message_id,)]
 

@@ -203,7 +203,7 @@ def test_a_dead_job_that_is_put_back_has_all_its_attempts(failing_with, working,
                    '{"attempt": 2, "failures": {"OSError": 1}, "failing_since": {"OSError": 1}}'
                    )::text, 'UTF8')
         """)
-        assert dead_jobs.retry(conn, message_id)
+        assert dead_jobs.retry_job(conn, message_id)
 
     assert options_of(rows).keys() == {"attempt", "generation", "redriven"}
     assert options_of(rows)["attempt"] == 1

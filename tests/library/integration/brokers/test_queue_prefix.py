@@ -7,7 +7,7 @@ from workshed.jobs.control import queues
 from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.accounts import accounts
+from workshed.transport.amqp.accounts import broker_accounts
 from workshed.transport.errors import PublishRefusedError, TopologyError
 
 pytestmark = pytest.mark.fresh_vhost
@@ -26,7 +26,7 @@ def _prefix(monkeypatch):
 @pytest.fixture
 def untouched(broker, rabbitmq, eventually):
     """`untouched()`: whether the queues of the other program are as it left them."""
-    with topology.opened(broker.urls, 60) as connection:
+    with topology.open_connection(broker.urls, 60) as connection:
         channel = connection.channel()
         for name in OTHERS:
             channel.queue_declare(name, durable=True)
@@ -46,7 +46,7 @@ def dead_letter(broker):
     """`dead_letter()`: a message in our dead queue."""
 
     def lay():
-        with topology.opened(broker.urls, 60) as connection:
+        with topology.open_connection(broker.urls, 60) as connection:
             connection.channel().basic_publish("", f"{PREFIX}default.dead", b"x")
 
     return lay
@@ -77,7 +77,9 @@ def test_flush_drops_what_is_in_our_queues(
 def test_an_account_that_may_not_declare_looks_for_our_queues(
     greet, broker, limited, rabbitmq, eventually
 ):
-    [sender] = [one for one in accounts(broker.declared, {}, "a", PREFIX) if one.name == "a-sender"]
+    [sender] = [
+        one for one in broker_accounts(broker.declared, {}, "a", PREFIX) if one.name == "a-sender"
+    ]
     limited(sender.write)
 
     greet.send(1)
@@ -99,9 +101,9 @@ def test_a_relay_binds_our_queue_that_it_does_not_declare(
         message.message_id, 0, "crawling", "crawl", message.encode().decode(), "transactional"
     )
     conn = connect(autocommit=True)
-    queues.declare(conn, {"crawling": "quorum"})
-    schedule.insert(conn, row)
-    with topology.opened(broker.urls, 60) as connection:
+    queues.declare_queues(conn, {"crawling": "quorum"})
+    schedule.insert_row(conn, row)
+    with topology.open_connection(broker.urls, 60) as connection:
         for name in ("crawling", f"{PREFIX}crawling"):
             connection.channel().queue_declare(name, durable=True)
 

@@ -154,7 +154,7 @@ def test_a_queue_of_another_program_is_bound_again(
     store, relaying, connect, rabbitmq, rows, eventually
 ):
     """Its workers do not see that it is unbound, and no relay could make the queue itself."""
-    queues.declare(connect(autocommit=True), {"default": "quorum"})
+    queues.declare_queues(connect(autocommit=True), {"default": "quorum"})
     rabbitmq.ask("DELETE", f"exchanges/{rabbitmq.vhost}/workshed.jobs")
     store(3)
 
@@ -306,7 +306,9 @@ def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
     relay._take(conn)
     relay._sweep_at = math.inf
 
-    assert blocks(conn, relay._take, conn) < blocks(conn, claims.take, conn, relay.id, WINDOW) / 5
+    assert (
+        blocks(conn, relay._take, conn) < blocks(conn, claims.claim_due, conn, relay.id, WINDOW) / 5
+    )
     assert blocks(conn, relay._pause, conn) < blocks(conn, claims.next_due, conn) / 5
 
 
@@ -345,7 +347,7 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
                 0
             ]
             assert 0 < taken <= WINDOW * WINDOWS_IN_FLIGHT
-            assert claims.adopt(conn, uuid4(), 10) == []
+            assert claims.claim_orphaned(conn, uuid4(), 10) == []
             conn.rollback()
             monkeypatch.setattr(relay_module, "CONFIRM_S", 30)
         eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
@@ -357,31 +359,31 @@ def test_rows_of_a_relay_that_died_are_taken_again_and_marked(store, conn, rows)
     """Without the mark, and the fence behind it, a repeat is a second run."""
     store(2)
     dead, other = uuid4(), uuid4()
-    relays.beat(conn, dead, "host", 1)
-    taken = claims.take(conn, dead, 10)
+    relays.record_relay(conn, dead, "host", 1)
+    taken = claims.claim_due(conn, dead, 10)
     conn.commit()
     assert [row.possible_duplicate for row in taken] == [False, False]
-    assert claims.adopt(conn, other, 10) == []  # it lives
+    assert claims.claim_orphaned(conn, other, 10) == []  # it lives
     conn.commit()
 
     conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '11 s'")
     conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '11 s'")
-    again = claims.adopt(conn, other, 10)
+    again = claims.claim_orphaned(conn, other, 10)
 
     assert [row.possible_duplicate for row in again] == [True, True]
-    assert claims.sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
-    assert claims.sent(conn, other, again) == 2
+    assert claims.delete_sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
+    assert claims.delete_sent(conn, other, again) == 2
 
 
 def test_a_blocked_relay_that_beats_keeps_its_rows(store, conn):
     store(1)
     slow, other = uuid4(), uuid4()
-    relays.beat(conn, slow, "host", 1)
-    claims.take(conn, slow, 10)
+    relays.record_relay(conn, slow, "host", 1)
+    claims.claim_due(conn, slow, 10)
 
     conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour'")
 
-    assert claims.adopt(conn, other, 10) == []
+    assert claims.claim_orphaned(conn, other, 10) == []
 
 
 def test_two_relays_share_the_work(store, relaying, rabbitmq, rows, eventually):

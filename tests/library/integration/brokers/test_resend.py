@@ -10,9 +10,9 @@ from workshed import db, schedule
 from workshed.jobs.control import queues
 from workshed.jobs.outbox import claims
 from workshed.middleware import OutcomeMiddleware
-from workshed.transport.amqp.accounts import accounts
+from workshed.transport.amqp.accounts import broker_accounts
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
-from workshed.transport.publishing.queue_depth import Answer, QueueDepthClient, refused
+from workshed.transport.publishing.queue_depth import Answer, QueueDepthClient, depth_or_error
 from workshed.transport.relay import redelivery
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay import Relay
@@ -31,7 +31,7 @@ def _patience(monkeypatch):
 def _queues(broker):
     broker.ensure_queues({"default", "emails"})
     with db.transaction() as conn:
-        queues.declare(conn, {"emails": "classic"})
+        queues.declare_queues(conn, {"emails": "classic"})
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher,
 def test_a_queue_that_is_away_or_not_to_be_seen_is_not_gone(code, text, gone):
     answer = Answer()
 
-    refused(answer, "emails", SimpleNamespace(reply_code=code, reply_text=text))
+    depth_or_error(answer, "emails", SimpleNamespace(reply_code=code, reply_text=text))
 
     if gone:
         assert answer.result() is None
@@ -250,7 +250,7 @@ def lose(send, rabbitmq, publisher, eventually):
 @pytest.mark.usefixtures("lose")
 def test_a_relay_with_an_account_of_its_own_sees_what_was_lost(broker, limited, connect, rows):
     """From RabbitMQ 4.3 on it needs some right to each queue, or it would send nothing again."""
-    [account] = [one for one in accounts(broker.declared, {}, "a") if one.name == "a-relay"]
+    [account] = [one for one in broker_accounts(broker.declared, {}, "a") if one.name == "a-relay"]
     limited(account.write)
     publisher = QueueDepthClient(broker.urls, "relay")
     publisher.ready(60)
@@ -296,7 +296,7 @@ def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, row
     send(30)
     conn.execute("UPDATE workshed.schedule SET seen_empty_at = workshed.now()")
 
-    resent = [claims.resend(conn, AT_ONCE, limit=20) for _ in range(3)]
+    resent = [claims.release_lost(conn, AT_ONCE, limit=20) for _ in range(3)]
 
     assert resent == [20, 10, 0]
 
@@ -308,9 +308,9 @@ def test_two_relays_do_not_resend_each_others(send, connect, rows, eventually):
     first.execute("UPDATE workshed.schedule SET seen_empty_at = workshed.now()")
     first.commit()
     counts = []
-    waiting = threading.Thread(target=lambda: counts.append(claims.resend(second, AT_ONCE)))
+    waiting = threading.Thread(target=lambda: counts.append(claims.release_lost(second, AT_ONCE)))
 
-    assert claims.resend(first, AT_ONCE) == 5
+    assert claims.release_lost(first, AT_ONCE) == 5
     waiting.start()
     eventually(lambda: rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
     first.commit()
@@ -358,7 +358,7 @@ def effects(broker, connect, rows):
     broker.middleware.remove(effect)
 
 
-def test_a_job_longer_than_that_gets_a_copy_which_the_fence_absorbs(
+def test_a_job_longer_than_that_gets_a_copy_which_is_dropped(
     actor, elsewhere, working, relaying, effects, rows, eventually, caplog
 ):
     """Without the fence the effect would be there once for every copy."""

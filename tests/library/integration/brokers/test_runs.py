@@ -11,7 +11,7 @@ import pytest
 
 from workshed import db
 from workshed.jobs.history import runs
-from workshed.jobs.history.copy_format import row
+from workshed.jobs.history.copy_format import encode_row
 from workshed.jobs.idempotency import settled
 from workshed.middleware import History
 from workshed.middleware.observability import history_writer
@@ -24,8 +24,8 @@ def history(connect, eventually):
     conn = connect(autocommit=True)
 
     def found(count):
-        eventually(lambda: len(runs.find(conn)) >= count)
-        return runs.find(conn)[::-1]
+        eventually(lambda: len(runs.list_runs(conn)) >= count)
+        return runs.list_runs(conn)[::-1]
 
     return found
 
@@ -80,7 +80,7 @@ def test_one_that_did_not_run_is_in_the_history_too(actor, working, publish, his
     message = pay.message()
     with working("default"):
         with db.transaction() as conn:
-            settled.settle(conn, message.message_id, 0)
+            settled.complete_generation(conn, message.message_id, 0)
         publish(message, outbox=True)
         [run] = history(1)
 
@@ -172,7 +172,7 @@ def test_what_is_not_written_yet_is_written_at_the_end(
 
 def record(number, actor="note"):
     now = time.time()
-    return row(
+    return encode_row(
         message_id=f"job {number}",
         generation=0,
         attempt=1,
@@ -216,7 +216,7 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     assert [run.message_id for run in kept] == [f"job {number}" for number in range(10)]
     assert recording.lost == 5
     eventually(lambda: counted("history_rows_dropped_total") == before + 5)
-    eventually(lambda: runs.lost(connect(autocommit=True), timedelta(hours=1)) == 5)
+    eventually(lambda: runs.count_dropped(connect(autocommit=True), timedelta(hours=1)) == 5)
     recording.add(record(15))  # there is room again
     assert history(11)[-1].message_id == "job 15"
 

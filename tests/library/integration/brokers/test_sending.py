@@ -20,7 +20,7 @@ from dramatiq.middleware import TimeLimitExceeded
 from workshed import Queue, db, schedule
 from workshed.errors import WorkshedError
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.accounts import accounts
+from workshed.transport.amqp.accounts import broker_accounts
 from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
@@ -30,7 +30,7 @@ from workshed.transport.errors import (
     TopologyError,
     UndeclaredQueueError,
 )
-from workshed.transport.messages.envelope import stamp
+from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch
 
 
@@ -203,7 +203,7 @@ def test_a_queue_with_other_arguments_is_refused_with_the_argument(greet, broker
 @pytest.fixture
 def sender_only(broker, limited):
     """A user who may not declare, as `workshed broker definitions` makes one."""
-    [sender] = [one for one in accounts(broker.declared, {}, "a") if one.name == "a-sender"]
+    [sender] = [one for one in broker_accounts(broker.declared, {}, "a") if one.name == "a-sender"]
     limited(sender.write)
 
 
@@ -237,8 +237,10 @@ def test_a_user_who_may_not_see_a_queue_can_send_to_what_is_there(
     greet, broker, rabbitmq, eventually, monkeypatch
 ):
     """It asks once: each send would open a connection to be refused again."""
-    asked, ensure = [], topology.ensure
-    monkeypatch.setattr(topology, "ensure", lambda *args: asked.append(args) or ensure(*args))
+    asked, ensure = [], topology.declare_queues
+    monkeypatch.setattr(
+        topology, "declare_queues", lambda *args: asked.append(args) or ensure(*args)
+    )
 
     for number in range(3):
         greet.send(number)
@@ -440,7 +442,7 @@ def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbi
     ticket = ConfirmBatch()
     good, bad = greet.message(1), greet.message(2)
     for message, name in ((good, "greet"), (bad, "x" * 300), (good, "greet")):
-        found = stamp(message)
+        found = message_properties(message)
         found.type = name
         ticket.add("default", message.encode(), found)
 

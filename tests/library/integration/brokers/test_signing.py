@@ -14,7 +14,7 @@ from workshed.jobs.dead.dead_jobs import UnreadableJobError
 from workshed.middleware import RetryOn
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
-from workshed.transport.messages.envelope import decode, stamp
+from workshed.transport.messages.envelope import decode, message_properties
 from workshed.transport.messages.signing import HEADER, Signing
 from workshed.transport.publishing.publisher import ConfirmBatch
 
@@ -87,7 +87,7 @@ def intruder(broker, eventually):
             properties = pika.BasicProperties(delivery_mode=2, headers=headers)
             channel.basic_publish(EXCHANGE, queue, body, properties)
 
-    with topology.opened(broker.urls, 60) as connection:
+    with topology.open_connection(broker.urls, 60) as connection:
         channel = connection.channel()
         channel.confirm_delivery()  # what is published after it comes after it
         yield Intruder()
@@ -211,7 +211,7 @@ def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_as_a_copy(
     broker.ensure_queues({"default"})
     ticket = ConfirmBatch()
     message = runs.note.message(1)
-    sent = ticket.add("default", message.encode(), stamp(message), unknown=False)
+    sent = ticket.add("default", message.encode(), message_properties(message), unknown=False)
     broker._publisher.publish(ticket, 5)
     first, _ = intruder.takes()
     anew = ConfirmBatch()
@@ -250,7 +250,7 @@ def test_a_replay_runs_again_unless_it_asks_whether_it_has_run(
     assert sorted(runs) == [1, 2, 2, 2, 3, 4]
 
 
-def test_an_old_replay_that_must_ask_the_fence_is_dead(
+def test_an_old_replay_whose_outcome_may_be_forgotten_is_dead(
     runs, working, publish, intruder, rows, eventually
 ):
     """Its outcome is forgotten; with another `published_ms`, which is signed, it would run."""
@@ -273,13 +273,13 @@ def test_what_is_dead_so_cannot_be_retried_only_looked_at_and_discarded(
 
     intruder.puts({}, body)
     with working("default"):
-        [found] = eventually(lambda: dead_jobs.find(conn))
+        [found] = eventually(lambda: dead_jobs.list_dead_jobs(conn))
 
     assert found.message_id.startswith("unreadable:")
     assert bytes(found.body) == body
     with pytest.raises(UnreadableJobError, match="signature: is missing"):
-        dead_jobs.retry(conn, found.message_id, decode)
-    assert dead_jobs.discard(conn, found.message_id, "forged")
+        dead_jobs.retry_job(conn, found.message_id, decode)
+    assert dead_jobs.discard_job(conn, found.message_id, "forged")
 
 
 def test_while_keys_are_introduced_what_is_unsigned_runs_and_is_counted(

@@ -38,7 +38,7 @@ WORDS = {
 @pytest.fixture(autouse=True)
 def _declared(conn):
     """A worker of another program has `greet`, on its own queue."""
-    queues.declare(conn, {"default": "quorum", "low": "quorum"})
+    queues.declare_queues(conn, {"default": "quorum", "low": "quorum"})
     queues.declare_actors(conn, [KnownActor("greet", "default"), KnownActor("lost", "gone")])
     conn.commit()
 
@@ -151,7 +151,7 @@ def test_both_delay_and_time_are_refused(refused):
 
 @pytest.mark.parametrize("at", ["infinity", "-infinity", "20000-01-01Z", "0044-03-15Z BC"])
 def test_a_time_python_cannot_read_is_refused(refused, at):
-    """One such row, and `schedule.find` raises for everybody."""
+    """One such row, and `schedule.list_scheduled` raises for everybody."""
     refused("is no date that can be reached", psycopg.errors.DatetimeFieldOverflow, at=at)
 
 
@@ -281,7 +281,7 @@ def test_of_two_jobs_with_one_key_one_is_stored(send, conn):
 
     assert first == second
     assert conn.execute("SELECT message_id FROM workshed.schedule").fetchall() == [(first,)]
-    assert unique.find(conn, "k").message_id == first
+    assert unique.find_holder(conn, "k").message_id == first
 
 
 def test_a_duplicate_may_be_refused_wait_or_take_the_place(send, conn):
@@ -299,7 +299,7 @@ def test_a_duplicate_may_be_refused_wait_or_take_the_place(send, conn):
         "FROM workshed.schedule"
     )
     assert dict(rows.fetchall()) == {waits: "true", last: None}
-    assert unique.find(conn, "k").message_id == last
+    assert unique.find_holder(conn, "k").message_id == last
 
 
 def test_an_actor_whose_key_is_computed_in_python_needs_it(send, refused, conn):

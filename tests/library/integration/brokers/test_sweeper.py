@@ -8,8 +8,8 @@ import pytest
 from workshed.cronspec import cron, daily, every
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
-from workshed.transport.relay.missed_runs import BATCH, LOOK_S, sweep
-from workshed.transport.relay.relay import run
+from workshed.transport.relay.missed_runs import BATCH, LOOK_S, create_missed_runs
+from workshed.transport.relay.relay import run_relay
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -27,7 +27,7 @@ def note(relay):
     """`note(daily("09:00"))`: a worker that has such a job runs."""
 
     def note(spec, name="report", **options):
-        periodic_jobs.declare(relay, [PeriodicDeclaration(name, "low", spec, options)])
+        periodic_jobs.declare_jobs(relay, [PeriodicDeclaration(name, "low", spec, options)])
 
     return note
 
@@ -84,7 +84,7 @@ def test_what_no_clock_made_is_made(relay, note, outage, rows, counted):
     outage(HOUR)
     before = counted("periodic_runs_total", actor="report", by="catch_up")
 
-    wait = sweep(relay)
+    wait = create_missed_runs(relay)
 
     assert counted("periodic_runs_total", actor="report", by="catch_up") == before + 1
 
@@ -102,9 +102,9 @@ def test_what_a_clock_made_is_not_made_again(relay, note, outage, rows):
     note(every(HOUR))
     outage(HOUR)
     [(due,)] = rows("SELECT next_at FROM workshed.periodic_jobs")
-    periodic_runs.make(relay, "report", due, "clock")
+    periodic_runs.create_run(relay, "report", due, "clock")
 
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert rows("SELECT created_by FROM workshed.periodic_runs") == [("clock",)]
     assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
@@ -114,7 +114,7 @@ def test_several_relays_make_one_run(note, outage, rows, connect, in_threads):
     note(every(HOUR))
     outage(HOUR)
 
-    in_threads(sweep, [connect(autocommit=True) for _ in range(8)], threads=4)
+    in_threads(create_missed_runs, [connect(autocommit=True) for _ in range(8)], threads=4)
 
     assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
 
@@ -128,7 +128,7 @@ def test_after_three_days_the_last_run_is_made_by_once(relay, note, at, alive, s
 
     at("2026-03-05T12:00")
     alive()
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert scheduled_for() == ["05 09:00"]
 
@@ -139,7 +139,7 @@ def test_after_three_days_each_run_is_made_by_all(relay, note, at, alive, schedu
 
     at("2026-03-05T12:00")
     alive()
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert scheduled_for() == ["03 09:00", "04 09:00", "05 09:00"]
 
@@ -150,13 +150,13 @@ def test_after_three_days_no_run_is_made_by_skip(relay, note, at, alive, schedul
 
     at("2026-03-05T12:00")
     alive()
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert scheduled_for() == []
     assert "is left out, by misfire='skip' and misfire_window=0:01:00" in caplog.text
     at("2026-03-06T09:00:05")
     alive()
-    sweep(relay)
+    create_missed_runs(relay)
     assert scheduled_for() == ["06 09:00"]
 
 
@@ -166,7 +166,7 @@ def test_no_run_is_made_later_than_the_window_says(relay, note, at, alive, sched
 
     at("2026-03-05T10:00")
     alive()
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert scheduled_for() == ["04 09:00", "05 09:00"]
 
@@ -177,7 +177,7 @@ def test_a_sunday_that_was_missed_is_made_on_tuesday(relay, note, at, alive, sch
 
     at("2026-03-10T12:00")
     alive()
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert scheduled_for() == ["08 03:00"]
 
@@ -191,7 +191,7 @@ def test_the_day_on_which_the_clocks_are_put_forward_has_its_run(
     for now in ("2026-03-29T00:59", "2026-03-29T01:00", "2026-03-29T01:30", "2026-03-29T02:30"):
         at(now)
         alive()
-        sweep(relay)
+        create_missed_runs(relay)
 
     assert scheduled_for() == ["29 01:00"]
 
@@ -205,7 +205,7 @@ def test_the_day_on_which_the_clocks_are_put_back_has_one_run(
     for now in ("2026-10-25T00:30", "2026-10-25T01:00", "2026-10-25T01:30", "2026-10-25T02:30"):
         at(now)
         alive()
-        sweep(relay)
+        create_missed_runs(relay)
 
     assert scheduled_for() == ["25 00:30"]
 
@@ -215,7 +215,7 @@ def test_a_long_outage_of_a_frequent_job_is_dealt_with_in_batches(relay, note, o
     note(every(timedelta(seconds=10), misfire="all"))
     outage(timedelta(seconds=10 * (BATCH + 10)))
 
-    waits = [sweep(relay), sweep(relay)]
+    waits = [create_missed_runs(relay), create_missed_runs(relay)]
 
     assert waits == [0, LOOK_S]
     [(number, different)] = rows(
@@ -237,7 +237,7 @@ def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(
     for now in ("2026-03-02T10:00", "2026-03-02T08:30", "2026-03-02T09:00", "2026-03-03T09:00"):
         at(now)
         alive()
-        sweep(relay)
+        create_missed_runs(relay)
 
     assert scheduled_for() == ["02 09:00", "03 09:00"]
 
@@ -248,7 +248,7 @@ def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(
 def test_a_job_that_is_new_has_no_past(relay, note, rows):
     note(cron("* * * * *", misfire="all"))
 
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert rows("SELECT 1 FROM workshed.periodic_runs") == []
 
@@ -257,18 +257,18 @@ def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, schedu
     """Else a week's runs begin at the moment in which somebody ends a pause."""
     at("2026-03-02T12:00")
     note(daily("09:00", misfire="all"))
-    periodic_jobs.pause(relay, "report")
+    periodic_jobs.pause_job(relay, "report")
     for now in ("2026-03-03T10:00", "2026-03-04T10:00"):
         at(now)
         alive()
-        sweep(relay)
+        create_missed_runs(relay)
 
-    [job] = periodic_jobs.find(relay)
-    assert periodic_jobs.resume(relay, job)
-    sweep(relay)
+    [job] = periodic_jobs.list_periodic_jobs(relay)
+    assert periodic_jobs.resume_job(relay, job)
+    create_missed_runs(relay)
     at("2026-03-05T09:00")
     alive()
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert scheduled_for() == ["05 09:00"]
 
@@ -281,7 +281,7 @@ def test_a_job_that_no_live_release_has_is_not_made(relay, note, outage, rows):
         "UPDATE workshed.periodic_jobs SET seen_at = workshed.now() - interval '11 min' RETURNING 1"
     )
 
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert rows("SELECT 1 FROM workshed.periodic_runs") == []
 
@@ -292,10 +292,10 @@ def test_it_is_made_when_a_worker_comes_back_in_time(relay, note, outage, rows):
     rows(
         "UPDATE workshed.periodic_jobs SET seen_at = workshed.now() - interval '1 day' RETURNING 1"
     )
-    sweep(relay)
+    create_missed_runs(relay)
 
     note(every(HOUR))
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert len(rows("SELECT 1 FROM workshed.periodic_runs")) == 1
 
@@ -309,7 +309,7 @@ def test_a_row_that_this_release_cannot_read_keeps_no_other_from_being_made(
     outage(2 * DAY)
     rows(f"UPDATE workshed.periodic_jobs SET {change} WHERE name = 'another' RETURNING 1")  # noqa: S608 -- of those above
 
-    sweep(relay)
+    create_missed_runs(relay)
 
     assert rows("SELECT job FROM workshed.periodic_runs") == [("report",)]
     assert "another is left to another relay" in caplog.text
@@ -321,7 +321,7 @@ def test_a_relay_sweeps(note, outage, rows, broker, eventually, monkeypatch, rel
     note(every(HOUR))
     outage(HOUR)
     stop = threading.Event()
-    thread = threading.Thread(target=run, args=[stop])
+    thread = threading.Thread(target=run_relay, args=[stop])
 
     thread.start()
     try:

@@ -268,7 +268,7 @@ def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         job.send(1)
         gate.enter()
-        assert dead_jobs.retry(connect(autocommit=True), first.message_id)
+        assert dead_jobs.retry_job(connect(autocommit=True), first.message_id)
         query = "SELECT generation > 1 FROM workshed.schedule WHERE message_id = %s"
         eventually(lambda: rows(query, first.message_id) == [(True,)])
         assert job.ran == [1, 1]
@@ -405,11 +405,11 @@ def test_a_copy_of_a_job_that_runs_elsewhere_does_not_run_beside_it(connect):
         )
     )
 
-    assert run_locks.take(conn, here) is None
-    assert run_locks.take(conn, here) is None  # repeated: the answer to the first was lost
-    assert run_locks.take(conn, there) == "m"
-    assert not run_locks.free(conn, there)
-    assert run_locks.free(conn, here)
+    assert run_locks.acquire_lock(conn, here) is None
+    assert run_locks.acquire_lock(conn, here) is None  # repeated: the answer to the first was lost
+    assert run_locks.acquire_lock(conn, there) == "m"
+    assert not run_locks.release_lock(conn, there)
+    assert run_locks.release_lock(conn, here)
 
 
 def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads):
@@ -418,7 +418,7 @@ def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads
     def replace(number):
         with connect() as own:
             claim = unique.KeyClaim("k", str(number), 0, "resize", "default", replace=True)
-            unique.take(own, claim)
+            unique.acquire_key(own, claim)
             own.commit()
 
     in_threads(replace, range(60), threads=6)
@@ -434,8 +434,8 @@ def test_a_lock_that_another_key_needs_is_an_error_of_postgresql(connect):
     with connect() as first, connect() as second:
         second.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         second.execute("SELECT 1")
-        unique.take(first, unique.KeyClaim("k", "a", 0, "resize", "default"))
+        unique.acquire_key(first, unique.KeyClaim("k", "a", 0, "resize", "default"))
         first.commit()
 
         with pytest.raises(psycopg.errors.SerializationFailure):
-            unique.take(second, unique.KeyClaim("k", "b", 0, "resize", "default"))
+            unique.acquire_key(second, unique.KeyClaim("k", "b", 0, "resize", "default"))

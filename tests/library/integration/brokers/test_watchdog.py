@@ -17,7 +17,7 @@ FREEZE = """
 import itertools
 from workshed.transport.worker import watchdog
 watchdog.FROZEN_S = 0.2
-watchdog.arm()
+watchdog.reset_timer()
 sum(itertools.repeat(0))
 """
 
@@ -100,7 +100,7 @@ def test_an_end_in_good_order_is_none_of_its_business(actor, broker, working):
         guard = broker._life._watchdog
 
     assert guard._over.is_set()
-    assert not any(thread.is_alive() for thread in watchdog.threads(worker))
+    assert not any(thread.is_alive() for thread in watchdog.dramatiq_threads(worker))
 
 
 def test_a_process_whose_interpreter_is_held_for_ever_leaves_and_says_where():

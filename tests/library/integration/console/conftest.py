@@ -19,7 +19,7 @@ from workshed.console.cli import run as run_line
 from workshed.jobs.batches import batches
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs
-from workshed.jobs.history.copy_format import row
+from workshed.jobs.history.copy_format import encode_row
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.settings import settings
@@ -136,7 +136,7 @@ def store(conn):
     ):
         actor = options.pop("actor", "greet")
         text = body(message_id, actor, [7], queue, generation=generation, **options).decode()
-        schedule.insert(
+        schedule.insert_row(
             conn, schedule.OutboxRow(message_id, generation, queue, actor, text, reason)
         )
         query = (
@@ -161,7 +161,7 @@ def bury(conn):
             "reason": "failed 3 times: ValueError: no",
             "error": error or ValueError("no"),
         }
-        dead_jobs.bury(
+        dead_jobs.add_dead_job(
             conn, message_id=message_id, actor=actor, queue=queue, **{**fields, **changes}
         )
         return message_id
@@ -196,7 +196,7 @@ def ran(conn):
         for name in ("sent", "published", "started", "ended"):
             found[name] = found[name] and found[name].timestamp()
         found["arguments"] = orjson.dumps(found["arguments"]).decode()
-        runs.write(conn, [row(**found)])
+        runs.write_runs(conn, [encode_row(**found)])
 
     return write
 
@@ -212,9 +212,9 @@ def make_batch(conn, store):
             message.message_id, 0, "default", "report", message.encode().decode(), "transactional"
         )
         with conn.transaction():
-            conn.execute(*batches.opening(batch, description, {"success": told}))
-            conn.execute(*batches.joining(batch, message_ids))
-            conn.execute(*batches.closing(batch))
+            conn.execute(*batches.open_statement(batch, description, {"success": told}))
+            conn.execute(*batches.join_statement(batch, message_ids))
+            conn.execute(*batches.close_statement(batch))
         for message_id in message_ids:
             store(message_id, batch=batch)
         return batch
@@ -229,6 +229,6 @@ def dies(conn, bury):
     def dies(message_id, **changes):
         conn.execute("DELETE FROM workshed.schedule WHERE message_id = %s", (message_id,))
         bury(message_id, **changes)
-        batches.end(conn, message_id, "dead")
+        batches.end_job(conn, message_id, "dead")
 
     return dies

@@ -25,9 +25,9 @@ from tests.library.queues import QUEUES
 from workshed.devserver import install
 from workshed.devserver.rabbitmq import USER, RabbitMQServer
 from workshed.devserver.state import temporary
-from workshed.transport.amqp.accounts import BrokerAccount, accounts, hashed
+from workshed.transport.amqp.accounts import BrokerAccount, broker_accounts, rabbitmq_password_hash
 from workshed.transport.amqp.arguments import EXCHANGE, read_version
-from workshed.transport.amqp.definitions import definitions
+from workshed.transport.amqp.definitions import build_definitions
 
 MAIL = ("emails", "bulk")
 
@@ -41,10 +41,10 @@ class Imported:
         self.vhost = self.prefix = f"accounts_{secrets.token_hex(4)}"
         rest = [queue.name for queue in QUEUES if queue.name not in MAIL]
         pools = ({}, {"mail": MAIL, "rest": rest})
-        each = [accounts([q.name for q in QUEUES], one, self.prefix) for one in pools]
+        each = [broker_accounts([q.name for q in QUEUES], one, self.prefix) for one in pools]
         people = list(dict.fromkeys(itertools.chain(*each)))
         self.passwords = {one.name: secrets.token_urlsafe(8) for one in people}
-        self.made = definitions(self.vhost, QUEUES, people, self.passwords, self.version())
+        self.made = build_definitions(self.vhost, QUEUES, people, self.passwords, self.version())
 
     def version(self):
         return read_version(json.loads(self.ask("GET", "overview")[1])["rabbitmq_version"])
@@ -445,8 +445,8 @@ class Loading(RabbitMQServer):
     """A node that imports definitions when it boots, and an administrator with them."""
 
     def settings(self):
-        people = accounts([q.name for q in QUEUES], {}, "workshed")
-        made = definitions("jobs", QUEUES, people, {}, self.version)
+        people = broker_accounts([q.name for q in QUEUES], {}, "workshed")
+        made = build_definitions("jobs", QUEUES, people, {}, self.version)
         made["users"].append(BrokerAccount(USER, tags=("administrator",)).user(self.password))
         file = self.folder / "definitions.json"
         file.write_text(json.dumps(made))
@@ -530,7 +530,7 @@ def test_queues_that_no_pool_reads_are_named(workshed, broker):
 
 
 def test_a_pattern_matches_no_other_name():
-    [worker] = [one for one in accounts(["a.b", "c"], {}, "w") if one.name == "w-worker"]
+    [worker] = [one for one in broker_accounts(["a.b", "c"], {}, "w") if one.name == "w-worker"]
 
     assert worker.read == r"^(a\.b|c)$"
 
@@ -572,4 +572,4 @@ def test_a_version_that_is_not_supported_is_refused(workshed, broker, release):
 
 
 def test_a_hash_is_salted():
-    assert hashed("same") != hashed("same")
+    assert rabbitmq_password_hash("same") != rabbitmq_password_hash("same")

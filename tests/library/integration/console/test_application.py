@@ -124,4 +124,4 @@ def test_checks_that_cannot_be_run_have_failed(monkeypatch, found, said):
     [instead] = application_checks(["its:checks"], {"known"})
 
     [finding] = instead.run(None)
-    assert (instead.name, finding.level, finding.said) == ("its:checks", "failed", said)
+    assert (instead.name, finding.level, finding.message) == ("its:checks", "failed", said)

@@ -11,13 +11,13 @@ pytestmark = pytest.mark.usefixtures("database")
 def test_they_are_listed_with_how_far_they_are(workshed, make_batch, dies, conn):
     first = make_batch("a", "b", "c")
     second = make_batch("d")
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
     dies("b")
     conn.execute(
         "UPDATE workshed.batches SET created_at = created_at - interval '1 h' WHERE id = %s",
         (first,),
     )
-    batches.end(conn, "d", "cancelled")
+    batches.end_job(conn, "d", "cancelled")
 
     done = workshed("batches")
 
@@ -76,12 +76,12 @@ def test_its_dead_are_retried(workshed, make_batch, dies, conn):
 
     assert workshed("batches", "retry", batch).code == 2  # nobody can be asked
     assert workshed("batches", "retry", batch, "--dry-run").lines[0] == "a  would be retried"
-    assert progress.progress(conn, batch).dead == 2
+    assert progress.get_progress(conn, batch).dead == 2
     done = workshed("batches", "retry", batch, "--yes")
 
     assert (done.code, done.lines) == (0, ["a  retried", "b  retried"])
-    assert progress.progress(conn, batch).pending == 2
-    assert {row.reason for row in schedule.find(conn)} == {"redriven"}
+    assert progress.get_progress(conn, batch).pending == 2
+    assert {row.reason for row in schedule.list_scheduled(conn)} == {"redriven"}
     assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs is dead.\n"
 
 
@@ -90,12 +90,12 @@ def test_one_is_cancelled(workshed, make_batch, conn):
 
     assert workshed("batches", "cancel", batch).code == 2
     assert workshed("batches", "cancel", batch, "--dry-run").out == f"{batch}  would be cancelled\n"
-    assert progress.progress(conn, batch).state == "running"
+    assert progress.get_progress(conn, batch).state == "running"
     done = workshed("batches", "cancel", batch, "--yes")
 
     assert done.out == f"{batch}  cancelled\n"
     assert done.err == "2 jobs cancelled, 0 on their way or running.\n"
-    assert schedule.find(conn) == []
+    assert schedule.list_scheduled(conn) == []
 
 
 def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make_batch, conn):
@@ -113,7 +113,7 @@ def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make_batch, conn):
 
 def test_one_that_has_ended_cannot_be_cancelled(workshed, make_batch, conn):
     batch = make_batch("a")
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
 
     done = workshed("batches", "cancel", batch, "--yes")
 

@@ -13,7 +13,7 @@ LONGEST_S = 60.0
 
 @pytest.fixture
 def channel(broker):
-    with topology.opened(broker.urls, LONGEST_S) as connection:
+    with topology.open_connection(broker.urls, LONGEST_S) as connection:
         yield connection.channel()
 
 

@@ -42,11 +42,11 @@ def offered(workshed, monkeypatch):
 @pytest.fixture
 def known(broker, conn):
     """Workers of another program have declared a queue, two actors, and a periodic job."""
-    queues.declare(conn, {"embroidery": "quorum"})
+    queues.declare_queues(conn, {"embroidery": "quorum"})
     queues.declare_actors(
         conn, [KnownActor("knit", "embroidery"), KnownActor("knot", "embroidery")]
     )
-    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "embroidery", daily("03:00"))])
+    periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "embroidery", daily("03:00"))])
 
 
 def test_commands(offered):

@@ -24,18 +24,18 @@ def test_an_entry_lets_in_who_knows_its_password(entry_of):
     done = entry_of("correct horse battery", "ada", "--role", "operator")
 
     entry = done.out.strip()
-    known = users.parse(entry)
+    known = users.parse_users(entry)
 
     assert done.code == 0
-    assert users.verified(known, "ada", "correct horse battery").role == "operator"
-    assert users.verified(known, "ada", "correct horse batter") is None
-    assert users.verified(known, "bob", "correct horse battery") is None
+    assert users.authenticate_user(known, "ada", "correct horse battery").role == "operator"
+    assert users.authenticate_user(known, "ada", "correct horse batter") is None
+    assert users.authenticate_user(known, "bob", "correct horse battery") is None
 
 
 def test_who_is_not_named_an_operator_reads(entry_of):
     done = entry_of("correct horse battery", "ada")
 
-    assert users.parse(done.out)["ada"].role == "reader"
+    assert users.parse_users(done.out)["ada"].role == "reader"
 
 
 @pytest.mark.parametrize(

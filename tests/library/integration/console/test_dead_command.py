@@ -21,7 +21,7 @@ def _servers(broker):
 
 
 def ids(conn):
-    return {row.message_id for row in dead_jobs.find(conn)}
+    return {row.message_id for row in dead_jobs.list_dead_jobs(conn)}
 
 
 # List
@@ -172,7 +172,7 @@ def test_one_is_shown_with_all_its_attempts(workshed, bury, conn):
     for number, outcome in ((1, "retry"), (2, "dead")):
         with pytest.raises(ZeroDivisionError) as failed:
             _ = number / 0
-        attempts.record(
+        attempts.record_attempt(
             conn,
             message_id="a",
             generation=number - 1,
@@ -181,7 +181,7 @@ def test_one_is_shown_with_all_its_attempts(workshed, bury, conn):
             actor="greet",
             outcome=outcome,
             reason=f"ZeroDivisionError: no {number}",
-            error=attempts.described(failed.value),
+            error=attempts.describe_error(failed.value),
         )
     bury("a")
 
@@ -216,7 +216,7 @@ def test_by_id(workshed, bury, conn):
 
     assert (done.code, done.out) == (0, "a  retried\n")
     assert ids(conn) == {"b"}
-    assert [row.message_id for row in schedule.find(conn)] == ["a"]
+    assert [row.message_id for row in schedule.list_scheduled(conn)] == ["a"]
 
 
 def test_all_that_fit(workshed, bury, conn):
@@ -240,7 +240,7 @@ def test_what_cannot_be_read_stays_and_the_others_go(workshed, bury, conn):
 
     assert done.code == 1
     assert done.err.endswith("workshed: 1 of 2 not done: cannot be read\n")
-    assert [row.message_id for row in schedule.find(conn)] == ["b"]
+    assert [row.message_id for row in schedule.list_scheduled(conn)] == ["b"]
     [left] = ids(conn)
     said = workshed("dead", "retry", left).err
     assert "send the job anew with `workshed enqueue`, and discard this one" in said
@@ -268,13 +268,13 @@ def test_a_dry_run_tells_exactly_what_would_happen_and_changes_nothing(
     assert (tried.code, tried.out) == (0, f"a  would be {done}\n")
     assert tried.err == f"1 job would be {done}.\n"
     assert ids(conn) == {"a"}
-    assert schedule.find(conn) == []
+    assert schedule.list_scheduled(conn) == []
     assert attempts.of_message(conn, "a") == []
 
 
 def test_a_dry_run_tells_who_would_wait_for_a_key(workshed, bury, conn):
     text = body("a", "greet", [7], "default", unique_key="k")
-    unique.take(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
+    unique.acquire_key(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
     bury("a", body=text)
     bury("b")
 
@@ -336,8 +336,8 @@ def test_what_this_release_can_read_goes_on(workshed, bury, conn):
     done = workshed("dead", "retry", "--all", "--error", "EnvelopeError", "--yes")
 
     assert (dry.code, done.code) == (0, 0)
-    assert dead_jobs.count(conn) == 0
-    [row] = schedule.find(conn)
+    assert dead_jobs.count_dead_jobs(conn) == 0
+    [row] = schedule.list_scheduled(conn)
     assert (row.message_id, row.generation, row.actor, row.reason) == (
         "mine",
         3,
@@ -353,7 +353,7 @@ def test_what_it_cannot_read_either_stays(workshed, bury, conn):
     done = workshed("dead", "retry", "--all", "--yes")
 
     assert done.code == 1
-    assert dead_jobs.count(conn) == 1
+    assert dead_jobs.count_dead_jobs(conn) == 1
 
 
 def test_what_nobody_has_signed_stays_however_well_it_can_be_read(workshed, bury, conn):
@@ -368,5 +368,5 @@ def test_what_nobody_has_signed_stays_however_well_it_can_be_read(workshed, bury
     done = workshed("dead", "retry", "--all", "--yes")
 
     assert done.code == 1
-    assert dead_jobs.count(conn) == 1
-    assert schedule.find(conn) == []
+    assert dead_jobs.count_dead_jobs(conn) == 1
+    assert schedule.list_scheduled(conn) == []

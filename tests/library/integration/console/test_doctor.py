@@ -36,11 +36,11 @@ from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
-from workshed.migrate import streams
+from workshed.migrate import list_streams
 from workshed.settings import MULTIPROCESS, settings
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
-from workshed.transport.messages.signing import signing
+from workshed.transport.messages.signing import build_signing
 
 ACTORS = "tests.library.actors"
 ALL = [check.name for check in all_checks(look_around((), 1, 8))]
@@ -61,7 +61,7 @@ def examined():
 def relay(conn):
     """A relay that lives."""
     relay = uuid4()
-    relays.beat(conn, relay, "here", 1)
+    relays.record_relay(conn, relay, "here", 1)
     return relay
 
 
@@ -75,7 +75,7 @@ def healthy(broker, relay, management, mail_server):
 @pytest.fixture
 def worked(healthy):
     """A consumer is on each queue, as of a worker."""
-    with topology.opened(healthy.urls, 60) as connection:
+    with topology.open_connection(healthy.urls, 60) as connection:
         for name in healthy.declared:
             connection.channel().basic_consume(name, lambda *_: None)
         yield healthy
@@ -289,12 +289,12 @@ def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
     queues.declare_actors(conn, [KnownActor("crawl", "crawling")])
 
     missing = only(examined(packages=())["queues"])
-    with topology.opened(healthy.urls, 60) as connection:
+    with topology.open_connection(healthy.urls, 60) as connection:
         connection.channel().queue_declare("crawling", durable=True)
         found = examined(packages=())
         connection.channel().queue_delete("crawling")
 
-    assert (missing.level, missing.said) == ("warning", "missing: crawling")
+    assert (missing.level, missing.message) == ("warning", "missing: crawling")
     assert levels(found["queues"]) == ["ok", "not checked"]
     assert "crawling" in only(found["workers"]).message
 
@@ -363,7 +363,7 @@ def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch
 
     missing = only(examined(packages=("no_such_jobs",))["actors"])
 
-    assert "there is no module 'no_such_jobs'" in missing.said
+    assert "there is no module 'no_such_jobs'" in missing.message
 
 
 def test_actors_that_are_on_another_broker(examined, healthy, tmp_path, monkeypatch):
@@ -419,7 +419,7 @@ def test_a_database_that_was_not_migrated(examined, healthy, env, empty_database
 
     found = examined()
 
-    assert [one.message.partition(":")[0] for one in found["migrations"]] == list(streams())
+    assert [one.message.partition(":")[0] for one in found["migrations"]] == list(list_streams())
     assert {(one.level, one.fix) for one in found["migrations"]} == {("failed", "workshed migrate")}
     assert only(found["relay"]).message == only(found["dead jobs"]).message == "see migrations"
 
@@ -432,7 +432,7 @@ def test_who_has_no_app_needs_the_tables_of_workshed_alone(no_app, examined, hea
 
 def test_a_database_of_another_release(examined, healthy, conn):
     conn.execute("INSERT INTO workshed.migrations VALUES ('workshed', '9999_later', 'x')")
-    assert "workshed: 1 more than this release knows" in examined()["migrations"][0].said
+    assert "workshed: 1 more than this release knows" in examined()["migrations"][0].message
 
     conn.execute("UPDATE workshed.migrations SET checksum = 'x' WHERE stream = 'workshed'")
     found = examined()["migrations"][0]
@@ -461,7 +461,7 @@ def test_more_threads_than_connections_and_more_connections_than_the_server_take
 
     assert threads.level == server.level == "warning"
     assert threads.fix == "export WORKSHED_POOL_SIZE=8"
-    assert "workers and a relay may open 2504 of" in server.said
+    assert "workers and a relay may open 2504 of" in server.message
     assert "ALTER SYSTEM SET max_connections = 2524" in server.fix
 
 
@@ -487,7 +487,7 @@ def test_a_clock_that_is_wrong(examined, healthy, monkeypatch):
 
 
 def test_no_relay(examined, healthy, relay, conn):
-    relays.leave(conn, relay)
+    relays.delete_relay(conn, relay)
     found = only(examined()["relay"])
 
     assert found.level == "failed"
@@ -506,7 +506,7 @@ def test_a_relay_that_has_died(examined, healthy, conn):
 @pytest.fixture
 def nightly(conn):
     """A worker that has a periodic job runs."""
-    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
 
 
 def test_a_periodic_job_that_nobody_makes(examined, healthy, nightly, conn):
@@ -529,7 +529,7 @@ def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
 
 def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '1 hour'")
-    periodic_jobs.pause(conn, "nightly")
+    periodic_jobs.pause_job(conn, "nightly")
 
     found = only(examined()["periodic jobs"])
 
@@ -571,8 +571,8 @@ def test_expired_records_that_relays_delete(examined, healthy, conn):
 
 
 def test_a_paused_queue(examined, healthy, conn):
-    queues.declare(conn, {"bulk": "quorum"})
-    queues.pause(conn, "bulk")
+    queues.declare_queues(conn, {"bulk": "quorum"})
+    queues.pause_queue(conn, "bulk")
 
     found = only(examined()["paused queues"])
 
@@ -630,17 +630,17 @@ def test_what_only_the_management_api_tells_is_not_passed_over(examined, healthy
 
 def test_queues_that_nobody_works_off(examined, healthy, rabbitmq, eventually):
     """RabbitMQ keeps what is sent there, and no other check fails."""
-    with topology.opened(healthy.urls, 60) as connection:
+    with topology.open_connection(healthy.urls, 60) as connection:
         connection.channel().basic_publish("", "bulk", b"x")
     eventually(lambda: rabbitmq.depth("bulk") == 1)
 
     full, empty = examined()["workers"]
 
     assert (full.level, full.fix) == ("failed", f"workshed worker {ACTORS}")
-    assert full.said == "no worker is on bulk (1 ready): their jobs wait"
+    assert full.message == "no worker is on bulk (1 ready): their jobs wait"
     assert empty.level == "warning"
-    assert "emails" in empty.said
-    assert "bulk" not in empty.said
+    assert "emails" in empty.message
+    assert "bulk" not in empty.message
 
 
 def test_a_queue_without_jobs_and_without_actors_needs_no_worker(examined, healthy, actor):
@@ -669,7 +669,7 @@ def test_missing_queues(examined, broker, relay, management, env, named):
 
 
 def test_a_queue_that_differs(examined, broker, management):
-    with topology.opened(broker.urls, 60) as connection:
+    with topology.open_connection(broker.urls, 60) as connection:
         arguments = {"x-queue-type": "classic", "x-max-priority": 4}
         connection.channel().queue_declare("emails", durable=True, arguments=arguments)
 
@@ -680,7 +680,7 @@ def test_a_queue_that_differs(examined, broker, management):
 
 
 def test_what_could_not_even_be_stored(examined, healthy, eventually):
-    with topology.opened(healthy.urls, 60) as connection:
+    with topology.open_connection(healthy.urls, 60) as connection:
         connection.channel().basic_publish("", "bulk.dead", b"x")
 
     found = eventually(
@@ -786,7 +786,7 @@ def test_a_queue_with_messages_is_not_touched(
     examined, account, env, rabbitmq, healthy, eventually
 ):
     """A message that was looked at comes back as redelivered."""
-    with topology.opened(healthy.urls, 60) as connection:
+    with topology.open_connection(healthy.urls, 60) as connection:
         connection.channel().basic_publish(EXCHANGE, "default", b"x")
     eventually(lambda: rabbitmq.depth("default") == 1)
     account()
@@ -842,7 +842,7 @@ def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeyp
     assert only(examined()["metrics"]).level == "ok"
     assert list(tmp_path.iterdir()) == []
 
-    shared_folder.place().symlink_to(tmp_path)
+    shared_folder.default_base().symlink_to(tmp_path)
 
     found = only(examined()["metrics"])
     assert found.level == "warning"
@@ -861,7 +861,7 @@ def test_who_may_write_a_job(examined, database, env):
 
     env(SIGNING="require")
     found = only(examined()["signing"])
-    newest, older = signing(settings()).names
+    newest, older = build_signing(settings()).names
     assert (found.level, found.message) == (
         "ok",
         f"messages are signed by key {newest}, and {older} accepted; all others are dead",

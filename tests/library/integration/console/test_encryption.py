@@ -38,10 +38,10 @@ def test_jobs_that_leave_the_host_unencrypted(tls, env, url, level):
     found = tls("RabbitMQ")
 
     assert found.level == level
-    assert "secret" not in found.said + found.fix
+    assert "secret" not in found.message + found.fix
     if level == "warning":
         host = "10.0.0.7" if "10.0.0.7" in url else "mq.example.org"
-        assert found.said.endswith(f"unencrypted to {host}")
+        assert found.message.endswith(f"unencrypted to {host}")
         assert found.fix.startswith("export WORKSHED_BROKER_URL=amqps://")
 
 
@@ -60,9 +60,9 @@ def test_a_password_of_the_management_api_that_leaves_the_host_unencrypted(tls, 
     found = tls("management")
 
     assert found.level == level
-    assert "secret" not in found.said + found.fix
+    assert "secret" not in found.message + found.fix
     if level == "warning":
-        assert found.said.endswith("unencrypted to mq.example.org")
+        assert found.message.endswith("unencrypted to mq.example.org")
         assert found.fix.startswith("export WORKSHED_MANAGEMENT_URL='https://")
 
 
@@ -87,9 +87,9 @@ def test_rows_that_leave_the_host_unencrypted(tls, env, url, level):
     found = tls("PostgreSQL")
 
     assert found.level == level
-    assert "secret" not in found.said + found.fix
+    assert "secret" not in found.message + found.fix
     if level == "warning":
-        assert "sslmode=prefer lets rows and the password go unencrypted to" in found.said
+        assert "sslmode=prefer lets rows and the password go unencrypted to" in found.message
         assert "sslmode=verify-full" in found.fix
 
 

@@ -95,7 +95,7 @@ def test_later_is_a_row(enqueue, conn, rabbitmq, option, value, due):
 
     assert done.code == 0
     assert f"due {due}" in done.err
-    [row] = schedule.find(conn)
+    [row] = schedule.list_scheduled(conn)
     assert (row.message_id, row.queue) == (done.json["message_id"], "invoices")
     assert row.due_at.isoformat() == done.json["due_at"] or value == "2100-01-01T00:00+01:00"
     assert rabbitmq.queues() == {}
@@ -218,7 +218,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_sent(
     assert (done.code, done.out) == (code, "")
     assert said in " ".join(done.err.replace("│", " ").split())
     assert rabbitmq.queues() == {}
-    assert schedule.find(conn) == []
+    assert schedule.list_scheduled(conn) == []
 
 
 def test_a_package_that_is_not_there_is_named(workshed, broker):
@@ -261,7 +261,7 @@ def test_one_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventu
     other = connect(autocommit=True)
 
     def cancel():
-        [row] = eventually(lambda: schedule.find(other))
+        [row] = eventually(lambda: schedule.list_scheduled(other))
         with other.transaction():
             cancellations.cancel(other, row.message_id)
 
@@ -288,7 +288,7 @@ def test_the_audit_has_what_was_sent_without_what_it_was_sent_with(enqueue, conn
 
     enqueue("close_order", "order of Ada")  # it has the key, so nothing is sent
 
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert entry.details == {"id": first, "actor": "close_order", "queue": "invoices"}
     assert "Ada" not in entry.summary
 
@@ -319,7 +319,7 @@ def test_what_rabbitmq_cannot_take_is_stored(enqueue, conn):
     done = enqueue("send_invoice", "7")
 
     assert done.code == 0
-    assert [row.message_id for row in schedule.find(conn)] == [done.out.strip()]
+    assert [row.message_id for row in schedule.list_scheduled(conn)] == [done.out.strip()]
 
 
 def test_a_message_that_needs_a_row_finds_no_table(workshed, broker, env, empty_database_url):

@@ -15,7 +15,7 @@ from tests import pages
 from workshed import broker as sender
 from workshed import db
 from workshed.console.operations import problems
-from workshed.console.web.pages import pages as desk_pages
+from workshed.console.web.pages import list_pages as desk_pages
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import Process, QueueReport
 from workshed.jobs.outbox.schedule import Reason
@@ -55,7 +55,7 @@ def make(conn, store, bury, ran):
 
     def run(message_id):
         job = {"message_id": message_id, "actor": "greet", "queue": "low", "since": NOW.isoformat()}
-        workers.beat(conn, HERE, 1, [QueueReport("low", *5 * [None])], running=[job])
+        workers.record_heartbeat(conn, HERE, 1, [QueueReport("low", *5 * [None])], running=[job])
 
     return SimpleNamespace(store=stored, bury=bury, ran=ran, run=run)
 
@@ -87,12 +87,12 @@ def test_the_page_has_every_reason_to_wait():
 
 
 def test_what_it_quotes_is_what_is_said(broker, workshed, conn):
-    workers.beat(conn, HERE, 0, [QueueReport("default", *5 * [None])])
+    workers.record_heartbeat(conn, HERE, 0, [QueueReport("default", *5 * [None])])
     workshed("queues", "pause", "low")
     said = [
-        problems.workers([]).said,
-        problems.relay(None).said,
-        problems.unattended(["low"], workers.find(conn)).said,
+        problems.judge_workers([]).message,
+        problems.judge_relay(None).message,
+        problems.judge_unattended(["low"], workers.list_workers(conn)).message,
         *(" ".join(line.split("  ")[0].split()) for line in workshed("queues").lines),
         "quiet",
     ]

@@ -30,7 +30,7 @@ def test_a_waiting_job_is_shown_and_cancelled(workshed, store, conn):
     done = workshed("job", "a", "cancel", "--yes")
 
     assert (done.code, done.out) == (0, "a  deleted\n")
-    assert schedule.find(conn) == []
+    assert schedule.list_scheduled(conn) == []
 
 
 def test_a_dead_job_is_shown_and_cannot_be_cancelled(workshed, bury, conn):
@@ -59,7 +59,7 @@ def test_one_that_runs_was_told_to_stop(workshed, conn, connect, eventually):
 
     def hear():
         eventually(lambda: cancellations.is_cancelled(worker, "a"))
-        cancellations.told(worker, ["a"])
+        cancellations.mark_notified(worker, ["a"])
 
     hearing = threading.Thread(target=hear)
     hearing.start()
@@ -70,7 +70,7 @@ def test_one_that_runs_was_told_to_stop(workshed, conn, connect, eventually):
 
 
 def test_what_is_left_of_a_job_that_ended(workshed, conn):
-    attempts.record(
+    attempts.record_attempt(
         conn,
         message_id="a",
         generation=0,
@@ -79,7 +79,7 @@ def test_what_is_left_of_a_job_that_ended(workshed, conn):
         actor="greet",
         outcome="discarded",
         reason="user 7 does not exist",
-        error=attempts.described(None),
+        error=attempts.describe_error(None),
     )
 
     assert "discarded  user 7 does not exist" in workshed("job", "a").out
@@ -120,4 +120,4 @@ def test_it_asks_first_and_a_dry_run_changes_nothing(workshed, store, conn):
 
     assert workshed("job", "a", "cancel").code == 2
     assert workshed("job", "a", "cancel", "--dry-run").out == "a  would be cancelled\n"
-    assert len(schedule.find(conn)) == 1
+    assert len(schedule.list_scheduled(conn)) == 1

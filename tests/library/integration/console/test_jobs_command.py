@@ -113,10 +113,10 @@ def test_history_is_forgotten_by_whole_days(conn, ran):
     conn.execute("UPDATE workshed.runs SET message_id = 'old', recorded_at = '2026-01-31 12:00Z' "
                  "WHERE ctid = (SELECT max(ctid) FROM workshed.runs)")  # fmt: skip
 
-    dropped = runs.prune(conn, timedelta(days=30), 10)
+    dropped = runs.prune_runs(conn, timedelta(days=30), 10)
 
     assert dropped == 1
-    assert [run.message_id for run in runs.find(conn)] == ["a"]
+    assert [run.message_id for run in runs.list_runs(conn)] == ["a"]
 
 
 # workshed job ID
@@ -168,7 +168,7 @@ def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran
     """Runs may be lost; a failed attempt never is."""
     ran("a", generation=1, attempt=2, outcome="dead", reason="OSError: away")
     for generation, outcome in ((0, "retry"), (1, "dead")):
-        attempts.record(
+        attempts.record_attempt(
             conn,
             message_id="a",
             generation=generation,
@@ -177,7 +177,7 @@ def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran
             actor="greet",
             outcome=outcome,
             reason="OSError: away",
-            error=attempts.described(None),
+            error=attempts.describe_error(None),
         )
 
     timeline = workshed("job", "a", "--json").json["timeline"]
@@ -248,7 +248,7 @@ def ada(ran, conn, store):
             "message_id": f"{name} dead",
             "message_timestamp": 1_700_000_000_000,
         }
-        dead_jobs.bury(
+        dead_jobs.add_dead_job(
             conn,
             message_id=f"{name} dead",
             generation=0,
@@ -261,8 +261,8 @@ def ada(ran, conn, store):
         row = schedule.OutboxRow(
             f"{name} waits", 0, "default", "invite", orjson.dumps(fields).decode(), "delayed"
         )
-        schedule.insert(conn, row, delay=timedelta(hours=1))
-        attempts.record(
+        schedule.insert_row(conn, row, delay=timedelta(hours=1))
+        attempts.record_attempt(
             conn,
             message_id=f"{name} failed",
             generation=0,
@@ -271,7 +271,7 @@ def ada(ran, conn, store):
             actor="invite",
             outcome="dead",
             reason=f"OSError: no {address}",
-            error=attempts.described(None),
+            error=attempts.describe_error(None),
         )
 
 
@@ -293,7 +293,7 @@ def test_a_persons_data_are_erased_from_all_that_is_kept(workshed, conn, ada, wo
         assert "bob" in str(held)
     assert workshed("job", "ada failed", "--json").json["state"] == "dead"
     assert workshed("job", "ada dead", "--json").json["state"] == "discarded"
-    assert [row.message_id for row in dead_jobs.find(conn)] == ["bob dead"]
+    assert [row.message_id for row in dead_jobs.list_dead_jobs(conn)] == ["bob dead"]
 
 
 def test_those_with_a_tag_are_found(workshed, ada):
@@ -303,12 +303,12 @@ def test_those_with_a_tag_are_found(workshed, ada):
 
 
 def test_a_dry_run_and_a_question_nobody_answers_change_nothing(workshed, conn, ada):
-    before = runs.find(conn)
+    before = runs.list_runs(conn)
 
     assert workshed("erase", "ada@example.org", "--dry-run").code == 0
     assert workshed("erase", "ada@example.org").code == 2
-    assert runs.find(conn) == before
-    assert len(dead_jobs.find(conn)) == 2
+    assert runs.list_runs(conn) == before
+    assert len(dead_jobs.list_dead_jobs(conn)) == 2
 
 
 def test_data_in_quotes_are_found_as_they_stand_in_json(workshed, ran, conn):

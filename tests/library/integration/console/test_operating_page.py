@@ -43,7 +43,7 @@ VERSIONS = {re.compile(r"\d+(?:\.\d+)+"): "VERSION"}
 
 @pytest.fixture
 def channel(made):
-    with topology.opened(made.urls) as connection:
+    with topology.open_connection(made.urls) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         yield channel
@@ -118,8 +118,8 @@ def test_what_could_not_be_stored_is_put_back(channel, rabbitmq, eventually):
 def test_how_much_is_where(channel, management, conn, store):
     for queue in ("default", "emails"):
         channel.basic_consume(queue, lambda *_: None)
-    queues.declare(conn, {"emails": "classic"})
-    queues.pause(conn, "emails")
+    queues.declare_queues(conn, {"emails": "classic"})
+    queues.pause_queue(conn, "emails")
     for message_id in "abc":
         store(message_id)
 
@@ -147,7 +147,9 @@ def test_who_works(broker, conn):
         ("web-2", 202, 0, "40 s", timedelta(days=3)),
     ):
         one = Process(uuid4(), host, pid, 8, "v1.2")
-        workers.beat(conn, one, busy, [QueueReport(name, *5 * [None]) for name in broker.declared])
+        workers.record_heartbeat(
+            conn, one, busy, [QueueReport(name, *5 * [None]) for name in broker.declared]
+        )
         conn.execute(seen, (silent, up, one.id))
 
     follow(WORKERS)

@@ -10,7 +10,7 @@ from workshed.cronspec import cron, daily
 from workshed.jobs.history import attempts
 from workshed.jobs.idempotency import settled
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 
@@ -29,7 +29,7 @@ def note(conn):
 
     def note(spec=None, name="report", **options):
         job = PeriodicDeclaration(name, "low", spec or daily("09:00", tz="Europe/Paris"), options)
-        periodic_jobs.declare(conn, [job])
+        periodic_jobs.declare_jobs(conn, [job])
 
     return note
 
@@ -38,7 +38,7 @@ def note(conn):
 def made(conn, note):
     """A run of a job that was made an hour ago; its message id."""
     note()
-    return periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    return periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
 
 
 @pytest.fixture
@@ -55,8 +55,10 @@ def outcome(workshed):
 
 def fail(conn, message_id, how):
     names = {"queue": "low", "actor": "report", "reason": "no"}
-    attempts.record(conn, message_id=message_id, generation=0, attempt=1, outcome=how, **names)
-    settled.settle(conn, message_id, 0)
+    attempts.record_attempt(
+        conn, message_id=message_id, generation=0, attempt=1, outcome=how, **names
+    )
+    settled.complete_generation(conn, message_id, 0)
 
 
 # List
@@ -64,7 +66,7 @@ def fail(conn, message_id, how):
 
 def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note, sent, conn):
     note(cron("*/20 3 * * MON-FRI"), name="a_job_whose_name_is_rather_long_but_not_unheard_of")
-    settled.settle(conn, sent, 0)
+    settled.complete_generation(conn, sent, 0)
 
     done = workshed("periodic")
 
@@ -81,9 +83,9 @@ def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note
 def test_what_people_see_and_do_is_what_the_page_shows(note, conn):
     note(name="count_orders")
     note(daily("03:30"), name="maintain")
-    run = periodic_runs.make(conn, "count_orders", clock(conn) - 17 * HOUR, "catch_up")
+    run = periodic_runs.create_run(conn, "count_orders", database_now(conn) - 17 * HOUR, "catch_up")
     conn.execute("DELETE FROM workshed.schedule")
-    settled.settle(conn, run.message_id, 0)
+    settled.complete_generation(conn, run.message_id, 0)
 
     follow(PAGE)
 
@@ -129,7 +131,7 @@ def test_a_job_that_no_worker_has_runs_not_again(workshed, note, conn):
 
 
 def test_one_that_was_done_is_done(workshed, sent, conn):
-    settled.settle(conn, sent, 0)
+    settled.complete_generation(conn, sent, 0)
 
     assert outcome(workshed) == "succeeded"
 
@@ -144,7 +146,7 @@ def test_one_that_rabbitmq_has_is_on_its_way(workshed, sent):
 
 def test_one_that_failed_tries_again(workshed, sent, conn):
     fail(conn, sent, "retry")
-    schedule.insert(conn, schedule.OutboxRow(sent, 1, "low", "report", "{}", "retry"))
+    schedule.insert_row(conn, schedule.OutboxRow(sent, 1, "low", "report", "{}", "retry"))
 
     assert outcome(workshed) == "retry"
 
@@ -178,7 +180,7 @@ def test_what_nobody_remembers_is_not_made_up(workshed, sent, conn):
 def test_one_that_was_not_sent_says_so(workshed, note, conn):
     note(unique_key="report")
     for ago in (2 * HOUR, HOUR):
-        periodic_runs.make(conn, "report", clock(conn) - ago, "clock")
+        periodic_runs.create_run(conn, "report", database_now(conn) - ago, "clock")
 
     assert outcome(workshed) == "not sent, another had its key"
 
@@ -191,14 +193,14 @@ def test_run_makes_a_run_for_this_moment(workshed, note, conn):
 
     done = workshed("periodic", "run", "report")
 
-    [row] = schedule.find(conn)
+    [row] = schedule.list_scheduled(conn)
     assert (done.code, done.out) == (0, f"report  sent as {row.message_id}\n")
     assert workshed("periodic", "--json").json[0]["last"]["created_by"] == "manual"
 
 
 def test_run_says_that_a_unique_job_still_runs(workshed, note, conn):
     note(unique_key="report")
-    holder = periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    holder = periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
 
     done = workshed("periodic", "run", "report")
 
@@ -224,7 +226,7 @@ def test_a_job_rests_until_it_is_resumed(workshed, note, conn):
 
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = next_at - interval '3 days'")
     assert workshed("periodic", "resume", "report").out == "report  resumed\n"
-    assert periodic_jobs.due(conn) == []
+    assert periodic_jobs.list_due(conn) == []
     assert workshed("periodic", "resume", "report").out == "report  was not paused\n"
 
 
@@ -236,4 +238,4 @@ def test_an_unknown_job_is_refused_before_anything_is_done(workshed, note, conn,
 
     assert (done.code, done.out) == (5, "")
     assert "no periodic job 'reprot' (did you mean 'report'?)" in done.err
-    assert periodic_jobs.find(conn)[0].paused_at is None
+    assert periodic_jobs.list_periodic_jobs(conn)[0].paused_at is None

@@ -3,7 +3,7 @@
 import pytest
 
 from workshed.console.doctor import CHECKS, look_around
-from workshed.console.operations.environment import management as api
+from workshed.console.operations.environment import open_management as api
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.transport.amqp import topology
@@ -22,7 +22,7 @@ def _prefix(env):
 @pytest.fixture
 def channel(broker):
     """A channel of another program in the same virtual host, whose queue `default` is empty."""
-    with topology.opened(broker.urls, 120) as connection:
+    with topology.open_connection(broker.urls, 120) as connection:
         channel = connection.channel()
         channel.queue_declare("default", durable=True)
         yield channel
@@ -55,7 +55,7 @@ def test_the_doctor_looks_for_our_queues(made, examined, management, channel, en
 def test_the_doctor_looks_for_our_queues_if_a_setting_cannot_be_read(made, examined, env):
     env(PUBLISH_TIMEOUT="soon")
 
-    assert examined("queues")[0].said == "8 queues are there"
+    assert examined("queues")[0].message == "8 queues are there"
 
 
 def test_the_doctor_looks_for_queues_that_only_workers_declare(
@@ -101,7 +101,7 @@ def test_the_doctor_names_programs_that_share_our_queue(
     """And not those that consume the queue of the other program."""
 
     def consume(queue, *actors):
-        channel.basic_consume(queue, lambda *_: None, consumer_tag=consumer_tag.written(actors))
+        channel.basic_consume(queue, lambda *_: None, consumer_tag=consumer_tag.make_tag(actors))
 
     def found():
         return [one.message for one in examined("workers") if "share queue" in one.message]

@@ -26,7 +26,7 @@ def known(broker):
 
 
 def publish(broker, queue, count):
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         for _ in range(count):
@@ -64,8 +64,8 @@ def test_each_says_how_much_waits_where(workshed, known, store, bury):
 
 
 def test_it_fits_a_terminal_of_80_columns(workshed, known, conn):
-    queues.declare(conn, {"scheduled": "quorum"})
-    queues.pause(conn, "scheduled")
+    queues.declare_queues(conn, {"scheduled": "quorum"})
+    queues.pause_queue(conn, "scheduled")
 
     done = workshed("queues")
 
@@ -78,7 +78,7 @@ def test_it_fits_a_terminal_of_80_columns(workshed, known, conn):
 
 def test_what_workers_hold_the_management_api_knows(workshed, known, management, eventually):
     publish(known, "default", 2)
-    with topology.opened(known.urls) as connection:
+    with topology.open_connection(known.urls) as connection:
         connection.channel().basic_get("default")
         eventually(lambda: by_name(workshed)["default"]["unacked"] == 1)
 
@@ -86,7 +86,7 @@ def test_what_workers_hold_the_management_api_knows(workshed, known, management,
 
 
 def test_a_queue_of_another_program_is_listed_as_far_as_it_is_known(workshed, known, conn, store):
-    queues.declare(conn, {"invoices": "quorum"})
+    queues.declare_queues(conn, {"invoices": "quorum"})
     store("a", queue="forgotten")
 
     found = by_name(workshed)
@@ -171,7 +171,7 @@ def send(known, rabbitmq, eventually):
     def send(queue, **options):
         message = dramatiq.Message(queue, "greet", (7,), {}, options)
         before = rabbitmq.depth(queue)
-        with topology.opened(known.urls) as connection:
+        with topology.open_connection(known.urls) as connection:
             connection.channel().basic_publish("", queue, message.encode())
         eventually(lambda: rabbitmq.depth(queue) == before + 1)
         return message
@@ -199,24 +199,24 @@ def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send,
     batch = "00000000-0000-4000-8000-000000000001"
     message = send("emails", unique_key="greet 7", batch=batch, awaited=True)
     claim = unique.KeyClaim("greet 7", message.message_id, 0, "greet", "emails", None)
-    assert unique.take(conn, claim) == message.message_id
+    assert unique.acquire_key(conn, claim) == message.message_id
     with conn.transaction():
-        conn.execute(*batches.opening(batch, "greetings", {}))
-        conn.execute(*batches.joining(batch, [message.message_id]))
-        conn.execute(*batches.closing(batch))
+        conn.execute(*batches.open_statement(batch, "greetings", {}))
+        conn.execute(*batches.join_statement(batch, [message.message_id]))
+        conn.execute(*batches.close_statement(batch))
 
     workshed("queues", "purge", "emails", "--yes")
 
-    assert unique.find(conn, "greet 7") is None
+    assert unique.find_holder(conn, "greet 7") is None
     states = conn.execute("SELECT state FROM workshed.batch_jobs").fetchall()
     assert states == [("cancelled",)]
-    end = wait_for_end.wait(conn, message, timedelta())
+    end = wait_for_end.wait_for_end(conn, message, timedelta())
     assert end == wait_for_end.FinalState("cancelled", "purged by an operator")
 
 
 def test_a_copy_of_what_has_its_outcome_is_purged_without_another(workshed, send, conn):
     message = send("emails")
-    settled.settle(conn, message.message_id, 0)
+    settled.complete_generation(conn, message.message_id, 0)
 
     assert workshed("queues", "purge", "emails", "--yes", "--json").json["purged"] == 1
     assert attempts.of_message(conn, message.message_id) == []
@@ -229,7 +229,7 @@ def test_what_nobody_can_read_is_dead_with_its_body(workshed, known, conn, rabbi
     done = workshed("queues", "purge", "emails", "--yes", "--json")
 
     assert done.json == {"queue": "emails", "found": 1, "purged": 0, "unreadable": 1}
-    [row] = dead_jobs.find(conn)
+    [row] = dead_jobs.list_dead_jobs(conn)
     assert (row.body, row.queue, row.actor) == (b"x", "emails", None)
 
 
@@ -275,19 +275,19 @@ def test_a_queue_rests_until_it_is_resumed(workshed, broker, conn):
     paused = workshed("queues", "pause", "emails", "bulk")
 
     assert (paused.code, paused.out) == (0, "emails  paused\nbulk  paused\n")
-    assert queues.paused(conn) == {"emails", "bulk"}
+    assert queues.list_paused(conn) == {"emails", "bulk"}
 
     resumed = workshed("queues", "resume", "emails")
 
     assert (resumed.code, resumed.out) == (0, "emails  resumed\n")
-    assert queues.paused(conn) == {"bulk"}
+    assert queues.list_paused(conn) == {"bulk"}
 
 
 def test_a_queue_that_no_worker_has_declared_yet_is_noted_as_it_is_declared(workshed, broker, conn):
     """Without it a pause before the first worker starts would be a row nobody reads."""
     workshed("queues", "pause", "emails")
 
-    assert [(one.name, one.kind) for one in queues.find(conn)] == [("emails", "classic")]
+    assert [(one.name, one.kind) for one in queues.list_queues(conn)] == [("emails", "classic")]
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
@@ -296,4 +296,4 @@ def test_an_unknown_queue_is_refused_before_anything_is_done(workshed, broker, c
 
     assert (done.code, done.out) == (5, "")
     assert "no queue 'emials' (did you mean 'emails'?)" in done.err
-    assert queues.find(conn) == []
+    assert queues.list_queues(conn) == []

@@ -10,7 +10,7 @@ import pytest
 
 from tests.processes import popen
 from workshed.console.rabbitmq.dead_letter_queue import put_back
-from workshed.console.rabbitmq.queue_depths import depths
+from workshed.console.rabbitmq.queue_depths import queue_depths
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import PublishRefusedError
@@ -28,7 +28,7 @@ def lay(broker, rabbitmq, eventually):
     """`lay(3)`: messages in `default.dead`, as RabbitMQ puts them there."""
 
     def lay(count):
-        with topology.opened(broker.urls) as connection:
+        with topology.open_connection(broker.urls) as connection:
             channel = connection.channel()
             for number in range(count):
                 headers = {"attempt": 1, "x-death": [], "x-first-death-queue": "default"}
@@ -125,14 +125,14 @@ def test_the_list_tells_of_them(workshed, lay):
 def test_what_its_queue_does_not_take_stays(broker, lay, eventually):
     """Acked before the confirm, it would be gone."""
     lay(2)
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         connection.channel().queue_unbind("default", EXCHANGE, "default")
 
     with pytest.raises(PublishRefusedError, match="run `workshed broker setup`"):
         put_back(broker.urls, "default", 2, lambda: None)
 
     # The one in hand is there again once RabbitMQ has seen that its connection has ended.
-    eventually(lambda: depths(broker.urls, ["default.dead"])["default.dead"].ready == 2)
+    eventually(lambda: queue_depths(broker.urls, ["default.dead"])["default.dead"].ready == 2)
 
 
 def test_it_may_take_as_long_as_it_takes(broker, lay):
@@ -153,7 +153,7 @@ def test_killed_again_and_again_it_loses_none(lay, rabbitmq, broker, eventually,
     kills = 0
 
     def back():  # as of now: it may be done before RabbitMQ's management has counted
-        with topology.opened(broker.urls) as connection:
+        with topology.open_connection(broker.urls) as connection:
             found = connection.channel().queue_declare("default", passive=True)
         return found.method.message_count
 

@@ -13,7 +13,7 @@ from workshed.cronspec import daily
 from workshed.devserver.ports import free_ports
 from workshed.jobs.idempotency import settled
 from workshed.jobs.outbox import relays
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.transport.amqp import topology
@@ -51,7 +51,7 @@ def lay(made, rabbitmq, eventually):
     """`lay("low")`: a message that nobody takes."""
 
     def lay(queue):
-        with topology.opened(made.urls) as connection:
+        with topology.open_connection(made.urls) as connection:
             connection.channel().basic_publish("", queue, b"x")
         eventually(lambda: rabbitmq.depth(queue) == 1)
 
@@ -90,7 +90,7 @@ def test_nobody_consumes(modules, lay, management):
 
 
 def test_relays_lag(conn, store, short_of_memory):
-    relays.beat(conn, uuid4(), "here", 1)
+    relays.record_relay(conn, uuid4(), "here", 1)
     store("a", due="-40 s")
 
     follow(LAG)
@@ -135,7 +135,7 @@ def note(conn, database):
     """`note("count_orders")`: a worker that has this job runs."""
 
     def note(name):
-        periodic_jobs.declare(
+        periodic_jobs.declare_jobs(
             conn, [PeriodicDeclaration(name, "low", daily("09:00", tz="Europe/Paris"), {})]
         )
 
@@ -144,9 +144,11 @@ def note(conn, database):
 
 def test_no_clock_ticks(note, conn):
     note("count_orders")
-    run = periodic_runs.make(conn, "count_orders", clock(conn) - timedelta(hours=6), "catch_up")
+    run = periodic_runs.create_run(
+        conn, "count_orders", database_now(conn) - timedelta(hours=6), "catch_up"
+    )
     conn.execute("DELETE FROM workshed.schedule")
-    settled.settle(conn, run.message_id, 0)
+    settled.complete_generation(conn, run.message_id, 0)
 
     follow(SILENT)
 

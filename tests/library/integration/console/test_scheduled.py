@@ -19,7 +19,7 @@ def _database(database):
 def on_its_way(conn, store):
     """A job that a relay has taken."""
     store("taken", due="-1 s")
-    claims.take(conn, uuid4(), 10)
+    claims.claim_due(conn, uuid4(), 10)
     return "taken"
 
 
@@ -109,7 +109,7 @@ def test_what_is_not_shown_is_said(workshed, store):
 
 def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
     store("a", reason="retry", generation=1, due="1 hour")
-    attempts.record(
+    attempts.record_attempt(
         conn,
         message_id="a",
         generation=0,
@@ -118,7 +118,7 @@ def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
         actor="greet",
         outcome="retry",
         reason="OSError: away",
-        error=attempts.described(OSError("away")),
+        error=attempts.describe_error(OSError("away")),
     )
 
     done = workshed("scheduled", "show", "a")
@@ -158,7 +158,7 @@ def test_move_to_a_span_from_now_or_to_a_time(workshed, store, conn):
     assert due_in(conn, "a") == pytest.approx(26 * 3600, abs=60)
 
     assert workshed("scheduled", "move", "a", "--at", "2100-01-01T00:00+01:00").code == 0
-    assert schedule.find(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
+    assert schedule.list_scheduled(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
 
 
 def test_what_is_on_its_way_is_not_moved(workshed, on_its_way):
@@ -188,7 +188,7 @@ def test_a_cancelled_job_is_gone(workshed, store, conn):
     done = workshed("scheduled", "cancel", "a", "--yes")
 
     assert (done.code, done.out) == (0, "a  deleted\n")
-    assert schedule.find(conn) == []
+    assert schedule.list_scheduled(conn) == []
 
 
 def test_one_that_relays_have_is_skipped_later(workshed, on_its_way, conn):
@@ -205,7 +205,7 @@ def test_nobody_at_a_terminal_means_yes_must_be_said(workshed, store, conn):
 
     assert (done.code, done.out) == (2, "")
     assert "Cancel 1 job: there is no terminal to ask at, so say --yes" in done.err
-    assert len(schedule.find(conn)) == 1
+    assert len(schedule.list_scheduled(conn)) == 1
 
 
 def test_a_dry_run_changes_nothing(workshed, store, conn):
@@ -214,7 +214,7 @@ def test_a_dry_run_changes_nothing(workshed, store, conn):
     done = workshed("scheduled", "cancel", "a", "--dry-run")
 
     assert (done.code, done.out) == (0, "a  would be cancelled\n")
-    assert len(schedule.find(conn)) == 1
+    assert len(schedule.list_scheduled(conn)) == 1
     assert not cancellations.is_cancelled(conn, "a")
 
 
@@ -239,8 +239,8 @@ def test_all_that_fit_are_cancelled_and_counted(workshed, store, conn):
 
     assert (done.code, done.out) == (0, "a  deleted\nb  deleted\n")
     assert done.err == "2 jobs were cancelled.\n"
-    assert [row.message_id for row in schedule.find(conn)] == ["c"]
-    assert cancel_rules.find(conn) == []
+    assert [row.message_id for row in schedule.list_scheduled(conn)] == ["c"]
+    assert cancel_rules.list_rules(conn) == []
 
 
 def test_a_dry_run_of_a_filter_counts_and_changes_nothing(workshed, store, conn):
@@ -251,8 +251,8 @@ def test_a_dry_run_of_a_filter_counts_and_changes_nothing(workshed, store, conn)
 
     assert done.json == [{"message_id": "a", "answer": "would be cancelled"}]
     assert "1 job would be cancelled." in done.err
-    assert len(schedule.find(conn)) == 1
-    assert cancel_rules.find(conn) == []
+    assert len(schedule.list_scheduled(conn)) == 1
+    assert cancel_rules.list_rules(conn) == []
 
 
 def test_a_filter_asks_first(workshed, store, conn):
@@ -262,20 +262,20 @@ def test_a_filter_asks_first(workshed, store, conn):
 
     assert (done.code, done.out) == (2, "")
     assert "Cancel 1 job, and all that RabbitMQ has of them: there is no terminal" in done.err
-    assert cancel_rules.find(conn) == []
+    assert cancel_rules.list_rules(conn) == []
 
 
 def test_what_rabbitmq_has_is_cancelled_by_a_rule_until_that_is_ended(workshed, store, conn):
     done = workshed("scheduled", "cancel", "--all", "--sent", "--tag", "user-7", "--yes")
 
-    [rule] = cancel_rules.find(conn)
+    [rule] = cancel_rules.list_rules(conn)
     assert (done.code, done.out) == (0, "")
     assert f"`workshed scheduled rules delete {rule.id}` takes it back" in done.err
     listed = workshed("scheduled", "rules").lines
     assert listed[1].split()[:4] == [str(rule.id), "-", "-", "user-7"]
     assert workshed("scheduled", "rules", "--json").json[0]["tag"] == "user-7"
 
-    assert workshed("scheduled", "rules", "delete", str(rule.id)).out == f"{rule.id}  ended\n"
+    assert workshed("scheduled", "rules", "delete", str(rule.id)).out == f"{rule.id}  deleted\n"
     assert workshed("scheduled", "rules", "delete", str(rule.id)).code == 5
     assert workshed("scheduled", "rules").err == "No rule cancels anything.\n"
 
@@ -288,7 +288,7 @@ def test_whom_it_concerns_must_be_plain(workshed, store, conn, words):
     store("a")
 
     assert workshed("scheduled", "cancel", *words, "--yes").code == 2
-    assert len(schedule.find(conn)) == 1
+    assert len(schedule.list_scheduled(conn)) == 1
 
 
 # What goes wrong

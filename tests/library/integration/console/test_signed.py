@@ -24,7 +24,7 @@ def lay(broker, rabbitmq, eventually):
     broker.ensure_queues({"default"})
 
     def lay(queue, message, headers):
-        with topology.opened(broker.urls) as connection:
+        with topology.open_connection(broker.urls) as connection:
             properties = pika.BasicProperties(headers=headers, delivery_mode=2)
             connection.channel().basic_publish("", queue, message.encode(), properties)
         eventually(lambda: rabbitmq.depth(queue) > 0)
@@ -46,15 +46,15 @@ def signed(message, key=NEW):
 def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay, message, conn):
     """Read as it stands, it would be recorded as the end of the job whose id it has."""
     claim = unique.KeyClaim("greet 7", message.message_id, 0, "greet", "default", None)
-    assert unique.take(conn, claim) == message.message_id
+    assert unique.acquire_key(conn, claim) == message.message_id
     lay("default", message, {})
 
     done = workshed("queues", "purge", "default", "--yes", "--json")
 
     assert (done.json["purged"], done.json["unreadable"]) == (0, 1)
-    assert unique.find(conn, "greet 7") is not None
-    assert settled.settle(conn, message.message_id, 0)
-    assert [(row.actor, row.error_class) for row in dead_jobs.find(conn)] == [
+    assert unique.find_holder(conn, "greet 7") is not None
+    assert settled.complete_generation(conn, message.message_id, 0)
+    assert [(row.actor, row.error_class) for row in dead_jobs.list_dead_jobs(conn)] == [
         (None, "SignatureError")
     ]
 
@@ -63,7 +63,7 @@ def test_what_is_signed_is_purged_as_ever(workshed, lay, message, conn):
     lay("default", message, signed(message))
 
     assert workshed("queues", "purge", "default", "--yes", "--json").json["purged"] == 1
-    assert dead_jobs.find(conn) == []
+    assert dead_jobs.list_dead_jobs(conn) == []
 
 
 @pytest.mark.parametrize("key", [NEW, OLD])

@@ -15,7 +15,9 @@ def lock(conn):
     """`lock("m")`: a message has the key of its name."""
 
     def take(message_id, queue="default", actor="resize"):
-        unique.take(conn, unique.KeyClaim(f"resize:{message_id}", message_id, 0, actor, queue))
+        unique.acquire_key(
+            conn, unique.KeyClaim(f"resize:{message_id}", message_id, 0, actor, queue)
+        )
 
     return take
 
@@ -26,7 +28,9 @@ def keys(workshed, *words):
 
 def test_they_are_listed_with_who_has_them(workshed, lock, conn):
     lock("a")
-    run_locks.take(conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "host", 1))
+    run_locks.acquire_lock(
+        conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "host", 1)
+    )
 
     done = workshed("unique")
 
@@ -53,7 +57,7 @@ def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
     lock("waits in RabbitMQ", queue="low")
     lock("waits here", queue="default")
     store("waits here", queue="default")
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         channel.basic_publish("", "low", b"x")
@@ -79,11 +83,11 @@ def test_a_key_is_released_by_hand(workshed, lock, conn):
 
     assert workshed("unique", "release", "resize:a").code == 2  # nobody can be asked
     assert workshed("unique", "release", "resize:a", "--dry-run").code == 0
-    assert unique.find(conn, "resize:a")
+    assert unique.find_holder(conn, "resize:a")
     done = workshed("unique", "release", "resize:a", "--yes")
 
     assert done.out == "resize:a  released\n"
-    assert unique.find(conn, "resize:a") is None
+    assert unique.find_holder(conn, "resize:a") is None
 
 
 def test_a_key_nobody_has_is_unknown(workshed):

@@ -15,7 +15,9 @@ def beat(conn):
 
     def beat(host, pid, *, queues=("default", "emails"), busy=3, silent="0 s"):
         process = Process(uuid4(), host, pid, 8, "v1.2")
-        workers.beat(conn, process, busy, [QueueReport(name, *5 * [None]) for name in queues])
+        workers.record_heartbeat(
+            conn, process, busy, [QueueReport(name, *5 * [None]) for name in queues]
+        )
         query = "UPDATE workshed.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
         conn.execute(query, (silent, process.id))
         return str(process.id)
@@ -67,7 +69,7 @@ def test_where_there_is_none_that_is_said(workshed):
 
 
 def quiet(conn):
-    return {one.name for one in workers.find(conn) if one.quiet_at is not None}
+    return {one.name for one in workers.list_workers(conn) if one.quiet_at is not None}
 
 
 @pytest.mark.usefixtures("database")
@@ -106,7 +108,7 @@ def test_of_one_host_and_pid_the_one_that_lives_is_meant(workshed, beat, conn):
 
     workshed("workers", "quiet", "one:101")
 
-    assert [one.id for one in workers.find(conn) if one.quiet_at] == [alive]
+    assert [one.id for one in workers.list_workers(conn) if one.quiet_at] == [alive]
 
 
 @pytest.mark.usefixtures("database")

@@ -122,8 +122,8 @@ def browsers(people, cookies):
             return found
 
         yield browser
-        db.pool().close()
-        db.pool.cache_clear()
+        db.get_pool().close()
+        db.get_pool.cache_clear()
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def plant_mail(folder):
 
 
 def plant(conn, **more):
-    """Write a row into each of these tables; `more`: columns of one, as `jobs__runs={…}`."""
+    """Write a row into each of these tables; `more`: columns of one, as `workshed__runs={…}`."""
     conn.execute("SET session_replication_role = replica")  # who refers to what does not matter
     for table, odd in ODD.items():
         schema, name = table.split(".")

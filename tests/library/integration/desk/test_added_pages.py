@@ -5,16 +5,16 @@ import sys
 import pytest
 
 from workshed.app import APP, app
-from workshed.console.web.pages import modules
+from workshed.console.web.pages import list_modules
 
 PAGES = """
-from workshed.console.web.view.page import Action, Done, Download, Downloaded, Page
+from workshed.console.web.view.page import Action, ActionResult, Download, Downloaded, Page
 
 words = ["hello"]
 
 def say(deed):
     words.append(deed.form.one("word"))
-    return Done("It was said.", 1, back="/parrot")
+    return ActionResult("It was said.", 1, back="/parrot")
 
 PAGES = (
     Page("/parrot", "Parrot", "birds:parrot.html", lambda ask: {"words": words}, group="Birds"),
@@ -42,10 +42,10 @@ def birds(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     monkeypatch.setenv(APP, "zoo:app")
     app.cache_clear()
-    modules.cache_clear()
+    list_modules.cache_clear()
     yield
     app.cache_clear()
-    modules.cache_clear()
+    list_modules.cache_clear()
     for name in ("zoo", "birds.pages", "birds"):
         sys.modules.pop(name, None)
 

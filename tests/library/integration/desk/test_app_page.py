@@ -10,7 +10,7 @@ import pytest
 from tests import pages
 from tests.transcripts import check, steps
 from workshed.app import APP, app
-from workshed.console.web.pages import modules
+from workshed.console.web.pages import list_modules
 
 DOCS = "docs/app.md"
 FILES = pages.files(DOCS)
@@ -34,10 +34,10 @@ def project(tmp_path, monkeypatch, database, connect):
     conn.execute("INSERT INTO stock.articles VALUES ('cups', 2), ('jugs', 1), ('pots', 7)")
     loaded = set(sys.modules)
     app.cache_clear()
-    modules.cache_clear()
+    list_modules.cache_clear()
     yield tmp_path
     app.cache_clear()
-    modules.cache_clear()
+    list_modules.cache_clear()
     for name in set(sys.modules) - loaded:
         if name.partition(".")[0] in ("stock", "stock_app"):
             del sys.modules[name]

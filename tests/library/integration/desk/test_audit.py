@@ -8,7 +8,7 @@ from workshed.jobs.control import audit
 
 def noted(conn, who="olga", action="dead.retry", count=3):
     """An entry."""
-    return audit.note(
+    return audit.record_entry(
         conn,
         performed_by=who,
         action=action,

@@ -18,9 +18,9 @@ __all__ = ["bury", "dies", "make_batch", "ran", "store"]
 def test_they_are_listed_with_how_far_they_are(operator, make_batch, dies, conn):
     make_batch("a", "b", "c")
     second = make_batch("d", description="")
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
     dies("b")
-    batches.end(conn, "d", "succeeded")
+    batches.end_job(conn, "d", "succeeded")
 
     latest, first = operator.json("/batches")["batches"]
     text = operator.get("/batches").text
@@ -44,7 +44,7 @@ def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, ma
     found = operator.json("/batches?unfinished=1")["batches"]
 
     assert [one["id"] for one in found] == [running]
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
     assert "No batch fits this" in operator.get("/batches?unfinished=1").text
 
 
@@ -79,7 +79,7 @@ def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make_batch, dies
     dies("b")
     ran("c", actor="wave")
     conn.execute("DELETE FROM workshed.schedule WHERE message_id = 'c'")
-    batches.end(conn, "c", "succeeded")
+    batches.end_job(conn, "c", "succeeded")
 
     found = operator.json(f"/batch?id={batch}")
     text = operator.get(f"/batch?id={batch}").text
@@ -97,7 +97,7 @@ def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make_batch, dies
 
 def test_what_it_has_told_is_a_job(operator, make_batch, conn):
     batch = make_batch("a")
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
 
     found = operator.json(f"/batch?id={batch}")
 
@@ -108,7 +108,7 @@ def test_what_it_has_told_is_a_job(operator, make_batch, conn):
 
 def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
     batch = make_batch(*(f"job-{number:02}" for number in range(60)))
-    batches.end(conn, "job-07", "cancelled")
+    batches.end_job(conn, "job-07", "cancelled")
 
     first = operator.json(f"/batch?id={batch}")
     second = operator.json(f"/batch?id={batch}&before={quoted(first['more'])}")
@@ -150,15 +150,15 @@ def test_its_dead_are_retried_by_whoever_is_sure(operator, make_batch, dies, con
 
     asked = operator.post("/batches/retry", {"id": batch}).text
     assert f"This would put 2 jobs of batch {batch} back on the way." in asked
-    assert progress.progress(conn, batch).dead == 2
-    assert audit.find(conn) == []
+    assert progress.get_progress(conn, batch).dead == 2
+    assert audit.list_entries(conn) == []
 
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
     assert said == "1 retried, 1 unreadable, which is left."
-    assert progress.progress(conn, batch).dead == 1
-    assert {row.message_id: row.reason for row in schedule.find(conn)}["a"] == "redriven"
-    [entry] = audit.find(conn)
+    assert progress.get_progress(conn, batch).dead == 1
+    assert {row.message_id: row.reason for row in schedule.list_scheduled(conn)}["a"] == "redriven"
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.details) == ("batches.retry", 1, {"batch": batch})
 
 
@@ -171,7 +171,7 @@ def test_what_is_left_of_many_dead_is_said(operator, make_batch, dies, conn, mon
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
     assert said == "1 retried. 1 more are left for another press."
-    assert progress.progress(conn, batch).dead == 1
+    assert progress.get_progress(conn, batch).dead == 1
 
 
 def test_none_is_dead(operator, make_batch):
@@ -188,20 +188,20 @@ def test_one_is_cancelled_by_whoever_is_sure(operator, make_batch, conn):
 
     asked = operator.post("/batches/cancel", {"id": batch}).text
     assert f"This would cancel batch {batch}, of which 2 jobs have not ended" in asked
-    assert progress.progress(conn, batch).state == "running"
-    assert audit.find(conn) == []
+    assert progress.get_progress(conn, batch).state == "running"
+    assert audit.list_entries(conn) == []
 
     said = operator.done("/batches/cancel", {"id": batch, "sure": "yes"})
 
     assert said.startswith("No job of the batch starts any more; 2 jobs had not ended.")
-    assert progress.progress(conn, batch).state == "cancelling"
-    assert audit.find(conn)[0].count == 2
+    assert progress.get_progress(conn, batch).state == "cancelling"
+    assert audit.list_entries(conn)[0].count == 2
     assert "never, it was cancelled" in operator.get(f"/batch?id={batch}").text
 
 
 def test_one_that_has_ended_is_not_cancelled(operator, make_batch, conn):
     batch = make_batch("a")
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
 
     answer = operator.post("/batches/cancel", {"id": batch, "sure": "yes"})
 

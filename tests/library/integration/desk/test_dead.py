@@ -49,7 +49,7 @@ def bury(conn):
             "reason": "failed 3 times: ConnectionRefusedError: nobody listens",
             "error": failed(),
         }
-        dead_jobs.bury(conn, message_id=message_id, actor=actor, **{**usual, **changes})
+        dead_jobs.add_dead_job(conn, message_id=message_id, actor=actor, **{**usual, **changes})
         return message_id
 
     return bury
@@ -69,7 +69,7 @@ def die_at(conn):
 
 
 def ids(conn):
-    return {row.message_id for row in dead_jobs.find(conn)}
+    return {row.message_id for row in dead_jobs.list_dead_jobs(conn)}
 
 
 def asked(answer):
@@ -219,9 +219,9 @@ def test_one_is_retried_without_a_question(operator, bury, conn):
     said = operator.done("/dead/retry", [("id", "b"), ("one", "a"), ("back", "/dead?actor=greet")])
 
     assert said == "1 job retried."
-    assert [row.message_id for row in schedule.find(conn)] == ["a"]
+    assert [row.message_id for row in schedule.list_scheduled(conn)] == ["a"]
     assert ids(conn) == {"b"}
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.performed_by, entry.action, entry.count) == ("olga", "dead.retry", 1)
     assert entry.details == {"ids": ["a"]}
 
@@ -235,10 +235,10 @@ def test_a_group_is_asked_about_first(operator, bury, conn):
 
     assert said == "This would retry 3 jobs."
     assert len(ids(conn)) == 4
-    assert (schedule.find(conn), audit.find(conn)) == ([], [])
+    assert (schedule.list_scheduled(conn), audit.list_entries(conn)) == ([], [])
     assert operator.done("/dead/retry", again) == "3 jobs retried."
     assert ids(conn) == {"other"}
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert entry.details == {"error": "ConnectionRefusedError", "actor": "greet"}
 
 
@@ -254,8 +254,8 @@ def test_who_dies_while_somebody_thinks_is_not_taken_along(operator, bury, conn)
 
 def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
     """One key is held by a job that lives, one by none of two that want it, one by its own job."""
-    unique.take(conn, unique.KeyClaim("held", "alive", 0, "greet", "default"))
-    unique.take(conn, unique.KeyClaim("mine", "its own", 2, "greet", "default"))
+    unique.acquire_key(conn, unique.KeyClaim("held", "alive", 0, "greet", "default"))
+    unique.acquire_key(conn, unique.KeyClaim("mine", "its own", 2, "greet", "default"))
     bury("waits", key="held")
     bury("first", key="free")
     bury("second", key="free")
@@ -271,7 +271,7 @@ def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
 
 
 def test_a_key_that_has_expired_keeps_nobody_waiting(operator, bury, conn):
-    unique.take(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
+    unique.acquire_key(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
     conn.execute("UPDATE workshed.unique_locks SET expires_at = workshed.now()")
     bury("a", key="k")
 
@@ -371,7 +371,7 @@ def test_what_cannot_be_done_is_said(operator, bury, conn, path, fields, status,
 
     assert (answer.status_code, said in answer.text) == (status, True)
     assert ids(conn) == {"a"}
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 def test_no_form_leads_to_another_site(operator, bury):

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.library.integration.desk.planted import EVIL, NOW, SHORT, UUID, plant, plant_mail
-from workshed.console.web.pages import pages
+from workshed.console.web.pages import list_pages
 from workshed.jobs.control import audit
 from workshed.settings import settings
 
@@ -69,7 +69,7 @@ def planted(conn, tmp_path, monkeypatch):
 
 
 @pytest.mark.sample(6)
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.path)
+@pytest.mark.parametrize("page", list_pages(), ids=lambda page: page.path)
 def test_evil_stays_text(planted, operator, broker, page):
     answer = operator.get(f"{page.path}?{DETAILS.get(page.path, '')}")
 
@@ -83,7 +83,7 @@ def test_evil_stays_text(planted, operator, broker, page):
 
 
 @pytest.mark.sample(6)
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.path)
+@pytest.mark.parametrize("page", list_pages(), ids=lambda page: page.path)
 def test_programs_are_told_as_it_is(planted, reader, broker, page):
     """Each page as JSON, for who may look: nothing is escaped, nothing is left out."""
     told = reader.json(f"{page.path}?{DETAILS.get(page.path, '')}")
@@ -104,7 +104,7 @@ def every_text(value):
 
 
 def test_evil_in_an_address_stays_text(operator, broker):
-    for page in pages():
+    for page in list_pages():
         for name in ("id", "actor", "queue", "error", "tag", "since", "before", "who", "done", "x"):
             answer = operator.get(f"{page.path}?{name}={quote(EVIL)}")
             assert read(answer.text).wrong == [], (page.path, name)
@@ -112,7 +112,7 @@ def test_evil_in_an_address_stays_text(operator, broker):
 
 
 def test_evil_in_the_audit_stays_text_where_it_is_told(operator, conn):
-    number = audit.note(
+    number = audit.record_entry(
         conn, performed_by=EVIL, action=EVIL, details={EVIL: EVIL}, count=1, summary=EVIL
     )
 

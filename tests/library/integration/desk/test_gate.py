@@ -9,8 +9,8 @@ import pytest
 from tests import pages
 from tests.library.integration.desk.conftest import HASH
 from workshed.console.web import Who, create_app, menu
-from workshed.console.web.pages import actions, downloads
-from workshed.console.web.pages import pages as desk_pages
+from workshed.console.web.pages import list_actions, list_downloads
+from workshed.console.web.pages import list_pages as desk_pages
 from workshed.errors import SettingsError
 from workshed.jobs.locks import counters
 from workshed.settings import settings
@@ -40,7 +40,7 @@ def test_a_stranger_sees_no_page(browsers, page):
     assert [*told.json()] == ["error", "status"]
 
 
-@pytest.mark.parametrize("download", downloads(), ids=lambda download: download.path)
+@pytest.mark.parametrize("download", list_downloads(), ids=lambda download: download.path)
 def test_a_stranger_downloads_nothing(browsers, download):
     stranger = browsers()
 
@@ -52,14 +52,14 @@ def test_a_stranger_downloads_nothing(browsers, download):
     assert told.status_code == 401
 
 
-@pytest.mark.parametrize("download", downloads(), ids=lambda download: download.path)
+@pytest.mark.parametrize("download", list_downloads(), ids=lambda download: download.path)
 def test_a_download_of_nothing_is_not_found(reader, download):
     assert reader.get(f"{download.path}?id=1&date=2026-03-01").status_code == 404
 
 
 @pytest.mark.fresh_database
 @pytest.mark.parametrize(
-    "path", [one.path for one in (*desk_pages(), *downloads()) if one.needs == "shop"]
+    "path", [one.path for one in (*desk_pages(), *list_downloads()) if one.needs == "shop"]
 )
 def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
     conn.execute("DROP SCHEMA shop CASCADE")
@@ -72,7 +72,9 @@ def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path
 
 
 @pytest.mark.fresh_database
-@pytest.mark.parametrize("path", [action.path for action in actions() if action.needs == "shop"])
+@pytest.mark.parametrize(
+    "path", [action.path for action in list_actions() if action.needs == "shop"]
+)
 def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, path):
     csrf = operator.csrf()
     conn.execute("DROP SCHEMA shop CASCADE")
@@ -81,14 +83,14 @@ def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, pat
     assert operator.post(path, {"id": "1"}, csrf=csrf).status_code == 404
 
 
-@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
+@pytest.mark.parametrize("action", list_actions(), ids=lambda action: action.path)
 def test_a_stranger_does_nothing(browsers, action):
     stranger = browsers()
 
     assert stranger.post(action.path, csrf=stranger.csrf("/login")).status_code == 401
 
 
-@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
+@pytest.mark.parametrize("action", list_actions(), ids=lambda action: action.path)
 def test_a_reader_does_nothing(reader, action, conn):
     answer = reader.post(action.path)
 
@@ -97,7 +99,7 @@ def test_a_reader_does_nothing(reader, action, conn):
     assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
+@pytest.mark.parametrize("action", list_actions(), ids=lambda action: action.path)
 def test_a_form_of_another_site_does_nothing(operator, action, conn):
     """Nor one without the secret of the page, or with that of another browser."""
     csrf = operator.csrf()
@@ -124,8 +126,8 @@ def test_every_route_is_a_page_an_action_or_known(browsers):
 
     assert paths == {
         *shown,
-        *(download.path for download in downloads()),
-        *(action.path for action in actions()),
+        *(download.path for download in list_downloads()),
+        *(action.path for action in list_actions()),
         *("/login", "/logout", "/live", "/livez", "/readyz", "/static"),
     }
 

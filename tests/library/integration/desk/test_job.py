@@ -42,7 +42,7 @@ def attempt(conn, message_id, **fields):
         "outcome": "retry",
         "reason": "OSError: away",
     }
-    attempts.record(conn, **{**usual, **fields})
+    attempts.record_attempt(conn, **{**usual, **fields})
 
 
 # What is known
@@ -95,7 +95,7 @@ def test_a_delay_is_told_once_unless_it_was_moved(operator, store, conn):
 
 def test_an_attempt_that_both_tables_tell_of_is_shown_once(operator, ran, conn):
     """Runs may be lost; a failed attempt never is."""
-    error = attempts.described(ValueError("no"))
+    error = attempts.describe_error(ValueError("no"))
     ran("a", generation=1, attempt=2, outcome="dead", reason="ValueError: no")
     attempt(conn, "a")
     attempt(conn, "a", generation=1, attempt=2, outcome="dead", error=error)
@@ -138,8 +138,8 @@ def test_secrets_are_shown_nowhere(operator, conn, store, bury):
     bury("unread", actor=None, body=orjson.dumps(secret))
     conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[\"canary\"]') "
                  "WHERE actor = 'pay'")  # fmt: skip
-    unique.take(conn, KeyClaim('pay:["canary"]', "other", 0, "pay", "default"))
-    ids = ["waits", "first", "group", *(one.message_id for one in dead_jobs.find(conn))]
+    unique.acquire_key(conn, KeyClaim('pay:["canary"]', "other", 0, "pay", "default"))
+    ids = ["waits", "first", "group", *(one.message_id for one in dead_jobs.list_dead_jobs(conn))]
 
     shown = [operator.get(f"/job{form}?id={quote(name)}").text
              for name in ids for form in ("", ".json")]  # fmt: skip
@@ -153,8 +153,8 @@ def test_a_unique_job_says_who_has_its_key(operator, conn, store):
     store("a", unique_key="greet:[7]", awaiting_unique_key=True)
     store("b", unique_key="greet:[8]")
     store("c", unique_key="greet:[9]")
-    unique.take(conn, KeyClaim("greet:[7]", "other", 0, "greet", "default"))
-    unique.take(conn, KeyClaim("greet:[8]", "b", 0, "greet", "default"))
+    unique.acquire_key(conn, KeyClaim("greet:[7]", "other", 0, "greet", "default"))
+    unique.acquire_key(conn, KeyClaim("greet:[8]", "b", 0, "greet", "default"))
 
     keys = {name: operator.json(f"/job?id={name}")["keys"] for name in "abc"}
 
@@ -170,8 +170,8 @@ def test_a_unique_job_says_who_has_its_key(operator, conn, store):
 
 def test_a_job_of_a_batch_leads_to_it(operator, conn, store):
     batch = str(uuid4())
-    conn.execute(*batches.opening(batch, "mails", {}))
-    conn.execute(*batches.joining(batch, ["a"]))
+    conn.execute(*batches.open_statement(batch, "mails", {}))
+    conn.execute(*batches.join_statement(batch, ["a"]))
     store("a", batch=batch)
 
     assert operator.json("/job?id=a")["batch"]["state"] == "pending"
@@ -250,7 +250,7 @@ def test_a_message_that_nobody_could_read_may_say_anything(operator, bury, dead_
 @pytest.fixture
 def dead_of(conn):
     """`dead_of()`: the ids of the dead."""
-    return lambda: [one.message_id for one in dead_jobs.find(conn)]
+    return lambda: [one.message_id for one in dead_jobs.list_dead_jobs(conn)]
 
 
 # What can be done
@@ -290,7 +290,7 @@ def test_a_cancel_asks_first(operator, store, conn, audit):
 
     assert asked.status_code == 200
     assert "would cancel a. It waits and is due in 60 min; it would be deleted." in asked.text
-    assert len(schedule.find(conn)) == 1
+    assert len(schedule.list_scheduled(conn)) == 1
     assert not cancellations.is_cancelled(conn, "a")
     assert audit() == []
 
@@ -301,7 +301,7 @@ def test_a_cancelled_job_is_deleted(operator, store, conn, audit):
     said = operator.done("/job/cancel", {"id": "a", "sure": "yes"})
 
     assert said == "a is cancelled. It is deleted: it does not run."
-    assert schedule.find(conn) == []
+    assert schedule.list_scheduled(conn) == []
     assert operator.json("/job?id=a")["state"] == "cancelled"
     assert audit() == [("job.cancel", 1)]
 
@@ -335,7 +335,7 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
 
     assert said == "a is on its way again."
     assert operator.json("/job?id=a")["state"] == "waits"
-    assert (dead_jobs.find(conn), audit()) == ([], [("job.retry", 1)])
+    assert (dead_jobs.list_dead_jobs(conn), audit()) == ([], [("job.retry", 1)])
 
 
 @pytest.mark.parametrize("action", ["run", "retry"])

@@ -23,7 +23,7 @@ def runs_now(conn):
 
     def say(told, beat="0 s"):
         process = Process(uuid4(), "web-1", 77, 8, "r5")
-        workers.beat(conn, process, 1, [])
+        workers.record_heartbeat(conn, process, 1, [])
         query = """
             UPDATE workshed.workers
                SET running = %s::jsonb, beat_at = workshed.now() - %s::interval

@@ -15,8 +15,11 @@ def come(conn):
     """`come("a", Ask(…))`: a job asks, and waits where it gets nothing."""
 
     def come(job, ask):
-        if limits.take(conn, [ask], JobStart(uuid4(), job, "sync", "web-1", 77)) is not None:
-            limits.wait(conn, [ask], job, 1)
+        if (
+            limits.acquire_slots(conn, [ask], JobStart(uuid4(), job, "sync", "web-1", 77))
+            is not None
+        ):
+            limits.enqueue_waiter(conn, [ask], job, 1)
 
     return come
 

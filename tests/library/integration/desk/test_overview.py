@@ -25,7 +25,9 @@ def beat(conn):
 
     def beat(*names, busy=3, pid=101):
         process = Process(uuid4(), "web-1", pid, 8, "v1.2")
-        workers.beat(conn, process, busy, [QueueReport(name, *5 * [None]) for name in names])
+        workers.record_heartbeat(
+            conn, process, busy, [QueueReport(name, *5 * [None]) for name in names]
+        )
         return str(process.id)
 
     return beat
@@ -36,7 +38,7 @@ def live(broker, conn, beat):
     """`live()`: a relay and a worker beat."""
 
     def live():
-        relays.beat(conn, uuid4(), "web-1", 77)
+        relays.record_relay(conn, uuid4(), "web-1", 77)
         beat(*broker.declared)
 
     return live
@@ -46,7 +48,7 @@ def live(broker, conn, beat):
 def healthy(broker, conn, live):
     """RabbitMQ has the queues, a relay and a worker live; its broker."""
     broker.ensure_queues(set(broker.declared))
-    queues.declare(conn, {queue.name: queue.kind for queue in broker.declared.values()})
+    queues.declare_queues(conn, {queue.name: queue.kind for queue in broker.declared.values()})
     live()
     return broker
 
@@ -56,7 +58,7 @@ def said(browser):
 
 
 def publish(broker, queue, rabbitmq, eventually):
-    with topology.opened(broker.urls, 60) as connection:
+    with topology.open_connection(broker.urls, 60) as connection:
         message = dramatiq.Message(queue, "greet", (7,), {}, {})
         connection.channel().basic_publish("", queue, message.encode())
     eventually(lambda: rabbitmq.depth(queue) == 1)
@@ -118,7 +120,7 @@ def test_where_not_all_runs_are_recorded_rates_are_said_not_to_be_known(
     operator, healthy, ran, env, kept, known, words
 ):
     ran("bad", outcome="dead")
-    env(RUNS=kept)
+    env(HISTORY=kept)
 
     found, text = operator.json("/"), operator.get("/").text
 
@@ -136,8 +138,8 @@ def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
     operator, broker, conn, beat, rabbitmq, eventually
 ):
     broker.ensure_queues({"low", "default"})
-    queues.declare(conn, {"low": "quorum", "default": "quorum"})
-    relays.beat(conn, uuid4(), "web-1", 77)
+    queues.declare_queues(conn, {"low": "quorum", "default": "quorum"})
+    relays.record_relay(conn, uuid4(), "web-1", 77)
     beat("default")
     publish(broker, "low", rabbitmq, eventually)
     conn.execute(
@@ -156,14 +158,14 @@ def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
 
 
 def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn):
-    queues.pause(conn, "bulk")
+    queues.pause_queue(conn, "bulk")
     conn.execute("UPDATE workshed.queues SET paused_at = paused_at - interval '1 hour'")
     bury("died")
     runs.note_lost(conn, "web-1:101", 5)
-    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '2 min'")
-    for worker in workers.find(conn):
-        workers.quiet(conn, worker.id)
+    for worker in workers.list_workers(conn):
+        workers.quiet_worker(conn, worker.id)
     conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '1 hour'")
 
     assert said(operator) == [
@@ -206,7 +208,7 @@ def test_an_alarm_of_rabbitmq_is_said_in_words(
 def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env, monkeypatch):
     """`stub://` only records sends; the history is there all the same."""
     monkeypatch.setattr("workshed.console.operations.environment.build.broker", lambda: None)
-    queues.declare(conn, {"default": "quorum"})
+    queues.declare_queues(conn, {"default": "quorum"})
 
     found = operator.json("/")
 
@@ -215,9 +217,9 @@ def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env,
 
 
 def test_when_periodic_jobs_ran_and_run_next_is_shown(operator, healthy, conn):
-    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
-    periodic_jobs.declare(conn, [PeriodicDeclaration("paused", "low", daily("02:00"))])
-    periodic_jobs.pause(conn, "paused")
+    periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("paused", "low", daily("02:00"))])
+    periodic_jobs.pause_job(conn, "paused")
     (next_at,) = conn.execute(
         "SELECT next_at FROM workshed.periodic_jobs WHERE name = 'nightly'"
     ).fetchone()

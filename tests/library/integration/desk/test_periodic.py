@@ -8,7 +8,7 @@ from workshed.cronspec import daily
 from workshed.jobs.control import audit
 from workshed.jobs.idempotency import settled
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 
@@ -21,7 +21,7 @@ def note(conn):
 
     def note(name="report", **options):
         spec = daily("09:00", tz="Europe/Paris")
-        periodic_jobs.declare(conn, [PeriodicDeclaration(name, "low", spec, options)])
+        periodic_jobs.declare_jobs(conn, [PeriodicDeclaration(name, "low", spec, options)])
 
     return note
 
@@ -37,9 +37,9 @@ def silent(conn):
 def test_each_is_said_in_words_with_its_last_run_and_its_next(operator, note, conn):
     note()
     note("sweep")
-    made = periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    made = periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
     conn.execute("DELETE FROM workshed.schedule")
-    settled.settle(conn, made, 0)
+    settled.complete_generation(conn, made, 0)
 
     report, sweep = operator.json("/periodic")["jobs"]
     text = operator.get("/periodic").text
@@ -74,22 +74,22 @@ def test_a_run_is_made_now(operator, note, conn):
 
     said = operator.done("/periodic/run", {"name": "report"})
 
-    [row] = schedule.find(conn)
+    [row] = schedule.list_scheduled(conn)
     assert said == f"report: sent as {row.message_id}."
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("periodic.run", 1)
     assert entry.details == {"names": ["report"], "sent": [row.message_id]}
 
 
 def test_a_run_that_a_unique_key_holds_up_says_so(operator, note, conn):
     note(unique_key="report")
-    holder = periodic_runs.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    holder = periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
 
     said = operator.done("/periodic/run", {"name": "report"})
 
     assert said == f"report: job {holder} has its key."
-    assert len(schedule.find(conn)) == 1
-    assert audit.find(conn)[0].count == 0
+    assert len(schedule.list_scheduled(conn)) == 1
+    assert audit.list_entries(conn)[0].count == 0
     assert "who had its key" in operator.get("/periodic").text
 
 
@@ -110,9 +110,9 @@ def test_one_rests_until_it_is_resumed(operator, note, conn):
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = next_at - interval '3 days'")
 
     assert operator.done("/periodic/resume", {"name": "report"}) == "report: resumed."
-    assert periodic_jobs.due(conn) == []
+    assert periodic_jobs.list_due(conn) == []
     assert operator.done("/periodic/resume", {"name": "report"}) == "Nothing was paused."
-    assert [entry.action for entry in audit.find(conn)] == [
+    assert [entry.action for entry in audit.list_entries(conn)] == [
         "periodic.resume",
         "periodic.resume",
         "periodic.pause",
@@ -127,9 +127,9 @@ def test_an_unknown_one_stops_all(operator, note, conn, action):
 
     assert answer.status_code == 404
     assert "did you mean" in answer.text
-    assert periodic_jobs.find(conn)[0].paused_at is None
-    assert schedule.find(conn) == []
-    assert audit.find(conn) == []
+    assert periodic_jobs.list_periodic_jobs(conn)[0].paused_at is None
+    assert schedule.list_scheduled(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 def test_one_that_a_newer_release_has_planned_is_not_resumed_here(operator, note, conn):

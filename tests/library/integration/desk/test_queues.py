@@ -20,7 +20,7 @@ __all__ = ["bury", "env", "management", "store", "tarpit"]
 def known(broker, conn):
     """The queues exist, and workers have noted them."""
     broker.ensure_queues(set(broker.declared))
-    queues.declare(conn, {queue.name: queue.kind for queue in broker.declared.values()})
+    queues.declare_queues(conn, {queue.name: queue.kind for queue in broker.declared.values()})
     return broker
 
 
@@ -31,7 +31,7 @@ def send(known, rabbitmq, eventually):
     def send(queue, count=1):
         messages = [dramatiq.Message(queue, "greet", (7,), {}, {}) for _ in range(count)]
         before = rabbitmq.depth(queue)
-        with topology.opened(known.urls) as connection:
+        with topology.open_connection(known.urls) as connection:
             channel = connection.channel()
             for message in messages:
                 channel.basic_publish("", queue, message.encode())
@@ -136,14 +136,14 @@ def test_a_queue_rests_until_it_is_resumed(operator, known, conn):
     said = operator.done("/queues/pause", {"name": "emails"})
 
     assert said == "emails is paused: workers start no more of it, within 2 s."
-    assert queues.paused(conn) == {"emails"}
+    assert queues.list_paused(conn) == {"emails"}
     text = operator.get("/queues").text
     assert 'data-state="paused"' in text
     assert 'aria-label="Resume emails"' in text
 
     assert operator.done("/queues/resume", {"name": "emails"}) == "emails goes on, within 2 s."
-    assert queues.paused(conn) == set()
-    assert [(one.action, one.details) for one in audit.find(conn)] == [
+    assert queues.list_paused(conn) == set()
+    assert [(one.action, one.details) for one in audit.list_entries(conn)] == [
         ("queues.resume", {"queues": ["emails"]}),
         ("queues.pause", {"queues": ["emails"]}),
     ]
@@ -155,7 +155,7 @@ def test_an_unknown_queue_is_said_to_be(operator, known, conn, verb):
 
     assert answer.status_code == 404
     assert "did you mean" in answer.text
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 # Purge
@@ -174,7 +174,7 @@ def test_first_it_is_said_how_many_and_nothing_is_done(
     assert "PostgreSQL keeps 1 job of it" in answer.text
     assert "Discard 2 jobs</button>" in answer.text
     eventually(lambda: rabbitmq.depth("emails") == 2)
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 def test_what_is_purged_is_recorded_and_gone(operator, send, rabbitmq, conn, eventually):
@@ -189,7 +189,7 @@ def test_what_is_purged_is_recorded_and_gone(operator, send, rabbitmq, conn, eve
     for message in (first, second):
         [row] = attempts.of_message(conn, message.message_id)
         assert (row.outcome, row.reason) == ("cancelled", "purged by an operator")
-    (entry,) = audit.find(conn)
+    (entry,) = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.details) == ("queues.purge", 2, {"queue": "emails"})
     assert by_name(operator)["emails"]["ready"] == 0
 
@@ -206,18 +206,18 @@ def test_of_many_some_are_purged_and_it_is_said_how_many_are_left(operator, send
 def test_what_was_broken_off_is_noted_as_far_as_it_came(operator, send, conn, monkeypatch):
     """Else half a queue is gone, and nobody knows who has done it."""
     send("emails", 3)
-    purge = purging.purge
+    purge = purging.purge_queue
 
     def break_off(broker, conn, name, limit, done):
         purge(broker, conn, name, 1, done)
         monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
         purge(broker, conn, name, limit - 1, done)
 
-    monkeypatch.setattr(purging, "purge", break_off)
+    monkeypatch.setattr(purging, "purge_queue", break_off)
     said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
 
     assert said.startswith("1 job of emails discarded. Then it was broken off: RabbitMQ does not")
-    assert [one.count for one in audit.find(conn)] == [1]
+    assert [one.count for one in audit.list_entries(conn)] == [1]
 
 
 def test_a_queue_with_nothing_in_it_needs_nobody_to_be_sure(operator, known):
@@ -236,19 +236,19 @@ def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, kno
 
 
 def test_a_wait_that_nobody_can_know_is_not_shown_as_none(known, conn):
-    state = page.queue_states.described(
-        conn, known, ["emails"], page.queue_states.Counts({}, {}), cache.BrokerStatus()
+    state = page.queue_states.describe_queue(
+        conn, known, ["emails"], page.queue_states.QueueCounts({}, {}), cache.BrokerStatus()
     )[0]
 
-    assert page.age(state, {"emails": (timedelta(hours=1), None)}) is None
-    assert page.age(state, {}) is None
+    assert page.oldest_age(state, {"emails": (timedelta(hours=1), None)}) is None
+    assert page.oldest_age(state, {}) is None
 
 
 def test_with_a_prefix_the_queues_are_ours(env, request, rabbitmq, eventually):
     """Another program in the virtual host has a queue of the same name."""
     env(QUEUE_PREFIX="shop.")
     broker, operator = (request.getfixturevalue(name) for name in ("known", "operator"))
-    with topology.opened(broker.urls, 60) as connection:
+    with topology.open_connection(broker.urls, 60) as connection:
         channel = connection.channel()
         channel.queue_declare("emails", durable=True)
         message = dramatiq.Message("emails", "greet", (7,), {}, {})

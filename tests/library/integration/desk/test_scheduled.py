@@ -33,7 +33,7 @@ def test_the_next_due_is_first_with_its_call_its_reason_and_its_state(operator, 
     store("later", due="3 days", queue="bulk", reason="retry", generation=1)
     store("sooner", due="2 hours")
     store("taken", due="-1 s")
-    claims.take(conn, uuid4(), 10)
+    claims.claim_due(conn, uuid4(), 10)
 
     taken, sooner, later = operator.json("/scheduled")["jobs"]
 
@@ -69,7 +69,7 @@ def test_each_is_on_one_page_also_where_many_are_due_at_once(operator, store, co
         "UPDATE workshed.schedule SET due_at = '2026-01-01T00:00Z' WHERE message_id < 'job-110'"
     )
     conn.execute(at_once)
-    claims.take(conn, uuid4(), 70)
+    claims.claim_due(conn, uuid4(), 70)
 
     found, query = [], ""
     while query is not None:
@@ -166,14 +166,14 @@ def test_a_selection_is_due_now(operator, store, conn):
     for name in ("a", "b", "c"):
         store(name)
     store("taken", due="-1 s")
-    claims.take(conn, uuid4(), 1)
+    claims.claim_due(conn, uuid4(), 1)
 
     fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
     said = operator.done("/scheduled/run", fields)
 
     assert said == "To run now: 2 moved, 1 not waiting any more, 1 on the way already."
     assert due_in(conn, "a") <= 0 < due_in(conn, "c")
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.performed_by) == ("scheduled.run", 2, "olga")
     assert entry.details == {"ids": ["a", "b", "taken", "gone"]}
 
@@ -186,10 +186,10 @@ def test_moved_by_a_span_or_to_a_time(operator, store, conn):
 
     said = operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00"})
     assert said == "Moved to 2100-01-01 00:00:00 UTC: 1 moved."
-    assert schedule.find(conn)[0].due_at.isoformat() == "2100-01-01T00:00:00+00:00"
+    assert schedule.list_scheduled(conn)[0].due_at.isoformat() == "2100-01-01T00:00:00+00:00"
 
     operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00+01:00"})
-    assert schedule.find(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
+    assert schedule.list_scheduled(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_time_that_is_not_plain_moves_nothing(operator, store, conn, fields):
 
     assert answer.status_code == 400
     assert due_in(conn, "a") == pytest.approx(3600, abs=60)
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 @pytest.mark.parametrize("action", ["run", "move", "cancel"])
@@ -238,7 +238,7 @@ def test_the_list_is_shown_again_with_its_filters(operator, store):
 def test_cancel_asks_first_and_says_what_would_become_of_each(operator, store, conn):
     store("a")
     store("taken", due="-1 s")
-    claims.take(conn, uuid4(), 1)
+    claims.claim_due(conn, uuid4(), 1)
 
     asked = operator.post("/scheduled/cancel", [("id", "a"), ("id", "taken"), ("id", "gone")])
 
@@ -247,9 +247,9 @@ def test_cancel_asks_first_and_says_what_would_become_of_each(operator, store, c
         "This would cancel 2 jobs: 1 deleted, 1 not waiting any more, 1 on the way," in asked.text
     )
     assert 'name="id" value="taken"' in asked.text
-    assert len(schedule.find(conn)) == 2
+    assert len(schedule.list_scheduled(conn)) == 2
     assert not cancellations.is_cancelled(conn, "taken")
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 def test_who_is_sure_cancels(operator, store, conn):
@@ -259,8 +259,8 @@ def test_who_is_sure_cancels(operator, store, conn):
     said = operator.done("/scheduled/cancel", {"id": "a", "sure": "yes"})
 
     assert said == "Cancelled: 1 deleted."
-    assert [row.message_id for row in schedule.find(conn)] == ["b"]
-    [entry] = audit.find(conn)
+    assert [row.message_id for row in schedule.list_scheduled(conn)] == ["b"]
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.details) == ("scheduled.cancel", 1, {"ids": ["a"]})
 
 

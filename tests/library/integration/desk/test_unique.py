@@ -21,7 +21,7 @@ def lock(conn):
 
     def take(message_id, queue="default", actor="resize", **fields):
         claim = unique.KeyClaim(f"resize:{message_id}", message_id, 0, actor, queue, **fields)
-        unique.take(conn, claim)
+        unique.acquire_key(conn, claim)
 
     return take
 
@@ -48,7 +48,9 @@ def marked(operator, key):
 
 def test_they_are_listed_with_who_has_them(operator, lock, conn):
     lock("a")
-    run_locks.take(conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77))
+    run_locks.acquire_lock(
+        conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77)
+    )
 
     shown = operator.json("/unique")
     text = operator.get("/unique").text
@@ -75,7 +77,7 @@ def test_each_is_on_one_page_also_of_those_held_since_the_same_moment(operator, 
         lock(f"{number:02}")
         lock(f"{'éZa_'[number % 4]}{number}")
         turn = run_locks.RunLock(f"Sync:{number}", uuid4(), "b", 0, "sync", "low", "web-1", 77)
-        run_locks.take(conn, turn)
+        run_locks.acquire_lock(conn, turn)
     conn.execute("UPDATE workshed.unique_locks SET acquired_at = '2026-01-01T00:00Z'")
     conn.execute("UPDATE workshed.run_locks SET acquired_at = '2026-01-01T00:00Z'")
 
@@ -97,7 +99,7 @@ def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
     lock("waits in RabbitMQ", queue="low")
     lock("waits here")
     store("waits here")
-    with topology.opened(broker.urls, 60) as connection:
+    with topology.open_connection(broker.urls, 60) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         channel.basic_publish("", "low", b"x")
@@ -136,14 +138,14 @@ def test_a_key_is_released_by_whoever_is_sure(operator, lock, conn):
 
     asked = operator.post("/unique/release", {"id": box}).text
     assert "This would release 1 key. A job that has one and lives runs all the same" in asked
-    assert unique.find(conn, "resize:a")
-    assert audit.find(conn) == []
+    assert unique.find_holder(conn, "resize:a")
+    assert audit.list_entries(conn) == []
 
     said = operator.done("/unique/release", {"id": box, "sure": "yes"})
 
     assert said == "Keys: 1 released."
-    assert unique.find(conn, "resize:a") is None
-    [entry] = audit.find(conn)
+    assert unique.find_holder(conn, "resize:a") is None
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("unique.release", 1)
     assert entry.details == {"keys": [["resize:a", "a"]]}
 
@@ -151,7 +153,7 @@ def test_a_key_is_released_by_whoever_is_sure(operator, lock, conn):
 def test_a_retry_since_the_page_was_shown_changes_nothing(operator, lock, conn):
     lock("a")
     box = marked(operator, "resize:a")
-    unique.move(conn, "a", 3)
+    unique.move_locks(conn, "a", 3)
 
     assert operator.done("/unique/release", {"id": box, "sure": "yes"}) == "Keys: 1 released."
 
@@ -159,13 +161,13 @@ def test_a_retry_since_the_page_was_shown_changes_nothing(operator, lock, conn):
 def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
     lock("a")
     box = marked(operator, "resize:a")
-    unique.free(conn, "a", 0)
-    unique.take(conn, unique.KeyClaim("resize:a", "later", 0, "resize", "default"))
+    unique.release_locks(conn, "a", 0)
+    unique.acquire_key(conn, unique.KeyClaim("resize:a", "later", 0, "resize", "default"))
 
     said = operator.done("/unique/release", {"id": box})
 
     assert said == "Keys: 1 held by another by now."
-    assert unique.find(conn, "resize:a").message_id == "later"
+    assert unique.find_holder(conn, "resize:a").message_id == "later"
 
 
 @pytest.mark.parametrize("box", ["resize:a", '["resize:a"]', '["resize:a", null]'])
@@ -173,7 +175,7 @@ def test_what_no_box_says_is_refused(operator, lock, conn, box):
     lock("a")
 
     assert operator.post("/unique/release", {"id": box, "sure": "yes"}).status_code == 400
-    assert unique.find(conn, "resize:a")
+    assert unique.find_holder(conn, "resize:a")
 
 
 def test_what_others_wrote_is_text(operator, lock):

@@ -24,7 +24,7 @@ def beat(conn):
             "since": began.isoformat(),
         }
         held = [QueueReport("default", *5 * [None])]
-        workers.beat(conn, process, 1, held, running=[job], memory_bytes=90 << 20)
+        workers.record_heartbeat(conn, process, 1, held, running=[job], memory_bytes=90 << 20)
         query = "UPDATE workshed.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
         conn.execute(query, (silent, process.id))
         return str(process.id)
@@ -72,13 +72,13 @@ def test_one_is_quiet_until_it_is_resumed(operator, beat, conn):
     said = operator.done("/workers/quiet", {"id": one})
 
     assert said == "web-1:101 starts nothing more, within 3 s; what runs there ends."
-    states = {worker.id: worker.state for worker in workers.find(conn)}
+    states = {worker.id: worker.state for worker in workers.list_workers(conn)}
     assert states == {one: "quiet", other: "alive"}
     assert 'aria-label="Resume web-1:101"' in operator.get("/workers").text
 
     assert operator.done("/workers/resume", {"id": one}).startswith("web-1:101 starts jobs again")
-    assert {worker.state for worker in workers.find(conn)} == {"alive"}
-    resumed, rested = audit.find(conn)
+    assert {worker.state for worker in workers.list_workers(conn)} == {"alive"}
+    resumed, rested = audit.list_entries(conn)
     assert (rested.action, rested.performed_by, rested.count) == ("workers.quiet", "olga", 1)
     assert rested.details == resumed.details == {"id": one, "worker": "web-1:101"}
 
@@ -91,12 +91,12 @@ def test_one_that_is_gone_is_said_to_be(operator, beat, conn, wanted):
 
     assert answer.status_code == 404
     assert "gone" in answer.text
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 def test_relays_are_shown_too(operator, conn):
-    relays.beat(conn, uuid4(), "web-1", 77)
-    relays.beat(conn, uuid4(), "web-2", 78)
+    relays.record_relay(conn, uuid4(), "web-1", 77)
+    relays.record_relay(conn, uuid4(), "web-2", 78)
     conn.execute(
         "UPDATE workshed.relays SET beat_at = workshed.now() - interval '1 min' WHERE pid = 78"
     )

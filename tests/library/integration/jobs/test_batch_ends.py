@@ -36,10 +36,10 @@ def make(connect):
         batch = str(uuid4())
         told = {event: row(f"{event} {batch}") for event in ("success", "complete", "death")}
         with conn.transaction():
-            conn.execute(*batches.opening(batch, "", told))
-            conn.execute(*batches.joining(batch, message_ids))
+            conn.execute(*batches.open_statement(batch, "", told))
+            conn.execute(*batches.join_statement(batch, message_ids))
             if close:
-                conn.execute(*batches.closing(batch))
+                conn.execute(*batches.close_statement(batch))
         return batch
 
     return make
@@ -72,16 +72,16 @@ def test_of_two_that_end_at_once_one_waits_only_where_it_must(make, told, impati
     batch = make("a", "b", "c")
     first, second, third = impatient(), impatient(), impatient()
 
-    batches.end(first, "a", "succeeded")  # leaves it to b
-    batches.end(third, "c", "succeeded")  # to b, too
+    batches.end_job(first, "a", "succeeded")  # leaves it to b
+    batches.end_job(third, "c", "succeeded")  # to b, too
 
     with pytest.raises(LockNotAvailable):
-        batches.end(second, "b", "succeeded")
+        batches.end_job(second, "b", "succeeded")
     second.rollback()
     first.commit()
     third.commit()
     assert told(batch) == []
-    batches.end(second, "b", "succeeded")
+    batches.end_job(second, "b", "succeeded")
     second.commit()
     assert told(batch) == ["complete", "success"]
 
@@ -92,19 +92,19 @@ def test_those_that_end_wait_for_nobody_else(make, impatient):
     open_ones = [impatient() for _ in range(5)]
 
     for number, conn in enumerate(open_ones):
-        assert batches.end(conn, f"{2 * number:02}", "succeeded")
+        assert batches.end_job(conn, f"{2 * number:02}", "succeeded")
 
 
 def test_one_that_is_rolled_back_has_not_ended(make, told, connect):
     batch, first, second = make("a", "b"), connect(), connect()
-    batches.end(first, "a", "dead")
+    batches.end_job(first, "a", "dead")
     first.rollback()
 
-    batches.end(second, "b", "succeeded")
+    batches.end_job(second, "b", "succeeded")
     second.commit()
 
     assert told(batch) == []
-    batches.end(first, "a", "succeeded")
+    batches.end_job(first, "a", "succeeded")
     first.commit()
     assert told(batch) == ["complete", "success"]
 
@@ -112,12 +112,12 @@ def test_one_that_is_rolled_back_has_not_ended(make, told, connect):
 def test_a_second_end_changes_nothing(make, told, conn):
     batch = make("a", "b")
 
-    assert batches.end(conn, "a", "succeeded")
-    assert not batches.end(conn, "a", "dead")
-    assert not batches.end(conn, "nobody's", "dead")
+    assert batches.end_job(conn, "a", "succeeded")
+    assert not batches.end_job(conn, "a", "dead")
+    assert not batches.end_job(conn, "nobody's", "dead")
     conn.commit()
 
-    assert progress.progress(conn, batch).succeeded == 1
+    assert progress.get_progress(conn, batch).succeeded == 1
     assert told(batch) == []
 
 
@@ -125,12 +125,12 @@ def test_what_was_told_is_not_told_again(make, told, connect):
     """Its callback has run, so nothing but its own row remembers that it was sent."""
     conn = connect(autocommit=True)
     batch = make("a")
-    batches.end(conn, "a", "dead")
+    batches.end_job(conn, "a", "dead")
     assert told(batch) == ["complete", "death"]
     conn.execute("DELETE FROM workshed.schedule")
 
     conn.execute("UPDATE workshed.batch_jobs SET state = 'pending', ended_at = NULL")
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
 
     assert told(batch) == ["success"]
 
@@ -138,13 +138,13 @@ def test_what_was_told_is_not_told_again(make, told, connect):
 def test_what_is_added_in_the_same_transaction_keeps_it_open(make, told, conn):
     batch = make("a")
 
-    assert conn.execute(*batches.refusal(batch, "a")).fetchone() == ("",)
-    conn.execute(*batches.joining(batch, ["b"]))
-    batches.end(conn, "a", "succeeded")
+    assert conn.execute(*batches.refusal_statement(batch, "a")).fetchone() == ("",)
+    conn.execute(*batches.join_statement(batch, ["b"]))
+    batches.end_job(conn, "a", "succeeded")
     conn.commit()
 
     assert told(batch) == []
-    batches.end(conn, "b", "succeeded")
+    batches.end_job(conn, "b", "succeeded")
     conn.commit()
     assert told(batch) == ["complete", "success"]
 
@@ -153,33 +153,33 @@ def test_who_adds_to_an_open_one_keeps_it_from_being_closed(make, impatient):
     """Else it would be complete, and have a job more after that."""
     batch, adder, closer = make(close=False), impatient(), impatient()
 
-    assert adder.execute(*batches.refusal(batch, None)).fetchone() == ("",)
+    assert adder.execute(*batches.refusal_statement(batch, None)).fetchone() == ("",)
 
-    for statement in (batches.closing(batch), batches.cancelling(batch)):
+    for statement in (batches.close_statement(batch), batches.cancel_statement(batch)):
         with pytest.raises(LockNotAvailable):
             closer.execute(*statement)
         closer.rollback()
-    adder.execute(*batches.joining(batch, ["a"]))
+    adder.execute(*batches.join_statement(batch, ["a"]))
     adder.commit()
-    assert closer.execute(*batches.closing(batch)).fetchone() == ("true",)
-    assert closer.execute(*batches.refusal(batch, None)).fetchone() != ("",)
+    assert closer.execute(*batches.close_statement(batch)).fetchone() == ("true",)
+    assert closer.execute(*batches.refusal_statement(batch, None)).fetchone() != ("",)
 
 
 def test_who_adds_from_within_keeps_its_job_from_ending(make, impatient):
     """A copy of it may end just now."""
     batch, adder, copy = make("a"), impatient(), impatient()
 
-    assert adder.execute(*batches.refusal(batch, "a")).fetchone() == ("",)
+    assert adder.execute(*batches.refusal_statement(batch, "a")).fetchone() == ("",)
 
     with pytest.raises(LockNotAvailable):
-        batches.end(copy, "a", "succeeded")
+        batches.end_job(copy, "a", "succeeded")
 
 
 def test_a_callback_is_a_job_of_the_moment_it_is_sent(make, conn):
     """By the time its batch was made it may have expired, or a rule may cancel it."""
     batch = make("a")
 
-    batches.end(conn, "a", "succeeded")
+    batches.end_job(conn, "a", "succeeded")
 
     query = "SELECT body::json FROM workshed.schedule WHERE message_id = %s"
     (body,) = conn.execute(query, (f"success {batch}",)).fetchone()
@@ -226,15 +226,15 @@ def test_the_last_of_many_that_end_at_once_is_noticed(make, told, connect, scale
     def work(conn, turn, number):
         mine = f"{turn}-{number}"
         if (turn, number) in rolled_back:
-            batches.end(conn, mine, "succeeded")
+            batches.end_job(conn, mine, "succeeded")
             conn.rollback()
         if adding and number % 2:
-            assert conn.execute(*batches.refusal(made[turn], mine)).fetchone() == ("",)
-            conn.execute(*batches.joining(made[turn], [f"{mine}-more"]))
-        batches.end(conn, mine, "succeeded")
+            assert conn.execute(*batches.refusal_statement(made[turn], mine)).fetchone() == ("",)
+            conn.execute(*batches.join_statement(made[turn], [f"{mine}-more"]))
+        batches.end_job(conn, mine, "succeeded")
         conn.commit()
         if adding and number % 2:
-            batches.end(conn, f"{mine}-more", "succeeded")
+            batches.end_job(conn, f"{mine}-more", "succeeded")
             conn.commit()
 
     storm(connect, work, range(rounds))
@@ -249,7 +249,7 @@ def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect
 
     def work(conn, turn, number):
         mine = f"{turn}-{number}"
-        dead_jobs.bury(
+        dead_jobs.add_dead_job(
             conn,
             message_id=mine,
             generation=0,
@@ -259,11 +259,11 @@ def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect
             body=row(mine).body.encode(),
             reason="no",
         )
-        batches.end(conn, mine, "dead")
+        batches.end_job(conn, mine, "dead")
         conn.commit()
-        assert dead_jobs.retry(conn, mine)
+        assert dead_jobs.retry_job(conn, mine)
         conn.commit()
-        batches.end(conn, mine, "succeeded")
+        batches.end_job(conn, mine, "succeeded")
         conn.commit()
 
     storm(connect, work, range(rounds))
@@ -278,16 +278,16 @@ def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scal
 
     def work(conn, turn, number):
         if number == 0:
-            conn.execute(*batches.cancelling(made[turn]))
+            conn.execute(*batches.cancel_statement(made[turn]))
         else:
-            batches.end(conn, f"{turn}-{number}", "succeeded")
+            batches.end_job(conn, f"{turn}-{number}", "succeeded")
         conn.commit()
 
     storm(connect, work, range(rounds))
 
     conn = connect()
     for batch in made:
-        found = progress.progress(conn, batch)
+        found = progress.get_progress(conn, batch)
         assert found.succeeded == THREADS - 1
         assert told(batch) == (["complete"] if found.cancelled_at else ["complete", "success"])
 
@@ -297,7 +297,7 @@ def test_a_row_that_no_consumer_could_read_has_died(make, told, connect):
     conn, batch = connect(autocommit=True), make("a")
     taken = ClaimedRow("a", 0, "default", "{}", datetime.now(UTC), possible_duplicate=False)
 
-    relay.bury(conn, uuid4(), taken, EnvelopeError("not JSON"))
+    relay.dead_letter_row(conn, uuid4(), taken, EnvelopeError("not JSON"))
 
     assert told(batch) == ["complete", "death"]
 
@@ -310,29 +310,29 @@ def test_a_relay_deletes_what_waits_of_a_cancelled_one(make, told, connect):
     conn, late = connect(autocommit=True), connect()
     batch = make("a", "b")
     for name in ("a", "b"):
-        schedule.insert(conn, row(name, batch=batch))
-    late.execute(*batches.refusal(batch, "a"))
-    schedule.insert(late, row("late", batch=batch))
-    late.execute(*batches.joining(batch, ["late"]))
+        schedule.insert_row(conn, row(name, batch=batch))
+    late.execute(*batches.refusal_statement(batch, "a"))
+    schedule.insert_row(late, row("late", batch=batch))
+    late.execute(*batches.join_statement(batch, ["late"]))
 
-    conn.execute(*batches.cancelling(batch))
+    conn.execute(*batches.cancel_statement(batch))
     late.commit()
 
     assert sorted(batch_cancellations.cancel_some(conn, 2)) == ["a", "b"]
     assert batch_cancellations.cancel_some(conn, 2) == ["late"]
     assert batch_cancellations.cancel_some(conn, 2) == []
     assert told(batch) == ["complete"]
-    assert progress.progress(conn, batch).cancelled == 3
+    assert progress.get_progress(conn, batch).cancelled == 3
 
 
 def test_one_on_its_way_is_left_to_the_worker(make, connect):
     conn = connect(autocommit=True)
     batch = make("a")
-    conn.execute(*batches.cancelling(batch))
+    conn.execute(*batches.cancel_statement(batch))
 
     assert batch_cancellations.cancel_some(conn, 10) == []
 
-    assert progress.progress(conn, batch).pending == 1
+    assert progress.get_progress(conn, batch).pending == 1
     query = "SELECT may_be_delivered FROM workshed.cancellations WHERE message_id = 'a'"
     assert conn.execute(query).fetchone() == (True,)
 
@@ -341,8 +341,8 @@ def test_one_that_a_relay_has_taken_meanwhile_is_told(make, connect):
     """It waited when its batch was cancelled, so no worker was to hold its id in memory."""
     conn = connect(autocommit=True)
     batch = make("a")
-    schedule.insert(conn, row("a", batch=batch))
-    conn.execute(*batches.cancelling(batch))
+    schedule.insert_row(conn, row("a", batch=batch))
+    conn.execute(*batches.cancel_statement(batch))
     conn.execute("DELETE FROM workshed.schedule")
 
     assert batch_cancellations.cancel_some(conn, 10) == ["a"]
@@ -356,4 +356,4 @@ def test_the_second_of_a_job_is_refused(make, conn):
     make("a")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
-        conn.execute(*batches.joining(str(uuid4()), ["a"]))
+        conn.execute(*batches.join_statement(str(uuid4()), ["a"]))

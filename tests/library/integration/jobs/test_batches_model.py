@@ -21,7 +21,7 @@ from workshed.jobs.control import batch_cancellations
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.middleware import Batches, RunLockLost
-from workshed.transport.publishing.outgoing import claim_of, waiting
+from workshed.transport.publishing.outgoing import awaiting_key, key_claim
 
 EVENTS = ("success", "complete", "death")
 TABLES = ("batches", "batch_callbacks", "batch_jobs")
@@ -104,10 +104,10 @@ class BatchJobs(base.Jobs):
         }
         members = [self._message("quorum", once, batch=batch) for _ in range(size)]
         with db.transaction() as conn:
-            conn.execute(*batches.opening(batch, "", told))
+            conn.execute(*batches.open_statement(batch, "", told))
             self._add(conn, batch, members)
             if close:
-                conn.execute(*batches.closing(batch))
+                conn.execute(*batches.close_statement(batch))
             if not commits:
                 conn.rollback()
         if not commits:
@@ -152,20 +152,20 @@ class BatchJobs(base.Jobs):
             "quorum", once=False, actor=actor, args=(key,), on_conflict=how, batch=batch
         )
         base.UNIQUENESS.before_enqueue(base.BROKER, one, None)
-        claim = claim_of(one, base.NOW)
+        claim = key_claim(one, base.NOW)
         with db.transaction() as conn:
-            problem = conn.execute(*batches.refusal(batch, None)).fetchone()[0]
+            problem = conn.execute(*batches.refusal_statement(batch, None)).fetchone()[0]
             before = base.holder(conn, claim.key)
             winner = None
             if not problem:
-                later = waiting(one).encode().decode() if how == "reschedule" else None
-                statement = unique.storing(
+                later = awaiting_key(one).encode().decode() if how == "reschedule" else None
+                statement = unique.insert_with_key_statement(
                     base.row(one, "transactional"), claim, base.NOW, None, later
                 )
                 (winner,) = conn.execute(*statement).fetchone()
             joins = not problem and (winner == one.message_id or how == "reschedule")
             if joins:
-                conn.execute(*batches.joining(batch, [one.message_id]))
+                conn.execute(*batches.join_statement(batch, [one.message_id]))
         assert bool(problem) == (model.closed or model.cancelled)
         if not joins:
             self._forget(one)
@@ -182,7 +182,7 @@ class BatchJobs(base.Jobs):
     def close_a_batch(self, data):
         batch, model = self._any(data)
         with db.transaction() as conn:
-            found = conn.execute(*batches.closing(batch)).fetchone() == ("true",)
+            found = conn.execute(*batches.close_statement(batch)).fetchone() == ("true",)
         assert found == (not model.closed)
         model.closed = True
 
@@ -192,7 +192,7 @@ class BatchJobs(base.Jobs):
         batch, model = self._any(data)
         pending = self._pending(model)
         with db.transaction() as conn:
-            found = conn.execute(*batches.cancelling(batch)).fetchone() == ("true",)
+            found = conn.execute(*batches.cancel_statement(batch)).fetchone() == ("true",)
         assert found == ("complete" not in model.told or bool(pending))
         if found:
             model.cancelled = model.closed = True
@@ -228,7 +228,7 @@ class BatchJobs(base.Jobs):
                 states = {one: self._state(conn, one) for one in model.members}
                 for one, state in states.items():
                     assert state in ENDS[self.sent[one].ended], f"{one} is {state}"
-                found = progress.progress(conn, batch)
+                found = progress.get_progress(conn, batch)
                 counted = Counter(states.values())
                 assert found.total == len(model.members)
                 for state in ("pending", "succeeded", "discarded", "cancelled", "dead"):
@@ -254,7 +254,7 @@ class BatchJobs(base.Jobs):
         """Let nothing be open, so that all come to their end; then all of it was told."""
         with db.transaction() as conn:
             for batch, model in self.batches.items():
-                conn.execute(*batches.closing(batch))
+                conn.execute(*batches.close_statement(batch))
                 model.closed = True
         super().teardown()
         self.a_job_is_counted_as_it_ended()
@@ -304,7 +304,7 @@ class BatchJobs(base.Jobs):
             if batch is None or len(self.batches[batch].members) > 8:
                 return
             with db.transaction() as conn:
-                statement = batches.refusal(batch, run.job.message_id)
+                statement = batches.refusal_statement(batch, run.job.message_id)
                 if not conn.execute(*statement).fetchone()[0]:
                     one = self._message("quorum", once=False, batch=batch)
                     added.append(one)
@@ -328,7 +328,7 @@ class BatchJobs(base.Jobs):
 
     def _try_to_add(self, batch, one, adder, *, allowed):
         with db.transaction() as conn:
-            problem = conn.execute(*batches.refusal(batch, adder)).fetchone()[0]
+            problem = conn.execute(*batches.refusal_statement(batch, adder)).fetchone()[0]
             if not problem:
                 self._add(conn, batch, [one])
         assert (not problem) == allowed, problem
@@ -339,8 +339,8 @@ class BatchJobs(base.Jobs):
 
     def _add(self, conn, batch, members):
         for one in members:
-            schedule.insert(conn, base.row(one, "transactional"))
-        conn.execute(*batches.joining(batch, [one.message_id for one in members]))
+            schedule.insert_row(conn, base.row(one, "transactional"))
+        conn.execute(*batches.join_statement(batch, [one.message_id for one in members]))
 
     def _forget(self, one):
         self.refused.append(one.message_id)

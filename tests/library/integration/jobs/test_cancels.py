@@ -37,7 +37,7 @@ def store(conn):
         made = message(message_id, **changes)
         body = made.encode().decode()
         row = OutboxRow(message_id, 0, made.queue_name, made.actor_name, body, reason)
-        schedule.insert(conn, row, delay=timedelta(days=1))
+        schedule.insert_row(conn, row, delay=timedelta(days=1))
 
     return store
 
@@ -62,7 +62,7 @@ def test_a_filter_finds_what_fits(conn, store, which, found):
     store("bulk", actor="mail", queue="bulk")
     store("new", sent_ms=int(datetime.now(UTC).timestamp() * 1000))
 
-    assert cancel_rules.waiting(conn, which) == found
+    assert cancel_rules.list_waiting_ids(conn, which) == found
 
 
 def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
@@ -70,7 +70,7 @@ def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
     store("m", tags=["a"])
     conn.execute(r"""UPDATE workshed.schedule SET body = replace(body, '[]', '["\u0000"]')""")
 
-    assert cancel_rules.waiting(conn, JobFilter(tag="a")) == ["m"]
+    assert cancel_rules.list_waiting_ids(conn, JobFilter(tag="a")) == ["m"]
 
 
 # Rules
@@ -79,18 +79,20 @@ def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
 def test_a_rule_must_name_something(conn):
     """One that names nothing would end every job there is."""
     with pytest.raises(BoundlessRuleError):
-        cancel_rules.make(conn, JobFilter(older_than=timedelta(days=1)))
+        cancel_rules.create_rule(conn, JobFilter(older_than=timedelta(days=1)))
 
 
 def test_a_rule_holds_until_it_is_ended_or_forgotten(conn):
-    first, second = (cancel_rules.make(conn, JobFilter(actor=name)) for name in ("greet", "wave"))
+    first, second = (
+        cancel_rules.create_rule(conn, JobFilter(actor=name)) for name in ("greet", "wave")
+    )
 
-    assert cancel_rules.find(conn) == [first, second]
-    assert cancel_rules.delete(conn, first.id)
-    assert not cancel_rules.delete(conn, first.id)
-    assert cancel_rules.prune(conn, timedelta(days=1), 10) == 0
-    assert cancel_rules.prune(conn, timedelta(seconds=-1), 10) == 1
-    assert cancel_rules.find(conn) == []
+    assert cancel_rules.list_rules(conn) == [first, second]
+    assert cancel_rules.delete_rule(conn, first.id)
+    assert not cancel_rules.delete_rule(conn, first.id)
+    assert cancel_rules.prune_rules(conn, timedelta(days=1), 10) == 0
+    assert cancel_rules.prune_rules(conn, timedelta(seconds=-1), 10) == 1
+    assert cancel_rules.list_rules(conn) == []
 
 
 NAMES = st.sampled_from(["a", "b"])
@@ -112,11 +114,11 @@ SOME = st.none() | NAMES
 )
 def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
     """Else a job runs or not by whether it has a copy."""
-    made = cancel_rules.make(conn, rule)
+    made = cancel_rules.create_rule(conn, rule)
     at_ms = round(made.sent_before.timestamp() * 1000)
     job = CancelTraits(job.actor, job.queue, job.tags, at_ms + job.sent_ms)
 
-    said = cancellations.why(conn, "m", job)
+    said = cancellations.cancel_reason(conn, "m", job)
     conn.rollback()
 
     assert (said == f"cancelled by rule {made.id}") == made.fits(job)
@@ -126,13 +128,13 @@ def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
 
 
 def test_what_was_cancelled_is_known_with_its_reason(conn):
-    assert cancellations.why(conn, "m", traits()) is None
+    assert cancellations.cancel_reason(conn, "m", traits()) is None
 
-    rule = cancel_rules.make(conn, JobFilter(tag="a"))
+    rule = cancel_rules.create_rule(conn, JobFilter(tag="a"))
 
-    assert cancellations.why(conn, "m", traits()) == f"cancelled by rule {rule.id}"
+    assert cancellations.cancel_reason(conn, "m", traits()) == f"cancelled by rule {rule.id}"
     cancellations.cancel(conn, "m")
-    assert cancellations.why(conn, "m", traits()) == "cancelled"
+    assert cancellations.cancel_reason(conn, "m", traits()) == "cancelled"
 
 
 def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, conn):
@@ -142,7 +144,8 @@ def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, c
         assert cancellations.cancel(operator, "m") == "will be skipped"
         said = []
         asking = threading.Thread(
-            target=lambda: said.append(cancellations.why(worker, "m", traits())), daemon=True
+            target=lambda: said.append(cancellations.cancel_reason(worker, "m", traits())),
+            daemon=True,
         )
         asking.start()
         asking.join(0.2)
@@ -157,7 +160,7 @@ def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, c
 def test_a_job_that_was_told_is_told_to_stop(conn):
     assert cancellations.cancel(conn, "m") == "will be skipped"
 
-    cancellations.told(conn, ["m"])
+    cancellations.mark_notified(conn, ["m"])
 
     assert cancellations.who_were_told(conn, ["m", "other"]) == {"m"}
     assert cancellations.cancel(conn, "m") == "told to stop"
@@ -169,7 +172,7 @@ def test_a_job_that_was_told_is_told_to_stop(conn):
 def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
     """A dead job that fits is sent before the rule for ever: nobody could run it again."""
     body = message().encode()
-    dead_jobs.bury(
+    dead_jobs.add_dead_job(
         conn,
         message_id="m",
         generation=0,
@@ -179,16 +182,20 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
         body=body,
         reason="failed once",
     )
-    before = cancel_rules.make(conn, JobFilter(actor="greet", older_than=timedelta(seconds=1)))
+    before = cancel_rules.create_rule(
+        conn, JobFilter(actor="greet", older_than=timedelta(seconds=1))
+    )
 
-    dead_jobs.retry(conn, "m")
+    dead_jobs.retry_job(conn, "m")
 
-    [row] = schedule.find(conn)
+    [row] = schedule.list_scheduled(conn)
     options = dramatiq.Message.decode(row.body.encode()).options
     wanted = traits(sent_ms=options["redriven"])
     assert before.fits(traits())
     assert not before.fits(wanted)
-    after = cancel_rules.make(conn, JobFilter(actor="greet", older_than=timedelta(seconds=-1)))
+    after = cancel_rules.create_rule(
+        conn, JobFilter(actor="greet", older_than=timedelta(seconds=-1))
+    )
     assert after.fits(wanted)
 
 
@@ -197,11 +204,11 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
 
 def test_what_a_filter_cancels_frees_its_lock(conn, store):
     store("m")
-    unique.take(conn, unique.KeyClaim("k", "m", 0, **LOCK))
+    unique.acquire_key(conn, unique.KeyClaim("k", "m", 0, **LOCK))
 
     assert [
         cancellations.cancel(conn, one)
-        for one in cancel_rules.waiting(conn, JobFilter(actor="greet"))
+        for one in cancel_rules.list_waiting_ids(conn, JobFilter(actor="greet"))
     ] == ["deleted"]
 
-    assert unique.find(conn, "k") is None
+    assert unique.find_holder(conn, "k") is None

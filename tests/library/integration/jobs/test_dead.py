@@ -43,7 +43,9 @@ def bury(conn, message_id="m", *, generation=2, **changes):
         "reason": "failed 4 times: ValueError: no",
         "error": ValueError("no"),
     }
-    dead_jobs.bury(conn, message_id=message_id, generation=generation, **{**fields, **changes})
+    dead_jobs.add_dead_job(
+        conn, message_id=message_id, generation=generation, **{**fields, **changes}
+    )
 
 
 # Retry
@@ -51,11 +53,11 @@ def bury(conn, message_id="m", *, generation=2, **changes):
 
 def test_a_retry_is_due_now_with_all_its_attempts_as_a_generation_of_its_own(conn):
     bury(conn)
-    settled.settle(conn, "m", 2)
+    settled.complete_generation(conn, "m", 2)
 
-    assert dead_jobs.retry(conn, "m")
+    assert dead_jobs.retry_job(conn, "m")
 
-    [row] = schedule.find(conn)
+    [row] = schedule.list_scheduled(conn)
     assert (row.message_id, row.generation, row.queue, row.actor) == ("m", 3, "default", "greet")
     assert row.reason == "redriven"
     assert conn.execute("SELECT due_at <= workshed.now() FROM workshed.schedule").fetchone() == (
@@ -64,14 +66,16 @@ def test_a_retry_is_due_now_with_all_its_attempts_as_a_generation_of_its_own(con
     redriven = orjson.loads(row.body)["options"]["redriven"]
     assert redriven == pytest.approx(time.time() * 1000, abs=60_000)
     assert orjson.loads(row.body) == orjson.loads(body(attempt=1, generation=3, redriven=redriven))
-    assert not settled.is_settled(conn, "m", row.generation)  # or it would be absorbed as a copy
-    assert dead_jobs.count(conn) == 0
+    assert not settled.is_settled(
+        conn, "m", row.generation
+    )  # or it would be dropped as a duplicate
+    assert dead_jobs.count_dead_jobs(conn) == 0
 
 
 def test_who_is_not_dead_is_not_retried(conn):
-    assert not dead_jobs.retry(conn, "m")
+    assert not dead_jobs.retry_job(conn, "m")
 
-    assert schedule.find(conn) == []
+    assert schedule.list_scheduled(conn) == []
 
 
 def test_a_retry_forgets_that_the_job_was_cancelled(conn):
@@ -79,7 +83,7 @@ def test_a_retry_forgets_that_the_job_was_cancelled(conn):
     cancellations.cancel(conn, "m")
     bury(conn)
 
-    dead_jobs.retry(conn, "m")
+    dead_jobs.retry_job(conn, "m")
 
     assert not cancellations.is_cancelled(conn, "m")
 
@@ -89,8 +93,8 @@ def test_two_who_retry_one_job_move_it_once(connect, eventually):
     with connect() as first:
         bury(first)
     one, two = connect(), connect()
-    moved = [dead_jobs.retry(one, "m")]
-    thread = threading.Thread(target=lambda: moved.append(dead_jobs.retry(two, "m")))
+    moved = [dead_jobs.retry_job(one, "m")]
+    thread = threading.Thread(target=lambda: moved.append(dead_jobs.retry_job(two, "m")))
     thread.start()
     waits = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
     watch = connect(autocommit=True)
@@ -100,19 +104,19 @@ def test_two_who_retry_one_job_move_it_once(connect, eventually):
     two.commit()
 
     assert moved == [True, False]
-    assert len(schedule.find(one)) == 1
+    assert len(schedule.list_scheduled(one)) == 1
 
 
 def test_a_retry_in_autocommit_is_whole(connect):
     """In two transactions a crash in between would lose the job."""
     conn = connect(autocommit=True)
     bury(conn)
-    schedule.insert(conn, schedule.OutboxRow("m", 3, "default", "greet", "{}", "delayed"))
+    schedule.insert_row(conn, schedule.OutboxRow("m", 3, "default", "greet", "{}", "delayed"))
 
     with pytest.raises(UniqueViolation):
-        dead_jobs.retry(conn, "m")
+        dead_jobs.retry_job(conn, "m")
 
-    assert dead_jobs.count(conn) == 1
+    assert dead_jobs.count_dead_jobs(conn) == 1
 
 
 @pytest.mark.parametrize(
@@ -126,13 +130,13 @@ def test_a_retry_in_autocommit_is_whole(connect):
 )
 def test_what_cannot_be_read_is_not_retried_and_stays(conn, changes):
     bury(conn, **changes)
-    [row] = dead_jobs.find(conn)
+    [row] = dead_jobs.list_dead_jobs(conn)
 
     with pytest.raises(UnreadableJobError, match=r"workshed enqueue.*discard"):
-        dead_jobs.retry(conn, row.message_id)
+        dead_jobs.retry_job(conn, row.message_id)
 
-    assert dead_jobs.count(conn) == 1
-    assert schedule.find(conn) == []
+    assert dead_jobs.count_dead_jobs(conn) == 1
+    assert schedule.list_scheduled(conn) == []
 
 
 # Bury
@@ -145,7 +149,7 @@ def test_an_unreadable_message_takes_no_other_job_s_row(conn):
     bury(conn, "m", actor=None, body=b"nonsense", reason="not JSON")
     bury(conn, "m", actor=None, body=b"nonsense", reason="not JSON")
 
-    unreadable, job = dead_jobs.find(conn)
+    unreadable, job = dead_jobs.list_dead_jobs(conn)
     assert job.message_id == "m"
     assert job.actor == "greet"
     digest = hashlib.sha256(b"nonsense").hexdigest()
@@ -156,7 +160,7 @@ def test_an_unreadable_message_takes_no_other_job_s_row(conn):
 def test_an_id_that_postgresql_cannot_hold_is_kept_readable(conn):
     bury(conn, "a\0b", actor=None, body=b"nonsense", reason="not JSON")
 
-    assert dead_jobs.find(conn)[0].reason == r"not JSON (it came as 'a\x00b')"
+    assert dead_jobs.list_dead_jobs(conn)[0].reason == r"not JSON (it came as 'a\x00b')"
 
 
 # Discard
@@ -165,20 +169,20 @@ def test_an_id_that_postgresql_cannot_hold_is_kept_readable(conn):
 def test_a_discard_is_recorded_with_its_reason(conn):
     bury(conn)
 
-    assert dead_jobs.discard(conn, "m", "sent by mistake")
-    assert not dead_jobs.discard(conn, "m", "sent by mistake")
+    assert dead_jobs.discard_job(conn, "m", "sent by mistake")
+    assert not dead_jobs.discard_job(conn, "m", "sent by mistake")
 
     [attempt] = attempts.of_message(conn, "m")
     assert (attempt.outcome, attempt.reason) == ("discarded", "sent by mistake")
     assert (attempt.actor, attempt.attempt, attempt.generation) == ("greet", 4, 2)
-    assert dead_jobs.count(conn) == 0
+    assert dead_jobs.count_dead_jobs(conn) == 0
 
 
 def test_an_unreadable_message_can_be_discarded(conn):
     bury(conn, actor=None, body=b"nonsense")
-    [row] = dead_jobs.find(conn)
+    [row] = dead_jobs.list_dead_jobs(conn)
 
-    assert dead_jobs.discard(conn, row.message_id, "whatever it was")
+    assert dead_jobs.discard_job(conn, row.message_id, "whatever it was")
 
     assert [a.actor for a in attempts.of_message(conn, row.message_id)] == ["(unreadable)"]
 
@@ -212,23 +216,23 @@ def three(conn):
     ],
 )
 def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
-    found = {row.message_id for row in dead_jobs.find(conn, which)}
+    found = {row.message_id for row in dead_jobs.list_dead_jobs(conn, which)}
 
     assert found == set(ids)
-    assert set(dead_jobs.ids(conn, which)) == set(ids)
-    assert dead_jobs.count(conn, which) == len(ids)
+    assert set(dead_jobs.list_ids(conn, which)) == set(ids)
+    assert dead_jobs.count_dead_jobs(conn, which) == len(ids)
 
 
 def test_the_latest_is_shown_first_and_the_oldest_taken_first(conn, three):
-    assert dead_jobs.find(conn, limit=3)[-1].message_id == "old"
-    assert len(dead_jobs.find(conn, limit=2)) == 2
-    assert dead_jobs.ids(conn, DeadFilter())[0] == "old"
+    assert dead_jobs.list_dead_jobs(conn, limit=3)[-1].message_id == "old"
+    assert len(dead_jobs.list_dead_jobs(conn, limit=2)) == 2
+    assert dead_jobs.list_ids(conn, DeadFilter())[0] == "old"
 
 
 def test_they_are_grouped_by_class_of_error(conn, three):
     bury(conn, "again", actor="wave")
 
-    groups = dead_jobs.groups(conn)
+    groups = dead_jobs.group_by_error(conn)
 
     assert [(g.error_class, g.count) for g in groups] == [
         ("ValueError", 2),
@@ -247,11 +251,11 @@ def test_what_died_in_a_program_is_found_by_its_place(conn, monkeypatch):
     bury(conn, error=failed.value)
     bury(conn, "elsewhere")
 
-    [row] = dead_jobs.find(conn, DeadFilter(error="ZeroDivisionError"))
+    [row] = dead_jobs.list_dead_jobs(conn, DeadFilter(error="ZeroDivisionError"))
 
     assert row.error_location.startswith("jobs/test_dead.py:")
     assert row.release == "r7"
-    assert dead_jobs.ids(conn, DeadFilter(error_location=row.error_location)) == ["m"]
+    assert dead_jobs.list_ids(conn, DeadFilter(error_location=row.error_location)) == ["m"]
 
 
 def test_an_error_with_an_endless_name_can_be_buried(conn):
@@ -260,7 +264,7 @@ def test_an_error_with_an_endless_name_can_be_buried(conn):
     name = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(100))
     bury(conn, error=type(name, (Exception,), {})())
 
-    [row] = dead_jobs.find(conn)
+    [row] = dead_jobs.list_dead_jobs(conn)
 
     assert name.startswith(row.error_class)
 
@@ -270,14 +274,14 @@ def test_an_error_with_an_endless_name_can_be_buried(conn):
 
 def test_a_prospect_counts_who_would_wait_and_changes_nothing(conn):
     """Of two with one key the second waits; a key that the job still has itself keeps nobody."""
-    unique.take(conn, KeyClaim("held", "alive", 0, "greet", "default"))
-    unique.take(conn, KeyClaim("mine", "keeps", 2, "greet", "default"))
+    unique.acquire_key(conn, KeyClaim("held", "alive", 0, "greet", "default"))
+    unique.acquire_key(conn, KeyClaim("mine", "keeps", 2, "greet", "default"))
     for name, key in {"a": "held", "b": "free", "c": "free", "keeps": "mine", "d": "mine"}.items():
         bury(conn, name, body=body(unique_key=key))
     bury(conn, "without")
     bury(conn, "unreadable", body=b"nonsense")
 
-    found = retry_preview.of(conn, [*dead_jobs.ids(conn, DeadFilter()), "not dead"])
+    found = retry_preview.preview_retry(conn, [*dead_jobs.list_ids(conn, DeadFilter()), "not dead"])
 
     assert found == RetryPreview(jobs=6, waits=3, unreadable=1)
-    assert dead_jobs.count(conn) == 7
+    assert dead_jobs.count_dead_jobs(conn) == 7

@@ -19,7 +19,7 @@ from workshed.jobs.locks import limits
 from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.jobs.outbox import schedule
 from workshed.testing.database.scratch import SHIFTABLE
-from workshed.transport.relay.limit_calls import call_waiting
+from workshed.transport.relay.limit_calls import wake_limit_waiters
 
 pytestmark = pytest.mark.fresh_database  # most tests replace the clock of the database
 
@@ -59,20 +59,22 @@ class Crowd:
     def come(self, job, *asks):
         """Start a job, or store that it waits; True where it has started."""
         start = JobStart(uuid4(), job, "sync", "here", 1)
-        if limits.take(self.conn, sorted_by_key(asks), start) is None:
+        if limits.acquire_slots(self.conn, sorted_by_key(asks), start) is None:
             self.starts[job] = start
             self.waits.pop(job, None)
             return True
         self.generations[job] += 1
-        self.waits[job] = limits.wait(self.conn, sorted_by_key(asks), job, self.generations[job])
+        self.waits[job] = limits.enqueue_waiter(
+            self.conn, sorted_by_key(asks), job, self.generations[job]
+        )
         row = schedule.OutboxRow(job, self.generations[job], "default", "sync", "{}", "snoozed")
-        schedule.insert(self.conn, row, delay=self.waits[job].again_in)
+        schedule.insert_row(self.conn, row, delay=self.waits[job].again_in)
         return False
 
     def end(self, job, *asks):
         """Store that a job is done."""
         keys = sorted(ask.key for ask in asks if ask.is_held)
-        return limits.leave(self.conn, keys, self.starts.pop(job).token, job, None)
+        return limits.release_slots(self.conn, keys, self.starts.pop(job).token, job, None)
 
     def due(self):
         """Take what a relay would send now."""
@@ -214,7 +216,7 @@ def test_in_many_threads_no_more_hold_a_slot_than_there_are(connect, in_threads)
     def come(number):
         with connect() as conn:
             start = JobStart(uuid4(), f"{number}", "sync", "here", 1)
-            if limits.take(conn, [ask], start) is None:
+            if limits.acquire_slots(conn, [ask], start) is None:
                 got.append(number)
             conn.commit()
 
@@ -227,12 +229,12 @@ def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventua
     """By the time at which it began to wait, its place would be free again too early."""
     ask = SlotRequest("w", "window", 2, timedelta(minutes=1))
     first, second, looking = connect(), connect(), connect(autocommit=True)
-    limits.take(first, [ask], JobStart(uuid4(), "a", "sync", "here", 1))
+    limits.acquire_slots(first, [ask], JobStart(uuid4(), "a", "sync", "here", 1))
     waits = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
     pid = second.info.backend_pid
 
     def come():
-        limits.take(second, [ask], JobStart(uuid4(), "b", "sync", "here", 1))
+        limits.acquire_slots(second, [ask], JobStart(uuid4(), "b", "sync", "here", 1))
         second.commit()
 
     thread = threading.Thread(target=come)
@@ -259,12 +261,14 @@ def test_limits_in_opposite_order_wait_for_no_deadlock(connect, in_threads):
             mine = list(itertools.permutations(asks))[number % 6]
             start = JobStart(uuid4(), f"{number}", "sync", "here", 1)
             with conn.transaction():
-                refused = limits.take(conn, mine, start)
+                refused = limits.acquire_slots(conn, mine, start)
             with conn.transaction():
                 if refused is None:
-                    limits.leave(conn, [mine[0].key, mine[-1].key], start.token, f"{number}", None)
+                    limits.release_slots(
+                        conn, [mine[0].key, mine[-1].key], start.token, f"{number}", None
+                    )
                 else:
-                    limits.wait(conn, mine, f"{number}", 1)
+                    limits.enqueue_waiter(conn, mine, f"{number}", 1)
 
     in_threads(work, range(120), threads=6)
 
@@ -273,10 +277,10 @@ def test_asked_again_for_the_same_start_it_takes_one_slot(own, at):
     """The answer to the first time was lost."""
     ask, start = SlotRequest("all", "concurrent", 1), JobStart(uuid4(), "a", "sync", "here", 1)
 
-    assert limits.take(own, [ask], start) is None
-    assert limits.take(own, [ask], start) is None
+    assert limits.acquire_slots(own, [ask], start) is None
+    assert limits.acquire_slots(own, [ask], start) is None
 
-    assert limits.leave(own, ["all"], start.token, "a", None) == 1
+    assert limits.release_slots(own, ["all"], start.token, "a", None) == 1
 
 
 # In the order of arrival
@@ -314,7 +318,7 @@ def test_the_slot_of_one_who_does_not_come_in_time_is_that_of_the_next_who_does(
     assert crowd.due() == ["b"]
 
     at(limits.KEPT / SECOND + 1)
-    call_waiting(own)
+    wake_limit_waiters(own)
     assert crowd.due() == ["c"]
     assert crowd.come(first, ONE)
     assert not crowd.come(second, ONE)
@@ -346,10 +350,10 @@ def test_the_time_of_one_that_was_cancelled_is_the_next_ones(ask, crowd, own, at
         crowd.come(job, ask)
     cancellations.cancel(own, "b")
     at(59)
-    call_waiting(own)
+    wake_limit_waiters(own)
 
     at(60)
-    call_waiting(own)
+    wake_limit_waiters(own)
 
     assert crowd.due() == ["c"]
     assert crowd.come("c", ask)
@@ -363,7 +367,7 @@ def test_one_that_cannot_start_for_another_reason_gives_up_its_slot_and_keeps_it
         crowd.come(job, ONE)
     crowd.end("a", ONE)
 
-    limits.leave(own, [ONE.key], None, "b", 2)
+    limits.release_slots(own, [ONE.key], None, "b", 2)
 
     assert crowd.due() == ["b", "c"]
     assert crowd.come("b", ONE)
@@ -373,10 +377,10 @@ def test_one_that_came_before_it_was_called_and_was_stopped_keeps_its_place(crow
     """By its old generation it is taken for one that has its outcome, and is not called."""
     for job in "abc":
         crowd.come(job, ONE)
-    settled.settle(own, "b", 1)
-    limits.leave(own, [ONE.key], None, "b", 2)
+    settled.complete_generation(own, "b", 1)
+    limits.release_slots(own, [ONE.key], None, "b", 2)
     row = schedule.OutboxRow("b", 2, "default", "sync", "{}", "snoozed")
-    schedule.insert(own, row, delay=timedelta(hours=1))
+    schedule.insert_row(own, row, delay=timedelta(hours=1))
 
     crowd.end("a", ONE)
 
@@ -422,11 +426,11 @@ def test_the_slot_of_a_dead_worker_is_free_when_its_lease_is_over(crowd, own, at
     crowd.come("a", ONE)
     crowd.come("b", ONE)
     at(limits.LEASE / SECOND - 1)
-    call_waiting(own)
+    wake_limit_waiters(own)
     assert crowd.due() == []
 
     at(limits.LEASE / SECOND)
-    call_waiting(own)
+    wake_limit_waiters(own)
 
     assert crowd.due() == ["b"]
     assert crowd.come("b", ONE)
@@ -435,7 +439,7 @@ def test_the_slot_of_a_dead_worker_is_free_when_its_lease_is_over(crowd, own, at
 def test_a_slot_that_is_renewed_is_held(crowd, own, at):
     crowd.come("a", ONE)
     at(20)
-    assert limits.renew(own, [crowd.starts["a"].token]) == 1
+    assert limits.renew_slots(own, [crowd.starts["a"].token]) == 1
 
     at(40)
 
@@ -511,7 +515,7 @@ def test_starts_within_a_span_are_shared_among_those_who_wait(kind, size, span, 
 
     for second in range(1, 240):
         at(second)
-        call_waiting(own)
+        wake_limit_waiters(own)
         for job in crowd.due():
             crowd.come(job, ask(job[0]))
 
@@ -534,7 +538,7 @@ def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at)
         crowd.come(f"b{job}", bucket)
     at(5)
 
-    found = {state.key: state for state in limits.states(own)}
+    found = {state.key: state for state in limits.list_limits(own)}
 
     def of(key):
         state = found[key]
@@ -545,9 +549,9 @@ def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at)
     assert of("w") == (2, 2, 1, 60)
     assert of("b") == (3, 3, 0, 10)
     assert found["w"].waiting_since == BEGIN
-    assert [state.key for state in limits.states(own, waiting=True)] == ["all", "w"]
+    assert [state.key for state in limits.list_limits(own, waiting=True)] == ["all", "w"]
     at(60)
-    assert found["w"] != (state := limits.states(own, key="w")[0])
+    assert found["w"] != (state := limits.list_limits(own, key="w")[0])
     assert (state.used, state.next_at - BEGIN) == (0, 60 * SECOND)
 
 
@@ -561,12 +565,12 @@ def test_a_limit_that_remembers_nothing_is_deleted_and_no_other(crowd, own, at):
         crowd.come(f"{ask.key}1", ask)
 
     at(59)
-    assert limits.prune(own, 100) == 1
-    assert [state.key for state in limits.states(own)] == ["all", "w"]
+    assert limits.prune_limits(own, 100) == 1
+    assert [state.key for state in limits.list_limits(own)] == ["all", "w"]
 
     crowd.end("all1", ONE)
     at(61)
-    assert limits.prune(own, 100) == 2
+    assert limits.prune_limits(own, 100) == 2
     query = "SELECT count(*) FROM workshed.limit_starts"
     assert own.execute(query).fetchone() == (0,)
 
@@ -577,8 +581,8 @@ def test_who_never_came_has_no_ticket_after_a_day(crowd, own, at):
     crowd.end("a", ONE)
 
     at(86_401)
-    assert limits.prune(own, 100) == 1
-    assert limits.states(own, waiting=True) == []
+    assert limits.prune_limits(own, 100) == 1
+    assert limits.list_limits(own, waiting=True) == []
 
 
 def test_a_limit_that_was_changed_holds_from_the_next_job_on(crowd, at):

@@ -2,7 +2,7 @@
 
 RabbitMQ is a bag: it may deliver any copy it holds at any time and possible_duplicate, and what a
 classic queue holds may be gone. All the rest is the code that runs in production: schedule,
-windows, leases, fences, middleware. A crash may come between any two of its transactions."""
+windows, leases, deduplication, middleware. A crash may come between any two of its transactions."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -49,12 +49,12 @@ from workshed.middleware import (
     RunLockLost,
     Unique,
     Uniqueness,
-    verdict,
+    decide_outcome,
 )
-from workshed.middleware.retrying.retries import run_of
+from workshed.middleware.retrying.retries import run_facts
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.execution import JobExecutor
-from workshed.transport.publishing.outgoing import claim_of, waiting
+from workshed.transport.publishing.outgoing import awaiting_key, key_claim
 
 NOW = timedelta()
 LEASE = timedelta(hours=1)
@@ -185,7 +185,7 @@ class Jobs(RuleBasedStateMachine):
         with db.transaction() as conn:
             for table in TABLES.split(", "):
                 conn.execute(f"DELETE FROM workshed.{table}")  # noqa: S608 -- of a constant
-            queues.declare(conn, {queue: kind for kind, queue in KINDS.items()})
+            queues.declare_queues(conn, {queue: kind for kind, queue in KINDS.items()})
         self._new_relay()
 
     # Senders
@@ -199,7 +199,7 @@ class Jobs(RuleBasedStateMachine):
     def send_in_a_transaction(self, kind, once):
         message = self._message(kind, once)
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "transactional"))
+            schedule.insert_row(conn, row(message, "transactional"))
 
     @rule(
         kind=st.sampled_from(sorted(KINDS)),
@@ -212,18 +212,18 @@ class Jobs(RuleBasedStateMachine):
         message = self._message(kind, once, **({"unique_key": key} if key else {}))
         with db.transaction() as conn:
             if key is not None:
-                winner = unique.take(conn, KeyClaim(key, message.message_id, 0, "work", "q"))
+                winner = unique.acquire_key(conn, KeyClaim(key, message.message_id, 0, "work", "q"))
                 if winner != message.message_id:
                     self.refused.append(message.message_id)
                     del self.sent[message.message_id]
                     return
-            leases.take(conn, [row(message, "outbox_lease")], LEASE)
+            leases.insert_leases(conn, [row(message, "outbox_lease")], LEASE)
         if dies == "before publish":
             return
         self._publish(message, outbox=True)
         if dies == "no":
             with db.transaction() as conn:
-                mark = leases.keep if kind == "classic" else leases.end
+                mark = leases.keep_until_outcome if kind == "classic" else leases.delete_leases
                 mark(conn, [(message.message_id, 0)])
 
     @rule(
@@ -241,14 +241,14 @@ class Jobs(RuleBasedStateMachine):
         )
         sent = self.sent[message.message_id]
         UNIQUENESS.before_enqueue(BROKER, message, None)
-        claim = claim_of(message, NOW)
+        claim = key_claim(message, NOW)
         with db.transaction() as conn:
             if claim is None:
-                schedule.insert(conn, row(message, "transactional"))
+                schedule.insert_row(conn, row(message, "transactional"))
                 return
             before = holder(conn, claim.key)
-            later = waiting(message).encode().decode() if how == "reschedule" else None
-            statement = unique.storing(
+            later = awaiting_key(message).encode().decode() if how == "reschedule" else None
+            statement = unique.insert_with_key_statement(
                 row(message, "delayed"), claim, HOUR if delayed else NOW, None, later
             )
             (winner,) = conn.execute(*statement).fetchone()
@@ -293,7 +293,7 @@ class Jobs(RuleBasedStateMachine):
             message_timestamp=message.message_timestamp - (60_000 if late else 0)
         )
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "transactional"))
+            schedule.insert_row(conn, row(message, "transactional"))
 
     @rule(unknown=st.booleans())
     def send_while_rabbitmq_is_away(self, unknown):
@@ -302,7 +302,7 @@ class Jobs(RuleBasedStateMachine):
         if unknown:
             self._publish(message, outbox=False)
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "broker_down", possible_duplicate=unknown))
+            schedule.insert_row(conn, row(message, "broker_down", possible_duplicate=unknown))
 
     # Relays
 
@@ -310,7 +310,9 @@ class Jobs(RuleBasedStateMachine):
     def relay_takes_a_window(self, most=3):
         with db.transaction() as conn:
             conn.execute(DUE)
-            found = claims.adopt(conn, self.relay, 100) or claims.take(conn, self.relay, most)
+            found = claims.claim_orphaned(conn, self.relay, 100) or claims.claim_due(
+                conn, self.relay, most
+            )
         for taken in found:
             message = dramatiq.Message.decode(taken.body.encode())
             self._publish(message, outbox=True, possible_duplicate=taken.possible_duplicate)
@@ -319,7 +321,7 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def relay_marks_what_was_confirmed(self):
         with db.transaction() as conn:
-            claims.sent(conn, self.relay, self.taken)
+            claims.delete_sent(conn, self.relay, self.taken)
         self.taken = []
 
     @rule()
@@ -331,7 +333,7 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def relay_dies(self):
         with db.transaction() as conn:
-            relays.leave(conn, self.relay)
+            relays.delete_relay(conn, self.relay)
             conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour'")
         self._new_relay()
 
@@ -367,8 +369,8 @@ class Jobs(RuleBasedStateMachine):
         self.bag.remove(copy)
         run = Run(copy, job_of(copy, isolated=isolated))
         with db.transaction() as conn:
-            _, ids = cancellations.since(conn, 0)
-            self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
+            _, ids = cancellations.list_since(conn, 0)
+            self.execution.learn_of_cancels(set(ids), cancel_rules.list_rules(conn))
         try:
             self._check(run.job)
         except (DuplicateDelivery, SkipMessage):
@@ -425,7 +427,7 @@ class Jobs(RuleBasedStateMachine):
     def cancel_by_a_rule(self, queue):
         """Whatever was sent to a queue so far, wherever it is."""
         with db.transaction() as conn:
-            cancel_rules.make(conn, cancel_rules.JobFilter(queue=queue))
+            cancel_rules.create_rule(conn, cancel_rules.JobFilter(queue=queue))
 
     @rule(data=st.data())
     def redrive(self, data):
@@ -434,7 +436,7 @@ class Jobs(RuleBasedStateMachine):
             ids = [m for (m,) in conn.execute("SELECT message_id FROM workshed.dead ORDER BY 1")]
             if ids:
                 message_id = data.draw(st.sampled_from(ids))
-                assert dead_jobs.retry(conn, message_id)
+                assert dead_jobs.retry_job(conn, message_id)
                 self.sent[message_id].ended = None
                 self.sent[message_id].cancelled = False
                 self.sent[message_id].waits = True
@@ -446,7 +448,7 @@ class Jobs(RuleBasedStateMachine):
         """A job that has not ended is somewhere: in a row, in RabbitMQ, or with a worker."""
         somewhere = {copy.message.message_id for copy in self.bag}
         somewhere |= {run.job.message_id for run in self.open}
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             query = (
                 "SELECT message_id FROM workshed.schedule UNION SELECT message_id "
                 "FROM workshed.dead"
@@ -467,7 +469,7 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def a_lock_has_a_job(self):
         """One without a job would keep its key for ever."""
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             held = conn.execute("SELECT key, message_id FROM workshed.unique_locks").fetchall()
         for key, message_id in held:
             sent = self.sent[message_id]
@@ -477,7 +479,7 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def a_job_has_its_lock(self):
         """Whoever sends another of its key meanwhile is told of this one."""
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             held = {m for (m,) in conn.execute("SELECT message_id FROM workshed.unique_locks")}
         for message_id, sent in self.sent.items():
             if sent.strategy == "until_executed" and not (sent.ended or sent.waits):
@@ -489,7 +491,7 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def one_has_the_turn(self):
         """Others that run beside it, since their lease ran out, come to no outcome."""
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             held = {token for (token,) in conn.execute("SELECT token FROM workshed.run_locks")}
         turns = Counter(
             run.job.turn.key for run in self.open if run.job.turn and run.job.turn.token in held
@@ -545,8 +547,8 @@ class Jobs(RuleBasedStateMachine):
     def _work_off(self, copy):
         run = Run(copy, job_of(copy, isolated=True))
         with db.transaction() as conn:
-            _, ids = cancellations.since(conn, 0)
-            self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
+            _, ids = cancellations.list_since(conn, 0)
+            self.execution.learn_of_cancels(set(ids), cancel_rules.list_rules(conn))
         try:
             self._check(run.job)
         except (DuplicateDelivery, SkipMessage):
@@ -568,22 +570,22 @@ class Jobs(RuleBasedStateMachine):
                 "UPDATE workshed.limit_waiters SET offered_at = offered_at - interval '1 hour'"
             )
         with db.transaction() as conn:
-            for key in limits.awaited(conn):
-                limits.call(conn, key)
+            for key in limits.keys_with_waiters(conn):
+                limits.offer_slots(conn, key)
 
     def _new_relay(self):
         self.relay = uuid4()
         self.taken = []
         with db.transaction() as conn:
-            relays.beat(conn, self.relay, "here", 1)
+            relays.record_relay(conn, self.relay, "here", 1)
 
     def _resend(self):
         with db.transaction() as conn:
             ready = {copy.message.queue_name for copy in self.bag}
             if KINDS["classic"] not in ready:
                 (now,) = conn.execute("SELECT workshed.now() + interval '1 hour'").fetchone()
-                claims.absent(conn, KINDS["classic"], now)
-                claims.resend(conn, timedelta(hours=-2))
+                claims.mark_seen_empty(conn, KINDS["classic"], now)
+                claims.release_lost(conn, timedelta(hours=-2))
 
     def _check(self, job):
         """Make the checks before a job, in their order."""
@@ -642,13 +644,13 @@ class Jobs(RuleBasedStateMachine):
             sent.ended = "succeeded"
 
     def _has_turn(self, turn):
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             query = "SELECT FROM workshed.run_locks WHERE token = %s"
             return conn.execute(query, (turn.token,)).rowcount == 1
 
     def _has_key(self, message_id):
         """Tell whether the transaction of this run committed: else its key is not there."""
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             query = "SELECT FROM workshed.once_keys WHERE key = %s"
             return conn.execute(query, (message_id,)).rowcount == 1
 
@@ -682,7 +684,7 @@ def outcome_of(kind, job):
             return INTERRUPTED
         case "time limit":
             policy = RETRIES.policy(ACTORS[job.message.actor_name], job)
-            return verdict(TimeLimitExceeded(), run_of(job), policy)
+            return decide_outcome(TimeLimitExceeded(), run_facts(job), policy)
     return Outcome(kind, "said", delay=NOW)
 
 
@@ -710,7 +712,7 @@ class LimitedJobs(UniqueJobs):
         """Whose limits alone keep it from running."""
         message = self._message("quorum", once, actor=LIMITED + "work", args=(key,))
         with db.transaction() as conn:
-            schedule.insert(conn, row(message, "transactional"))
+            schedule.insert_row(conn, row(message, "transactional"))
         self.relay_takes_a_window()
 
     @rule()
@@ -721,8 +723,8 @@ class LimitedJobs(UniqueJobs):
     def a_relay_calls_who_waits(self):
         """Then no slot is free while somebody waits who was not called."""
         with db.transaction() as conn:
-            for key in limits.awaited(conn):
-                limits.call(conn, key)
+            for key in limits.keys_with_waiters(conn):
+                limits.offer_slots(conn, key)
             query = """
                 SELECT l.key,
                        l.size - (SELECT count(*) FROM workshed.limit_slots AS s
@@ -739,12 +741,12 @@ class LimitedJobs(UniqueJobs):
 
     @invariant()
     def no_limit_is_exceeded(self):
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             running = conn.execute(
                 "SELECT s.key, count(*), max(l.size) FROM workshed.limit_slots AS s "
                 "JOIN workshed.limits AS l USING (key) WHERE expires_at > workshed.now() GROUP BY 1"
             ).fetchall()
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             (started,) = conn.execute(
                 "SELECT count(*) FROM workshed.limit_starts "
                 "WHERE at > workshed.now() - interval '50 min'"
@@ -755,7 +757,7 @@ class LimitedJobs(UniqueJobs):
     @invariant()
     def who_runs_has_all_its_slots(self):
         """Two of each: of all, and of its key."""
-        with db.statement() as conn:
+        with db.autocommit_statement() as conn:
             query = "SELECT token, count(*) FROM workshed.limit_slots GROUP BY 1"
             held = dict(conn.execute(query).fetchall())
         for run in self.open:

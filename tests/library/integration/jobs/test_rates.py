@@ -37,7 +37,7 @@ def at(conn):
 
 
 def test_where_nothing_ran_nothing_is_said_of_it(conn):
-    found = throughput.latest(conn)
+    found = throughput.measure_throughput(conn)
 
     assert (found.done, found.failed, found.per_minute) == (0, 0, 0)
     assert found.failure_rate is found.run_p50_s is found.wait_p95_s is None
@@ -54,7 +54,7 @@ def test_they_are_those_of_the_last_quarter_of_an_hour(conn, ran, at):
     ran("old")
     at("16 minutes", "old")
 
-    found = throughput.latest(conn)
+    found = throughput.measure_throughput(conn)
 
     assert (found.done, found.failed) == (30, 3)
     assert found.per_minute == pytest.approx(33 / 15)
@@ -70,7 +70,7 @@ def test_a_bar_is_a_minute_and_has_what_ended_in_it(conn, ran, at):
     at("0 s", "a")
     at("5 minutes", "b", "c")
 
-    found = throughput.latest(conn)
+    found = throughput.measure_throughput(conn)
 
     assert found.step_s == 60
     assert len(found.bars) == 15
@@ -88,7 +88,7 @@ def test_of_many_the_latest_are_looked_at_and_it_is_said_how_far_they_go_back(
         ran(name)
         at(ago, name)
 
-    found = throughput.latest(conn)
+    found = throughput.measure_throughput(conn)
 
     assert found.done == 3
     assert found.is_cut
@@ -103,8 +103,8 @@ def test_bars_stay_as_they_are_while_time_goes_on():
     part = int(now.timestamp()) // 5
     counted = {part: (4, 1), part - 6: (2, 0)}
 
-    first = throughput.bars(counted, now, 2 * MINUTE, 10)
-    later = throughput.bars(counted, now + timedelta(seconds=5), 2 * MINUTE, 10)
+    first = throughput.sum_buckets(counted, now, 2 * MINUTE, 10)
+    later = throughput.sum_buckets(counted, now + timedelta(seconds=5), 2 * MINUTE, 10)
 
     assert first == later
     assert first[-1] == ThroughputBucket(datetime(2026, 11, 26, 9, 0, 30, tzinfo=UTC), 4, 1)

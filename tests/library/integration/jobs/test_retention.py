@@ -35,7 +35,7 @@ def failed(conn):
     """`failed("a", days=100)`: an attempt that ended so long ago."""
 
     def failed(message_id, days):
-        attempts.record(
+        attempts.record_attempt(
             conn,
             message_id=message_id,
             generation=0,
@@ -44,7 +44,7 @@ def failed(conn):
             actor="greet",
             outcome="retry",
             reason="no",
-            error=attempts.described(None),
+            error=attempts.describe_error(None),
         )
         conn.execute(
             "UPDATE workshed.attempts SET ended_at = workshed.now() - %s WHERE message_id = %s",
@@ -61,7 +61,7 @@ def died(conn):
 
     def died(message_id, days):
         names = {"queue": "low", "actor": "greet", "body": b"{}", "reason": "no"}
-        dead_jobs.bury(conn, message_id=message_id, generation=0, attempt=1, **names)
+        dead_jobs.add_dead_job(conn, message_id=message_id, generation=0, attempt=1, **names)
         conn.execute(
             "UPDATE workshed.dead SET died_at = workshed.now() - %s WHERE message_id = %s",
             (timedelta(days=days), message_id),
@@ -74,7 +74,7 @@ def died(conn):
 @pytest.fixture
 def noted(conn):
     """A periodic job that a worker has."""
-    periodic_jobs.declare(conn, [PeriodicDeclaration("report", "low", daily("09:00"))])
+    periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("report", "low", daily("09:00"))])
     conn.commit()
 
 
@@ -83,7 +83,7 @@ def ran(conn):
     """`ran(days=100)`: a run of it that was planned for so long ago."""
 
     def ran(days):
-        periodic_runs.make(conn, "report", NOW - timedelta(days=days), "clock")
+        periodic_runs.create_run(conn, "report", NOW - timedelta(days=days), "clock")
         conn.commit()
 
     return ran
@@ -93,7 +93,7 @@ def prune(**batches):
     """Do as a relay does once an hour; how many batches there were."""
     rules = [
         dataclasses.replace(rule, batch=batches.get("batch", rule.batch))
-        for rule in retention.rules(settings())
+        for rule in retention.retention_rules(settings())
     ]
     duty, turns = Pruner(rules), 1
     with db.connect() as conn:
@@ -128,7 +128,7 @@ def test_attempts_of_jobs_that_ended_are_deleted_after_three_months(database, ro
 def test_attempts_of_jobs_that_wait_or_are_dead_are_kept(database, rows, conn, failed, died):
     """Else a dead job says that it failed, and not of what."""
     died("dead", days=100)
-    schedule.insert(conn, schedule.OutboxRow("waiting", 1, "low", "greet", "{}", "retry"))
+    schedule.insert_row(conn, schedule.OutboxRow("waiting", 1, "low", "greet", "{}", "retry"))
     failed("dead", days=100)
     failed("waiting", days=100)
     failed("gone", days=100)
@@ -178,8 +178,8 @@ def test_batches_are_deleted_three_months_after_they_were_complete(database, row
     for number, (name, days) in enumerate(ended.items()):
         batch = str(UUID(int=number))
         told = schedule.OutboxRow(f"told of {name}", 0, "low", "greet", "{}", "transactional")
-        conn.execute(*batches.opening(batch, name, {"success": told}))
-        conn.execute(*batches.joining(batch, [f"{name} {n}" for n in range(3)]))
+        conn.execute(*batches.open_statement(batch, name, {"success": told}))
+        conn.execute(*batches.join_statement(batch, [f"{name} {n}" for n in range(3)]))
         if days is not None:
             conn.execute(
                 "UPDATE workshed.batches SET completed_at = workshed.now() - %s WHERE id = %s",
@@ -218,7 +218,9 @@ def test_much_is_deleted_in_small_batches_each_committed_alone(database, rows, c
     left = []
 
     with db.connect() as conn, caplog.at_level("INFO"):
-        duty = Pruner([RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)])
+        duty = Pruner(
+            [RetentionRule("dead jobs", dead_jobs.prune_dead_jobs, timedelta(days=180), 10)]
+        )
         for wait in (pruner.PAUSE_S, pruner.PAUSE_S, EVERY_S):
             assert duty(conn) == wait
             left.append(rows("SELECT count(*) FROM workshed.dead")[0][0])
@@ -235,7 +237,7 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
         turns.append(rows("SELECT count(*) FROM workshed.dead")[0][0])
         return 0.0
 
-    rule = RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
+    rule = RetentionRule("dead jobs", dead_jobs.prune_dead_jobs, timedelta(days=180), 10)
     with BackgroundTasks("duties", [Pruner([rule]), other]):
         eventually(lambda: turns and turns[-1] == 0)
 
@@ -245,11 +247,11 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
 def test_two_relays_take_turns(database, rows, connect):
     """And what one deletes is not waited for by the other."""
     dead_since(rows, 25)
-    rule = RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
+    rule = RetentionRule("dead jobs", dead_jobs.prune_dead_jobs, timedelta(days=180), 10)
     one, other = connect(autocommit=True), connect(autocommit=True)
 
     with one.transaction():
-        assert retention.begin(one, pruner.LONGEST)
+        assert retention.claim_batch(one, pruner.LONGEST)
         rule.prune(one, rule.older_than, rule.batch)
         assert Pruner([rule])(other) == pruner.TURN_S
 
@@ -259,7 +261,7 @@ def test_two_relays_take_turns(database, rows, connect):
 
 def test_two_relays_at_once_delete_all_of_it(database, rows, eventually):
     dead_since(rows, 200)
-    rule = RetentionRule("dead jobs", dead_jobs.prune, timedelta(days=180), 7)
+    rule = RetentionRule("dead jobs", dead_jobs.prune_dead_jobs, timedelta(days=180), 7)
 
     with BackgroundTasks("one", [Pruner([rule])]), BackgroundTasks("two", [Pruner([rule])]):
         eventually(lambda: rows("SELECT count(*) FROM workshed.dead") == [(0,)])
@@ -277,7 +279,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
         sizes.append(limit)
         if limit == 10:  # these are in time, however busy the machine is
             conn.execute("SET LOCAL statement_timeout = '90 s'")
-        deleted = dead_jobs.prune(conn, older_than, limit)
+        deleted = dead_jobs.prune_dead_jobs(conn, older_than, limit)
         if limit > 10:
             conn.execute("SELECT pg_sleep(60)")
         return deleted
@@ -301,11 +303,14 @@ def test_what_never_ends_in_time_keeps_nothing_else(database, rows, monkeypatch,
     with db.connect() as conn:
         conn.execute("UPDATE workshed.pruned SET done_at = done_at - interval '3 days'")
         duty = Pruner(
-            [RetentionRule("attempts", stuck, timedelta(), 20), *retention.rules(settings())[:1]]
+            [
+                RetentionRule("attempts", stuck, timedelta(), 20),
+                *retention.retention_rules(settings())[:1],
+            ]
         )
         while duty(conn) != EVERY_S:
             pass
-        age = retention.ages(conn)
+        age = retention.pruned_ages(conn)
 
     assert "expired attempts stay for an hour" in caplog.text
     assert rows("SELECT 1 FROM workshed.dead") == []
@@ -318,8 +323,8 @@ def test_each_kind_is_noted_when_nothing_of_it_has_expired_any_more(database, ro
     prune()
 
     with db.connect() as conn:
-        age = retention.ages(conn)
-    assert set(age) == {rule.name for rule in retention.rules(settings())}
+        age = retention.pruned_ages(conn)
+    assert set(age) == {rule.name for rule in retention.retention_rules(settings())}
     assert max(age.values()) < timedelta(hours=1)
 
 
@@ -339,19 +344,21 @@ def test_the_history_is_dropped_by_whole_days_one_at_a_time(database, conn, rows
         "SELECT to_regclass('workshed.runs_2026_01_30'), to_regclass('workshed.runs_2026_01_31')"
     )
 
-    assert runs.prune(conn, timedelta(days=30), 1) == 1
+    assert runs.prune_runs(conn, timedelta(days=30), 1) == 1
     assert conn.execute(there).fetchone() == (None, "workshed.runs_2026_01_31")
     conn.commit()
     prune()
 
     assert rows(there) == [(None, None)]
-    assert runs.prune(conn, timedelta(days=30), 1) == 0  # today's stays
+    assert runs.prune_runs(conn, timedelta(days=30), 1) == 0  # today's stays
 
 
 def test_a_relay_drops_one_day_in_each_transaction(database, conn, rows):
     """Each drop locks out readers of the history; many at once would for as long as all take."""
     days_of_runs(conn, "2026_01_30", "2026_01_31")
-    duty = Pruner([rule for rule in retention.rules(settings()) if rule.name == "history"])
+    duty = Pruner(
+        [rule for rule in retention.retention_rules(settings()) if rule.name == "history"]
+    )
 
     with db.connect() as own:
         duty(own)

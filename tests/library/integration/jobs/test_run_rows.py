@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workshed.jobs.history import runs
-from workshed.jobs.history.copy_format import message_of, row
+from workshed.jobs.history.copy_format import encode_row, message_of
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 spans = st.floats(0, 1e9)
@@ -54,11 +54,13 @@ def conn(connect):
 @given(RUNS)
 def test_what_is_written_is_read(conn, written):
     body = written["arguments"]
-    made = row(**{**written, "arguments": None if body is None else orjson.dumps(body).decode()})
+    made = encode_row(
+        **{**written, "arguments": None if body is None else orjson.dumps(body).decode()}
+    )
     conn.execute("DELETE FROM workshed.runs")
 
-    runs.write(conn, [made])
-    [found] = runs.find(conn)
+    runs.write_runs(conn, [made])
+    [found] = runs.list_runs(conn)
 
     assert message_of(made) == written["message_id"]
     for name, value in written.items():
@@ -82,6 +84,10 @@ def test_many_are_written_at_once(conn):
     when = {"sent": 1.0, "published": 1.0, "started": 1.0, "ended": 1.0}
     rest = {"queue_wait_s": 0.0, "duration_s": 0.0, "worker": "w", "origin": "send", "release": ""}
 
-    runs.write(conn, [row(message_id=str(n), **usual, **when, **rest) for n in range(1_000)])
+    runs.write_runs(
+        conn, [encode_row(message_id=str(n), **usual, **when, **rest) for n in range(1_000)]
+    )
 
-    assert {run.message_id for run in runs.find(conn, limit=2_000)} == set(map(str, range(1_000)))
+    assert {run.message_id for run in runs.list_runs(conn, limit=2_000)} == set(
+        map(str, range(1_000))
+    )

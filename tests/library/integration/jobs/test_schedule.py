@@ -16,9 +16,9 @@ MAIL = {"queue": "emails", "actor": "deliver_email", "body": "{}"}
 @pytest.fixture
 def relay(conn):
     """A relay that lives; the queues are declared."""
-    queues.declare(conn, {"emails": "classic", "default": "quorum"})
+    queues.declare_queues(conn, {"emails": "classic", "default": "quorum"})
     relay = uuid4()
-    relays.beat(conn, relay, "here", 1)
+    relays.record_relay(conn, relay, "here", 1)
     return relay
 
 
@@ -26,8 +26,8 @@ def relay(conn):
 def sent(conn, relay):
     """Two mails that RabbitMQ confirmed; they are kept."""
     schedule.insert_many(conn, [OutboxRow(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
-    taken = claims.take(conn, relay, 10)
-    assert claims.sent(conn, relay, taken) == 2
+    taken = claims.claim_due(conn, relay, 10)
+    assert claims.delete_sent(conn, relay, taken) == 2
     return taken
 
 
@@ -40,41 +40,43 @@ def states(conn):
 
 
 def test_a_confirm_that_is_not_on_disk_keeps_the_row(conn, relay, sent):
-    schedule.insert(conn, OutboxRow("c", 0, "default", "greet", "{}", "transactional"))
-    claims.sent(conn, relay, claims.take(conn, relay, 10))
+    schedule.insert_row(conn, OutboxRow("c", 0, "default", "greet", "{}", "transactional"))
+    claims.delete_sent(conn, relay, claims.claim_due(conn, relay, 10))
 
     assert states(conn) == [("a", True, False, False), ("b", True, False, False)]
-    assert schedule.find(conn) == []  # nothing of that waits
+    assert schedule.list_scheduled(conn) == []  # nothing of that waits
     assert claims.next_due(conn) is None
-    assert claims.take(conn, relay, 10) == []
+    assert claims.claim_due(conn, relay, 10) == []
 
 
 def test_a_kept_row_is_sent_again_only_after_its_queue_was_empty(conn, relay, sent):
-    claims.resend(conn, timedelta(seconds=-1))
-    assert claims.take(conn, relay, 10) == []  # a backlog of whatever age is not sent twice
+    claims.release_lost(conn, timedelta(seconds=-1))
+    assert claims.claim_due(conn, relay, 10) == []  # a backlog of whatever age is not sent twice
 
     assert claims.kept_queues(conn) == ["emails"]
-    assert claims.absent(conn, "emails", datetime.now(UTC) + timedelta(minutes=1)) == 2
-    assert claims.resend(conn, timedelta(minutes=10)) == 0  # a worker may have it
-    assert claims.resend(conn, timedelta(minutes=-10)) == 2
+    assert claims.mark_seen_empty(conn, "emails", datetime.now(UTC) + timedelta(minutes=1)) == 2
+    assert claims.release_lost(conn, timedelta(minutes=10)) == 0  # a worker may have it
+    assert claims.release_lost(conn, timedelta(minutes=-10)) == 2
 
-    assert [(t.message_id, t.possible_duplicate) for t in claims.take(conn, relay, 10)] == [
+    assert [(t.message_id, t.possible_duplicate) for t in claims.claim_due(conn, relay, 10)] == [
         ("a", True),
         ("b", True),
     ]
 
 
 def test_what_was_sent_after_the_look_is_not_absent(conn, relay, sent):
-    assert claims.absent(conn, "emails", datetime.now(UTC) - timedelta(minutes=1)) == 0
+    assert claims.mark_seen_empty(conn, "emails", datetime.now(UTC) - timedelta(minutes=1)) == 0
 
 
 def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
-    leases.take(conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
-    assert claims.take(conn, relay, 10) == []
+    leases.insert_leases(
+        conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10)
+    )
+    assert claims.claim_due(conn, relay, 10) == []
 
     conn.execute("UPDATE workshed.schedule SET due_at = workshed.now()")
 
-    taken = claims.take(conn, relay, 10)
+    taken = claims.claim_due(conn, relay, 10)
     assert [(t.message_id, t.possible_duplicate) for t in taken] == [
         ("a", True)
     ]  # it may have published it
@@ -82,26 +84,28 @@ def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
 
 @pytest.mark.parametrize("unknown", [True, False])
 def test_a_lease_given_up_is_due_at_once(conn, relay, unknown):
-    leases.take(conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10))
+    leases.insert_leases(
+        conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10)
+    )
 
     assert leases.give_up(conn, [("a", 0)], unknown=[unknown]) == 1
 
-    assert [t.possible_duplicate for t in claims.take(conn, relay, 10)] == [unknown]
+    assert [t.possible_duplicate for t in claims.claim_due(conn, relay, 10)] == [unknown]
 
 
 def test_a_lease_ends_with_its_confirm(conn):
     rows = [OutboxRow(m, 0, reason="outbox_lease", **MAIL) for m in "ab"]
-    leases.take(conn, rows, timedelta(seconds=10))
+    leases.insert_leases(conn, rows, timedelta(seconds=10))
 
-    assert leases.end(conn, [("a", 0)]) == 1
-    assert leases.keep(conn, [("b", 0), ("c", 0)]) == 1
+    assert leases.delete_leases(conn, [("a", 0)]) == 1
+    assert leases.keep_until_outcome(conn, [("b", 0), ("c", 0)]) == 1
 
     assert states(conn) == [("b", True, False, False)]
 
 
 def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
     schedule.insert_many(conn, [OutboxRow(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
-    taken = claims.take(conn, relay, 10)
+    taken = claims.claim_due(conn, relay, 10)
 
     claims.put_back(conn, relay, taken, NOW, unknown=[True, False])
 
@@ -110,17 +114,17 @@ def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
 
 def test_a_waiting_message_is_moved_and_run_now(conn, relay):
     when = datetime(2030, 1, 1, tzinfo=UTC)
-    schedule.insert(conn, OutboxRow("a", 0, reason="delayed", **MAIL), delay=timedelta(days=3))
+    schedule.insert_row(conn, OutboxRow("a", 0, reason="delayed", **MAIL), delay=timedelta(days=3))
 
-    assert schedule.move(conn, "a", when) == "moved"
-    assert [r.due_at for r in schedule.find(conn)] == [when]
+    assert schedule.move_job(conn, "a", when) == "moved"
+    assert [r.due_at for r in schedule.list_scheduled(conn)] == [when]
     assert schedule.run_now(conn, "a") == "moved"
-    claims.take(conn, relay, 10)
+    claims.claim_due(conn, relay, 10)
 
     assert schedule.run_now(conn, "a") == "on its way"
     assert schedule.run_now(conn, "never sent") == "unknown"
     with pytest.raises(ValueError, match="time zone"):
-        schedule.move(conn, "a", when.replace(tzinfo=None))
+        schedule.move_job(conn, "a", when.replace(tzinfo=None))
 
 
 def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
@@ -132,10 +136,10 @@ def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
         ("c", "transactional"),
         ("d", "retry"),
     ):
-        schedule.insert(conn, OutboxRow(name, 0, reason=reason, **MAIL), delay=hour)
-    schedule.move(conn, "c", datetime(2030, 1, 1, tzinfo=UTC))
+        schedule.insert_row(conn, OutboxRow(name, 0, reason=reason, **MAIL), delay=hour)
+    schedule.move_job(conn, "c", datetime(2030, 1, 1, tzinfo=UTC))
 
-    assert claims.hurry(conn) == 2
+    assert claims.make_due_now(conn) == 2
 
     late = conn.execute(
         "SELECT message_id FROM workshed.schedule WHERE due_at > workshed.now() ORDER BY 1"
@@ -144,23 +148,23 @@ def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
 
 
 def test_the_lag_is_that_of_the_oldest_due_row(conn, relay):
-    assert claims.lag(conn) == timedelta()
+    assert claims.oldest_due_age(conn) == timedelta()
     hour = timedelta(hours=1)
-    schedule.insert(conn, OutboxRow("a", 0, reason="delayed", **MAIL), delay=-hour)
-    schedule.insert(conn, OutboxRow("b", 0, reason="delayed", **MAIL), delay=hour)
+    schedule.insert_row(conn, OutboxRow("a", 0, reason="delayed", **MAIL), delay=-hour)
+    schedule.insert_row(conn, OutboxRow("b", 0, reason="delayed", **MAIL), delay=hour)
 
-    assert hour <= claims.lag(conn) < hour + timedelta(minutes=1)
+    assert hour <= claims.oldest_due_age(conn) < hour + timedelta(minutes=1)
 
 
 def test_a_queue_is_paused_by_a_flag(conn, relay):
-    assert queues.pause(conn, "emails")
-    assert not queues.pause(conn, "email")
-    assert queues.paused(conn) == {"emails"}
+    assert queues.pause_queue(conn, "emails")
+    assert not queues.pause_queue(conn, "email")
+    assert queues.list_paused(conn) == {"emails"}
 
-    queues.declare(conn, {"emails": "classic"})  # a worker that boots changes nothing of it
-    assert queues.paused(conn) == {"emails"}
-    assert queues.resume(conn, "emails")
-    assert [(q.name, q.paused_at) for q in queues.find(conn)] == [
+    queues.declare_queues(conn, {"emails": "classic"})  # a worker that boots changes nothing of it
+    assert queues.list_paused(conn) == {"emails"}
+    assert queues.resume_queue(conn, "emails")
+    assert [(q.name, q.paused_at) for q in queues.list_queues(conn)] == [
         ("default", None),
         ("emails", None),
     ]

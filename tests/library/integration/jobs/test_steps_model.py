@@ -19,12 +19,12 @@ from psycopg import OperationalError
 from tests.library.integration.jobs import test_model as base
 from workshed import db
 from workshed.errors import PermanentError
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 from workshed.jobs import Cancelled, OpenTransactionError, Snooze, context, step
 from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule
-from workshed.middleware import Outcome, verdict
-from workshed.middleware.retrying.retries import run_of
+from workshed.middleware import Outcome, decide_outcome
+from workshed.middleware.retrying.retries import run_facts
 from workshed.transport.relay.maintenance import Maintenance
 
 BLOCKS = 3
@@ -101,12 +101,12 @@ class Body:
         """Let the commit be made, and fail before anybody knows; tell whether it was wanted."""
         if not self.meets("commit"):
             return False
-        gate()._waiting = self._error  # as `strike` does while the gate is shut
+        thread_gate()._waiting = self._error  # as `strike` does while the gate is shut
         return True
 
     def _run(self, job, function):
         self._to, self._error = self._orders.get()
-        context.begin(job)
+        context.enter_job(job)
         error = None
         try:
             function(self)
@@ -172,7 +172,7 @@ class StepJobs(base.Jobs):
             self._publish(message, outbox=outbox)
             return
         with db.transaction() as conn:
-            schedule.insert(conn, base.row(message, "transactional"))
+            schedule.insert_row(conn, base.row(message, "transactional"))
 
     def relay_works(self, *, month, marks):
         """It keeps house, perhaps after a month, and sends what is due; it may die then."""
@@ -298,7 +298,9 @@ class StepJobs(base.Jobs):
                 return
             raise error
         policy = base.RETRIES.policy(base.ACTORS["work"], run.job)
-        outcome = verdict(error, run_of(run.job), policy) if error else Outcome("succeeded")
+        outcome = (
+            decide_outcome(error, run_facts(run.job), policy) if error else Outcome("succeeded")
+        )
         self._conclude(run, outcome)
         if not acks:
             self._deliver_again(run.copy)
@@ -370,7 +372,7 @@ class StepJobs(base.Jobs):
             _write_and(key, lambda: progress.saving().__enter__())
         with pytest.raises(OpenTransactionError):
             _write_and(key, lambda: step("in another", print))
-        with pytest.raises(OpenTransactionError), db.statement() as conn:
+        with pytest.raises(OpenTransactionError), db.autocommit_statement() as conn:
             progress.save(conn, BLOCKS)
         assert progress.cursor == before
 

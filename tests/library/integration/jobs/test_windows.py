@@ -29,7 +29,7 @@ def said_to_be_empty(conn, connect):
     conn.execute("ANALYZE workshed.schedule")
     old.rollback()
     fill(conn, ROWS)
-    queues.declare(conn, {"default": "quorum", "emails": "classic"})
+    queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     claims.use_indexes(conn)
     conn.autocommit = False
     return conn
@@ -46,8 +46,8 @@ def fill(conn, number):
 
 
 def taken(conn, relay):
-    relays.beat(conn, relay, "here", 1)
-    return claims.take(conn, relay, 10)
+    relays.record_relay(conn, relay, "here", 1)
+    return claims.claim_due(conn, relay, 10)
 
 
 def silenced(conn, relay):
@@ -67,7 +67,7 @@ def nothing(conn, relay):
 def mailed(conn, relay):
     rows = [replace(row, queue="emails") for row in taken(conn, relay)]
     conn.execute("UPDATE workshed.schedule SET queue = 'emails' WHERE claimed_by = %s", (relay,))
-    claims.sent(conn, relay, rows)
+    claims.delete_sent(conn, relay, rows)
 
 
 def kept(conn, relay):
@@ -77,9 +77,9 @@ def kept(conn, relay):
 
 
 QUERIES = {
-    "take": (nothing, lambda conn, relay, _: claims.take(conn, relay, 10)),
-    "adopt": (silenced, lambda conn, _, __: claims.adopt(conn, uuid4(), 10)),
-    "sent": (taken, claims.sent),
+    "take": (nothing, lambda conn, relay, _: claims.claim_due(conn, relay, 10)),
+    "adopt": (silenced, lambda conn, _, __: claims.claim_orphaned(conn, uuid4(), 10)),
+    "sent": (taken, claims.delete_sent),
     "put back": (
         taken,
         lambda conn, relay, rows: claims.put_back(
@@ -87,10 +87,10 @@ QUERIES = {
         ),
     ),
     "next due": (nothing, lambda conn, _, __: claims.next_due(conn)),
-    "lag": (nothing, lambda conn, _, __: claims.lag(conn)),
+    "lag": (nothing, lambda conn, _, __: claims.oldest_due_age(conn)),
     "kept queues": (kept, lambda conn, _, __: claims.kept_queues(conn)),
-    "absent": (mailed, lambda conn, _, __: claims.absent(conn, "emails", TOMORROW)),
-    "resend": (kept, lambda conn, _, __: claims.resend(conn, LONG_AGO, limit=10)),
+    "absent": (mailed, lambda conn, _, __: claims.mark_seen_empty(conn, "emails", TOMORROW)),
+    "resend": (kept, lambda conn, _, __: claims.release_lost(conn, LONG_AGO, limit=10)),
 }
 
 

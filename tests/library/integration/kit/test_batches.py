@@ -152,8 +152,8 @@ def test_success_is_told_when_the_dead_have_been_retried(jobs, started, work, te
     tell.told.clear()
 
     with db.transaction() as conn:
-        [message_id] = batch_rows.dead(conn, batch.id)
-        assert dead_jobs.retry(conn, message_id)
+        [message_id] = batch_rows.list_dead_ids(conn, batch.id)
+        assert dead_jobs.retry_job(conn, message_id)
     assert progress(batch).state == "running"
     jobs.drain()
 
@@ -168,8 +168,8 @@ def test_one_that_is_discarded_when_dead_will_not_succeed(jobs, started, work, t
         jobs.drain()
 
     with db.transaction() as conn:
-        [message_id] = batch_rows.dead(conn, batch.id)
-        assert dead_jobs.discard(conn, message_id, "not needed")
+        [message_id] = batch_rows.list_dead_ids(conn, batch.id)
+        assert dead_jobs.discard_job(conn, message_id, "not needed")
 
     found = progress(batch)
     assert (found.state, found.dead, found.cancelled) == ("failed", 0, 1)

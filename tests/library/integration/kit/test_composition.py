@@ -128,7 +128,7 @@ def test_it_is_forgotten_after_its_time(jobs, actor):
     with pytest.raises(ResultMissing):
         message.get_result()
     with db.transaction() as conn:
-        assert results.prune(conn, 100) == 1
+        assert results.prune_results(conn, 100) == 1
 
 
 def test_it_may_be_wanted_of_one_message(jobs, actor):
@@ -451,7 +451,7 @@ def test_numbers_that_have_expired_are_deleted(jobs, limiters):
     jobs.advance(minutes=2)
 
     with db.transaction() as conn:
-        assert counters.prune(conn, 100) == 1
+        assert counters.prune_counters(conn, 100) == 1
         assert counters.is_counted(conn, "b")
 
 
@@ -472,7 +472,7 @@ def test_an_async_actor_runs_on_the_loop(jobs, actor):
     @actor(queue_name="default", actor_name="fetch", store_results=True)
     async def fetch(number):
         await asyncio.sleep(0)
-        seen.append((threading.current_thread().name, context.running().message_id))
+        seen.append((threading.current_thread().name, context.current_job().message_id))
         return number + 1
 
     message = fetch.send(1)

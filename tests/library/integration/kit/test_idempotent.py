@@ -140,7 +140,7 @@ def everything(order):
         conn.commit()
         with conn.transaction(), conn.transaction():
             conn.execute(psycopg.sql.SQL("SELECT 6"))
-    with db.statement() as conn:
+    with db.autocommit_statement() as conn:
         conn.execute("SELECT 7")
 
 
@@ -279,10 +279,10 @@ def test_what_was_there_before_is_there_each_time(jobs, job, order):
     run("INSERT INTO store.entries VALUES (%s, 'old')", charge)
     with contextlib.closing(db.connect()) as conn:
         conn.execute("""
-            CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            CREATE FUNCTION store.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                 INSERT INTO store.entries VALUES (NEW.id, 'charged'); RETURN NULL; END $$;
             CREATE TRIGGER note AFTER INSERT ON store.charges
-                FOR EACH ROW EXECUTE FUNCTION shop.note();
+                FOR EACH ROW EXECUTE FUNCTION store.note();
         """)
         seen = []
 

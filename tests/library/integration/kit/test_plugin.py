@@ -306,7 +306,7 @@ def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
         from workshed import db
 
         def test_leaves_it_open(jobs):
-            conn = db.pool().getconn()
+            conn = db.get_pool().getconn()
             conn.execute("INSERT INTO workshed.queues (name, kind) VALUES ('a', 'quorum')")
             conn.execute("LOCK TABLE workshed.schedule")
 
@@ -332,8 +332,9 @@ def test_a_transaction_of_the_tests_own_is_ended_and_the_test_is_told(project):
             conn.close()
 
         def test_leaves_it_open(jobs, conn):
-            conn.execute("INSERT INTO workshed.once_keys (scope, key, message_id) VALUES ('a', 'b',
-                                                                                          'c')")
+            conn.execute(
+                "INSERT INTO workshed.once_keys (scope, key, message_id) VALUES ('a', 'b', 'c')"
+            )
             conn.commit()
             conn.execute("UPDATE workshed.once_keys SET key = 'd'")
 

@@ -10,7 +10,7 @@ from psycopg import OperationalError
 from psycopg.errors import UniqueViolation
 
 from workshed import db
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 from workshed.jobs import Cancelled, OpenTransactionError, Progress, StepError, context, step, steps
 
 TEN = list(range(1, 11))
@@ -162,7 +162,7 @@ def test_a_block_that_changes_nothing_is_no_progress(jobs, actor, written):
 
 
 def test_what_was_undone_can_be_saved_again(database, connect, written):
-    context.begin(Running())
+    context.enter_job(Running())
     conn = connect(autocommit=True)
 
     def numbers(progress):
@@ -184,14 +184,14 @@ def test_what_was_undone_can_be_saved_again(database, connect, written):
 @pytest.mark.parametrize("error", [OperationalError, TimeLimitExceeded])
 def test_a_block_that_committed_unheard_is_not_written_again(database, written, error):
     """The answer was lost, or an interrupt waited for the commit; and the step tries again."""
-    context.begin(Running())
+    context.enter_job(Running())
 
     def numbers(progress):
         for _ in range(2):
             with contextlib.suppress(error), progress.saving() as conn:
                 conn.execute("INSERT INTO written VALUES (%s)", ((progress.cursor or 0) + 1,))
                 progress.cursor = (progress.cursor or 0) + 1
-                gate()._waiting = error  # as `strike` does in a commit
+                thread_gate()._waiting = error  # as `strike` does in a commit
 
     with pytest.raises(steps.Snooze, match="a block of step 'numbers' may have committed unheard"):
         step("numbers", numbers)
@@ -200,7 +200,7 @@ def test_a_block_that_committed_unheard_is_not_written_again(database, written, 
 
 
 def test_a_block_that_was_refused_at_its_commit_can_be_written_again(database, written):
-    context.begin(Running())
+    context.enter_job(Running())
     with db.transaction() as conn:
         conn.execute("ALTER TABLE written ADD UNIQUE (number) DEFERRABLE INITIALLY DEFERRED")
 
@@ -223,7 +223,7 @@ def test_a_copy_that_comes_later_passes_over_what_is_done(jobs, count, calls, wr
             "DELETE FROM workshed.completed_generations WHERE message_id = %s",
             (message.message_id,),
         )
-    context.begin(Running(message.message_id))
+    context.enter_job(Running(message.message_id))
 
     count.fn()
 
@@ -247,7 +247,7 @@ class Running:
 @pytest.fixture(autouse=True)
 def _no_job():
     yield
-    context.end()
+    context.leave_job()
 
 
 def test_of_copies_that_run_at_once_one_goes_on(written, database):
@@ -262,13 +262,13 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
                 progress.cursor = number
 
     def run(_):
-        context.begin(Running())
+        context.enter_job(Running())
         try:
             step("numbers", numbers)
         except steps.Snooze as later:
             return str(later)
         finally:
-            context.end()
+            context.leave_job()
         return "done"
 
     with ThreadPoolExecutor(2) as threads:
@@ -281,7 +281,7 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
 
 def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, database):
     job = Running()
-    context.begin(job)
+    context.enter_job(job)
 
     def numbers(progress):
         for number in (1, 2, 3):
@@ -297,7 +297,7 @@ def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, databa
 
 def test_a_worker_that_stops_is_left_between_two_blocks(written, database):
     job = Running()
-    context.begin(job)
+    context.enter_job(job)
 
     def numbers(progress):
         for number in range((progress.cursor or 0) + 1, 4):
@@ -309,7 +309,7 @@ def test_a_worker_that_stops_is_left_between_two_blocks(written, database):
     with pytest.raises(steps.Snooze, match="its worker stops; it goes on in step 'numbers'"):
         step("numbers", numbers)
     assert written() == [1, 2]
-    context.begin(Running())
+    context.enter_job(Running())
     step("numbers", numbers)
     assert written() == [1, 2, 3]
 
@@ -339,7 +339,7 @@ def test_a_step_of_an_actor_that_runs_once_is_refused(jobs, actor):
 
 
 def test_a_cursor_is_not_saved_beside_an_open_transaction(database):
-    context.begin(Running())
+    context.enter_job(Running())
 
     def numbers(progress):
         with db.transaction(), progress.saving():
@@ -351,7 +351,7 @@ def test_a_cursor_is_not_saved_beside_an_open_transaction(database):
 
 
 def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, written):
-    context.begin(Running())
+    context.enter_job(Running())
     conn = connect(autocommit=True)
 
     def numbers(progress):
@@ -378,7 +378,7 @@ def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, w
     ],
 )
 def test_a_cursor_that_would_come_back_as_something_else_is_refused(database, cursor, reason):
-    context.begin(Running())
+    context.enter_job(Running())
 
     def numbers(progress):
         with progress.saving():
@@ -422,11 +422,11 @@ def test_steps_are_forgotten_when_no_copy_can_come(jobs, count):
     count.send()
     jobs.drain()
     with db.transaction() as conn:
-        assert steps.prune(conn, jobs_kept(), 100) == 0
+        assert steps.prune_steps(conn, jobs_kept(), 100) == 0
     jobs.advance(days=31)
 
     with db.transaction() as conn:
-        assert steps.prune(conn, jobs_kept(), 100) == 2
+        assert steps.prune_steps(conn, jobs_kept(), 100) == 2
 
 
 def test_steps_are_there_when_a_job_comes_back_after_long(jobs, count):
@@ -435,22 +435,22 @@ def test_steps_are_there_when_a_job_comes_back_after_long(jobs, count):
     jobs.advance(days=16)
 
     with db.transaction() as conn:
-        assert steps.prune(conn, jobs_kept(), 100) == 0
+        assert steps.prune_steps(conn, jobs_kept(), 100) == 0
         conn.execute("DELETE FROM workshed.dead")
     jobs.advance(days=16)
 
     with db.transaction() as conn:
-        assert steps.prune(conn, jobs_kept(), 100) == 0
+        assert steps.prune_steps(conn, jobs_kept(), 100) == 0
 
 
 def test_a_step_that_is_done_is_kept_while_its_job_goes_on(jobs, count, calls):
     """As long as a run passes over it now and then, whatever the age of what it has saved."""
     for _ in range(3):
-        context.begin(Running())
+        context.enter_job(Running())
         count.fn()
         jobs.advance(days=20)
         with db.transaction() as conn:
-            assert steps.prune(conn, jobs_kept(), 100) == 0
+            assert steps.prune_steps(conn, jobs_kept(), 100) == 0
     assert calls == ["numbers from None", "say"]
 
 

@@ -12,7 +12,7 @@ from workshed.jobs.outbox import claims
 def now():
     """PostgreSQL's clock, and Python's."""
     with db.transaction() as conn:
-        return claims.clock(conn), datetime.now(UTC)
+        return claims.database_now(conn), datetime.now(UTC)
 
 
 def test_a_job_is_due_once_the_clock_has_come_so_far(jobs, greet):

@@ -20,7 +20,13 @@ from pika.exceptions import (
 )
 
 from workshed.errors import SettingsError
-from workshed.transport.amqp.url import HEARTBEAT_S, describe, parameters, place, unreachable
+from workshed.transport.amqp.url import (
+    HEARTBEAT_S,
+    connection_parameters,
+    describe_error,
+    display_address,
+    unreachable_message,
+)
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def files(tmp_path):
 
 
 def test_a_url_without_tls():
-    found = parameters("amqp://ada:s%2Fcret@rabbit/shop%2F1?heartbeat=5", "publisher")
+    found = connection_parameters("amqp://ada:s%2Fcret@rabbit/shop%2F1?heartbeat=5", "publisher")
 
     assert (found.host, found.port, found.virtual_host) == ("rabbit", 5672, "shop/1")
     assert found.credentials.password == "s/cret"
@@ -45,7 +51,9 @@ def test_a_url_without_tls():
 
 
 def test_a_url_with_tls_is_always_verified(files):
-    found = parameters(f"amqps://ada:x@rabbit/?cacertfile={files}/ca.pem&verify=verify_peer", "x")
+    found = connection_parameters(
+        f"amqps://ada:x@rabbit/?cacertfile={files}/ca.pem&verify=verify_peer", "x"
+    )
 
     assert (found.port, found.heartbeat) == (5671, HEARTBEAT_S)
     context = found.ssl_options.context
@@ -56,7 +64,10 @@ def test_a_url_with_tls_is_always_verified(files):
 def test_a_client_certificate_and_a_name_of_the_server(files):
     options = f"certfile={files}/cert.pem&keyfile={files}/key.pem&server_name_indication=mq"
 
-    assert parameters(f"amqps://a:b@rabbit/?{options}", "x").ssl_options.server_hostname == "mq"
+    assert (
+        connection_parameters(f"amqps://a:b@rabbit/?{options}", "x").ssl_options.server_hostname
+        == "mq"
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +90,7 @@ def test_a_client_certificate_and_a_name_of_the_server(files):
 )
 def test_what_would_not_do_what_it_says_is_refused(url, problem, files):
     with pytest.raises(SettingsError) as error:
-        parameters(url.replace("FILES", str(files)), "x")
+        connection_parameters(url.replace("FILES", str(files)), "x")
 
     assert problem.replace("FILES", str(files)) in str(error.value)
 
@@ -96,15 +107,17 @@ def test_a_key_with_a_password_is_refused_and_asks_no_terminal(files):
     options = f"certfile={files}/cert.pem&keyfile={files}/key.pem"
 
     with pytest.raises(SettingsError, match="a key that has a password"):
-        parameters(f"amqps://a:b@h/?{options}", "x")
+        connection_parameters(f"amqps://a:b@h/?{options}", "x")
 
 
 def test_a_place_is_told_without_its_login():
-    told = unreachable(["amqp://ada:secret@a:1/x", "amqps://ada:secret@b/?cacertfile=/ca"], "gone")
+    told = unreachable_message(
+        ["amqp://ada:secret@a:1/x", "amqps://ada:secret@b/?cacertfile=/ca"], "gone"
+    )
 
     assert "a:1 (virtual host 'x') or b:5671 (virtual host '/', TLS by /ca)" in told
     assert "secret" not in told
-    assert place("amqps://b") == "b:5671 (virtual host '/', TLS by the CAs of the system)"
+    assert display_address("amqps://b") == "b:5671 (virtual host '/', TLS by the CAs of the system)"
 
 
 def refused(number, text):
@@ -148,4 +161,4 @@ def failed(error):
 )
 def test_a_failure_is_told_by_its_cause(error, told):
     """Pika guesses a wrong password from how far a connection came, also when the line was cut."""
-    assert describe(error) == told
+    assert describe_error(error) == told

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from workshed.queues import Queue
 from workshed.settings import Settings
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 from workshed.transport.errors import InvalidArgumentError, InvalidOptionError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Opaque:
 
 @pytest.fixture
 def stub():
-    return build(Settings(broker_url="stub://"))
+    return build_broker(Settings(broker_url="stub://"))
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from workshed.transport.amqp.arguments import (
     FIRST,
     NEWEST,
     TABLE,
-    arguments,
-    equivalents,
+    accepted_arguments,
+    all_arguments,
     is_version,
-    options,
+    queue_arguments,
     read_version,
 )
 
@@ -23,28 +23,30 @@ EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
 @pytest.mark.parametrize("version", [*SUPPORTED, (5, 0)])
 @pytest.mark.parametrize("queue", [Queue("a", kind=k, levels=n) for k in TABLE for n in (0, 9)])
 def test_only_what_the_server_takes_for_this_type_is_declared(queue, version):
-    declared = arguments(queue, version)
+    declared = queue_arguments(queue, version)
 
     refused = {name for name, taken in TABLE[queue.kind].items() if not taken.by(version)}
     assert declared.keys() & refused == set()
-    assert declared.keys() - {"x-queue-type"} == options(queue).keys() - refused
+    assert declared.keys() - {"x-queue-type"} == all_arguments(queue).keys() - refused
 
 
 def test_every_option_of_a_queue_is_in_the_table_of_its_type():
     for kind in TABLE:
-        assert options(Queue("a", kind=kind, levels=3)).keys() <= TABLE[kind].keys()
+        assert all_arguments(Queue("a", kind=kind, levels=3)).keys() <= TABLE[kind].keys()
 
 
 def test_a_classic_queue_has_a_consumer_timeout_only_before_4_3():
     """RabbitMQ 4.3.2 and later refuse it: no worker of `emails` booted there."""
-    has = {version: "x-consumer-timeout" in arguments(EMAILS, version) for version in SUPPORTED}
+    has = {
+        version: "x-consumer-timeout" in queue_arguments(EMAILS, version) for version in SUPPORTED
+    }
 
     assert has == {(4, 0): True, (4, 1): True, (4, 2): True, (4, 3): False}
 
 
 def test_a_quorum_queue_has_a_consumer_timeout_and_no_delivery_limit_everywhere():
     for version in SUPPORTED:
-        declared = arguments(Queue("default"), version)
+        declared = queue_arguments(Queue("default"), version)
 
         assert declared["x-consumer-timeout"] == 3_600_000
         assert declared["x-delivery-limit"] == -1
@@ -55,17 +57,17 @@ def test_a_quorum_queue_has_a_consumer_timeout_and_no_delivery_limit_everywhere(
 def test_a_quorum_queue_never_has_levels_and_a_classic_one_always():
     """RabbitMQ 4.0 to 4.3 refuse `x-max-priority` on a quorum queue: 406 on every send."""
     for version in SUPPORTED:
-        assert "x-max-priority" not in arguments(Queue("a", levels=9), version)
-        assert arguments(EMAILS, version)["x-max-priority"] == 4
+        assert "x-max-priority" not in queue_arguments(Queue("a", levels=9), version)
+        assert queue_arguments(EMAILS, version)["x-max-priority"] == 4
 
 
 def test_a_queue_of_an_older_server_counts_as_declared():
     """It keeps its arguments when the server is upgraded."""
-    [now, before] = equivalents(EMAILS, (4, 3))
+    [now, before] = accepted_arguments(EMAILS, (4, 3))
 
     assert before == now | {"x-consumer-timeout": 3_600_000}
-    assert equivalents(EMAILS, FIRST) == [before]
-    assert len(equivalents(Queue("default"), NEWEST)) == 1
+    assert accepted_arguments(EMAILS, FIRST) == [before]
+    assert len(accepted_arguments(Queue("default"), NEWEST)) == 1
 
 
 @pytest.mark.parametrize(

@@ -97,4 +97,4 @@ def test_what_would_corrupt_is_refused_there_too(chain, monkeypatch):
     monkeypatch.setattr(build, "middleware", lambda _: made)
 
     with pytest.raises(WorkshedError, match="leave out Retries of dramatiq"):
-        build.build(CONFIG)
+        build.build_broker(CONFIG)

@@ -5,13 +5,13 @@ import os
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workshed.transport.consuming.consumer_tag import read, written
+from workshed.transport.consuming.consumer_tag import make_tag, parse_tag
 
 SHOP = [("send_invoice", "shop.jobs"), ("deliver", "shop.mails")]
 
 
 def test_a_tag_names_the_process_and_its_modules():
-    found = read(written(SHOP))
+    found = parse_tag(make_tag(SHOP))
 
     assert found.name.startswith("shop.jobs,shop.mails on ")
     assert found.pid == str(os.getpid())
@@ -19,33 +19,33 @@ def test_a_tag_names_the_process_and_its_modules():
 
 def test_an_actor_without_a_module_is_no_obstacle():
     """A method of a built-in type has none; a consumer that fails to say so would never begin."""
-    found = read(written([("append", None), ("greet", "shop.jobs")]))
+    found = parse_tag(make_tag([("append", None), ("greet", "shop.jobs")]))
 
     assert found.modules == "shop.jobs"
 
 
 def test_no_two_tags_are_the_same():
     """pika keeps a callback by its tag, and RabbitMQ refuses one that a channel has already."""
-    assert written(SHOP) != written(SHOP)
+    assert make_tag(SHOP) != make_tag(SHOP)
 
 
 def test_the_digest_is_that_of_the_names_of_actors_in_any_order_and_module():
-    digest = read(written(SHOP)).digest
+    digest = parse_tag(make_tag(SHOP)).digest
 
-    assert read(written(SHOP[::-1])).digest == digest
-    assert read(written([(name, "elsewhere") for name, _ in SHOP])).digest == digest
-    assert read(written(SHOP[:1])).digest != digest
+    assert parse_tag(make_tag(SHOP[::-1])).digest == digest
+    assert parse_tag(make_tag([(name, "elsewhere") for name, _ in SHOP])).digest == digest
+    assert parse_tag(make_tag(SHOP[:1])).digest != digest
 
 
 def test_a_tag_of_another_program_is_none_of_ours():
-    assert read("ctag1.0123456789") is None
-    assert read("a/b/c/d/e/f") is None
+    assert parse_tag("ctag1.0123456789") is None
+    assert parse_tag("a/b/c/d/e/f") is None
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
 @example([("send", "\u6a21" * 100)])  # three bytes each
 def test_a_tag_fits_into_what_amqp_can_say(actors):
-    tag = written(actors)
+    tag = make_tag(actors)
 
     assert len(tag.encode()) <= 255
-    assert read(tag).digest == read(written(actors)).digest
+    assert parse_tag(tag).digest == parse_tag(make_tag(actors)).digest

@@ -9,7 +9,7 @@ import workshed
 from workshed.jobs import Discard, RecordMissing, Snooze
 from workshed.middleware import RetryOn
 from workshed.settings import Settings
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 from workshed.transport.errors import InvalidArgumentError
 
 
@@ -23,7 +23,7 @@ class GoneForGoodError(GoneError):
 
 @pytest.fixture
 def stub():
-    return build(Settings(broker_url="stub://"))
+    return build_broker(Settings(broker_url="stub://"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from dramatiq.encoder import JSONEncoder, PickleEncoder
 
 from workshed.settings import Settings
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 from workshed.transport.errors import RefusedEncoderError
 from workshed.transport.messages.envelope import StrictJson
 
@@ -33,7 +33,7 @@ class Cannot(JSONEncoder):
 
 @pytest.fixture
 def greet():
-    stub = build(Settings(broker_url="stub://"))
+    stub = build_broker(Settings(broker_url="stub://"))
     return dramatiq.actor(broker=stub, actor_name="greet")(lambda user_id: None)
 
 
@@ -57,7 +57,7 @@ def test_one_whose_output_cannot_be_read_is_refused_by_the_send(greet, use, enco
 
 def test_a_worker_does_not_boot_with_it(use):
     """It would come up, and each job that it sends fail."""
-    broker = build(Settings())
+    broker = build_broker(Settings())
     use(Compressed())
 
     with pytest.raises(RefusedEncoderError, match=r"leave out .* with Compressed"):

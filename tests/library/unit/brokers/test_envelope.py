@@ -16,8 +16,8 @@ from workshed.transport.errors import EnvelopeError, InvalidArgumentError
 from workshed.transport.messages.envelope import (
     StrictJson,
     decode,
+    message_properties,
     refuse_inexact,
-    stamp,
     unknown_option,
 )
 
@@ -169,7 +169,7 @@ def test_what_json_would_change_is_refused(value):
 def test_a_stamp_is_for_people():
     message = dramatiq.Message("default", "greet", (7,), {}, {"attempt": 2, "broker_priority": 4})
 
-    found = stamp(message, outbox=True)
+    found = message_properties(message, outbox=True)
 
     assert (found.message_id, found.type) == (message.message_id, "greet")
     assert (found.timestamp, found.priority) == (message.message_timestamp // 1000, 4)

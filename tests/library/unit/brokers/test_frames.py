@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import Basic, Channel
 
-from workshed.transport.amqp.codec import MessageProperties, letter, publish
+from workshed.transport.amqp.codec import MessageProperties, encode_publish, parse_delivery
 
 NUMBER = 7
 FRAME_MAX = 131_072
@@ -66,7 +66,7 @@ def deliver(tag=1, *, redelivered=False):
 def test_a_delivery_is_read_as_pika_reads_it(tag, redelivered, headed, body, before, after):
     data = b"".join(frames(deliver(tag, redelivered=redelivered), headed, body))
 
-    found = letter(before + data + after, len(before))
+    found = parse_delivery(before + data + after, len(before))
 
     assert (found.tag, found.redelivered, found.body) == (tag, redelivered, body)
     assert found.consumer == b"ctag7.5e6f"
@@ -88,7 +88,7 @@ def headed_bytes(data):
 def test_what_it_does_not_know_is_left_to_pika(headed):
     data = b"".join(frames(deliver(), headed, b"body"))
 
-    found = letter(data, 0)
+    found = parse_delivery(data, 0)
 
     if headed.headers is None:
         assert found.properties.headers == {}
@@ -103,13 +103,13 @@ def test_a_part_of_a_delivery_waits_for_the_rest(body, data):
     method, *_ = frames(deliver(), headed, body)
     cut = data.draw(st.integers(len(method), len(whole) - 1))
 
-    assert letter(whole[:cut], 0) == "more"
+    assert parse_delivery(whole[:cut], 0) == "more"
 
 
 def test_a_body_of_several_frames_is_left_to_pika():
     data = b"".join(frames(deliver(), pika.BasicProperties(), b"x" * 300, piece=100))
 
-    assert letter(data, 0) is None
+    assert parse_delivery(data, 0) is None
 
 
 def test_an_empty_body_is_left_to_pika():
@@ -117,7 +117,7 @@ def test_an_empty_body_is_left_to_pika():
     data = b"".join(frames(deliver(), pika.BasicProperties(), b""))
     more = b"".join(frames(deliver(2), pika.BasicProperties(), b"body"))
 
-    assert letter(data + more, 0) is None
+    assert parse_delivery(data + more, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_frames_that_something_comes_between_are_left_to_pika(between, place):
     parts = frames(deliver(), pika.BasicProperties(headers={"attempt": 1}), b"body")
     parts.insert(place, between)
 
-    assert letter(b"".join(parts), 0) is None
+    assert parse_delivery(b"".join(parts), 0) is None
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -144,7 +144,7 @@ def test_a_frame_without_its_end_is_left_to_pika(place):
     parts = frames(deliver(), pika.BasicProperties(), b"body")
     parts[place] = parts[place][:-1] + b"\x00"
 
-    assert letter(b"".join(parts), 0) is None
+    assert parse_delivery(b"".join(parts), 0) is None
 
 
 stamps = st.builds(
@@ -169,7 +169,7 @@ def by_pika(data):
 
 @given(st.integers(1, 65_535), names, names, stamps, st.binary(max_size=300))
 def test_a_message_is_written_as_pika_writes_it(channel, exchange, queue, stamp, body):
-    data = publish(channel, exchange, queue, stamp, body, longest=100)
+    data = encode_publish(channel, exchange, queue, stamp, body, longest=100)
 
     method, header, *pieces = by_pika(data)
     assert {frame.channel_number for frame in (method, header, *pieces)} == {channel}
@@ -215,6 +215,6 @@ def test_what_amqp_cannot_say_is_refused(changes):
     usual = {"message_id": "1", "type": "greet", "timestamp": 1, "priority": None, "headers": {}}
 
     with pytest.raises((ValueError, struct.error, pika.exceptions.AMQPError)):
-        publish(
+        encode_publish(
             1, "workshed.jobs", "default", MessageProperties(**usual | changes), b"{}", longest=100
         )

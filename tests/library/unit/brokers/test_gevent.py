@@ -6,13 +6,13 @@ import pytest
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
 from workshed.transport import base
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 
 def test_a_worker_does_not_boot_under_it(monkeypatch):
     """A job would go on past its time limit, until the hard one ends the process and all in it."""
-    broker = build(Settings())
+    broker = build_broker(Settings())
     assert isinstance(broker, RabbitMQBroker)
     monkeypatch.setattr(base, "is_gevent_active", lambda: True)
 

@@ -7,14 +7,14 @@ import pytest
 
 from tests.library.queues import QUEUES
 from workshed.errors import SettingsError
-from workshed.queues import Queue, weighted
+from workshed.queues import Queue, weigh_queues
 from workshed.settings import Settings
-from workshed.transport.amqp.topology import version
-from workshed.transport.build import build
+from workshed.transport.amqp.topology import server_version
+from workshed.transport.build import build_broker
 
 
 def test_weights_come_from_the_environment():
-    found = weighted(QUEUES, "critical=5, low=2")
+    found = weigh_queues(QUEUES, "critical=5, low=2")
 
     assert (found["critical"].weight, found["low"].weight, found["default"].weight) == (5, 2, 2)
 
@@ -22,7 +22,7 @@ def test_weights_come_from_the_environment():
 @pytest.mark.parametrize("text", ["nope=1", "critical", "critical=", "critical=-1", "critical=x"])
 def test_weights_that_make_no_sense_are_refused(text):
     with pytest.raises(SettingsError, match="NAME=WEIGHT"):
-        weighted(QUEUES, text)
+        weigh_queues(QUEUES, text)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_a_queue_that_could_not_be_made_is_refused(options):
 def test_the_version_is_read_from_the_connection(words, found):
     impl = SimpleNamespace(server_properties={"version": words})
 
-    assert version(SimpleNamespace(_impl=impl)) == found
+    assert server_version(SimpleNamespace(_impl=impl)) == found
 
 
 def test_used_are_those_of_actors_and_those_that_a_program_adds():
     """The shipped queues are declared as well, and belong to a program that is not here."""
-    broker = build(Settings())
+    broker = build_broker(Settings())
     broker.add_queue(Queue("invoices"))
 
     @dramatiq.actor(broker=broker, queue_name="emails")

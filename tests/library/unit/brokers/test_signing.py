@@ -16,7 +16,7 @@ from workshed.transport.amqp.acks import AckingChannel
 from workshed.transport.amqp.codec import Properties, RawDelivery
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.errors import EnvelopeError, SignatureError
-from workshed.transport.messages.signing import HEADER, Signing, opened, signing
+from workshed.transport.messages.signing import HEADER, Signing, build_signing, verify_and_decode
 
 OLD, NEW, FOREIGN = "o" * 32, "n" * 32, "f" * 32
 OURS = Signing([NEW], required=True)
@@ -140,7 +140,7 @@ def test_of_a_signature_no_character_can_be_another(place, instead):
 def test_whatever_stands_in_the_headers_is_refused_in_words(headers, required, body):
     """An error of another kind would end the channel of all that are healthy."""
     with pytest.raises(EnvelopeError):  # also where it is accepted unsigned: it is no message
-        opened(Signing([NEW], required=required), "default", headers, body)
+        verify_and_decode(Signing([NEW], required=required), "default", headers, body)
 
 
 @pytest.mark.parametrize(
@@ -219,11 +219,11 @@ def test_what_runs_unsigned_is_logged_once_for_each_queue(caplog):
 
 
 def test_keys_are_read_from_the_settings_the_newest_first(monkeypatch):
-    assert signing(settings()) is None
+    assert build_signing(settings()) is None
 
     monkeypatch.setenv("WORKSHED_SIGNING_KEYS", f" {NEW} ,{OLD}")
     settings.cache_clear()
-    found = signing(settings())
+    found = build_signing(settings())
 
     assert found.names == [*OURS.names, *Signing([OLD], required=True).names]
     assert found.required

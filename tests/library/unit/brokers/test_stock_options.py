@@ -7,13 +7,13 @@ import dramatiq
 import pytest
 
 from workshed.settings import Settings
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 from workshed.transport.errors import InvalidOptionError, UndeclaredQueueError
 
 
 @pytest.fixture
 def declare():
-    stub = build(Settings(broker_url="stub://"))
+    stub = build_broker(Settings(broker_url="stub://"))
     return lambda **options: dramatiq.actor(broker=stub, **options)(lambda number=0: None)
 
 

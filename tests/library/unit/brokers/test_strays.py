@@ -8,7 +8,7 @@ from dramatiq.brokers.stub import StubBroker
 
 from workshed.settings import Settings
 from workshed.transport import build as build_module
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 from workshed.transport.errors import StrayActorsError, exit_code
 from workshed.transport.strays import refuse_strays
 
@@ -26,7 +26,7 @@ def other(monkeypatch):
 
 @pytest.fixture
 def ours():
-    return build(Settings(broker_url="stub://"))
+    return build_broker(Settings(broker_url="stub://"))
 
 
 def test_they_are_named_with_the_import_to_move(other, ours):
@@ -66,7 +66,7 @@ def test_programs_of_others_end_with_the_documented_code(other, monkeypatch, cap
 
 def test_a_worker_does_not_boot_where_there_are_some(monkeypatch):
     """They were declared on another broker that became the global one after ours."""
-    broker, other = build(Settings()), StubBroker()
+    broker, other = build_broker(Settings()), StubBroker()
     dramatiq.actor(broker=other, actor_name="lost")(print)
     monkeypatch.setattr(STOCK, "global_broker", other)
 

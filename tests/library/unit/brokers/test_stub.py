@@ -10,13 +10,13 @@ from dramatiq.errors import QueueJoinTimeout
 
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 from workshed.transport.errors import InvalidArgumentError, PublishRefusedError
 
 
 @pytest.fixture
 def stub():
-    return build(Settings(broker_url="stub://"))
+    return build_broker(Settings(broker_url="stub://"))
 
 
 @pytest.fixture

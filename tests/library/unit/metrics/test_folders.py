@@ -34,76 +34,76 @@ def other():
 
 
 def mine():
-    folder = shared_folder.gather(os.getpid())
-    assert shared_folder.join(folder)
+    folder = shared_folder.gather_metrics(os.getpid())
+    assert shared_folder.join_folder(folder)
     return folder
 
 
 def test_nobody_else_may_read_it():
-    base = shared_folder.base()
+    base = shared_folder.base_folder()
     base.chmod(0o755)
 
     folder = mine()
 
-    assert stat.S_IMODE(shared_folder.base().stat().st_mode) == 0o700
+    assert stat.S_IMODE(shared_folder.base_folder().stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert os.environ[MULTIPROCESS] == str(folder)
 
 
 def test_a_folder_of_somebody_else_is_not_used(monkeypatch, caplog):
     """In `/tmp` anybody may make it first, read what we count, and have us show what he wrote."""
-    found = shared_folder.base()
+    found = shared_folder.base_folder()
     monkeypatch.setattr(Path, "lstat", lambda self: os.stat_result((0o40777, *[12345] * 9)))
 
     with pytest.raises(ForeignFolderError, match="not a folder of ours"):
-        shared_folder.base()
-    assert shared_folder.gather(os.getpid()) is None
+        shared_folder.base_folder()
+    assert shared_folder.gather_metrics(os.getpid()) is None
     assert f"nothing is measured: {found}" in caplog.text
 
 
 def test_a_link_is_not_followed(scratch):
-    base = shared_folder.base()
+    base = shared_folder.base_folder()
     base.rmdir()
     (scratch / "elsewhere").mkdir()
     base.symlink_to(scratch / "elsewhere")
 
     with pytest.raises(ForeignFolderError):
-        shared_folder.base()
+        shared_folder.base_folder()
 
 
 def test_a_later_process_of_the_same_pid_does_not_inherit(other):
     """A master that gets the pid of one that died would go on from its numbers."""
-    folder = shared_folder.gather(other.pid)
+    folder = shared_folder.gather_metrics(other.pid)
 
-    assert shared_folder.lives(folder.name)
+    assert shared_folder.is_alive(folder.name)
     pid, _, boot = folder.name.split("-")
-    assert not shared_folder.lives(f"{pid}-1-{boot}")
-    assert not shared_folder.lives(pid)
+    assert not shared_folder.is_alive(f"{pid}-1-{boot}")
+    assert not shared_folder.is_alive(pid)
 
 
 def test_the_folders_of_dead_masters_are_swept_and_those_of_living_ones_kept(other):
-    living, dead = mine(), shared_folder.gather(other.pid)
+    living, dead = mine(), shared_folder.gather_metrics(other.pid)
     (dead / "counter_1.db").touch()
     other.kill()
     other.wait()
 
-    shared_folder.sweep()
+    shared_folder.remove_stale()
 
-    assert list(shared_folder.base().iterdir()) == [living]
+    assert list(shared_folder.base_folder().iterdir()) == [living]
 
 
 def test_of_a_dead_process_what_it_counted_stays_and_what_it_is_goes(other):
     folder = mine()
-    (folder / shared_folder.name(other.pid)).touch()
+    (folder / shared_folder.process_name(other.pid)).touch()
     for pid in (os.getpid(), other.pid):
         for kind in ("counter", "gauge_livesum"):
             (folder / f"{kind}_{pid}.db").touch()
 
-    shared_folder.bury(folder)
+    shared_folder.remove_dead_process_files(folder)
     assert (folder / f"gauge_livesum_{other.pid}.db").exists()
     other.kill()
     other.wait()
-    shared_folder.bury(folder)
+    shared_folder.remove_dead_process_files(folder)
 
     assert (folder / f"counter_{other.pid}.db").exists()
     assert not (folder / f"gauge_livesum_{other.pid}.db").exists()
@@ -124,7 +124,7 @@ def test_where_there_is_no_room_nothing_is_measured(monkeypatch, caplog):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
 
-    assert not shared_folder.join(shared_folder.gather(os.getpid()))
+    assert not shared_folder.join_folder(shared_folder.gather_metrics(os.getpid()))
     assert "nothing is measured: [Errno 28]" in caplog.text
 
 
@@ -132,6 +132,6 @@ def test_in_a_folder_that_somebody_has_named_nothing_is_made(tmp_path):
     named = tmp_path / "named"
     named.mkdir()
 
-    assert shared_folder.join(named)
+    assert shared_folder.join_folder(named)
 
     assert list(named.iterdir()) == []

@@ -26,7 +26,7 @@ from workshed.errors import WorkshedError
 from workshed.middleware import Expiry, Metrics
 from workshed.middleware.built_in import COUNTERPARTS, INSTEAD
 from workshed.settings import Settings
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 
 STOCK = [
     AgeLimit(),
@@ -47,7 +47,7 @@ class Mine(Middleware):
 
 @pytest.fixture
 def stub():
-    return build(Settings(broker_url="stub://"))
+    return build_broker(Settings(broker_url="stub://"))
 
 
 def names(broker):
@@ -107,5 +107,5 @@ def test_one_of_ours_is_a_place_too(stub):
 
 
 def test_a_place_that_is_not_there_is_refused_with_those_that_are(stub):
-    with pytest.raises(WorkshedError, match=r"^Mine is not in the chain, .*: DatabasePool, Stock"):
+    with pytest.raises(WorkshedError, match=r"^Mine is not in the chain, .*: DatabasePool, Unsup"):
         stub.add_middleware(dramatiq.Middleware(), after=Mine)

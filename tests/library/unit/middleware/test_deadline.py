@@ -11,7 +11,7 @@ import pytest
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
 from workshed import interrupts
-from workshed.interrupts import gate, interrupt
+from workshed.interrupts import raise_in_thread, thread_gate
 from workshed.middleware import TimeLimit
 from workshed.middleware.runtime.time_limit import CurrentLimits, Timeout, hard_limit_ms
 
@@ -68,7 +68,7 @@ def test_a_limit_that_was_ignored_does_not_strike_the_next_job():
     deadline = TimeLimit()
 
     def next_job():
-        deadline.clock._ring_again(gate(), TimeLimitExceeded)
+        deadline.clock._ring_again(thread_gate(), TimeLimitExceeded)
         return "done"
 
     assert deadline._run(next_job, (), {}, CurrentLimits(None, 60_000, 90_000)) == "done"
@@ -97,7 +97,7 @@ def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error
         spin(0.2)
 
     monkeypatch.setattr(interrupts, slow, [report] if slow == "_listeners" else report)
-    monkeypatch.setattr(gate(), "raised", {TimeLimitExceeded})
+    monkeypatch.setattr(thread_gate(), "raised", {TimeLimitExceeded})
 
     def work():
         Fails(error)
@@ -114,12 +114,14 @@ def test_an_interrupt_that_came_at_the_same_time_as_a_report_is_told(monkeypatch
     told = []
     interrupts.when_ignored(lambda ignored: None)  # so that the hook is there
     monkeypatch.setattr(interrupts, "_listeners", [told.append])
-    monkeypatch.setattr(interrupts, "_report", lambda _: interrupt(gate().thread, Shutdown))
-    monkeypatch.setattr(gate(), "raised", {Shutdown})
+    monkeypatch.setattr(
+        interrupts, "_report", lambda _: raise_in_thread(thread_gate().thread, Shutdown)
+    )
+    monkeypatch.setattr(thread_gate(), "raised", {Shutdown})
 
     Fails(KeyError)
 
-    assert told == [(gate(), Shutdown)]
+    assert told == [(thread_gate(), Shutdown)]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -161,7 +163,7 @@ class RingsWhenTaken:
     def __enter__(self):
         if not self.rang:
             self.rang = True
-            interrupt(threading.get_ident(), TimeLimitExceeded)
+            raise_in_thread(threading.get_ident(), TimeLimitExceeded)
 
     def __exit__(self, *_):
         pass
@@ -302,9 +304,9 @@ def test_a_process_that_was_stopped_gives_up_nothing_when_it_goes_on():
     """Counted from the start, the hard limit would strike before the interrupt could."""
     given = []
     long_ago = time.monotonic() - 3600
-    alarm = Timeout(gate(), long_ago, patience_s=60, stuck=lambda: given.append(1))
+    alarm = Timeout(thread_gate(), long_ago, patience_s=60, stuck=lambda: given.append(1))
 
-    with pytest.raises(TimeLimitExceeded), gate().shut():
+    with pytest.raises(TimeLimitExceeded), thread_gate().shut():
         alarm.due()
 
     assert given == []

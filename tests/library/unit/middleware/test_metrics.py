@@ -21,10 +21,10 @@ from workshed.transport.publishing.outgoing import OutgoingMessage
 @pytest.fixture(autouse=True)
 def measured():
     """This process measures, from zero."""
-    meter.switch(on=False)
-    meter.switch(on=True)
+    meter.switch_on(on=False)
+    meter.switch_on(on=True)
     yield
-    meter.switch(on=True)
+    meter.switch_on(on=True)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_each_send_has_a_word_of_the_closed_set(changes, how):
 OWN = pages.block("docs/metrics.md", "from workshed.metrics import Counter")
 NAMES = {
     "in_time",  # of the service
-    *("actor", "queue", "outcome", "how", "connection", "state", "by", "source", "signature"),
+    *("actor", "queue", "outcome", "how", "connection", "state", "by", "source", "problem"),
     "server",
 }
 """Each of a closed set: what this program declares, and the sources that somebody has added."""
@@ -142,7 +142,7 @@ def test_an_application_declares_its_own_like_this(metrics, monkeypatch):
 
 
 def test_switched_off_nothing_is_told(metrics):
-    meter.switch(on=False)
+    meter.switch_on(on=False)
 
     metrics.ended(job(), Outcome("succeeded"))
 

@@ -7,7 +7,7 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from workshed.middleware import Redaction
-from workshed.middleware.observability.redaction import arguments, scrubbed
+from workshed.middleware.observability.redaction import redacted_arguments, scrub_text
 
 
 def sign_in(user_id, password, *, hint="none", **more):
@@ -34,8 +34,8 @@ def message(*args, **kwargs):
 def test_a_secret_is_hidden_however_it_is_passed():
     actor = declared(["password", "token"])
 
-    by_place = arguments(actor, message(7, "hunter2"))
-    by_name = arguments(actor, message(7, password="hunter2", token="abc", colour="red"))
+    by_place = redacted_arguments(actor, message(7, "hunter2"))
+    by_name = redacted_arguments(actor, message(7, password="hunter2", token="abc", colour="red"))
 
     assert by_place == {"user_id": 7, "password": "[redacted]"}
     assert by_name == {
@@ -48,7 +48,7 @@ def test_a_secret_is_hidden_however_it_is_passed():
 
 def test_where_arguments_do_not_fit_none_by_place_is_shown():
     """Of another release's message it is not known which of them is the secret."""
-    assert arguments(declared(["password"]), message("hunter2", 1, 2)) == {
+    assert redacted_arguments(declared(["password"]), message("hunter2", 1, 2)) == {
         "0": "[redacted]",
         "1": "[redacted]",
         "2": "[redacted]",
@@ -59,20 +59,20 @@ def test_its_value_is_hidden_in_texts_also_inside_of_lists_and_objects():
     actor = declared(["password"])
     secret = message(7, {"old": ["hunter2"], "new": 123456})
 
-    text = scrubbed(actor, secret, "user 7: 'hunter2' is not 123456")
+    text = scrub_text(actor, secret, "user 7: 'hunter2' is not 123456")
 
     assert text == "user 7: '[redacted]' is not [redacted]"
 
 
 def test_a_value_too_short_to_be_a_secret_does_not_blacken_the_text():
-    assert scrubbed(declared(["password"]), message(7, "a"), "a banana") == "a banana"
+    assert scrub_text(declared(["password"]), message(7, "a"), "a banana") == "a banana"
 
 
 def test_an_actor_without_secrets_shows_all():
     actor = declared([])
 
-    assert arguments(actor, message(7, "x")) == {"user_id": 7, "password": "x"}
-    assert scrubbed(actor, message(7, "hunter2"), "hunter2") == "hunter2"
+    assert redacted_arguments(actor, message(7, "x")) == {"user_id": 7, "password": "x"}
+    assert scrub_text(actor, message(7, "hunter2"), "hunter2") == "hunter2"
 
 
 @pytest.mark.parametrize("redact", ["password", [7], None])
@@ -96,6 +96,6 @@ def test_its_value_is_hidden_as_it_is_written_in_json_too():
     actor = declared(["password"])
     key = "-----BEGIN\n\u00e9t\u00e9"
 
-    text = scrubbed(actor, message(7, key), json.dumps({"said": key}))
+    text = scrub_text(actor, message(7, key), json.dumps({"said": key}))
 
     assert text == '{"said": "[redacted]"}'

@@ -5,16 +5,16 @@ from datetime import timedelta
 import dramatiq
 import pytest
 
-from workshed.middleware import Job, Retries, RetryOn, verdict
-from workshed.middleware.retrying.retries import run_of
+from workshed.middleware import Job, Retries, RetryOn, decide_outcome
+from workshed.middleware.retrying.retries import run_facts
 from workshed.settings import Settings
-from workshed.transport.build import build
+from workshed.transport.build import build_broker
 
 
 @pytest.fixture
 def outcome():
     """`outcome(error, attempt, message={…}, **options)`: of a run of an actor with them."""
-    stub = build(Settings(broker_url="stub://"))
+    stub = build_broker(Settings(broker_url="stub://"))
     retries = next(one for one in stub.middleware if isinstance(one, Retries))
 
     def reach(error, attempt=1, *, message=None, **options):
@@ -22,7 +22,7 @@ def outcome():
         del stub.actors["work"]
         options = {**(message or {}), "attempt": attempt, "failures": {"*": attempt - 1}}
         job = Job(actor.message_with_options(**options), copied=False)
-        return verdict(error, run_of(job), retries.policy(actor, job))
+        return decide_outcome(error, run_facts(job), retries.policy(actor, job))
 
     return reach
 

@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
-from workshed.middleware import Policy, RetryOn, verdict
+from workshed.middleware import Policy, RetryOn, decide_outcome
 from workshed.middleware.job import RetriesExhausted
-from workshed.middleware.options.backoff import FURTHEST, exponential, fixed, polynomial
+from workshed.middleware.options.backoff import (
+    FURTHEST,
+    exponential_wait,
+    fixed_wait,
+    polynomial_wait,
+)
 from workshed.middleware.options.retry_on import LONGEST_KEY, MOST_GROUPS, check_rules
 from workshed.middleware.retrying.policy import RunFacts
 
@@ -20,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def policy(**rules):
-    return Policy(**{"max_retries": 3, "wait": fixed(MINUTE), **rules})
+    return Policy(**{"max_retries": 3, "wait": fixed_wait(MINUTE), **rules})
 
 
 def run(attempt=1, *, generation=0, transactional=False, age=timedelta(), **facts):
@@ -32,7 +37,7 @@ def fail(errors, rules, spans=None):
     outcomes, options, now_ms = [], {"failures": {}}, 1_800_000_000_000
     for attempt, error in enumerate(errors, start=1):
         facts = {name: options[name] for name in ("failures", "failing_since") if name in options}
-        outcomes.append(verdict(error, run(attempt, now_ms=now_ms, **facts), rules))
+        outcomes.append(decide_outcome(error, run(attempt, now_ms=now_ms, **facts), rules))
         options |= outcomes[-1].options
         now_ms += (spans or timedelta()) // timedelta(milliseconds=1)
     return outcomes
@@ -43,17 +48,17 @@ def kinds(outcomes):
 
 
 def test_a_job_that_raised_nothing_is_done():
-    assert verdict(None, run(), policy()).kind == "succeeded"
+    assert decide_outcome(None, run(), policy()).kind == "succeeded"
 
 
 def test_a_failure_is_retried_three_times_by_default_then_dead():
-    kinds = [verdict(OSError("no"), run(n), policy()).kind for n in (1, 2, 3, 4)]
+    kinds = [decide_outcome(OSError("no"), run(n), policy()).kind for n in (1, 2, 3, 4)]
 
     assert kinds == ["retry", "retry", "retry", "dead"]
 
 
 def test_a_permanent_error_dies_at_once():
-    outcome = verdict(PermanentError("refused"), run(), policy())
+    outcome = decide_outcome(PermanentError("refused"), run(), policy())
 
     assert (outcome.kind, outcome.reason) == ("dead", "PermanentError: refused")
 
@@ -61,7 +66,7 @@ def test_a_permanent_error_dies_at_once():
 def test_retry_on_counts_the_first_run():
     rules = policy(retry_on=(RetryOn(OSError, attempts=2, wait=MINUTE),))
 
-    assert [verdict(OSError(), run(n), rules).kind for n in (1, 2)] == ["retry", "dead"]
+    assert [decide_outcome(OSError(), run(n), rules).kind for n in (1, 2)] == ["retry", "dead"]
 
 
 def test_the_rule_for_the_nearest_class_wins():
@@ -73,9 +78,9 @@ def test_the_rule_for_the_nearest_class_wins():
         discard_on=(ConnectionResetError,),
     )
 
-    assert verdict(TimeoutError(), run(), rules).delay == MINUTE
-    assert verdict(ConnectionRefusedError(), run(), rules).delay == timedelta(hours=1)
-    assert verdict(ConnectionResetError(), run(), rules).kind == "discarded"
+    assert decide_outcome(TimeoutError(), run(), rules).delay == MINUTE
+    assert decide_outcome(ConnectionRefusedError(), run(), rules).delay == timedelta(hours=1)
+    assert decide_outcome(ConnectionResetError(), run(), rules).kind == "discarded"
 
 
 def test_of_two_rules_for_one_class_the_last_holds():
@@ -83,7 +88,7 @@ def test_of_two_rules_for_one_class_the_last_holds():
         retry_on=(RetryOn(OSError, wait=timedelta(hours=1)), RetryOn(OSError, wait=MINUTE))
     )
 
-    assert verdict(TimeoutError(), run(), rules).delay == MINUTE
+    assert decide_outcome(TimeoutError(), run(), rules).delay == MINUTE
 
 
 def test_each_group_counts_its_own_failures():
@@ -111,9 +116,9 @@ def test_errors_of_one_group_count_together_in_whatever_order_they_are_named():
     before = policy(retry_on=(RetryOn(TimeoutError, EOFError, attempts=3),))
     after = policy(retry_on=(RetryOn(EOFError, TimeoutError, attempts=3),))
 
-    first = verdict(TimeoutError(), run(failures={}), before)
-    second = verdict(EOFError(), run(2, failures=first.options["failures"]), after)
-    third = verdict(EOFError(), run(3, failures=second.options["failures"]), after)
+    first = decide_outcome(TimeoutError(), run(failures={}), before)
+    second = decide_outcome(EOFError(), run(2, failures=first.options["failures"]), after)
+    third = decide_outcome(EOFError(), run(3, failures=second.options["failures"]), after)
 
     assert kinds([first, second, third]) == ["retry", "retry", "dead"]
 
@@ -122,8 +127,10 @@ def test_a_message_of_an_earlier_release_keeps_the_attempts_it_has_had():
     """It carries the number of its run alone; from nothing it would start to count anew."""
     rules = policy(retry_on=(RetryOn(OSError, attempts=4, wait=MINUTE),))
 
-    assert verdict(OSError(), run(4, failures=None), rules).kind == "dead"
-    assert verdict(OSError(), run(3, failures=None), rules).options["failures"] == {"OSError": 3}
+    assert decide_outcome(OSError(), run(4, failures=None), rules).kind == "dead"
+    assert decide_outcome(OSError(), run(3, failures=None), rules).options["failures"] == {
+        "OSError": 3
+    }
 
 
 def test_groups_that_a_deploy_has_removed_are_kept_until_there_are_too_many():
@@ -131,8 +138,10 @@ def test_groups_that_a_deploy_has_removed_are_kept_until_there_are_too_many():
     gone = {f"gone_{n}": 1 for n in range(MOST_GROUPS - 1)}
     rules = policy(retry_on=(RetryOn(OSError),))
 
-    kept = verdict(OSError(), run(9, failures=gone), rules).options["failures"]
-    cut = verdict(OSError(), run(9, failures={**gone, "one_more": 1}), rules).options["failures"]
+    kept = decide_outcome(OSError(), run(9, failures=gone), rules).options["failures"]
+    cut = decide_outcome(OSError(), run(9, failures={**gone, "one_more": 1}), rules).options[
+        "failures"
+    ]
 
     assert kept == {**gone, "OSError": 1}
     assert cut == {"OSError": 1}
@@ -172,44 +181,46 @@ def test_the_name_of_a_group_is_short_however_many_errors_it_has():
 def test_a_subclass_of_an_error_follows_its_rule():
     rules = policy(retry_on=(RetryOn(smtplib.SMTPException, attempts=2, wait=MINUTE),))
 
-    assert verdict(smtplib.SMTPServerDisconnected(), run(2), rules).kind == "dead"
+    assert decide_outcome(smtplib.SMTPServerDisconnected(), run(2), rules).kind == "dead"
 
 
 def test_a_rule_may_spare_a_permanent_error():
     rules = policy(retry_on=(RetryOn(PermanentError, attempts=2, wait=MINUTE),))
 
-    assert verdict(PermanentError(), run(), rules).kind == "retry"
+    assert decide_outcome(PermanentError(), run(), rules).kind == "retry"
 
 
 def test_a_rule_for_all_errors_spares_no_permanent_one():
     """`PermanentError` says itself that trying again is in vain; `Exception` does not know that."""
     rules = policy(retry_on=(RetryOn(Exception),), throws=(KeyError,))
 
-    assert verdict(PermanentError(), run(), rules).kind == "dead"
-    assert verdict(KeyError(), run(), rules).kind == "dead"
-    assert verdict(ValueError(), run(), rules).kind == "retry"
+    assert decide_outcome(PermanentError(), run(), rules).kind == "dead"
+    assert decide_outcome(KeyError(), run(), rules).kind == "dead"
+    assert decide_outcome(ValueError(), run(), rules).kind == "retry"
 
 
 def test_a_rule_for_a_subclass_of_what_throws_names_is_nearer():
     rules = policy(retry_on=(RetryOn(TimeoutError),), throws=(OSError,))
 
-    assert verdict(TimeoutError(), run(), rules).kind == "retry"
-    assert verdict(ConnectionError(), run(), rules).kind == "dead"
+    assert decide_outcome(TimeoutError(), run(), rules).kind == "retry"
+    assert decide_outcome(ConnectionError(), run(), rules).kind == "dead"
 
 
 def test_throws_buries_at_once():
-    assert verdict(KeyError("x"), run(), policy(throws=(KeyError,))).kind == "dead"
+    assert decide_outcome(KeyError("x"), run(), policy(throws=(KeyError,))).kind == "dead"
 
 
 def test_a_snooze_waits_as_it_says_whatever_the_attempt():
-    outcome = verdict(Snooze(MINUTE), run(99), policy())
+    outcome = decide_outcome(Snooze(MINUTE), run(99), policy())
 
     assert (outcome.kind, outcome.delay) == ("snoozed", MINUTE)
 
 
 def test_retry_after_replaces_the_wait_and_costs_an_attempt():
-    assert verdict(RetryAfter(timedelta(hours=2)), run(), policy()).delay == timedelta(hours=2)
-    assert verdict(RetryAfter(timedelta(hours=2)), run(4), policy()).kind == "dead"
+    assert decide_outcome(RetryAfter(timedelta(hours=2)), run(), policy()).delay == timedelta(
+        hours=2
+    )
+    assert decide_outcome(RetryAfter(timedelta(hours=2)), run(4), policy()).kind == "dead"
 
 
 def test_retry_after_counts_as_the_group_says_that_names_it():
@@ -230,35 +241,35 @@ def test_retry_after_counts_as_the_group_says_that_names_it():
 )
 def test_a_wait_that_no_row_can_hold_is_brought_within_a_year(error, asked, waited):
     """The row could not be stored, and the job would go to RabbitMQ's dead queue."""
-    assert verdict(error(asked), run(), policy()).delay == waited
+    assert decide_outcome(error(asked), run(), policy()).delay == waited
 
 
 def test_dramatiqs_word_for_the_same_is_followed():
     """Its `delay` is of milliseconds; the wait of the rules would be taken without a word."""
-    assert verdict(Retry(delay=90_000), run(), policy()).delay == timedelta(seconds=90)
-    assert verdict(Retry(), run(), policy()).delay == MINUTE
-    assert verdict(Retry(delay=10**30), run(), policy()).delay == FURTHEST
-    assert verdict(Retry(delay=0), run(4), policy()).kind == "dead"
+    assert decide_outcome(Retry(delay=90_000), run(), policy()).delay == timedelta(seconds=90)
+    assert decide_outcome(Retry(), run(), policy()).delay == MINUTE
+    assert decide_outcome(Retry(delay=10**30), run(), policy()).delay == FURTHEST
+    assert decide_outcome(Retry(delay=0), run(4), policy()).kind == "dead"
 
 
 def test_discard_says_why():
-    assert verdict(Discard("paid already"), run(), policy()).reason == "paid already"
+    assert decide_outcome(Discard("paid already"), run(), policy()).reason == "paid already"
 
 
 def test_a_record_missing_right_after_a_direct_send_is_looked_for_again():
-    outcome = verdict(RecordMissing("user", 7), run(age=timedelta(seconds=2)), policy())
+    outcome = decide_outcome(RecordMissing("user", 7), run(age=timedelta(seconds=2)), policy())
 
     assert (outcome.kind, outcome.delay) == ("snoozed", timedelta(seconds=1))
 
 
 def test_a_sender_whose_clock_is_slow_gets_a_second_look():
-    outcome = verdict(RecordMissing("user", 7), run(age=timedelta(hours=1)), policy())
+    outcome = decide_outcome(RecordMissing("user", 7), run(age=timedelta(hours=1)), policy())
 
     assert (outcome.kind, outcome.delay) == ("snoozed", timedelta(seconds=1))
 
 
 def test_a_record_still_missing_later_is_gone():
-    outcome = verdict(
+    outcome = decide_outcome(
         RecordMissing("user", 7), run(generation=1, age=timedelta(seconds=60)), policy()
     )
 
@@ -266,21 +277,21 @@ def test_a_record_still_missing_later_is_gone():
 
 
 def test_a_record_that_was_stored_with_its_job_is_gone_at_the_first_miss():
-    outcome = verdict(RecordMissing("user", 7), run(transactional=True), policy())
+    outcome = decide_outcome(RecordMissing("user", 7), run(transactional=True), policy())
 
     assert outcome.kind == "discarded"
 
 
 def test_a_record_that_is_read_from_a_replica_is_looked_for_until_that_may_have_it():
     lagging = policy(replica_lag=timedelta(seconds=10))
-    first = verdict(RecordMissing("user", 7), run(transactional=True, now_ms=5_000), lagging)
+    first = decide_outcome(RecordMissing("user", 7), run(transactional=True, now_ms=5_000), lagging)
     at = {"transactional": True, "missing_since_ms": 5_000}
 
     assert (first.kind, first.options) == ("snoozed", {"record_missing_since": 5_000})
-    late = verdict(RecordMissing("user", 7), run(**at, generation=1, now_ms=14_500), lagging)
+    late = decide_outcome(RecordMissing("user", 7), run(**at, generation=1, now_ms=14_500), lagging)
     assert (late.kind, late.delay) == ("snoozed", timedelta(seconds=1))
     assert late.options == {"record_missing_since": 5_000}
-    last = verdict(RecordMissing("user", 7), run(**at, generation=2, now_ms=15_500), lagging)
+    last = decide_outcome(RecordMissing("user", 7), run(**at, generation=2, now_ms=15_500), lagging)
     assert last.kind == "discarded"
 
 
@@ -288,12 +299,12 @@ def test_a_job_of_a_long_transaction_looks_for_its_record_at_the_replica_as_long
     sent_long_ago = run(transactional=True, age=timedelta(hours=1))
     lagging = policy(replica_lag=timedelta(seconds=10))
 
-    assert verdict(RecordMissing("user", 7), sent_long_ago, lagging).kind == "snoozed"
+    assert decide_outcome(RecordMissing("user", 7), sent_long_ago, lagging).kind == "snoozed"
 
 
 @given(generation=st.integers(0, 10_000), age=st.floats(0, 60))
 def test_looks_for_a_missing_record_end_with_the_window(generation, age):
-    outcome = verdict(
+    outcome = decide_outcome(
         RecordMissing("user", 7), run(generation=generation, age=timedelta(seconds=age)), policy()
     )
 
@@ -310,15 +321,15 @@ def test_waits_grow_and_stay_within_their_bounds(attempt):
     error = OSError()
 
     doubled = min(first * 2 ** min(attempt - 1, 30), longest)
-    assert doubled * 0.75 <= exponential(first, longest)(attempt, error) <= doubled
+    assert doubled * 0.75 <= exponential_wait(first, longest)(attempt, error) <= doubled
     fourth = timedelta(seconds=min(attempt**4, 7 * 86_400))
-    assert fourth <= polynomial()(attempt, error) <= fourth + timedelta(seconds=30)
+    assert fourth <= polynomial_wait()(attempt, error) <= fourth + timedelta(seconds=30)
 
 
 def test_a_wait_may_be_a_function_of_attempt_and_error():
     rule = RetryOn(OSError, wait=lambda attempt, error: attempt * timedelta(seconds=error.errno))
 
-    outcome = verdict(OSError(5, "io"), run(2), policy(retry_on=(rule,)))
+    outcome = decide_outcome(OSError(5, "io"), run(2), policy(retry_on=(rule,)))
 
     assert outcome.delay == timedelta(seconds=10)
 
@@ -334,7 +345,7 @@ def test_a_wait_that_gives_nonsense_falls_back_to_the_exponential_one(given, cap
             raise given
         return given
 
-    outcome = verdict(OSError(), run(), policy(retry_on=(RetryOn(OSError, wait=wait),)))
+    outcome = decide_outcome(OSError(), run(), policy(retry_on=(RetryOn(OSError, wait=wait),)))
 
     assert (outcome.kind, outcome.delay) == ("retry", MINUTE)
     assert "waiting exponentially" in caplog.text
@@ -415,7 +426,7 @@ def test_an_error_whose_own_text_fails_is_an_error_like_others():
         def __str__(self):
             raise KeyError
 
-    outcome = verdict(OddError(), run(), policy())
+    outcome = decide_outcome(OddError(), run(), policy())
 
     assert outcome.reason == "OddError: (its text cannot be made: KeyError)"
 

@@ -31,7 +31,7 @@ def declare(conn):
 
     def declare(name):
         job = periodic_jobs.PeriodicDeclaration(name, "low", daily("09:00"))
-        periodic_jobs.declare(conn, [job])
+        periodic_jobs.declare_jobs(conn, [job])
 
     return declare
 

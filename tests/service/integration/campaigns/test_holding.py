@@ -46,7 +46,7 @@ def test_who_was_only_slow_and_a_copy_lock_in_one_order(jobs, post, eventually):
         conn.execute("SELECT FROM shop.campaign_recipients FOR UPDATE")
         late.start()
         eventually(lambda: post.one(BLOCKED))
-        assert mail.emails.hold(conn, slow.id)
+        assert mail.emails.mark_unknown(conn, slow.id)
     late.join()
 
     assert post.progress(number) == {"sent": 1}

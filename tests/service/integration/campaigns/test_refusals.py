@@ -93,7 +93,7 @@ def test_one_whose_job_dies_has_failed_and_can_be_retried(jobs, post, received, 
     assert post.find(number).state == "sent"
     with db.transaction() as conn:
         (one,) = jobs.dead
-        assert dead_jobs.retry(conn, one.message_id)
+        assert dead_jobs.retry_job(conn, one.message_id)
     run_out(jobs)
     assert received() == addresses([1, 2])
     assert post.progress(number) == {"sent": 2}

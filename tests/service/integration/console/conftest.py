@@ -86,7 +86,7 @@ def something(broker, management, conn, store, bury, ran, env, open_folder):
 @pytest.fixture
 def called(something, broker, conn, rabbitmq, open_folder, eventually):
     """`called("queues purge QUEUE")`: its words, where each has something to do."""
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         for queue in ("emails", "emails.dead"):
             connection.channel().basic_publish("", queue, b"x")
     with storage().draft() as draft:

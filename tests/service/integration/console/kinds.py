@@ -32,18 +32,20 @@ def jobs(conn, store, bury, ran):
     bury("died")
     ran("ran")
     with conn.transaction():
-        conn.execute(*batches.opening(BATCH, "greetings", {}))
-        conn.execute(*batches.joining(BATCH, ["waits", "died"]))
-        conn.execute(*batches.closing(BATCH))
-    batches.end(conn, "died", "dead")
-    limits.take(
+        conn.execute(*batches.open_statement(BATCH, "greetings", {}))
+        conn.execute(*batches.join_statement(BATCH, ["waits", "died"]))
+        conn.execute(*batches.close_statement(BATCH))
+    batches.end_job(conn, "died", "dead")
+    limits.acquire_slots(
         conn, [SlotRequest("crm", "concurrent", 2)], JobStart(uuid4(), "waits", "greet", "here", 1)
     )
-    unique.take(conn, unique.KeyClaim("greet:7", "waits", 0, "greet", "default"))
-    workers.beat(conn, Process(uuid4(), "here", 1, 8, ""), 0, [QueueReport("default", *5 * [None])])
-    relays.beat(conn, uuid4(), "here", 1)
-    periodic_jobs.declare(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
-    cancel_rules.make(conn, cancel_rules.JobFilter("nobody", None, None, timedelta()))
+    unique.acquire_key(conn, unique.KeyClaim("greet:7", "waits", 0, "greet", "default"))
+    workers.record_heartbeat(
+        conn, Process(uuid4(), "here", 1, 8, ""), 0, [QueueReport("default", *5 * [None])]
+    )
+    relays.record_relay(conn, uuid4(), "here", 1)
+    periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
+    cancel_rules.create_rule(conn, cancel_rules.JobFilter("nobody", None, None, timedelta()))
 
 
 def product():

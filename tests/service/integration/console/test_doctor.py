@@ -49,10 +49,10 @@ def test_what_only_an_added_check_reads_is_named_by_it(
 
     first = examined()[check][0]
 
-    assert (first.level, said in first.said) == ("failed", True), first.said
-    assert first.said.startswith(f"WORKSHED_{name}: ")
+    assert (first.level, said in first.message) == ("failed", True), first.message
+    assert first.message.startswith(f"WORKSHED_{name}: ")
     assert first.fix.endswith(f"unset WORKSHED_{name}")
-    assert "secret" not in first.said
+    assert "secret" not in first.message
 
 
 def test_settings_of_an_application_are_looked_at_like_ours(examined, healthy, monkeypatch):
@@ -84,9 +84,9 @@ def test_a_mail_server_that_takes_no_mails_and_mails_that_are_held(examined, hea
     server, held = examined()["mails"]
 
     assert (server.level, held.level) == ("warning", "warning")
-    assert "mail.example.org:25 takes no mails, since" in server.said
-    assert "it answered 421 closing" in server.said
-    assert held.said == "mails that may have arrived twice, and are held: 1"
+    assert "mail.example.org:25 takes no mails, since" in server.message
+    assert "it answered 421 closing" in server.message
+    assert held.message == "mails that may have arrived twice, and are held: 1"
 
 
 def test_mails_into_a_folder(examined, healthy, tmp_path, env):

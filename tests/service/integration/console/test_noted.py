@@ -112,12 +112,12 @@ def test_each_that_changes_something_is_called_here():
 def test_each_is_noted_once_with_how_many_it_has_changed(workshed, called, conn, line):
     if line in FIRST:
         workshed(*called(FIRST[line]))
-    before = audit.find(conn)
+    before = audit.list_entries(conn)
 
     done = workshed(*called(line))
 
     assert done.code == 0, done.err
-    [entry, *rest] = audit.find(conn)
+    [entry, *rest] = audit.list_entries(conn)
     assert rest == before
     assert (entry.action, entry.count) == (meant(line).replace(" ", "."), CALLS[line])
     assert entry.performed_by == f"{getpass.getuser()}@{socket.gethostname()} (command)"
@@ -131,7 +131,7 @@ def test_what_is_only_tried_is_not_noted(workshed, called, conn, line):
     tried = workshed(*called(line.replace("--yes", "--dry-run")))
 
     assert tried.code == 0, tried.err
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 @pytest.mark.sample(6)
@@ -139,7 +139,7 @@ def test_what_is_only_tried_is_not_noted(workshed, called, conn, line):
 def test_what_only_reads_is_not_noted(workshed, called, conn, line):
     workshed(*called(line))
 
-    assert audit.find(conn) == []
+    assert audit.list_entries(conn) == []
 
 
 @pytest.mark.parametrize("line", TWICE)
@@ -149,7 +149,7 @@ def test_what_was_so_already_is_not_noted_again(workshed, called, conn, line):
     again = workshed(*called(line))
 
     assert again.code == 0, again.err
-    assert len(audit.find(conn)) == 1
+    assert len(audit.list_entries(conn)) == 1
 
 
 def test_what_was_named_is_there_and_so_is_what_became_of_each(workshed, something, conn, bury):
@@ -158,7 +158,7 @@ def test_what_was_named_is_there_and_so_is_what_became_of_each(workshed, somethi
     done = workshed(*something("dead retry ID nobody other"))
 
     assert done.code == 5
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.details, entry.count) == ({"ids": ["died", "other"]}, 2)
     assert entry.summary == "died: retried; nobody: unknown; other: retried."
 
@@ -170,7 +170,7 @@ def test_of_many_the_filter_is_there_and_they_are_counted(workshed, broker, conn
     done = workshed("dead", "discard", "--all", "--queue", "bulk", "--since", "1h", "--yes")
 
     assert done.code == 0, done.err
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert entry.details == {"all": True, "queue": "bulk", "since": 3600.0}
     assert (entry.count, entry.summary) == (5, "Jobs: 5 discarded.")
 
@@ -182,7 +182,7 @@ def test_of_more_ids_than_an_entry_holds_there_is_the_number(workshed, conn):
     done = workshed("scheduled", "cancel", *ids, "--sent", "--yes")
 
     assert done.code == 0, done.err
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.count, entry.details) == (1_002, {"ids": ids[:1_000], "more": 2})
 
 
@@ -190,7 +190,7 @@ def test_a_rule_that_is_left_has_an_entry_of_its_own(workshed, something, conn):
     done = workshed(*something("scheduled cancel --all --sent --queue default --yes"))
 
     assert done.code == 0, done.err
-    jobs, rule = audit.find(conn)
+    jobs, rule = audit.list_entries(conn)
     assert (jobs.action, jobs.count) == ("scheduled.cancel", 1)
     assert (rule.action, rule.count) == ("scheduled.rules.make", 1)
     assert rule.details == {"rule": 2, "all": True, "queue": "default"}
@@ -206,7 +206,7 @@ def test_a_command_that_is_broken_off_is_noted_with_what_it_had_done(
     done = workshed("dead", "discard", "a", "b", "c", "--yes")
 
     assert (done.code, done.out) == (4, "a  discarded\n")
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.details, entry.count) == ({"ids": ["a"]}, 1)
     assert entry.summary == "a: discarded. Then it was broken off: of 3."
 
@@ -218,7 +218,7 @@ def test_what_is_put_back_until_its_queue_is_full_is_noted(
     rules = {"max-length": 1, "overflow": "reject-publish"}
     policy = {"pattern": "^emails$", "definition": rules, "apply-to": "queues"}
     rabbitmq.ask("PUT", f"policies/{rabbitmq.vhost}/full", policy)
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         for body in (b"x", b"y", b"z"):
             connection.channel().basic_publish("", "emails.dead", body)
     eventually(lambda: rabbitmq.depth("emails.dead") == 3)
@@ -227,7 +227,7 @@ def test_what_is_put_back_until_its_queue_is_full_is_noted(
     done = workshed("dead", "requeue", "emails", "--yes")
 
     assert (done.code, done.out) == (1, "")
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("dead.requeue", 1)
     assert entry.summary == "1 put back into emails."
 
@@ -247,7 +247,7 @@ def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(
     done = workshed("storage", "import-existing", "--yes")
 
     assert (done.code, done.out) == (4, "")
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("storage.import-existing", 1)
 
 
@@ -255,7 +255,7 @@ def test_a_purge_that_is_broken_off_is_noted_with_how_far_it_came(
     workshed, broker, conn, rabbitmq, breaking, eventually
 ):
     broker.ensure_queues({"emails"})
-    with topology.opened(broker.urls) as connection:
+    with topology.open_connection(broker.urls) as connection:
         for body in (b"x", b"y", b"z"):
             connection.channel().basic_publish("", "emails", body)
     eventually(lambda: rabbitmq.depth("emails") == 3)
@@ -264,7 +264,7 @@ def test_a_purge_that_is_broken_off_is_noted_with_how_far_it_came(
     done = workshed("queues", "purge", "emails", "--yes")
 
     assert done.code == 4, done.err
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("queues.purge", 1)
     assert entry.summary == "0 jobs of emails discarded. 1 could not be read and are dead."
 
@@ -275,8 +275,8 @@ def test_what_is_erased_does_not_stand_in_the_audit(workshed, something, conn, b
     done = workshed("erase", "ada@example.org", "--tag", "ada", "--yes")
 
     assert done.code == 0, done.err
-    assert dead_jobs.get(conn, "about Ada") is None
-    [entry] = audit.find(conn)
+    assert dead_jobs.get_dead_job(conn, "about Ada") is None
+    [entry] = audit.list_entries(conn)
     assert (entry.details, entry.count) == ({"by": ["text", "tag"], "actor": None}, 1)
     assert "ada" not in str(entry).lower().replace(getpass.getuser(), "")
 
@@ -289,5 +289,5 @@ def test_who_has_no_name_is_named_by_number(workshed, broker, conn, monkeypatch)
 
     workshed("queues", "pause", "emails")
 
-    [entry] = audit.find(conn)
+    [entry] = audit.list_entries(conn)
     assert entry.performed_by == f"{os.getuid()}@{socket.gethostname()} (command)"

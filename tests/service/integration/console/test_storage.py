@@ -30,5 +30,5 @@ def test_they_are_counted_and_adopted(workshed, strays):
 
     done = workshed("storage", "import-existing", "--yes")
 
-    assert (done.code, done.out) == (0, f"2 contents without a row in {strays}, adopted\n")
+    assert (done.code, done.out) == (0, f"2 contents without a row in {strays}, imported\n")
     assert workshed("storage", "import-existing", "--dry-run").out.startswith("0 contents")

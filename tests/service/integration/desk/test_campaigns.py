@@ -46,7 +46,7 @@ def sending(operator, post, conn):
 @pytest.fixture
 def entries(conn):
     """`entries()`: what the audit says, as (action, count, about), the latest first."""
-    return lambda: [(one.action, one.count, one.details) for one in audit.find(conn)]
+    return lambda: [(one.action, one.count, one.details) for one in audit.list_entries(conn)]
 
 
 def state_of(browser, number):

@@ -22,7 +22,7 @@ from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefus
 from shop.pixels import ConvertedImage, ImageRequest
 from tests.processes import popen
 from tests.service.variables import variable
-from workshed.interrupts import gate
+from workshed.interrupts import thread_gate
 from workshed.settings import settings
 
 pytestmark = pytest.mark.one_in(2)  # each test starts programs of its own
@@ -479,7 +479,7 @@ def in_mid_image(run, decoder, eventually):
     raised, gates = [], []
 
     def wait():
-        gates.append(gate())
+        gates.append(thread_gate())
         try:
             run(film(), by=decoder, width=800, height=600)
         except BaseException as err:  # noqa: BLE001 -- the test looks at it
@@ -545,7 +545,7 @@ def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, dec
     source, target = file(photo()), file()
 
     def strike(after_s):
-        timer = threading.Timer(after_s, gate().strike, [Struck])
+        timer = threading.Timer(after_s, thread_gate().strike, [Struck])
         with contextlib.suppress(Struck):
             timer.start()
             while True:
@@ -565,9 +565,9 @@ PARENT = """
 import sys, tempfile, threading
 from pathlib import Path
 from shop.images.decoder import Decoder
-from shop.pixels import Wanted
+from shop.pixels import ImageRequest
 decoder = Decoder()
-wanted = Wanted(800, 800, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
+wanted = ImageRequest(800, 800, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
 def run(path):
     with open(path, "rb") as source, tempfile.TemporaryFile() as target:
         decoder.decode(source, target, wanted)
@@ -644,9 +644,9 @@ def test_a_fork_has_processes_of_its_own(run, decoder):
 FORKING = """
 import gc, os, sys, tempfile
 from shop.images.decoder import Decoder
-from shop.pixels import Wanted
+from shop.pixels import ImageRequest
 decoder = Decoder()
-wanted = Wanted(80, 60, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
+wanted = ImageRequest(80, 60, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
 with open(sys.argv[1], "rb") as source, tempfile.TemporaryFile() as target:
     decoder.decode(source, target, wanted)
 fork = os.fork()

@@ -29,7 +29,7 @@ def deliver(claimed, configure, tmp_path):
             assert self.server.looks.wait(90)
 
         def run(self):
-            self.gates.append(interrupts.gate())
+            self.gates.append(interrupts.thread_gate())
             try:
                 mail.deliver(claimed)
             except BaseException as err:  # noqa: BLE001 -- an interrupt is one

@@ -42,7 +42,7 @@ def state():
 
 def held_id():
     with db.transaction() as conn:
-        [held] = mail.held(conn, 10)
+        [held] = mail.list_held(conn, 10)
     return held.id
 
 
@@ -60,7 +60,7 @@ def test_it_is_sent_again_once_and_then_held(jobs, doubtful, mail_server):
     assert jobs.dead == []
     assert welcomed_at() is None
     with db.transaction() as conn:
-        [held] = mail.held(conn, 10)
+        [held] = mail.list_held(conn, 10)
     assert (held.kind, held.recipient, held.possible_duplicates) == (
         "welcome",
         "ada@example.org",

@@ -76,7 +76,7 @@ def test_nothing_is_decided_where_nobody_declared_the_actor(database, monkeypatc
         mail.decide(conn, email_id, arrived=True)
 
     with db.transaction() as conn:
-        assert [one.id for one in mail.held(conn, 10)] == [email_id]
+        assert [one.id for one in mail.list_held(conn, 10)] == [email_id]
 
 
 def test_it_is_declared_once():
@@ -123,9 +123,9 @@ def test_old_mails_are_deleted_but_none_that_waits(jobs):
                 {"state": kind, "id": email_id},
             )
         year = timedelta(days=365)
-        assert mail.prune(conn, year, 10) == 0
+        assert mail.prune_emails(conn, year, 10) == 0
 
-        assert mail.prune(conn, timedelta(), 1) == 1
-        assert mail.prune(conn, timedelta(), 10) == 1
+        assert mail.prune_emails(conn, timedelta(), 1) == 1
+        assert mail.prune_emails(conn, timedelta(), 10) == 1
         left = conn.execute("SELECT kind FROM workshed_mail.emails ORDER BY id").fetchall()
         assert left == [("unknown",), ("pending",)]

@@ -29,7 +29,7 @@ def other(jobs):
 
 def used():
     with db.transaction() as conn:
-        return [(one.key, one.used, one.size) for one in limits.states(conn)]
+        return [(one.key, one.used, one.size) for one in limits.list_limits(conn)]
 
 
 def rest(through, server, seats_of=2):

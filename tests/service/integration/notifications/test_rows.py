@@ -189,10 +189,10 @@ def test_what_is_old_is_deleted_and_its_numbers_are_not_given_again(conn, ada):
     """)
     notifications.tell(conn, ada, "greeting", {}, key="d")
 
-    assert notifications.prune(conn, timedelta(days=30), 2) == 2
-    assert notifications.prune(conn, timedelta(days=30), 2) == 1
+    assert notifications.prune_notifications(conn, timedelta(days=30), 2) == 2
+    assert notifications.prune_notifications(conn, timedelta(days=30), 2) == 1
     assert numbers(conn, ada) == [4]
-    assert notifications.prune(conn, timedelta(0), 2) == 1
+    assert notifications.prune_notifications(conn, timedelta(0), 2) == 1
     assert notifications.tell(conn, ada, "greeting", {}, key="e") == 5
 
 
@@ -201,8 +201,8 @@ def test_what_another_deletes_is_passed_over(connect, ada):
     notifications.tell(first, ada, "greeting", {}, key="a")
     first.commit()
 
-    assert notifications.prune(first, timedelta(0), 10) == 1
-    assert notifications.prune(second, timedelta(0), 10) == 0
+    assert notifications.prune_notifications(first, timedelta(0), 10) == 1
+    assert notifications.prune_notifications(second, timedelta(0), 10) == 0
 
 
 def deleted_by_the_database(conn, user_id):

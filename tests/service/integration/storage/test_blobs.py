@@ -162,7 +162,7 @@ def test_as_much_as_the_caller_takes_is_kept():
 
 def test_in_a_transaction_of_the_caller_nothing_is_kept(rows):
     """Its row would be there when the caller commits, and the content before: for ever, if not."""
-    with db.transaction() as conn, db.joined(conn), storage().draft() as draft:
+    with db.transaction() as conn, db.join_transaction(conn), storage().draft() as draft:
         with pytest.raises(RuntimeError, match="leave out once=True"):
             blobs.keep(draft)
         with pytest.raises(RuntimeError, match="leave out once=True"):

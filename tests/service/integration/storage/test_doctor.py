@@ -32,7 +32,7 @@ def test_a_place_that_can_be_used(kept, found, store):
 
     [finding], _ = found(kept.url)
 
-    assert (finding.level, finding.said) == ("ok", f"contents are kept in {kept.storage}")
+    assert (finding.level, finding.message) == ("ok", f"contents are kept in {kept.storage}")
     assert [path.rpartition("/")[2] for path in kept.visible()] == [name]
 
 
@@ -40,7 +40,7 @@ def test_a_folder_that_is_not_there_yet_is_not_made(folder, found):
     [finding], _ = found(folder.url)
 
     assert finding.level == "ok"
-    assert "which the first makes" in finding.said
+    assert "which the first makes" in finding.message
     assert not folder.folder.parent.exists()
 
 
@@ -60,15 +60,15 @@ def test_a_file_where_the_folder_should_be(folder, found):
     [finding], _ = found(folder.url)
 
     assert finding.level == "failed"
-    assert "it must be a folder that this user may write" in finding.said
+    assert "it must be a folder that this user may write" in finding.message
 
 
 def test_a_bucket_that_is_not_there(bucket, found):
     [finding], _ = found(bucket.url.replace(bucket.name, "nowhere"))
 
     assert finding.level == "failed"
-    assert "there is no such bucket" in finding.said
-    assert "CANARY" not in finding.said + finding.fix
+    assert "there is no such bucket" in finding.message
+    assert "CANARY" not in finding.message + finding.fix
 
 
 @pytest.mark.parametrize("away", ["127.0.0.1:9", "silent"])
@@ -81,8 +81,8 @@ def test_an_s3_that_is_away_is_named(found, silent, away):
 
     assert time.monotonic() - started < USUAL.answer.total_seconds()
     assert finding.level == "failed"
-    assert address in finding.said
-    assert "secretcanary" not in finding.said + finding.fix
+    assert address in finding.message
+    assert "secretcanary" not in finding.message + finding.fix
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3://secretcanary@bucket", "file://host/folder"])
@@ -90,8 +90,8 @@ def test_a_url_that_cannot_be_read_is_told_without_it(found, url):
     [finding], _ = found(url)
 
     assert finding.level == "failed"
-    assert finding.said.startswith("WORKSHED_STORAGE_URL: ")
-    assert "secretcanary" not in finding.said + finding.fix
+    assert finding.message.startswith("WORKSHED_STORAGE_URL: ")
+    assert "secretcanary" not in finding.message + finding.fix
 
 
 def test_its_patience_is_below_the_deadline():

@@ -115,9 +115,9 @@ import sys, threading
 from datetime import timedelta
 from pathlib import Path
 from workshed.contrib.storage import place
-from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.patience import StorageTimeouts
 
-patient = Patience(answer=timedelta(minutes=2))
+patient = StorageTimeouts(answer=timedelta(minutes=2))
 storage, small, large = place(sys.argv[1], patient), *sys.argv[2:]
 PAGES_PER_MB = 256
 

@@ -42,11 +42,11 @@ def test_the_decoder_is_loaded_for_the_first_heic_and_for_nothing_else(tmp_path)
     code = (
         "import sys\n"
         "from io import BytesIO\n"
-        "from shop.pixels import Wanted\n"
+        "from shop.pixels import ImageRequest\n"
         "from shop.pixels.making import make\n"
         "for name in sys.argv[1:]:\n"
         "    with open(name, 'rb') as file:\n"
-        "        wanted = Wanted(9, 9, 85, 'jpeg', '', 10**6, 10**6, 10**6, 9)\n"
+        "        wanted = ImageRequest(9, 9, 85, 'jpeg', '', 10**6, 10**6, 10**6, 9)\n"
         "        make(file, BytesIO(), wanted)\n"
         "    print('_pillow_heif' in sys.modules)\n"
     )

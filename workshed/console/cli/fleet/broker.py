@@ -21,10 +21,10 @@ def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
     With --import those that its actors use or its modules declare; else all that are declared.
     """
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import declared, rabbitmq
+    from workshed.console.operations.environment import require_queues, require_rabbitmq
 
-    wanted = declared(packages or ())
-    rabbitmq().ensure_queues(set(wanted))
+    wanted = require_queues(packages or ())
+    require_rabbitmq().ensure_queues(set(wanted))
     if as_json:
         print_json([{"queue": name} for name in wanted])
         return
@@ -39,22 +39,26 @@ def check(*, packages: Declaring = None, as_json: Json = False) -> None:
     How a queue was made only RabbitMQ's management API tells.
     """
     from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.environment import declared, management, rabbitmq
-    from workshed.console.rabbitmq.drift import differences
+    from workshed.console.operations.environment import (
+        open_management,
+        require_queues,
+        require_rabbitmq,
+    )
+    from workshed.console.rabbitmq.drift import find_differences
     from workshed.transport.amqp import topology
     from workshed.transport.errors import TopologyError
 
-    api = management()
-    wanted = declared(packages or ())
+    api = open_management()
+    wanted = require_queues(packages or ())
     if api is None:
-        topology.check(rabbitmq().urls, wanted.values())
+        topology.verify_queues(require_rabbitmq().urls, wanted.values())
         if as_json:
             print_json({"queues": len(wanted), "compared": False})
         else:
             print(f"{len(wanted)} queues are there")
         talk(f"Their arguments and bindings were not checked: {HOW}")
         return
-    wrong = differences(api, wanted.values())
+    wrong = find_differences(api, wanted.values())
     if wrong:
         raise TopologyError("\n".join(f"{one.message}\n  -> {one.fix}" for one in wrong))
     if as_json:
@@ -102,20 +106,20 @@ def definitions(
     API. Nobody logs in with a password where none is given, and no password is printed.
     """
     from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.environment import declared
+    from workshed.console.operations.environment import require_queues
     from workshed.console.rabbitmq import amqp
-    from workshed.console.rabbitmq.password_file import ensured
+    from workshed.console.rabbitmq.password_file import ensure_passwords
     from workshed.settings import settings
-    from workshed.transport.amqp.accounts import accounts
-    from workshed.transport.amqp.definitions import definitions as made
+    from workshed.transport.amqp.accounts import broker_accounts
+    from workshed.transport.amqp.definitions import build_definitions as made
 
     _ = as_json  # it is JSON in any case
-    known = declared(packages or ())
+    known = require_queues(packages or ())
     named = pools_of(pools or [])
-    people = accounts(known, named, prefix, settings().queue_prefix)
-    secret = {} if passwords is None else ensured(passwords, [one.name for one in people])
+    people = broker_accounts(known, named, prefix, settings().queue_prefix)
+    secret = {} if passwords is None else ensure_passwords(passwords, [one.name for one in people])
     url = settings().broker_url.get_secret_value().split(";")[0]
-    place = vhost or amqp.vhost(url)
+    place = vhost or amqp.url_vhost(url)
     print_json(made(place, known.values(), people, secret, importing(release, url)))
     alone = known.keys() - {name for names in named.values() for name in names}
     if named and alone:
@@ -132,17 +136,17 @@ def importing(release: str | None, url: str) -> tuple[int, int]:
     if release is not None:
         if not is_version(release) or read_version(release) < FIRST:
             raise typer.BadParameter(
-                f"{release!r} is not like {topology.written(NEWEST)}, or older than "
-                f"{topology.written(FIRST)}",
+                f"{release!r} is not like {topology.format_version(NEWEST)}, or older than "
+                f"{topology.format_version(FIRST)}",
                 param_hint="--rabbitmq",
             )
         return read_version(release)
     try:
-        with topology.opened([url]) as connection:
-            return topology.version(connection)
+        with topology.open_connection([url]) as connection:
+            return topology.server_version(connection)
     except BrokerUnreachableError:
         talk(
-            f"For RabbitMQ {topology.written(NEWEST)}, since none answers here; "
+            f"For RabbitMQ {topology.format_version(NEWEST)}, since none answers here; "
             "for another add --rabbitmq VERSION."
         )
         return NEWEST

@@ -33,13 +33,13 @@ def listed(
     `next free` is when a job that comes now gets a slot; a dash: when one that runs has ended.
     """
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.locks import limits as rows
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        found = rows.states(conn, key=key, waiting=waiting, limit=limit)
-        now = clock(conn)
+    with open_database() as conn:
+        found = rows.list_limits(conn, key=key, waiting=waiting, limit=limit)
+        now = database_now(conn)
     if as_json:
         output.print_json(found)
     elif found:

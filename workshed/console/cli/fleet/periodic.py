@@ -30,12 +30,12 @@ def listed(*, as_json: Json = False) -> None:
     A job is known once a worker or a clock (`periodiq actors`) that has it started.
     """
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.periodic import as_data, states
-    from workshed.jobs.outbox.claims import clock
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.periodic import as_data, list_states
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        found, now = states(conn), clock(conn)
+    with open_database() as conn:
+        found, now = list_states(conn), database_now(conn)
     if as_json:
         output.print_json([as_data(one) for one in found])
     elif found:
@@ -57,17 +57,17 @@ def run(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.periodic import known, said
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.periodic import describe_run, require_jobs
     from workshed.jobs.periodic import periodic_runs
 
     sent = set()
-    with database() as conn:
-        jobs = {job.name: job for job in known(conn, names)}
+    with open_database() as conn:
+        jobs = {job.name: job for job in require_jobs(conn, names)}
 
         def one(name: str) -> str:
-            made = periodic_runs.make_now(conn, name)
-            answer = said(made)
+            made = periodic_runs.create_run_now(conn, name)
+            answer = describe_run(made)
             if made is not None and not made.blocked_by:
                 sent.add(answer)
             if not jobs[name].live:
@@ -84,16 +84,16 @@ def pause(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.periodic import known
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.periodic import require_jobs
     from workshed.jobs.periodic import periodic_jobs as rows
 
     good = ("paused", "was paused")
-    with database() as conn:
-        jobs = {job.name: job for job in known(conn, names)}
+    with open_database() as conn:
+        jobs = {job.name: job for job in require_jobs(conn, names)}
 
         def one(name: str) -> str:
-            rows.pause(conn, name)
+            rows.pause_job(conn, name)
             return good[jobs[name].paused_at is not None]
 
         deed = AuditedAction(conn, "periodic.pause", good[:1])
@@ -107,16 +107,16 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.periodic import known
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.periodic import require_jobs
     from workshed.jobs.periodic import periodic_jobs as rows
 
     good = ("resumed", "was not paused")
-    with database() as conn:
-        jobs = {job.name: job for job in known(conn, names)}
+    with open_database() as conn:
+        jobs = {job.name: job for job in require_jobs(conn, names)}
 
         def one(name: str) -> str:
-            return good[0] if rows.resume(conn, jobs[name]) else good[1]
+            return good[0] if rows.resume_job(conn, jobs[name]) else good[1]
 
         deed = AuditedAction(conn, "periodic.resume", good[:1])
         each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")

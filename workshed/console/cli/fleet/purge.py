@@ -29,14 +29,18 @@ def purge(
     from workshed.console.errors import NotFoundError
     from workshed.console.formatting import jobs
     from workshed.console.operations import scheduled
-    from workshed.console.operations.environment import check_queues, database, rabbitmq
+    from workshed.console.operations.environment import (
+        check_queues,
+        open_database,
+        require_rabbitmq,
+    )
     from workshed.console.rabbitmq import purge as purging
-    from workshed.console.rabbitmq.queue_depths import depths
+    from workshed.console.rabbitmq.queue_depths import queue_depths
 
-    broker = rabbitmq()
-    with database() as conn:
+    broker = require_rabbitmq()
+    with open_database() as conn:
         check_queues(conn, [name])
-        found = depths(broker.urls, [name], prefix=broker.prefix)
+        found = queue_depths(broker.urls, [name], prefix=broker.prefix)
         if name not in found:
             raise NotFoundError(f"RabbitMQ has no queue {name!r} yet; see `workshed queues`")
         count = found[name].ready
@@ -45,13 +49,13 @@ def purge(
             agreed(f"Discard {jobs(count)} of {name}", yes=yes)
             try:
                 with progress(count) as step:
-                    purging.purge(broker, conn, name, count, done, step)
+                    purging.purge_queue(broker, conn, name, count, done, step)
             finally:
                 bad = done.unreadable
                 unreadable = f" {bad} could not be read and are dead." if bad else ""
                 said = f"{jobs(done.ended)} of {name} discarded.{unreadable}"
                 note(conn, "queues.purge", {"queue": name}, count=done.count, said=said)
-        left = scheduled.counts(conn).get(name, 0)
+        left = scheduled.count_by_queue(conn).get(name, 0)
     if as_json:
         told = {"queue": name, "found": count, "purged": done.ended, "unreadable": done.unreadable}
         print_json(told)

@@ -43,14 +43,18 @@ def listed(
     --watch goes on then, and its --json is one value per line.
     """
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database, management, rabbitmq
-    from workshed.console.operations.queues import states
+    from workshed.console.operations.environment import (
+        open_database,
+        open_management,
+        require_rabbitmq,
+    )
+    from workshed.console.operations.queues import list_queue_states
 
-    with database() as conn:
+    with open_database() as conn:
         if watch:
             again(conn, as_json=as_json)
             return
-        found, trouble = states(conn, rabbitmq(), management())
+        found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
     if as_json:
         output.print_json(found)
     else:
@@ -87,13 +91,13 @@ def again(conn: "Connection", *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import management, rabbitmq
-    from workshed.console.operations.queues import states
+    from workshed.console.operations.environment import open_management, require_rabbitmq
+    from workshed.console.operations.queues import list_queue_states
     from workshed.console.text import plain
 
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            found, trouble = states(conn, rabbitmq(), management())
+            found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
             if as_json:
                 print(json.dumps([asdict(one) for one in found], default=plain), flush=True)
             else:
@@ -111,15 +115,15 @@ def pause(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import database, known_queues
+    from workshed.console.operations.environment import known_queues, open_database
     from workshed.jobs.control import queues as rows
 
     good = ("paused", "was paused")
-    with database() as conn:
-        known, rest = known_queues(conn, names), rows.paused(conn)
+    with open_database() as conn:
+        known, rest = known_queues(conn, names), rows.list_paused(conn)
 
         def one(queue: str) -> str:
-            return good[queue in rest] if rows.pause(conn, queue) else UNKNOWN
+            return good[queue in rest] if rows.pause_queue(conn, queue) else UNKNOWN
 
         deed = AuditedAction(conn, "queues.pause", good[:1])
         each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
@@ -131,15 +135,15 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs of a queue again."""
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.operations.environment import database, known_queues
+    from workshed.console.operations.environment import known_queues, open_database
     from workshed.jobs.control import queues as rows
 
     good = ("resumed", "was not paused")
-    with database() as conn:
-        known, rest = known_queues(conn, names), rows.paused(conn)
+    with open_database() as conn:
+        known, rest = known_queues(conn, names), rows.list_paused(conn)
 
         def one(queue: str) -> str:
-            return good[queue not in rest] if rows.resume(conn, queue) else UNKNOWN
+            return good[queue not in rest] if rows.resume_queue(conn, queue) else UNKNOWN
 
         deed = AuditedAction(conn, "queues.resume", good[:1])
         each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")

@@ -32,20 +32,20 @@ def listed(
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago, due
     from workshed.console.operations import unique as keys
-    from workshed.console.operations.environment import database, management
-    from workshed.console.operations.orphans import orphans
+    from workshed.console.operations.environment import open_database, open_management
+    from workshed.console.operations.orphans import find_orphans
     from workshed.console.operations.unique import HeldKey, as_data
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
+    with open_database() as conn:
         unjudged = 0
         if orphaned:
-            judged = orphans(conn, management())
+            judged = find_orphans(conn, open_management())
             unjudged = judged.unjudged
             held = [HeldKey("alive", lock) for lock in judged.found if actor in (None, lock.actor)]
         else:
-            held = keys.held(conn, actor=actor, limit=limit)
-        now = clock(conn)
+            held = keys.list_held_keys(conn, actor=actor, limit=limit)
+        now = database_now(conn)
     found = [as_data(one) for one in sorted(held, key=lambda one: one.place)[:limit]]
     if as_json:
         output.print_json(found)
@@ -76,12 +76,12 @@ def release(
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.locks import unique as locks
 
     done = "would be released" if dry_run else "released"
-    with database() as conn:
-        held = {key: lock for key in keys if (lock := locks.find(conn, key)) is not None}
+    with open_database() as conn:
+        held = {key: lock for key in keys if (lock := locks.find_holder(conn, key)) is not None}
         if held and not dry_run:
             number = "1 key" if len(held) == 1 else f"{len(held)} keys"
             agreed(f"Release {number}, though their jobs may live", yes=yes)
@@ -90,7 +90,7 @@ def release(
             lock = held.get(key)
             if lock is None:
                 return UNKNOWN
-            return done if dry_run or locks.release(conn, lock) else "held by another by now"
+            return done if dry_run or locks.release_key(conn, lock) else "held by another by now"
 
         deed = None if dry_run else AuditedAction(conn, "unique.release", (done,))
         each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")

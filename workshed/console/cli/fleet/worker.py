@@ -107,7 +107,7 @@ def worker(
     ]
     beside = [ManagedProcess("relay", relaying, beside=True)] if relay else []
     # One folder for all, so that there is one page to scrape, and one process to be asked.
-    shows, folder = settings().shows, shared_folder.of(os.getpid())
+    shows, folder = settings().shows, shared_folder.folder_for_master(os.getpid())
     if folder is not None and shows:
         showing = [
             sys.executable,
@@ -120,7 +120,7 @@ def worker(
         # It has the port.
         beside.append(ManagedProcess("exporter", showing, beside=True, alone=True, asks_none=True))
     elif folder is not None:
-        shared_folder.sweep()  # as the exporter does
+        shared_folder.remove_stale()  # as the exporter does
     limits = WorkerLimits(max_jobs, max_memory)
     if limits and folder is None:
         raise WorkshedError("--max-jobs and --max-memory need a folder, see TMPDIR")

@@ -34,13 +34,13 @@ def listed(*, as_json: Json = False) -> None:
 
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago, in_words
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.control import workers as rows
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        found = rows.find(conn)
-        now = clock(conn)
+    with open_database() as conn:
+        found = rows.list_workers(conn)
+        now = database_now(conn)
     if as_json:
         output.print_json([asdict(one) for one in found])
     elif found:
@@ -73,17 +73,19 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.workers import known
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.workers import require_workers
     from workshed.jobs.control import workers as rows
 
     good = ("quiet", "was quiet")
-    with database() as conn:
-        found = known(conn, names)
+    with open_database() as conn:
+        found = require_workers(conn, names)
 
         def one(name: str) -> str:
             worker = found[name]
-            return good[worker.quiet_at is not None] if rows.quiet(conn, worker.id) else UNKNOWN
+            return (
+                good[worker.quiet_at is not None] if rows.quiet_worker(conn, worker.id) else UNKNOWN
+            )
 
         deed = AuditedAction(conn, "workers.quiet", good[:1])
         each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
@@ -95,17 +97,17 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs again."""
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.workers import known
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.workers import require_workers
     from workshed.jobs.control import workers as rows
 
     good = ("resumed", "was not quiet")
-    with database() as conn:
-        found = known(conn, names)
+    with open_database() as conn:
+        found = require_workers(conn, names)
 
         def one(name: str) -> str:
             worker = found[name]
-            return good[worker.quiet_at is None] if rows.resume(conn, worker.id) else UNKNOWN
+            return good[worker.quiet_at is None] if rows.resume_worker(conn, worker.id) else UNKNOWN
 
         deed = AuditedAction(conn, "workers.resume", good[:1])
         each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")

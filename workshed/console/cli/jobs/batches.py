@@ -33,12 +33,12 @@ def listed(
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
     from workshed.console.operations.batches import as_data
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.batches import progress as rows
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        found, now = rows.find(conn, unfinished=unfinished, limit=limit), clock(conn)
+    with open_database() as conn:
+        found, now = rows.list_batches(conn, unfinished=unfinished, limit=limit), database_now(conn)
     if as_json:
         output.print_json([as_data(one) for one in found])
     elif found:
@@ -56,15 +56,15 @@ def show(batch: BatchId, *, as_json: Json = False) -> None:
     """Show how far a batch is, what it has told, and which of its jobs are dead."""
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
-    from workshed.console.operations.batches import as_data, known
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.batches import as_data, require_batch
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.batches import progress as rows
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        found = known(conn, batch)
-        told, dead = rows.callbacks(conn, found.id), rows.dead(conn, found.id)
-        now = clock(conn)
+    with open_database() as conn:
+        found = require_batch(conn, batch)
+        told, dead = rows.list_callbacks(conn, found.id), rows.list_dead_ids(conn, found.id)
+        now = database_now(conn)
     if as_json:
         output.print_json(as_data(found) | {"callbacks": told, "dead_jobs": dead})
         return
@@ -118,14 +118,14 @@ def retry(
     """
     from workshed.console.cli.jobs.dead_bulk import BulkSelection, decide, retrying
     from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.batches import known
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.batches import require_batch
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.batches import progress as rows
     from workshed.jobs.dead import dead_jobs as dead
 
-    with database() as conn:
-        found = known(conn, batch)
-        ids = rows.dead(conn, found.id)
+    with open_database() as conn:
+        found = require_batch(conn, batch)
+        ids = rows.list_dead_ids(conn, found.id)
     if not ids:
         if as_json:
             print_json([])
@@ -148,13 +148,13 @@ def cancel(
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.progress import progress
     from workshed.console.formatting import jobs
-    from workshed.console.operations.batches import as_data, known
-    from workshed.console.operations.batches import cancel as let_none_start
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.batches import as_data, require_batch
+    from workshed.console.operations.batches import cancel_batch as let_none_start
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.control.batch_cancellations import cancel_some
 
-    with database() as conn:
-        found = known(conn, batch)
+    with open_database() as conn:
+        found = require_batch(conn, batch)
         if not dry_run:
             agreed(
                 f"Cancel batch {found.id}, of which {jobs(found.pending)} have not ended", yes=yes
@@ -169,7 +169,7 @@ def cancel(
                 while some := cancel_some(conn, FEW, found.id):
                     for _ in some:
                         step()
-        found = known(conn, batch)
+        found = require_batch(conn, batch)
     if as_json:
         output.print_json(as_data(found))
     elif dry_run:

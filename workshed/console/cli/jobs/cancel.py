@@ -49,18 +49,18 @@ def cancel(  # noqa: PLR0913 -- an option each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.formatting import jobs
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.scheduled import get
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.scheduled import get_scheduled
     from workshed.jobs.control import cancel_rules as rows
     from workshed.jobs.control import cancellations
 
     which = rows.JobFilter(actor, queue, tag, older_than)
     refuse_unclear(ids or [], which, every=every, sent=sent)
-    with database() as conn:
-        wanted = rows.waiting(conn, which) if every else ids or []
+    with open_database() as conn:
+        wanted = rows.list_waiting_ids(conn, which) if every else ids or []
         if not wanted:
             doubt(conn, actor=actor, queue=queue)
-        known = {one for one in wanted if every or sent or get(conn, one)}
+        known = {one for one in wanted if every or sent or get_scheduled(conn, one)}
         rule = every and sent
         if (known or rule) and not dry_run:
             also = ", and all that RabbitMQ has of them" if rule else ""
@@ -101,7 +101,7 @@ def leave_rule(conn: "Connection", which: "JobFilter", *, dry_run: bool) -> str:
     if dry_run:
         return "A rule would cancel what RabbitMQ has of them."
     with conn.transaction():
-        made = cancel_rules.make(conn, which)
+        made = cancel_rules.create_rule(conn, which)
         said = f"Rule {made.id} cancels what RabbitMQ has of them."
         note(conn, "scheduled.rules.make", {"rule": made.id, **chosen(which)}, said=said)
     return (

@@ -17,12 +17,12 @@ def listed(*, as_json: Json = False) -> None:
     """List the rules that hold; they are forgotten after WORKSHED_DEDUPLICATION_RETENTION."""
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.control import cancel_rules as rows
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        found, now = rows.find(conn), clock(conn)
+    with open_database() as conn:
+        found, now = rows.list_rules(conn), database_now(conn)
     if as_json:
         output.print_json(found)
     elif found:
@@ -46,13 +46,13 @@ def delete(
     """
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.control import cancel_rules as rows
 
-    with database() as conn:
+    with open_database() as conn:
 
         def one(number: str) -> str:
-            return "deleted" if rows.delete(conn, int(number)) else UNKNOWN
+            return "deleted" if rows.delete_rule(conn, int(number)) else UNKNOWN
 
         ids, good = [str(number) for number in numbers], ("deleted",)
         deed = AuditedAction(conn, "scheduled.rules.delete", good)

@@ -38,12 +38,12 @@ def listed(
     from workshed.console.cli.jobs.dead_tables import print_dead, print_groups, tell_of_dead_queues
     from workshed.console.cli.terminal.output import talk
     from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.dead import dead_jobs as rows
 
     which = rows.DeadFilter(queue, actor, error, since, error_location)
-    with database() as conn:
-        count = rows.count(conn, which)
+    with open_database() as conn:
+        count = rows.count_dead_jobs(conn, which)
         if group:
             print_groups(conn, which, as_json=as_json)
         else:
@@ -66,19 +66,19 @@ def show(
     from workshed.console.errors import NotFoundError
     from workshed.console.formatting import ago
     from workshed.console.operations.dead_jobs import as_data
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.console.operations.redaction import without_secrets
     from workshed.jobs.dead import dead_jobs as rows
     from workshed.jobs.history import attempts
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        row = rows.get(conn, message_id)
+    with open_database() as conn:
+        row = rows.get_dead_job(conn, message_id)
         if row is None:
             raise NotFoundError(f"no job with the id {message_id!r} is dead; see `workshed dead`")
         [row] = without_secrets(conn, [row])
         tried = attempts.of_message(conn, message_id)
-        now = clock(conn)
+        now = database_now(conn)
     if as_json:
         output.print_json(as_data(row) | {"attempts": tried})
         return

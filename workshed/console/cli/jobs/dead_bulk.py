@@ -61,10 +61,10 @@ def retrying(action: str) -> DeadAction:
     from workshed.transport.messages.envelope import decode
 
     def retry(conn: "Connection", message_id: str) -> bool:
-        return dead.retry(conn, message_id, decode)
+        return dead.retry_job(conn, message_id, decode)
 
     def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
-        return dead_jobs.waits(retry_preview.of(conn, ids, decode))
+        return dead_jobs.waits_text(retry_preview.preview_retry(conn, ids, decode))
 
     return DeadAction(action, "Retry", "retried", retry, foresee)
 
@@ -80,13 +80,13 @@ def decide(
     from workshed.console.cli.terminal.output import talk
     from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.formatting import jobs
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.dead import dead_jobs as dead
 
     done = f"would be {fate.done}" if dry_run else fate.done
 
-    with database() as conn:
-        ids = dead.ids(conn, chosen.which) if chosen.every else chosen.ids
+    with open_database() as conn:
+        ids = dead.list_ids(conn, chosen.which) if chosen.every else chosen.ids
         which = chosen.which
         if not ids:
             doubt(

@@ -27,23 +27,23 @@ def requeue(
     """Put back what lies in RabbitMQ's QUEUE.dead: messages whose outcome could not be stored.
 
     One by one, so that none is lost when this is interrupted. What has its
-    outcome already is absorbed by the worker that gets it.
+    outcome already is dropped as a duplicate by the worker that gets it.
     """
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.cli.terminal.progress import progress
     from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import database, rabbitmq
+    from workshed.console.operations.environment import open_database, require_rabbitmq
     from workshed.console.rabbitmq.dead_letter_queue import put_back
-    from workshed.console.rabbitmq.queue_depths import depths
+    from workshed.console.rabbitmq.queue_depths import queue_depths
     from workshed.transport.errors import did_you_mean
 
-    broker = rabbitmq()
+    broker = require_rabbitmq()
     urls = broker.urls
     name = name.removesuffix(".dead")
     dead = f"{name}.dead"
-    found = depths(urls, [dead], prefix=broker.prefix)
+    found = queue_depths(urls, [dead], prefix=broker.prefix)
     if dead not in found:
         hint = did_you_mean(name, broker.declared)
         raise NotFoundError(f"RabbitMQ has no queue {dead!r}{hint}; see `workshed queues`")
@@ -56,7 +56,7 @@ def requeue(
         step()
 
     if count and not dry_run:
-        with database() as conn:  # first: what cannot be noted is not done
+        with open_database() as conn:  # first: what cannot be noted is not done
             agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
             try:
                 with progress(count) as step:

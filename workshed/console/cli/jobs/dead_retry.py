@@ -69,6 +69,6 @@ def discard(  # noqa: PLR0913 -- an option each
         "dead.discard",
         "Discard",
         "discarded",
-        lambda conn, one: dead_jobs.discard(conn, one, reason),
+        lambda conn, one: dead_jobs.discard_job(conn, one, reason),
     )
     decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)

@@ -2,27 +2,31 @@
 
 from workshed.console.cli.terminal import output
 from workshed.console.formatting import ago
-from workshed.console.operations.dead_jobs import as_data, why
-from workshed.console.operations.environment import queue_names, rabbitmq
-from workshed.console.operations.message_body import call
+from workshed.console.operations.dead_jobs import as_data, death_reason
+from workshed.console.operations.environment import queue_names, require_rabbitmq
+from workshed.console.operations.message_body import body_as_call
 from workshed.console.operations.redaction import without_secrets
 from workshed.console.rabbitmq.queue_depths import in_dead_queues
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead.dead_jobs import DeadFilter
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 
 
 def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool) -> None:
     """Print some of the dead."""
-    found = without_secrets(conn, dead_jobs.find(conn, which, limit=limit))
-    now = clock(conn)
+    found = without_secrets(conn, dead_jobs.list_dead_jobs(conn, which, limit=limit))
+    now = database_now(conn)
     if as_json:
         output.print_json([as_data(row) for row in found])
     elif found:
         lines = [
-            (row.message_id, f"{call(row.actor, row.body)}\n{why(row)}", ago(row.died_at, now))
+            (
+                row.message_id,
+                f"{body_as_call(row.actor, row.body)}\n{death_reason(row)}",
+                ago(row.died_at, now),
+            )
             for row in found
         ]
         output.table(("id", "job", "died"), lines, elastic=1)
@@ -30,7 +34,7 @@ def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool
 
 def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
     """Print how many died of what."""
-    found, now = dead_jobs.groups(conn, which), clock(conn)
+    found, now = dead_jobs.group_by_error(conn, which), database_now(conn)
     if as_json:
         output.print_json(found)
     elif found:
@@ -44,7 +48,9 @@ def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
 def tell_of_dead_queues(conn: Connection) -> None:
     """Say what lies in RabbitMQ because it could not even be stored as dead."""
     try:
-        found = in_dead_queues(rabbitmq().urls, queue_names(conn), rabbitmq().prefix)
+        found = in_dead_queues(
+            require_rabbitmq().urls, queue_names(conn), require_rabbitmq().prefix
+        )
     except WorkshedError as err:
         output.talk(f"RabbitMQ's dead queues were not looked into: {err}")
         return

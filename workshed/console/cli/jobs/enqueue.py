@@ -98,10 +98,10 @@ def built(
     from workshed.console.cli.terminal import argument_types
     from workshed.console.errors import UnknownActorError
     from workshed.console.operations.arguments import arguments
-    from workshed.console.operations.environment import load, rabbitmq
+    from workshed.console.operations.environment import import_actors, require_rabbitmq
 
-    broker = rabbitmq()
-    imported = load(packages or ())
+    broker = require_rabbitmq()
+    imported = import_actors(packages or ())
     if name not in broker.actors:
         raise UnknownActorError(name, broker.actors, imported)
     args, kwargs = arguments(words)
@@ -118,22 +118,22 @@ def send(
     import psycopg
 
     from workshed import schedule
-    from workshed.console.operations.environment import database, rabbitmq
-    from workshed.jobs.outbox.claims import clock
+    from workshed.console.operations.environment import open_database, require_rabbitmq
+    from workshed.jobs.outbox.claims import database_now
 
     if delay is None and at is None:
-        broker = rabbitmq()
+        broker = require_rabbitmq()
         try:
             sent = broker.enqueue(message)
         except psycopg.Error:
-            with database():  # it says so where migrations are what is missing
+            with open_database():  # it says so where migrations are what is missing
                 raise
         finally:
             broker.close()
         note_sent(sent, message)
         return sent, None, "on its way"
-    with database() as conn, conn.transaction():
-        now = clock(conn)
+    with open_database() as conn, conn.transaction():
+        now = database_now(conn)
         due_at = at or now + (delay or timedelta())
         sent = schedule.send(conn, message, at=due_at)
         note_it(conn, sent, message)
@@ -143,11 +143,11 @@ def send(
 def note_sent(sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]") -> None:
     """Note what RabbitMQ has; that succeeds without PostgreSQL, and must not be done again."""
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.errors import WorkshedError
 
     try:
-        with database() as conn:
+        with open_database() as conn:
             note_it(conn, sent, wanted)
     except WorkshedError as err:
         talk(f"It is sent, but not noted in the audit: {err}")

@@ -39,7 +39,7 @@ def erase(
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import fields, print_json, talk
     from workshed.console.operations.arguments import KEYWORD, value
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.maintenance import erasure
 
     if text is None and argument is None and tag is None:
@@ -51,13 +51,13 @@ def erase(
         raise typer.BadParameter(f"--argument {argument!r} is no NAME=VALUE")
     pair = None if named is None else (named[1], value(named[2]))
     which = erasure.ErasureTarget(text, pair, tag, actor)
-    with database() as conn:
-        found = erasure.find(conn, which)
+    with open_database() as conn:
+        found = erasure.count_erasable(conn, which)
         if not dry_run and (found.runs or found.attempts or found.dead):
             what = f"{found.runs} runs and {found.attempts} attempts"
             agreed(f"Erase the data in {what}, and discard {found.dead} dead jobs", yes=yes)
             with conn.transaction():
-                found = erasure.erase(conn, which)
+                found = erasure.erase_person(conn, which)
                 note_it(conn, which, found)
     if as_json:
         print_json({**asdict(found), "erased": not dry_run})

@@ -21,7 +21,7 @@ def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
     from workshed.jobs.outcomes import FINAL
 
     seen: set[tuple[str, int]] = set()
-    known = timeline.get(conn, message_id)
+    known = timeline.load_job(conn, message_id)
     if not known.is_known:
         talk("PostgreSQL knows nothing of it yet: it waits on RabbitMQ, or was never sent.")
     while True:
@@ -32,7 +32,7 @@ def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
         if known.state in FINAL:
             break
         time.sleep(LOOK_S)
-        known = timeline.get(conn, message_id)
+        known = timeline.load_job(conn, message_id)
     if known.state != "succeeded":
         raise WorkshedError(f"{message_id} has ended: {known.state}")
 

@@ -62,15 +62,15 @@ def shown(
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
     from workshed.console.operations import timeline
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.console.operations.message_body import for_programs
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
+    with open_database() as conn:
         if follow:
             following.follow(conn, message_id, as_json=as_json)
             return
-        known, now = timeline.get(conn, message_id), clock(conn)
+        known, now = timeline.load_job(conn, message_id), database_now(conn)
     if not known.is_known:
         raise NotFoundError(timeline.UNKNOWN.format(message_id))
     if as_json:
@@ -96,14 +96,14 @@ def cancel(
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.errors import WorkshedError
     from workshed.jobs.control import cancellations
     from workshed.jobs.dead import dead_jobs
 
     message_id: str = context.obj
-    with database() as conn:
-        if dead_jobs.get(conn, message_id):
+    with open_database() as conn:
+        if dead_jobs.get_dead_job(conn, message_id):
             raise WorkshedError(
                 f"{message_id} is dead, so it does not run; `workshed dead discard` deletes it"
             )
@@ -138,7 +138,7 @@ def print_known(known: "KnownJob", now: datetime) -> None:
     """Print where it is, what happened to it, its message, and how it failed last."""
     from workshed.console.cli.terminal.output import fields, talk
     from workshed.console.formatting import due
-    from workshed.console.operations.history import call
+    from workshed.console.operations.history import run_as_call
     from workshed.console.operations.message_body import for_people
     from workshed.console.text import visible
 
@@ -148,7 +148,7 @@ def print_known(known: "KnownJob", now: datetime) -> None:
         pairs += [("actor", one.actor), ("queue", one.queue)]
     if known.runs:
         last = known.runs[-1]
-        pairs += [("job", call(last)), ("tags", ", ".join(last.tags) or None)]
+        pairs += [("job", run_as_call(last)), ("tags", ", ".join(last.tags) or None)]
         pairs += [("trace", last.trace), ("release", last.release or None)]
     if known.cancelled:
         pairs.append(("cancelled", "yes"))

@@ -48,27 +48,27 @@ def jobs(  # noqa: PLR0913 -- an option each
     from workshed.console.cli.terminal.output import print_json, table, talk
     from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.operations import history
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.history import runs
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
     if failed and outcome:
         raise typer.BadParameter("say --failed or --outcome, not both")
     which = runs.RunFilter(
         actor=actor,
         queue=queue,
-        outcomes=history.NOT_SUCCEEDED if failed else history.outcomes(outcome or []),
+        outcomes=history.NOT_SUCCEEDED if failed else history.parse_outcomes(outcome or []),
         error=error,
         tag=tag,
         parent=parent,
-        arguments=history.arguments(argument or []),
+        arguments=history.parse_arguments(argument or []),
         since=since,
         longer_than=longer_than,
     )
-    with database() as conn:
-        found = runs.find(conn, which, limit=limit + 1)
-        lost = runs.lost(conn, since or A_DAY)
-        now = clock(conn)
+    with open_database() as conn:
+        found = runs.list_runs(conn, which, limit=limit + 1)
+        lost = runs.count_dropped(conn, since or A_DAY)
+        now = database_now(conn)
         if not found:
             doubt(conn, actor=actor, queue=queue)
     more, found = len(found) > limit, found[:limit]
@@ -87,10 +87,10 @@ def jobs(  # noqa: PLR0913 -- an option each
 
 def _line(run: "Run", now: Any) -> tuple[object, ...]:
     from workshed.console.formatting import ago, seconds
-    from workshed.console.operations.history import call
+    from workshed.console.operations.history import run_as_call
 
     why = run.error_class or run.reason.partition("\n")[0]
-    title = f"{call(run)}\n{why}" if why else call(run)
+    title = f"{run_as_call(run)}\n{why}" if why else run_as_call(run)
     return (
         run.message_id,
         title,

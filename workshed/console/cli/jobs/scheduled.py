@@ -29,23 +29,23 @@ def listed(
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.formatting import due
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.message_body import call, for_programs
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.message_body import body_as_call, for_programs
     from workshed.console.operations.redaction import without_secrets
     from workshed.jobs.outbox import schedule
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        found = schedule.find(conn, actor=actor, queue=queue, limit=limit + 1)
+    with open_database() as conn:
+        found = schedule.list_scheduled(conn, actor=actor, queue=queue, limit=limit + 1)
         rows = without_secrets(conn, found)
-        now = clock(conn)
+        now = database_now(conn)
         if not found:
             doubt(conn, actor=actor, queue=queue)
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
         output.print_json([asdict(row) | for_programs(row.body) for row in rows])
     elif rows:
-        jobs = (f"{call(row.actor, row.body)}\n{row.queue}, {row.reason}" for row in rows)
+        jobs = (f"{body_as_call(row.actor, row.body)}\n{row.queue}, {row.reason}" for row in rows)
         on_its_way = (
             "on its way" if row.taken or row.reason == "outbox_lease" else None for row in rows
         )
@@ -68,21 +68,21 @@ def shown(
     from workshed.console.errors import NotFoundError
     from workshed.console.formatting import due
     from workshed.console.operations import scheduled as waiting
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.console.operations.message_body import for_programs
     from workshed.console.operations.redaction import without_secrets
     from workshed.jobs.history import attempts
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
-    with database() as conn:
-        row = waiting.get(conn, message_id)
+    with open_database() as conn:
+        row = waiting.get_scheduled(conn, message_id)
         if row is None:
             raise NotFoundError(
                 f"no job with the id {message_id!r} waits; see `workshed scheduled`"
             )
         [row] = without_secrets(conn, [row])
         tried = attempts.of_message(conn, message_id)
-        now = clock(conn)
+        now = database_now(conn)
     if as_json:
         output.print_json(asdict(row) | for_programs(row.body) | {"attempts": tried})
         return
@@ -96,10 +96,10 @@ def run(ids: Ids, *, as_json: Json = False) -> None:
     """Let waiting jobs be due now."""
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.outbox import schedule
 
-    with database() as conn:
+    with open_database() as conn:
         good = ("moved", "on its way")
         deed = AuditedAction(conn, "scheduled.run", ("moved",))
         each(ids, lambda one: schedule.run_now(conn, one), good=good, deed=deed, as_json=as_json)
@@ -116,17 +116,19 @@ def move(
     """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import each
-    from workshed.console.operations.environment import database
+    from workshed.console.operations.environment import open_database
     from workshed.jobs.outbox import schedule
-    from workshed.jobs.outbox.claims import clock
+    from workshed.jobs.outbox.claims import database_now
 
     if (at is None) == (in_ is None):
         raise typer.BadParameter("say --at or --in, one of them")
-    with database() as conn:
-        to = at or clock(conn) + (in_ or timedelta())
+    with open_database() as conn:
+        to = at or database_now(conn) + (in_ or timedelta())
         good = ("moved",)
         deed = AuditedAction(conn, "scheduled.move", good)
-        each(ids, lambda one: schedule.move(conn, one, to), good=good, deed=deed, as_json=as_json)
+        each(
+            ids, lambda one: schedule.move_job(conn, one, to), good=good, deed=deed, as_json=as_json
+        )
 
 
 scheduled.command()(cancel)

@@ -20,14 +20,14 @@ def await_end(
     """
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.errors import StillWaitingError
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.wait_for_end import is_worked_on, wait
+    from workshed.console.operations.environment import open_database
+    from workshed.console.operations.wait_for_end import is_worked_on, wait_for_end
     from workshed.errors import WorkshedError
 
-    with database() as conn:
+    with open_database() as conn:
         if not is_worked_on(conn, message.queue_name):
             talk(f"No worker is on {message.queue_name} now; see `workshed workers`.")
-        end = wait(conn, message, timeout)
+        end = wait_for_end(conn, message, timeout)
     if sent is not None:
         print_json(sent | (UNKNOWN if end is None else asdict(end)))
     if end is None:

@@ -37,14 +37,14 @@ def serve(
         return
 
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import load
+    from workshed.console.operations.environment import import_actors
     from workshed.console.web import create_app
     from workshed.extras import needed
 
     with needed("server"):
         import uvicorn
 
-    load(())
+    import_actors(())
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(),
@@ -86,7 +86,7 @@ def user(
     ] = "reader",
 ) -> None:
     """Print an entry for WORKSHED_CONSOLE_USERS; the password is asked for, or read from stdin."""
-    from workshed.console.web.auth.users import entry, parse
+    from workshed.console.web.auth.users import format_entry, parse_users
     from workshed.console.web.auth.who import ROLES
 
     known = {one: one for one in ROLES}
@@ -100,6 +100,6 @@ def user(
         password = sys.stdin.readline().rstrip("\n")
     if len(password) < SHORTEST:
         raise typer.BadParameter(f"the password must have at least {SHORTEST} characters")
-    made = entry(name, known[role], password)
-    parse(made)
+    made = format_entry(name, known[role], password)
+    parse_users(made)
     print(made)

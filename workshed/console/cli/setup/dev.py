@@ -108,10 +108,10 @@ def accept_nodes(nodes: int, *, postgres: bool) -> None:
 def apply_migrations(database_url: str) -> None:
     """Bring the database up to date, with the tables that your App adds."""
     from workshed import db
-    from workshed.migrate import migrate, streams
+    from workshed.migrate import apply_pending, list_streams
 
     with db.Connection.connect(database_url, autocommit=True) as conn:
-        migrate(conn, streams())
+        apply_pending(conn, list_streams())
 
 
 def tell_as_json(servers: "DevServers") -> None:

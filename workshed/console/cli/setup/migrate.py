@@ -38,8 +38,8 @@ def migrate(
     from workshed import db
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.migrating import as_data, outcome, pending_sql, state_of
-    from workshed.migrate import migrate as apply
-    from workshed.migrate import streams as all_streams
+    from workshed.migrate import apply_pending as apply
+    from workshed.migrate import list_streams as all_streams
 
     if sql and (status or as_json):
         raise typer.BadParameter("--sql goes with neither --status nor --json")
@@ -72,14 +72,14 @@ def await_others(streams: tuple[str, ...], longest: timedelta) -> None:
     from workshed import db
     from workshed.console.cli.terminal.output import talk
     from workshed.errors import DatabaseUnreachableError, MigrationError
-    from workshed.migrate import require
+    from workshed.migrate import require_stream
 
     end, said = time.monotonic() + longest.total_seconds(), ""
     while True:
         try:
             with db.connect() as conn:
                 for stream in streams:
-                    require(conn, stream)
+                    require_stream(conn, stream)
         except (DatabaseUnreachableError, MigrationError) as err:
             if time.monotonic() >= end:
                 raise

@@ -21,7 +21,7 @@ def roles(
     takes CREATEROLE. They have no login; GRANT workshed_worker TO … makes one that has a member.
     """
     from workshed.console.cli.terminal.output import print_json
-    from workshed.roles import all_grants, script
+    from workshed.roles import all_grants, grant_script
 
     if not NAME.fullmatch(prefix):
         raise typer.BadParameter(
@@ -35,5 +35,5 @@ def roles(
         ]
         print_json(rights)
         return
-    for line in script(prefix, all_grants()):
+    for line in grant_script(prefix, all_grants()):
         print(line)

@@ -58,7 +58,7 @@ def note(
         return
     data = json.loads(json.dumps(about, default=plain))
     with db.connect() if conn.closed else contextlib.nullcontext(conn) as usable:
-        audit.note(
+        audit.record_entry(
             usable, performed_by=who(), action=action, details=data, count=count, summary=said
         )
 

@@ -34,7 +34,7 @@ def queues(incomplete: str) -> list[str]:
     """Name the queues that are declared here, and those that any worker has declared."""
     from workshed.jobs.control import queues as rows
 
-    known = stored(lambda conn: (one.name for one in rows.find(conn)))
+    known = stored(lambda conn: (one.name for one in rows.list_queues(conn)))
     return offered(incomplete, [*quietly(declared), *known])
 
 
@@ -42,14 +42,16 @@ def workers(incomplete: str) -> list[str]:
     """Name the worker processes, by host and pid."""
     from workshed.jobs.control import workers as rows
 
-    return offered(incomplete, stored(lambda conn: (one.name for one in rows.find(conn))))
+    return offered(incomplete, stored(lambda conn: (one.name for one in rows.list_workers(conn))))
 
 
 def periodic(incomplete: str) -> list[str]:
     """Name the jobs that run by the calendar."""
     from workshed.jobs.periodic import periodic_jobs as rows
 
-    return offered(incomplete, stored(lambda conn: (one.name for one in rows.find(conn))))
+    return offered(
+        incomplete, stored(lambda conn: (one.name for one in rows.list_periodic_jobs(conn)))
+    )
 
 
 def offered(incomplete: str, names: Iterable[str]) -> list[str]:
@@ -74,17 +76,17 @@ def stored(names: "Callable[[Connection], Iterable[str]]") -> list[str]:
 
 def declared() -> Iterable[str]:
     """Name the queues of this program."""
-    from workshed.console.operations.environment import rabbitmq
+    from workshed.console.operations.environment import require_rabbitmq
 
-    return rabbitmq().declared
+    return require_rabbitmq().declared
 
 
 def of_packages(packages: list[str] | None) -> Iterable[str]:
     """Import the actors as `enqueue` does; it sends no others."""
-    from workshed.console.operations.environment import load, rabbitmq
+    from workshed.console.operations.environment import import_actors, require_rabbitmq
 
-    load(packages or ())
-    return rabbitmq().actors
+    import_actors(packages or ())
+    return require_rabbitmq().actors
 
 
 def quietly(names: Callable[[], Iterable[str]]) -> list[str]:

@@ -32,9 +32,9 @@ def doubt(
         with contextlib.suppress(SettingsError):  # stub:// declares no queue that could be known
             say("queue", queue, queue_names(conn))
     if error is not None:
-        say("error", error, (one.error_class or "-" for one in dead_jobs.groups(conn)))
+        say("error", error, (one.error_class or "-" for one in dead_jobs.group_by_error(conn)))
     if error_location is not None:
-        known = groups.find(conn, limit=MOST_PLACES)
+        known = groups.list_groups(conn, limit=MOST_PLACES)
         say("error_location", error_location, (one.error_location or "-" for one in known))
 
 

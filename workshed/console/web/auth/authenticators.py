@@ -22,7 +22,7 @@ class Authenticators:
     def __init__(self, authorize: Authorize | None) -> None:
         """Read who may; raises `SettingsError` where that is nobody."""
         self._authorize = authorize
-        self.users = users.parse(settings().console_users.get_secret_value())
+        self.users = users.parse_users(settings().console_users.get_secret_value())
         secret = settings().console_proxy_secret
         self._secret = None if secret is None else secret.get_secret_value()
         if authorize is None and not self.users and self._secret is None:
@@ -46,7 +46,7 @@ class Authenticators:
                 return who
         if SECRET in request.headers:
             return self._vouched(request)
-        return sessions.who(request, self.users) if self.users else None
+        return sessions.session_user(request, self.users) if self.users else None
 
     def _vouched(self, request: Request) -> Who | None:
         said, name = request.headers[SECRET], request.headers.get(NAME, "").strip()

@@ -43,12 +43,12 @@ class ActionForm:
         return bool(self.one(name))
 
 
-def token(request: Request, name: str) -> str:
+def csrf_token(request: Request, name: str) -> str:
     """Return what the forms of a page must send back; `name`: whom the page is for."""
-    return str(secret_keys.timed(PURPOSE).dumps([nonce(request), name]))
+    return str(secret_keys.timed_signer(PURPOSE).dumps([browser_secret(request), name]))
 
 
-def nonce(request: Request) -> str:
+def browser_secret(request: Request) -> str:
     """Return the secret of this browser, made at its first request."""
     found: str | None = getattr(request.state, "nonce", None)
     if found is None:
@@ -57,13 +57,13 @@ def nonce(request: Request) -> str:
     return found
 
 
-def remember(request: Request, response: Response) -> None:
+def set_browser_secret(request: Request, response: Response) -> None:
     """Give the browser its secret, if it has none yet."""
     if COOKIE not in request.cookies and getattr(request.state, "nonce", None):
-        sessions.put(request, response, COOKIE, request.state.nonce, None)
+        sessions.set_cookie(request, response, COOKIE, request.state.nonce, None)
 
 
-async def read(request: Request, name: str) -> ActionForm:
+async def read_form(request: Request, name: str) -> ActionForm:
     """Return a form that a page of ours has sent, which was for `name`; raises `HTTPException`."""
     if not _is_from_here(request):
         raise HTTPException(403, "Another site has sent this; use the page itself.")
@@ -100,7 +100,7 @@ def _is_from_here(request: Request) -> bool:
 
 def _is_ours(request: Request, name: str, said: str) -> bool:
     try:
-        nonce, whose = secret_keys.timed(PURPOSE).loads(said, max_age=LIFETIME_S)
+        nonce, whose = secret_keys.timed_signer(PURPOSE).loads(said, max_age=LIFETIME_S)
     except (BadData, TypeError, ValueError):
         return False
     mine = request.cookies.get(COOKIE, "")

@@ -17,24 +17,24 @@ LIFETIME = timedelta(hours=12)
 PURPOSE = "console session"
 
 
-def begin(request: Request, response: Response, user: ConsoleUser) -> None:
+def create_session(request: Request, response: Response, user: ConsoleUser) -> None:
     """Let a browser come back as this user, until the lifetime is over."""
-    said = secret_keys.timed(PURPOSE).dumps([user.name, _mark(user)])
-    put(request, response, COOKIE, str(said), LIFETIME)
+    said = secret_keys.timed_signer(PURPOSE).dumps([user.name, _mark(user)])
+    set_cookie(request, response, COOKIE, str(said), LIFETIME)
 
 
-def end(request: Request, response: Response) -> None:
+def end_session(request: Request, response: Response) -> None:
     """Make the browser forget it."""
     response.delete_cookie(COOKIE, path=_path(request))
 
 
-def who(request: Request, users: Mapping[str, ConsoleUser]) -> Who | None:
+def session_user(request: Request, users: Mapping[str, ConsoleUser]) -> Who | None:
     """Return who the cookie of a request is of.
 
     Whoever is taken from the settings, or has another password or role since, is logged out.
     """
     try:
-        said = secret_keys.timed(PURPOSE).loads(
+        said = secret_keys.timed_signer(PURPOSE).loads(
             request.cookies.get(COOKIE, ""), max_age=int(LIFETIME.total_seconds())
         )
         name, mark = said
@@ -46,7 +46,7 @@ def who(request: Request, users: Mapping[str, ConsoleUser]) -> Who | None:
     return Who(user.name, user.role)
 
 
-def put(
+def set_cookie(
     request: Request, response: Response, name: str, value: str, lifetime: timedelta | None
 ) -> None:
     """Set a cookie that no script reads and no form of another site sends.

@@ -25,7 +25,7 @@ class ConsoleUser:
     password_hash: str
 
 
-def parse(text: str) -> dict[str, ConsoleUser]:
+def parse_users(text: str) -> dict[str, ConsoleUser]:
     """Read `name:role:hash`, several separated by spaces; raises `SettingsError`."""
     found: dict[str, ConsoleUser] = {}
     for part in text.split():
@@ -43,12 +43,14 @@ def parse(text: str) -> dict[str, ConsoleUser]:
     return found
 
 
-def entry(name: str, role: Role, password: str) -> str:
-    """Write what `parse` reads."""
+def format_entry(name: str, role: Role, password: str) -> str:
+    """Write what `parse_users` reads."""
     return f"{name}:{role}:{_hasher().hash(password)}"
 
 
-def verified(users: Mapping[str, ConsoleUser], name: str, password: str) -> ConsoleUser | None:
+def authenticate_user(
+    users: Mapping[str, ConsoleUser], name: str, password: str
+) -> ConsoleUser | None:
     """Return the user whose password this is; it takes as long where there is no such user."""
     user = users.get(name)
     with AT_ONCE:

@@ -29,21 +29,21 @@ MODULES = (
 
 
 @cache
-def modules() -> tuple[ModuleType, ...]:
+def list_modules() -> tuple[ModuleType, ...]:
     """Return ours and those of the application, whose groups come last in the menu."""
     return (*MODULES, *map(importlib.import_module, app().pages))
 
 
-def pages() -> tuple[Page, ...]:
+def list_pages() -> tuple[Page, ...]:
     """Return all pages, in the order of the menu."""
-    return tuple(page for module in modules() for page in module.PAGES)
+    return tuple(page for module in list_modules() for page in module.PAGES)
 
 
-def actions() -> list[Action]:
+def list_actions() -> list[Action]:
     """Return what can be done on them."""
-    return [action for module in modules() for action in module.ACTIONS]
+    return [action for module in list_modules() for action in module.ACTIONS]
 
 
-def downloads() -> list[Download]:
+def list_downloads() -> list[Download]:
     """Return what can be had from them."""
-    return [one for module in modules() for one in getattr(module, "DOWNLOADS", ())]
+    return [one for module in list_modules() for one in getattr(module, "DOWNLOADS", ())]

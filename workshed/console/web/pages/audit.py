@@ -8,13 +8,13 @@ from workshed.jobs.control import audit
 from workshed.jobs.control.audit import AuditFilter
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_entries(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest entries, of one person or of one action where that is asked for."""
     which = AuditFilter(ask.text("by"), ask.text("action"))
-    found = audit.find(ask.conn, which, before=ask.number("before"), limit=ROWS + 1)
+    found = audit.list_entries(ask.conn, which, before=ask.number("before"), limit=ROWS + 1)
     older = found[ROWS - 1].id if len(found) > ROWS else None
     return {"entries": found[:ROWS], "older": older}
 
 
-PAGES: tuple[Page, ...] = (Page("/audit", "Audit", "audit.html", look, group="People"),)
+PAGES: tuple[Page, ...] = (Page("/audit", "Audit", "audit.html", load_entries, group="People"),)
 ACTIONS: tuple[Action, ...] = ()

@@ -6,8 +6,8 @@ from typing import Any, get_args
 from uuid import UUID
 
 from workshed.console.formatting import jobs
-from workshed.console.operations.batches import as_data, known, refuse_ended
-from workshed.console.operations.batches import cancel as let_none_start
+from workshed.console.operations.batches import as_data, refuse_ended, require_batch
+from workshed.console.operations.batches import cancel_batch as let_none_start
 from workshed.console.web.view import cursor
 from workshed.console.web.view.page import (
     ROWS,
@@ -18,7 +18,7 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.console.web.view.selection import sorted_out, told
+from workshed.console.web.view.selection import describe_results, sorted_out
 from workshed.console.web.view.templates import query
 from workshed.db import Connection
 from workshed.jobs.batches import progress
@@ -33,10 +33,10 @@ MOST = 5_000
 """Retried by one press."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_batches(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest batches."""
-    before = cursor.after(ask, datetime, UUID)
-    found = progress.find(
+    before = cursor.decode_cursor(ask, datetime, UUID)
+    found = progress.list_batches(
         ask.conn,
         unfinished=ask.text("unfinished") is not None,
         before=None if before is None else (before[0], before[1]),
@@ -45,18 +45,18 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
     )
     shown, older = found[:ROWS], None
     if len(found) > ROWS:
-        older = cursor.mark(shown[-1].created_at, shown[-1].id)
+        older = cursor.encode_cursor(shown[-1].created_at, shown[-1].id)
     return {"batches": [_row(one) for one in shown], "older": older}
 
 
 def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     """Show how far a batch is, what it has told, and its jobs."""
-    batch = known(ask.conn, ask.text("id") or "")
+    batch = require_batch(ask.conn, ask.text("id") or "")
     state, states = ask.text("state"), get_args(JobState)
     if state not in (None, *states):
         raise BadQueryError(f"state: {state!r} is none of {', '.join(states)}")
-    after = cursor.after(ask, str, str)
-    found = progress.jobs(
+    after = cursor.decode_cursor(ask, str, str)
+    found = progress.list_jobs(
         ask.conn,
         batch.id,
         state=state,
@@ -65,20 +65,20 @@ def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     )
     shown, more = found[:ROWS], None
     if len(found) > ROWS:
-        more = cursor.mark(shown[-1].state, shown[-1].message_id)
+        more = cursor.encode_cursor(shown[-1].state, shown[-1].message_id)
     return {
         "batch": as_data(batch),
-        "callbacks": progress.callbacks(ask.conn, batch.id),
+        "callbacks": progress.list_callbacks(ask.conn, batch.id),
         "jobs": shown,
         "more": more,
     }
 
 
-def retry(deed: ActionRequest) -> ActionResult:
+def retry_batch(deed: ActionRequest) -> ActionResult:
     """Put the dead jobs of a batch back on their way; asks first."""
-    batch = known(deed.conn, deed.form.one("id"))
+    batch = require_batch(deed.conn, deed.form.one("id"))
     back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
-    ids = progress.dead(deed.conn, batch.id, MOST)
+    ids = progress.list_dead_ids(deed.conn, batch.id, MOST)
     left = f" {batch.dead - len(ids)} more are left for another press." if batch.dead > MOST else ""
     if not ids:
         return ActionResult("None of its jobs is dead.", 0, about, back)
@@ -87,12 +87,12 @@ def retry(deed: ActionRequest) -> ActionResult:
         asks = [("id", batch.id), ("sure", "yes")]
         return ActionResult(said, len(ids), about, back, asks, f"Retry {jobs(len(ids))}")
     fates = sorted_out(ids, lambda one: _retried(deed.conn, one))
-    return ActionResult(f"{told(fates)}.{left}", fates.get("retried", 0), about, back)
+    return ActionResult(f"{describe_results(fates)}.{left}", fates.get("retried", 0), about, back)
 
 
-def cancel(deed: ActionRequest) -> ActionResult:
+def cancel_batch_action(deed: ActionRequest) -> ActionResult:
     """Let no job of a batch start any more; asks first. A relay deletes those that wait."""
-    batch = known(deed.conn, deed.form.one("id"))
+    batch = require_batch(deed.conn, deed.form.one("id"))
     back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
     open_jobs = jobs(batch.pending)
     refuse_ended(batch)
@@ -118,16 +118,16 @@ def _row(batch: BatchProgress) -> dict[str, Any]:
 
 def _retried(conn: Connection, message_id: str) -> str:
     try:
-        return "retried" if dead_jobs.retry(conn, message_id, decode) else "not dead any more"
+        return "retried" if dead_jobs.retry_job(conn, message_id, decode) else "not dead any more"
     except dead_jobs.UnreadableJobError:
         return "unreadable, which is left"
 
 
 PAGES: tuple[Page, ...] = (
-    Page(PATH, "Batches", "batches.html", look, group="Tools", is_live=True),
+    Page(PATH, "Batches", "batches.html", load_batches, group="Tools", is_live=True),
     Page(ONE, "Batch", "batch.html", look_at_one, is_live=True),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/batches/retry", "batches.retry", retry),
-    Action("/batches/cancel", "batches.cancel", cancel),
+    Action("/batches/retry", "batches.retry", retry_batch),
+    Action("/batches/cancel", "batches.cancel", cancel_batch_action),
 )

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from workshed.console.operations.dead_jobs import as_data
-from workshed.console.operations.message_body import call
+from workshed.console.operations.message_body import body_as_call
 from workshed.console.operations.redaction import without_secrets
-from workshed.console.web.pages.dead_actions import discard, retry
+from workshed.console.web.pages.dead_actions import discard_dead, retry_dead
 from workshed.console.web.view.page import COUNTED, ROWS, Action, BadQueryError, Page, PageRequest
 from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs
@@ -22,7 +22,7 @@ SIGN = "~"
 """Between the two parts of `before`; no instant has it."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_dead(ask: PageRequest) -> Mapping[str, Any]:
     """Show the groups, and the latest of the jobs; on a later page of these, no groups."""
     which = DeadFilter(
         queue=ask.text("queue"),
@@ -32,16 +32,18 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
         error_location=ask.text("error_location"),
     )
     before = _before(ask)
-    groups = [] if before else dead_groups.find(ask.conn, which, limit=ROWS + 1)
+    groups = [] if before else dead_groups.list_groups(ask.conn, which, limit=ROWS + 1)
     count, is_counted = _count(ask.conn, which, groups)
-    found = dead_jobs.find(ask.conn, which, before=before, limit=ROWS + 1) if count else []
+    found = (
+        dead_jobs.list_dead_jobs(ask.conn, which, before=before, limit=ROWS + 1) if count else []
+    )
     return {
         "count": count,
         "is_counted": is_counted,
         "groups": [{**asdict(group), "query": _query(ask, group)} for group in groups[:ROWS]],
         "has_more_groups": len(groups) > ROWS,
         "jobs": [
-            {**as_data(row), "call": call(row.actor, row.body)}
+            {**as_data(row), "call": body_as_call(row.actor, row.body)}
             for row in without_secrets(ask.conn, found[:ROWS])
         ],
         "older": _mark(found[ROWS - 1]) if len(found) > ROWS else None,
@@ -84,8 +86,10 @@ def _before(ask: PageRequest) -> tuple[datetime, str] | None:
     return found, message_id
 
 
-PAGES: tuple[Page, ...] = (Page("/dead", "Dead", "dead.html", look, group="Jobs", is_live=True),)
+PAGES: tuple[Page, ...] = (
+    Page("/dead", "Dead", "dead.html", load_dead, group="Jobs", is_live=True),
+)
 ACTIONS: tuple[Action, ...] = (
-    Action("/dead/retry", "dead.retry", retry),
-    Action("/dead/discard", "dead.discard", discard),
+    Action("/dead/retry", "dead.retry", retry_dead),
+    Action("/dead/discard", "dead.discard", discard_dead),
 )

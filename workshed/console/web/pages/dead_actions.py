@@ -17,7 +17,7 @@ from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 from workshed.transport.messages.envelope import decode
 
 MOST = 5_000
@@ -57,33 +57,35 @@ class DeadSelection:
         return ActionResult(said, count, self.about, self.back, asks=again, button=button)
 
 
-def retry(deed: ActionRequest) -> ActionResult:
+def retry_dead(deed: ActionRequest) -> ActionResult:
     """Put them back on their way; what cannot be read stays."""
-    chosen = choose(deed)
+    chosen = select_dead(deed)
     if not (deed.form.has("sure") or chosen.is_one):
         return _would_retry(deed, chosen)
     done = unreadable = 0
     for message_id in chosen.ids:
         try:
-            done += dead.retry(deed.conn, message_id, decode)
+            done += dead.retry_job(deed.conn, message_id, decode)
         except UnreadableJobError:
             if chosen.is_one:
                 raise
             unreadable += 1
     if not done:
-        raise NotFoundError(dead_jobs.stays(unreadable) or NOBODY)
+        raise NotFoundError(dead_jobs.unreadable_text(unreadable) or NOBODY)
     gone = _gone(len(chosen.ids) - done - unreadable)
-    said = _sentences(f"{jobs(done)} retried.", dead_jobs.stays(unreadable), gone, chosen.rest)
+    said = _sentences(
+        f"{jobs(done)} retried.", dead_jobs.unreadable_text(unreadable), gone, chosen.rest
+    )
     return ActionResult(said, done, chosen.about, chosen.back)
 
 
-def discard(deed: ActionRequest) -> ActionResult:
+def discard_dead(deed: ActionRequest) -> ActionResult:
     """Delete them; that, and who wanted it, stays among their attempts."""
-    chosen = choose(deed)
+    chosen = select_dead(deed)
     if not deed.form.has("sure"):
         return _would_discard(deed, chosen)
     reason = f"by {deed.who.name} on the console"
-    done = sum(dead.discard(deed.conn, message_id, reason) for message_id in chosen.ids)
+    done = sum(dead.discard_job(deed.conn, message_id, reason) for message_id in chosen.ids)
     if not done:
         raise NotFoundError(NOBODY)
     gone = _gone(len(chosen.ids) - done)
@@ -91,10 +93,10 @@ def discard(deed: ActionRequest) -> ActionResult:
     return ActionResult(said, done, chosen.about, chosen.back)
 
 
-def choose(deed: ActionRequest) -> DeadSelection:
+def select_dead(deed: ActionRequest) -> DeadSelection:
     """Return whom a form is about; raises `WorkshedError` where that is nobody."""
     form = deed.form
-    back = responses.here(form.one("back"), "/dead")
+    back = responses.safe_path(form.one("back"), "/dead")
     if form.has("every") and not form.has("one"):
         return _group(deed, back)
     ids = [form.one("one")] if form.has("one") else form.all("id")
@@ -108,7 +110,7 @@ def choose(deed: ActionRequest) -> DeadSelection:
 def _group(deed: ActionRequest, back: str) -> DeadSelection:
     form = deed.form
     fields = {name: form.one(name) for name in FILTERS if form.has(name)}
-    until = _instant(form) or clock(deed.conn)
+    until = _instant(form) or database_now(deed.conn)
     which = DeadFilter(
         queue=fields.get("queue"),
         actor=fields.get("actor"),
@@ -116,20 +118,20 @@ def _group(deed: ActionRequest, back: str) -> DeadSelection:
         since=_span(form),
         error_location=fields.get("error_location"),
     )
-    ids = dead.ids(deed.conn, which, until=until, limit=MOST)
-    left = dead.count(deed.conn, which) - MOST if len(ids) == MOST else 0
+    ids = dead.list_ids(deed.conn, which, until=until, limit=MOST)
+    left = dead.count_dead_jobs(deed.conn, which) - MOST if len(ids) == MOST else 0
     again = [("every", "yes"), *fields.items(), ("until", until.isoformat())]
     return DeadSelection(ids, fields, again, back, left)
 
 
 def _would_retry(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
-    prospect = retry_preview.of(deed.conn, chosen.ids, decode)
+    prospect = retry_preview.preview_retry(deed.conn, chosen.ids, decode)
     if not prospect.jobs:
-        raise NotFoundError(dead_jobs.stays(prospect.unreadable) or NOBODY)
+        raise NotFoundError(dead_jobs.unreadable_text(prospect.unreadable) or NOBODY)
     said = _sentences(
         f"This would retry {jobs(prospect.jobs)}.",
-        dead_jobs.waits(prospect),
-        dead_jobs.stays(prospect.unreadable),
+        dead_jobs.waits_text(prospect),
+        dead_jobs.unreadable_text(prospect.unreadable),
         chosen.rest,
     )
     return chosen.asking(said, prospect.jobs, "Retry")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from workshed.console.errors import NotFoundError
 from workshed.console.formatting import in_words
 from workshed.console.operations import history, message_body, relations, resend_as_code, timeline
-from workshed.console.operations.attempts import tries
+from workshed.console.operations.attempts import list_attempts
 from workshed.console.operations.timeline import KnownJob
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import (
@@ -24,7 +24,7 @@ from workshed.jobs.batches import progress
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outcomes import FINAL
 from workshed.settings import settings
 from workshed.transport.messages.envelope import decode
@@ -41,21 +41,21 @@ ANSWERS: Mapping[cancellations.Cancelled, str] = {
 }
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_job_page(ask: PageRequest) -> Mapping[str, Any]:
     """Show where a job is, what has happened to it, and what it is tied to."""
     message_id = ask.text("id")
     if message_id is None:
         raise NotFoundError("Which job? Its id belongs into the address: /job?id=…")
-    known = timeline.get(ask.conn, message_id)
+    known = timeline.load_job(ask.conn, message_id)
     if not known.is_known:
         raise NotFoundError(UNKNOWN.format(message_id))
-    children = relations.children(ask.conn, message_id, ROWS + 1)
+    children = relations.list_children(ask.conn, message_id, ROWS + 1)
     return {
         **_about(known),
         **_message(known),
         "timeline": known.timeline,
-        "attempts": tries(known),
-        "keys": relations.keys(ask.conn, message_id),
+        "attempts": list_attempts(known),
+        "keys": relations.list_keys(ask.conn, message_id),
         "batch": progress.of_job(ask.conn, message_id),
         "children": children[:ROWS],
         "more_children": len(children) > ROWS,
@@ -89,20 +89,20 @@ def _about(known: KnownJob) -> dict[str, Any]:
 
 
 def _message(known: KnownJob) -> dict[str, Any]:
-    sent, row = resend_as_code.call(known), known.row
+    sent, row = resend_as_code.resend_call(known), known.row
     return {
         "call": _call(known),
         "send": sent.send if sent else None,
         "command": sent.command if sent else None,
-        "body": message_body.parsed(row.body) if row else None,
+        "body": message_body.decode_body(row.body) if row else None,
         "text": message_body.for_people(row.body) if row else None,
     }
 
 
 def _call(known: KnownJob) -> str | None:
     if known.runs:
-        return history.call(known.runs[-1])
-    return message_body.call(known.row.actor, known.row.body) if known.row else None
+        return history.run_as_call(known.runs[-1])
+    return message_body.body_as_call(known.row.actor, known.row.body) if known.row else None
 
 
 def _may(known: KnownJob) -> dict[str, bool]:
@@ -117,7 +117,7 @@ def _may(known: KnownJob) -> dict[str, bool]:
 
 def _trace(options: Mapping[str, Any]) -> str | None:
     headers = options.get("trace")
-    return traces.trace_id(options) if traces.problem(headers) is None else None
+    return traces.trace_id(options) if traces.headers_problem(headers) is None else None
 
 
 def _words(value: object) -> list[str]:
@@ -132,10 +132,10 @@ def _link(address: str, name: str, value: str | None) -> str | None:
     return address.replace(name, quote(value, safe="")) if address and value else None
 
 
-def cancel(deed: ActionRequest) -> ActionResult:
+def cancel_job(deed: ActionRequest) -> ActionResult:
     """Let it not run, or not again; asks first."""
     message_id, back = _of(deed)
-    if dead_jobs.get(deed.conn, message_id):
+    if dead_jobs.get_dead_job(deed.conn, message_id):
         raise WorkshedError(f"{message_id} is dead, so it does not run; discard it instead.")
     if not deed.form.has("sure"):
         return ActionResult(
@@ -151,7 +151,7 @@ def cancel(deed: ActionRequest) -> ActionResult:
     )
 
 
-def run(deed: ActionRequest) -> ActionResult:
+def run_job_now(deed: ActionRequest) -> ActionResult:
     """Let it be due now."""
     message_id, back = _of(deed)
     answer = schedule.run_now(deed.conn, message_id)
@@ -162,10 +162,10 @@ def run(deed: ActionRequest) -> ActionResult:
     return ActionResult(f"{message_id} is due now.", 1, {"id": message_id}, back)
 
 
-def retry(deed: ActionRequest) -> ActionResult:
+def retry_job_action(deed: ActionRequest) -> ActionResult:
     """Put it back on its way, with all its attempts."""
     message_id, back = _of(deed)
-    if not dead_jobs.retry(deed.conn, message_id, decode):
+    if not dead_jobs.retry_job(deed.conn, message_id, decode):
         raise NotFoundError(f"{message_id} is not dead any more.")
     return ActionResult(f"{message_id} is on its way again.", 1, {"id": message_id}, back)
 
@@ -180,9 +180,9 @@ def _of(deed: ActionRequest) -> tuple[str, str]:
 
 def _fate(deed: ActionRequest, message_id: str) -> str:
     """Say what a cancel would do."""
-    known = timeline.get(deed.conn, message_id)
+    known = timeline.load_job(deed.conn, message_id)
     if known.state == "waits" and known.waiting is not None:
-        now = clock(deed.conn)
+        now = database_now(deed.conn)
         late = known.waiting.due_at <= now
         when = "is due" if late else f"is due in {in_words(known.waiting.due_at - now)}"
         return f"It waits and {when}; it would be deleted."
@@ -191,9 +191,9 @@ def _fate(deed: ActionRequest, message_id: str) -> str:
     return "It may be on RabbitMQ or run; it would be skipped when it starts, or told to stop."
 
 
-PAGES: tuple[Page, ...] = (Page("/job", "Job", "job.html", look, is_live=True),)
+PAGES: tuple[Page, ...] = (Page("/job", "Job", "job.html", load_job_page, is_live=True),)
 ACTIONS: tuple[Action, ...] = (
-    Action("/job/cancel", "job.cancel", cancel),
-    Action("/job/run", "job.run", run),
-    Action("/job/retry", "job.retry", retry),
+    Action("/job/cancel", "job.cancel", cancel_job),
+    Action("/job/run", "job.run", run_job_now),
+    Action("/job/retry", "job.retry", retry_job_action),
 )

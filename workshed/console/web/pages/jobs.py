@@ -29,10 +29,10 @@ LAST_ID = (1 << 63) - 1
 PLACE = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_jobs(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest runs that fit, or what runs just now, and how many there are of each."""
     which = _which(ask)
-    current = [one for one in running.find(ask.conn) if _fits(one, which)]
+    current = [one for one in running.list_running(ask.conn) if _fits(one, which)]
     found = _of_now(current) if ask.text("state") == "running" else _of_history(ask, which)
     counts = _counts(ask, which)
     about = {"running": Counted(min(len(current), COUNTED), len(current) > COUNTED)}
@@ -47,11 +47,11 @@ def _which(ask: PageRequest) -> RunFilter:
             queue=ask.text("queue"),
             outcomes=NOT_SUCCEEDED
             if outcome == FAILED
-            else history.outcomes([outcome] if outcome else []),
+            else history.parse_outcomes([outcome] if outcome else []),
             error=ask.text("error"),
             tag=ask.text("tag"),
             parent=ask.text("parent"),
-            arguments=history.arguments(_one(named)),
+            arguments=history.parse_arguments(_one(named)),
             since=ask.span("since"),
             longer_than=ask.span("longer_than"),
         )
@@ -66,8 +66,8 @@ def _one(text: str | None) -> list[str]:
 def _of_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
     before = _place(ask.text("before"))
     most = FAR if ask.text("look") == "far" else LOOKED
-    down_to = pagination.horizon(ask.conn, which, before=before, most=most)
-    found = runs.find(ask.conn, which, before=before, down_to=down_to, limit=ROWS + 1)
+    down_to = pagination.oldest_within(ask.conn, which, before=before, most=most)
+    found = runs.list_runs(ask.conn, which, before=before, down_to=down_to, limit=ROWS + 1)
     older = None
     if len(found) > ROWS:
         last = found[ROWS - 1]
@@ -95,7 +95,7 @@ def _fits(one: RunningJob, which: RunFilter) -> bool:
 def _counts(ask: PageRequest, which: RunFilter) -> dict[str, Counted | None]:
     """Count what is elsewhere only where no filter is set: most of them have no index there."""
     every = RunFilter(actor=which.actor, parent=which.parent, since=which.since)
-    down_to = pagination.horizon(ask.conn, every, most=LOOKED)
+    down_to = pagination.oldest_within(ask.conn, every, most=LOOKED)
     ended = pagination.by_outcome(ask.conn, which, down_to=down_to)
     succeeded, every_one = ended.get("succeeded", 0), sum(ended.values())
     is_cut = down_to is not None
@@ -108,14 +108,14 @@ def _counts(ask: PageRequest, which: RunFilter) -> dict[str, Counted | None]:
         )
     }
     is_all = which == RunFilter(outcomes=which.outcomes)
-    waiting = job_counts.waiting(ask.conn, COUNTED) if is_all else None
-    dead = job_counts.dead(ask.conn, COUNTED) if is_all else None
+    waiting = job_counts.count_waiting(ask.conn, COUNTED) if is_all else None
+    dead = job_counts.count_dead(ask.conn, COUNTED) if is_all else None
     return known | {"waiting": waiting, "dead": dead}
 
 
 def _shown(run: Run) -> dict[str, Any]:
     """Leave out the traceback, which is on the page of the job."""
-    found = asdict(run) | {"call": history.call(run)}
+    found = asdict(run) | {"call": history.run_as_call(run)}
     del found["traceback"]
     return found
 
@@ -134,5 +134,5 @@ def _place(text: str | None) -> RunPosition | None:
     return RunPosition(EPOCH + int(found[1]) * US, min(int(found[2]), LAST_ID))
 
 
-PAGES: tuple[Page, ...] = (Page("/jobs", "Jobs", "jobs.html", look, group="Jobs"),)
+PAGES: tuple[Page, ...] = (Page("/jobs", "Jobs", "jobs.html", load_jobs, group="Jobs"),)
 ACTIONS: tuple[Action, ...] = ()

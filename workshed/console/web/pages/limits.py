@@ -13,10 +13,10 @@ FEW = 3
 """Of those who have slots of a limit, or wait for it, in a list of limits."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_limits(ask: PageRequest) -> Mapping[str, Any]:
     """Show the limits of which one was taken lately, or one of them with all who wait."""
-    key, after = ask.text("key"), cursor.after(ask, str)
-    found = limits.states(
+    key, after = ask.text("key"), cursor.decode_cursor(ask, str)
+    found = limits.list_limits(
         ask.conn,
         key=key,
         waiting=ask.text("waiting") is not None,
@@ -25,10 +25,10 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
     )
     shown, more = found[:ROWS], None
     if len(found) > ROWS:
-        more = cursor.mark(shown[-1].key)
+        more = cursor.encode_cursor(shown[-1].key)
     keys, at_most = [one.key for one in shown], FEW if key is None else ROWS
-    holders = limits.holders(ask.conn, keys, at_most)
-    waiters = limits.waiters(ask.conn, keys, at_most)
+    holders = limits.list_holders(ask.conn, keys, at_most)
+    waiters = limits.list_waiters(ask.conn, keys, at_most)
     return {
         "limits": [
             asdict(one)
@@ -42,5 +42,7 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
     }
 
 
-PAGES: tuple[Page, ...] = (Page(PATH, "Limits", "limits.html", look, group="Tools", is_live=True),)
+PAGES: tuple[Page, ...] = (
+    Page(PATH, "Limits", "limits.html", load_limits, group="Tools", is_live=True),
+)
 ACTIONS: tuple[Action, ...] = ()

@@ -23,7 +23,7 @@ from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.settings import settings
-from workshed.transport.relay.queue_age import oldest
+from workshed.transport.relay.queue_age import estimate_age
 
 AN_HOUR = timedelta(hours=1)
 OVERDUE = timedelta(minutes=1)
@@ -31,33 +31,33 @@ figures: TtlCache[Throughput] = TtlCache(kept_s=2.0)
 """However many look, the runs are looked at once in the time after which a page looks again."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_overview(ask: PageRequest) -> Mapping[str, Any]:
     """Show the rates, what waits, who works, and each trouble in words."""
-    conn, known = ask.conn, queues.find(ask.conn)
-    at_work, beat = workers.find(conn), relays.last_beat(conn)
-    told = cache.told(names(conn, known))
-    waits = waiting(conn, known, at_work, told)
-    by_calendar = periodic_jobs.find(conn)
+    conn, known = ask.conn, queues.list_queues(ask.conn)
+    at_work, beat = workers.list_workers(conn), relays.last_beat(conn)
+    told = cache.cached_status(names(conn, known))
+    waits = waiting_by_queue(conn, known, at_work, told)
+    by_calendar = periodic_jobs.list_periodic_jobs(conn)
     recorded = settings().history
     return {
-        "troubles": problems.of(
-            problems.alarm(told.alarm),
-            problems.away(told.troubles),
-            problems.relay(beat),
-            problems.workers(at_work),
-            problems.unattended((one["name"] for one in waits if one["waits"]), at_work),
-            problems.clock(by_calendar, ask.now, OVERDUE),
-            problems.paused(known, ask.now),
-            problems.lost(runs.lost(conn, AN_HOUR), AN_HOUR),
-            problems.died(_dead(conn, AN_HOUR), COUNTED, AN_HOUR),
+        "troubles": problems.order_findings(
+            problems.judge_alarms(told.alarm),
+            problems.judge_unreachable(told.troubles),
+            problems.judge_relay(beat),
+            problems.judge_workers(at_work),
+            problems.judge_unattended((one["name"] for one in waits if one["waits"]), at_work),
+            problems.judge_clock(by_calendar, ask.now, OVERDUE),
+            problems.judge_pauses(known, ask.now),
+            problems.judge_dropped(runs.count_dropped(conn, AN_HOUR), AN_HOUR),
+            problems.judge_deaths(_dead(conn, AN_HOUR), COUNTED, AN_HOUR),
         ),
         "recorded": recorded,
-        "rates": None if recorded == "none" else shown(latest(conn), recorded),
+        "rates": None if recorded == "none" else hide_unrecorded(latest_rates(conn), recorded),
         "queues": waits,
-        "workers": team(at_work),
+        "workers": count_team(at_work),
         "relay_beat": beat,
         "relay_alive": beat is not None and beat <= relays.DEAD_AFTER,
-        "clock": clock(conn, by_calendar),
+        "clock": clock_times(conn, by_calendar),
         "dead": _dead(conn),
         "counted": COUNTED,
         "most": throughput.MOST,
@@ -72,11 +72,11 @@ def names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
         return [one.name for one in known]
 
 
-def waiting(
+def waiting_by_queue(
     conn: Connection, known: Sequence[KnownQueue], at_work: Sequence[Worker], told: BrokerStatus
 ) -> list[dict[str, Any]]:
     """Return each known queue with what waits there, and for how long at most."""
-    ages = workers.waiting(conn)
+    ages = workers.waiting_ages(conn)
 
     def one(queue: KnownQueue) -> dict[str, Any]:
         depth, (passed, elsewhere) = told.depths.get(queue.name), ages[queue.name]
@@ -86,7 +86,7 @@ def waiting(
             "name": queue.name,
             "ready": ready,
             "waits": waits,
-            "oldest": oldest(ready, passed, elsewhere) if waits else None,
+            "oldest": estimate_age(ready, passed, elsewhere) if waits else None,
             "workers": sum(worker.alive and queue.name in worker.queues for worker in at_work),
             "paused_at": queue.paused_at,
         }
@@ -94,12 +94,12 @@ def waiting(
     return [one(queue) for queue in known if queue.name in ages]
 
 
-def latest(conn: Connection) -> Throughput:
+def latest_rates(conn: Connection) -> Throughput:
     """Return the rates of a moment ago."""
-    return figures.get(settings().database_url, lambda: throughput.latest(conn))
+    return figures.get(settings().database_url, lambda: throughput.measure_throughput(conn))
 
 
-def shown(found: Throughput, recorded: str) -> Throughput:
+def hide_unrecorded(found: Throughput, recorded: str) -> Throughput:
     """Leave out what is not known where only failures are recorded."""
     if recorded == "all":
         return found
@@ -114,7 +114,7 @@ def shown(found: Throughput, recorded: str) -> Throughput:
     )
 
 
-def team(found: Sequence[Worker]) -> dict[str, int]:
+def count_team(found: Sequence[Worker]) -> dict[str, int]:
     """Count the workers that live, and their threads."""
     alive = [one for one in found if one.alive]
     return {
@@ -126,10 +126,10 @@ def team(found: Sequence[Worker]) -> dict[str, int]:
     }
 
 
-def clock(conn: Connection, found: Sequence[PeriodicJob]) -> dict[str, Any]:
+def clock_times(conn: Connection, found: Sequence[PeriodicJob]) -> dict[str, Any]:
     """Return when a run of a periodic job was last made, and when the next is due."""
     awake = [job.next_at for job in found if job.live and job.paused_at is None]
-    made = [one.created_at for one in periodic_runs.last(conn).values()]
+    made = [one.created_at for one in periodic_runs.latest_runs(conn).values()]
     return {
         "jobs": len(found),
         "last": max(made, default=None),
@@ -143,6 +143,6 @@ def _dead(conn: Connection, since: timedelta | None = None) -> int:
 
 
 PAGES: tuple[Page, ...] = (
-    Page("/", "Overview", "overview.html", look, group="Jobs", is_live=True),
+    Page("/", "Overview", "overview.html", load_overview, group="Jobs", is_live=True),
 )
 ACTIONS: tuple[Action, ...] = ()

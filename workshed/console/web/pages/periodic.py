@@ -3,9 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workshed.console.operations.periodic import PeriodicJobState, as_data, known, said, states
+from workshed.console.operations.periodic import (
+    PeriodicJobState,
+    as_data,
+    describe_run,
+    list_states,
+    require_jobs,
+)
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
-from workshed.console.web.view.selection import chosen
+from workshed.console.web.view.selection import selected_ids
 from workshed.errors import WorkshedError
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
@@ -15,32 +21,32 @@ MOST = 1_000
 """By one press; each actor has one at the most."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_periodic(ask: PageRequest) -> Mapping[str, Any]:
     """Show all of them by name, each with its last run and its next."""
-    return {"jobs": [_row(one) for one in states(ask.conn)]}
+    return {"jobs": [_row(one) for one in list_states(ask.conn)]}
 
 
-def run(deed: ActionRequest) -> ActionResult:
+def run_periodic(deed: ActionRequest) -> ActionResult:
     """Make a run of each now, also of those that are paused."""
     sent, what = [], []
     for job in _known(deed):
-        made = periodic_runs.make_now(deed.conn, job.name)
+        made = periodic_runs.create_run_now(deed.conn, job.name)
         if made is not None and made.message_id is not None:
             sent.append(made.message_id)
         rest = "" if job.live else ", and waits for a worker that has it"
-        what.append(f"{job.name}: {said(made)}{rest}")
+        what.append(f"{job.name}: {describe_run(made)}{rest}")
     about = {"names": deed.form.all("name"), "sent": sent}
     return ActionResult(f"{'; '.join(what)}.", len(sent), about, PATH)
 
 
-def pause(deed: ActionRequest) -> ActionResult:
+def pause_periodic(deed: ActionRequest) -> ActionResult:
     """Let them rest; what falls into the pause never runs."""
-    names = [job.name for job in _known(deed) if periodic_jobs.pause(deed.conn, job.name)]
+    names = [job.name for job in _known(deed) if periodic_jobs.pause_job(deed.conn, job.name)]
     said = f"{', '.join(names)}: paused. What falls into the pause is not caught up."
     return ActionResult(said, len(names), {"names": names}, PATH)
 
 
-def resume(deed: ActionRequest) -> ActionResult:
+def resume_periodic(deed: ActionRequest) -> ActionResult:
     """Let them go on with their next time."""
     names = [job.name for job in _known(deed) if _resumed(deed, job)]
     said = f"{', '.join(names)}: resumed." if names else "Nothing was paused."
@@ -49,12 +55,12 @@ def resume(deed: ActionRequest) -> ActionResult:
 
 def _known(deed: ActionRequest) -> list[PeriodicJob]:
     """Return the jobs that are meant, in the order in which all lock them."""
-    return known(deed.conn, sorted(chosen(deed.form, "name", MOST)))
+    return require_jobs(deed.conn, sorted(selected_ids(deed.form, "name", MOST)))
 
 
 def _resumed(deed: ActionRequest, job: PeriodicJob) -> bool:
     try:
-        return periodic_jobs.resume(deed.conn, job)
+        return periodic_jobs.resume_job(deed.conn, job)
     except ValueError as err:
         raise WorkshedError(f"{job.name} cannot be resumed by this release: {err}") from err
 
@@ -65,10 +71,10 @@ def _row(one: PeriodicJobState) -> dict[str, Any]:
 
 
 PAGES: tuple[Page, ...] = (
-    Page(PATH, "Periodic", "periodic.html", look, group="Jobs", is_live=True),
+    Page(PATH, "Periodic", "periodic.html", load_periodic, group="Jobs", is_live=True),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/periodic/run", "periodic.run", run),
-    Action("/periodic/pause", "periodic.pause", pause),
-    Action("/periodic/resume", "periodic.resume", resume),
+    Action("/periodic/run", "periodic.run", run_periodic),
+    Action("/periodic/pause", "periodic.pause", pause_periodic),
+    Action("/periodic/resume", "periodic.resume", resume_periodic),
 )

@@ -9,17 +9,17 @@ from workshed.console.errors import NotFoundError
 from workshed.console.formatting import jobs
 from workshed.console.operations import queues as queue_states
 from workshed.console.operations import scheduled
-from workshed.console.operations.environment import check_queues, known_queues, rabbitmq
+from workshed.console.operations.environment import check_queues, known_queues, require_rabbitmq
 from workshed.console.operations.queues import QueueCounts, QueueState
 from workshed.console.rabbitmq import purge as purging
-from workshed.console.rabbitmq.queue_depths import depths
+from workshed.console.rabbitmq.queue_depths import queue_depths
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues, workers
 from workshed.settings import settings
-from workshed.transport.relay.queue_age import oldest
+from workshed.transport.relay.queue_age import estimate_age
 
 BACK = "/queues"
 AT_ONCE = 5_000
@@ -28,20 +28,20 @@ counted: TtlCache[QueueCounts] = TtlCache(kept_s=2.0)
 """To count half a million jobs takes PostgreSQL 0.15 s: it does so once for all who look."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_queues(ask: PageRequest) -> Mapping[str, Any]:
     """Show each queue; with RabbitMQ away, what PostgreSQL knows of it."""
-    broker, key = rabbitmq(), settings().database_url
-    counts = counted.get(key, lambda: queue_states.counts(ask.conn))
-    names = queue_states.named(ask.conn, counts)
-    told = cache.told(names)
-    ages, ui = workers.waiting(ask.conn), cache.link()
-    found = queue_states.described(ask.conn, broker, names, counts, told)
+    broker, key = require_rabbitmq(), settings().database_url
+    counts = counted.get(key, lambda: queue_states.count_waiting_and_dead(ask.conn))
+    names = queue_states.name_queues(ask.conn, counts)
+    told = cache.cached_status(names)
+    ages, ui = workers.waiting_ages(ask.conn), cache.management_link()
+    found = queue_states.describe_queue(ask.conn, broker, names, counts, told)
     return {
         "queues": [
             {
                 **asdict(one),
                 "cap": broker.declared[one.name].cap if one.name in broker.declared else None,
-                "oldest": age(one, ages),
+                "oldest": oldest_age(one, ages),
                 "ui": ui.page(one.name) if ui else None,
             }
             for one in found
@@ -50,42 +50,48 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
     }
 
 
-def age(
+def oldest_age(
     state: QueueState, ages: Mapping[str, tuple[timedelta, timedelta | None]]
 ) -> timedelta | None:
     """Return for how long its oldest job waits; `None` where none does, or nobody knows."""
     passed, elsewhere = ages.get(state.name, (timedelta(), None))
-    return oldest(state.ready, passed, elsewhere) if state.ready or elsewhere is not None else None
+    return (
+        estimate_age(state.ready, passed, elsewhere)
+        if state.ready or elsewhere is not None
+        else None
+    )
 
 
-def pause(deed: ActionRequest) -> ActionResult:
+def pause_queue_action(deed: ActionRequest) -> ActionResult:
     """Let workers start no more of it."""
     names = known_queues(deed.conn, [deed.form.one("name")])
     for name in names:
-        queues.pause(deed.conn, name)
+        queues.pause_queue(deed.conn, name)
     said = f"{', '.join(names)} is paused: workers start no more of it, within 2 s."
     return ActionResult(said, len(names), {"queues": names}, BACK)
 
 
-def resume(deed: ActionRequest) -> ActionResult:
+def resume_queue_action(deed: ActionRequest) -> ActionResult:
     """Let workers start its jobs again."""
     names = known_queues(deed.conn, [deed.form.one("name")])
     for name in names:
-        queues.resume(deed.conn, name)
+        queues.resume_queue(deed.conn, name)
     return ActionResult(
         f"{', '.join(names)} goes on, within 2 s.", len(names), {"queues": names}, BACK
     )
 
 
-def purge(deed: ActionRequest) -> ActionResult:
+def purge_queue_action(deed: ActionRequest) -> ActionResult:
     """Discard what RabbitMQ has ready there; say first how much that is."""
-    broker, name = rabbitmq(), deed.form.one("name")
+    broker, name = require_rabbitmq(), deed.form.one("name")
     check_queues(deed.conn, [name])
-    found = depths(broker.urls, [name], prefix=broker.prefix)
+    found = queue_depths(broker.urls, [name], prefix=broker.prefix)
     if name not in found:
         raise NotFoundError(f"RabbitMQ has no queue {name!r} yet.")
     count = min(found[name].ready, AT_ONCE)
-    left = rest(found[name].ready - count, scheduled.counts(deed.conn).get(name, 0))
+    left = describe_rest(
+        found[name].ready - count, scheduled.count_by_queue(deed.conn).get(name, 0)
+    )
     if count and not deed.form.has("sure"):
         said = (
             f"This would discard {jobs(count)} that RabbitMQ has ready in {name}. Each is recorded "
@@ -95,7 +101,7 @@ def purge(deed: ActionRequest) -> ActionResult:
         return ActionResult(said, count, back=BACK, asks=asks, button=f"Discard {jobs(count)}")
     done = purging.Purged()
     try:
-        purging.purge(broker, deed.conn, name, count, done)
+        purging.purge_queue(broker, deed.conn, name, count, done)
         trouble = ""
     except WorkshedError as err:  # what has ended by then has ended, and is noted
         if not done.count:
@@ -109,15 +115,17 @@ def purge(deed: ActionRequest) -> ActionResult:
     return ActionResult(said, done.count, {"queue": name}, BACK)
 
 
-def rest(ready: int, stored: int) -> str:
+def describe_rest(ready: int, stored: int) -> str:
     """Say what a press leaves there."""
     more = f" Still ready there: {jobs(ready)}; press again." if ready else ""
     return f"{more} PostgreSQL keeps {jobs(stored)} of it." if stored else more
 
 
-PAGES: tuple[Page, ...] = (Page(BACK, "Queues", "queues.html", look, group="Jobs", is_live=True),)
+PAGES: tuple[Page, ...] = (
+    Page(BACK, "Queues", "queues.html", load_queues, group="Jobs", is_live=True),
+)
 ACTIONS: tuple[Action, ...] = (
-    Action("/queues/pause", "queues.pause", pause),
-    Action("/queues/resume", "queues.resume", resume),
-    Action("/queues/purge", "queues.purge", purge, is_one=False),
+    Action("/queues/pause", "queues.pause", pause_queue_action),
+    Action("/queues/resume", "queues.resume", resume_queue_action),
+    Action("/queues/purge", "queues.purge", purge_queue_action, is_one=False),
 )

@@ -10,7 +10,7 @@ import typer
 from workshed.console import formatting
 from workshed.console.formatting import jobs
 from workshed.console.operations import scheduled
-from workshed.console.operations.message_body import call, for_programs
+from workshed.console.operations.message_body import body_as_call, for_programs
 from workshed.console.operations.redaction import without_secrets
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view import cursor
@@ -24,10 +24,16 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
+from workshed.console.web.view.selection import (
+    confirmed_fields,
+    describe_results,
+    return_url,
+    selected_ids,
+    sorted_out,
+)
 from workshed.jobs.control import cancellations, queues
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
@@ -41,59 +47,63 @@ FATES = {
 }
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
     """Show what waits, the next due first."""
     actor, queue = ask.text("actor"), ask.text("queue")
-    after = cursor.after(ask, datetime, str, int)
-    found = schedule.find(ask.conn, actor=actor, queue=queue, after=after, limit=ROWS + 1)
+    after = cursor.decode_cursor(ask, datetime, str, int)
+    found = schedule.list_scheduled(ask.conn, actor=actor, queue=queue, after=after, limit=ROWS + 1)
     shown, later = found[:ROWS], None
     if len(found) > ROWS:
         last = shown[-1]
-        later = cursor.mark(last.due_at, last.message_id, last.generation)
+        later = cursor.encode_cursor(last.due_at, last.message_id, last.generation)
     count = len(found)
     if after is not None or later is not None:
-        count = schedule.count(ask.conn, actor=actor, queue=queue, at_most=COUNTED + 1)
+        count = schedule.count_scheduled(ask.conn, actor=actor, queue=queue, at_most=COUNTED + 1)
     return {
         "jobs": [_row(one) for one in without_secrets(ask.conn, shown)],
         "count": count,
-        "queues": [one.name for one in queues.find(ask.conn)],
+        "queues": [one.name for one in queues.list_queues(ask.conn)],
         "later": later,
     }
 
 
-def run(deed: ActionRequest) -> ActionResult:
+def run_scheduled(deed: ActionRequest) -> ActionResult:
     """Let jobs be due now."""
-    ids = chosen(deed.form, "id", MOST)
+    ids = selected_ids(deed.form, "id", MOST)
     fates = sorted_out(ids, lambda one: schedule.run_now(deed.conn, one))
     said = f"To run now: {_told(fates)}."
-    return ActionResult(said, fates.get("moved", 0), {"ids": ids}, back(deed.form, PATH))
+    return ActionResult(said, fates.get("moved", 0), {"ids": ids}, return_url(deed.form, PATH))
 
 
-def move(deed: ActionRequest) -> ActionResult:
+def move_scheduled(deed: ActionRequest) -> ActionResult:
     """Let jobs be due at another time."""
-    ids, to = chosen(deed.form, "id", MOST), _wanted(deed.form, clock(deed.conn))
-    fates = sorted_out(ids, lambda one: schedule.move(deed.conn, one, to))
+    ids, to = selected_ids(deed.form, "id", MOST), _wanted(deed.form, database_now(deed.conn))
+    fates = sorted_out(ids, lambda one: schedule.move_job(deed.conn, one, to))
     said = f"Moved to {to:%Y-%m-%d %H:%M:%S} UTC: {_told(fates)}."
-    return ActionResult(said, fates.get("moved", 0), {"ids": ids, "to": to}, back(deed.form, PATH))
+    return ActionResult(
+        said, fates.get("moved", 0), {"ids": ids, "to": to}, return_url(deed.form, PATH)
+    )
 
 
-def cancel(deed: ActionRequest) -> ActionResult:
+def cancel_scheduled(deed: ActionRequest) -> ActionResult:
     """Let jobs not run; the first press says what would become of them."""
-    ids, conn = chosen(deed.form, "id", MOST), deed.conn
+    ids, conn = selected_ids(deed.form, "id", MOST), deed.conn
 
     def one(message_id: str) -> str:
         return (
-            cancellations.cancel(conn, message_id) if scheduled.get(conn, message_id) else "unknown"
+            cancellations.cancel(conn, message_id)
+            if scheduled.get_scheduled(conn, message_id)
+            else "unknown"
         )
 
     is_sure = deed.form.has("sure")
     with conn.transaction(force_rollback=not is_sure):
         fates = sorted_out(ids, one)
     count = len(ids) - fates.get("unknown", 0)
-    asks = None if is_sure or not count else asked(deed.form, "id")
+    asks = None if is_sure or not count else confirmed_fields(deed.form, "id")
     said = f"{'Cancelled' if asks is None else f'This would cancel {jobs(count)}'}: {_told(fates)}."
     button = f"Cancel {jobs(count)}"
-    return ActionResult(said, count, {"ids": ids}, back(deed.form, PATH), asks, button)
+    return ActionResult(said, count, {"ids": ids}, return_url(deed.form, PATH), asks, button)
 
 
 def _row(row: ScheduledJob) -> dict[str, Any]:
@@ -102,14 +112,14 @@ def _row(row: ScheduledJob) -> dict[str, Any]:
     return {
         **asdict(row),
         **for_programs(row.body),
-        "call": call(row.actor, row.body),
+        "call": body_as_call(row.actor, row.body),
         "why": scheduled.REASONS.get(row.reason, row.reason),
         "state": "on its way" if is_on_its_way else "waits",
     }
 
 
 def _told(fates: Mapping[str, int]) -> str:
-    return told({FATES.get(fate, fate): number for fate, number in fates.items()})
+    return describe_results({FATES.get(fate, fate): number for fate, number in fates.items()})
 
 
 def _wanted(form: ActionForm, now: datetime) -> datetime:
@@ -135,9 +145,9 @@ def _instant(text: str) -> datetime:
     return formatting.instant(text)
 
 
-PAGES: tuple[Page, ...] = (Page(PATH, "Scheduled", "scheduled.html", look, group="Jobs"),)
+PAGES: tuple[Page, ...] = (Page(PATH, "Scheduled", "scheduled.html", load_scheduled, group="Jobs"),)
 ACTIONS: tuple[Action, ...] = (
-    Action("/scheduled/run", "scheduled.run", run),
-    Action("/scheduled/move", "scheduled.move", move),
-    Action("/scheduled/cancel", "scheduled.cancel", cancel),
+    Action("/scheduled/run", "scheduled.run", run_scheduled),
+    Action("/scheduled/move", "scheduled.move", move_scheduled),
+    Action("/scheduled/cancel", "scheduled.cancel", cancel_scheduled),
 )

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from workshed.console.operations import unique as keys
-from workshed.console.operations.environment import management
-from workshed.console.operations.orphans import orphans
+from workshed.console.operations.environment import open_management
+from workshed.console.operations.orphans import find_orphans
 from workshed.console.operations.unique import HeldKey
 from workshed.console.web.view import cursor
 from workshed.console.web.view.page import (
@@ -17,7 +17,13 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
+from workshed.console.web.view.selection import (
+    confirmed_fields,
+    describe_results,
+    return_url,
+    selected_ids,
+    sorted_out,
+)
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.locks import unique
@@ -28,9 +34,9 @@ MOST = 1_000
 Place = tuple[datetime, str]
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_keys(ask: PageRequest) -> Mapping[str, Any]:
     """Show the keys, the longest held first; only those without a job where that is wanted."""
-    place = cursor.after(ask, datetime, str)
+    place = cursor.decode_cursor(ask, datetime, str)
     after = None if place is None else (place[0], place[1])
     actor, begins = ask.text("actor"), ask.text("key")
     is_judged = ask.text("orphaned") is not None
@@ -38,10 +44,12 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
     if is_judged:
         found, unjudged, problem = _orphans(ask, after)
     else:
-        found = keys.held(ask.conn, actor=actor, begins=begins, after=after, limit=ROWS + 1)
+        found = keys.list_held_keys(
+            ask.conn, actor=actor, begins=begins, after=after, limit=ROWS + 1
+        )
     shown, newer = found[:ROWS], None
     if len(found) > ROWS:
-        newer = cursor.mark(*shown[-1].place)
+        newer = cursor.encode_cursor(*shown[-1].place)
     return {
         "keys": [_row(one, is_orphaned=is_judged or None) for one in shown],
         "unjudged": unjudged,
@@ -50,29 +58,29 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
     }
 
 
-def release(deed: ActionRequest) -> ActionResult:
+def release_keys(deed: ActionRequest) -> ActionResult:
     """Free keys by hand; the first press says what that means."""
-    ids = chosen(deed.form, "id", MOST)
+    ids = selected_ids(deed.form, "id", MOST)
     is_sure = deed.form.has("sure")
     with deed.conn.transaction(force_rollback=not is_sure):
         fates = sorted_out(ids, lambda one: _released(deed.conn, one))
     count = fates.get("released", 0)
-    asks = None if is_sure or not count else asked(deed.form, "id")
+    asks = None if is_sure or not count else confirmed_fields(deed.form, "id")
     number = "1 key" if count == 1 else f"{count} keys"
-    said = f"Keys: {told(fates)}."
+    said = f"Keys: {describe_results(fates)}."
     if asks is not None:
         said = (
             f"This would release {number}. A job that has one and lives runs all the same, beside "
             "the next one that gets it."
         )
-    about = {"keys": [list(cursor.unmarked(one, (str, str))) for one in ids]}
-    return ActionResult(said, count, about, back(deed.form, PATH), asks, f"Release {number}")
+    about = {"keys": [list(cursor.parse_cursor(one, (str, str))) for one in ids]}
+    return ActionResult(said, count, about, return_url(deed.form, PATH), asks, f"Release {number}")
 
 
 def _orphans(ask: PageRequest, after: Place | None) -> tuple[list[HeldKey], int | None, str | None]:
     """Return the keys without a job, how many nobody can judge, and why none could be."""
     try:
-        judged = orphans(ask.conn, management())
+        judged = find_orphans(ask.conn, open_management())
     except WorkshedError as err:
         return [], None, str(err)
     actor, begins = ask.text("actor"), ask.text("key") or ""
@@ -92,20 +100,20 @@ def _place(key: HeldKey) -> Place:
 def _row(key: HeldKey, *, is_orphaned: bool | None) -> dict[str, Any]:
     """Return a key as it is shown; `is_orphaned` is `None` where nobody has asked RabbitMQ."""
     # By its job and not by its generation, which a retry changes.
-    found = cursor.mark(key.row.key, key.row.message_id)
+    found = cursor.encode_cursor(key.row.key, key.row.message_id)
     return keys.as_data(key) | {"id": found, "is_orphaned": is_orphaned}
 
 
 def _released(conn: Connection, marked: str) -> str:
     """Free a key if the job has it that was shown with it."""
-    key, message_id = cursor.unmarked(marked, (str, str))
-    lock = unique.find(conn, key)
+    key, message_id = cursor.parse_cursor(marked, (str, str))
+    lock = unique.find_holder(conn, key)
     if lock is None:
         return "not held any more"
     if lock.message_id != message_id:
         return "held by another by now"
-    return "released" if unique.release(conn, lock) else "not held any more"
+    return "released" if unique.release_key(conn, lock) else "not held any more"
 
 
-PAGES: tuple[Page, ...] = (Page(PATH, "Unique", "unique.html", look, group="Tools"),)
-ACTIONS: tuple[Action, ...] = (Action("/unique/release", "unique.release", release),)
+PAGES: tuple[Page, ...] = (Page(PATH, "Unique", "unique.html", load_keys, group="Tools"),)
+ACTIONS: tuple[Action, ...] = (Action("/unique/release", "unique.release", release_keys),)

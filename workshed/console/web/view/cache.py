@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from workshed.console.operations.environment import management, rabbitmq
-from workshed.console.rabbitmq.broker_status import BrokerStatus, ask
+from workshed.console.operations.environment import open_management, require_rabbitmq
+from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
 from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
 from workshed.settings import settings
@@ -64,20 +64,22 @@ class TtlCache(Generic[T]):
 answers: TtlCache[BrokerStatus] = TtlCache()
 
 
-def told(names: Sequence[str]) -> BrokerStatus:
+def cached_status(names: Sequence[str]) -> BrokerStatus:
     """Return what RabbitMQ tells of these queues, and of its alarms; never raises."""
     try:
-        broker, api = rabbitmq(), management(API_S)
+        broker, api = require_rabbitmq(), open_management(API_S)
     except WorkshedError as err:
         return BrokerStatus(troubles=[err])
     urls, prefix = list(broker.urls), broker.prefix
     key = (*urls, prefix, str(settings().management_url), *names)
-    return answers.get(key, lambda: ask(urls, api, names, AMQP_S, prefix=prefix, alarms=True))
+    return answers.get(
+        key, lambda: fetch_status(urls, api, names, AMQP_S, prefix=prefix, alarms=True)
+    )
 
 
-def link() -> Management | None:
+def management_link() -> Management | None:
     """Return RabbitMQ's own UI, where it is named so that it can be read."""
     try:
-        return management()
+        return open_management()
     except WorkshedError:
         return None

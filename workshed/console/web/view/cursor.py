@@ -12,22 +12,22 @@ from workshed.console.web.view.page import BadQueryError, PageRequest
 LARGEST = (1 << 31) - 1
 
 
-def mark(*values: object) -> str:
+def encode_cursor(*values: object) -> str:
     """Write what a row is sorted by."""
     return json.dumps(values, default=plain, separators=(",", ":"))
 
 
-def after(ask: PageRequest, *kinds: type) -> tuple[Any, ...] | None:
+def decode_cursor(ask: PageRequest, *kinds: type) -> tuple[Any, ...] | None:
     """Return what `before` in the address of a page says, of these kinds; `None` on the first page.
 
-    Raises `BadQueryError` for what `mark` has not written.
+    Raises `BadQueryError` for what `encode_cursor` has not written.
     """
     text = ask.text("before")
-    return None if text is None else unmarked(text, kinds)
+    return None if text is None else parse_cursor(text, kinds)
 
 
-def unmarked(text: str, kinds: Sequence[type]) -> tuple[Any, ...]:
-    """Read what `mark` wrote; raises `BadQueryError`."""
+def parse_cursor(text: str, kinds: Sequence[type]) -> tuple[Any, ...]:
+    """Read what `encode_cursor` wrote; raises `BadQueryError`."""
     try:
         found = json.loads(text)
         values = found if isinstance(found, list) else []

@@ -17,19 +17,19 @@ from workshed.console.web.view.safe_headers import UNSHARED
 JSON = "application/json"
 
 
-def html(request: Request, text: str, status: int = 200) -> Response:
+def html_response(request: Request, text: str, status: int = 200) -> Response:
     """Send a page, and the secret of its forms where the browser has none."""
     response = HTMLResponse(text, status, headers=UNSHARED)
-    csrf.remember(request, response)
+    csrf.set_browser_secret(request, response)
     return response
 
 
-def programs(value: Any, status: int = 200) -> Response:
+def json_response(value: Any, status: int = 200) -> Response:
     """Send JSON."""
     return Response(templates.as_json(value) + "\n", status, headers=UNSHARED, media_type=JSON)
 
 
-def file(made: Downloaded) -> Response:
+def file_response(made: Downloaded) -> Response:
     """Send what is no page: to be saved where it has a name for that."""
     headers = {
         **UNSHARED,
@@ -50,32 +50,32 @@ def wants_json(request: Request) -> bool:
     return path.endswith(".json") or (JSON in accept and "text/html" not in accept)
 
 
-def notice(request: Request, status: int, text: str, who: Who | None = None) -> Response:
+def notice_response(request: Request, status: int, text: str, who: Who | None = None) -> Response:
     """Say why something is not shown, or was not done."""
     title = HTTPStatus(status).phrase
     if wants_json(request):
-        return programs({"error": text, "status": status}, status)
-    about = {"title": title, "text": text, "root": root(request), "who": who, "status": status}
-    return html(request, templates.whole("notice.html", about), status)
+        return json_response({"error": text, "status": status}, status)
+    about = {"title": title, "text": text, "root": root_path(request), "who": who, "status": status}
+    return html_response(request, templates.full_page("notice.html", about), status)
 
 
-def to(request: Request, path: str) -> Response:
+def redirect_to(request: Request, path: str) -> Response:
     """Lead to another page of the console by GET."""
-    return RedirectResponse(root(request) + path, HTTPStatus.SEE_OTHER, headers=UNSHARED)
+    return RedirectResponse(root_path(request) + path, HTTPStatus.SEE_OTHER, headers=UNSHARED)
 
 
-def root(request: Request) -> str:
+def root_path(request: Request) -> str:
     """Return under which path the console is mounted, without a slash at its end."""
     return str(request.scope.get("root_path", "")).rstrip("/")
 
 
-def here(path: str, default: str = "/") -> str:
+def safe_path(path: str, default: str = "/") -> str:
     """Return a path of this site as it is; one that leads elsewhere becomes the default."""
     is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if is_local and path.isprintable() and "\\" not in path else default
 
 
-def plain(about: Mapping[str, Any]) -> dict[str, Any]:
+def to_json_types(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what JSON has of it; raises `TypeError` for what it has no form for."""
     found: dict[str, Any] = json.loads(templates.as_json(about))
     return found

@@ -9,7 +9,7 @@ QUERY = "query"
 """The field with what stands behind the address of the list."""
 
 
-def chosen(form: ActionForm, field: str, most: int) -> list[str]:
+def selected_ids(form: ActionForm, field: str, most: int) -> list[str]:
     """Return what was ticked; raises `BadQueryError` for nothing, or too much for one press."""
     found = form.all(field)
     if not found:
@@ -19,19 +19,19 @@ def chosen(form: ActionForm, field: str, most: int) -> list[str]:
     return found
 
 
-def back(form: ActionForm, path: str) -> str:
+def return_url(form: ActionForm, path: str) -> str:
     """Return the address of the list, with its filters."""
     query = form.one(QUERY)
     return path + query if query.startswith("?") else path
 
 
-def asked(form: ActionForm, field: str) -> list[tuple[str, str]]:
+def confirmed_fields(form: ActionForm, field: str) -> list[tuple[str, str]]:
     """Return the fields by which somebody who agrees means the same."""
     same = [(name, value) for name in (field, QUERY) for value in form.all(name)]
     return [*same, ("sure", "yes")]
 
 
-def told(fates: Mapping[str, int]) -> str:
+def describe_results(fates: Mapping[str, int]) -> str:
     """Say what became of how many: `2 moved, 1 on its way`."""
     return ", ".join(f"{number} {fate}" for fate, number in fates.items() if number)
 

@@ -49,12 +49,12 @@ class AddedTemplates(BaseLoader):
 _folder = cache(PackageLoader)
 
 
-def whole(template: str, about: Mapping[str, Any]) -> str:
+def full_page(template: str, about: Mapping[str, Any]) -> str:
     """Return a page."""
     return _templates().get_template(_named(template)).render(about)
 
 
-def main(template: str, about: Mapping[str, Any]) -> str:
+def main_fragment(template: str, about: Mapping[str, Any]) -> str:
     """Return what of a page changes while somebody looks at it."""
     found = _templates().get_template(_named(template))
     return "".join(found.blocks["main"](found.new_context(dict(about))))

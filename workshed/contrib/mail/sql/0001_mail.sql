@@ -99,12 +99,13 @@ CREATE TABLE workshed_mail.mail_servers (
     failures           integer NOT NULL DEFAULT 0,
     failing_since      timestamptz,
     last_error         text,
-    -- The circuit: no mail is sent through it until then.
+    -- The circuit breaker: when it opened, and until when no mail is sent.
     circuit_opened_at  timestamptz,
     circuit_open_until timestamptz,
-    -- The one mail that is sent after that, and the only one until its outcome is known.
+    -- When the one mail was sent that probes the server after that; no other is sent until its
+    -- outcome is known.
     probe_at           timestamptz,
     CONSTRAINT mail_servers_failing CHECK ((failures > 0) = (failing_since IS NOT NULL)),
-    CONSTRAINT mail_servers_held CHECK ((circuit_opened_at IS NULL) = (circuit_open_until IS NULL)),
+    CONSTRAINT mail_servers_circuit CHECK ((circuit_opened_at IS NULL) = (circuit_open_until IS NULL)),
     CONSTRAINT mail_servers_probe CHECK (probe_at IS NULL OR circuit_opened_at IS NOT NULL)
 );

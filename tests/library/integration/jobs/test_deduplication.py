@@ -1,4 +1,4 @@
-"""The fences as rows: each is claimed once, and freed by nobody but its holder."""
+"""Deduplication as rows: each is claimed once, and freed by nobody but its holder."""
 
 import threading
 from datetime import timedelta
@@ -28,45 +28,48 @@ def row(message_id="m", generation=0, reason="delayed", **changes):
 
 
 def test_an_outcome_takes_the_start_and_the_rows_of_its_generation_with_it(conn):
-    schedule.insert(conn, row(generation=0))
-    schedule.insert(conn, row(generation=1))
-    starts.record(conn, "m", 0, isolated=False, host="here", pid=1)
+    schedule.insert_row(conn, row(generation=0))
+    schedule.insert_row(conn, row(generation=1))
+    starts.record_start(conn, "m", 0, isolated=False, host="here", pid=1)
 
-    assert settled.settle(conn, "m", 0)
+    assert settled.complete_generation(conn, "m", 0)
 
-    assert [r.generation for r in schedule.find(conn)] == [1]
-    assert not starts.past(conn, "m", 0, TRAITS).started
-    assert not settled.settle(conn, "m", 0)
+    assert [r.generation for r in schedule.list_scheduled(conn)] == [1]
+    assert not starts.load_state(conn, "m", 0, TRAITS).started
+    assert not settled.complete_generation(conn, "m", 0)
 
 
-def test_fences_are_kept_while_their_message_has_a_row(conn):
+def test_records_are_kept_while_their_message_has_a_row(conn):
     for message_id in ("waits", "gone"):
-        settled.settle(conn, message_id, 0)
-        once_keys.claim(conn, "charge", message_id, message_id)
-    schedule.insert(conn, row("waits", 1))
+        settled.complete_generation(conn, message_id, 0)
+        once_keys.claim_key(conn, "charge", message_id, message_id)
+    schedule.insert_row(conn, row("waits", 1))
 
-    pruned = [f.prune(conn, timedelta(seconds=-1), 10) for f in (settled, once_keys)]
+    pruned = [
+        prune(conn, timedelta(seconds=-1), 10)
+        for prune in (settled.prune_generations, once_keys.prune_keys)
+    ]
 
     assert pruned == [1, 1]
     assert settled.is_settled(conn, "waits", 0)
-    assert not once_keys.claim(conn, "charge", "waits", "waits")
+    assert not once_keys.claim_key(conn, "charge", "waits", "waits")
 
 
 def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
     """It was due after 31 days, and its row is gone as soon as RabbitMQ has it."""
-    once_keys.claim(conn, "charge", "a", "waits")
-    once_keys.claim(conn, "charge", "b", "gone")
+    once_keys.claim_key(conn, "charge", "a", "waits")
+    once_keys.claim_key(conn, "charge", "b", "gone")
     conn.execute("UPDATE workshed.once_keys SET done_at = workshed.now() - interval '29 days'")
-    schedule.insert(conn, row("waits", 1))
+    schedule.insert_row(conn, row("waits", 1))
     month = timedelta(days=30)
 
-    once_keys.prune(conn, month, 10)
+    once_keys.prune_keys(conn, month, 10)
     conn.execute("DELETE FROM workshed.schedule")
     conn.execute("UPDATE workshed.once_keys SET done_at = done_at - interval '2 days'")
 
-    assert once_keys.prune(conn, month, 10) == 1
-    assert not once_keys.claim(conn, "charge", "a", "waits")
-    assert once_keys.claim(conn, "charge", "b", "gone")
+    assert once_keys.prune_keys(conn, month, 10) == 1
+    assert not once_keys.claim_key(conn, "charge", "a", "waits")
+    assert once_keys.claim_key(conn, "charge", "b", "gone")
 
 
 # Starts
@@ -74,46 +77,46 @@ def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
 
 def test_a_start_is_forgotten_when_no_copy_of_its_job_may_run_any_more(conn):
     """RabbitMQ may have lost the job; it has no outcome then, and the row would stay for ever."""
-    starts.record(conn, "m", 0, isolated=False, host="here", pid=1)
+    starts.record_start(conn, "m", 0, isolated=False, host="here", pid=1)
 
-    pruned = [starts.prune(conn, timedelta(days=days), 10) for days in (1, -1)]
+    pruned = [starts.prune_starts(conn, timedelta(days=days), 10) for days in (1, -1)]
 
     assert pruned == [0, 1]
 
 
 def test_only_starts_made_alone_count(conn):
     for isolated in (False, False, True):
-        starts.record(conn, "m", 0, isolated=isolated, host="here", pid=1)
-        assert not starts.past(conn, "m", 0, TRAITS).kills
+        starts.record_start(conn, "m", 0, isolated=isolated, host="here", pid=1)
+        assert not starts.load_state(conn, "m", 0, TRAITS).kills
 
-    starts.record(conn, "m", 0, isolated=True, host="here", pid=1)
+    starts.record_start(conn, "m", 0, isolated=True, host="here", pid=1)
 
-    assert starts.past(conn, "m", 0, TRAITS).kills
-    assert not starts.past(conn, "m", 1, TRAITS).started
+    assert starts.load_state(conn, "m", 0, TRAITS).kills
+    assert not starts.load_state(conn, "m", 1, TRAITS).started
 
 
 # Unique
 
 
 def test_a_key_is_held_by_one_message(conn):
-    assert unique.take(conn, claim("a", 0)) == "a"
-    assert unique.take(conn, claim("b", 0)) == "a"
-    assert unique.take(conn, claim("a", 0)) == "a"
+    assert unique.acquire_key(conn, claim("a", 0)) == "a"
+    assert unique.acquire_key(conn, claim("b", 0)) == "a"
+    assert unique.acquire_key(conn, claim("a", 0)) == "a"
 
 
 def test_a_copy_of_an_earlier_generation_frees_nothing(conn):
     """With the message id alone as holder, the copy would free the lock of the retry."""
-    unique.take(conn, claim("a", 0))
-    unique.move(conn, "a", 1)
+    unique.acquire_key(conn, claim("a", 0))
+    unique.move_locks(conn, "a", 1)
 
-    assert unique.free(conn, "a", 0) == 0
-    assert unique.free(conn, "a", 1) == 1
+    assert unique.release_locks(conn, "a", 0) == 0
+    assert unique.release_locks(conn, "a", 1) == 1
 
 
 def test_an_expired_lock_is_taken_over(conn):
-    unique.take(conn, claim("a", 0, span=timedelta(seconds=-1)))
+    unique.acquire_key(conn, claim("a", 0, span=timedelta(seconds=-1)))
 
-    assert unique.take(conn, claim("b", 0)) == "b"
+    assert unique.acquire_key(conn, claim("b", 0)) == "b"
 
 
 def test_of_many_senders_at_once_one_wins(connect):
@@ -123,7 +126,7 @@ def test_of_many_senders_at_once_one_wins(connect):
     def send(number):
         barrier.wait()
         with connections[number] as conn:
-            taken = unique.take(conn, claim(str(number)))
+            taken = unique.acquire_key(conn, claim(str(number)))
             winners.append((str(number), taken))
 
     threads = [threading.Thread(target=send, args=(n,)) for n in range(8)]
@@ -138,8 +141,10 @@ def test_of_many_senders_at_once_one_wins(connect):
 
 def test_a_rollback_lets_the_next_one_have_the_key(connect):
     with connect() as first, connect() as second:
-        unique.take(first, claim("a", 0))
-        waiting = threading.Thread(target=lambda: found.append(unique.take(second, claim("b", 0))))
+        unique.acquire_key(first, claim("a", 0))
+        waiting = threading.Thread(
+            target=lambda: found.append(unique.acquire_key(second, claim("b", 0)))
+        )
         found: list[str] = []
         waiting.start()
         first.rollback()
@@ -152,33 +157,33 @@ def test_a_rollback_lets_the_next_one_have_the_key(connect):
 
 
 def test_an_effect_is_claimed_once_per_scope(conn):
-    assert once_keys.claim(conn, "charge", "7", "a")
-    assert not once_keys.claim(conn, "charge", "7", "b")
-    assert once_keys.claim(conn, "refund", "7", "a")
+    assert once_keys.claim_key(conn, "charge", "7", "a")
+    assert not once_keys.claim_key(conn, "charge", "7", "b")
+    assert once_keys.claim_key(conn, "refund", "7", "a")
 
 
 # Cancel
 
 
 def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
-    schedule.insert(conn, row(generation=2))
-    unique.take(conn, claim("m", 2))
+    schedule.insert_row(conn, row(generation=2))
+    unique.acquire_key(conn, claim("m", 2))
 
     assert cancellations.cancel(conn, "m") == "deleted"
 
-    assert schedule.find(conn) == []
-    assert unique.find(conn, "k") is None
-    assert starts.past(conn, "m", 2, TRAITS).settled
+    assert schedule.list_scheduled(conn) == []
+    assert unique.find_holder(conn, "k") is None
+    assert starts.load_state(conn, "m", 2, TRAITS).settled
 
 
 @pytest.mark.parametrize("made", [{"reason": "outbox_lease"}, {"possible_duplicate": True}, None])
 def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
     if made is not None:
-        schedule.insert(conn, row(**made))
+        schedule.insert_row(conn, row(**made))
 
     assert cancellations.cancel(conn, "m") == "will be skipped"
 
-    past = starts.past(conn, "m", 0, TRAITS)
+    past = starts.load_state(conn, "m", 0, TRAITS)
     assert (past.cancelled, past.settled) == (True, False)
 
 
@@ -188,25 +193,25 @@ def test_a_reader_misses_no_tombstone_of_a_long_transaction(connect):
         cancellations.cancel(slow, "slow")
         cancellations.cancel(quick, "quick")
         quick.commit()
-        xmin, ids = cancellations.since(reader, 0)
+        xmin, ids = cancellations.list_since(reader, 0)
         assert list(ids) == ["quick"]
         reader.commit()
         slow.commit()
 
-        _, ids = cancellations.since(reader, xmin)
+        _, ids = cancellations.list_since(reader, xmin)
 
         assert set(ids) == {"slow", "quick"}
 
 
 def test_only_what_reached_rabbitmq_is_read(conn):
-    schedule.insert(conn, row("waited"))
+    schedule.insert_row(conn, row("waited"))
     cancellations.cancel(conn, "waited")
     cancellations.cancel(conn, "sent")
 
-    _, ids = cancellations.since(conn, 0)
+    _, ids = cancellations.list_since(conn, 0)
 
     assert list(ids) == ["sent"]
     assert cancellations.is_cancelled(conn, "waited")
-    cancellations.clear(conn, "waited")
+    cancellations.clear_cancellation(conn, "waited")
     assert not cancellations.is_cancelled(conn, "waited")
-    assert cancellations.prune(conn, timedelta(seconds=-1), 10) == 1
+    assert cancellations.prune_cancellations(conn, timedelta(seconds=-1), 10) == 1
