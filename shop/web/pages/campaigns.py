@@ -147,7 +147,7 @@ def _asking(
     found: Campaign, said: str, count: int, fields: Sequence[tuple[str, str]], button: str
 ) -> ActionResult:
     back = f"/campaign?id={found.id}"
-    return ActionResult(said, count, back=back, asks=fields, button=button)
+    return ActionResult(said, count, back=back, confirm=fields, button=button)
 
 
 PAGES: tuple[Page, ...] = (

@@ -96,10 +96,10 @@ class EndpointFactory:
             form = await csrf.read_form(request, who.name)
             done, entry = await run_in_threadpool(run_action, action, form, who)
             if responses.wants_json(request):
-                dry = done.asks is not None
-                answer = {"message": done.said, "count": done.count, "dry_run": dry}
+                dry = done.confirm is not None
+                answer = {"message": done.message, "count": done.count, "dry_run": dry}
                 return responses.json_response(answer)
-            if done.asks is not None:
+            if done.confirm is not None:
                 return responses.html_response(request, ask_to_confirm(request, action, done, who))
             back = responses.safe_path(done.back)
             sign = "&" if "?" in back else "?"
@@ -190,15 +190,15 @@ def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generat
 
 
 def _noted(conn: db.Connection, action: Action, done: ActionResult, who: Who) -> int | None:
-    if done.asks is not None:
+    if done.confirm is not None:
         return None
     return audit.record_entry(
         conn,
         performed_by=who.name,
         action=action.name,
-        details=responses.to_json_types(done.about),
+        details=responses.to_json_types(done.details),
         count=done.count,
-        summary=done.said,
+        summary=done.message,
     )
 
 

@@ -54,7 +54,7 @@ class DeadSelection:
         """Ask whether that is wanted."""
         again = [*self.again, ("back", self.back), ("sure", "yes")]
         button = f"{verb} {jobs(count)}"
-        return ActionResult(said, count, self.about, self.back, asks=again, button=button)
+        return ActionResult(said, count, self.about, self.back, confirm=again, button=button)
 
 
 def retry_dead(deed: ActionRequest) -> ActionResult:

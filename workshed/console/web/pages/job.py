@@ -139,10 +139,10 @@ def cancel_job(deed: ActionRequest) -> ActionResult:
         raise WorkshedError(f"{message_id} is dead, so it does not run; discard it instead.")
     if not deed.form.has("sure"):
         return ActionResult(
-            said=f"This would cancel {message_id}. {_fate(deed, message_id)}",
+            message=f"This would cancel {message_id}. {_fate(deed, message_id)}",
             count=1,
             back=back,
-            asks=[("id", message_id), ("sure", "yes")],
+            confirm=[("id", message_id), ("sure", "yes")],
             button="Cancel this job",
         )
     answer = cancellations.cancel(deed.conn, message_id)

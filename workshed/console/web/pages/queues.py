@@ -98,7 +98,7 @@ def purge_queue_action(deed: ActionRequest) -> ActionResult:
             f"as discarded, its key is free, its batch goes on; it cannot be taken back.{left}"
         )
         asks = [("name", name), ("sure", "yes")]
-        return ActionResult(said, count, back=BACK, asks=asks, button=f"Discard {jobs(count)}")
+        return ActionResult(said, count, back=BACK, confirm=asks, button=f"Discard {jobs(count)}")
     done = purging.Purged()
     try:
         purging.purge_queue(broker, deed.conn, name, count, done)

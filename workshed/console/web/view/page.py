@@ -110,18 +110,18 @@ class ActionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """What became of it."""
+    """What an action did, or asks before it does anything."""
 
-    said: str
+    message: str
     """One sentence, without what is secret."""
     count: int
     """How many have changed."""
-    about: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
     """For the audit: ids, or the filter that chose them."""
     back: str = "/"
     """The page to show next, with its query."""
-    asks: Sequence[tuple[str, str]] | None = None
-    """Nothing was done yet: the fields to send again by whoever agrees with what was said."""
+    confirm: Sequence[tuple[str, str]] | None = None
+    """Nothing was done yet: the fields to send again once the operator agrees to `message`."""
     button: str = "Go ahead"
 
 
