@@ -166,7 +166,7 @@ what ends it can be read from it. Asking is a round trip before each transaction
 who wait for a limited time: that something between has gone silent is seen by no look at it."""
 _of_the_parent: list[ConnectionPool[InterruptibleConnection]] = []
 _patience: ContextVar[float | None] = ContextVar("patience", default=None)
-"""How long whoever borrows a connection waits for an answer on it; `None`: for ever."""
+"""How long the borrower of a connection waits for an answer on it; `None`: for ever."""
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 _open: ContextVar[int] = ContextVar("open", default=0)
 """How many transactions of the pool this thread is in."""

@@ -352,7 +352,7 @@ def prefix_of(kind: type[BaseSettings]) -> str:
 
 
 def use(environment: Mapping[str, str]) -> None:
-    """Add to the environment of this process, and of those it starts, and read it anew."""
+    """Add to the environment of this process, and of those it starts, and read it again."""
     os.environ.update(environment)
     settings.cache_clear()
 

@@ -1,4 +1,4 @@
-"""A campaign to 500 people, of whom one leaves while it is paused and one cannot be reached."""
+"""A campaign to 500 people: one unsubscribes while it is paused, one cannot be reached."""
 
 import http.client
 from collections.abc import Callable, Iterator

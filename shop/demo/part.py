@@ -1,4 +1,4 @@
-"""What each part of the demo is to whoever shows it."""
+"""What each part of the demo is to the person who shows it."""
 
 from collections.abc import Iterable
 from typing import Protocol

@@ -1,7 +1,7 @@
 """What people of the demo see in a browser, and the console of those who operate it.
 
 The shop is for customers, with their pictures, and the page to unsubscribe.
-To be served on loopback only: whoever signs up may do all that the shop has.
+To be served on loopback only: anyone who signs up may do all that the shop has.
 """
 
 from starlette.applications import Starlette

@@ -30,7 +30,7 @@ class Variant:
 
 
 def find(conn: Connection, original: Original, options: Options) -> Variant | None:
-    """Return what was made of this content before, whoever uploaded it."""
+    """Return what was made of this content before, no matter who uploaded it."""
     query = """
         SELECT sha256, media_type, width, height, frames
           FROM shop.image_variants

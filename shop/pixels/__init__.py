@@ -1,4 +1,4 @@
-"""Making an image fit: judged, decoded, shrunk, written anew from its pixels.
+"""Making an image fit: judged, decoded, shrunk, rewritten from its pixels.
 
 Runs in a child process that holds no secret. Nothing here imports more than the standard library
 and Pillow, and for a HEIC pillow-heif. What is imported with this package imports not even Pillow:

@@ -32,8 +32,8 @@ class ImageRequest:
     max_frames: int
     """Frames, or pages of a TIFF."""
     strict: bool = False
-    """Refuse what is harmless in an image that is made anew, but not in an original that is served:
-    bytes behind its end, a name for another format, a script anywhere in it."""
+    """Refuse what is harmless in an image that is re-encoded, but not in an original that is
+    served: bytes behind its end, a name for another format, a script anywhere in it."""
 
     def most_pixels(self, kind: str) -> int:
         """Return how many pixels an image of a format may have."""

@@ -26,7 +26,7 @@ def asked(conn: Connection, text: str | None, zone: str) -> Day:
         return _dated(text, zone, now)
     found = days.before(scheduled_for() or sent_at() or now, zone)
     if found.ends_at > now:
-        # Whoever made the run has a clock that is ahead, and the day is not over everywhere.
+        # The clock of the process that made the run is ahead, and the day is not over everywhere.
         raise Snooze(found.ends_at - now, f"{found.date} is not over yet in {zone}")
     return found
 

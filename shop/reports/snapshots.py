@@ -69,7 +69,10 @@ def every(conn: Connection, limit: int, *, before: date | None = None) -> list[S
 
 
 def store(conn: Connection, day: Day, fresh: ReportNumbers) -> None:
-    """Store the numbers of a day, unless it has a report; waits for whoever is about to commit."""
+    """Store the numbers of a day, unless it has a report.
+
+    Waits for another transaction that is about to store them.
+    """
     query = """
         INSERT INTO shop.daily_report_snapshots
                (business_date, zone, starts_at, ends_at, numbers)

@@ -1,7 +1,7 @@
 """Where a source is: resolved once, judged, and then kept to.
 
 A name that is allowed may be made to lead to an address inside: what is asked there, the cloud's
-metadata or a database, trusts whoever comes from here. So the address is what is judged, and the
+metadata or a database, trusts anyone who comes from here. So the address is what is judged, and the
 connection goes to the address that was judged, whatever the name leads to a moment later.
 """
 

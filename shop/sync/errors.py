@@ -39,7 +39,7 @@ class SourceError(WorkshedError):
     holds: bool = False
     """Whether the source as a whole is in trouble, so that after some of these nothing asks it."""
     ends_listing: ClassVar[bool] = False
-    """Whether the listing begins anew, since what was read of it leads nowhere."""
+    """Whether the listing begins again, since what was read of it leads nowhere."""
 
     def __init__(self, source: str, reason: str) -> None:
         """Keep which source it was."""

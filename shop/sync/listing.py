@@ -24,7 +24,7 @@ COPY_LOOKS_AGAIN = timedelta(seconds=10)
 ASKED_AGAIN = timedelta(hours=1)
 """A record is asked for again after this, where it is still behind."""
 LONGEST_LISTING = timedelta(hours=6)
-"""One that was begun longer ago begins anew: its cursors mean nothing any more."""
+"""One that was begun longer ago begins again: its cursors mean nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)

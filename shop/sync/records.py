@@ -79,7 +79,7 @@ def judge(stored: StoredRecord, version: int | None, since: datetime) -> Change 
     Only what a whole listing lacked, and the source has not when it is asked after that, is gone.
     Of two versions the newer wins, in whatever order two jobs write. What was asked for before
     `deleted_at` is older than that; what was asked for later is there again, whatever its version,
-    since a source may count anew.
+    since a source may begin to count again.
     """
     if version is None:
         gone = stored.missing_since is not None and stored.missing_since < since

@@ -4,7 +4,7 @@ import dataclasses
 from datetime import datetime, timedelta
 
 # What a terminal would obey: control characters, but for tab and line feed, and lone surrogates,
-# which it cannot show. Bodies and errors are written by whoever could send.
+# which it cannot show. Bodies and errors are written by anyone who could send.
 CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
 }

@@ -27,8 +27,8 @@ class ServerAccount:
     def command(self, *words: str, death: signal.Signals) -> list[str]:
         """Wrap a command: run as this user, sent `death` when the thread that starts it ends.
 
-        The kernel watches that thread and not its process, so whoever starts a server must outlive
-        it. Without setpriv (macOS) a server outlives a parent that is killed.
+        The kernel watches that thread and not its process, so the thread that starts a server must
+        outlive it. Without setpriv (macOS) a server outlives a parent that is killed.
         """
         setpriv = shutil.which("setpriv")
         if setpriv is None:

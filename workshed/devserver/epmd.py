@@ -21,7 +21,7 @@ class PortMapper:
         self.port = 0
 
     def start(self, port: int) -> None:
-        """Start it anew; what was registered is forgotten."""
+        """Start it again; what was registered is forgotten."""
         self.stop()
         self.port = port
         self.process = subprocess.Popen(

@@ -178,7 +178,7 @@ def _lock(folder: Path) -> int | None:
 
 
 def _runs(pid: bytes) -> bool:
-    if not pid.isdigit():  # whoever took the lock is about to write it
+    if not pid.isdigit():  # the one that took the lock is about to write it
         return True
     try:
         os.kill(int(pid), 0)

@@ -1,4 +1,4 @@
-"""Tell whoever has started this process that it is up."""
+"""Tell the process that started this one that it is up."""
 
 import contextlib
 import os

@@ -35,8 +35,8 @@ class ForeignFolderError(WorkshedError):
 def share_folder(master: int) -> Path | None:
     """Let this process, and those it starts, say how they are in the folder of a master.
 
-    It is named for the master's pid and start, so that whoever gets its pid later does not inherit
-    its numbers. `None`, and the reason in the log, where there can be no folder.
+    It is named for the master's pid and start, so that a process that gets its pid later does not
+    inherit its numbers. `None`, and the reason in the log, where there can be no folder.
     """
     try:
         folder = base_folder() / process_name(master)
@@ -59,7 +59,7 @@ def gather_metrics(master: int) -> Path | None:
 def folder_for_master(master: int) -> Path | None:
     """Share a master's folder, and gather numbers there where they are wanted.
 
-    Whoever has named a folder for numbers shows them himself.
+    A program that has named a folder for numbers shows them itself.
     """
     return gather_metrics(master) if settings().counts_in_folder else share_folder(master)
 

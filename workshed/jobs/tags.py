@@ -15,7 +15,7 @@ class CancelTraits:
     queue: str
     tags: tuple[str, ...]
     sent_ms: int
-    """When it was sent, or wanted back since, by the clock of whoever did so; Unix ms."""
+    """When it was sent, or wanted back since, by the clock of the machine that did so; Unix ms."""
 
     @property
     def values(self) -> dict[str, Any]:

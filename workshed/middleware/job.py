@@ -48,7 +48,7 @@ class Job:
     result: object = None
     """What it returned, where that is stored."""
     advanced = False
-    """It has saved a cursor: its failures are counted anew."""
+    """It has saved a cursor: its failures are counted from the start."""
     leaving: threading.Event | None = None
     """Set while its worker stops."""
     cancelled = False

@@ -262,7 +262,7 @@ class WorkshedBroker(Broker):
     ) -> tuple[dramatiq.Message[Any], Statement]:
         """Check a message; return it as it is stored, and what stores it.
 
-        That tells who has its key, if it has one; whoever executes it says so to `stored`.
+        That tells who has its key, if it has one; its caller says so to `stored`.
         """
         message, row = self.prepared(message, delay, at, reason)
         claim = key_claim(message, timedelta())

@@ -54,7 +54,7 @@ class Batch:
     Each callback is sent once, together with the outcome that it follows from: `on_death` with the
     first job that dies, `on_complete` when all have come to an end, and `on_success` when they have
     with success. A job that was discarded had nothing left to do, which is success; one that died,
-    or that somebody cancelled, has not succeeded. Dead jobs that are retried count anew.
+    or that somebody cancelled, has not succeeded. Dead jobs that are retried are counted again.
 
     `conn` is one that `schedule.send` takes, but none of asyncio: `UnknownConnectionError`.
     """
@@ -197,7 +197,7 @@ def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow
     message, row = broker().prepared(message, NOW, None, "transactional")
     if key_claim(message, NOW) is None:
         return row
-    # It is sent whoever has its key then, and takes it when it starts.
+    # It is sent no matter who has its key then, and takes it when it starts.
     return replace(row, body=encode(awaiting_key(message)).decode())
 
 

@@ -42,7 +42,7 @@ def create_app() -> ASGIApp:
 def unknown(request: Request, err: Exception) -> Response:
     """Answer a form whose sender's token proves nothing."""
     reason = err.reason if isinstance(err, TokenError) else "cannot be read"
-    text = f"Your token {reason}, so nothing was done. Open the shop anew."
+    text = f"Your token {reason}, so nothing was done. Open the shop again."
     return answers.notice(request, 401, "We do not know who you are.", text)
 
 

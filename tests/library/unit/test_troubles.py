@@ -61,7 +61,7 @@ def test_rabbitmq_that_does_not_answer():
 def test_no_relay():
     assert problems.judge_relay(timedelta(seconds=2)) is None
     assert "no relay has beaten for 60 s" in problems.judge_relay(timedelta(seconds=60)).message
-    assert "no relay is at work" in problems.judge_relay(None).message
+    assert "no relay is running" in problems.judge_relay(None).message
 
 
 def test_no_worker_or_only_quiet_ones():

@@ -1,4 +1,4 @@
-"""Who may write a job: whoever may publish, or whoever has a key."""
+"""Who may write a job: anyone who may publish, or anyone who has a key."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ def check(here: DoctorContext) -> Iterator[Finding]:
     """Name the keys, so that hosts can be compared; show none."""
     found = build_signing(here.settings)
     if found is None:
-        yield ok("no WORKSHED_SIGNING_KEYS is set: whoever may publish may run any actor")
+        yield ok("no WORKSHED_SIGNING_KEYS is set: anyone who may publish may run any actor")
         return
     newest, *others = found.names
     kept = f", and {', '.join(others)} accepted" if others else ""

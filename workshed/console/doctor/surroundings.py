@@ -111,7 +111,7 @@ class DoctorContext:
         options = {**db.OPTIONS, "connect_timeout": CONNECT_S}
         conn = InterruptibleConnection.connect(url, autocommit=True, **options)
         conn.look_for_pooler()
-        if not conn.is_pooled:  # or it would end statements of whoever has that session next
+        if not conn.is_pooled:  # or it would end statements of the next user of that session
             conn.execute(f"SET statement_timeout = {QUERY_MS}")
         return conn
 

@@ -32,7 +32,9 @@ def judge_unreachable(troubles: Iterable[WorkshedError]) -> list[Finding]:
 def judge_relay(last_beat: timedelta | None) -> Finding | None:
     """Judge when any relay has last beaten; `None`: there never was one."""
     if last_beat is None:
-        return failed("no relay is at work, so delays, retries and stored jobs are not sent", START)
+        return failed(
+            "no relay is running: delayed jobs, retries and outbox jobs are not published", START
+        )
     if last_beat > relays.DEAD_AFTER:
         said = f"no relay has beaten for {in_words(last_beat)}: delays and retries wait"
         return failed(said, START)

@@ -1,4 +1,4 @@
-"""How a job ended, for whoever has sent it and waits."""
+"""How a job ended, for a sender that waits."""
 
 import math
 import time

@@ -28,7 +28,7 @@ def put_back(
 
     Each is taken, published and confirmed, and only then acked: who is killed in between leaves a
     message twice and never loses one. It says `possible_duplicate`, so its consumer checks for
-    duplicates. Only what is signed is signed anew: whoever may publish may have put one there.
+    duplicates. Only what is signed is signed again: anyone who may publish may have put one there.
     `prefix`: before the names of queues on RabbitMQ. Raises `BrokerUnreachableError` or
     `PublishRefusedError`; the message in hand is RabbitMQ's again then.
     """

@@ -69,7 +69,7 @@ def show_argument(value: object) -> str:
 
 
 def recreate_command(api: Management, queue: Queue, name: str | None = None) -> str:
-    """Say how to make a queue anew without losing what is in it."""
+    """Say how to make a queue again without losing what is in it."""
     there = api.prefix + (name or queue.name)
     delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(api.vhost)} {there}"
     return f"once `workshed queues` shows it empty, with none unacked: {delete} && {SETUP}"

@@ -1,4 +1,4 @@
-"""A file of passwords, one line `user=password` for each, for whoever may read it alone."""
+"""A file of passwords, one line `user=password` for each, that its owner alone may read."""
 
 import os
 import secrets

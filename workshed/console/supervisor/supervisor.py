@@ -178,7 +178,7 @@ class Supervisor:
                 self._start_what_asks_none()
 
     def _start_what_asks_none(self) -> None:
-        """Let probes be answered: where nobody does, all of this is soon started anew."""
+        """Let probes be answered: where nobody does, all of this is soon started again."""
         for child in self._beside:
             if child.asks_none:
                 child.start_soon()

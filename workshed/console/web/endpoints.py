@@ -36,7 +36,7 @@ from workshed.jobs.outbox.claims import database_now
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
 LONGEST_DEED = "SET LOCAL statement_timeout = '60s'"
-NOT_HERE = "This installation has nothing of what belongs here."
+NOT_HERE = "This feature is not enabled in this installation."
 REFUSED = (
     "PostgreSQL refuses this to the console: {}. To look its role needs the rights of a reader, to "
     "change anything those of an operator; `workshed roles` grants them."
@@ -70,7 +70,7 @@ class EndpointFactory:
         return _answering(endpoint)
 
     def gives(self, download: Download) -> Endpoint:
-        """Return the endpoint of what is no page, for whoever may look."""
+        """Return the endpoint of what is no page, for anyone who may look."""
 
         async def endpoint(request: Request) -> Response:
             who = await self._doors.who(request)

@@ -20,7 +20,7 @@ from workshed.db import PASSING_ERRORS
 
 LOOK_S = 2.0
 MOST = 100
-"""Streams per process: each has its page made anew every time."""
+"""Streams per process: each has its page rendered every time."""
 
 
 class Live:

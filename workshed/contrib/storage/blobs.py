@@ -128,7 +128,7 @@ def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
 
 
 def _unused(conn: Connection, older_than: timedelta, limit: int, unused: Composable) -> list[str]:
-    """Look at all once, and not anew for each: the oldest are those that are used for years."""
+    """Look at all once, and not again for each: the oldest are those that are used for years."""
     query = sql.SQL("""
         SELECT b.sha256
           FROM workshed_storage.blobs b
@@ -162,7 +162,7 @@ def _nothing_refers(conn: Connection) -> Composable:
 
 
 def _delete(sha256: str, older_than: timedelta, unused: Composable) -> bool:
-    """Delete a row and then its content; whoever stores it meanwhile waits for the commit.
+    """Delete a row and then its content; one who stores it meanwhile waits for the commit.
 
     Who refers to it meanwhile waits, too, and is refused then. What committed a moment ago is
     looked for once the row is locked: not every foreign key would refuse its deletion at once.

@@ -67,7 +67,7 @@ class LocalStorage:
             if _size(path) != os.fstat(draft.fileno()).st_size:
                 _make(path.parent)
                 Path(draft.name).replace(path)
-            # Also of one that was there: whoever wrote it may not have come so far.
+            # Also of one that was there: its writer may not have come so far.
             for folder in (path.parent, path.parent.parent, self.root):
                 _sync(folder)
 

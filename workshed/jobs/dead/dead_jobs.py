@@ -39,7 +39,7 @@ class UnreadableJobError(WorkshedError):
         """Say what to do instead."""
         super().__init__(
             f"{message_id} was not taken for a job ({why}), so it is not put back: look at it with "
-            f"`workshed dead show`, send the job anew with `workshed enqueue`, and discard this one"
+            "`workshed dead show`, send the job again with `workshed enqueue`, and discard this one"
         )
 
 

@@ -1,4 +1,4 @@
-"""What jobs return, kept for a while for whoever waits for it."""
+"""What jobs return, kept for a while for those who wait for it."""
 
 from datetime import timedelta
 

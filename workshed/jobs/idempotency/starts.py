@@ -52,7 +52,7 @@ def load_state(conn: Connection, message_id: str, generation: int, traits: Cance
 def record_start(
     conn: Connection, message_id: str, generation: int, *, isolated: bool, host: str, pid: int
 ) -> None:
-    """Record a start; a later generation of the message counts anew."""
+    """Record a start; a later generation of the message counts from zero."""
     query = """
         INSERT INTO workshed.redelivered_starts AS s (message_id, generation, isolated, host, pid)
         VALUES (%(message_id)s, %(generation)s, %(isolated)s, %(host)s, %(pid)s)

@@ -30,7 +30,7 @@ def change_counter(
     lowest: int | None = None,
     highest: int | None = None,
 ) -> bool:
-    """Count on, unless that leads below `lowest` or above `highest`; `ttl` begins anew."""
+    """Count on, unless that leads below `lowest` or above `highest`; `ttl` begins again."""
     _ensure(conn, key)
     query = """
         UPDATE workshed.counters

@@ -1,8 +1,8 @@
 """How many jobs run at a time, or start within a span, per key; and who waits for that.
 
-What is counted are starts. Each limit has a row that whoever takes of it, gives back to it or waits
-for it holds until its transaction ends; several are locked in the order of their keys. A job that
-is over a limit waits in the order of arrival, and nobody who comes later gets its slot.
+What is counted are starts. Each limit has a row. A job that takes a slot, gives one back or waits
+for one locks it until its transaction ends; several are locked in the order of their keys. A job
+that is over a limit waits in the order of arrival, and no job that comes later gets its slot.
 """
 
 from collections.abc import Sequence

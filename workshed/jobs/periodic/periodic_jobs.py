@@ -1,4 +1,4 @@
-"""The jobs that run by the calendar, as whoever makes their runs finds them."""
+"""The jobs that run by the calendar, as the processes that create their runs find them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field

@@ -157,7 +157,7 @@ class Limits(OutcomeMiddleware):
                 raise over_limit_outcome(job, refused)
             return
         with db.transaction() as conn:
-            # Undone when it does not start: until then it has its key. And first, as whoever
+            # Undone when it does not start: until then it has its key. And first, as each job that
             # settles does, or two copies of the job wait for each other.
             unique.release_locks(conn, job.message_id, job.generation)
             refused = limits.acquire_slots(conn, job.asks, start)

@@ -33,8 +33,8 @@ Function = Callable[..., Any]
 class Uniqueness(OutcomeMiddleware):
     """Take, hand on and give back the keys of unique jobs.
 
-    A key held from the send on is taken by whoever stores the job; it moves with the job's
-    generations and is freed with its end, by its holder only: a lock that is gone for another
+    A key held from the send on is taken in the transaction that stores the job; it moves with the
+    job's generations and is freed with its end, by its holder only: a lock that is gone for another
     reason never drops a job. The turn of a job of which one runs at a time is a lease: a process
     that was stopped for longer than it lasts stores no outcome, and its job runs again.
 
@@ -67,7 +67,7 @@ class Uniqueness(OutcomeMiddleware):
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
-        """Write the key into the message; whoever stores it takes it."""
+        """Write the key into the message; it is taken when the message is stored."""
         actor = broker.actors.get(message.actor_name)
         rule: Unique | None = actor.options.get("unique") if actor is not None else None
         if actor is None or rule is None or not rule.locks_when_sent:

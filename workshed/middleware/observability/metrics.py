@@ -95,7 +95,7 @@ def serve_own(others: Pages = MappingProxyType({})) -> None:
     """Show this process's own numbers, in a thread, from now on, and other pages beside them.
 
     For one that is alone, as a relay or a clock. Where a folder is named it shares that with
-    others, and whoever named it shows all.
+    others, and the program that named it shows all.
     """
     config = settings()
     shown = dict(others)

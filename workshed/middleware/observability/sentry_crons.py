@@ -37,7 +37,7 @@ class HasCronSchedule(Protocol):
 
 
 def check_in_started(job: Job, actor: Actor | None) -> None:
-    """Say that a run goes on, each attempt of it anew."""
+    """Say that a run goes on, at each attempt of it."""
     _check_in(job, actor, "in_progress")
 
 

@@ -54,7 +54,7 @@ class Tracing(Observer):
     """
 
     def __init__(self, config: Settings, provider: trace.TracerProvider | None = None) -> None:
-        """Take spans to `provider`, else to that of the process, whoever sets it, and when."""
+        """Take spans to `provider`, else to that of the process, whenever it is set."""
         self._secrets = process_secrets(config)
         self._tracer = trace.get_tracer("workshed", tracer_provider=provider)
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}

@@ -19,7 +19,7 @@ class Expiry(Middleware):
     """Let no job start later than it may; it is dead then, with that reason.
 
     The time runs from the moment it was sent, of a delayed one from when it was due. No retry,
-    snooze or other wait extends it; a redrive lets it begin anew, since somebody wants it after
+    snooze or other wait extends it; a redrive lets it begin again, since somebody wants it after
     all. A job that has started is not ended.
 
     *Order:* below `Deduplication`: a copy of a job whose outcome is stored is a duplicate, however

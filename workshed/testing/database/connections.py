@@ -158,7 +158,7 @@ class Connections:
     def lose(self) -> list[int]:
         """Close all, as the end of a process does; return PostgreSQL's processes, which end soon.
 
-        What is lent stays so: whoever has it finds it closed.
+        What is lent stays so: its holder finds it closed.
         """
         lost = [conn for conn in (*self._lent, *self._idle) if not conn.closed]
         pids = [conn.info.backend_pid for conn in lost]

@@ -27,7 +27,7 @@ class Failpoints:
 
     @contextmanager
     def watching(self) -> Generator[None]:
-        """Count inside the block; raise `SimulatedCrash` at its end, whoever caught the first."""
+        """Count in the block; raise `SimulatedCrash` at its end, also if the first was caught."""
         self._watching = True
         try:
             yield

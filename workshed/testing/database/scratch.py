@@ -56,7 +56,7 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
     """Make a migrated database beside the one that `server` names; yield its URL.
 
     `…_test_<worker>`, or `…_test_<worker>_2` where another run uses that. What a killed run left
-    behind is made anew.
+    behind is made again.
     """
     with _connect(server) as keeper:
         name = _claim(keeper, f"{_name_of(server)[:LONGEST_BASE]}_test_{worker}")

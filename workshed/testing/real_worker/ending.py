@@ -1,4 +1,4 @@
-"""As a script: `dramatiq`, killed with all its processes when whoever started it has ended."""
+"""As a script: `dramatiq`, killed with all its processes when its parent has ended."""
 
 import os
 import signal

@@ -133,7 +133,7 @@ class ReconnectingConnection:
                 self._loop.start()
             except Exception:
                 # A thread that ended here would leave every sender waiting for ever.
-                logger.exception("the I/O thread of %s failed; it starts anew", self.name)
+                logger.exception("the I/O thread of %s failed; it starts again", self.name)
                 begin = self._start_anew
                 time.sleep(FIRST_PAUSE_S)
         self._drop()

@@ -30,8 +30,8 @@ SETTING = "WORKSHED_BROKER_URL"
 def connection_parameters(url: str, name: str) -> pika.URLParameters:
     """Read a URL, and name the connection for people who read the management UI.
 
-    Certificates are read anew each time, so that renewed ones are used from the next connection on.
-    Raises `SettingsError` for what cannot be used, without the password.
+    Certificates are read again each time, so that renewed ones are used from the next connection
+    on. Raises `SettingsError` for what cannot be used, without the password.
     """
     parts = urlsplit(url)
     options = tls.tls_options(parts, SETTING, ("heartbeat",))

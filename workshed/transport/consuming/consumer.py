@@ -34,7 +34,7 @@ FLUSH_S = 0.001
 Start = Callable[[list[Delivery]], None]
 """Lets deliveries wait for a thread that runs them."""
 Missing = Callable[[str], None]
-"""Told the name of a queue that is not there; whoever may makes it."""
+"""Told the name of a queue that is not there; one that may make it does."""
 Strange = Callable[[Delivery], Callable[[], None] | None]
 """Returns the step that puts away a delivery no actor is here for; `None` for all others."""
 

@@ -51,7 +51,7 @@ ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
 
 
 class JobExecutor:
-    """Starts no job that must not run, and acks none whose outcome is not stored."""
+    """Runs deliveries: checks that each may start, and stores its outcome before it is acked."""
 
     def __init__(self, inbox: ConsumerConnection, grace_of_strangers: timedelta) -> None:
         """Nothing runs."""

@@ -212,7 +212,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "pipe_target": _piped,  # the message that is sent with this one's success and result
     "group_completion_uuid": _id,  # the group that is counted with its success
     "group_completion_callbacks": _grouped,  # and what is sent after the last
-    "store_results": _flag,  # what it returns is kept for whoever waits
+    "store_results": _flag,  # what it returns is kept for those who wait
     "result_ttl": _number(1),  # and for how many ms
     "awaited": _yes,  # that it has ended is kept, for as long, without what it returns
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it

@@ -60,7 +60,7 @@ class OutboxCleaner:
             try:
                 self._start()
             except RuntimeError as err:  # from Python 3.12 on, at the end of a program
-                logger.warning("rows of sent jobs stay, and a relay sends copies: %s", err)
+                logger.warning("rows of sent jobs were not deleted; a relay sends copies: %s", err)
 
     def close(self) -> None:
         """Write what was added, if PostgreSQL takes it now."""
@@ -93,7 +93,9 @@ class OutboxCleaner:
                         batch = self._collected(IDLE_S)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
-                    logger.warning("rows of sent jobs stay, and a relay sends copies: %s", err)
+                    logger.warning(
+                        "rows of sent jobs were not deleted; a relay sends copies: %s", err
+                    )
                     return
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
                 self._closing.wait(pause)

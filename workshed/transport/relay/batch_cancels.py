@@ -1,4 +1,4 @@
-"""Carry out the cancel of batches, whoever asked for it."""
+"""Carry out the cancel of batches, no matter who asked for it."""
 
 from workshed.db import Connection
 from workshed.jobs.control.batch_cancellations import cancel_some

@@ -13,7 +13,7 @@ SHARE = 0.05
 def wake_limit_waiters(conn: Connection) -> float:
     """Look at each limit that jobs wait for; any number may.
 
-    Whoever gives a slot back calls the next one itself. Nobody does so when the lease of a dead
+    A job that gives a slot back calls the next one itself. Nobody does so when the lease of a dead
     worker runs out, when the job that was called does not come, or is cancelled while it waits.
     """
     started = time.monotonic()

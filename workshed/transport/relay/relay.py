@@ -100,7 +100,7 @@ class Relay:
         declared: Iterable[Queue] = (),
         duties: Sequence[Duty] = (warn_if_late,),
     ) -> None:
-        """Open nothing. `declared` it may make anew; `duties` are carried out beside it."""
+        """Open nothing. `declared` it may make again; `duties` are carried out beside it."""
         self.id = uuid4()
         self._publisher = publisher
         self._stop = stop
@@ -248,7 +248,7 @@ class Relay:
         refused = [(row, sent) for row, sent in results if sent.error is not None]
         if refused:
             self._put_back(conn, window.owner, refused)
-        self._in_flight.popleft()  # only now: what PostgreSQL did not take is settled anew
+        self._in_flight.popleft()  # only now: what PostgreSQL did not take is settled again
 
     def _wait(self, ticket: ConfirmBatch) -> None:
         """Wait for the answers; then withdraw what has none.

@@ -1,4 +1,4 @@
-"""Say how this relay is, to whoever answers the probes of its master."""
+"""Say how this relay is, to the process that answers the probes of its master."""
 
 import threading
 from collections.abc import Callable

@@ -78,7 +78,7 @@ def run_out_of_files_and_send(note, broker, eventually):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     fail(broker._publisher._link)
-    eventually(lambda: len([f for f in failures if "it starts anew" in f.msg]) >= 3)
+    eventually(lambda: len([f for f in failures if "it starts again" in f.msg]) >= 3)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     note.send(2)
 

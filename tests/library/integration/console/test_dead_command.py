@@ -243,7 +243,7 @@ def test_what_cannot_be_read_stays_and_the_others_go(workshed, bury, conn):
     assert [row.message_id for row in schedule.list_scheduled(conn)] == ["b"]
     [left] = ids(conn)
     said = workshed("dead", "retry", left).err
-    assert "send the job anew with `workshed enqueue`, and discard this one" in said
+    assert "send the job again with `workshed enqueue`, and discard this one" in said
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard"])

@@ -68,7 +68,7 @@ def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path
     answer = reader.get(path)
 
     assert answer.status_code == 404
-    assert "nothing of what belongs here" in answer.text
+    assert "feature is not enabled" in answer.text
 
 
 @pytest.mark.fresh_database

@@ -84,7 +84,7 @@ def test_an_installation_in_which_nothing_was_ever_started(operator, broker):
     found, text = operator.json("/"), operator.get("/").text
 
     assert said(operator)[:2] == [
-        "no relay is at work, so delays, retries and stored jobs are not sent",
+        "no relay is running: delayed jobs, retries and outbox jobs are not published",
         "no worker beats, so nothing runs",
     ]
     assert found["queues"] == []

@@ -111,7 +111,7 @@ def test_a_place_that_no_page_has_named_is_refused(operator, before):
     answer = operator.client.get("/scheduled", params={"before": before})
 
     assert answer.status_code == 400
-    assert "begin anew" in answer.text
+    assert "begin again" in answer.text
 
 
 def test_what_its_actor_redacts_is_shown_nowhere(operator, store, conn):

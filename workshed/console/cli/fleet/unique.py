@@ -72,7 +72,7 @@ def listed(
 def release(
     keys: Keys, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Free keys by hand. A job that has one and lives runs all the same, beside the next."""
+    """Release unique keys. A job that is still running may then overlap with the next."""
     from workshed.console.cli.terminal.audit import AuditedAction
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.confirm import agreed

@@ -22,7 +22,7 @@ def each(
     """Print the id of each job and the answer of `do`; return the answers if all are `good`.
 
     `kind` is what the ids are, in JSON. `deed` is noted in the audit, also where this is broken
-    off; `None`: nothing is done, or whoever does it notes it.
+    off; `None`: nothing is done, or the one who does it notes it.
 
     Raises `NotFoundError` when one is unknown, else `PartlyError`.
     """

@@ -31,7 +31,8 @@ def end_session(request: Request, response: Response) -> None:
 def session_user(request: Request, users: Mapping[str, ConsoleUser]) -> Who | None:
     """Return who the cookie of a request is of.
 
-    Whoever is taken from the settings, or has another password or role since, is logged out.
+    An operator who is taken from the settings, or has another password or role since, is logged
+    out.
     """
     try:
         said = secret_keys.timed_signer(PURPOSE).loads(

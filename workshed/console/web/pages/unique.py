@@ -70,8 +70,8 @@ def release_keys(deed: ActionRequest) -> ActionResult:
     said = f"Keys: {describe_results(fates)}."
     if asks is not None:
         said = (
-            f"This would release {number}. A job that has one and lives runs all the same, beside "
-            "the next one that gets it."
+            f"This would release {number}. A job that is still running may then overlap with the "
+            "next one that gets its key."
         )
     about = {"keys": [list(cursor.parse_cursor(one, (str, str))) for one in ids]}
     return ActionResult(said, count, about, return_url(deed.form, PATH), asks, f"Release {number}")

@@ -33,7 +33,7 @@ def parse_cursor(text: str, kinds: Sequence[type]) -> tuple[Any, ...]:
         values = found if isinstance(found, list) else []
         return tuple(_read(value, kind) for value, kind in zip(values, kinds, strict=True))
     except (ValueError, TypeError, RecursionError):
-        raise BadQueryError("what this address goes on from cannot be read; begin anew") from None
+        raise BadQueryError("what this address goes on from cannot be read; begin again") from None
 
 
 def _read(value: object, kind: type) -> object:

@@ -89,7 +89,7 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What is not shown within a page; whoever may look may have it."""
+    """What is not shown within a page; anyone who may look may have it."""
 
     path: str
     make: Callable[[PageRequest], Downloaded]
