@@ -22,13 +22,13 @@ class ThroughputBucket:
 
     at: datetime
     """When the part begins."""
-    done: int
+    succeeded: int
     failed: int
 
     @property
     def ended(self) -> int:
         """Both."""
-        return self.done + self.failed
+        return self.succeeded + self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Throughput:
     """How far back the runs go that were looked at."""
     is_cut: bool
     """There are more in the window, which were not looked at."""
-    done: int
+    succeeded: int
     failed: int
     """Attempts that ended in an error."""
     per_minute: float | None
     failure_rate: float | None
-    """Of those that were done or failed, 0 to 1."""
+    """Of those that succeeded or failed, 0 to 1."""
     run_p50_s: float | None
     run_p95_s: float | None
     wait_p50_s: float | None
@@ -58,7 +58,7 @@ def measure_throughput(conn: Connection) -> Throughput:
     """Look at the runs of the last 15 minutes, or at the latest 20 000 of them."""
     query = """
         WITH latest AS MATERIALIZED (
-            SELECT recorded_at, duration_s, queue_wait_s, outcome = 'succeeded' AS done,
+            SELECT recorded_at, duration_s, queue_wait_s, outcome = 'succeeded' AS succeeded,
                    outcome = ANY (%(failed)s) AS failed
               FROM workshed.runs
              WHERE recorded_at > workshed.now() - %(window)s
@@ -66,14 +66,15 @@ def measure_throughput(conn: Connection) -> Throughput:
              LIMIT %(most)s
         ), parts AS (
             SELECT floor(date_part('epoch', recorded_at) / %(finest)s)::bigint AS part,
-                   count(*) FILTER (WHERE done) AS done, count(*) FILTER (WHERE failed) AS failed
+                   count(*) FILTER (WHERE succeeded) AS succeeded,
+                   count(*) FILTER (WHERE failed) AS failed
               FROM latest
              GROUP BY 1
         )
         SELECT workshed.now(), count(*), min(recorded_at),
                percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_s),
                percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY queue_wait_s),
-               (SELECT array_agg(ARRAY[part, done, failed]) FROM parts)
+               (SELECT array_agg(ARRAY[part, succeeded, failed]) FROM parts)
           FROM latest
     """
     values = {"failed": list(FAILED), "window": WINDOW, "most": MOST, "finest": FINEST_S}
@@ -82,13 +83,13 @@ def measure_throughput(conn: Connection) -> Throughput:
     now, count, first, ran, waited, parts = found
     is_cut = count == MOST
     span = max(now - first, timedelta(seconds=1)) if is_cut else WINDOW
-    counted = {part: (done, failed) for part, done, failed in parts or ()}
-    done, failed = (sum(one[at] for one in counted.values()) for at in (0, 1))
-    ended, step_s = done + failed, bucket_width(span)
+    counted = {part: (succeeded, failed) for part, succeeded, failed in parts or ()}
+    succeeded, failed = (sum(one[at] for one in counted.values()) for at in (0, 1))
+    ended, step_s = succeeded + failed, bucket_width(span)
     return Throughput(
         span=span,
         is_cut=is_cut,
-        done=done,
+        succeeded=succeeded,
         failed=failed,
         per_minute=ended / (span / timedelta(minutes=1)),
         failure_rate=failed / ended if ended else None,
@@ -122,7 +123,7 @@ def sum_buckets(
         found.append(
             ThroughputBucket(
                 datetime.fromtimestamp(number * step_s, UTC),
-                sum(done for done, _ in parts),
+                sum(succeeded for succeeded, _ in parts),
                 sum(failed for _, failed in parts),
             )
         )

@@ -101,12 +101,12 @@ def test_how_much_runs_and_fails_is_shown_with_a_chart(operator, healthy, ran, b
     found, text = operator.json("/"), operator.get("/").text
 
     rates = found["rates"]
-    assert (rates["done"], rates["failed"], rates["step_s"]) == (8, 1, 60)
+    assert (rates["succeeded"], rates["failed"], rates["step_s"]) == (8, 1, 60)
     assert rates["failure_rate"] == pytest.approx(1 / 9)
     assert (rates["run_p50_s"], rates["wait_p50_s"]) == (1.0, 0.25)
     assert found["dead"] == 1
     assert '<svg class="chart"' in text
-    assert 'aria-label="8 done and 1 failed, most at once 9 in 60 s"' in text
+    assert 'aria-label="8 succeeded and 1 failed, most at once 9 in 60 s"' in text
     assert text.count('<rect class="failed"') == len(rates["bars"])
     assert "11.1 %" in text
     assert "Of the last 15 min." in text
@@ -187,7 +187,7 @@ def test_with_rabbitmq_away_the_rest_is_shown(operator, healthy, ran, monkeypatc
 
     found, text = operator.json("/"), operator.get("/").text
 
-    assert found["rates"]["done"] == 1
+    assert found["rates"]["succeeded"] == 1
     assert [one["ready"] for one in found["queues"]] == [None] * len(healthy.declared)
     (trouble,) = found["troubles"]
     assert "RabbitMQ does not answer at 127.0.0.1:9" in trouble["message"]

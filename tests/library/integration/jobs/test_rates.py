@@ -39,7 +39,7 @@ def at(conn):
 def test_where_nothing_ran_nothing_is_said_of_it(conn):
     found = throughput.measure_throughput(conn)
 
-    assert (found.done, found.failed, found.per_minute) == (0, 0, 0)
+    assert (found.succeeded, found.failed, found.per_minute) == (0, 0, 0)
     assert found.failure_rate is found.run_p50_s is found.wait_p95_s is None
     assert (found.span, found.is_cut) == (15 * MINUTE, False)
     assert sum(bar.ended for bar in found.bars) == 0
@@ -56,7 +56,7 @@ def test_they_are_those_of_the_last_quarter_of_an_hour(conn, ran, at):
 
     found = throughput.measure_throughput(conn)
 
-    assert (found.done, found.failed) == (30, 3)
+    assert (found.succeeded, found.failed) == (30, 3)
     assert found.per_minute == pytest.approx(33 / 15)
     assert found.failure_rate == pytest.approx(3 / 33)
     assert 1 < found.run_p50_s < 2 < found.run_p95_s < 3
@@ -74,7 +74,7 @@ def test_a_bar_is_a_minute_and_has_what_ended_in_it(conn, ran, at):
 
     assert found.step_s == 60
     assert len(found.bars) == 15
-    assert [(bar.done, bar.failed) for bar in found.bars if bar.ended] == [(1, 1), (1, 0)]
+    assert [(bar.succeeded, bar.failed) for bar in found.bars if bar.ended] == [(1, 1), (1, 0)]
     assert {two.at - one.at for one, two in zip(found.bars, found.bars[1:], strict=False)} == {
         MINUTE
     }
@@ -90,7 +90,7 @@ def test_of_many_the_latest_are_looked_at_and_it_is_said_how_far_they_go_back(
 
     found = throughput.measure_throughput(conn)
 
-    assert found.done == 3
+    assert found.succeeded == 3
     assert found.is_cut
     assert 30 <= found.span.total_seconds() < 40
     assert found.per_minute == pytest.approx(3 / (found.span / MINUTE))

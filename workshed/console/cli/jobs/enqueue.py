@@ -58,7 +58,7 @@ def enqueue(  # noqa: PLR0913 -- an option each
     a string. KEY=ARG passes it by name; write a string that looks like that
     as JSON: '"a=b"'. Put -- before a negative number.
 
-    With --wait the exit code is 0 when the job is done, 1 when it is dead, was
+    With --wait the exit code is 0 when the job succeeds, 1 when it is dead, was
     discarded or cancelled, and 124 when it has not ended within --timeout. What
     its actor returns is printed where it is stored: store_results=True.
     """

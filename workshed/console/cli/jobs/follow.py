@@ -11,7 +11,7 @@ LOOK_S = 0.5
 
 
 def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
-    """Print each event once, until the job has ended; raises `WorkshedError` when it is not done.
+    """Print each event once, until the job has ended; raises `WorkshedError` unless it succeeds.
 
     What waits on RabbitMQ has no row yet, so an unknown job is waited for.
     """

@@ -50,8 +50,8 @@ def shown(
 
     One that was sent without a delay and has not started is on RabbitMQ, and
     has no row here; it can be cancelled and followed all the same. --follow ends
-    with 0 when the job is done, else with 1; its --json is one value per line. Of
-    what is done it learns from the history: WORKSHED_HISTORY=all.
+    with 0 when the job succeeds, else with 1; its --json is one value per line.
+    That a job has succeeded it learns from the history: WORKSHED_HISTORY=all.
     """
     context.obj = message_id
     if context.invoked_subcommand:  # `cancel`, whose help need not wait for what is imported here

@@ -19,9 +19,12 @@ def jobs(  # noqa: PLR0913 -- an option each
     actor: ActorName = None,
     queue: QueueName = None,
     outcome: Annotated[
-        list[str] | None, typer.Option(help="Only these, e.g. done, retried, dead; repeatable.")
+        list[str] | None,
+        typer.Option(help="Only these, for example succeeded, retry or dead; repeatable."),
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only those not done.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only those that did not succeed.")
+    ] = False,
     error: Annotated[str | None, typer.Option(help="Only errors of this class.")] = None,
     tag: TagName = None,
     parent: Annotated[
