@@ -192,14 +192,15 @@ def test_a_redirect_that_leads_nowhere_is_told_and_asked_once(api, status):
 
 
 def test_what_drips_ends_with_the_exchange(api, use):
-    use(SYNC_TIMEOUT="0.2")
+    """And not because one byte is late: each may take 20 times as long as the pause before it."""
+    use(SYNC_TIMEOUT="1")
     api.misbehave("drip", "drip-body")
 
     for _ in range(2):
         began = time.monotonic()
         with pytest.raises(SourceTimeoutError):
             fetch(api)
-        assert 1 < time.monotonic() - began < 60
+        assert 5 < time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("fault", ["bomb", "endless"])
