@@ -5,6 +5,7 @@ from workshed.transport.errors import NackedError, PublishRefusedError, Unroutab
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
 PRECONDITION_FAILED = 406
+INTERNAL_ERROR = 541
 HINTS = {
     ACCESS_REFUSED: "the user may not write to the exchange",
     NOT_FOUND: "run `workshed broker setup`, which makes the exchange",
@@ -28,6 +29,11 @@ def is_unknown_argument(error: object) -> bool:
     """Return whether the server does not know an argument, rather than has a queue that differs."""
     text = str(getattr(error, "reply_text", error))
     return getattr(error, "reply_code", 0) == PRECONDITION_FAILED and "- invalid arg" in text
+
+
+def is_internal_error(error: object) -> bool:
+    """Tell whether RabbitMQ itself failed at what it was asked for."""
+    return getattr(error, "reply_code", 0) == INTERNAL_ERROR
 
 
 def _is_not_found(error: object, words: str) -> bool:

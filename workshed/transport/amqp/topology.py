@@ -30,6 +30,7 @@ from workshed.transport.amqp.replies import (
     ACCESS_REFUSED,
     NOT_FOUND,
     PRECONDITION_FAILED,
+    is_internal_error,
     is_queue_unavailable,
     is_unknown_argument,
     unseen_queue_error,
@@ -45,6 +46,7 @@ from workshed.transport.errors import (
 EXCHANGE_TYPE = "direct"
 TIMEOUT_S = 5.0
 """Longest that `declare_queues` and `verify_queues` take, with all their servers and queues."""
+RETRY_S = 0.05
 LATE = "it did not answer in time"
 # What pika lets through of a connection that could not be made: the last two come from the socket,
 # the name service and TLS as they are.
@@ -62,11 +64,25 @@ def declare_queues(urls: list[str], queues: Iterable[Queue], timeout_s: float = 
     A queue that RabbitMQ refuses does not keep the others from being made. Afterwards raises
     `TopologyError`, which names each refused queue and the argument; or `UnseenQueueError` where
     the account may neither make a queue nor see it; or `QueueUnavailableError` for one that is on a
-    node which does not run. Raises `BrokerUnreachableError` at once.
+    node which does not run. Raises `BrokerUnreachableError` at once, except that an internal error
+    of RabbitMQ is tried again until `timeout_s` have passed: RabbitMQ 4.0 has one, and closes the
+    connection, where the first tick of a new quorum queue comes before its leader is ready. The
+    queue is there afterwards.
     """
-    problems: list[TopologyError | QueueUnavailableError] = []
+    wanted = list(queues)
     deadline = time.monotonic() + timeout_s
-    with open_connection(urls, timeout_s) as connection:
+    while True:
+        try:
+            return _declare_all(urls, wanted, deadline)
+        except BrokerUnreachableError as err:
+            if not is_internal_error(err.__context__) or time.monotonic() + RETRY_S > deadline:
+                raise
+            time.sleep(RETRY_S)
+
+
+def _declare_all(urls: list[str], queues: Iterable[Queue], deadline: float) -> None:
+    problems: list[TopologyError | QueueUnavailableError] = []
+    with open_connection(urls, deadline - time.monotonic()) as connection:
         for queue in queues:
             try:
                 _ensure_queue(connection, queue)

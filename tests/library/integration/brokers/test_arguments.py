@@ -2,15 +2,18 @@
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pika
 import pytest
+from pika.exceptions import ConnectionClosedByBroker
 
+from tests.conftest import TICK_MS
 from workshed import Queue
 from workshed.transport.amqp import arguments as facts
-from workshed.transport.amqp import topology
+from workshed.transport.amqp import replies, topology
 from workshed.transport.amqp.arguments import ALWAYS, FIRST, TABLE, queue_arguments
-from workshed.transport.errors import TopologyError
+from workshed.transport.errors import BrokerUnreachableError, TopologyError
 
 VALUES = {
     "x-consumer-timeout": 3_600_000,
@@ -117,6 +120,37 @@ def test_one_connection_makes_all_that_the_server_takes(vhost, connection, rabbi
         topology.declare_queues([vhost], [Queue("a"), Queue("b")])
 
     assert {"b", "b.dead"} <= rabbitmq.queues().keys()
+
+
+@pytest.fixture
+def early_ticks(servers):
+    """Ticks that come before a new quorum queue has a leader: they end it on RabbitMQ 4.0."""
+    setting = "application:set_env(rabbit, quorum_tick_interval, {})."
+    servers.rabbitmq.ctl("eval", setting.format(1))
+    yield
+    servers.rabbitmq.ctl("eval", setting.format(TICK_MS))
+
+
+@pytest.mark.fresh_vhost
+@pytest.mark.usefixtures("early_ticks")
+def test_queues_are_made_though_rabbitmq_fails_at_the_first_try(vhost, rabbitmq):
+    """Those of one worker in two ended with an error, with this tick and many workers at once."""
+    batches = [[Queue(f"tasks_{number}_{each}") for each in range(5)] for number in range(8)]
+
+    with ThreadPoolExecutor(len(batches)) as pool:
+        list(pool.map(lambda queues: topology.declare_queues([vhost], queues, 60.0), batches))
+
+    assert len(rabbitmq.queues()) == 80
+
+
+def test_an_error_of_rabbitmq_that_stays_ends_in_time(vhost, monkeypatch):
+    def fail(connection, queue):
+        raise ConnectionClosedByBroker(replies.INTERNAL_ERROR, "INTERNAL_ERROR")
+
+    monkeypatch.setattr(topology, "_ensure_queue", fail)
+
+    with pytest.raises(BrokerUnreachableError, match="INTERNAL_ERROR"):
+        topology.declare_queues([vhost], [Queue("tasks")], 0.5)
 
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
