@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from workshed.devserver.epmd import PortMapper
+from workshed.devserver.errors import ServerError
 from workshed.devserver.ports import free_ports
 from workshed.devserver.process import secret_file
 from workshed.devserver.rabbitmq import PASSWORD, RabbitMQServer
@@ -14,6 +15,7 @@ from workshed.devserver.state import StateFolder
 NAMES = ("a", "b", "c")
 FOLDER = "cluster"
 COOKIE = "cluster_cookie"
+RESTARTS = 3
 
 
 class ClusterNode(RabbitMQServer):
@@ -104,19 +106,22 @@ class Cluster:
             node.launch()
 
     def wait(self) -> None:
-        """Return when all serve. Raises `ServerError` as a single one does.
+        """Return when all serve at once. Raises `ServerError` as a single one does.
 
-        On a busy machine RabbitMQ ends a member at times while another one joins: it is started
-        once more.
+        On a busy machine RabbitMQ ends a member at times while another one joins, and may take
+        seconds for it: such a member is started again.
         """
-        for node in self.nodes:
-            node.wait()
-        if ended := [node for node in self.nodes if node.pid is None]:
-            for node in ended:
-                self.talk(node.log_end())
-            self.check()
-            for node in ended:
-                node.wait()
+        left = RESTARTS
+        while not all(node.answers() for node in self.nodes):
+            for node in self.nodes:
+                try:
+                    node.wait()
+                except ServerError:
+                    if not left or node.pid is not None:
+                        raise
+                    left -= 1
+                    self.talk(node.log_end())
+                    self.check()
 
     def start(self) -> None:
         """Start them and return when they serve."""
