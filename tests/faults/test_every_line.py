@@ -63,7 +63,7 @@ POINTS = (
         "sender",
         "stored",
         "workshed/transport/publishing/sender.py",
-        "            await waiting.database(functools.partial(self._lease, flight, leased, span))",
+        "            await waiting.database(functools.partial(self._lease, batch, need_row, span))",
     ),
     Point(
         "sender",

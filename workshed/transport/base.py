@@ -47,7 +47,7 @@ from workshed.transport.messages.envelope import (
     refuse_inexact,
     refuse_large,
 )
-from workshed.transport.publishing.outgoing import key_claim, waiting_body
+from workshed.transport.publishing.outgoing import awaiting_key_body, key_claim
 from workshed.transport.strays import refuse_strays
 
 logger = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ class WorkshedBroker(Broker):
         if claim is None:
             return message, schedule.insert_statement(row, delay, at)
         return message, unique.insert_with_key_statement(
-            row, claim, delay, at, waiting_body(message)
+            row, claim, delay, at, awaiting_key_body(message)
         )
 
     def prepared(

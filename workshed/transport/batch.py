@@ -23,7 +23,12 @@ from workshed.transport.build import broker
 from workshed.transport.errors import UnknownConnectionError
 from workshed.transport.messages.envelope import encode
 from workshed.transport.publishing.adapters import ConnectionAdapter, SyncConnection, adapter_for
-from workshed.transport.publishing.outgoing import Message, awaiting_key, key_claim, waiting_body
+from workshed.transport.publishing.outgoing import (
+    Message,
+    awaiting_key,
+    awaiting_key_body,
+    key_claim,
+)
 
 Told = Message | dramatiq.Actor[..., Any] | None
 """A message that is sent, or an actor, to which the id of the batch is sent."""
@@ -179,7 +184,7 @@ class Batch:
         for message, row in ready:
             holder, claim = None, key_claim(message, NOW)
             if claim is not None:
-                later = waiting_body(message)
+                later = awaiting_key_body(message)
                 holder = kind.execute(
                     conn, unique.insert_with_key_statement(row, claim, delay, at, later)
                 )

@@ -117,18 +117,18 @@ class RabbitMQBroker(ExecutingBroker):
         for message in batch:
             self._before_send(message, None)
         joined = db.joined_connection() is not None
-        parcels = (
+        sends = (
             self._sender.join(batch)
             if joined
             else run_blocking(self._sender.send(batch, Blocking()))
         )
-        for (actor, queue, how), count in Tally(map(metric_labels, parcels)).items():
+        for (actor, queue, how), count in Tally(map(metric_labels, sends)).items():
             self.counted(actor, queue, how, count)
-        for parcel in parcels:
-            if parcel.error is None and parcel.holder is None:
-                self.emit_after("enqueue", parcel.message, None)
-        sent = [parcel.result for parcel in parcels if parcel.error is None]
-        unsent = [(p.message, p.error) for p in parcels if p.error is not None]
+        for outgoing in sends:
+            if outgoing.error is None and outgoing.key_holder is None:
+                self.emit_after("enqueue", outgoing.message, None)
+        sent = [outgoing.send_result for outgoing in sends if outgoing.error is None]
+        unsent = [(each.message, each.error) for each in sends if each.error is not None]
         if unsent:
             raise PartialSendError(sent, unsent)
         return sent
@@ -232,13 +232,13 @@ class RabbitMQBroker(ExecutingBroker):
             return await waiting.database(functools.partial(self._later, message, delay or 0))
         self.check(message)
         self._before_send(message, delay)
-        [parcel] = await self._sender.send([message], waiting)
-        self.counted(message.actor_name, message.queue_name, parcel.how)
-        if parcel.error is not None:
-            raise parcel.error
-        if parcel.holder is None:
+        [outgoing] = await self._sender.send([message], waiting)
+        self.counted(message.actor_name, message.queue_name, outgoing.how)
+        if outgoing.error is not None:
+            raise outgoing.error
+        if outgoing.key_holder is None:
             self.emit_after("enqueue", message, delay)
-        return parcel.result
+        return outgoing.send_result
 
     def check_worker(self, worker: Worker) -> None:
         """Refuse queues no actor is on; make the others."""

@@ -1,4 +1,4 @@
-"""Rows and locks of messages that are being sent: one transaction for all of a flight."""
+"""Rows and locks of messages that are being sent: one transaction for a whole batch."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -12,7 +12,7 @@ from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases, schedule
 from workshed.settings import settings
-from workshed.transport.publishing.outgoing import OutgoingMessage, waiting_body
+from workshed.transport.publishing.outgoing import OutgoingMessage, awaiting_key_body
 
 
 class StoreFailure(NamedTuple):
@@ -31,94 +31,101 @@ class StoreFailure(NamedTuple):
 Failures = dict[OutgoingMessage, StoreFailure]
 
 
-def insert_leased(parcels: Sequence[OutgoingMessage], span: timedelta) -> Failures:
+def insert_leased(messages: Sequence[OutgoingMessage], span: timedelta) -> Failures:
     """Store messages that are published next; a relay sends them if they are still there then.
 
-    One whose key is held by another is not stored, and has its `holder` then.
+    A message whose key another one has is not stored, and has a `conflict` afterwards.
     """
-    if len(parcels) == 1:
-        return _lease_one(parcels[0], span)
+    if len(messages) == 1:
+        return _lease_one(messages[0], span)
 
-    def store(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
-        acquire_unique_keys(conn, parcels)
-        leases.insert_leases(conn, [p.row("outbox_lease") for p in parcels if p.goes], span)
-        insert_awaiting_key(conn, parcels)
+    def store(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
+        acquire_unique_keys(conn, messages)
+        leases.insert_leases(
+            conn, [each.row("outbox_lease") for each in messages if each.conflict is None], span
+        )
+        insert_awaiting_key(conn, messages)
 
-    return _each(parcels, store)
+    return _each(messages, store)
 
 
-def _lease_one(parcel: OutgoingMessage, span: timedelta) -> Failures:
+def _lease_one(outgoing: OutgoingMessage, span: timedelta) -> Failures:
     """Do the same in one statement, for a sender that waits for it."""
-    claim, row = parcel.claim(timedelta()), parcel.row("outbox_lease")
+    claim, row = outgoing.claim(timedelta()), outgoing.row("outbox_lease")
     try:
         with db.limited_wait(), db.autocommit_statement() as conn:
             if claim is None:
                 leases.insert_leases(conn, [row], span)
             else:
-                parcel.conflicts_with(
+                outgoing.note_key_holder(
                     unique.insert_leased_with_key(
-                        conn, row, claim, span, waiting_body(parcel.message)
+                        conn, row, claim, span, awaiting_key_body(outgoing.message)
                     )
                 )
     except psycopg.Error as err:
-        return {parcel: StoreFailure(err, db.commit_is_unknown(err))}
+        return {outgoing: StoreFailure(err, db.commit_is_unknown(err))}
     return {}
 
 
-def release_to_relay(parcels: Sequence[OutgoingMessage]) -> Failures:
+def release_to_relay(messages: Sequence[OutgoingMessage]) -> Failures:
     """Let a relay send what RabbitMQ did not take, as soon as it can."""
 
-    def store(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
-        leased = [p for p in parcels if p.leased]
+    def store(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
+        leased = [each for each in messages if each.leased]
         if leased:
-            unknown = [p.unknown for p in leased]
-            leases.give_up(conn, [p.key for p in leased], unknown=unknown)
-        others = [p for p in parcels if not p.leased]
+            doubtful = [each.may_have_arrived for each in leased]
+            leases.give_up(conn, [each.key for each in leased], unknown=doubtful)
+        others = [each for each in messages if not each.leased]
         acquire_unique_keys(conn, others)
-        rows = [p.row("broker_down") for p in others if p.goes]
+        rows = [each.row("broker_down") for each in others if each.conflict is None]
         if rows:
             schedule.insert_many(conn, rows, timedelta())
         insert_awaiting_key(conn, others)
 
-    return _each(parcels, store)
+    return _each(messages, store)
 
 
-def insert_in_joined_transaction(parcels: Sequence[OutgoingMessage]) -> None:
+def insert_in_joined_transaction(messages: Sequence[OutgoingMessage]) -> None:
     """Let a relay send messages once the transaction that this thread has joined commits."""
     with db.transaction() as conn:
-        acquire_unique_keys(conn, parcels)
-        schedule.insert_many(conn, [p.row("transactional") for p in parcels if p.goes], timedelta())
-        insert_awaiting_key(conn, parcels)
+        acquire_unique_keys(conn, messages)
+        rows = [each.row("transactional") for each in messages if each.conflict is None]
+        schedule.insert_many(conn, rows, timedelta())
+        insert_awaiting_key(conn, messages)
 
 
-def delete_rows_and_locks(parcels: Sequence[OutgoingMessage]) -> Failures:
+def delete_rows_and_locks(messages: Sequence[OutgoingMessage]) -> Failures:
     """Take back the rows and locks of what is not sent."""
 
-    def remove(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
-        leases.delete_leases(conn, [p.key for p in parcels])
-        for parcel in parcels:
-            if parcel.unique_key is not None:
-                unique.release_locks(conn, *parcel.key)
+    def remove(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
+        leases.delete_leases(conn, [each.key for each in messages])
+        for outgoing in messages:
+            if outgoing.unique_key is not None:
+                unique.release_locks(conn, *outgoing.key)
 
-    return _each(parcels, remove)
+    return _each(messages, remove)
 
 
-def acquire_unique_keys(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
+def acquire_unique_keys(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
     """Take the keys of unique messages; each notes what follows when another has its key."""
     claims: dict[str, unique.KeyClaim] = {}
-    for parcel in parcels:
-        claim = parcel.claim(timedelta())
+    for outgoing in messages:
+        claim = outgoing.claim(timedelta())
         if claim is not None and (claim.replace or claim.key not in claims):
             claims[claim.key] = claim  # of several that replace each other the last one stays
     holders = unique.take_many(conn, list(claims.values())) if claims else {}
-    for parcel in parcels:
-        if parcel.unique_key is not None:
-            parcel.conflicts_with(holders[parcel.unique_key])
+    for outgoing in messages:
+        if outgoing.unique_key is not None:
+            outgoing.note_key_holder(holders[outgoing.unique_key])
 
 
-def insert_awaiting_key(conn: Connection, parcels: Sequence[OutgoingMessage]) -> None:
+def insert_awaiting_key(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
     """Store what is to wait for the key that another message has."""
-    rows = [p.row("delayed") for p in parcels if p.waits]
+    rows = [
+        each.row("delayed")
+        for each in messages
+        if each.conflict is not None and each.conflict.awaits_key
+    ]
     if rows:
         schedule.insert_many(conn, rows, unique.WAIT)
 
@@ -130,11 +137,11 @@ def combined_error(error: Exception, failure: StoreFailure) -> Exception:
     return found
 
 
-def cannot_store_error(parcel: OutgoingMessage, failure: StoreFailure) -> Exception:
+def cannot_store_error(outgoing: OutgoingMessage, failure: StoreFailure) -> Exception:
     """Say that a message which needs a row could not be stored."""
     if not isinstance(failure.error, PASSING_ERRORS):
         return failure.error
-    kind = "a unique message" if parcel.unique_key else f"a message for {parcel.queue.name!r}"
+    kind = "a unique message" if outgoing.unique_key else f"a message for {outgoing.queue.name!r}"
     place = db.describe_address(settings().database_url.get_secret_value())
     found = DatabaseUnreachableError(
         f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {failure}; "
@@ -145,17 +152,17 @@ def cannot_store_error(parcel: OutgoingMessage, failure: StoreFailure) -> Except
 
 
 def _each(
-    parcels: Sequence[OutgoingMessage],
+    messages: Sequence[OutgoingMessage],
     work: Callable[[Connection, Sequence[OutgoingMessage]], None],
 ) -> Failures:
     """Work on all in one transaction; where one of them spoils it, on each in its own."""
     worked = False
     try:
         with db.limited_wait(), db.transaction() as conn:
-            work(conn, parcels)
+            work(conn, messages)
             worked = True
     except psycopg.Error as err:
-        if len(parcels) == 1 or isinstance(err, PASSING_ERRORS):
-            return dict.fromkeys(parcels, StoreFailure(err, worked))
-        return {p: bad for one in parcels for p, bad in _each([one], work).items()}
+        if len(messages) == 1 or isinstance(err, PASSING_ERRORS):
+            return dict.fromkeys(messages, StoreFailure(err, worked))
+        return {each: bad for one in messages for each, bad in _each([one], work).items()}
     return {}

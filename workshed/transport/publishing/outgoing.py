@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import dramatiq
 import orjson
@@ -15,56 +15,73 @@ from workshed.jobs.outbox.schedule import Reason
 from workshed.metrics.meters import How
 from workshed.queues import Queue
 from workshed.transport.errors import PublishRefusedError
-from workshed.transport.messages.envelope import encode
+from workshed.transport.messages.envelope import encode, message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
 
 Message = dramatiq.Message[Any]
 
 
+SendState = How | Literal["pending"]
+"""Where a message is: `pending` until it is safe or has failed, then what metrics count."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConflict:
+    """Another message has the unique key of this one, which is not published for that reason."""
+
+    holder: str
+    """The id of the message that has the key."""
+    awaits_key: bool
+    """This one waits in the schedule until the key is free; otherwise it is a duplicate."""
+
+
 @dataclass(slots=True, eq=False)
 class OutgoingMessage:
-    """One message, and what has become of it so far."""
+    """One message and its way from `pending` to a final state.
+
+    | state | when | next |
+    |---|---|---|
+    | `pending` | it is to be published | `published`, `refused` |
+    | `published` | RabbitMQ has confirmed it | |
+    | `refused` | it is not safe; `error` says why | `pending`, `published`, `stored` |
+    | `stored` | RabbitMQ could not take it; a relay publishes it | |
+    | `scheduled` | it waits in the schedule for its key, or its transaction | |
+    | `duplicate` | another message has its key | `refused`, with that message |
+    """
 
     message: Message
     queue: Queue
     body: bytes = b""
     """Its JSON, while it is in flight."""
+    state: SendState = "pending"
+    error: Exception | None = None
+    """Why it is refused; or the error that a duplicate was to raise."""
+    conflict: KeyConflict | None = None
+    """Set when its row is written, so it counts only once that transaction has committed."""
     publication: PendingPublish | None = None
     leased: bool = False
-    """It has a row, which a relay sends if this sender dies."""
-    unknown: bool = False
-    """A copy of it may have arrived."""
-    holder: str | None = None
-    """Another message, which has its unique key: this one is neither stored nor sent."""
-    refusal: DuplicateJobError | None = None
-    """Why it is not taken on, since it was to say so."""
-    waits: bool = False
-    """Another message has its unique key, for which this one waits in the schedule."""
-    way: How = "published"
-    """Where it is, once it is safe."""
-    error: Exception | None = None
-    """Why it is not safe, so far."""
-
-    @property
-    def goes(self) -> bool:
-        """Tell whether no other job keeps it from being sent."""
-        return self.holder is None and not self.waits
+    """It has a row, from which a relay publishes it if this sender crashes."""
+    may_have_arrived: bool = False
+    """Published on a connection that was lost before the confirm."""
 
     @property
     def how(self) -> How:
-        """What became of its send, in one word."""
-        if self.holder is not None:
-            return "duplicate"
-        if self.error is not None:
-            return "refused"
-        return "scheduled" if self.waits else self.way
+        """What became of it, as metrics count it; only once it is not pending any more."""
+        if self.state == "pending":
+            raise RuntimeError(f"{self.message.message_id} is still being sent")
+        return self.state
 
     @property
-    def result(self) -> Message:
+    def key_holder(self) -> str | None:
+        """The id of the message of which this one is a duplicate."""
+        return self.conflict.holder if self.conflict and self.state == "duplicate" else None
+
+    @property
+    def send_result(self) -> Message:
         """What its sender gets: the message, or one with the id of the job that has its key."""
-        if self.holder is None:
+        if self.key_holder is None:
             return self.message
-        return self.message.copy(message_id=self.holder)
+        return self.message.copy(message_id=self.key_holder)
 
     @property
     def key(self) -> Key:
@@ -73,15 +90,15 @@ class OutgoingMessage:
 
     @property
     def unique_key(self) -> str | None:
-        """The key of which no other job may be alive."""
+        """The key that only one job may hold at a time."""
         return self.message.options.get("unique_key")
 
     @property
     def needs_row(self) -> bool:
         """Tell whether it is stored before it is published.
 
-        A classic queue confirms what it does not have on disk; a lock and its job must not be
-        parted by a crash.
+        A classic queue confirms messages that are not on its disk yet, and a crash must not
+        separate a lock from its job.
         """
         return self.queue.kind == "classic" or self.unique_key is not None
 
@@ -89,24 +106,57 @@ class OutgoingMessage:
         """Return the key it asks for, held for its span from when it is due."""
         return key_claim(self.message, delay)
 
-    def conflicts_with(self, holder: str) -> None:
-        """Note what follows when another message has its key."""
-        self.holder, self.refusal, self.waits = None, None, False
+    def note_key_holder(self, holder: str) -> None:
+        """Note which message has its key, itself included."""
         if holder == self.message.message_id:
+            self.conflict = None
+        else:
+            waits = self.message.options.get("on_conflict") == "reschedule"
+            self.conflict = KeyConflict(holder, awaits_key=waits)
+
+    def publish(self, batch: ConfirmBatch) -> None:
+        """Add it to a batch for RabbitMQ; `finish_publish` takes the answer."""
+        # Its consumer looks for a duplicate: a relay may publish another copy.
+        leased = {"outbox": True} if self.leased else {}
+        self.publication = batch.add(
+            self.queue.name,
+            self.body,
+            message_properties(self.message, **leased),
+            unknown=self.may_have_arrived,
+        )
+
+    def finish_publish(self) -> None:
+        """Take RabbitMQ's answer, if it was published."""
+        if self.publication is None:
             return
-        match self.message.options.get("on_conflict"):
-            case "reschedule":
-                self.waits = True
-            case "raise":
-                self.holder = holder
-                self.refusal = DuplicateJobError(str(self.unique_key), holder)
-            case _:
-                self.holder = holder
+        self.may_have_arrived = self.publication.unknown
+        if self.publication.error is None:
+            self.finish("published")
+        else:
+            self.refuse(self.publication.error)
+
+    def finish(self, state: How) -> None:
+        """Enter a state in which it is safe, or that of its conflict."""
+        self.state, self.error = state, None
+        if self.conflict is None:
+            return
+        self.state = "scheduled" if self.conflict.awaits_key else "duplicate"
+        if self.message.options.get("on_conflict") == "raise":
+            self.error = DuplicateJobError(str(self.unique_key), self.conflict.holder)
+
+    def refuse(self, error: Exception) -> None:
+        """Note why it is not safe."""
+        self.state, self.error = "refused", error
+
+    def retry(self) -> None:
+        """Forget a refusal, and let it be published again."""
+        self.state, self.error, self.publication = "pending", None, None
 
     def row(self, reason: Reason) -> schedule.OutboxRow:
         """Return it as a row of the schedule."""
         message_id, generation = self.key
-        body = encode(awaiting_key(self.message)) if self.waits else self.body
+        awaits_key = self.conflict is not None and self.conflict.awaits_key
+        body = encode(awaiting_key(self.message)) if awaits_key else self.body
         return schedule.OutboxRow(
             message_id=message_id,
             generation=generation,
@@ -114,7 +164,7 @@ class OutgoingMessage:
             actor=self.message.actor_name,
             body=body.decode(),
             reason=reason,
-            possible_duplicate=self.unknown,
+            possible_duplicate=self.may_have_arrived,
         )
 
 
@@ -141,39 +191,39 @@ def awaiting_key(message: Message) -> Message:
     return message.copy(options={"awaiting_unique_key": True})
 
 
-def waiting_body(message: Message) -> str | None:
-    """Return its JSON while it waits for a key, where it is to wait for one."""
+def awaiting_key_body(message: Message) -> str | None:
+    """Return its JSON while it waits for a key, if it is to wait for one."""
     waits = message.options.get("on_conflict") == "reschedule"
     return encode(awaiting_key(message)).decode() if waits else None
 
 
 def encode_outgoing(message: Message, queue: Queue) -> OutgoingMessage:
-    """Encode a message; one that cannot be has its error."""
-    parcel = OutgoingMessage(message, queue)
+    """Encode a message; one that cannot be encoded is refused."""
+    outgoing = OutgoingMessage(message, queue)
     try:
-        parcel.body = encode(message)
+        outgoing.body = encode(message)
     except orjson.JSONEncodeError as err:
-        parcel.error = PublishRefusedError(f"{message.actor_name}: {err!r}")
-    return parcel
+        outgoing.refuse(PublishRefusedError(f"{message.actor_name}: {err!r}"))
+    return outgoing
 
 
-def metric_labels(parcel: OutgoingMessage) -> tuple[str, str, How]:
-    """Return the actor and the queue of a parcel, and what became of it."""
-    return parcel.message.actor_name, parcel.message.queue_name, parcel.how
+def metric_labels(outgoing: OutgoingMessage) -> tuple[str, str, How]:
+    """Return the actor and the queue of a message, and what became of it."""
+    return outgoing.message.actor_name, outgoing.message.queue_name, outgoing.how
 
 
 @dataclass(slots=True, eq=False)
 class PublishBatch:
-    """Messages that are sent side by side."""
+    """Messages that are published together."""
 
-    parcels: list[OutgoingMessage]
+    messages: list[OutgoingMessage]
     deadline: float
     """When RabbitMQ is to have confirmed them, by `time.monotonic`."""
-    ticket: ConfirmBatch | None = None
+    confirms: ConfirmBatch | None = None
     abandoned: bool = False
     """Its sender was interrupted."""
 
     @property
-    def good(self) -> list[OutgoingMessage]:
-        """Those that nothing stands in the way of."""
-        return [p for p in self.parcels if p.error is None and p.goes]
+    def pending(self) -> list[OutgoingMessage]:
+        """The messages that are still to be published."""
+        return [outgoing for outgoing in self.messages if outgoing.state == "pending"]

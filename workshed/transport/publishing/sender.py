@@ -17,7 +17,6 @@ from workshed.transport.errors import (
     UnroutableError,
     UnseenQueueError,
 )
-from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing import outbox
 from workshed.transport.publishing.outbox_cleanup import OutboxCleaner
 from workshed.transport.publishing.outgoing import (
@@ -56,7 +55,7 @@ class Sender:
         self._publisher = publisher
         self._ensured = ensured
         self._declared = declared
-        self._marks = OutboxCleaner()
+        self._cleaner = OutboxCleaner()
         self._stored = 0
 
     async def send(
@@ -64,223 +63,230 @@ class Sender:
     ) -> list[OutgoingMessage]:
         """Send checked messages in windows, two in flight; each is safe then, or has its error.
 
-        Once a window could neither be sent nor stored, those after it are not tried.
+        After a window that could be neither sent nor stored, the rest is not tried.
         """
         span = self.timeout * (WINDOWS_IN_FLIGHT if len(messages) > WINDOW else 1) + GRACE
-        flights: deque[PublishBatch] = deque()
+        in_flight: deque[PublishBatch] = deque()
         done: list[OutgoingMessage] = []
         try:
             for start in range(0, len(messages), WINDOW):
                 # While RabbitMQ works on two windows, the next one is made ready.
-                parcels = self._packed(messages[start : start + WINDOW])
-                if len(flights) == WINDOWS_IN_FLIGHT:
-                    done += await self._landed(flights, waiting)
+                encoded = self._encode(messages[start : start + WINDOW])
+                if len(in_flight) == WINDOWS_IN_FLIGHT:
+                    done += await self._await_oldest_batch(in_flight, waiting)
                     if first_outage(done[-WINDOW:]):
                         break
-                flights.append(
-                    PublishBatch(parcels, time.monotonic() + self.timeout.total_seconds())
-                )
-                await self._begin(flights[-1], span, waiting)
-            while flights:
-                done += await self._landed(flights, waiting)
+                deadline = time.monotonic() + self.timeout.total_seconds()
+                in_flight.append(PublishBatch(encoded, deadline))
+                await self._start_batch(in_flight[-1], span, waiting)
+            while in_flight:
+                done += await self._await_oldest_batch(in_flight, waiting)
         except BaseException:
-            for flight in flights:
-                self._abandon(flight)
+            for batch in in_flight:
+                self._abandon(batch)
             raise
-        done += self._not_tried(messages[len(done) :], first_outage(done))
+        done += self._mark_untried(messages[len(done) :], first_outage(done))
         propagate_key_failures(done)
         return done
 
     def join(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         """Store checked messages in the transaction this thread has joined; a relay sends them."""
-        parcels = self._packed(messages)
-        for start in range(0, len(parcels), WINDOW):
-            good = [p for p in parcels[start : start + WINDOW] if p.error is None]
-            outbox.insert_in_joined_transaction(good)
-            for parcel in good:
-                parcel.error, parcel.way = parcel.refusal, "scheduled"
-        return parcels
+        encoded = self._encode(messages)
+        for start in range(0, len(encoded), WINDOW):
+            window = [each for each in encoded[start : start + WINDOW] if each.state == "pending"]
+            outbox.insert_in_joined_transaction(window)
+            for outgoing in window:
+                outgoing.finish("scheduled")
+        return encoded
 
     def close(self) -> None:
         """Write what is known of the rows of sent messages."""
-        self._marks.close()
+        self._cleaner.close()
 
-    def _packed(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
+    def _encode(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         return [
             encode_outgoing(message, self._declared[message.queue_name]) for message in messages
         ]
 
-    async def _begin(self, flight: PublishBatch, span: timedelta, waiting: WaitStrategy) -> None:
-        """Hand a flight to the publisher, what needs a row stored before."""
+    async def _start_batch(
+        self, batch: PublishBatch, span: timedelta, waiting: WaitStrategy
+    ) -> None:
+        """Store the messages that need a row, then hand the batch to the publisher."""
         down = self._publisher.down() if self.storing else None
         if down is not None:
-            for parcel in flight.good:
-                parcel.error = down
+            for outgoing in batch.pending:
+                outgoing.refuse(down)
             return
-        names = {parcel.queue.name for parcel in flight.parcels}
-        problems = await self._ensured.make(names, flight.deadline, waiting)
-        for parcel in flight.good:
-            parcel.error = annotate_not_sent(problems.get(parcel.queue.name))
-        leased = [parcel for parcel in flight.good if parcel.needs_row]
-        if leased:
+        names = {outgoing.queue.name for outgoing in batch.messages}
+        problems = await self._ensured.make(names, batch.deadline, waiting)
+        for outgoing in batch.pending:
+            if problem := annotate_not_sent(problems.get(outgoing.queue.name)):
+                outgoing.refuse(problem)
+        need_row = [outgoing for outgoing in batch.pending if outgoing.needs_row]
+        if need_row:
             began = time.monotonic()
-            await waiting.database(functools.partial(self._lease, flight, leased, span))
-            flight.deadline += time.monotonic() - began
-        self._submit(flight, flight.good)
+            await waiting.database(functools.partial(self._lease, batch, need_row, span))
+            batch.deadline += time.monotonic() - began
+        self._submit(batch, batch.pending)
 
-    def _lease(self, flight: PublishBatch, parcels: list[OutgoingMessage], span: timedelta) -> None:
-        failed = outbox.insert_leased(parcels, span)
-        for parcel in parcels:
-            if parcel in failed:
-                parcel.error = outbox.cannot_store_error(parcel, failed[parcel])
+    def _lease(
+        self, batch: PublishBatch, messages: Sequence[OutgoingMessage], span: timedelta
+    ) -> None:
+        failed = outbox.insert_leased(messages, span)
+        for outgoing in messages:
+            if outgoing in failed:
+                outgoing.refuse(outbox.cannot_store_error(outgoing, failed[outgoing]))
+            elif outgoing.conflict is None:
+                outgoing.leased = True
             else:
-                parcel.leased = parcel.goes
-                parcel.error = parcel.refusal
-        if flight.abandoned:  # its task was cancelled while this thread went on
-            self._let_go(flight)
+                outgoing.finish("scheduled")
+        if batch.abandoned:  # its task was cancelled while this thread went on
+            self._drop_abandoned_rows(batch)
 
-    def _submit(self, flight: PublishBatch, parcels: list[OutgoingMessage]) -> None:
-        if not parcels:
+    def _submit(self, batch: PublishBatch, messages: Sequence[OutgoingMessage]) -> None:
+        if not messages:
             return
-        flight.ticket = ConfirmBatch()
-        for parcel in parcels:
-            # Its consumer looks for a duplicate: a relay may send another copy.
-            leased = {"outbox": True} if parcel.leased else {}
-            parcel.publication = flight.ticket.add(
-                parcel.queue.name,
-                parcel.body,
-                message_properties(parcel.message, **leased),
-                unknown=parcel.unknown,
-            )
-        self._publisher.submit(flight.ticket)
+        batch.confirms = ConfirmBatch()
+        for outgoing in messages:
+            outgoing.publish(batch.confirms)
+        self._publisher.submit(batch.confirms)
 
-    async def _landed(
-        self, flights: deque[PublishBatch], waiting: WaitStrategy
+    async def _await_oldest_batch(
+        self, in_flight: deque[PublishBatch], waiting: WaitStrategy
     ) -> list[OutgoingMessage]:
-        """Wait for the oldest flight, and do with each of its messages what must be done."""
-        flight = flights[0]
-        await self._wait(flight, waiting)
-        lost = [parcel for parcel in flight.parcels if isinstance(parcel.error, UnroutableError)]
+        """Wait for RabbitMQ's answers to the oldest batch, and act on each of them."""
+        batch = in_flight[0]
+        await self._await_confirms(batch, waiting)
+        lost = [each for each in batch.messages if isinstance(each.error, UnroutableError)]
         if lost:
-            await self._send_anew(flight, lost, waiting)
-        await self._conclude(flight, waiting)
-        for parcel in flight.parcels:  # of a million messages only those in flight have a body
-            parcel.body, parcel.publication = b"", None
-        return flights.popleft().parcels
+            await self._redeclare_and_resend(batch, lost, waiting)
+        await self._finish_batch(batch, waiting)
+        for outgoing in batch.messages:  # of a million messages only those in flight have a body
+            outgoing.body, outgoing.publication = b"", None
+        return in_flight.popleft().messages
 
-    async def _wait(self, flight: PublishBatch, waiting: WaitStrategy) -> None:
-        if flight.ticket is not None:
-            await self._publisher.settled(flight.ticket, flight.deadline, waiting)
-        for parcel in flight.parcels:
-            if parcel.publication is not None:
-                parcel.error = parcel.publication.error
-                parcel.unknown = parcel.publication.unknown
+    async def _await_confirms(self, batch: PublishBatch, waiting: WaitStrategy) -> None:
+        if batch.confirms is not None:
+            await self._publisher.settled(batch.confirms, batch.deadline, waiting)
+        for outgoing in batch.messages:
+            outgoing.finish_publish()
 
-    async def _send_anew(
-        self, flight: PublishBatch, lost: list[OutgoingMessage], waiting: WaitStrategy
+    async def _redeclare_and_resend(
+        self, batch: PublishBatch, lost: Sequence[OutgoingMessage], waiting: WaitStrategy
     ) -> None:
         """Make the queues again, once: RabbitMQ may have lost its data."""
-        names = {parcel.queue.name for parcel in lost}
+        names = {outgoing.queue.name for outgoing in lost}
         self._ensured.forget(names)
-        problems = await self._ensured.make(names, flight.deadline, waiting)
-        for parcel in lost:
-            problem = problems.get(parcel.queue.name)
-            parcel.publication = None
-            if problem is None or isinstance(problem, OUTAGES):
-                parcel.error = problem
-            elif parcel.error is not None:  # it says what to do; the other, why this could not
-                parcel.error.__cause__ = problem
-        self._submit(flight, [parcel for parcel in lost if parcel.error is None])
-        await self._wait(flight, waiting)
+        problems = await self._ensured.make(names, batch.deadline, waiting)
+        for outgoing in lost:
+            problem = problems.get(outgoing.queue.name)
+            outgoing.publication = None
+            if problem is None:
+                outgoing.retry()
+            elif isinstance(problem, OUTAGES):
+                outgoing.refuse(problem)
+            elif outgoing.error is not None:  # it says what to do; the other, why this could not
+                outgoing.error.__cause__ = problem
+        self._submit(batch, batch.pending)
+        await self._await_confirms(batch, waiting)
 
-    async def _conclude(self, flight: PublishBatch, waiting: WaitStrategy) -> None:
-        """Store what RabbitMQ could not take; settle the rows of the rest."""
-        self._mark(flight.good)
-        if self._stored and flight.good:
+    async def _finish_batch(self, batch: PublishBatch, waiting: WaitStrategy) -> None:
+        """Store the messages that RabbitMQ could not take, and settle the rows of the rest."""
+        published = [outgoing for outgoing in batch.messages if outgoing.state == "published"]
+        self._settle_rows(published)
+        if self._stored and published:
             logger.info("RabbitMQ takes jobs again; %d were stored meanwhile", self._stored)
             self._stored = 0
-        lost = [parcel for parcel in flight.parcels if is_retryable(parcel)]
+        lost = [outgoing for outgoing in batch.messages if is_retryable(outgoing)]
         if lost and self.storing:
             await waiting.database(functools.partial(self._store, lost))
-        gone = [parcel for parcel in flight.parcels if parcel.leased and parcel.error is not None]
-        if gone:
-            await waiting.database(functools.partial(self._take_back, gone))
+        refused = [each for each in batch.messages if each.leased and each.state == "refused"]
+        if refused:
+            await waiting.database(functools.partial(self._delete_unsent, refused))
 
-    def _mark(self, confirmed: list[OutgoingMessage]) -> None:
-        leased = [parcel for parcel in confirmed if parcel.leased]
+    def _settle_rows(self, confirmed: Sequence[OutgoingMessage]) -> None:
+        leased = [outgoing for outgoing in confirmed if outgoing.leased]
         if leased:
-            kept = [parcel.key for parcel in leased if parcel.queue.kind == "classic"]
-            ended = [parcel.key for parcel in leased if parcel.queue.kind != "classic"]
-            self._marks.add("keep", kept)
-            self._marks.add("end", ended)
+            kept = [outgoing.key for outgoing in leased if outgoing.queue.kind == "classic"]
+            ended = [outgoing.key for outgoing in leased if outgoing.queue.kind != "classic"]
+            self._cleaner.add("keep", kept)
+            self._cleaner.add("end", ended)
 
-    def _store(self, parcels: list[OutgoingMessage]) -> None:
+    def _store(self, messages: Sequence[OutgoingMessage]) -> None:
         if not self._stored:
-            logger.warning("%s; jobs are stored, for a relay to send", parcels[0].error)
-        self._stored += len(parcels)
-        failed = outbox.release_to_relay(parcels)
-        for parcel in parcels:
-            cause = failed.get(parcel)
-            if cause is None or parcel.leased:  # a row that could not be hurried is sent later
-                parcel.error, parcel.way = parcel.refusal, "stored"
-            elif parcel.error is not None:
-                parcel.error = outbox.combined_error(parcel.error, cause)
+            logger.warning("%s; jobs are stored, for a relay to send", messages[0].error)
+        self._stored += len(messages)
+        failed = outbox.release_to_relay(messages)
+        for outgoing in messages:
+            cause = failed.get(outgoing)
+            if cause is None or outgoing.leased:  # a relay sends a leased one later, by itself
+                outgoing.finish("stored")
+            elif outgoing.error is not None:
+                outgoing.refuse(outbox.combined_error(outgoing.error, cause))
 
-    def _take_back(self, parcels: list[OutgoingMessage]) -> None:
-        failed = outbox.delete_rows_and_locks(parcels)
-        self._marks.add("drop", [parcel.key for parcel in failed])
+    def _delete_unsent(self, messages: Sequence[OutgoingMessage]) -> None:
+        failed = outbox.delete_rows_and_locks(messages)
+        self._cleaner.add("drop", [outgoing.key for outgoing in failed])
 
-    def _abandon(self, flight: PublishBatch) -> None:
-        """Send nothing more of a flight whose sender was interrupted, and wait for nothing."""
-        flight.abandoned = True
-        if flight.ticket is None:
-            self._let_go(flight)
+    def _abandon(self, batch: PublishBatch) -> None:
+        """Send nothing more of a batch whose sender was interrupted, and wait for nothing."""
+        batch.abandoned = True
+        if batch.confirms is None:
+            self._drop_abandoned_rows(batch)
         else:
-            self._publisher.withdraw(flight.ticket)
-            flight.ticket.settled.then(functools.partial(self._let_go, flight))
+            self._publisher.withdraw(batch.confirms)
+            batch.confirms.settled.then(functools.partial(self._drop_abandoned_rows, batch))
 
-    def _let_go(self, flight: PublishBatch) -> None:
-        """Remove the rows of what was not sent; what may have been, a relay sends again."""
-        leased = [parcel for parcel in flight.parcels if parcel.leased]
-        sent = [p for p in leased if p.publication is not None and p.publication.error is None]
-        kept = [p for p in leased if p.publication is not None and p.publication.unknown]
-        self._mark(sent)
-        self._marks.add("drop", [p.key for p in leased if p not in sent and p not in kept])
+    def _drop_abandoned_rows(self, batch: PublishBatch) -> None:
+        """Delete the rows of messages that were not sent; a relay resends those in doubt."""
+        leased = [outgoing for outgoing in batch.messages if outgoing.leased]
+        for outgoing in leased:
+            outgoing.finish_publish()
+        sent = [outgoing for outgoing in leased if outgoing.state == "published"]
+        self._settle_rows(sent)
+        unsent = [each for each in leased if each not in sent and not each.may_have_arrived]
+        self._cleaner.add("drop", [outgoing.key for outgoing in unsent])
 
-    def _not_tried(
+    def _mark_untried(
         self, messages: Sequence[Message], trouble: Exception | None
     ) -> list[OutgoingMessage]:
-        error = trouble and type(trouble)(f"nothing was sent, as of one before it: {trouble}")
-        return [OutgoingMessage(m, self._declared[m.queue_name], error=error) for m in messages]
+        untried = [OutgoingMessage(each, self._declared[each.queue_name]) for each in messages]
+        for outgoing in untried:
+            if trouble is not None:
+                outgoing.refuse(type(trouble)(f"nothing was sent, as of one before it: {trouble}"))
+        return untried
 
 
-def is_retryable(parcel: OutgoingMessage) -> bool:
+def is_retryable(outgoing: OutgoingMessage) -> bool:
     """Tell whether RabbitMQ could not take a message now, and did not refuse it for good.
 
-    A classic queue refuses what comes while its node stops, and when it is full: it does not say.
+    A classic queue refuses messages while its node stops, and when it is full. The answer does not
+    tell which.
     """
-    stops = isinstance(parcel.error, NackedError) and parcel.queue.kind == "classic"
-    return stops or isinstance(parcel.error, OUTAGES)
+    stops = isinstance(outgoing.error, NackedError) and outgoing.queue.kind == "classic"
+    return stops or isinstance(outgoing.error, OUTAGES)
 
 
-def first_outage(parcels: list[OutgoingMessage]) -> Exception | None:
+def first_outage(messages: Sequence[OutgoingMessage]) -> Exception | None:
     """Return an error that the next message would meet as well."""
     kinds = (*OUTAGES, DatabaseUnreachableError)
-    return next((p.error for p in parcels if isinstance(p.error, kinds)), None)
+    return next((each.error for each in messages if isinstance(each.error, kinds)), None)
 
 
-def propagate_key_failures(parcels: list[OutgoingMessage]) -> None:
-    """Let a message fail whose unique key was held by one of these that failed."""
-    failed = {p.message.message_id: p.error for p in parcels if p.error is not None}
-    for parcel in parcels:
-        if parcel.error is None and parcel.holder in failed:
-            parcel.error = failed[parcel.holder]
+def propagate_key_failures(messages: Sequence[OutgoingMessage]) -> None:
+    """Refuse each duplicate of a message in the same call that failed."""
+    failed = {each.message.message_id: each.error for each in messages if each.error}
+    for outgoing in messages:
+        holder = outgoing.key_holder
+        if outgoing.error is None and holder in failed:
+            outgoing.refuse(failed[holder])
 
 
 def annotate_not_sent(problem: Exception | None) -> Exception | None:
     """Say of an outage in time that the message was not sent.
 
-    A queue that this account may not see is no obstacle: RabbitMQ returns what has no queue.
+    A queue that this account may not see is no obstacle: RabbitMQ returns messages that no queue
+    takes.
     """
     if isinstance(problem, UnseenQueueError):
         return None

@@ -123,7 +123,7 @@ def test_a_mail_that_ran_has_no_row(noted, working, states, eventually):
 
 def test_a_lease_is_due_after_its_senders_deadline(mail, broker, patience, rows, monkeypatch):
     patience(7)
-    monkeypatch.setattr(broker._sender._marks, "add", lambda *_: None)
+    monkeypatch.setattr(broker._sender._cleaner, "add", lambda *_: None)
 
     mail.send(1)
 
@@ -433,7 +433,7 @@ def test_a_crash_after_the_confirm_costs_a_copy_that_does_not_run(
     noted, broker, dies, overdue, working, relaying, await_depth, queue
 ):
     note, done = noted(queue)
-    dies(broker._sender._marks, "add", lambda: note.send_with_options(args=(1,), unique_key="k"))
+    dies(broker._sender._cleaner, "add", lambda: note.send_with_options(args=(1,), unique_key="k"))
 
     overdue()
     with relaying():
@@ -472,9 +472,9 @@ def test_rows_are_marked_after_an_outage_of_postgresql(
     mail, broker, servers, connect, monkeypatch, eventually
 ):
     mail.send(0)
-    add = broker._sender._marks.add
+    add = broker._sender._cleaner.add
     stop = servers.postgres.stop
-    monkeypatch.setattr(broker._sender._marks, "add", lambda *words: (stop(), add(*words)))
+    monkeypatch.setattr(broker._sender._cleaner, "add", lambda *words: (stop(), add(*words)))
 
     try:
         mail.send(1)
@@ -565,7 +565,7 @@ def test_marks_of_a_dropped_message_free_its_lock_only_with_its_row(broker, rows
     with db.transaction() as tx:
         unique.take_many(tx, [unique.KeyClaim("k", "m", 0, "greet", "default")])
 
-    broker._sender._marks.add("drop", [("m", 0)])
-    broker._sender._marks.close()
+    broker._sender._cleaner.add("drop", [("m", 0)])
+    broker._sender._cleaner.close()
 
     assert len(rows(LOCKS)) == 1

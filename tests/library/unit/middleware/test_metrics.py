@@ -83,22 +83,38 @@ def test_what_a_message_says_is_no_label_unless_this_program_declares_it(metrics
 
 
 @pytest.mark.parametrize(
-    ("changes", "how"),
+    ("on_conflict", "holder", "state", "how"),
     [
-        ({}, "published"),
-        ({"way": "stored"}, "stored"),
-        ({"way": "scheduled"}, "scheduled"),
-        ({"waits": True}, "scheduled"),
-        ({"holder": "another"}, "duplicate"),
-        ({"holder": "another", "error": DuplicateJobError("k", "another")}, "duplicate"),
-        ({"error": OSError("away")}, "refused"),
+        (None, "m", "published", "published"),
+        (None, "m", "stored", "stored"),
+        (None, "m", "scheduled", "scheduled"),
+        ("reschedule", "another", "stored", "scheduled"),
+        (None, "another", "stored", "duplicate"),
+        ("raise", "another", "stored", "duplicate"),
     ],
 )
-def test_each_send_has_a_word_of_the_closed_set(changes, how):
-    parcel = OutgoingMessage(job().message, None, **changes)
+def test_each_send_has_a_word_of_the_closed_set(on_conflict, holder, state, how):
+    options = {"unique_key": "k", "on_conflict": on_conflict}
+    message = dramatiq.Message("default", "greet", (), {}, options)
+    outgoing = OutgoingMessage(message, None)
+    outgoing.note_key_holder(message.message_id if holder == "m" else holder)
+    with pytest.raises(RuntimeError, match="is still being sent"):
+        _ = outgoing.how
 
-    assert parcel.how == how
+    outgoing.finish(state)
+
+    assert outgoing.how == how
     assert how in get_args(How)
+    assert isinstance(outgoing.error, DuplicateJobError) == (on_conflict == "raise")
+
+
+def test_a_send_that_failed_is_counted_as_refused():
+    outgoing = OutgoingMessage(job().message, None)
+
+    outgoing.refuse(OSError("away"))
+
+    assert outgoing.how == "refused"
+    assert "refused" in get_args(How)
 
 
 OWN = pages.block("docs/metrics.md", "from workshed.metrics import Counter")
