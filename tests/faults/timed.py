@@ -34,7 +34,7 @@ class Outcomes(OutcomeMiddleware):
         return True
 
     def settle(self, conn, job, outcome):
-        returned = here.__dict__.get("returned") == job.run
+        returned = here.__dict__.get("returned") == job.run_id
         values = (*job.message.args, outcome.kind, returned)
         conn.execute("INSERT INTO outcomes VALUES (%s, %s, %s)", values)
         conn.execute("SELECT pg_sleep(%s)", (SLOW_S,))
@@ -48,7 +48,7 @@ broker.add_middleware(Outcomes())
 def work(number):
     """Not idempotent: writes its outcome again. Takes its time when it runs for the first time."""
     job = context.current_job()
-    run, until = job.run, time.monotonic() + (ENDS_S if job.attempt == 1 else 0)
+    run, until = job.run_id, time.monotonic() + (ENDS_S if job.attempt == 1 else 0)
     while time.monotonic() < until:
         time.sleep(0.001)
     here.returned = run  # CPython looks for interrupts in calls: none strikes between this and ...

@@ -15,7 +15,7 @@ class JobContext(Protocol):
 
     cancelled: bool
     """Whether somebody cancelled it since it started."""
-    advanced: bool
+    made_progress: bool
     """Whether it has saved a cursor since it started."""
 
     @property

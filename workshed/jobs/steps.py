@@ -85,7 +85,7 @@ class Progress:
                 self._owner = None  # it may have committed, and would be written again from here
             raise
         if self._job is not None and json.dumps(self.cursor) != before:
-            self._job.advanced = True
+            self._job.made_progress = True
 
     def save(self, conn: Connection, cursor: object) -> None:
         """Save the cursor in the caller's transaction, as `saving` does at its end.
@@ -111,7 +111,7 @@ class Progress:
         if self._job is not None:
             with db.transaction() as conn:
                 self._write(conn, self._job, self.cursor, done=True)
-            self._job.advanced = True
+            self._job.made_progress = True
 
     def _write(self, conn: Connection, job: JobContext, cursor: object, *, done: bool) -> None:
         query = """

@@ -13,6 +13,7 @@ from workshed.middleware.delivery.deduplication import Deduplication
 from workshed.middleware.delivery.once import OncePerMessage
 from workshed.middleware.django_connections import DjangoConnections
 from workshed.middleware.job import (
+    SUCCEEDED,
     DuplicateDelivery,
     Job,
     Outcome,
@@ -43,6 +44,7 @@ from workshed.middleware.runtime.unsupported_options import UnsupportedOptions
 
 __all__ = [
     "INTERRUPTED",
+    "SUCCEEDED",
     "Batches",
     "Callbacks",
     "Cancellation",

@@ -5,62 +5,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import dramatiq
 from dramatiq.middleware import Middleware
 
 from workshed.db import Connection
 from workshed.jobs import traces
-from workshed.jobs.locks.limits import SlotRequest
-from workshed.jobs.locks.run_locks import RunLock
 from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
 from workshed.jobs.tags import CancelTraits
-from workshed.middleware.options.unique import Unique
+from workshed.middleware.job_state import ReturnValue, SlotClaim, UniqueClaim
 from workshed.redaction import hide_words
 
 
 class Job:
     """One delivery of a message that an actor is to run.
 
-    What most jobs never have is said once for all of them, by the class: one is made of each.
+    Class attributes are the defaults of what most jobs never have. What a single feature keeps of
+    a job has a class of its own in `job_state`.
     """
 
     isolated = False
     """Nothing else runs in this process."""
-    concluded = False
-    """Its outcome is stored."""
-    unique: Unique | None = None
-    """What its actor says about its uniqueness."""
-    has_key = False
-    """It runs with a key that is its own until it ends."""
-    turn: RunLock | None = None
-    """Its right to run, where one with its key runs at a time."""
-    asks: Sequence[SlotRequest] = ()
-    """What it takes of its actor's limits."""
-    permit: UUID | None = None
-    """Names what this start has taken of them."""
-    limited = False
-    """It is over one of them, and does not run now."""
+    outcome: "Outcome | None" = None
+    """The outcome that is stored, by this delivery or by a copy; `None` until then."""
+    observed = False
+    """The observers know its outcome."""
+    unique: UniqueClaim | None = None
+    slots: SlotClaim | None = None
+    returned: ReturnValue | None = None
     successors: Sequence[dramatiq.Message[Any]] = ()
     """What is sent with its success."""
-    has_result = False
-    result: object = None
-    """What it returned, where that is stored."""
-    advanced = False
+    made_progress = False
     """It has saved a cursor: its failures are counted from the start."""
-    leaving: threading.Event | None = None
+    worker_stopping: threading.Event | None = None
     """Set while its worker stops."""
     cancelled = False
-    """Somebody cancelled it, and it runs: it was told so."""
-    duplicate_reason = ""
-    """Why this one had nothing to do: a copy of it was done already."""
-    began: float | None = None
+    """It was cancelled while it runs, and knows it."""
+    started_at: float | None = None
     """When its actor started, Unix s; `None` while or where it does not run."""
     duration_s: float | None = None
     """How long its actor ran, in seconds."""
-    observed = False
-    """The observers know what became of it."""
     secrets: tuple[str, ...] = ()
     """Texts that are not to be shown of it, the longest first."""
 
@@ -68,14 +52,14 @@ class Job:
         self,
         message: dramatiq.Message[Any],
         *,
-        copied: bool,
+        may_be_duplicate: bool,
         redelivered: bool = False,
         published: datetime | None = None,
         isolated: bool = False,
     ) -> None:
         """Take what its delivery says."""
         self.message = message
-        self.copied = copied
+        self.may_be_duplicate = may_be_duplicate
         """A copy of it may exist: redelivered, sent again, or by a relay. Deduplication looks."""
         self.redelivered = redelivered
         """Delivered before, or sent before with unknown fate: it may have been started."""
@@ -95,7 +79,7 @@ class Job:
         return self.message.actor_name
 
     @property
-    def run(self) -> tuple[str, int]:
+    def run_id(self) -> tuple[str, int]:
         """What names this run: the message, and its generation."""
         return self.message.message_id, self.generation
 
@@ -119,7 +103,7 @@ class Job:
     @property
     def stopping(self) -> bool:
         """Whether its worker stops."""
-        return self.leaving is not None and self.leaving.is_set()
+        return self.worker_stopping is not None and self.worker_stopping.is_set()
 
     @property
     def attempt(self) -> int:
@@ -131,12 +115,17 @@ class Job:
         """How often the message was put back on its way; never reset."""
         return int(self.message.options.get("generation", 0))
 
-    def shown(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Hide what is secret in a text about it."""
         return hide_words(text, self.secrets) if self.secrets else text
 
+    def lose_run_lock(self) -> None:
+        """Forget a run lock that another process may have by now."""
+        if self.unique is not None:
+            self.unique.run_lock = None
+
     @property
-    def traits(self) -> CancelTraits:
+    def cancel_traits(self) -> CancelTraits:
         """What a rule that cancels looks at."""
         options = self.message.options
         return CancelTraits(
@@ -159,9 +148,9 @@ class Job:
 
         In seconds, from when this copy was handed to RabbitMQ, by its sender's clock.
         """
-        if self.began is None or self.published is None:
+        if self.started_at is None or self.published is None:
             return None
-        return max(self.began - self.published.timestamp(), 0.0)
+        return max(self.started_at - self.published.timestamp(), 0.0)
 
     @property
     def batch(self) -> str | None:
@@ -224,6 +213,9 @@ class Outcome:
     def is_final(self) -> bool:
         """The job will not run again by itself."""
         return self.kind in FINAL
+
+
+SUCCEEDED = Outcome("succeeded")
 
 
 class OutcomeMiddleware(Middleware):

@@ -63,9 +63,9 @@ def _flush_rows(broker: Flushed, queue: Queue) -> None:
             with contextlib.suppress(EnvelopeError):
                 message = decode(body.encode(), queue.name)
                 with contextlib.suppress(DuplicateDelivery), conn.transaction():
-                    broker.settle(conn, Job(message, copied=True), FLUSHED)
+                    broker.settle(conn, Job(message, may_be_duplicate=True), FLUSHED)
 
 
 def _end(broker: Flushed, message: dramatiq.Message[Any]) -> None:
     with contextlib.suppress(DuplicateDelivery), db.transaction() as conn:
-        broker.settle(conn, Job(message, copied=True), FLUSHED)
+        broker.settle(conn, Job(message, may_be_duplicate=True), FLUSHED)

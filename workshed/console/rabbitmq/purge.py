@@ -91,7 +91,7 @@ def end_message(
         return False
     try:
         with conn.transaction():
-            broker.settle(conn, Job(message, copied=True), PURGED)
+            broker.settle(conn, Job(message, may_be_duplicate=True), PURGED)
     except DuplicateDelivery:
         pass  # it has an outcome already, and this was a copy
     return True

@@ -19,6 +19,7 @@ from workshed.jobs.history import results
 from workshed.jobs.history.attempts import LONGEST_ERROR, text_of, to_storable
 from workshed.middleware.composition.callbacks import ResultError
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
+from workshed.middleware.job_state import ReturnValue
 
 LARGEST_BYTES = 1 << 20
 MILLISECOND = timedelta(milliseconds=1)
@@ -74,7 +75,7 @@ class Results(Stock, OutcomeMiddleware):
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether a result is wanted, and known."""
         if outcome.kind == "succeeded":
-            return job.has_result or AWAITED in job.message.options
+            return job.returned is not None or AWAITED in job.message.options
         return outcome.is_final and self._options(job)[0]
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
@@ -84,7 +85,8 @@ class Results(Stock, OutcomeMiddleware):
             if outcome.is_dead:
                 self.backend.store_exception(job.message, _shown(job, outcome), ttl)
             else:
-                found = job.result if outcome.kind == "succeeded" else NOT_RUN
+                returned = job.returned if outcome.kind == "succeeded" else None
+                found = NOT_RUN if returned is None else returned.value
                 self.backend.store_result(job.message, found, ttl)
 
     # It is stored by now, and a failure in a hook would lose it. These are called of no job.
@@ -104,7 +106,7 @@ class Results(Stock, OutcomeMiddleware):
             result = function(*args, **kwargs)
             job = current_job()
             if isinstance(job, Job) and job.message.options.get("store_results", always):
-                job.result, job.has_result = self._checked(result), True
+                job.returned = ReturnValue(self._checked(result))
             return result
 
         return noting
@@ -127,4 +129,4 @@ def _shown(job: Job, outcome: Outcome) -> Exception:
     text = outcome.reason if error is None else text_of(error)
     name = "RuntimeError" if error is None else type(error).__name__
     kind: type[Exception] = type(name, (Exception,), {})
-    return kind(job.shown(to_storable(text))[:LONGEST_ERROR])
+    return kind(job.redact(to_storable(text))[:LONGEST_ERROR])

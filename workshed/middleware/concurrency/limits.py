@@ -6,7 +6,6 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import UUID, uuid4
 
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
@@ -19,6 +18,7 @@ from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.metrics import meters
 from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
 from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware
+from workshed.middleware.job_state import SlotClaim
 from workshed.middleware.options.limit import Limit
 from workshed.middleware.retrying.retries import as_tuple
 
@@ -76,7 +76,7 @@ class Limits(OutcomeMiddleware):
     ) -> None:
         """Raise in the caller of `send` what would keep the job from asking."""
         if message.actor_name in self._of:
-            self._asks(broker, message)
+            self._slot_requests(broker, message)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Renew what is taken, from now on, where anything can be."""
@@ -89,26 +89,24 @@ class Limits(OutcomeMiddleware):
             return
         job: Job = message.job
         try:
-            job.asks = self._asks(broker, job.message)
+            requests = self._slot_requests(broker, job.message)
         except Exception as err:
             reason = f"what it asks of its limits cannot be told: {err}"
             raise OutcomeKnown(Outcome("dead", reason, err)) from err
-        job.permit = job.permit or uuid4()
-        self._start(job, job.permit)
-        if any(ask.is_held for ask in job.asks):
-            self._renewal.add(job.permit)
+        job.slots = job.slots or SlotClaim(requests)
+        self._start(job, job.slots)
+        if any(request.is_held for request in requests):
+            self._renewal.add(job.slots.token)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
     ) -> None:
         """Renew its slots no longer; they are free, or free when their lease ends."""
-        if message.job.permit is not None:
-            self._renewal.drop(message.job.permit)
+        self._stop_renewal(message.job)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Do so for a job that a later check has stopped."""
-        if message.job.permit is not None:
-            self._renewal.drop(message.job.permit)
+        self._stop_renewal(message.job)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Nothing runs any more."""
@@ -118,21 +116,25 @@ class Limits(OutcomeMiddleware):
         """Whatever gives a slot back, and all that may end or begin a wait."""
         if job.message.actor_name not in self._of:
             return False
-        return outcome.kind != "succeeded" or any(ask.is_held for ask in job.asks)
+        return outcome.kind != "succeeded" or (
+            job.slots is not None and any(request.is_held for request in job.slots.requests)
+        )
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Give back its slots, or let it wait for one."""
-        if job.limited and not outcome.is_final:
-            wait = limits.enqueue_waiter(conn, job.asks, job.message_id, job.generation + 1)
+        slots = job.slots or SlotClaim()
+        if slots.state == "over_limit" and not outcome.is_final:
+            wait = limits.enqueue_waiter(conn, slots.requests, job.message_id, job.generation + 1)
             sooner = "" if wait.opens_in is not None else ", or as soon as another has ended"
             return replace(
                 outcome, delay=wait.again_in, reason=f"over the limit {wait.key}{sooner}"
             )
-        held = [ask.key for ask in job.asks if ask.is_held]
-        keys = held if job.permit is not None else [ask.key for ask in job.asks]
+        held = [request.key for request in slots.requests if request.is_held]
+        holds = slots.state == "held"
+        keys = held if holds else [request.key for request in slots.requests]
         generation = None if outcome.is_final else job.generation + 1
-        had = limits.release_slots(conn, keys, job.permit, job.message_id, generation)
-        if job.permit is not None and had < len(held):
+        had = limits.release_slots(conn, keys, slots.held_token, job.message_id, generation)
+        if holds and had < len(held):
             logger.warning("ran without its slot of %s: its lease had run out", ", ".join(held))
         return None
 
@@ -144,29 +146,38 @@ class Limits(OutcomeMiddleware):
                 f"{known.size} per {known.span} of another actor; let both be the same object"
             )
 
-    def _asks(self, broker: Broker, message: dramatiq.Message[Any]) -> Sequence[SlotRequest]:
+    def _stop_renewal(self, job: Job) -> None:
+        if job.slots is not None and job.slots.state == "held":
+            self._renewal.drop(job.slots.token)
+
+    def _slot_requests(
+        self, broker: Broker, message: dramatiq.Message[Any]
+    ) -> Sequence[SlotRequest]:
         actor = broker.get_actor(message.actor_name)
         return [rule.ask(actor, message) for rule in self._of[message.actor_name]]
 
-    def _start(self, job: Job, permit: UUID) -> None:
-        start = JobStart(permit, job.message_id, job.actor, socket.gethostname(), os.getpid())
-        if job.unique is None or not job.unique.ends_at_start:
+    def _start(self, job: Job, slots: SlotClaim) -> None:
+        start = JobStart(slots.token, job.message_id, job.actor, socket.gethostname(), os.getpid())
+        rule = None if job.unique is None else job.unique.rule
+        if rule is None or not rule.ends_at_start:
             with db.autocommit_statement() as conn:
-                refused = limits.acquire_slots(conn, job.asks, start)
+                refused = limits.acquire_slots(conn, slots.requests, start)
             if refused is not None:
-                raise over_limit_outcome(job, refused)
+                raise over_limit_outcome(job, slots, refused)
+            slots.state = "held"
             return
         with db.transaction() as conn:
             # Undone when it does not start: until then it has its key. And first, as each job that
             # settles does, or two copies of the job wait for each other.
             unique.release_locks(conn, job.message_id, job.generation)
-            refused = limits.acquire_slots(conn, job.asks, start)
+            refused = limits.acquire_slots(conn, slots.requests, start)
             if refused is not None:
-                raise over_limit_outcome(job, refused)
+                raise over_limit_outcome(job, slots, refused)
+        slots.state = "held"
 
 
-def over_limit_outcome(job: Job, key: str) -> OutcomeKnown:
+def over_limit_outcome(job: Job, slots: SlotClaim, key: str) -> OutcomeKnown:
     """Say that a job is over a limit; when it runs again is told when that is stored."""
-    job.permit, job.limited = None, True
+    slots.state = "over_limit"
     meters.LIMITED.add(job.actor)
     return OutcomeKnown(Outcome("snoozed", f"over the limit {key}"))

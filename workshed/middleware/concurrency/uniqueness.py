@@ -23,6 +23,7 @@ from workshed.jobs.locks.unique import WAIT, KeyClaim
 from workshed.metrics import meters
 from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
 from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware, RunLockLost
+from workshed.middleware.job_state import UniqueClaim
 from workshed.middleware.options.unique import Unique
 
 logger = logging.getLogger(__name__)
@@ -89,41 +90,39 @@ class Uniqueness(OutcomeMiddleware):
         rule = actor.options.get("unique")
         if rule is None and "unique_key" not in job.message.options:
             return
-        job.unique = rule
+        claim = job.unique = job.unique or UniqueClaim(rule)
         waits = bool(job.message.options.get("awaiting_unique_key"))
         self._refused.__dict__.clear()
-        if rule is not None and rule.locks_when_run and job.turn is None:
-            job.turn = turn_of(actor, rule, job)
+        if rule is not None and rule.locks_when_run and claim.run_lock is None:
+            claim.run_lock = run_lock_of(actor, rule, job)
         # Of a job with limits it ends with these, which may yet keep it from its start.
         ends = rule is not None and rule.ends_at_start and "limit" not in actor.options
-        if not (waits or job.turn or ends):
-            job.has_key = has_key(job)
+        if not (waits or claim.run_lock or ends):
+            claim.holds_key = has_key(job)
             return
         with db.transaction() as conn:
             if waits:
                 wait_for_key(conn, job)
-            if job.turn is not None:
-                self._take(conn, job, job.turn)
+            if claim.run_lock is not None:
+                self._take(conn, claim, claim.run_lock)
             if ends:
                 unique.release_locks(conn, job.message_id, job.generation)
-        job.has_key = has_key(job)
+        claim.holds_key = has_key(job)
         job.message.options.pop(
             "awaiting_unique_key", None
         )  # it had it: a later generation waits for none
-        if job.turn is not None:
-            self._renewal.add(job.turn.token)
+        if claim.run_lock is not None:
+            self._renewal.add(claim.run_lock.token)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
     ) -> None:
         """Renew its turn no longer; it is free, or free when its lease ends."""
-        if message.job.turn is not None:
-            self._renewal.drop(message.job.turn.token)
+        self._stop_renewal(message.job)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Do so for a job that a later check has stopped."""
-        if message.job.turn is not None:
-            self._renewal.drop(message.job.turn.token)
+        self._stop_renewal(message.job)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Nothing runs any more."""
@@ -131,36 +130,42 @@ class Uniqueness(OutcomeMiddleware):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Every outcome of a job that has a key or a turn."""
-        return job.turn is not None or "unique_key" in job.message.options
+        has_run_lock = job.unique is not None and job.unique.run_lock is not None
+        return has_run_lock or "unique_key" in job.message.options
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Give back its turn; free its key when it ends, or move it to the next generation."""
-        if job.turn is not None and not run_locks.release_lock(conn, job.turn):
-            raise RunLockLost(job.turn.key)
+        claim = job.unique or UniqueClaim(None)
+        if claim.run_lock is not None and not run_locks.release_lock(conn, claim.run_lock):
+            raise RunLockLost(claim.run_lock.key)
         if "unique_key" not in job.message.options:
             return
-        strategy = "until_executed" if job.unique is None else job.unique.strategy
+        strategy = "until_executed" if claim.rule is None else claim.rule.strategy
         if not outcome.is_final:
             held = unique.move_locks(conn, job.message_id, job.generation + 1)
         elif strategy != "until_expired":
             held = unique.release_locks(conn, job.message_id, job.generation)
         else:
             held = 1
-        if not held and job.has_key:
+        if not held and claim.holds_key:
             meters.WITHOUT_LOCK.add(job.message.actor_name)
             logger.warning(
                 "ran without its lock %r: expired, or released by hand",
                 job.message.options["unique_key"],
             )
 
-    def _take(self, conn: Connection, job: Job, turn: RunLock) -> None:
+    def _stop_renewal(self, job: Job) -> None:
+        if job.unique is not None and job.unique.run_lock is not None:
+            self._renewal.drop(job.unique.run_lock.token)
+
+    def _take(self, conn: Connection, claim: UniqueClaim, turn: RunLock) -> None:
         """Take the turn; raises, or lets the function raise, what follows when another has it."""
         holder = run_locks.acquire_lock(conn, turn)
         if holder is None:
             return
-        job.turn = None
+        claim.run_lock = None
         reason = f"job {holder} has the turn of {turn.key}"
-        match job.unique.running if job.unique is not None else "reschedule":
+        match claim.rule.running if claim.rule is not None else "reschedule":
             case "raise":
                 self._refused.error = DuplicateJobError(turn.key, holder)
             case "log":
@@ -179,7 +184,7 @@ class Uniqueness(OutcomeMiddleware):
         return in_turn
 
 
-def turn_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunLock:
+def run_lock_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunLock:
     """Ask for the right to run this start of a job."""
     return RunLock(
         key=rule.key_of(actor, job.message),
@@ -213,5 +218,6 @@ def wait_for_key(conn: Connection, job: Job) -> None:
 
 def has_key(job: Job) -> bool:
     """Tell whether a job that starts has a key until it ends."""
-    until_executed = job.unique is None or job.unique.strategy == "until_executed"
+    rule = None if job.unique is None else job.unique.rule
+    until_executed = rule is None or rule.strategy == "until_executed"
     return until_executed and "unique_key" in job.message.options

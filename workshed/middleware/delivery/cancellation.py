@@ -55,7 +55,7 @@ class Cancellation(OutcomeMiddleware):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `OutcomeKnown` with the discard."""
-        reason = cancellations.cancel_reason(conn, job.message_id, job.traits)
+        reason = cancellations.cancel_reason(conn, job.message_id, job.cancel_traits)
         if reason is not None:
             raise OutcomeKnown(Outcome("cancelled", reason, outcome.error))
 

@@ -42,17 +42,17 @@ class Deduplication(OutcomeMiddleware, Observer):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Skip a job that has its outcome; conclude one that must not run; record a start."""
         job: Job = message.job
-        if not job.copied:
+        if not job.may_be_duplicate:
             return
         self._refuse_forgotten(job)
         if not job.redelivered:
             with db.autocommit_statement() as conn:
-                past = starts.load_state(conn, job.message_id, job.generation, job.traits)
+                past = starts.load_state(conn, job.message_id, job.generation, job.cancel_traits)
             raise_if_not_runnable(job, past)
             return
         with db.transaction() as conn:
             raise_if_not_runnable(
-                job, starts.load_state(conn, job.message_id, job.generation, job.traits)
+                job, starts.load_state(conn, job.message_id, job.generation, job.cancel_traits)
             )
             host, pid = socket.gethostname(), os.getpid()
             starts.record_start(
@@ -61,7 +61,7 @@ class Deduplication(OutcomeMiddleware, Observer):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Settle where a copy may exist, and where an outcome is written at all."""
-        return job.copied or bool(job.successors) or outcome.kind != "succeeded"
+        return job.may_be_duplicate or bool(job.successors) or outcome.kind != "succeeded"
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `DuplicateDelivery` when another copy was first."""

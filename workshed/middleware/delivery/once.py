@@ -12,7 +12,7 @@ from dramatiq.middleware import Middleware
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.idempotency import once_keys
-from workshed.middleware.job import DuplicateDelivery, Job, Outcome
+from workshed.middleware.job import SUCCEEDED, DuplicateDelivery, Job, Outcome
 
 Function = Callable[..., Any]
 
@@ -65,17 +65,17 @@ class OncePerMessage(Middleware):
             job: Job | None = self._running.__dict__.pop("job", None)
             if job is None:  # called directly, not by a worker
                 return function(*args, **kwargs)
-            result = None
+            result, outcome = None, SUCCEEDED
             try:
                 with db.transaction() as conn, db.join_transaction(conn):
                     if once_keys.claim_key(conn, scope, job.message_id, job.message_id):
                         result = function(*args, **kwargs)
                     else:
-                        job.duplicate_reason = "a copy of it was done"
-                    broker.settle(conn, job, Outcome("succeeded"))
+                        outcome = Outcome("duplicate", "a copy of it was done")
+                    broker.settle(conn, job, SUCCEEDED)
             except DuplicateDelivery as copy:
-                job.duplicate_reason = f"{copy}; what this one wrote is undone"
-            job.concluded = True
+                outcome = Outcome("duplicate", f"{copy}; what this one wrote is undone")
+            job.outcome = outcome
             return result
 
         return once

@@ -64,7 +64,7 @@ class History(Observer):
 
     def _row(self, job: Job, outcome: Outcome, worker: str) -> bytes:
         message, options = job.message, job.message.options
-        error = describe_error(outcome.error, job.shown)
+        error = describe_error(outcome.error, job.redact)
         return encode_row(
             message_id=message.message_id,
             generation=job.generation,
@@ -72,13 +72,13 @@ class History(Observer):
             queue=message.queue_name,
             actor=message.actor_name,
             outcome=outcome.kind,
-            reason=outcome.reason and job.shown(to_storable(outcome.reason))[:LONGEST_ERROR],
+            reason=outcome.reason and job.redact(to_storable(outcome.reason))[:LONGEST_ERROR],
             error_class=error.error_class,
             error=error.error,
             traceback=error.traceback,
             sent=message.message_timestamp / 1000,
             published=None if job.published is None else job.published.timestamp(),
-            started=job.began,
+            started=job.started_at,
             ended=time.time(),
             queue_wait_s=job.queue_wait_s,
             duration_s=job.duration_s,

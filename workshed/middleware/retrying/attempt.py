@@ -15,6 +15,6 @@ def record_failure(conn: Connection, job: Job, outcome: Outcome) -> None:
         queue=job.message.queue_name,
         actor=job.message.actor_name,
         outcome=outcome.kind,
-        reason=job.shown(outcome.reason),
-        error=attempts.describe_error(outcome.error, job.shown),
+        reason=job.redact(outcome.reason),
+        error=attempts.describe_error(outcome.error, job.redact),
     )

@@ -123,14 +123,14 @@ def run_facts(job: Job) -> RunFacts:
     now = timedelta(seconds=time.time())
     options = job.message.options
     # What has come further than the run before did not fail at the same again.
-    begins = job.advanced or (job.attempt == 1 and "failures" not in options)
+    begins = job.made_progress or (job.attempt == 1 and "failures" not in options)
     return RunFacts(
         attempt=job.attempt,
         generation=job.generation,
         transactional=job.transactional,
         age=now - sent,
         failures={} if begins else options.get("failures"),
-        failing_since={} if job.advanced else options.get("failing_since", {}),
+        failing_since={} if job.made_progress else options.get("failing_since", {}),
         now_ms=now // MILLISECOND,
         missing_since_ms=options.get("record_missing_since"),
     )
@@ -166,7 +166,7 @@ def dead_letter(conn: Connection, job: Job, outcome: Outcome) -> None:
         queue=job.message.queue_name,
         actor=job.message.actor_name,
         body=orjson.dumps(job.message),
-        reason=job.shown(outcome.reason),
+        reason=job.redact(outcome.reason),
         error=outcome.error,
     )
 

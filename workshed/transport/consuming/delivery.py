@@ -37,7 +37,7 @@ class Delivery(MessageProxy):
         redelivered = bool(letter.redelivered or headers.get("possible_duplicate"))
         self.job = Job(
             message,
-            copied=redelivered or bool(headers.get("outbox")),
+            may_be_duplicate=redelivered or bool(headers.get("outbox")),
             redelivered=redelivered,
             published=read_published(headers),
         )

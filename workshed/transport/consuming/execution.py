@@ -18,6 +18,7 @@ from workshed.jobs.control.cancel_rules import CancelRule
 from workshed.jobs.signals import Signal, Skipped
 from workshed.middleware import (
     INTERRUPTED,
+    SUCCEEDED,
     DuplicateDelivery,
     Job,
     LogContext,
@@ -45,7 +46,6 @@ T = TypeVar("T")
 
 SHORTEST_STRANGER = timedelta(seconds=2)
 LONGEST_STRANGER = timedelta(minutes=1)
-SUCCEEDED = Outcome("succeeded")
 ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
 """What a job raises to say what becomes of it, in our words or in dramatiq's."""
 
@@ -102,8 +102,8 @@ class JobExecutor:
         delivery.begun = True
         job = delivery.job
         context.enter_job(job)
-        job.leaving = self._inbox.stopping
-        job.began, delivery.began = time.time(), time.monotonic()
+        job.worker_stopping = self._inbox.stopping
+        job.started_at, delivery.began = time.time(), time.monotonic()
         self._look_again()
         for began in self._beginning:
             _tell(began, job)
@@ -116,13 +116,10 @@ class JobExecutor:
         if delivery.begun:
             delivery.begun = False
             delivery.job.duration_s = time.monotonic() - delivery.began
-        stored = delivery.job.concluded
-        if stored:
-            duplicate = delivery.job.duplicate_reason
-            self._observe(
-                delivery.job, Outcome("duplicate", duplicate) if duplicate else SUCCEEDED, error
-            )
-            if error is not None and not duplicate:
+        stored = (known := delivery.job.outcome) is not None
+        if known is not None:
+            self._observe(delivery.job, known, error)
+            if error is not None and known.kind != "duplicate":
                 logger.warning("what it raised after its end is ignored", exc_info=error)
         elif error is None:  # as `verdict` says, whatever the policy
             stored = self._store(delivery, SUCCEEDED)
@@ -194,6 +191,7 @@ class JobExecutor:
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
                 logger.warning("%s is cut off, and delivered again: %s", delivery, err)
                 return False
+            delivery.job.outcome = INTERRUPTED
             self._inbox.give(delivery, "ack")
             self._observe(delivery.job, INTERRUPTED)
             return True
@@ -220,6 +218,7 @@ class JobExecutor:
         except Exception:
             logger.exception("%s is given up, and delivered again", delivery)
             return False
+        delivery.job.outcome = outcome
         self._observe(delivery.job, outcome)
         return True
 
@@ -296,25 +295,26 @@ class JobExecutor:
 
     def _refuse_cancelled(self, job: Job) -> None:
         # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
-        if not job.copied and job.message_id in self.cancelled:
+        if not job.may_be_duplicate and job.message_id in self.cancelled:
             raise OutcomeKnown(cancelled_outcome())
         if rule := self._rule(job):
             raise OutcomeKnown(cancelled_outcome(rule.id))
 
     def _rule(self, job: Job) -> CancelRule | None:
-        return next((rule for rule in self.rules if rule.fits(job.traits)), None)
+        return next((rule for rule in self.rules if rule.fits(job.cancel_traits)), None)
 
     def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
+        error = None
         try:
             if writers := self._writers(delivery.job, outcome):
                 step = functools.partial(self._settle, delivery.job, outcome, writers)
                 with db.limited_wait():
                     outcome = self._must(delivery, step)
         except DuplicateDelivery as copy:
-            self._observe(delivery.job, Outcome("duplicate", str(copy)), outcome.error)
+            error, outcome = outcome.error, Outcome("duplicate", str(copy))
         except RunLockLost as lost:
-            delivery.job.turn = None
+            delivery.job.lose_run_lock()
             return self._store(delivery, Outcome("interrupted", str(lost), lost))
         except OutcomeNotStoredError as held:
             delivery.held = True
@@ -331,9 +331,8 @@ class JobExecutor:
             delivery.fail()
             logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
             return False
-        else:
-            self._observe(delivery.job, outcome)
-        delivery.job.concluded = True
+        delivery.job.outcome = outcome
+        self._observe(delivery.job, outcome, error)
         return True
 
     def _observe(self, job: Job, outcome: Outcome, error: BaseException | None = None) -> None:

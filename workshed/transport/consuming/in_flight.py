@@ -21,14 +21,14 @@ class RunningJobs:
     def enter(self, delivery: Delivery) -> bool:
         """Note that it starts; False when it runs already, and this delivery waits."""
         with self._lock:
-            same = self._jobs.setdefault(delivery.job.run, [])
+            same = self._jobs.setdefault(delivery.job.run_id, [])
             same.append(delivery)
             return len(same) == 1
 
     def leave(self, delivery: Delivery) -> list[Delivery]:
         """Note that it has ended; return the deliveries that have waited for that."""
         with self._lock:
-            _, *waiting = self._jobs.pop(delivery.job.run, [delivery])
+            _, *waiting = self._jobs.pop(delivery.job.run_id, [delivery])
             if not self._jobs:
                 self._empty.notify_all()
             return waiting

@@ -83,10 +83,10 @@ def describe_jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
             "message_id": to_storable(one.message_id),
             "actor": one.actor_name,
             "queue": one.queue_name,
-            "since": datetime.fromtimestamp(one.job.began, UTC).isoformat(),
+            "since": datetime.fromtimestamp(one.job.started_at, UTC).isoformat(),
         }
         for one in running
-        if one.job.began is not None
+        if one.job.started_at is not None
     ]
 
 

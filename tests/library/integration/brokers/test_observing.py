@@ -92,7 +92,7 @@ def test_how_long_it_waited_and_ran_is_known(actor, seen, working, eventually):
         eventually(lambda: seen.told == ["succeeded"])
 
     job = seen.jobs[0]
-    assert before < job.began < time.time()
+    assert before < job.started_at < time.time()
     assert 0.1 <= job.queue_wait_s < time.time() - before
     assert 0.05 <= job.duration_s < time.time() - before
 

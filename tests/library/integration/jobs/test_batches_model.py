@@ -315,7 +315,7 @@ class BatchJobs(base.Jobs):
             base.ONCE._once(self.execution, "work", work)()
         except RunLockLost:
             raise AssertionError("these take no turns") from None
-        if run.job.duplicate_reason:  # and what it wrote is undone
+        if run.job.outcome.kind == "duplicate":  # and what it wrote is undone
             for one in added:
                 self._forget(one)
             sent.ended = before

@@ -382,7 +382,7 @@ class Jobs(RuleBasedStateMachine):
         except OutcomeKnown as err:
             self._conclude(run, err.outcome)
             return None
-        assert not self.sent[run.job.message_id].cancelled or not run.job.copied
+        assert not self.sent[run.job.message_id].cancelled or not run.job.may_be_duplicate
         self.sent[run.job.message_id].waits = False
         self.sent[run.job.message_id].started = True
         self.open.append(run)
@@ -494,7 +494,7 @@ class Jobs(RuleBasedStateMachine):
         with db.autocommit_statement() as conn:
             held = {token for (token,) in conn.execute("SELECT token FROM workshed.run_locks")}
         turns = Counter(
-            run.job.turn.key for run in self.open if run.job.turn and run.job.turn.token in held
+            lock.key for run in self.open if (lock := run_lock(run.job)) and lock.token in held
         )
         assert all(times == 1 for times in turns.values())
 
@@ -609,18 +609,19 @@ class Jobs(RuleBasedStateMachine):
     def _conclude(self, run, outcome):
         """Store an outcome as a worker does; a copy of a settled one changes nothing."""
         sent = self.sent[run.job.message_id]
-        has_turn = run.job.turn is None or self._has_turn(run.job.turn)
+        turn = run_lock(run.job)
+        has_turn = turn is None or self._has_turn(turn)
         try:
             if writers := self.execution._writers(run.job, outcome):
                 outcome = self.execution._settle(run.job, outcome, writers)
         except DuplicateDelivery:
             return
         except RunLockLost as lost:
-            run.job.turn = None
+            run.job.lose_run_lock()
             self._conclude(run, Outcome("interrupted", str(lost)))
             return
         assert has_turn, "a run that has lost its turn has an outcome"
-        if run.job.copied or outcome.kind != "succeeded":
+        if run.job.may_be_duplicate or outcome.kind != "succeeded":
             self.outcomes[run.job.message_id, run.job.generation] += 1
         if outcome.is_final:
             sent.ended = outcome.kind
@@ -630,15 +631,15 @@ class Jobs(RuleBasedStateMachine):
         sent = self.sent[run.job.message_id]
         wrote = Counter()
         ONCE._running.job = run.job
-        before = run.job.concluded
+        before = run.job.outcome
         try:
             ONCE._once(self.execution, "work", lambda: wrote.update(["effect"]))()
         except RunLockLost:  # and what it wrote is undone with its outcome
-            run.job.turn = None
+            run.job.lose_run_lock()
             self._conclude(run, outcome_of("interrupted", run.job))
             return
-        assert not before
-        assert run.job.concluded
+        assert before is None
+        assert run.job.outcome is not None
         if self._has_key(run.job.message_id):  # else a copy of it had an outcome before
             sent.effects += bool(wrote)
             sent.ended = "succeeded"
@@ -653,6 +654,11 @@ class Jobs(RuleBasedStateMachine):
         with db.autocommit_statement() as conn:
             query = "SELECT FROM workshed.once_keys WHERE key = %s"
             return conn.execute(query, (message_id,)).rowcount == 1
+
+
+def run_lock(job):
+    """The run lock that a job holds, if it holds one."""
+    return job.unique and job.unique.run_lock
 
 
 def row(message, reason, *, possible_duplicate=False):
@@ -691,7 +697,10 @@ def outcome_of(kind, job):
 def job_of(copy, *, isolated):
     redelivered = copy.redelivered or copy.possible_duplicate
     return Job(
-        copy.message, copied=redelivered or copy.outbox, redelivered=redelivered, isolated=isolated
+        copy.message,
+        may_be_duplicate=redelivered or copy.outbox,
+        redelivered=redelivered,
+        isolated=isolated,
     )
 
 
@@ -761,8 +770,9 @@ class LimitedJobs(UniqueJobs):
             query = "SELECT token, count(*) FROM workshed.limit_slots GROUP BY 1"
             held = dict(conn.execute(query).fetchall())
         for run in self.open:
-            if run.job.permit is not None and not run.silent:
-                assert held.get(run.job.permit) == 2, "it runs without its slots"
+            slots = run.job.slots
+            if slots is not None and slots.state == "held" and not run.silent:
+                assert held.get(slots.token) == 2, "it runs without its slots"
         assert set(held.values()) <= {2}, "only a part of its limits was taken"
 
 

@@ -218,8 +218,8 @@ class StepJobs(base.Jobs):
         """Its worker stops, or hears that somebody has cancelled it."""
         job = data.draw(st.sampled_from(self.open)).job
         if stops:
-            job.leaving = threading.Event()
-            job.leaving.set()
+            job.worker_stopping = threading.Event()
+            job.worker_stopping.set()
             return
         with db.transaction() as conn:
             if cancellations.cancel(conn, job.message_id) == "deleted":

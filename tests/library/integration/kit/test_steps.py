@@ -235,7 +235,7 @@ class Running:
     """A job, as far as its steps ask."""
 
     cancelled = False
-    advanced = False
+    made_progress = False
     stopping = False
     scheduled_for = sent_at = None
     actor = "count"

@@ -39,7 +39,7 @@ def metrics():
 def job(actor="greet", queue="default", **changes):
     message = dramatiq.Message(queue, actor, (), {}, {})
     published = datetime(2026, 1, 1, tzinfo=UTC)
-    found = Job(message, copied=False, published=published)
+    found = Job(message, may_be_duplicate=False, published=published)
     for name, value in changes.items():
         setattr(found, name, value)
     return found
@@ -60,7 +60,7 @@ def test_what_became_of_a_job_is_counted(metrics):
 
 
 def test_how_long_it_waited_and_ran_is_measured_in_seconds(metrics):
-    one = job(began=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp(), duration_s=2.0)
+    one = job(started_at=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp(), duration_s=2.0)
 
     metrics.began(one)
     metrics.ended(one, Outcome("succeeded"))

@@ -21,7 +21,7 @@ def outcome():
         actor = dramatiq.actor(broker=stub, actor_name="work", **options)(lambda: None)
         del stub.actors["work"]
         options = {**(message or {}), "attempt": attempt, "failures": {"*": attempt - 1}}
-        job = Job(actor.message_with_options(**options), copied=False)
+        job = Job(actor.message_with_options(**options), may_be_duplicate=False)
         return decide_outcome(error, run_facts(job), retries.policy(actor, job))
 
     return reach

@@ -1,0 +1,51 @@
+"""What single features keep of a job that runs; each is written by its own middleware alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID, uuid4
+
+from workshed.jobs.locks.limits import SlotRequest
+from workshed.jobs.locks.run_locks import RunLock
+from workshed.middleware.options.unique import Unique
+
+
+@dataclass(slots=True)
+class UniqueClaim:
+    """What a job has by its uniqueness; kept by `Uniqueness`."""
+
+    rule: Unique | None
+    """The option of its actor; `None` where only its message has a key."""
+    run_lock: RunLock | None = None
+    """Its right to run, if only one job with its key runs at a time."""
+    holds_key: bool = False
+    """It started with a key that is its own until it ends."""
+
+
+@dataclass(slots=True)
+class SlotClaim:
+    """What a job takes of the limits of its actor; kept by `Limits`.
+
+    | state | slots |
+    |---|---|
+    | `requested` | none yet |
+    | `held` | those of `requests`, under `token`, until it ends |
+    | `over_limit` | none; the job waits for one, and does not run now |
+    """
+
+    requests: Sequence[SlotRequest] = ()
+    state: Literal["requested", "held", "over_limit"] = "requested"
+    token: UUID = field(default_factory=uuid4)
+    """Names what this start has taken, also where taking it is repeated."""
+
+    @property
+    def held_token(self) -> UUID | None:
+        """The token of what it holds, if it holds anything."""
+        return self.token if self.state == "held" else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnValue:
+    """What a job returned, where that is stored; kept by `Results`."""
+
+    value: object
