@@ -12,6 +12,7 @@ from psycopg.rows import args_row, class_row
 from shop.campaigns.errors import CampaignNameError, CampaignStateError, EmptyAudienceError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
+from workshed.pruning import delete_old
 
 State = Literal["draft", "starting", "sending", "paused", "sent", "cancelled", "refused"]
 Audience = Literal["everyone", "active", "inactive"]
@@ -461,13 +462,13 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     recipients = """
         WITH gone AS (
             DELETE FROM shop.campaign_recipients
-             WHERE (campaign_id, user_id) IN (
-                   SELECT r.campaign_id, r.user_id
+             WHERE ctid = ANY (ARRAY(
+                   SELECT r.ctid
                      FROM shop.campaigns AS c
                      JOIN shop.campaign_recipients AS r ON r.campaign_id = c.id
                     WHERE c.ended_at < workshed.now() - %(older_than)s
                     LIMIT %(limit)s
-                      FOR UPDATE OF r SKIP LOCKED)
+                      FOR UPDATE OF r SKIP LOCKED))
             RETURNING email_id
         ), mails AS (
             DELETE FROM workshed_mail.emails USING gone WHERE emails.id = gone.email_id
@@ -475,17 +476,9 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
         SELECT FROM gone
     """
     deleted = conn.execute(recipients, values).rowcount
-    campaigns = """
-        DELETE FROM shop.campaigns
-         WHERE id IN (
-               SELECT id FROM shop.campaigns AS c
-                WHERE ended_at < workshed.now() - %(older_than)s
-                  AND NOT EXISTS (
-                      SELECT FROM shop.campaign_recipients WHERE campaign_id = c.id)
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return deleted + conn.execute(campaigns, values | {"limit": limit - deleted}).rowcount
+    is_empty = "NOT EXISTS (SELECT FROM shop.campaign_recipients WHERE campaign_id = t.id)"
+    left = limit - deleted
+    return deleted + delete_old(conn, "shop.campaigns", "ended_at", older_than, left, is_empty)
 
 
 def _choose(conn: Connection, campaign_id: int, choice: Choice) -> None:

@@ -76,15 +76,15 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """
     query = """
         DELETE FROM shop.image_variants
-         WHERE (original, box_width, box_height, quality, format, codec) IN (
-               SELECT v.original, v.box_width, v.box_height, v.quality, v.format, v.codec
+         WHERE ctid = ANY (ARRAY(
+               SELECT v.ctid
                  FROM shop.image_variants v
                  JOIN workshed_storage.blobs b ON b.sha256 = v.original
                 WHERE b.stored_at < workshed.now() - %(older_than)s
                   AND NOT EXISTS (
                       SELECT FROM shop.attachments a WHERE a.sha256 = v.original)
                 LIMIT %(limit)s
-                  FOR UPDATE OF b SKIP LOCKED)
+                  FOR UPDATE OF b SKIP LOCKED))
     """
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 

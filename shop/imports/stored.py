@@ -17,6 +17,7 @@ from shop.people.notifying import notify
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
+from workshed.pruning import delete_old
 
 State = Literal["pending", "processing", "completed", "failed"]
 
@@ -286,16 +287,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
     Users who came with them stay.
     """
-    query = """
-        DELETE FROM shop.imports
-         WHERE id IN (
-               SELECT id FROM shop.imports
-                WHERE ended_at < workshed.now() - %(older_than)s
-                ORDER BY ended_at
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "shop.imports", "ended_at", older_than, limit)
 
 
 def forgotten(conn: Connection, older_than: timedelta) -> list[int]:

@@ -14,6 +14,7 @@ from shop.reports.snapshots import StoredReport
 from workshed.contrib.mail import File, emails
 from workshed.contrib.mail.filters import shortened
 from workshed.db import Connection
+from workshed.pruning import delete_old
 
 KIND = "daily_report"
 """Of each of these mails, which its date tells from others to the same person."""
@@ -36,17 +37,8 @@ def store(conn: Connection, report: StoredReport, files: tuple[File, ...]) -> li
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete mails of reports stored so long ago that wait for nothing more; return how many."""
-    query = """
-        DELETE FROM workshed_mail.emails
-         WHERE id IN (
-               SELECT id FROM workshed_mail.emails
-                WHERE kind = 'daily_report' AND created_at < workshed.now() - %(older_than)s
-                  AND state NOT IN ('pending', 'sending')
-                ORDER BY created_at
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    condition = "kind = 'daily_report' AND state NOT IN ('pending', 'sending')"
+    return delete_old(conn, "workshed_mail.emails", "created_at", older_than, limit, condition)
 
 
 def label(name: str) -> str:

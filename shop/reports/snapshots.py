@@ -13,6 +13,7 @@ from shop.reports.numbers import ReportNumbers
 from shop.settings import settings
 from workshed import db
 from workshed.db import Connection
+from workshed.pruning import delete_old
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +92,7 @@ def store(conn: Connection, day: Day, fresh: ReportNumbers) -> None:
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete reports that were made so long ago, at most `limit`; return how many."""
-    query = """
-        DELETE FROM shop.daily_report_snapshots
-         WHERE business_date IN (
-               SELECT business_date FROM shop.daily_report_snapshots
-                WHERE made_at < workshed.now() - %(older_than)s
-                ORDER BY made_at
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "shop.daily_report_snapshots", "made_at", older_than, limit)
 
 
 def _report(row: dict[str, Any]) -> StoredReport:

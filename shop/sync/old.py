@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
+from workshed.pruning import delete_old
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
@@ -14,25 +15,8 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def _lines(conn: Connection, older_than: timedelta, limit: int) -> int:
-    query = """
-        DELETE FROM shop.sync_log
-         WHERE id IN (SELECT id FROM shop.sync_log
-                       WHERE at < workshed.now() - %(older_than)s
-                       ORDER BY at
-                       LIMIT %(limit)s
-                         FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "shop.sync_log", "at", older_than, limit)
 
 
 def _records(conn: Connection, older_than: timedelta, limit: int) -> int:
-    query = """
-        DELETE FROM shop.sync_records
-         WHERE (source, external_id) IN (
-               SELECT source, external_id FROM shop.sync_records
-                WHERE deleted_at < workshed.now() - %(older_than)s
-                ORDER BY deleted_at
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "shop.sync_records", "deleted_at", older_than, limit)

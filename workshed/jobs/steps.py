@@ -19,6 +19,7 @@ from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.context import JobContext, checkpoint, current_job
 from workshed.jobs.signals import Snooze
+from workshed.pruning import WITHOUT_JOB, delete_old
 
 P = ParamSpec("P")
 
@@ -180,18 +181,8 @@ def prune_steps(conn: Connection, older_than: timedelta, limit: int) -> int:
                        OR EXISTS (SELECT FROM workshed.dead WHERE message_id = s.message_id))
                   FOR UPDATE SKIP LOCKED)
     """
-    query = """
-        DELETE FROM workshed.steps
-         WHERE (message_id, name) IN (
-               SELECT message_id, name FROM workshed.steps AS s
-                WHERE saved_at < workshed.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = s.message_id)
-                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = s.message_id)
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
     conn.execute(renew, {"older_than": older_than})
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "workshed.steps", "saved_at", older_than, limit, WITHOUT_JOB)
 
 
 def _begun_by(job: JobContext, name: str, owner: UUID) -> SavedStep:

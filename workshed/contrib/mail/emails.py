@@ -18,6 +18,7 @@ from workshed.contrib.mail.sender import sender
 from workshed.contrib.mail.servers import SendPermit
 from workshed.db import Connection
 from workshed.jobs import RecordMissing, Snooze
+from workshed.pruning import delete_old
 from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
@@ -259,17 +260,9 @@ def prune_emails(conn: Connection, older_than: timedelta, limit: int) -> int:
 
     A mail that is stored again after that is a new one, and is sent.
     """
-    # An array, or PostgreSQL may run the query with the limit again, and delete more.
-    query = """
-        DELETE FROM workshed_mail.emails
-         WHERE id = ANY (ARRAY(
-               SELECT id FROM workshed_mail.emails
-                WHERE created_at < workshed.now() - %(older_than)s AND state IN ('sent', 'failed')
-                ORDER BY id
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED))
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    has_ended = "state IN ('sent', 'failed')"
+    table = "workshed_mail.emails"  # whose rows have no index by time
+    return delete_old(conn, table, "created_at", older_than, limit, has_ended, order="id")
 
 
 def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -> InDoubt | None:

@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
+from workshed.pruning import delete_old
 
 # Said once, for connections that are waited for and for those of an event loop (`live`).
 AFTER = """
@@ -116,17 +117,5 @@ def prune_notifications(conn: Connection, older_than: timedelta, limit: int) -> 
 
     Inboxes keep their numbers, so none is ever given twice.
     """
-    # Materialized, or PostgreSQL may run the query with the limit again, and delete more.
-    query = """
-        WITH old AS MATERIALIZED (
-            SELECT user_id, number FROM workshed_notifications.notifications
-             WHERE created_at < workshed.now() - %(older_than)s
-             ORDER BY created_at
-             LIMIT %(limit)s
-               FOR UPDATE SKIP LOCKED
-        )
-        DELETE FROM workshed_notifications.notifications AS n
-         USING old
-         WHERE n.user_id = old.user_id AND n.number = old.number
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    table = "workshed_notifications.notifications"
+    return delete_old(conn, table, "created_at", older_than, limit)

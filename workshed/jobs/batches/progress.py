@@ -233,7 +233,7 @@ def prune_batches(conn: Connection, older_than: timedelta, limit: int) -> int:
     """
     jobs = """
         DELETE FROM workshed.batch_jobs
-         WHERE message_id IN (
+         WHERE message_id = ANY (ARRAY(
                SELECT j.message_id
                  FROM workshed.batches AS b
                  JOIN workshed.batch_jobs AS j ON j.batch_id = b.id
@@ -246,18 +246,18 @@ def prune_batches(conn: Connection, older_than: timedelta, limit: int) -> int:
                         JOIN workshed.dead ON dead.message_id = d.message_id
                        WHERE d.batch_id = b.id AND d.state = 'dead')
                 LIMIT %(limit)s
-                  FOR UPDATE OF j SKIP LOCKED)
+                  FOR UPDATE OF j SKIP LOCKED))
     """
     batches = """
         WITH gone AS (
             DELETE FROM workshed.batches
-             WHERE id IN (
+             WHERE id = ANY (ARRAY(
                    SELECT id
                      FROM workshed.batches AS b
                     WHERE completed_at < workshed.now() - %(older_than)s
                       AND NOT EXISTS (SELECT FROM workshed.batch_jobs WHERE batch_id = b.id)
                     LIMIT %(limit)s
-                      FOR UPDATE SKIP LOCKED)
+                      FOR UPDATE SKIP LOCKED))
             RETURNING id
         ), callbacks AS (
             DELETE FROM workshed.batch_callbacks USING gone WHERE batch_id = gone.id

@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.tags import CancelTraits
+from workshed.pruning import delete_old
 
 MILLISECOND = timedelta(milliseconds=1)
 BATCH = 1_000
@@ -98,15 +99,7 @@ def delete_rule(conn: Connection, rule: int) -> bool:
 
 def prune_rules(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete rules no copy can meet any more, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.cancel_rules
-         WHERE id IN (
-               SELECT id FROM workshed.cancel_rules
-                WHERE created_at < workshed.now() - %(older_than)s
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "workshed.cancel_rules", "created_at", older_than, limit)
 
 
 def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:

@@ -9,6 +9,7 @@ from workshed.jobs.batches import batches
 from workshed.jobs.idempotency import settled
 from workshed.jobs.locks import unique
 from workshed.jobs.tags import CancelTraits
+from workshed.pruning import delete_old
 
 Cancelled = Literal["deleted", "will be skipped", "told to stop"]
 
@@ -103,15 +104,7 @@ def who_were_told(conn: Connection, message_ids: Sequence[str]) -> set[str]:
 
 def prune_cancellations(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete cancellations that no copy can meet any more, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.cancellations
-         WHERE message_id IN (
-               SELECT message_id FROM workshed.cancellations
-                WHERE cancelled_at < workshed.now() - %(older_than)s
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "workshed.cancellations", "cancelled_at", older_than, limit)
 
 
 def _has_row(conn: Connection, message_id: str) -> bool:

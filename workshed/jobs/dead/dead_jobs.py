@@ -16,6 +16,7 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.dead import error_location
 from workshed.jobs.history.attempts import to_storable
 from workshed.jobs.outbox.claims import database_now
+from workshed.pruning import delete_old
 from workshed.settings import settings
 
 Read = Callable[[bytes, str], Any]
@@ -320,16 +321,7 @@ def newest_ages(conn: Connection) -> dict[str, timedelta]:
 
 def prune_dead_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete the dead that nobody has wanted back for long, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.dead
-         WHERE message_id IN (
-               SELECT message_id FROM workshed.dead
-                WHERE died_at < workshed.now() - %(older_than)s
-                ORDER BY died_at
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "workshed.dead", "died_at", older_than, limit)
 
 
 def filter_parameters(which: DeadFilter) -> dict[str, Any]:

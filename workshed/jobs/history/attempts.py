@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.jobs.outcomes import OutcomeKind
+from workshed.pruning import WITHOUT_JOB, delete_old
 
 LONGEST_ERROR = 2_000
 LONGEST_TRACEBACK = 20_000
@@ -91,18 +92,7 @@ def of_message(conn: Connection, message_id: str) -> list[Attempt]:
 
 def prune_attempts(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete old attempts of jobs that are neither waiting nor dead, at most `limit`."""
-    query = """
-        DELETE FROM workshed.attempts
-         WHERE id IN (
-               SELECT id FROM workshed.attempts AS a
-                WHERE ended_at < workshed.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = a.message_id)
-                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = a.message_id)
-                ORDER BY ended_at
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "workshed.attempts", "ended_at", older_than, limit, WITHOUT_JOB)
 
 
 def text_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
+from workshed.pruning import NO_AGE, delete_old
 
 
 def store_result(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
@@ -24,9 +25,4 @@ def get_result(conn: Connection, key: str) -> bytes | None:
 
 def prune_results(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.results
-         WHERE key IN (SELECT key FROM workshed.results WHERE expires_at <= workshed.now()
-                        LIMIT %s FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, (limit,)).rowcount
+    return delete_old(conn, "workshed.results", "expires_at", NO_AGE, limit)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
+from workshed.pruning import WITHOUT_JOB, delete_old
 
 
 def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
@@ -31,23 +32,14 @@ def prune_keys(conn: Connection, older_than: timedelta, limit: int) -> int:
     """
     renew = """
         UPDATE workshed.once_keys SET done_at = workshed.now()
-         WHERE (scope, key) IN (
-               SELECT scope, key FROM workshed.once_keys AS o
+         WHERE ctid = ANY (ARRAY(
+               SELECT ctid FROM workshed.once_keys AS o
                 WHERE done_at < workshed.now() - least(%(older_than)s / 2, interval '1 day')
                   AND (EXISTS (SELECT FROM workshed.schedule WHERE message_id = o.message_id)
                        OR EXISTS (SELECT FROM workshed.dead WHERE message_id = o.message_id))
                 LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
+                  FOR UPDATE SKIP LOCKED))
     """
-    query = """
-        DELETE FROM workshed.once_keys
-         WHERE (scope, key) IN (
-               SELECT scope, key FROM workshed.once_keys AS o
-                WHERE done_at < workshed.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = o.message_id)
-                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = o.message_id)
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    values = {"older_than": older_than, "limit": limit}
-    return max(conn.execute(renew, values).rowcount, conn.execute(query, values).rowcount)
+    renewed = conn.execute(renew, {"older_than": older_than, "limit": limit}).rowcount
+    deleted = delete_old(conn, "workshed.once_keys", "done_at", older_than, limit, WITHOUT_JOB)
+    return max(renewed, deleted)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
+from workshed.pruning import WITHOUT_JOB, delete_old
 
 
 def is_settled(conn: Connection, message_id: str, generation: int) -> bool:
@@ -45,14 +46,11 @@ def complete_generation(conn: Connection, message_id: str, generation: int) -> b
 
 def prune_generations(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete records that no copy can ask for any more, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.completed_generations
-         WHERE message_id IN (
-               SELECT message_id FROM workshed.completed_generations AS s
-                WHERE completed_at < workshed.now() - %(older_than)s
-                  AND NOT EXISTS (SELECT FROM workshed.schedule WHERE message_id = s.message_id)
-                  AND NOT EXISTS (SELECT FROM workshed.dead WHERE message_id = s.message_id)
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(
+        conn,
+        "workshed.completed_generations",
+        "completed_at",
+        older_than,
+        limit,
+        WITHOUT_JOB,
+    )

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from workshed.db import Connection
 from workshed.jobs.tags import CancelTraits
+from workshed.pruning import delete_old
 
 ALONE_AT_MOST = 2
 """Starts isolated in a process; a job that ends none of them kills its worker."""
@@ -89,12 +90,4 @@ def prune_starts(conn: Connection, older_than: timedelta, limit: int) -> int:
 
     A copy that comes after so long is dead without being run.
     """
-    query = """
-        DELETE FROM workshed.redelivered_starts
-         WHERE message_id IN (
-               SELECT message_id FROM workshed.redelivered_starts
-                WHERE started_at < workshed.now() - %(older_than)s
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "workshed.redelivered_starts", "started_at", older_than, limit)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from workshed.db import Connection
+from workshed.pruning import NO_AGE, delete_old
 
 MOST = 2**62
 """No number comes near it."""
@@ -91,12 +92,7 @@ def is_counted(conn: Connection, key: str) -> bool:
 
 def prune_counters(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.counters
-         WHERE key IN (SELECT key FROM workshed.counters WHERE expires_at <= workshed.now()
-                        LIMIT %s FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, (limit,)).rowcount
+    return delete_old(conn, "workshed.counters", "expires_at", NO_AGE, limit)
 
 
 def _ensure(conn: Connection, key: str) -> None:

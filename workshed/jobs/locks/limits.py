@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.jobs.locks.run_locks import LEASE
+from workshed.pruning import delete_old
 
 Kind = Literal["concurrent", "window", "bucket"]
 
@@ -279,41 +280,28 @@ def list_waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[Limi
 
 def prune_limits(conn: Connection, limit: int) -> int:
     """Delete what no longer counts, at most `limit` of each; return how many at the most."""
-    slots = """
-        DELETE FROM workshed.limit_slots
-         WHERE (token, key) IN (SELECT token, key FROM workshed.limit_slots
-                                 WHERE expires_at < workshed.now() - %(forgotten)s
-                                 LIMIT %(limit)s
-                                   FOR UPDATE SKIP LOCKED)
-    """
-    waits = """
-        DELETE FROM workshed.limit_waiters
-         WHERE message_id IN (SELECT message_id FROM workshed.limit_waiters
-                               WHERE offered_at < workshed.now() - %(forgotten)s
-                               LIMIT %(limit)s
-                                 FOR UPDATE SKIP LOCKED)
-    """
     # By a column of the row itself: it is looked at again once its lock was waited for.
     idle = """
         WITH idle AS (
             DELETE FROM workshed.limits
-             WHERE key IN (SELECT l.key FROM workshed.limits AS l
-                            WHERE l.idle_at < workshed.now()
-                              AND NOT EXISTS (SELECT FROM workshed.limit_slots WHERE key = l.key)
-                              AND NOT EXISTS (SELECT FROM workshed.limit_waiters WHERE key = l.key)
-                            LIMIT %(limit)s
-                              FOR UPDATE SKIP LOCKED)
+             WHERE key = ANY (ARRAY(
+                   SELECT l.key FROM workshed.limits AS l
+                    WHERE l.idle_at < workshed.now()
+                      AND NOT EXISTS (SELECT FROM workshed.limit_slots WHERE key = l.key)
+                      AND NOT EXISTS (SELECT FROM workshed.limit_waiters WHERE key = l.key)
+                    LIMIT %(limit)s
+                      FOR UPDATE SKIP LOCKED))
             RETURNING key
         ), starts AS (
             DELETE FROM workshed.limit_starts USING idle WHERE limit_starts.key = idle.key
         )
         SELECT count(*) FROM idle
     """
-    values = {"limit": limit, "forgotten": FORGOTTEN}
-    most = max(conn.execute(query, values).rowcount for query in (slots, waits))
-    found = conn.execute(idle, values).fetchone()
+    slots = delete_old(conn, "workshed.limit_slots", "expires_at", FORGOTTEN, limit)
+    waiters = delete_old(conn, "workshed.limit_waiters", "offered_at", FORGOTTEN, limit)
+    found = conn.execute(idle, {"limit": limit}).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
-    return max(most, int(found[0]))
+    return max(slots, waiters, int(found[0]))
 
 
 def _values(asks: Sequence[SlotRequest]) -> dict[str, Any]:

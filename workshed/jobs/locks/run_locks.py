@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from workshed.db import Connection
+from workshed.pruning import NO_AGE, delete_old
 
 LEASE = timedelta(seconds=30)
 
@@ -139,11 +140,4 @@ def release_lock(conn: Connection, turn: RunLock) -> bool:
 
 def prune_run_locks(conn: Connection, limit: int) -> int:
     """Delete leases that have run out, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.run_locks
-         WHERE key IN (SELECT key FROM workshed.run_locks
-                        WHERE expires_at < workshed.now()
-                        LIMIT %s
-                          FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, (limit,)).rowcount
+    return delete_old(conn, "workshed.run_locks", "expires_at", NO_AGE, limit)

@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.jobs.outbox.schedule import OutboxRow, Statement
+from workshed.pruning import NO_AGE, delete_old
 
 WAIT = timedelta(seconds=5)
 """After this a job that was put off tries again to get its key."""
@@ -260,11 +261,4 @@ def move_locks(conn: Connection, message_id: str, generation: int) -> int:
 
 def prune_unique_locks(conn: Connection, limit: int) -> int:
     """Delete locks that no longer count, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.unique_locks
-         WHERE key IN (SELECT key FROM workshed.unique_locks
-                        WHERE expires_at < workshed.now()
-                        LIMIT %s
-                          FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, (limit,)).rowcount
+    return delete_old(conn, "workshed.unique_locks", "expires_at", NO_AGE, limit)

@@ -12,6 +12,7 @@ from workshed import cronspec
 from workshed.cronspec import Spec
 from workshed.db import Connection
 from workshed.jobs.outbox.claims import database_now
+from workshed.pruning import delete_old
 
 SAY_EVERY = timedelta(minutes=1)
 """A worker says so often which jobs it has."""
@@ -229,12 +230,4 @@ def resume_job(conn: Connection, job: PeriodicJob) -> bool:
 
 def prune_periodic_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete jobs that no release has had for long, at most `limit`; return how many."""
-    query = """
-        DELETE FROM workshed.periodic_jobs
-         WHERE name IN (
-               SELECT name FROM workshed.periodic_jobs
-                WHERE seen_at < workshed.now() - %(older_than)s
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    return delete_old(conn, "workshed.periodic_jobs", "seen_at", older_than, limit)

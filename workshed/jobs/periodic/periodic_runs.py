@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from workshed.cronspec import LONGEST_WINDOW
 from workshed.db import Connection
+from workshed.pruning import delete_old
 
 Creator = Literal["clock", "catch_up", "manual"]
 """The clock of a `periodiq`, a relay that catches up, or an operator."""
@@ -106,17 +107,11 @@ def prune_periodic_runs(conn: Connection, older_than: timedelta, limit: int) -> 
 
     What may still be made late is kept for longer than that: its row is why it is made once.
     """
-    query = """
-        DELETE FROM workshed.periodic_runs
-         WHERE (job, scheduled_for) IN (
-               SELECT job, scheduled_for FROM workshed.periodic_runs AS o
-                WHERE scheduled_for < workshed.now() - %(older_than)s
-                  AND (EXISTS (SELECT FROM workshed.periodic_runs
-                                WHERE job = o.job AND scheduled_for > o.scheduled_for)
-                       OR NOT EXISTS (SELECT FROM workshed.periodic_jobs WHERE name = o.job))
-                ORDER BY scheduled_for
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
-    """
     older_than = max(older_than, LONGEST_WINDOW)
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    is_needless = """
+        (EXISTS (SELECT FROM workshed.periodic_runs
+                  WHERE job = t.job AND scheduled_for > t.scheduled_for)
+         OR NOT EXISTS (SELECT FROM workshed.periodic_jobs WHERE name = t.job))
+    """
+    table = "workshed.periodic_runs"
+    return delete_old(conn, table, "scheduled_for", older_than, limit, is_needless)

@@ -116,6 +116,16 @@ def test_the_dead_are_deleted_after_half_a_year(database, rows, died):
     assert rows("SELECT message_id FROM workshed.dead") == [("young",)]
 
 
+def test_no_more_are_deleted_at_once_than_the_limit_says(conn, died):
+    """PostgreSQL may choose a plan that runs a query with the limit again for each row."""
+    for number in range(20):
+        died(f"old {number}", days=181)
+    for plan in ("hashagg", "hashjoin", "material", "mergejoin", "sort"):
+        conn.execute(f"SET LOCAL enable_{plan} = off")
+
+    assert dead_jobs.prune_dead_jobs(conn, timedelta(days=180), 5) == 5
+
+
 def test_attempts_of_jobs_that_ended_are_deleted_after_three_months(database, rows, failed):
     failed("old", days=91)
     failed("young", days=89)
