@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 
+from shop.__main__ import COMMANDS as SHOP
 from tests.promises import promised
 from tests.service.commands import (
     CHANGING,
@@ -16,6 +18,9 @@ from tests.service.commands import (
     options,
 )
 from tools.reference import COMMANDS, README, commands_table, written
+from workshed.app import load
+from workshed.console.cli import all_commands, typed
+from workshed.console.cli.terminal.summary import read_summary
 
 WITHOUT_JSON = {"console", "console user", "relay", "worker"}
 """They run until they are told to stop, and log, or show something; one prints one value."""
@@ -26,7 +31,7 @@ HEAVY = {
     *("periodiq", "pika", "psycopg", "psycopg_pool", "pydantic_settings", "sentry_sdk"),
     *("starlette", "structlog", "workshed.devserver", "workshed.db", "workshed.settings"),
 }
-"""What commands may need when they run, and takes longer to import than all the rest."""
+"""What commands need when they run, and takes longer to import than all the rest."""
 
 
 def test_each_is_final_or_harmless():
@@ -81,29 +86,31 @@ def test_the_page_names_each_of_them():
     assert "docs/command-line.md" in README.read_text("utf-8")
 
 
-def test_help_of_none_imports_what_a_command_works_with():
-    """It is to be there at once.
-
-    Whatever one has imported stays, so the first name in the list is the one to look at. typer
-    itself imports pydantic for the options of a command, and not for the list of all.
-    """
+@pytest.mark.parametrize("module", ["workshed", "shop"])
+def test_the_list_of_commands_imports_none_of_them(module):
+    """It appears at once; typer itself imports pydantic for the options of one command only."""
     script = f"""
-import contextlib, io, sys
-from shop.__main__ import COMMANDS, app as shop
-from workshed.console.cli import app as workshed
-for name in [()] + {[tuple(name.split()) for name in KNOWN]!r}:
-    app = shop if name and name[0] in COMMANDS else workshed
-    words = ["job", "ID", *name[1:]] if name[:1] == ("job",) else name
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        app([*words, "--help"], standalone_mode=False)
-    assert "Usage: " in out.getvalue(), name
-    heavy = {HEAVY!r} if name else {HEAVY | {"pydantic"}!r}
-    print(*name, sorted(heavy & set(sys.modules)))
+import runpy, sys
+sys.argv = [{module!r}, "--help"]
+try:
+    runpy.run_module({module!r}, run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+print(sorted({HEAVY | {"pydantic"}!r} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(KNOWN) + 1
-    assert [line for line in done.stdout.splitlines() if not line.endswith("[]")] == []
+    assert "Usage: " in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_list_says_of_each_command_what_its_help_says():
+    places = all_commands() | SHOP
+    helps = {name: get_command(typed(load(place))).help for name, place in places.items()}
+
+    assert {name: read_summary(place) for name, place in places.items()} == {
+        name: " ".join(text.partition("\n\n")[0].split()) for name, text in helps.items()
+    }

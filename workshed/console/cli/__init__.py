@@ -4,22 +4,24 @@ Data go to stdout, talk to stderr. The exit codes are in `CODES`, which ends `wo
 
 A new command is a line in `COMMANDS`: its name and where its function is (or a `typer.Typer`, for
 one with sub-commands). An application adds its own, as `commands` of its `workshed.App`. The
-docstring is its help. Its module is imported for `--help` too, so at its top stand only typer and
-the standard library; what the command works with is imported in the function, when it runs.
+docstring is its help. Its module is imported when the command is used; `workshed --help` and
+completion read the line about it from its source.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from workshed.app import app as application
 from workshed.app import load
+from workshed.console.cli.terminal.summary import read_summary
 from workshed.errors import SettingsError, WorkshedError
 from workshed.extras import needed
 
 with needed("server"):
     import typer
-    from typer.core import TyperGroup
+    from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = {
     "batches": "workshed.console.cli.jobs.batches:batches",
@@ -89,7 +91,7 @@ def all_commands() -> dict[str, str]:
 
 
 class LazyCommands(TyperGroup):
-    """All commands, each imported when it is asked for."""
+    """All commands, each imported when it is used."""
 
     # `Any` below: typer's classes of contexts and commands are in a private module.
 
@@ -99,6 +101,7 @@ class LazyCommands(TyperGroup):
         self._places = self.places()
         names: dict[str, Any] = dict.fromkeys(self._places)
         self.commands = names
+        self._listing = False
 
     def places(self) -> Mapping[str, str]:
         """Return where each command is, by its name."""
@@ -108,10 +111,30 @@ class LazyCommands(TyperGroup):
         """Name all commands, in their order."""
         return list(self._places)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List the commands, each by the line about it."""
+        with self._list_only():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Offer the commands likewise."""
+        with self._list_only():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _list_only(self) -> Iterator[None]:
+        self._listing = True
+        try:
+            yield
+        finally:
+            self._listing = False
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """Import one command."""
         if cmd_name not in self._places:
             return None
+        if self._listing and (summary := read_summary(self._places[cmd_name])):
+            return TyperCommand(cmd_name, help=summary)
         target = load(self._places[cmd_name])
         command = typer.main.get_command(typed(target, cmd_name))
         command.name = cmd_name

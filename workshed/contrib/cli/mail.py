@@ -1,16 +1,30 @@
 """`workshed mail`: what keeps mails from people, and mails that may have arrived twice."""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
+from workshed import db
+from workshed.console.cli.terminal import output
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
+from workshed.console.cli.terminal.output import print_json
+from workshed.console.errors import NotFoundError
+from workshed.console.formatting import ago, due
+from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
+from workshed.console.text import visible
+from workshed.contrib.mail import decide, list_held, servers
+from workshed.contrib.mail.jobs import declared
+from workshed.contrib.mail.servers import ServerTrouble
+from workshed.contrib.mail.tables import STREAM
 from workshed.extras import needed
+from workshed.jobs.outbox.claims import database_now
+from workshed.transport.errors import did_you_mean
 
 with needed("server"):
     import typer
 
-if TYPE_CHECKING:
-    from workshed.contrib.mail.servers import ServerTrouble
 
 mail = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Mail servers in trouble, and mails in doubt."
@@ -28,16 +42,6 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     A mail is held that was sent twice, and may have arrived each time: the server hung up, or the
     worker died, before it was known.
     """
-    from dataclasses import asdict
-
-    from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago
-    from workshed.console.operations.environment import open_database
-    from workshed.console.text import visible
-    from workshed.contrib.mail import list_held, servers
-    from workshed.contrib.mail.tables import STREAM
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database(STREAM) as conn:
         troubles, found, now = servers.troubles(conn), list_held(conn, limit), database_now(conn)
     if as_json:
@@ -86,14 +90,6 @@ def try_server(
 
     One mail is sent; by what comes of it the server is free, or held again.
     """
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import open_database
-    from workshed.contrib.mail import servers
-    from workshed.contrib.mail.tables import STREAM
-    from workshed.transport.errors import did_you_mean
-
     with open_database(STREAM) as conn:
         known = [one.name for one in servers.troubles(conn)]
         if server not in known:
@@ -107,10 +103,8 @@ def try_server(
     print_json({"server": server, "answer": answer}) if as_json else print(f"{server}  {answer}")
 
 
-def state(server: "ServerTrouble") -> str:
+def state(server: ServerTrouble) -> str:
     """Say since when it has failed, and when it is tried again."""
-    from workshed.console.formatting import ago, due
-
     failing = f"takes no mails, since {ago(server.failing_since, server.now)}"
     if server.circuit_open_until is None or server.circuit_open_until <= server.now:
         return failing
@@ -118,19 +112,6 @@ def state(server: "ServerTrouble") -> str:
 
 
 def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    from workshed import db
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import (
-        import_actors,
-        open_database,
-        require_rabbitmq,
-    )
-    from workshed.contrib.mail import decide, list_held
-    from workshed.contrib.mail.jobs import declared
-    from workshed.contrib.mail.tables import STREAM
 
     require_rabbitmq()
     import_actors(())

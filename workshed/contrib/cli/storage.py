@@ -1,6 +1,13 @@
 """`workshed storage`: what is kept in WORKSHED_STORAGE_URL."""
 
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
+from workshed.console.cli.terminal.output import print_json
+from workshed.console.operations.environment import open_database
+from workshed.contrib.storage import blobs
+from workshed.contrib.storage import storage as place
+from workshed.contrib.storage.tables import STREAM
 from workshed.extras import needed
 
 with needed("server"):
@@ -22,13 +29,6 @@ def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json 
     age, unless they are stored again. If another database keeps its contents in the same
     place, these may be its contents: look with --dry-run first.
     """
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import open_database
-    from workshed.contrib.storage import blobs
-    from workshed.contrib.storage import storage as place
-    from workshed.contrib.storage.tables import STREAM
-
     with open_database(STREAM):
         count = blobs.import_existing(only_count=True)
     if count and not dry_run:
@@ -42,12 +42,6 @@ def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json 
 
 def import_and_record() -> int:
     """Import them, and record how many, also where the storage fails half-way."""
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.operations.environment import open_database
-    from workshed.contrib.storage import blobs
-    from workshed.contrib.storage import storage as place
-    from workshed.contrib.storage.tables import STREAM
-
     counts: list[int] = []
     with open_database(STREAM) as conn:
         try:

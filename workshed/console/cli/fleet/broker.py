@@ -6,6 +6,21 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal.options import Declaring, Json
+from workshed.console.cli.terminal.output import print_json, talk
+from workshed.console.operations.environment import (
+    open_management,
+    require_queues,
+    require_rabbitmq,
+)
+from workshed.console.rabbitmq import amqp
+from workshed.console.rabbitmq.drift import find_differences
+from workshed.console.rabbitmq.password_file import ensure_passwords
+from workshed.settings import settings
+from workshed.transport.amqp import topology
+from workshed.transport.amqp.accounts import broker_accounts
+from workshed.transport.amqp.arguments import FIRST, NEWEST, is_version, read_version
+from workshed.transport.amqp.definitions import build_definitions as made
+from workshed.transport.errors import BrokerUnreachableError, TopologyError
 
 broker = typer.Typer(
     add_completion=False, help="Make or check RabbitMQ's exchange and queues.", no_args_is_help=True
@@ -20,9 +35,6 @@ def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
 
     With --import those that its actors use or its modules declare; else all that are declared.
     """
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import require_queues, require_rabbitmq
-
     wanted = require_queues(packages or ())
     require_rabbitmq().ensure_queues(set(wanted))
     if as_json:
@@ -38,16 +50,6 @@ def check(*, packages: Declaring = None, as_json: Json = False) -> None:
 
     How a queue was made only RabbitMQ's management API tells.
     """
-    from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.environment import (
-        open_management,
-        require_queues,
-        require_rabbitmq,
-    )
-    from workshed.console.rabbitmq.drift import find_differences
-    from workshed.transport.amqp import topology
-    from workshed.transport.errors import TopologyError
-
     api = open_management()
     wanted = require_queues(packages or ())
     if api is None:
@@ -105,14 +107,6 @@ def definitions(
     For `rabbitmqctl import_definitions`, `load_definitions` in rabbitmq.conf, or the management
     API. Nobody logs in with a password where none is given, and no password is printed.
     """
-    from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.environment import require_queues
-    from workshed.console.rabbitmq import amqp
-    from workshed.console.rabbitmq.password_file import ensure_passwords
-    from workshed.settings import settings
-    from workshed.transport.amqp.accounts import broker_accounts
-    from workshed.transport.amqp.definitions import build_definitions as made
-
     _ = as_json  # it is JSON in any case
     known = require_queues(packages or ())
     named = pools_of(pools or [])
@@ -128,11 +122,6 @@ def definitions(
 
 def importing(release: str | None, url: str) -> tuple[int, int]:
     """Return the version that definitions are for: as named, or of the server, or the newest."""
-    from workshed.console.cli.terminal.output import talk
-    from workshed.transport.amqp import topology
-    from workshed.transport.amqp.arguments import FIRST, NEWEST, is_version, read_version
-    from workshed.transport.errors import BrokerUnreachableError
-
     if release is not None:
         if not is_version(release) or read_version(release) < FIRST:
             raise typer.BadParameter(

@@ -1,15 +1,18 @@
 """`workshed limits`: how much of each limit is used, and who waits."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from workshed.console.cli.terminal import output
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json, Limit
-
-if TYPE_CHECKING:
-    from workshed.jobs.locks.limits import LimitState
+from workshed.console.formatting import in_words, seconds
+from workshed.console.operations.environment import open_database
+from workshed.jobs.locks import limits as rows
+from workshed.jobs.locks.limits import LimitState
+from workshed.jobs.outbox.claims import database_now
 
 limits = typer.Typer(
     cls=ListByDefault, add_completion=False, help="How much of each limit is used, and who waits."
@@ -32,11 +35,6 @@ def listed(
 
     `next free` is when a job that comes now gets a slot; a dash: when one that runs has ended.
     """
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.locks import limits as rows
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         found = rows.list_limits(conn, key=key, waiting=waiting, limit=limit)
         now = database_now(conn)
@@ -49,10 +47,8 @@ def listed(
         output.talk("No job waits for a limit." if waiting else "No limit is in use.")
 
 
-def line(state: "LimitState", now: datetime) -> tuple[object, ...]:
+def line(state: LimitState, now: datetime) -> tuple[object, ...]:
     """Show one of them."""
-    from workshed.console.formatting import in_words, seconds
-
     said = {"concurrent": "", "window": " per ", "bucket": " one per "}[state.kind]
     span = seconds(state.span.total_seconds()) if state.span else ""
     opens = None

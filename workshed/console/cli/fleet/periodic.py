@@ -1,17 +1,28 @@
 """`workshed periodic`: the jobs that run by the calendar."""
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal import completion, output
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.bulk import each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from workshed.console.operations.periodic import PeriodicJobState
+from workshed.console.cli.terminal.output import talk
+from workshed.console.formatting import ago, due
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.periodic import (
+    PeriodicJobState,
+    as_data,
+    describe_run,
+    list_states,
+    require_jobs,
+)
+from workshed.jobs.outbox.claims import database_now
+from workshed.jobs.periodic import periodic_jobs as rows
+from workshed.jobs.periodic import periodic_runs
 
 periodic = typer.Typer(
     cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
@@ -29,11 +40,6 @@ def listed(*, as_json: Json = False) -> None:
 
     A job is known once a worker or a clock (`periodiq actors`) that has it started.
     """
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.periodic import as_data, list_states
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         found, now = list_states(conn), database_now(conn)
     if as_json:
@@ -54,13 +60,6 @@ def run(names: Names, *, as_json: Json = False) -> None:
 
     Runs also what is paused. Exit code 1 when one is unique and still runs.
     """
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import each
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.periodic import describe_run, require_jobs
-    from workshed.jobs.periodic import periodic_runs
-
     sent = set()
     with open_database() as conn:
         jobs = {job.name: job for job in require_jobs(conn, names)}
@@ -81,13 +80,6 @@ def run(names: Names, *, as_json: Json = False) -> None:
 @periodic.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import each
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.periodic import require_jobs
-    from workshed.jobs.periodic import periodic_jobs as rows
-
     good = ("paused", "was paused")
     with open_database() as conn:
         jobs = {job.name: job for job in require_jobs(conn, names)}
@@ -104,13 +96,6 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 @periodic.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs go on with their next time."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import each
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.periodic import require_jobs
-    from workshed.jobs.periodic import periodic_jobs as rows
-
     good = ("resumed", "was not paused")
     with open_database() as conn:
         jobs = {job.name: job for job in require_jobs(conn, names)}
@@ -123,19 +108,15 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     talk("`workshed periodic` shows when they run.")
 
 
-def last_run(one: "PeriodicJobState", now: "datetime") -> str:
+def last_run(one: PeriodicJobState, now: datetime) -> str:
     """Say what became of the last run, and when."""
-    from workshed.console.formatting import ago
-
     if one.last is None:
         return "never"
     return f"{one.outcome or '-'}\n{ago(one.last.scheduled_for, now)}, by {one.last.created_by}"
 
 
-def next_run(one: "PeriodicJobState", now: "datetime") -> str:
+def next_run(one: PeriodicJobState, now: datetime) -> str:
     """Say when it runs next, by the clocks of its zone, or why not."""
-    from workshed.console.formatting import ago, due
-
     if one.job.paused_at is not None:
         return f"paused\n{ago(one.job.paused_at, now)}"
     if not one.job.live:

@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
+from workshed.console.cli.terminal.output import print_json, talk
+from workshed.console.cli.terminal.progress import progress
+from workshed.console.errors import NotFoundError
+from workshed.console.formatting import jobs
+from workshed.console.operations import scheduled
+from workshed.console.operations.environment import check_queues, open_database, require_rabbitmq
+from workshed.console.rabbitmq import purge as purging
+from workshed.console.rabbitmq.queue_depths import queue_depths
 
 
 def purge(
@@ -22,21 +32,6 @@ def purge(
     One by one: each is recorded, its key is free, its batch goes on. What workers
     hold, and what waits in PostgreSQL, stays. What nobody can read becomes dead.
     """
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.cli.terminal.progress import progress
-    from workshed.console.errors import NotFoundError
-    from workshed.console.formatting import jobs
-    from workshed.console.operations import scheduled
-    from workshed.console.operations.environment import (
-        check_queues,
-        open_database,
-        require_rabbitmq,
-    )
-    from workshed.console.rabbitmq import purge as purging
-    from workshed.console.rabbitmq.queue_depths import queue_depths
-
     broker = require_rabbitmq()
     with open_database() as conn:
         check_queues(conn, [name])

@@ -1,19 +1,30 @@
 """`workshed queues`: how much is where, and which queues rest."""
 
 import contextlib
+import json
 import time
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from workshed.console.cli.fleet.purge import purge
-from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal import completion, output
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.bulk import UNKNOWN, each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
-
-if TYPE_CHECKING:
-    from workshed.console.operations.queues import QueueState
-    from workshed.db import Connection
+from workshed.console.cli.terminal.output import table, talk
+from workshed.console.operations.environment import (
+    known_queues,
+    open_database,
+    open_management,
+    require_rabbitmq,
+)
+from workshed.console.operations.queues import QueueState, list_queue_states
+from workshed.console.text import plain
+from workshed.db import Connection
+from workshed.jobs.control import queues as rows
 
 queues = typer.Typer(
     cls=ListByDefault, add_completion=False, help="How much is where, and which queues are paused."
@@ -42,14 +53,6 @@ def listed(
     WORKSHED_MANAGEMENT_URL. Exit code 3 when RabbitMQ could not be asked.
     --watch goes on then, and its --json is one value per line.
     """
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import (
-        open_database,
-        open_management,
-        require_rabbitmq,
-    )
-    from workshed.console.operations.queues import list_queue_states
-
     with open_database() as conn:
         if watch:
             again(conn, as_json=as_json)
@@ -69,10 +72,8 @@ def listed(
         raise trouble[0]
 
 
-def print_states(found: "list[QueueState]") -> None:
+def print_states(found: list[QueueState]) -> None:
     """Print them as a table."""
-    from workshed.console.cli.terminal.output import table
-
     columns = ("queue", "kind/levels", "weight", "ready", "unacked", "workers", "waiting", "dead")
     lines = [
         (
@@ -85,16 +86,8 @@ def print_states(found: "list[QueueState]") -> None:
     table(columns, lines)
 
 
-def again(conn: "Connection", *, as_json: bool) -> None:
+def again(conn: Connection, *, as_json: bool) -> None:
     """Print them again and again; on a terminal, in the place of the last ones."""
-    import json
-    from dataclasses import asdict
-
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import open_management, require_rabbitmq
-    from workshed.console.operations.queues import list_queue_states
-    from workshed.console.text import plain
-
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
@@ -112,12 +105,6 @@ def again(conn: "Connection", *, as_json: bool) -> None:
 @queues.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let workers start no more jobs of a queue; those that run end, the others stay there."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import known_queues, open_database
-    from workshed.jobs.control import queues as rows
-
     good = ("paused", "was paused")
     with open_database() as conn:
         known, rest = known_queues(conn, names), rows.list_paused(conn)
@@ -133,11 +120,6 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 @queues.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs of a queue again."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.operations.environment import known_queues, open_database
-    from workshed.jobs.control import queues as rows
-
     good = ("resumed", "was not paused")
     with open_database() as conn:
         known, rest = known_queues(conn, names), rows.list_paused(conn)

@@ -2,6 +2,8 @@
 
 import typer
 
+from workshed.transport.relay.relay import main
+
 
 def relay() -> None:
     """Run a relay until Ctrl-C or SIGTERM.
@@ -10,6 +12,4 @@ def relay() -> None:
     WORKSHED_RELAY_FORK is false; this is for a host that runs none. Any number may run, one is
     enough.
     """
-    from workshed.transport.relay.relay import main
-
     raise typer.Exit(main())

@@ -4,8 +4,19 @@ from typing import Annotated
 
 import typer
 
+from workshed.console.cli.terminal import output
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.bulk import UNKNOWN, each
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Limit, Yes
+from workshed.console.formatting import ago, due
+from workshed.console.operations import unique as keys
+from workshed.console.operations.environment import open_database, open_management
+from workshed.console.operations.orphans import find_orphans
+from workshed.console.operations.unique import HeldKey, as_data
+from workshed.jobs.locks import unique as locks
+from workshed.jobs.outbox.claims import database_now
 
 unique = typer.Typer(
     cls=ListByDefault, add_completion=False, help="The keys of unique jobs, and who has them."
@@ -29,14 +40,6 @@ def listed(
     --orphaned needs WORKSHED_MANAGEMENT_URL. A key loses its job only when somebody
     purges or deletes a queue of RabbitMQ.
     """
-    from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago, due
-    from workshed.console.operations import unique as keys
-    from workshed.console.operations.environment import open_database, open_management
-    from workshed.console.operations.orphans import find_orphans
-    from workshed.console.operations.unique import HeldKey, as_data
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         unjudged = 0
         if orphaned:
@@ -73,12 +76,6 @@ def release(
     keys: Keys, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
     """Release unique keys. A job that is still running may then overlap with the next."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.locks import unique as locks
-
     done = "would be released" if dry_run else "released"
     with open_database() as conn:
         held = {key: lock for key in keys if (lock := locks.find_holder(conn, key)) is not None}

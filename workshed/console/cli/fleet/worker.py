@@ -6,8 +6,17 @@ from typing import Annotated
 
 import typer
 
+from workshed import logs
+from workshed.app import app
 from workshed.console.cli.terminal import completion
 from workshed.console.formatting import ROOM, room
+from workshed.console.supervisor.child import ManagedProcess
+from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
+from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
+from workshed.errors import SettingsError, WorkshedError
+from workshed.health import shared_folder
+from workshed.settings import settings
+from workshed.transport import build
 
 
 def worker(
@@ -75,16 +84,6 @@ def worker(
     Exit codes: 0 all ended well; 1 one did not; 72 one had not stopped 10 s
     after the grace, and was killed; others as above.
     """
-    from workshed import logs
-    from workshed.app import app
-    from workshed.console.supervisor.child import ManagedProcess
-    from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
-    from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
-    from workshed.errors import SettingsError, WorkshedError
-    from workshed.health import shared_folder
-    from workshed.settings import settings
-    from workshed.transport import build
-
     build.broker()  # opens nothing; a setting that no child could read is said here, once
     logs.configure()
     grace = settings().shutdown_grace

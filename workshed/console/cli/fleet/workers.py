@@ -1,12 +1,21 @@
 """`workshed workers`: the processes that run jobs."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal import completion, output
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.bulk import UNKNOWN, each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
+from workshed.console.cli.terminal.output import talk
+from workshed.console.formatting import ago, in_words
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.workers import require_workers
+from workshed.jobs.control import workers as rows
+from workshed.jobs.outbox.claims import database_now
 
 workers = typer.Typer(
     cls=ListByDefault, add_completion=False, help="The processes that run jobs, and let one rest."
@@ -30,14 +39,6 @@ def listed(*, as_json: Json = False) -> None:
     One that has not beaten for 10 s is silent: it was killed, or does not reach PostgreSQL. It is
     listed for another hour.
     """
-    from dataclasses import asdict
-
-    from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago, in_words
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.control import workers as rows
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         found = rows.list_workers(conn)
         now = database_now(conn)
@@ -70,13 +71,6 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 
     They live on, quiet, until they are resumed or restarted.
     """
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.workers import require_workers
-    from workshed.jobs.control import workers as rows
-
     good = ("quiet", "was quiet")
     with open_database() as conn:
         found = require_workers(conn, names)
@@ -95,12 +89,6 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 @workers.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs again."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.workers import require_workers
-    from workshed.jobs.control import workers as rows
-
     good = ("resumed", "was not quiet")
     with open_database() as conn:
         found = require_workers(conn, names)

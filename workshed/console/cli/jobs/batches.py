@@ -1,14 +1,26 @@
 """`workshed batches`: jobs that belong together, and how far they are."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from workshed.console.cli.jobs.dead_bulk import BulkSelection, decide, retrying
+from workshed.console.cli.terminal import output
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
-
-if TYPE_CHECKING:
-    from workshed.jobs.batches.progress import BatchProgress
+from workshed.console.cli.terminal.output import print_json, talk
+from workshed.console.cli.terminal.progress import progress
+from workshed.console.formatting import ago, jobs
+from workshed.console.operations.batches import as_data, require_batch
+from workshed.console.operations.batches import cancel_batch as let_none_start
+from workshed.console.operations.environment import open_database
+from workshed.jobs.batches import progress as rows
+from workshed.jobs.batches.progress import BatchProgress
+from workshed.jobs.control.batch_cancellations import cancel_some
+from workshed.jobs.dead import dead_jobs as dead
+from workshed.jobs.outbox.claims import database_now
 
 batches = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Jobs that belong together, and how far they are."
@@ -30,13 +42,6 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """List the batches, the latest first; `workshed batches` does the same."""
-    from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago
-    from workshed.console.operations.batches import as_data
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.batches import progress as rows
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         found, now = rows.list_batches(conn, unfinished=unfinished, limit=limit), database_now(conn)
     if as_json:
@@ -54,13 +59,6 @@ def listed(
 @batches.command()
 def show(batch: BatchId, *, as_json: Json = False) -> None:
     """Show how far a batch is, what it has told, and which of its jobs are dead."""
-    from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago
-    from workshed.console.operations.batches import as_data, require_batch
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.batches import progress as rows
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         found = require_batch(conn, batch)
         told, dead = rows.list_callbacks(conn, found.id), rows.list_dead_ids(conn, found.id)
@@ -116,13 +114,6 @@ def retry(
 
     Once all have succeeded, that is told.
     """
-    from workshed.console.cli.jobs.dead_bulk import BulkSelection, decide, retrying
-    from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.batches import require_batch
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.batches import progress as rows
-    from workshed.jobs.dead import dead_jobs as dead
-
     with open_database() as conn:
         found = require_batch(conn, batch)
         ids = rows.list_dead_ids(conn, found.id)
@@ -143,16 +134,6 @@ def cancel(
 
     `on_complete` is sent when all have ended, `on_success` never.
     """
-    from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.progress import progress
-    from workshed.console.formatting import jobs
-    from workshed.console.operations.batches import as_data, require_batch
-    from workshed.console.operations.batches import cancel_batch as let_none_start
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.control.batch_cancellations import cancel_some
-
     with open_database() as conn:
         found = require_batch(conn, batch)
         if not dry_run:
@@ -182,6 +163,6 @@ def cancel(
         output.talk(f"{jobs(found.cancelled)} cancelled, {found.pending} on their way or running.")
 
 
-def counts(batch: "BatchProgress") -> str:
+def counts(batch: BatchProgress) -> str:
     """Write how far it is: `9990 of 10000, 3 dead`."""
     return f"{batch.ended} of {batch.total}" + (f", {batch.dead} dead" if batch.dead else "")

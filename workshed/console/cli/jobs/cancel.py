@@ -1,9 +1,12 @@
 """`workshed scheduled cancel`: jobs that are not to run, or not again."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from workshed.console.cli.terminal.audit import AuditedAction, chosen, note
+from workshed.console.cli.terminal.bulk import UNKNOWN, each
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.options import (
     ActorName,
     All,
@@ -15,10 +18,15 @@ from workshed.console.cli.terminal.options import (
     TagName,
     Yes,
 )
-
-if TYPE_CHECKING:
-    from workshed.db import Connection
-    from workshed.jobs.control.cancel_rules import JobFilter
+from workshed.console.cli.terminal.output import talk
+from workshed.console.cli.terminal.suggestions import doubt
+from workshed.console.formatting import jobs
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.scheduled import get_scheduled
+from workshed.db import Connection
+from workshed.jobs.control import cancel_rules, cancellations
+from workshed.jobs.control import cancel_rules as rows
+from workshed.jobs.control.cancel_rules import JobFilter
 
 CANCELLED = ("deleted", "will be skipped", "told to stop", "would be cancelled")
 
@@ -43,17 +51,6 @@ def cancel(  # noqa: PLR0913 -- an option each
     noted all the same; --all --sent leaves a rule, under which fall those that
     fit and were sent before now, wherever they are.
     """
-    from workshed.console.cli.terminal.audit import AuditedAction, chosen
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.formatting import jobs
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.scheduled import get_scheduled
-    from workshed.jobs.control import cancel_rules as rows
-    from workshed.jobs.control import cancellations
-
     which = rows.JobFilter(actor, queue, tag, older_than)
     refuse_unclear(ids or [], which, every=every, sent=sent)
     with open_database() as conn:
@@ -81,10 +78,8 @@ def cancel(  # noqa: PLR0913 -- an option each
             talk(f"{jobs(len(wanted))} {'would be' if dry_run else 'were'} cancelled.")
 
 
-def refuse_unclear(ids: list[str], which: "JobFilter", *, every: bool, sent: bool) -> None:
+def refuse_unclear(ids: list[str], which: JobFilter, *, every: bool, sent: bool) -> None:
     """Refuse what is not plainly the one or the other."""
-    from workshed.jobs.control.cancel_rules import JobFilter
-
     if every == bool(ids):
         raise typer.BadParameter("say which: their ids, or --all")
     if ids and which != JobFilter():
@@ -93,11 +88,8 @@ def refuse_unclear(ids: list[str], which: "JobFilter", *, every: bool, sent: boo
         raise typer.BadParameter("--all --sent needs an --actor, a --queue or a --tag")
 
 
-def leave_rule(conn: "Connection", which: "JobFilter", *, dry_run: bool) -> str:
+def leave_rule(conn: Connection, which: JobFilter, *, dry_run: bool) -> str:
     """Make the rule; return what to say of it."""
-    from workshed.console.cli.terminal.audit import chosen, note
-    from workshed.jobs.control import cancel_rules
-
     if dry_run:
         return "A rule would cancel what RabbitMQ has of them."
     with conn.transaction():

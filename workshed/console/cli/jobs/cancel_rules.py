@@ -4,8 +4,15 @@ from typing import Annotated
 
 import typer
 
+from workshed.console.cli.terminal import output
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.bulk import UNKNOWN, each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
+from workshed.console.formatting import ago
+from workshed.console.operations.environment import open_database
+from workshed.jobs.control import cancel_rules as rows
+from workshed.jobs.outbox.claims import database_now
 
 rules = typer.Typer(
     cls=ListByDefault, add_completion=False, help="What `cancel --all --sent` cancels for good."
@@ -15,12 +22,6 @@ rules = typer.Typer(
 @rules.command("list")
 def listed(*, as_json: Json = False) -> None:
     """List the rules that hold; they are forgotten after WORKSHED_DEDUPLICATION_RETENTION."""
-    from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.control import cancel_rules as rows
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         found, now = rows.list_rules(conn), database_now(conn)
     if as_json:
@@ -44,11 +45,6 @@ def delete(
 
     Workers learn of it within 2 s.
     """
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.control import cancel_rules as rows
-
     with open_database() as conn:
 
         def one(number: str) -> str:

@@ -4,8 +4,11 @@ from typing import Annotated
 
 import typer
 
+from workshed.console.cli.jobs import job
 from workshed.console.cli.jobs.dead_requeue import requeue
 from workshed.console.cli.jobs.dead_retry import discard, retry
+from workshed.console.cli.jobs.dead_tables import print_dead, print_groups, tell_of_dead_queues
+from workshed.console.cli.terminal import output
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import (
     ActorName,
@@ -16,6 +19,16 @@ from workshed.console.cli.terminal.options import (
     QueueName,
     Since,
 )
+from workshed.console.cli.terminal.output import talk
+from workshed.console.cli.terminal.suggestions import doubt
+from workshed.console.errors import NotFoundError
+from workshed.console.formatting import ago
+from workshed.console.operations.dead_jobs import as_data
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.redaction import without_secrets
+from workshed.jobs.dead import dead_jobs as rows
+from workshed.jobs.history import attempts
+from workshed.jobs.outbox.claims import database_now
 
 dead = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Jobs that do not run again until you say so."
@@ -35,12 +48,6 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """List the dead, the latest first; `workshed dead` does the same."""
-    from workshed.console.cli.jobs.dead_tables import print_dead, print_groups, tell_of_dead_queues
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.dead import dead_jobs as rows
-
     which = rows.DeadFilter(queue, actor, error, since, error_location)
     with open_database() as conn:
         count = rows.count_dead_jobs(conn, which)
@@ -61,17 +68,6 @@ def show(
     message_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: Json = False
 ) -> None:
     """Show a dead job with its body and all its attempts."""
-    from workshed.console.cli.jobs import job
-    from workshed.console.cli.terminal import output
-    from workshed.console.errors import NotFoundError
-    from workshed.console.formatting import ago
-    from workshed.console.operations.dead_jobs import as_data
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.redaction import without_secrets
-    from workshed.jobs.dead import dead_jobs as rows
-    from workshed.jobs.history import attempts
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         row = rows.get_dead_job(conn, message_id)
         if row is None:

@@ -1,16 +1,25 @@
 """Decide on some of the dead, or on all that fit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from workshed.db import Connection
-    from workshed.jobs.dead.dead_jobs import DeadFilter
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.audit import chosen as filtered
+from workshed.console.cli.terminal.bulk import UNKNOWN, each
+from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.output import talk
+from workshed.console.cli.terminal.suggestions import doubt
+from workshed.console.formatting import jobs
+from workshed.console.operations import dead_jobs
+from workshed.console.operations.environment import open_database
+from workshed.db import Connection
+from workshed.jobs.dead import dead_jobs as dead
+from workshed.jobs.dead import retry_preview
+from workshed.jobs.dead.dead_jobs import ANY, DeadFilter
+from workshed.transport.messages.envelope import decode
 
 GONE = "not dead any more"
 UNREADABLE = "cannot be read"
@@ -24,9 +33,9 @@ class DeadAction:
     """In the audit."""
     verb: str
     done: str
-    do: "Callable[[Connection, str], bool]"
+    do: Callable[[Connection, str], bool]
     """False when no such job is dead."""
-    foresee: "Callable[[Connection, Sequence[str]], str] | None" = None
+    foresee: Callable[[Connection, Sequence[str]], str] | None = None
     """What else a dry run says of them, if anything."""
 
 
@@ -35,7 +44,7 @@ class BulkSelection:
     """Whom it concerns."""
 
     ids: list[str]
-    which: "DeadFilter"
+    which: DeadFilter
     every: bool
     """All that `which` leaves; else those with the `ids`."""
     about: Mapping[str, Any] | None = None
@@ -43,8 +52,6 @@ class BulkSelection:
 
     def __post_init__(self) -> None:
         """Refuse what is not plainly one or the other."""
-        from workshed.jobs.dead.dead_jobs import ANY
-
         if self.every == bool(self.ids):
             raise typer.BadParameter("say which: their ids, or --all")
         if self.ids and self.which != ANY:
@@ -55,15 +62,11 @@ class BulkSelection:
 
 def retrying(action: str) -> DeadAction:
     """Put them back on their way."""
-    from workshed.console.operations import dead_jobs
-    from workshed.jobs.dead import dead_jobs as dead
-    from workshed.jobs.dead import retry_preview
-    from workshed.transport.messages.envelope import decode
 
-    def retry(conn: "Connection", message_id: str) -> bool:
+    def retry(conn: Connection, message_id: str) -> bool:
         return dead.retry_job(conn, message_id, decode)
 
-    def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
+    def foresee(conn: Connection, ids: Sequence[str]) -> str:
         return dead_jobs.waits_text(retry_preview.preview_retry(conn, ids, decode))
 
     return DeadAction(action, "Retry", "retried", retry, foresee)
@@ -73,16 +76,6 @@ def decide(
     fate: DeadAction, chosen: BulkSelection, *, ask: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Do it with each, and print what became of it; a dry run does it too, and takes it back."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.audit import chosen as filtered
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.formatting import jobs
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.dead import dead_jobs as dead
-
     done = f"would be {fate.done}" if dry_run else fate.done
 
     with open_database() as conn:

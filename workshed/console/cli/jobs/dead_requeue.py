@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
+from workshed.console.cli.terminal.output import print_json, talk
+from workshed.console.cli.terminal.progress import progress
+from workshed.console.errors import NotFoundError
+from workshed.console.operations.environment import open_database, require_rabbitmq
+from workshed.console.rabbitmq.dead_letter_queue import put_back
+from workshed.console.rabbitmq.queue_depths import queue_depths
+from workshed.transport.errors import did_you_mean
 
 
 def requeue(
@@ -29,16 +38,6 @@ def requeue(
     One by one, so that none is lost when this is interrupted. What has its
     outcome already is dropped as a duplicate by the worker that gets it.
     """
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.cli.terminal.progress import progress
-    from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import open_database, require_rabbitmq
-    from workshed.console.rabbitmq.dead_letter_queue import put_back
-    from workshed.console.rabbitmq.queue_depths import queue_depths
-    from workshed.transport.errors import did_you_mean
-
     broker = require_rabbitmq()
     urls = broker.urls
     name = name.removesuffix(".dead")

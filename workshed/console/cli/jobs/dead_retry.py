@@ -17,6 +17,7 @@ from workshed.console.cli.terminal.options import (
     Since,
     Yes,
 )
+from workshed.jobs.dead import dead_jobs
 
 
 def retry(  # noqa: PLR0913 -- an option each
@@ -37,8 +38,6 @@ def retry(  # noqa: PLR0913 -- an option each
     What cannot be read stays dead (exit code 1); what only an older worker could
     not read goes on.
     """
-    from workshed.jobs.dead import dead_jobs
-
     chosen = BulkSelection(
         ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
     )
@@ -60,8 +59,6 @@ def discard(  # noqa: PLR0913 -- an option each
     as_json: Json = False,
 ) -> None:
     """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
-    from workshed.jobs.dead import dead_jobs
-
     chosen = BulkSelection(
         ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
     )

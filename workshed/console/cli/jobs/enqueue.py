@@ -1,17 +1,24 @@
 """`workshed enqueue`: send a job by its actor's name."""
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import dramatiq
+import psycopg
 import typer
 
-from workshed.console.cli.terminal import completion
+from workshed import schedule
+from workshed.console.cli.jobs.wait import await_end
+from workshed.console.cli.terminal import argument_types, completion, output
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.output import talk
+from workshed.console.errors import UnknownActorError
 from workshed.console.formatting import INSTANT, SPAN, due, instant, span
-
-if TYPE_CHECKING:
-    import dramatiq
-
-    from workshed.db import Connection
+from workshed.console.operations.arguments import arguments
+from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs.outbox.claims import database_now
 
 
 def enqueue(  # noqa: PLR0913 -- an option each
@@ -62,10 +69,6 @@ def enqueue(  # noqa: PLR0913 -- an option each
     discarded or cancelled, and 124 when it has not ended within --timeout. What
     its actor returns is printed where it is stored: store_results=True.
     """
-    from workshed.console.cli.jobs.wait import await_end
-    from workshed.console.cli.terminal import output
-    from workshed.errors import WorkshedError
-
     if delay is not None and at is not None:
         raise typer.BadParameter("say --in or --at, not both")
     if timeout is not None and not wait:
@@ -93,13 +96,8 @@ def built(
     queue: str | None,
     options: dict[str, Any],
     packages: list[str] | None,
-) -> "dramatiq.Message[Any]":
+) -> dramatiq.Message[Any]:
     """Make the message, by the actor; raises `UnknownActorError`."""
-    from workshed.console.cli.terminal import argument_types
-    from workshed.console.errors import UnknownActorError
-    from workshed.console.operations.arguments import arguments
-    from workshed.console.operations.environment import import_actors, require_rabbitmq
-
     broker = require_rabbitmq()
     imported = import_actors(packages or ())
     if name not in broker.actors:
@@ -112,15 +110,9 @@ def built(
 
 
 def send(
-    message: "dramatiq.Message[Any]", delay: timedelta | None, at: datetime | None
-) -> "tuple[dramatiq.Message[Any], datetime | None, str]":
+    message: dramatiq.Message[Any], delay: timedelta | None, at: datetime | None
+) -> tuple[dramatiq.Message[Any], datetime | None, str]:
     """Send it now, or store it until it is due; return it, when that is, and both in words."""
-    import psycopg
-
-    from workshed import schedule
-    from workshed.console.operations.environment import open_database, require_rabbitmq
-    from workshed.jobs.outbox.claims import database_now
-
     if delay is None and at is None:
         broker = require_rabbitmq()
         try:
@@ -140,12 +132,8 @@ def send(
     return sent, due_at, f"due {due(due_at, now)}"
 
 
-def note_sent(sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]") -> None:
+def note_sent(sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
     """Note what RabbitMQ has; that succeeds without PostgreSQL, and must not be done again."""
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import open_database
-    from workshed.errors import WorkshedError
-
     try:
         with open_database() as conn:
             note_it(conn, sent, wanted)
@@ -153,12 +141,8 @@ def note_sent(sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]") ->
         talk(f"It is sent, but not noted in the audit: {err}")
 
 
-def note_it(
-    conn: "Connection", sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]"
-) -> None:
+def note_it(conn: Connection, sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
     """Note what was sent, without its arguments: those may be secret, or of a person."""
-    from workshed.console.cli.terminal.audit import note
-
     about = {"id": sent.message_id, "actor": sent.actor_name, "queue": sent.queue_name}
     count = int(sent.message_id == wanted.message_id)  # else another has its key
     said = f"{sent.actor_name} sent by hand to {sent.queue_name}."

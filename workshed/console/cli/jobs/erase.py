@@ -1,14 +1,19 @@
 """`workshed erase`: a person's data in what is kept of jobs."""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Yes
-
-if TYPE_CHECKING:
-    from workshed.db import Connection
-    from workshed.jobs.maintenance.erasure import ErasureCounts, ErasureTarget
+from workshed.console.cli.terminal.output import fields, print_json, talk
+from workshed.console.operations.arguments import KEYWORD, value
+from workshed.console.operations.environment import open_database
+from workshed.db import Connection
+from workshed.jobs.maintenance import erasure
+from workshed.jobs.maintenance.erasure import ErasureCounts, ErasureTarget
 
 SHORTEST_TEXT = 3
 """Characters; fewer stand in the data of everybody."""
@@ -34,14 +39,6 @@ def erase(
     Times and outcomes stay. A dead job with the data is discarded. Jobs that
     still wait are counted; cancel them with `workshed scheduled cancel`.
     """
-    from dataclasses import asdict
-
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import fields, print_json, talk
-    from workshed.console.operations.arguments import KEYWORD, value
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.maintenance import erasure
-
     if text is None and argument is None and tag is None:
         raise typer.BadParameter("say what: a TEXT, an --argument or a --tag")
     if text is not None and len(text) < SHORTEST_TEXT:
@@ -69,10 +66,8 @@ def erase(
         talk(f"{found.waiting} that wait hold it too; `workshed scheduled` shows them.")
 
 
-def note_it(conn: "Connection", which: "ErasureTarget", found: "ErasureCounts") -> None:
+def note_it(conn: Connection, which: ErasureTarget, found: ErasureCounts) -> None:
     """Note how much was erased, and nothing of the person: nobody can erase the audit."""
-    from workshed.console.cli.terminal.audit import note
-
     by = [name for name in ("text", "argument", "tag") if getattr(which, name) is not None]
     said = (
         f"Data of a person erased in {found.runs} runs and {found.attempts} attempts; "

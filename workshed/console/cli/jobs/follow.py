@@ -1,25 +1,26 @@
 """`workshed job ID --follow`: what happens to a job, as it happens."""
 
+import json
 import time
-from typing import TYPE_CHECKING, Any
+from datetime import UTC
+from typing import Any
 
-if TYPE_CHECKING:
-    from workshed.console.operations.timeline import Event
-    from workshed.db import Connection
+from workshed.console.cli.terminal.output import talk
+from workshed.console.operations import timeline
+from workshed.console.operations.timeline import Event
+from workshed.console.text import plain, visible
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs.outcomes import FINAL
 
 LOOK_S = 0.5
 
 
-def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
+def follow(conn: Connection, message_id: str, *, as_json: bool) -> None:
     """Print each event once, until the job has ended; raises `WorkshedError` unless it succeeds.
 
     What waits on RabbitMQ has no row yet, so an unknown job is waited for.
     """
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations import timeline
-    from workshed.errors import WorkshedError
-    from workshed.jobs.outcomes import FINAL
-
     seen: set[tuple[str, int]] = set()
     known = timeline.load_job(conn, message_id)
     if not known.is_known:
@@ -37,17 +38,13 @@ def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
         raise WorkshedError(f"{message_id} has ended: {known.state}")
 
 
-def named(event: "Event") -> tuple[str, int]:
+def named(event: Event) -> tuple[str, int]:
     """Tell an event from the others; two rows may tell of one, to the second at the same time."""
     return event.what, int(event.at.timestamp())
 
 
-def print_event(event: "Event", *, as_json: bool) -> None:
+def print_event(event: Event, *, as_json: bool) -> None:
     """Print it on a line of its own, for programs too."""
-    import json
-
-    from workshed.console.text import plain, visible
-
     if as_json:
         fields: dict[str, Any] = {"at": event.at, "what": event.what, "details": event.details}
         print(json.dumps(fields, default=plain), flush=True)
@@ -55,8 +52,6 @@ def print_event(event: "Event", *, as_json: bool) -> None:
         print(visible(f"{moment(event)}  {event.details}"), flush=True)
 
 
-def moment(event: "Event") -> str:
+def moment(event: Event) -> str:
     """Say when, in UTC to the millisecond, and what."""
-    from datetime import UTC
-
     return f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event.what:<9}"

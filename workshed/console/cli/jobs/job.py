@@ -2,19 +2,35 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from workshed.console.cli.jobs import follow as following
+from workshed.console.cli.jobs.cancel import CANCELLED
+from workshed.console.cli.terminal.audit import note
+from workshed.console.cli.terminal.bulk import each
+from workshed.console.cli.terminal.confirm import agreed
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
-
-if TYPE_CHECKING:
-    from workshed.console.operations.timeline import KnownJob
-    from workshed.db import Connection
-    from workshed.jobs.control.cancellations import Cancelled
-    from workshed.jobs.history.attempts import Attempt
+from workshed.console.cli.terminal.output import fields, print_json, talk
+from workshed.console.errors import NotFoundError
+from workshed.console.formatting import ago, due
+from workshed.console.operations import timeline
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.history import run_as_call
+from workshed.console.operations.message_body import for_people, for_programs
+from workshed.console.operations.timeline import KnownJob
+from workshed.console.text import visible
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs.control import cancellations
+from workshed.jobs.control.cancellations import Cancelled
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history.attempts import Attempt
+from workshed.jobs.outbox.claims import database_now
 
 
 class IdFirst(TyperGroup):
@@ -56,15 +72,6 @@ def shown(
     context.obj = message_id
     if context.invoked_subcommand:  # `cancel`, whose help need not wait for what is imported here
         return
-    from dataclasses import asdict
-
-    from workshed.console.cli.jobs import follow as following
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.errors import NotFoundError
-    from workshed.console.operations import timeline
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.message_body import for_programs
-    from workshed.jobs.outbox.claims import database_now
 
     with open_database() as conn:
         if follow:
@@ -92,15 +99,6 @@ def cancel(
     A waiting job is deleted. One that RabbitMQ has is skipped when it starts;
     one that runs is told to stop, which takes at most 2 s.
     """
-    from workshed.console.cli.jobs.cancel import CANCELLED
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.bulk import each
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.operations.environment import open_database
-    from workshed.errors import WorkshedError
-    from workshed.jobs.control import cancellations
-    from workshed.jobs.dead import dead_jobs
-
     message_id: str = context.obj
     with open_database() as conn:
         if dead_jobs.get_dead_job(conn, message_id):
@@ -122,10 +120,8 @@ def cancel(
         each([message_id], one, good=CANCELLED, deed=None, as_json=as_json)
 
 
-def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelled":
+def heard(conn: Connection, message_id: str, answer: Cancelled) -> Cancelled:
     """Wait for a worker that runs the job to hear of it; return what is known then."""
-    from workshed.jobs.control import cancellations
-
     until = time.monotonic() + HEARD_WITHIN_S
     while answer == "will be skipped" and time.monotonic() < until:
         if cancellations.who_were_told(conn, [message_id]):
@@ -134,14 +130,8 @@ def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelle
     return answer
 
 
-def print_known(known: "KnownJob", now: datetime) -> None:
+def print_known(known: KnownJob, now: datetime) -> None:
     """Print where it is, what happened to it, its message, and how it failed last."""
-    from workshed.console.cli.terminal.output import fields, talk
-    from workshed.console.formatting import due
-    from workshed.console.operations.history import run_as_call
-    from workshed.console.operations.message_body import for_people
-    from workshed.console.text import visible
-
     pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
     one = known.row or (known.runs[-1] if known.runs else None)
     if one is not None:
@@ -173,24 +163,17 @@ def print_known(known: "KnownJob", now: datetime) -> None:
 def show(
     pairs: Iterable[tuple[str, object]],
     body: str | bytes,
-    tried: "list[Attempt]",
+    tried: list[Attempt],
     now: datetime,
 ) -> None:
     """Print it."""
-    from workshed.console.cli.terminal.output import fields
-    from workshed.console.operations.message_body import for_people
-    from workshed.console.text import visible
-
     fields(pairs)
     print(f"\n{visible(for_people(body))}")
     print_attempts(tried, now)
 
 
-def print_attempts(tried: "list[Attempt]", now: datetime) -> None:
+def print_attempts(tried: list[Attempt], now: datetime) -> None:
     """Print them, the first one first."""
-    from workshed.console.formatting import ago
-    from workshed.console.text import visible
-
     for one in tried:
         when = f"{ago(one.ended_at, now)}, {one.ended_at:%Y-%m-%d %H:%M:%S %Z}"
         print(f"\nattempt {one.attempt}: {one.outcome} {when}\n{visible(one.reason)}")

@@ -1,15 +1,21 @@
 """`workshed jobs`: the history of runs."""
 
+from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from workshed.console.cli.terminal.options import ActorName, Json, Limit, QueueName, TagName
-from workshed.console.formatting import SPAN, span
-
-if TYPE_CHECKING:
-    from workshed.jobs.history.runs import Run
+from workshed.console.cli.terminal.output import print_json, table, talk
+from workshed.console.cli.terminal.suggestions import doubt
+from workshed.console.formatting import SPAN, ago, seconds, span
+from workshed.console.operations import history
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.history import run_as_call
+from workshed.jobs.history import runs
+from workshed.jobs.history.runs import Run
+from workshed.jobs.outbox.claims import database_now
 
 A_DAY = timedelta(days=1)
 
@@ -46,15 +52,6 @@ def jobs(  # noqa: PLR0913 -- an option each
 
     What waits is in `workshed scheduled`, what RabbitMQ holds in `queues`.
     """
-    from dataclasses import asdict
-
-    from workshed.console.cli.terminal.output import print_json, table, talk
-    from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.operations import history
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.history import runs
-    from workshed.jobs.outbox.claims import database_now
-
     if failed and outcome:
         raise typer.BadParameter("say --failed or --outcome, not both")
     which = runs.RunFilter(
@@ -88,9 +85,7 @@ def jobs(  # noqa: PLR0913 -- an option each
         talk(f"{lost} runs were not recorded, as PostgreSQL was away or slow.")
 
 
-def _line(run: "Run", now: Any) -> tuple[object, ...]:
-    from workshed.console.formatting import ago, seconds
-    from workshed.console.operations.history import run_as_call
+def _line(run: Run, now: Any) -> tuple[object, ...]:
 
     why = run.error_class or run.reason.partition("\n")[0]
     title = f"{run_as_call(run)}\n{why}" if why else run_as_call(run)

@@ -6,11 +6,24 @@ from typing import Annotated
 
 import typer
 
+from workshed.console.cli.jobs import job
 from workshed.console.cli.jobs.cancel import cancel
 from workshed.console.cli.jobs.cancel_rules import rules
+from workshed.console.cli.terminal import output
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.bulk import each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, Ids, Json, Limit, QueueName
-from workshed.console.formatting import INSTANT, SPAN, instant, span
+from workshed.console.cli.terminal.suggestions import doubt
+from workshed.console.errors import NotFoundError
+from workshed.console.formatting import INSTANT, SPAN, due, instant, span
+from workshed.console.operations import scheduled as waiting
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.message_body import body_as_call, for_programs
+from workshed.console.operations.redaction import without_secrets
+from workshed.jobs.history import attempts
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.claims import database_now
 
 scheduled = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Jobs that are not due yet, or not sent yet."
@@ -26,15 +39,6 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """List what waits, the next due first; `workshed scheduled` does the same."""
-    from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.formatting import due
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.message_body import body_as_call, for_programs
-    from workshed.console.operations.redaction import without_secrets
-    from workshed.jobs.outbox import schedule
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         found = schedule.list_scheduled(conn, actor=actor, queue=queue, limit=limit + 1)
         rows = without_secrets(conn, found)
@@ -63,17 +67,6 @@ def shown(
     message_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: Json = False
 ) -> None:
     """Show a waiting job with its body and its attempts so far."""
-    from workshed.console.cli.jobs import job
-    from workshed.console.cli.terminal import output
-    from workshed.console.errors import NotFoundError
-    from workshed.console.formatting import due
-    from workshed.console.operations import scheduled as waiting
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.message_body import for_programs
-    from workshed.console.operations.redaction import without_secrets
-    from workshed.jobs.history import attempts
-    from workshed.jobs.outbox.claims import database_now
-
     with open_database() as conn:
         row = waiting.get_scheduled(conn, message_id)
         if row is None:
@@ -94,11 +87,6 @@ def shown(
 @scheduled.command()
 def run(ids: Ids, *, as_json: Json = False) -> None:
     """Let waiting jobs be due now."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import each
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.outbox import schedule
-
     with open_database() as conn:
         good = ("moved", "on its way")
         deed = AuditedAction(conn, "scheduled.run", ("moved",))
@@ -114,12 +102,6 @@ def move(
     as_json: Json = False,
 ) -> None:
     """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
-    from workshed.console.cli.terminal.audit import AuditedAction
-    from workshed.console.cli.terminal.bulk import each
-    from workshed.console.operations.environment import open_database
-    from workshed.jobs.outbox import schedule
-    from workshed.jobs.outbox.claims import database_now
-
     if (at is None) == (in_ is None):
         raise typer.BadParameter("say --at or --in, one of them")
     with open_database() as conn:

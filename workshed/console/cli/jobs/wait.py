@@ -3,27 +3,26 @@
 import json
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import dramatiq
+import dramatiq
+
+from workshed.console.cli.terminal.output import print_json, talk
+from workshed.console.errors import StillWaitingError
+from workshed.console.operations.environment import open_database
+from workshed.console.operations.wait_for_end import is_worked_on, wait_for_end
+from workshed.errors import WorkshedError
 
 UNKNOWN = {"outcome": None, "reason": "", "result": None}
 
 
 def await_end(
-    message: "dramatiq.Message[Any]", timeout: timedelta | None, sent: dict[str, Any] | None
+    message: dramatiq.Message[Any], timeout: timedelta | None, sent: dict[str, Any] | None
 ) -> None:
     """Wait for the end of a job and print what it returned, or all with what is known as `sent`.
 
     Raises `StillWaitingError` when that takes too long, `WorkshedError` when it has not succeeded.
     """
-    from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.errors import StillWaitingError
-    from workshed.console.operations.environment import open_database
-    from workshed.console.operations.wait_for_end import is_worked_on, wait_for_end
-    from workshed.errors import WorkshedError
-
     with open_database() as conn:
         if not is_worked_on(conn, message.queue_name):
             talk(f"No worker is on {message.queue_name} now; see `workshed workers`.")

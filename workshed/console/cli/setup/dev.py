@@ -9,14 +9,18 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
+from workshed import db
+from workshed.console.cli.setup.wipe import wipe
 from workshed.console.cli.terminal.options import DryRun, Yes
-
-if TYPE_CHECKING:
-    from workshed.devserver import DevServers
+from workshed.devserver import ALL, DevServers, install
+from workshed.devserver.cluster import Cluster
+from workshed.migrate import apply_pending, list_streams
+from workshed.settings import settings
 
 LOOK_S = 0.25
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,9 +66,6 @@ def dev(  # noqa: PLR0913 -- an option each
     With --nodes 3, RabbitMQ is a cluster whose data are its own, and quorum queues have three
     members. A node that is killed is started again.
     """
-    from workshed.console.cli.setup.wipe import wipe
-    from workshed.devserver import ALL, DevServers, install
-
     if (yes or dry_run) and not reset:
         raise typer.BadParameter("--yes and --dry-run are of --reset")
     if install_only:
@@ -95,8 +96,6 @@ def dev(  # noqa: PLR0913 -- an option each
 
 def accept_nodes(nodes: int, *, postgres: bool) -> None:
     """Refuse a number of nodes that is not to be had, or that nothing here would have."""
-    from workshed.settings import settings
-
     if nodes != 3:  # noqa: PLR2004 -- with two, the death of either stops both
         raise typer.BadParameter("--nodes is 1, or 3: of two, the death of either stops both")
     if postgres:
@@ -107,14 +106,11 @@ def accept_nodes(nodes: int, *, postgres: bool) -> None:
 
 def apply_migrations(database_url: str) -> None:
     """Bring the database up to date, with the tables that your App adds."""
-    from workshed import db
-    from workshed.migrate import apply_pending, list_streams
-
     with db.Connection.connect(database_url, autocommit=True) as conn:
         apply_pending(conn, list_streams())
 
 
-def tell_as_json(servers: "DevServers") -> None:
+def tell_as_json(servers: DevServers) -> None:
     """Print all a calling process needs; what is neither started nor named is null."""
     environment = servers.environment()
     known = {name: environment.get(f"WORKSHED_{name.upper()}") for name in URLS}
@@ -122,12 +118,8 @@ def tell_as_json(servers: "DevServers") -> None:
     print(json.dumps(known | places), flush=True)
 
 
-def tell_people(servers: "DevServers") -> None:
+def tell_people(servers: DevServers) -> None:
     """Print the lines to copy on stdout and everything else on stderr."""
-    from urllib.parse import urlsplit
-
-    from workshed.devserver.cluster import Cluster
-
     if servers.rabbitmq:
         ui = urlsplit(servers.rabbitmq.management_url)
         talk(f"RabbitMQ UI  http://{ui.hostname}:{ui.port}  login {ui.username}, {ui.password}")

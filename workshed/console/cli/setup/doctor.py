@@ -2,17 +2,18 @@
 
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal import completion, output
+from workshed.console.cli.terminal.output import console
+from workshed.console.doctor import Finding, Level, all_checks, examine, look_around
 from workshed.console.formatting import SPAN, span
+from workshed.console.text import visible
 
-if TYPE_CHECKING:
-    from workshed.console.doctor import Finding, Level
-
-STYLES: "dict[Level, str]" = {
+STYLES: dict[Level, str] = {
     "ok": "green",
     "warning": "yellow",
     "failed": "bold red",
@@ -58,9 +59,6 @@ def doctor(
     Exit code 0 when nothing has failed (there may be warnings), else 1. A check that does not end
     within 5 s has failed.
     """
-    from workshed.console.cli.terminal import output
-    from workshed.console.doctor import all_checks, examine, look_around
-
     many = processes or os.cpu_count() or 1
     here = look_around(tuple(packages or ()), many, threads, stop_within, tuple(consumed or ()))
     found = examine(here, all_checks(here))
@@ -80,13 +78,8 @@ def doctor(
     raise typer.Exit(1 if "failed" in levels else 0)
 
 
-def tell(name: str, findings: "list[Finding]") -> None:
+def tell(name: str, findings: list[Finding]) -> None:
     """Print what a check found; the line that mends it is never wrapped, so it can be copied."""
-    from rich.text import Text
-
-    from workshed.console.cli.terminal.output import console
-    from workshed.console.text import visible
-
     out = console()
     for finding in findings:
         level = Text(f"{finding.level:<{INDENT}}", STYLES[finding.level])

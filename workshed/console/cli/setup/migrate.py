@@ -6,8 +6,15 @@ from typing import Annotated
 
 import typer
 
+from workshed import db
 from workshed.console.cli.terminal.options import Json
+from workshed.console.cli.terminal.output import print_json, talk
 from workshed.console.formatting import SPAN, span
+from workshed.console.migrating import as_data, outcome, pending_sql, state_of
+from workshed.errors import DatabaseUnreachableError, MigrationError
+from workshed.migrate import apply_pending as apply
+from workshed.migrate import list_streams as all_streams
+from workshed.migrate import require_stream
 
 LOOK_S = 1.0
 """Between two looks at what others have applied."""
@@ -35,12 +42,6 @@ def migrate(
 
     Those of Workshed first, then those that your App adds.
     """
-    from workshed import db
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.migrating import as_data, outcome, pending_sql, state_of
-    from workshed.migrate import apply_pending as apply
-    from workshed.migrate import list_streams as all_streams
-
     if sql and (status or as_json):
         raise typer.BadParameter("--sql goes with neither --status nor --json")
     if wait is not None and (status or sql or as_json):
@@ -69,11 +70,6 @@ def await_others(streams: tuple[str, ...], longest: timedelta) -> None:
 
     Raises what is in the way when that takes too long.
     """
-    from workshed import db
-    from workshed.console.cli.terminal.output import talk
-    from workshed.errors import DatabaseUnreachableError, MigrationError
-    from workshed.migrate import require_stream
-
     end, said = time.monotonic() + longest.total_seconds(), ""
     while True:
         try:

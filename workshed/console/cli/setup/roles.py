@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal.options import Json
+from workshed.console.cli.terminal.output import print_json
+from workshed.roles import all_grants, grant_script
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
@@ -20,9 +22,6 @@ def roles(
     Run it as the owner of the schemas, after each migration: workshed roles | psql. To make roles
     takes CREATEROLE. They have no login; GRANT workshed_worker TO … makes one that has a member.
     """
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.roles import all_grants, grant_script
-
     if not NAME.fullmatch(prefix):
         raise typer.BadParameter(
             "lower-case letters, digits and underscores", param_hint="--prefix"

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.output import talk
+from workshed.console.formatting import size
+from workshed.devserver.state import claimed, default_folder
+
 
 def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Path | None:
     """Delete it when agreed, and return the folder, which is the one to go on with.
@@ -9,9 +14,6 @@ def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Pat
     A dry run prints what would be deleted, and nothing is to go on. Raises `ServerError` for a
     folder that is in use, `NotConfirmedError`.
     """
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.devserver.state import claimed, default_folder
-
     where = folder or default_folder()
     if dry_run and not where.exists():  # to claim it would make it
         tell(where, [], as_json=as_json)
@@ -29,8 +31,6 @@ def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Pat
 
 def tell(folder: Path, left: list[Path], *, as_json: bool) -> None:
     """Print what would be deleted."""
-    from workshed.console.cli.terminal.output import talk
-
     if as_json:
         # One line, as all that `dev --json` prints.
         import json
@@ -44,8 +44,6 @@ def tell(folder: Path, left: list[Path], *, as_json: bool) -> None:
 
 def amount(left: list[Path]) -> str:
     """Write how much it is: `1203 files of 46 MB`."""
-    from workshed.console.formatting import size
-
     files = "1 file" if len(left) == 1 else f"{len(left)} files"
     return f"{files} of {size(bytes_of(left))}"
 

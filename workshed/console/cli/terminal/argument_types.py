@@ -2,21 +2,20 @@
 
 import inspect
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import dramatiq
+import dramatiq
+
+from workshed.transport.annotated import checks_of
+from workshed.transport.errors import InvalidArgumentError
 
 
-def check(actor: "dramatiq.Actor[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def check(actor: dramatiq.Actor[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raise `InvalidArgumentError` for a value that is not of its parameter's annotation.
 
     As `send` does, but with the value and how to write a string: what was typed is no secret here.
     What does not fit the signature is let through, for `send` to refuse.
     """
-    from workshed.transport.annotated import checks_of
-    from workshed.transport.errors import InvalidArgumentError
-
     checks = checks_of(actor.fn)
     try:
         bound = inspect.signature(actor.fn).bind(*args, **kwargs)

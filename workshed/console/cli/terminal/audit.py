@@ -2,15 +2,18 @@
 
 import contextlib
 import getpass
+import json
 import os
 import socket
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from workshed.db import Connection
+from workshed import db
+from workshed.console.text import plain, visible
+from workshed.db import Connection
+from workshed.jobs.control import audit
 
 MOST = 1_000
 """Ids in one entry; of those behind them, how many there are."""
@@ -22,7 +25,7 @@ FEW = 3
 class AuditedAction:
     """What is done with several, one by one; it is noted at the end, also at an early one."""
 
-    conn: "Connection"
+    conn: Connection
     action: str
     """The words of the command, as the web console names what it does too: `dead.retry`."""
     changed: Collection[str]
@@ -42,18 +45,12 @@ class AuditedAction:
 
 
 def note(
-    conn: "Connection", action: str, about: Mapping[str, Any], *, count: int = 1, said: str
+    conn: Connection, action: str, about: Mapping[str, Any], *, count: int = 1, said: str
 ) -> None:
     """Write an entry in the transaction of `conn`, if there is one; none where nothing has changed.
 
     An interrupt or an outage has closed `conn` where a command breaks off: then on another one.
     """
-    import json
-
-    from workshed import db
-    from workshed.console.text import plain
-    from workshed.jobs.control import audit
-
     if not count:
         return
     data = json.loads(json.dumps(about, default=plain))
@@ -65,8 +62,6 @@ def note(
 
 def who() -> str:
     """Name the user of this command and its host: `ada@web-1 (command)`."""
-    from workshed.console.text import visible
-
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # as in a container whose users have no names; KeyError before 3.13
@@ -76,8 +71,6 @@ def who() -> str:
 
 def chosen(which: Any) -> dict[str, Any]:
     """Return the filter of a command that takes all that fit it."""
-    from dataclasses import asdict
-
     given = {name: value for name, value in asdict(which).items() if value is not None}
     return {"all": True} | given
 

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.output import print_json
+from workshed.console.cli.terminal.progress import progress
+from workshed.console.errors import NotFoundError, PartlyError
+from workshed.console.text import visible
 
 UNKNOWN = "unknown"
 
@@ -15,7 +17,7 @@ def each(
     do: Callable[[str], str],
     *,
     good: Collection[str],
-    deed: "AuditedAction | None",
+    deed: AuditedAction | None,
     as_json: bool,
     kind: str = "message_id",
 ) -> list[str]:
@@ -26,11 +28,6 @@ def each(
 
     Raises `NotFoundError` when one is unknown, else `PartlyError`.
     """
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.cli.terminal.progress import progress
-    from workshed.console.errors import NotFoundError, PartlyError
-    from workshed.console.text import visible
-
     ids = list(dict.fromkeys(ids))
     answers: dict[str, str] = {}
     try:

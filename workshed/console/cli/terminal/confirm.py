@@ -4,15 +4,15 @@ import sys
 
 import typer
 
+from workshed.console.cli.terminal.output import talk
+from workshed.console.errors import NotConfirmedError
+
 
 def agreed(what: str, *, yes: bool) -> None:
     """Return when the person at the terminal agrees that `what` happens, or `--yes` does.
 
     Raises `NotConfirmedError` where nobody can be asked.
     """
-    from workshed.console.cli.terminal.output import talk
-    from workshed.console.errors import NotConfirmedError
-
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():  # None: closed by `<&-`

@@ -5,13 +5,13 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from workshed.console.text import plain, visible
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
 
 NUMBER = re.compile(r"\d+|-")
 GAP = 2
@@ -28,10 +28,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, default=plain, indent=2))
 
 
-def console() -> "Console":
+def console() -> Console:
     """Return the terminal, or a file or pipe, which counts as 80 columns wide."""
-    from rich.console import Console
-
     return Console(highlight=False, markup=False, emoji=False)
 
 
@@ -43,8 +41,6 @@ def table(
     What does not fit into the terminal is cut from the column `elastic`, and from no other: ids
     stay whole. A file or a pipe gets all of it, so that `grep` finds it.
     """
-    from rich.table import Table
-
     cells = [[cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
     out = console()
@@ -67,22 +63,18 @@ def table(
     out.print(found)
 
 
-def cell(value: object) -> "Text":
+def cell(value: object) -> Text:
     """Show one value; what is not known is a dash."""
-    from rich.text import Text
-
     return Text("-" if value is None else visible(str(value)))
 
 
-def width(text: "Text") -> int:
+def width(text: Text) -> int:
     """Return the columns of its longest line."""
     return max(line.cell_len for line in text.split(allow_blank=True))
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one under the other; long values are wrapped, never cut."""
-    from rich.table import Table
-
     found = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     found.add_column(style="bold", no_wrap=True)
     found.add_column(overflow="fold")

@@ -4,13 +4,13 @@ import contextlib
 import sys
 from collections.abc import Callable, Generator
 
+from rich.console import Console
+from rich.progress import Progress
+
 
 @contextlib.contextmanager
 def progress(total: int, *, quiet: bool = False) -> Generator[Callable[[], None]]:
     """Give the block a function to call after each of `total` steps."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     nobody = quiet or not sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=nobody) as bar:
         task = bar.add_task("", total=total)

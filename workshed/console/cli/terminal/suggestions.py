@@ -2,10 +2,14 @@
 
 import contextlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from workshed.db import Connection
+from workshed.console.cli.terminal.output import talk
+from workshed.console.operations.environment import queue_names
+from workshed.db import Connection
+from workshed.errors import SettingsError
+from workshed.jobs.control import queues as rows
+from workshed.jobs.dead import dead_jobs, groups
+from workshed.transport.errors import did_you_mean
 
 NOBODY = {"error": "No job is dead of", "error_location": "No dead job failed at"}
 MOST_PLACES = 1_000
@@ -13,7 +17,7 @@ MOST_PLACES = 1_000
 
 
 def doubt(
-    conn: "Connection",
+    conn: Connection,
     *,
     actor: str | None = None,
     queue: str | None = None,
@@ -21,11 +25,6 @@ def doubt(
     error_location: str | None = None,
 ) -> None:
     """Name what nobody knows by that name, and the likely one."""
-    from workshed.console.operations.environment import queue_names
-    from workshed.errors import SettingsError
-    from workshed.jobs.control import queues as rows
-    from workshed.jobs.dead import dead_jobs, groups
-
     if actor is not None:
         say("actor", actor, (one.name for one in rows.find_actors(conn)))
     if queue is not None:
@@ -40,9 +39,6 @@ def doubt(
 
 def say(kind: str, name: str, known: Iterable[str]) -> None:
     """Say it of one name, unless it is known."""
-    from workshed.console.cli.terminal.output import talk
-    from workshed.transport.errors import did_you_mean
-
     names = list(known)
     if name not in names:
         what = NOBODY.get(kind, f"No worker has declared the {kind}")
