@@ -42,7 +42,7 @@ def measured(connect, rabbitmq):
         return conn.execute(query).fetchone()[0]
 
     def rows():
-        return {name: one(f'SELECT count(*) FROM jobs."{name}"') for name in tables}  # noqa: S608
+        return {name: one(f'SELECT count(*) FROM workshed."{name}"') for name in tables}  # noqa: S608
 
     def take(worker):
         connected = {
