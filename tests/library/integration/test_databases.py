@@ -39,7 +39,7 @@ CHANGES = {
 
 @pytest.fixture
 def shared(servers, template_database):
-    """One that is not that of this process."""
+    """A shared database that is not the one of this process."""
     shared = SharedDatabase(servers, template_database)
     yield shared
     shared.close()
@@ -47,7 +47,7 @@ def shared(servers, template_database):
 
 @pytest.fixture
 def open_session():
-    """`open_session(url)`: a session in autocommit, as that of a test or of its processes."""
+    """`open_session(url)`: a session in autocommit, as from a test or one of its processes."""
     opened = []
 
     def open_one(url):
@@ -61,7 +61,7 @@ def open_session():
 
 @pytest.fixture
 def execute(shared):
-    """`execute(statement)`: a test that does no more than this; the kinds that it changed."""
+    """`execute(statement)`: a test that only runs this; the kinds of objects that it changed."""
 
     def run(statement):
         with psycopg.connect(shared.take(), autocommit=True) as conn:
@@ -72,7 +72,7 @@ def execute(shared):
 
 
 def contents(conn):
-    """All rows of all tables, and the last values of sequences."""
+    """Return all rows of all tables, and the last values of sequences."""
     tables = conn.execute("""
         SELECT n.nspname, c.relname
           FROM pg_class AS c
@@ -85,7 +85,9 @@ def contents(conn):
     return found, sorted(sequences)
 
 
-def test_the_next_test_finds_what_the_migrations_left(shared, open_session, fresh_database_url):
+def test_the_next_test_finds_the_state_after_the_migrations(
+    shared, open_session, fresh_database_url
+):
     with open_session(shared.take()) as conn:
         conn.execute(STORE.format(3))
         conn.execute(NOTE)
@@ -104,7 +106,7 @@ def test_the_next_test_finds_what_the_migrations_left(shared, open_session, fres
     assert contents(found) == contents(fresh)
 
 
-def test_a_large_table_keeps_no_room_for_rows_that_are_gone(shared, execute, open_session):
+def test_a_large_table_keeps_no_room_for_deleted_rows(shared, execute, open_session):
     size = "SELECT pg_table_size('workshed.schedule')"
     with open_session(shared.take()) as conn:
         before = conn.execute(size).fetchone()
@@ -114,7 +116,7 @@ def test_a_large_table_keeps_no_room_for_rows_that_are_gone(shared, execute, ope
     assert open_session(shared.take()).execute(size).fetchone() == before
 
 
-def test_what_a_test_creates_in_schemas_that_are_not_ours_is_dropped(shared, execute, open_session):
+def test_objects_that_a_test_creates_in_other_schemas_are_dropped(shared, execute, open_session):
     shared.take()
     name = shared.name
 
@@ -141,12 +143,12 @@ def test_what_a_test_creates_in_schemas_that_are_not_ours_is_dropped(shared, exe
     )
 
 
-def test_all_that_is_compared_is_changed_here():
+def test_every_compared_kind_is_changed_here():
     assert {*CHANGES, "partitions"} == CATALOG.keys()
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_a_change_that_emptying_does_not_undo_is_named_and_the_database_is_replaced(
+def test_a_change_that_emptying_does_not_undo_is_named_and_the_database_replaced(
     kind, shared, execute, open_session
 ):
     shared.take()
@@ -160,7 +162,7 @@ def test_a_change_that_emptying_does_not_undo_is_named_and_the_database_is_repla
     assert conn.execute(there, (name,)).fetchone() == (0,)
 
 
-def test_a_day_that_a_relay_adds_is_no_mistake_of_the_test(shared, execute):
+def test_a_partition_that_a_relay_adds_is_no_mistake_of_the_test(shared, execute):
     changed = execute("""
         CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs
            FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')
@@ -170,7 +172,7 @@ def test_a_day_that_a_relay_adds_is_no_mistake_of_the_test(shared, execute):
     assert shared.name is None
 
 
-def test_sessions_of_the_test_are_ended_with_what_they_lock(shared, open_session):
+def test_sessions_of_the_test_are_ended_and_their_locks_released(shared, open_session):
     conn = open_session(shared.take())
     name = shared.name
     conn.execute("LISTEN jobs")
@@ -207,7 +209,7 @@ def test_a_server_that_was_restarted_has_the_database_as_before(servers, shared)
     assert shared.take() == url
 
 
-def test_where_the_server_is_away_the_next_test_has_another_database(servers, shared, open_session):
+def test_if_the_server_is_away_the_next_test_gets_another_database(servers, shared, open_session):
     url = shared.take()
     servers.postgres.stop()
     try:

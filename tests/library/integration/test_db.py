@@ -31,15 +31,15 @@ def test_an_exception_rolls_back(database, conn):
     assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() is None
 
 
-def test_a_program_that_used_the_pool_ends_at_once_and_quietly(database):
-    """Without closing it, the interpreter waits 5 s for each of its threads, and says so."""
+def test_a_program_that_used_the_pool_exits_at_once_and_quietly(database):
+    """Unless the pool is closed, the interpreter waits 5 s for each of its threads, and warns."""
     code = "from workshed import db\nwith db.transaction() as tx: tx.execute('SELECT 1')"
 
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
 
-    assert done.stderr == ""  # where it waits
+    assert done.stderr == ""  # the warning would be here
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -64,7 +64,7 @@ def test_a_forked_child_has_connections_of_its_own(database):
 
 
 def test_a_block_that_joined_a_transaction_commits_with_it(database, conn):
-    """Also as its first statement: psycopg would take the block for the whole, and commit it."""
+    """This holds for its first statement too, which psycopg would commit as a transaction."""
     query = "INSERT INTO workshed.queues (name, kind) VALUES ('lost', 'quorum')"
 
     def write_and_fail():
@@ -110,7 +110,7 @@ def test_an_exception_undoes_no_more_than_its_savepoint(database, conn):
 
 @pytest.mark.parametrize("used_s", [0, 60])
 def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn, eventually, used_s):
-    """One that was used a moment ago is not asked whether it is there: what ended it was heard."""
+    """A connection that was just used is not tested; its closing is noticed without that."""
     with db.transaction() as tx:
         pid = tx.info.backend_pid
     tx.used_at -= used_s
@@ -123,8 +123,8 @@ def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn, e
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_connection_that_was_just_used_is_not_asked_for(database, conn):
-    """What it was asked last is what ran on it."""
+def test_a_connection_that_was_just_used_is_not_tested(database, conn):
+    """Its last statement is that of its user."""
     with db.transaction() as tx:
         tx.execute("SELECT 'mine'")
         pid = tx.info.backend_pid
@@ -135,7 +135,7 @@ def test_a_connection_that_was_just_used_is_not_asked_for(database, conn):
     assert last == ("COMMIT",)
 
 
-def test_a_statement_commits_by_itself(database, conn):
+def test_an_autocommit_statement_commits_by_itself(database, conn):
     with db.autocommit_statement() as single:
         single.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
         assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() == (
@@ -143,7 +143,7 @@ def test_a_statement_commits_by_itself(database, conn):
         )
 
 
-def test_a_transaction_after_a_statement_is_one(database, conn):
+def test_a_transaction_after_an_autocommit_statement_is_one(database, conn):
     def fail():
         with db.transaction() as tx:
             assert tx.info.backend_pid == pid
@@ -159,7 +159,7 @@ def test_a_transaction_after_a_statement_is_one(database, conn):
     assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() is None
 
 
-def test_a_statement_that_fails_leaves_a_connection_that_works(database):
+def test_an_autocommit_statement_that_fails_leaves_a_usable_connection(database):
     def fail():
         with db.autocommit_statement() as single:
             single.execute("SELECT 1 / 0")
@@ -173,7 +173,7 @@ def test_a_statement_that_fails_leaves_a_connection_that_works(database):
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_statement_in_a_transaction_that_was_joined_commits_with_it(database, conn):
+def test_an_autocommit_statement_in_a_joined_transaction_commits_with_it(database, conn):
     def write_and_fail():
         with db.transaction() as outer, db.join_transaction(outer):
             with db.autocommit_statement() as single:
@@ -186,7 +186,7 @@ def test_a_statement_in_a_transaction_that_was_joined_commits_with_it(database, 
     assert conn.execute("SELECT generation FROM workshed.completed_generations").fetchone() is None
 
 
-def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
+def test_an_autocommit_statement_whose_connection_ends_may_have_committed(database, conn):
     conn.autocommit = True
 
     def end_it():
@@ -203,7 +203,7 @@ def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_snapshot_sees_nothing_that_is_committed_after_its_first_look(database, conn):
+def test_a_snapshot_sees_nothing_that_commits_after_its_first_look(database, conn):
     with db.snapshot() as tx:
         tx.execute("SELECT")
         conn.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
@@ -214,7 +214,7 @@ def test_a_snapshot_sees_nothing_that_is_committed_after_its_first_look(database
         assert tx.execute("SELECT count(*) FROM workshed.completed_generations").fetchone() == (1,)
 
 
-def test_a_snapshot_writes_nothing_and_leaves_a_connection_that_does(database):
+def test_a_snapshot_is_read_only_and_leaves_a_connection_that_writes(database):
     with db.snapshot() as tx:
         pid = tx.info.backend_pid
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -238,8 +238,8 @@ def test_the_time_limit_of_a_job_holds_in_its_snapshot(database):
     assert timeout not in ("0", "")
 
 
-def test_a_snapshot_cannot_be_a_part_of_a_transaction(database):
-    """Whose first statement has chosen what it sees."""
+def test_a_snapshot_cannot_be_part_of_a_transaction(database):
+    """The first statement of that transaction has already chosen what it sees."""
     with (
         db.transaction() as outer,
         db.join_transaction(outer),
@@ -259,7 +259,7 @@ def test_a_server_that_is_away_is_named_without_its_password(monkeypatch):
 
 
 def test_a_forked_child_that_exits_leaves_its_parents_connections(database):
-    """The pool's end at exit is inherited, and would close the parent's sockets."""
+    """The pool's close at exit is inherited, and would close the parent's sockets."""
     code = (
         "import os, sys\n"
         "from workshed import db\n"
@@ -280,5 +280,5 @@ def test_a_forked_child_that_exits_leaves_its_parents_connections(database):
     assert done.stdout == "True\n"
 
 
-def test_a_failover_is_a_passing_error():
+def test_a_failover_is_a_transient_error():
     assert issubclass(psycopg.errors.ReadOnlySqlTransaction, db.PASSING_ERRORS)

@@ -1,4 +1,4 @@
-"""How long is waited for PostgreSQL before it is given up, on real sockets and in real seconds."""
+"""How long the library waits for PostgreSQL before it gives up, on real sockets in real time."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from workshed.settings import settings
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
 LATE_S = 20
-"""How much longer than it should a wait may take on a busy machine."""
+"""How much longer than planned a wait may take on a busy machine."""
 TALKING = """
 import contextlib
 import sys
@@ -48,7 +48,7 @@ with ThreadPoolExecutor() as threads:
 
 @pytest.fixture
 def deaf():
-    """The URL of a server that lets whoever comes connect, and says nothing."""
+    """The URL of a server that accepts connections, and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"postgresql://ada@127.0.0.1:{listening.getsockname()[1]}/shop"
 
@@ -60,8 +60,8 @@ def use(monkeypatch, **values):
     db.get_pool.cache_clear()
 
 
-def test_a_connection_of_the_pool_is_waited_for_for_five_seconds(database, monkeypatch):
-    """By itself the pool waits for 30."""
+def test_a_wait_for_a_connection_of_the_pool_ends_after_five_seconds(database, monkeypatch):
+    """By default the pool waits for 30 s."""
     use(monkeypatch, POOL_SIZE="1")
 
     with db.transaction():
@@ -73,8 +73,8 @@ def test_a_connection_of_the_pool_is_waited_for_for_five_seconds(database, monke
     assert 5 <= queue_wait_s < 5 + LATE_S
 
 
-def test_a_server_that_says_nothing_is_waited_for_for_five_seconds(deaf, monkeypatch):
-    """By itself libpq waits for ever, and psycopg for 130 s."""
+def test_a_wait_for_a_silent_server_ends_after_five_seconds(deaf, monkeypatch):
+    """By default libpq waits for ever, and psycopg for 130 s."""
     use(monkeypatch, DATABASE_URL=deaf)
     began = time.monotonic()
 
@@ -86,14 +86,14 @@ def test_a_server_that_says_nothing_is_waited_for_for_five_seconds(deaf, monkeyp
 
 @pytest.fixture
 def host():
-    """A host with a network of its own, and where it reaches this machine."""
+    """A host with a network of its own, and the address at which it reaches this machine."""
     with Network() as network:
         yield network.host("worker"), network.address
 
 
-def test_a_server_that_is_gone_without_a_word_is_noticed(host, database, connect, eventually):
-    """By itself TCP asks again for a quarter of an hour, and waits on a silent connection for two
-    hours before it asks at all."""
+def test_a_server_that_vanished_is_noticed(host, database, connect, eventually):
+    """By default TCP retransmits for a quarter of an hour, and waits for two hours on a silent
+    connection before it probes at all."""
     host, address = host
     parts, conn = urlsplit(database), connect(autocommit=True)
     asked = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%_silent_' AND state = 'active'"

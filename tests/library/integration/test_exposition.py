@@ -13,7 +13,7 @@ from workshed.settings import Settings
 
 
 def registry():
-    """One number."""
+    """A registry with a single gauge."""
     found = CollectorRegistry()
     Gauge("answer", "To everything.", registry=found).set(42)
     return found
@@ -28,7 +28,7 @@ def free_port(host="127.0.0.1"):
 
 @pytest.fixture
 def serve():
-    """`serve(source)`: its server, on a free port."""
+    """`serve(source)`: serve it on a free port; its server."""
     with contextlib.ExitStack() as opened:
 
         def start(source=registry, host="127.0.0.1", port=None):
@@ -51,7 +51,7 @@ def ask(server, method="GET", path="/metrics", **headers):
         return answer.status, answer.headers["Content-Type"], answer.read().decode()
 
 
-def test_the_page_is_plain_text_and_open_metrics_for_who_asks(serve):
+def test_the_page_is_plain_text_or_open_metrics_on_request(serve):
     server = serve()
 
     status, kind, text = ask(server)
@@ -75,14 +75,14 @@ def test_the_page_is_plain_text_and_open_metrics_for_who_asks(serve):
         ("BREW", "/metrics", 501),
     ],
 )
-def test_there_is_one_page_to_be_read(serve, method, path, status):
+def test_only_the_page_of_metrics_can_be_read(serve, method, path, status):
     found, _, text = ask(serve(), method, path)
 
     assert found == status
     assert ("answer" in text) == (status == 200 and method == "GET")
 
 
-def test_where_a_port_is_taken_the_next_one_is(serve):
+def test_if_a_port_is_taken_the_next_one_is_used(serve):
     first = serve()
     port = first.server_address[1]
 
@@ -92,7 +92,7 @@ def test_where_a_port_is_taken_the_next_one_is(serve):
     assert ask(second)[0] == ask(first)[0] == 200
 
 
-def test_where_none_is_free_that_is_said(serve, monkeypatch, caplog):
+def test_if_no_port_is_free_this_is_logged(serve, monkeypatch, caplog):
     monkeypatch.setattr(pages, "PORTS", 1)
     port = serve().server_address[1]
 
@@ -100,7 +100,7 @@ def test_where_none_is_free_that_is_said(serve, monkeypatch, caplog):
     assert f"no metrics: ports {port} to {port} of 127.0.0.1 are taken" in caplog.text
 
 
-def test_an_address_that_is_not_ours_is_said(serve, caplog):
+def test_a_foreign_address_is_logged(serve, caplog):
     assert serve(host="192.0.2.1", port=9191) is None
     assert "no metrics: cannot listen on 192.0.2.1 port 9191" in caplog.text
 
@@ -114,7 +114,7 @@ def test_an_address_of_ip_version_6_is_listened_on(serve, caplog):
     assert f"metrics are at http://[::1]:{server.server_address[1]}/metrics" in caplog.text
 
 
-def test_a_client_that_says_nothing_holds_nobody_up(serve):
+def test_a_client_that_sends_nothing_holds_up_no_other(serve):
     server = serve()
 
     with (
@@ -126,8 +126,8 @@ def test_a_client_that_says_nothing_holds_nobody_up(serve):
         assert ask(server)[0] == 200
 
 
-def test_a_file_that_was_just_made_is_read_again(serve):
-    """It is empty for a moment; without another try a scrape fails whenever a process starts."""
+def test_a_file_that_was_just_created_is_read_again(serve):
+    """It is empty for a moment; without a retry a scrape fails whenever a process starts."""
     tries = []
 
     def source():
@@ -139,7 +139,7 @@ def test_a_file_that_was_just_made_is_read_again(serve):
     assert ask(serve(source))[0] == 200
 
 
-def test_what_cannot_be_read_is_an_error_and_no_empty_page(serve, caplog):
+def test_metrics_that_cannot_be_read_are_an_error_and_no_empty_page(serve, caplog):
     """Prometheus would take an empty page for the end of every series."""
 
     def source():

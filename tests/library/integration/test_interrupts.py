@@ -1,4 +1,4 @@
-"""What strikes a thread that talks to PostgreSQL, and what it never strikes."""
+"""Where a time limit interrupts a thread that talks to PostgreSQL, and where it never does."""
 
 import threading
 import time
@@ -18,13 +18,13 @@ from workshed.transport.consuming.settlement import retry_until_stored
 
 @pytest.fixture
 def wire(proxy, servers):
-    """All that is said to PostgreSQL in this test goes through here."""
+    """A proxy for all traffic to PostgreSQL in this test."""
     return proxy(servers.database_url)
 
 
 @pytest.fixture
 def through(wire, database, monkeypatch):
-    """The pool of this process leads through the proxy."""
+    """The pool of this process connects through the proxy."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", wire.url(database))
     settings.cache_clear()
     db.get_pool.cache_clear()
@@ -52,9 +52,9 @@ def sleep_in_sql():
 
 @pytest.mark.usefixtures("database")
 def test_a_time_limit_ends_a_query_and_the_server_stops_working_on_it(conn, eventually):
-    """Without `_watched` it strikes after the query, a minute late; without the cancel the
-    server goes on for as long."""
-    conn.autocommit = True  # in a transaction PostgreSQL tells of its activity once
+    """Without `_watched` it interrupts after the query, a minute late; without the cancel the
+    server works on for as long."""
+    conn.autocommit = True  # in a transaction `pg_stat_activity` would not change
     started = time.monotonic()
 
     with pytest.raises(TimeLimitExceeded):
@@ -70,11 +70,11 @@ def test_a_time_limit_ends_a_query_and_the_server_stops_working_on_it(conn, even
 
 @pytest.mark.usefixtures("small_pool")
 def test_no_time_limit_loses_a_connection_of_the_pool():
-    """Without the gate a strike in the pool's own code keeps its connection for ever."""
+    """Without the gate an interrupt in the pool's own code would keep its connection for ever."""
 
     def talk():
         until = time.monotonic() + 90
-        while time.monotonic() < until:  # or a limit that never struck would hang the whole run
+        while time.monotonic() < until:  # if no limit interrupted it, the whole run would hang
             with db.transaction() as conn:
                 conn.execute("SELECT 1")
 
@@ -94,7 +94,7 @@ def test_no_time_limit_loses_a_connection_of_the_pool():
 @pytest.mark.fresh_database
 @pytest.mark.usefixtures("database")
 def test_no_time_limit_strikes_in_a_commit(conn, connect):
-    """A constraint that is checked at the end keeps the commit busy beyond the limit."""
+    """A deferred constraint keeps the commit busy beyond the limit."""
     with connect(autocommit=True) as admin:
         admin.execute("""
             CREATE FUNCTION workshed.slowly() RETURNS trigger LANGUAGE plpgsql
@@ -114,7 +114,7 @@ def test_no_time_limit_strikes_in_a_commit(conn, connect):
 
 
 @pytest.mark.usefixtures("through")
-def test_a_short_statement_is_not_waited_for_in_vain(wire, monkeypatch):
+def test_a_short_statement_does_not_wait_for_ever(wire, monkeypatch):
     """Without the limit of `answering` this thread waits for ever: every byte is acknowledged."""
     monkeypatch.setattr(db, "ANSWER_S", 1.0)
     with db.transaction() as conn:
@@ -142,7 +142,7 @@ def test_the_pool_gives_a_working_connection_after_one_went_dead(wire, monkeypat
 
 
 @pytest.mark.usefixtures("through")
-def test_what_a_caller_asks_in_a_transaction_may_take_its_time(monkeypatch):
+def test_a_statement_in_a_transaction_may_take_its_time(monkeypatch):
     monkeypatch.setattr(db, "ANSWER_S", 0.2)
 
     with db.transaction() as conn:
@@ -175,8 +175,8 @@ def timeout_of(conn):
 
 
 @pytest.mark.usefixtures("database")
-def test_postgresql_knows_of_the_time_limit_of_a_job():
-    """Of a process that is gone without a word it would go on with the query for hours."""
+def test_postgresql_knows_the_time_limit_of_a_job():
+    """If the process vanished, PostgreSQL would otherwise work on its query for hours."""
 
     def ask():
         with db.transaction() as tx, tx.transaction():
@@ -184,12 +184,12 @@ def test_postgresql_knows_of_the_time_limit_of_a_job():
 
     left_ms = int(limited(ask, 10_000).removesuffix("ms"))
     assert 10_000 < left_ms < 15_000
-    with db.transaction() as tx:  # the same connection, out of the pool
+    with db.transaction() as tx:  # the same connection, from the pool
         assert timeout_of(tx) == "0"
 
 
 @pytest.mark.usefixtures("database")
-def test_a_job_that_runs_once_has_it_in_its_one_transaction():
+def test_a_job_that_runs_once_has_the_timeout_in_its_only_transaction():
     with db.transaction() as outer, db.join_transaction(outer):
 
         def ask():
@@ -212,8 +212,8 @@ def test_a_shorter_timeout_of_the_server_stays(database, monkeypatch):
 
 
 @pytest.mark.usefixtures("database")
-def test_postgresql_ends_the_statement_that_nobody_interrupts(monkeypatch):
-    """The second remedy, where the first does not work: the thread's gate stays shut."""
+def test_postgresql_ends_a_statement_that_is_not_interrupted(monkeypatch):
+    """The second safeguard, for when the first does not work: the thread's gate stays shut."""
     monkeypatch.setattr(db, "LATE_S", 0.3)
     started = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""The mail catcher: what it keeps, what it counts, and how it fails on demand."""
+"""The mail catcher: what it keeps and counts, and how it fails on demand."""
 
 import mailbox
 import smtplib
@@ -38,7 +38,7 @@ def test_a_mail_lands_in_the_maildir_with_its_recipients(mail_server, client, le
     assert received.message.get_content() == "Hello\n.a line with a dot\n"
 
 
-def test_the_settings_lead_to_it(mail_server):
+def test_the_settings_point_to_it(mail_server):
     assert settings().smtp_url.get_secret_value() == mail_server.url
 
 
@@ -68,7 +68,7 @@ def test_it_goes_down_and_comes_up(mail_server, client, letter):
     assert len(mail_server.received) == 1
 
 
-def test_one_address_is_refused_until_it_behaves(mail_server, client):
+def test_an_address_is_refused_until_the_catcher_behaves(mail_server, client):
     mail_server.refuse_with(550, "gone@example.org")
     sender, both = "shed@example.org", ["gone@example.org", "here@example.org"]
 
@@ -81,7 +81,7 @@ def test_one_address_is_refused_until_it_behaves(mail_server, client):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_it_hangs_up_where_the_reply_is_due(mail_server, client, letter, kept):
+def test_it_closes_the_connection_instead_of_a_reply(mail_server, client, letter, kept):
     mail_server.close_after_dot(keep=kept)
 
     with pytest.raises(smtplib.SMTPServerDisconnected):
@@ -103,6 +103,6 @@ def test_it_stalls_at_any_stage_and_stops_nevertheless(tmp_path, letter, stage, 
             client.connect("127.0.0.1", catcher.port) and client.send_message(letter)
 
         client.close()
-        eventually(lambda: catcher.connections == 1)  # it may be slower than the client is patient
+        eventually(lambda: catcher.connections == 1)  # the client may give up before it
         assert catcher.received == []
     assert not catcher.thread.is_alive()

@@ -41,8 +41,10 @@ print({code: codes.count(code) for code in codes})
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_child_counts_for_itself_and_waits_for_no_lock_of_its_parent(shared, tmp_path):
-    """The lock of the folder's files is held for a moment by each number: without its guard a child
-    forked then waits for ever in its first `send`. One of another thread's, in memory, likewise.
+    """Each metric holds the lock of the folder's files for a moment.
+
+    Without its guard, a child forked then would wait for ever in its first `send`. The same is true
+    of a lock in memory that another thread holds.
     """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKS],

@@ -73,7 +73,7 @@ def test_it_applies_each_file_once(empty, capsys):
     assert capsys.readouterr().out.splitlines() == [*expected, "up to date"]
 
 
-def test_without_an_app_there_are_the_tables_of_workshed_alone(no_app, empty, capsys):
+def test_without_an_app_only_the_tables_of_workshed_exist(no_app, empty, capsys):
     command()
 
     assert capsys.readouterr().out.splitlines() == [f"applied {name}" for name in JOBS]
@@ -81,7 +81,7 @@ def test_without_an_app_there_are_the_tables_of_workshed_alone(no_app, empty, ca
     assert objects_in_public(empty) == 0
 
 
-def test_an_app_brings_streams_of_its_own(its_app, empty, capsys):
+def test_an_app_adds_its_own_streams(its_app, empty, capsys):
     its_app('migrations={"notes": "its_package"}')
     command()
 
@@ -101,7 +101,7 @@ def test_an_app_brings_streams_of_its_own(its_app, empty, capsys):
         ),
     ],
 )
-def test_streams_that_cannot_be_are_told(its_app, empty, given, said):
+def test_invalid_streams_are_refused(its_app, empty, given, said):
     its_app(f"migrations={given}")
 
     with pytest.raises(SettingsError, match=re.escape(said)):
@@ -109,7 +109,7 @@ def test_streams_that_cannot_be_are_told(its_app, empty, given, said):
     assert tables(empty) == []
 
 
-def test_two_at_once_apply_each_file_once(empty):
+def test_two_migrations_at_once_apply_each_file_once(empty):
     barrier = threading.Barrier(2)
     done = []
 
@@ -140,7 +140,7 @@ def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty, monkeypat
 
 
 def test_a_database_made_before_the_first_release_is_refused(empty):
-    """Its stream began with other files, so the tables of the first file are there already."""
+    """Its stream began with other files, so the tables of the first file already exist."""
     command()
     empty.execute("UPDATE workshed.migrations SET name = '0001_schedule' WHERE stream = 'workshed'")
 
@@ -173,7 +173,7 @@ def test_sql_applies_nothing_and_does_the_same_by_hand(empty, capsys):
     assert capsys.readouterr().out == "up to date\n"
 
 
-def test_status_tells_what_is_applied_and_what_is_pending(empty, capsys):
+def test_status_shows_what_is_applied_and_what_is_pending(empty, capsys):
     with db.connect() as conn:
         migrations.apply_pending(conn, ("workshed",))
 
@@ -199,7 +199,7 @@ def test_who_waits_goes_on_once_somebody_has_migrated(empty, monkeypatch, eventu
     assert not waiting.is_alive()
 
 
-def test_who_waits_in_vain_ends_as_a_worker_would(empty):
+def test_a_wait_in_vain_ends_with_the_error_of_a_worker(empty):
     with pytest.raises(MigrationError, match="the database lacks"):
         command(wait=timedelta())
     with db.connect() as conn:
@@ -210,7 +210,7 @@ def test_who_waits_in_vain_ends_as_a_worker_would(empty):
     command(wait=timedelta())
 
 
-def test_a_server_that_is_away_is_waited_for(monkeypatch, capsys):
+def test_it_waits_for_a_server_that_is_away(monkeypatch, capsys):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     settings.cache_clear()
     monkeypatch.setattr(sys.modules[command.__module__], "LOOK_S", 0.02)
@@ -228,7 +228,7 @@ def test_a_server_that_is_away_is_waited_for(monkeypatch, capsys):
         ({"WORKSHED_DATABASE": "x"}, 2, "did you mean WORKSHED_DATABASE_URL?"),
     ],
 )
-def test_what_goes_wrong_is_one_message_and_an_exit_code(environ, code, message):
+def test_an_error_is_a_single_message_and_an_exit_code(environ, code, message):
     done = subprocess.run(
         [sys.executable, "-m", "workshed", "migrate"],
         env=os.environ | environ,

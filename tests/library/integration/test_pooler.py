@@ -1,4 +1,4 @@
-"""PgBouncer before PostgreSQL, which lends out its sessions by the transaction."""
+"""PgBouncer in front of PostgreSQL, in transaction mode."""
 
 import contextlib
 
@@ -16,7 +16,7 @@ from workshed.settings import settings
 
 @pytest.fixture
 def through(monkeypatch, database, eventually):
-    """`through()`: this process reaches PostgreSQL through PgBouncer from now on."""
+    """`through()`: from now on this process reaches PostgreSQL through PgBouncer."""
     running = contextlib.ExitStack()
 
     def use(**options):
@@ -39,7 +39,7 @@ def found():
     return finding
 
 
-def test_the_doctor_tells_of_a_pooler_by_the_transaction(through):
+def test_the_doctor_warns_of_a_pooler_in_transaction_mode(through):
     through()
 
     finding = found()
@@ -49,26 +49,26 @@ def test_the_doctor_tells_of_a_pooler_by_the_transaction(through):
     assert finding.fix.startswith("export WORKSHED_DATABASE_URL=postgresql://…")
 
 
-def test_it_tells_of_one_that_takes_sessions_in_turn(through, eventually):
+def test_it_warns_of_a_pooler_that_takes_sessions_in_turn(through, eventually):
     through(server_round_robin=1, min_pool_size=3)
 
-    # It fills its pool when it likes; until then there is one session, which everybody has.
+    # It fills its pool at a time of its own; until then all share a single session.
     eventually(lambda: found().level == "warning")
 
 
-def test_it_tells_of_none_where_sessions_are_lent_out_whole(through):
+def test_it_does_not_warn_of_session_mode(through):
     through(pool_mode="session")
 
     assert found().level == "ok"
 
 
 @pytest.mark.usefixtures("database")
-def test_it_tells_of_none_where_there_is_none():
+def test_it_does_not_warn_without_a_pooler():
     assert found().level == "ok"
 
 
-def test_the_doctor_leaves_no_time_limit_to_whoever_is_next(through):
-    """A pooler does not take back what a session was told: a migration would end after 4 s."""
+def test_the_doctor_leaves_no_time_limit_in_the_session(through):
+    """A pooler does not reset the settings of a session: a migration would end after 4 s."""
     url = through(default_pool_size=1)
 
     with look_around(("tests.library.actors",), 1, 8).connect():
@@ -78,7 +78,7 @@ def test_the_doctor_leaves_no_time_limit_to_whoever_is_next(through):
         assert conn.execute("SHOW statement_timeout").fetchone() == ("0",)
 
 
-def test_a_relay_leaves_no_plans_to_whoever_is_next(through):
+def test_a_relay_leaves_no_planner_settings_in_the_session(through):
     url = through(default_pool_size=1)
 
     with db.connect() as conn:
@@ -92,7 +92,7 @@ def test_a_relay_leaves_no_plans_to_whoever_is_next(through):
 def test_jobs_are_stored_sent_run_and_retried_through_it(
     through, broker, actor, working, most, eventually
 ):
-    """With statements prepared by psycopg, the sixth of a kind meets a session without it."""
+    """If psycopg prepared statements, the sixth of a kind would meet a session without it."""
     through(default_pool_size=4, max_prepared_statements=most)
     runs = []
 
@@ -114,9 +114,9 @@ def test_jobs_are_stored_sent_run_and_retried_through_it(
 
 
 def test_a_statement_still_ends_with_its_time_limit(through):
-    """It is told for the transaction, not for the session."""
+    """The timeout is set for the transaction, not for the session."""
     through(default_pool_size=1)
-    token = db.until.set(0.0)  # long ago: five seconds are left
+    token = db.until.set(0.0)  # long past, so that five seconds are left
     try:
         with db.transaction() as conn:
             (told,) = conn.execute("SHOW statement_timeout").fetchone()
@@ -128,8 +128,8 @@ def test_a_statement_still_ends_with_its_time_limit(through):
     assert (told, after) == ("5s", "0")
 
 
-def test_one_that_lends_sessions_by_the_statement_is_refused_in_a_sentence(through):
-    """A traceback would tell of "transaction blocks", and the doctor of a fault of its own."""
+def test_a_pooler_in_statement_mode_is_refused_with_a_clear_message(through):
+    """Otherwise there would be a traceback, and the doctor would report a fault of its own."""
     through(pool_mode="statement")
 
     with pytest.raises(PoolerModeError) as refused:

@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: with `sslmode=verify-full`, whoever is not the server is refused."""
+"""TLS to PostgreSQL: with `sslmode=verify-full`, only the real server is accepted."""
 
 import contextlib
 
@@ -14,7 +14,7 @@ from workshed.settings import settings
 
 @pytest.fixture
 def serve(database, authority, eventually):
-    """`serve()`: a server of this database shows a certificate, or the one given; its URL."""
+    """`serve()`: a server for this database with a certificate, by default a valid one; its URL."""
     with contextlib.ExitStack() as stack:
 
         def show(files=None):
@@ -26,7 +26,7 @@ def serve(database, authority, eventually):
 
 @pytest.fixture
 def use(monkeypatch):
-    """`use(url, ca)`: this process asks that server for a certificate of that authority."""
+    """`use(url, ca)`: this process connects there and accepts certificates of that authority."""
 
     def use(url, ca, host=tls.NAME):
         monkeypatch.setenv("WORKSHED_DATABASE_URL", tls.verified(url, ca, host))
@@ -39,7 +39,7 @@ def use(monkeypatch):
     db.get_pool.cache_clear()
 
 
-def test_jobs_are_stored_sent_and_run_by_tls(serve, ca, use, broker, actor, working, eventually):
+def test_jobs_are_stored_sent_and_run_over_tls(serve, ca, use, broker, actor, working, eventually):
     use(serve(), ca)
     runs = []
 

@@ -1,4 +1,4 @@
-"""The proxy fails as it says, seen by a client of an echoing server."""
+"""The proxy fails as ordered, as a client of an echo server sees it."""
 
 import socket
 import socketserver
@@ -20,7 +20,7 @@ class Server(socketserver.ThreadingTCPServer):
     heard = b""
 
     def handle_error(self, request, client_address):
-        """A connection that was cut is what is tested."""
+        """Ignore errors of connections that the test has cut."""
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_reset_and_an_end(wire, client, connect):
 
 
 @pytest.mark.parametrize("ways", [(), ("up",), ("down",)])
-def test_what_is_held_is_not_lost(ways, wire, client):
+def test_stalled_bytes_are_not_lost(ways, wire, client):
     wire.stall(*ways)
     client.sendall(b"later")
     assert hears_nothing(client)
@@ -95,7 +95,7 @@ def test_what_is_held_is_not_lost(ways, wire, client):
     assert client.recv(10) == b"later"
 
 
-def test_half_open_swallows_and_says_nothing_while_others_are_served(wire, client, connect):
+def test_half_open_swallows_bytes_while_others_are_served(wire, client, connect):
     wire.half_open()
     client.sendall(bytes(5_000_000))  # more than buffers hold
 
@@ -103,14 +103,14 @@ def test_half_open_swallows_and_says_nothing_while_others_are_served(wire, clien
     assert said(connect(), b"x") == b"x"
 
 
-def test_so_many_bytes_more_reach_the_client_and_then_it_ends(wire, client):
+def test_only_so_many_more_bytes_reach_the_client(wire, client):
     wire.truncate(3, "down")
 
     assert said(client, b"123456") == b"123"
     assert client.recv(1) == b""
 
 
-def test_so_many_bytes_more_reach_the_server_and_then_it_ends(wire, server, client, eventually):
+def test_only_so_many_more_bytes_reach_the_server(wire, server, client, eventually):
     wire.truncate(3, "up")
     client.sendall(b"123456")
 
@@ -118,7 +118,7 @@ def test_so_many_bytes_more_reach_the_server_and_then_it_ends(wire, server, clie
     eventually(lambda: server.heard == b"hello123")
 
 
-def test_each_connection_has_so_many_bytes_more_and_a_later_one_all(wire, client, connect):
+def test_each_open_connection_is_truncated_and_later_ones_are_not(wire, client, connect):
     other = connect()
     assert said(other, b"x") == b"x"
     wire.truncate(3, "down")
@@ -129,7 +129,7 @@ def test_each_connection_has_so_many_bytes_more_and_a_later_one_all(wire, client
     assert said(connect(), b"123456") == b"123456"
 
 
-def test_the_next_connection_has_so_many_bytes_and_the_one_after_it_all(wire, client, connect):
+def test_only_the_next_connection_is_truncated(wire, client, connect):
     wire.truncate_next(3, "down")
 
     assert said(client, b"123456") == b"123456"
@@ -139,7 +139,7 @@ def test_the_next_connection_has_so_many_bytes_and_the_one_after_it_all(wire, cl
     assert said(connect(), b"123456") == b"123456"
 
 
-def test_nobody_gets_in_until_it_accepts_again(wire, client, connect):
+def test_connections_are_refused_until_it_accepts_again(wire, client, connect):
     wire.refuse()
     with pytest.raises(ConnectionRefusedError):
         connect()
@@ -149,7 +149,7 @@ def test_nobody_gets_in_until_it_accepts_again(wire, client, connect):
     assert said(connect(), b"x") == b"x"
 
 
-def test_each_piece_is_later_by_so_much(wire, client):
+def test_each_piece_of_data_is_delayed(wire, client):
     wire.delay(0.1)
     started = time.monotonic()
 

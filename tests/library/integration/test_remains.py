@@ -1,4 +1,4 @@
-"""What dead processes have counted is kept, and their files are not."""
+"""Counts of dead processes are kept, but their files are not."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ meters.RUN.observe(0.02, "greet", "default")
 
 @pytest.fixture
 def one_dies(tmp_path):
-    """A process counts, and ends."""
+    """Return a function that runs a process which counts and exits."""
 
     def run():
         env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
@@ -40,10 +40,10 @@ def told(folder):
     )
 
 
-def test_the_files_of_the_dead_are_put_together_and_their_numbers_stay(
+def test_the_files_of_dead_processes_are_merged_and_their_counts_kept(
     one_dies, tmp_path, monkeypatch
 ):
-    """A worker that dies whenever it starts would fill the disk, and slow each scrape."""
+    """A worker that dies whenever it starts would fill the disk, and slow down each scrape."""
     monkeypatch.setattr(remains, "MANY", 0)
     for number in range(1, 4):
         one_dies()
@@ -55,8 +55,8 @@ def test_the_files_of_the_dead_are_put_together_and_their_numbers_stay(
     assert sorted(file.name for file in tmp_path.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
 
 
-def test_the_file_of_one_that_lives_is_its_own(one_dies, tmp_path, monkeypatch):
-    """Put together and deleted, what it counts from then on would be lost."""
+def test_the_file_of_a_living_process_is_not_merged(one_dies, tmp_path, monkeypatch):
+    """If it were merged and deleted, later counts of the process would be lost."""
     monkeypatch.setattr(remains, "MANY", 0)
     one_dies()
     (file,) = tmp_path.glob("counter_*.db")

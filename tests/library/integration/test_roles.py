@@ -1,4 +1,4 @@
-"""`workshed roles`: each may do to each table what it must, and is refused all else."""
+"""`workshed roles`: each role may do to each table what it needs, and nothing else."""
 
 import contextlib
 import json
@@ -54,13 +54,13 @@ TAKEN_FROM_EVERYBODY = """
 
 @pytest.fixture
 def database_url(owned_database_url):
-    """All of it is done by the owner of the schemas, who is no superuser."""
+    """A database whose schemas belong to an owner without superuser rights, who runs everything."""
     return owned_database_url
 
 
 @pytest.fixture
 def granted(conn):
-    """The prefix of roles that have what the command prints, for this database."""
+    """The prefix of roles with the printed grants, for this database."""
     prefix = f"part_{secrets.token_hex(6)}"
     conn.autocommit = True
     conn.execute("\n".join(grant_script(prefix, all_grants())))
@@ -90,7 +90,7 @@ def login(conn, granted, database_url):
 @pytest.mark.sample(14)
 @pytest.mark.parametrize("table", TABLES)
 def test_each_role_may_do_to_a_table_what_stands_there_and_is_refused_the_rest(conn, login, table):
-    """Tried, and not read from the catalog: so what PostgreSQL gives to everybody counts."""
+    """Statements are tried instead of reading the catalog, so that rights of PUBLIC count."""
     tried = attempts(table, columns_of(conn, table))
     found = {}
     for role in ROLES:
@@ -107,15 +107,15 @@ def test_each_role_may_do_to_a_table_what_stands_there_and_is_refused_the_rest(c
 
 
 def test_every_table_is_decided(conn):
-    """A new one is nobody's: say in `workshed/roles.py` who needs it."""
+    """A new table is not granted to any role: list its users in `workshed/roles.py`."""
     assert {name for (name,) in conn.execute(EVERY_TABLE)} == TABLES.keys()
 
 
-def test_every_function_that_is_not_everybodys_is_decided(conn):
+def test_every_function_without_public_rights_is_listed(conn):
     assert {name for (name,) in conn.execute(TAKEN_FROM_EVERYBODY)} == FUNCTIONS.keys()
 
 
-def test_every_sequence_is_decided(conn):
+def test_every_sequence_is_listed(conn):
     assert {name for (name,) in conn.execute(EVERY_SEQUENCE)} == SEQUENCES.keys()
 
 
@@ -138,7 +138,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_functions_with_their_owners_rights_are_executed_by_those_who_need_them(login, function):
+def test_functions_with_their_owners_rights_are_executable_by_the_listed_roles(login, function):
     found = set()
     for role in ROLES:
         theirs = login(role)
@@ -148,7 +148,7 @@ def test_functions_with_their_owners_rights_are_executed_by_those_who_need_them(
         except InsufficientPrivilege:
             continue
         except (psycopg.errors.UndefinedObject, psycopg.errors.NoDataFound):
-            pass  # it ran, and found nothing to do this for
+            pass  # it ran, but found nothing to do
         found.add(role)
 
     assert found == set(FUNCTIONS[function])
@@ -156,7 +156,7 @@ def test_functions_with_their_owners_rights_are_executed_by_those_who_need_them(
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("sequence", SEQUENCES)
-def test_sequences_are_advanced_by_those_who_need_them(login, sequence, role):
+def test_sequences_are_advanced_by_the_listed_roles(login, sequence, role):
     expected = pytest.raises(InsufficientPrivilege)
     if role in SEQUENCES[sequence]:
         expected = contextlib.nullcontext()
@@ -166,7 +166,7 @@ def test_sequences_are_advanced_by_those_who_need_them(login, sequence, role):
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_role_makes_anything_in_the_schemas(login, role):
+def test_no_role_can_create_or_drop_objects_in_the_schemas(login, role):
     theirs = login(role)
     for schema in list_streams():
         for made in (
@@ -182,7 +182,7 @@ def test_no_role_makes_anything_in_the_schemas(login, role):
     ("table", "role", "letter"),
     [(t, r, letter) for t, some in COLUMNS.items() for r, by in some.items() for letter in by],
 )
-def test_of_some_tables_a_role_has_some_columns(conn, login, table, role, letter):
+def test_a_role_may_use_exactly_the_listed_columns(conn, login, table, role, letter):
     theirs, found = login(role), []
     for column in columns_of(conn, table):
         with contextlib.suppress(InsufficientPrivilege):
@@ -192,7 +192,7 @@ def test_of_some_tables_a_role_has_some_columns(conn, login, table, role, letter
     assert sorted(found) == sorted(COLUMNS[table][role][letter].split(", "))
 
 
-def test_days_of_the_history_come_and_go_by_who_owns_no_table(conn, login):
+def test_partitions_of_the_history_are_made_and_dropped_without_owning_tables(conn, login):
     """A partition is made and dropped with the rights of the owner, who is no superuser."""
     worker = login("worker")
     conn.execute("SELECT workshed.drop_runs_partitions(workshed.now() + interval '10 days')")
@@ -214,8 +214,8 @@ def partitions(conn):
     return conn.execute(query).fetchone()[0]
 
 
-def test_a_relay_may_delete_all_that_expires(conn, login):
-    """Of each kind there is one that has."""
+def test_a_relay_may_delete_all_expired_records(conn, login):
+    """There is an expired record of each kind."""
     conn.execute("""
         INSERT INTO workshed.dead (message_id, generation, attempt, queue, body, reason, died_at)
         VALUES ('a', 0, 1, 'low', '', 'no', workshed.now() - interval '1 year');
@@ -255,7 +255,7 @@ def test_a_relay_may_delete_all_that_expires(conn, login):
 def test_an_owner_who_makes_no_roles_gives_them_their_rights(
     conn, superuser, database_url, programs, servers
 ):
-    """An administrator makes them, by the same command."""
+    """An administrator creates them with the same command."""
     prefix, owner = f"part_{secrets.token_hex(6)}", conn.info.user
     superuser.execute(f"ALTER ROLE {owner} NOCREATEROLE")
     try:
@@ -271,8 +271,8 @@ def test_an_owner_who_makes_no_roles_gives_them_their_rights(
             superuser.execute(f"DROP OWNED BY {prefix}_{role}; DROP ROLE {prefix}_{role}")
 
 
-def test_who_has_not_made_a_role_gives_it_no_members(conn, superuser):
-    """Until PostgreSQL 15 `CREATEROLE` was for all roles but superusers."""
+def test_a_role_gets_members_only_from_its_creator(conn, superuser):
+    """Until PostgreSQL 15 `CREATEROLE` covered all roles except superusers."""
     role = f"part_{secrets.token_hex(6)}"
     superuser.execute(f"CREATE ROLE {role}")
     expected = contextlib.nullcontext()
@@ -285,7 +285,7 @@ def test_who_has_not_made_a_role_gives_it_no_members(conn, superuser):
         superuser.execute(f"DROP ROLE IF EXISTS {role}_one; DROP ROLE {role}")
 
 
-def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted):
+def test_run_again_it_revokes_rights_that_are_no_longer_listed(conn, login, granted):
     conn.execute(f"GRANT SELECT (body) ON workshed.schedule TO {granted}_monitor")
     conn.execute(f"GRANT ALL ON workshed.audit TO {granted}_reader")
 
@@ -299,7 +299,7 @@ def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted
             login(role).execute(statement)
 
 
-# Senders that are held to some actors
+# Senders that are limited to some actors
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def held(known, login):
 
 
 def row(actor="greet", **changes):
-    """A row of the schedule, whose message may say something else."""
+    """Return a row of the schedule, whose message may differ from it."""
     message = dramatiq.Message("low", actor, (), {}, changes.pop("options", {}))
     fields = json.loads(message.encode()) | changes.pop("body", {})
     return {
@@ -346,15 +346,15 @@ def stored(conn):
     ]
 
 
-def test_a_sender_sends_the_actors_it_is_held_to(held, conn):
+def test_a_sender_sends_its_allowed_actors(held, conn):
     held.execute("SELECT workshed.send('greet')")
     insert(held, row())
 
     assert stored(conn) == ["greet", "greet"]
 
 
-def test_it_sends_no_other_by_the_function(held, conn):
-    """The function has its owner's rights, and the trigger asks who has logged in."""
+def test_a_sender_sends_no_other_actor_with_the_function(held, conn):
+    """The function has its owner's rights, and the trigger checks who has logged in."""
     with pytest.raises(
         InsufficientPrivilege, match=r"may not send pay; workshed\.sender_grants has what"
     ):
@@ -384,14 +384,14 @@ PIPED = {"pipe_target": json.loads(dramatiq.Message("low", "pay", (), {}, {}).en
     ],
 )
 def test_what_it_stores_by_itself_is_judged_by_what_travels(held, conn, values, said):
-    """Judged by the column, the body would name another actor, and that would run."""
+    """If the column counted, the body could name another actor, which would then run."""
     with pytest.raises(InsufficientPrivilege, match=said):
         insert(held, values)
 
     assert stored(conn) == []
 
 
-def test_the_last_of_two_names_counts_as_it_does_for_a_worker(held):
+def test_of_two_actor_names_in_a_body_the_last_counts_as_for_a_worker(held):
     body = row()["body"].replace('"actor_name"', '"actor_name": "greet", "actor_name"')
     body = body.replace(
         '"actor_name": "greet", "actor_name": "greet"', '"actor_name": "greet", "actor_name": "pay"'
@@ -402,7 +402,7 @@ def test_the_last_of_two_names_counts_as_it_does_for_a_worker(held):
         insert(held, {**row(), "body": body, "message_id": json.loads(body)["message_id"]})
 
 
-def test_what_is_no_message_is_refused_too(held, conn):
+def test_a_body_that_is_no_message_is_refused_too(held, conn):
     for body in ("[]", "7", "no JSON", '{"options": 7}'):
         with pytest.raises(psycopg.Error):
             insert(held, row() | {"body": body})
@@ -410,7 +410,7 @@ def test_what_is_no_message_is_refused_too(held, conn):
     assert stored(conn) == []
 
 
-def test_one_row_among_many_spoils_them_all(held, conn):
+def test_a_forbidden_row_makes_the_whole_statement_fail(held, conn):
     good, bad = row(), row("pay")
     query = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
@@ -427,7 +427,7 @@ def test_one_row_among_many_spoils_them_all(held, conn):
     assert stored(conn) == []
 
 
-def test_another_actors_key_is_not_taken_and_its_job_not_replaced(held, login, conn):
+def test_a_sender_cannot_take_the_key_of_another_actor_or_replace_its_job(held, login, conn):
     key = '{"unique_key": "pay:7", "on_conflict": "replace"}'
     login("worker").execute("SELECT workshed.send('pay', options => %s)", (key,))
 
@@ -442,7 +442,7 @@ def test_another_actors_key_is_not_taken_and_its_job_not_replaced(held, login, c
 
 
 def test_a_new_role_does_not_help(held, conn):
-    """SET ROLE changes who acts, and not who has logged in."""
+    """SET ROLE changes the current user, but not the one who has logged in."""
     member = held.info.user
     conn.execute(f"CREATE ROLE {member}_other; GRANT {member}_other TO {member}")
     held.execute(f"SET ROLE {member}_other")
@@ -454,14 +454,14 @@ def test_a_new_role_does_not_help(held, conn):
         conn.execute(f"DROP ROLE {member}_other")
 
 
-def test_one_that_is_held_to_none_sends_nothing(held, conn):
+def test_a_sender_without_allowed_actors_sends_nothing(held, conn):
     conn.execute("UPDATE workshed.sender_grants SET allowed_actors = '{}'")
 
     with pytest.raises(InsufficientPrivilege):
         held.execute("SELECT workshed.send('greet')")
 
 
-def test_of_several_roles_all_actors_count(held, conn):
+def test_the_allowed_actors_of_several_roles_add_up(held, conn):
     conn.execute("INSERT INTO workshed.sender_grants VALUES (%s, '{pay}')", (held.info.user,))
 
     held.execute("SELECT workshed.send('pay'), workshed.send('greet')")
@@ -469,9 +469,9 @@ def test_of_several_roles_all_actors_count(held, conn):
     assert stored(conn) == ["greet", "pay"]
 
 
-def test_others_are_held_to_nothing(known, login, conn, superuser):
+def test_other_roles_are_not_limited(known, login, conn, superuser):
     login("worker").execute("SELECT workshed.send('pay')")
-    conn.execute("SELECT workshed.send('pay')")  # the owner has made the roles, and is in none
+    conn.execute("SELECT workshed.send('pay')")  # the owner is in no role
     superuser.execute("SELECT workshed.send('pay')")  # a member of every role
     conn.execute("INSERT INTO workshed.sender_grants VALUES ('nobody has this name', '{}')")
     login("application").execute("SELECT workshed.send('pay')")
@@ -479,7 +479,7 @@ def test_others_are_held_to_nothing(known, login, conn, superuser):
     assert stored(conn) == ["pay"] * 4
 
 
-def test_it_sees_and_changes_nothing_of_what_it_has_sent(held):
+def test_a_sender_cannot_see_or_change_what_it_has_sent(held):
     held.execute("SELECT workshed.send('greet')")
 
     for statement in (
@@ -496,8 +496,8 @@ def test_it_sees_and_changes_nothing_of_what_it_has_sent(held):
             held.execute(statement)
 
 
-def test_python_sends_as_sql_does(held, broker, conn):
-    """`schedule.send` stores by itself, and a unique one by the function."""
+def test_python_sends_under_the_same_limits_as_sql(held, broker, conn):
+    """`schedule.send` inserts rows itself, but uses the function for unique jobs."""
 
     @dramatiq.actor(broker=broker, queue_name="low")
     def greet(name):
@@ -530,7 +530,7 @@ def test_a_snapshot_that_is_held_open_is_found_by_the_query_of_the_page(conn, co
     forgotten = connect()
     forgotten.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     forgotten.execute("SELECT FROM workshed.schedule")
-    for _ in range(3):  # by which a snapshot is older
+    for _ in range(3):  # by which the snapshot gets older
         conn.execute("SELECT pg_current_xact_id()")
 
     def found():

@@ -41,7 +41,7 @@ with DevServers(Path(sys.argv[1]) if sys.argv[1:] else None) as servers:
 
 @pytest.fixture(scope="module")
 def private(servers):
-    """Those of the session, unless the shell names others."""
+    """The servers of the session, or own ones if the shell names others."""
     if servers.postgres and servers.rabbitmq:
         yield servers
     else:
@@ -57,7 +57,7 @@ def claim(open_folder):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """The folder of a cluster that is made once, since that takes most of the time."""
+    """The folder of servers whose data are created only once, because that takes long."""
     with state.temporary() as claimed:
         yield claimed
 
@@ -71,7 +71,7 @@ def postgres(cluster):
 
 @pytest.fixture(scope="module")
 def node(cluster, taken_port):
-    """A node of its own, one of whose ports was taken when it wanted to start."""
+    """A node of its own, one of whose ports was taken when it started."""
     server = RabbitMQServer(cluster, install.ensure(print))
     server.ports["distribution"] = taken_port
     server.start()
@@ -81,7 +81,7 @@ def node(cluster, taken_port):
 
 @pytest.fixture(scope="module")
 def taken_port():
-    """The port of a program that answers nobody and does not go away."""
+    """The port of a program that accepts connections, never answers, and does not exit."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
@@ -93,7 +93,7 @@ GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def descendants(pid):
-    """All processes below one: their names and owners by their numbers."""
+    """Return all processes below this one: name and owner by process id."""
     found = {}
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(*GONE):
@@ -115,7 +115,7 @@ def runs(pid):
 
 
 def listens_at(pids):
-    """The addresses, as /proc writes them, on which any of these processes listens."""
+    """Return the addresses, as in /proc, on which any of these processes listens."""
     inodes = set()
     for pid in pids:
         with contextlib.suppress(*GONE):
@@ -131,7 +131,7 @@ def listens_at(pids):
 
 @contextlib.contextmanager
 def holder(*words, as_nobody=False, **environ):
-    """A process that holds servers of its own, and what it says of them."""
+    """Run a process that holds servers of its own; yield it and its output."""
     command = [sys.executable, "-c", HOLD, *map(str, words)]
     if as_nobody and os.geteuid() == 0:
         command = ["setpriv", *unprivileged(), "--", *command]
@@ -145,12 +145,12 @@ def unprivileged():
     user = account()
     options = ["--reuid", str(user.uid), "--regid", str(user.gid), "--clear-groups"]
     if not all(map(user.reads, (Path(sys.executable), Path(__file__)))):
-        # These are in a home that is closed: let this user read there, and nothing else.
+        # The files are in a closed home: let this user read there, and nothing else.
         options += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
     return options
 
 
-def test_servers_listen_on_loopback_only_and_want_their_password(private):
+def test_servers_listen_on_loopback_only_and_require_their_password(private):
     for url in (private.database_url, private.broker_url):
         assert "@127.0.0.1:" in url
     pids = [private.postgres.pid, private.rabbitmq.pid, private.rabbitmq.mapper.process.pid]
@@ -177,9 +177,9 @@ def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
         names = {name for name, _ in family.values()}
         assert {"postgres", "beam.smp", "epmd", "erl_child_setup"} <= names
 
-        parent.kill()  # with a client still there
+        parent.kill()  # while a client is connected
 
-    # The folder is not free before the last server has stopped, and then it is the same one.
+    # The folder stays claimed until the last server has stopped; then it is the same one.
     with state.claimed(open_folder / "state") as again:
         assert not any(runs(pid) for pid, (name, _) in family.items() if name in WITH_DATA)
         eventually(lambda: not any(map(runs, family)))
@@ -190,7 +190,7 @@ def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
             assert conn.execute("SELECT number FROM kept").fetchone() == (7,)
         server.stop()
     client.close()
-    private.check()  # those beside them were not disturbed
+    private.check()  # the session's servers were not disturbed
 
 
 @pytest.mark.exhaustive
@@ -230,7 +230,7 @@ def test_programs_in_a_closed_folder_are_copied_out(
     assert PACKAGE not in sys.modules
 
 
-def test_a_port_that_was_taken_meanwhile_is_replaced(postgres, taken_port):
+def test_a_port_that_was_taken_before_the_first_start_is_replaced(postgres, taken_port):
     postgres.ports = {"postgres": taken_port}
 
     postgres.start()
@@ -240,8 +240,8 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(postgres, taken_port):
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_port_that_is_known_and_was_taken_for_a_moment_is_waited_for(postgres):
-    """A test that restarted RabbitMQ once lost its port to another, and all tests after it."""
+def test_a_known_port_that_is_taken_for_a_moment_is_waited_for(postgres):
+    """A test that restarted RabbitMQ once lost its port to another, and all later tests failed."""
     postgres.start()
     port = postgres.ports["postgres"]
     postgres.stop()
@@ -265,7 +265,7 @@ def test_rabbitmq_replaces_a_port_too(node, taken_port):
 
 
 def test_rabbitmq_starts_no_port_mapper_that_would_outlive_it(node):
-    # What the node does every minute, here at a moment at which ours has been killed.
+    # The node does this every minute; here it does so just after its port mapper was killed.
     kill = f'os:cmd("kill -9 {node.mapper.process.pid}")'
     node.ctl("eval", f"{kill}, timer:sleep(100), rabbit_nodes_common:ensure_epmd().")
 
@@ -288,7 +288,7 @@ def test_a_server_that_stops_while_starting_is_reported_at_once_with_its_log(pos
     assert time.monotonic() - began < READY_S
 
 
-def test_a_leftover_pid_file_that_names_a_process_of_today_is_no_obstacle(postgres):
+def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(postgres):
     postgres.start()
     postgres.stop()
     command = account().command("sleep", "60", death=signal.SIGKILL)
@@ -302,7 +302,7 @@ def test_a_leftover_pid_file_that_names_a_process_of_today_is_no_obstacle(postgr
         sleeper.kill()
 
 
-def test_a_server_that_stopped_by_itself_is_noticed(postgres):
+def test_a_server_that_stopped_unexpectedly_is_noticed(postgres):
     postgres.start()
     os.kill(postgres.pid, signal.SIGTERM)
     postgres.process.wait()
@@ -311,7 +311,7 @@ def test_a_server_that_stopped_by_itself_is_noticed(postgres):
         postgres.check()
 
 
-def test_postgres_recovers_after_it_was_stopped_at_once(postgres):
+def test_postgres_recovers_after_an_immediate_stop(postgres):
     postgres.start()
     url = postgres.url
     with psycopg.connect(url) as conn:
@@ -329,7 +329,7 @@ def test_rabbitmq_keeps_ports_and_data_over_a_kill(private):
     url = pika.URLParameters(private.broker_url)
     with pika.BlockingConnection(url) as connection:
         connection.channel().queue_declare("kept", durable=True)
-    # Which queues there are it has in memory only, for some seconds.
+    # For some seconds the list of queues is in memory only.
     private.rabbitmq.ctl("eval", "mnesia:sync_log().")
 
     private.rabbitmq.kill()
@@ -346,7 +346,7 @@ def test_a_failing_rabbitmqctl_says_why(private):
 
 
 def test_servers_that_the_environment_names_are_used_and_none_is_started(open_folder, monkeypatch):
-    for name in ("WORKSHED_STORAGE_URL", "WORKSHED_SECRET_KEY"):  # those of the kit's tests
+    for name in ("WORKSHED_STORAGE_URL", "WORKSHED_SECRET_KEY"):  # set by the tests of the kit
         monkeypatch.delenv(name, raising=False)
     given = Settings(
         broker_url="amqp://guest:guest@rabbit.invalid/",
@@ -366,7 +366,7 @@ def test_servers_that_the_environment_names_are_used_and_none_is_started(open_fo
         }
 
 
-def test_a_place_for_contents_and_a_key_that_the_environment_names_are_used(open_folder):
+def test_a_storage_url_and_a_key_in_the_environment_are_used(open_folder):
     names = ("database_url", "broker_url", "smtp_url")
     urls = dict(zip(names, ("postgresql://db/app", "stub://", "maildir:/srv/mail"), strict=True))
     given = Settings(**urls, storage_url="s3://bucket", secret_key="k" * 32)
@@ -376,7 +376,7 @@ def test_a_place_for_contents_and_a_key_that_the_environment_names_are_used(open
         assert servers.environment()["WORKSHED_SECRET_KEY"] == "k" * 32
 
 
-def test_the_key_of_a_folder_stays_and_is_wiped_with_it(open_folder):
+def test_the_key_of_a_folder_is_kept_until_the_folder_is_wiped(open_folder):
     given = Settings(database_url="postgresql://d/a", broker_url="stub://", smtp_url="maildir:/m")
 
     with DevServers(open_folder, given=given) as first:
@@ -394,7 +394,7 @@ def test_a_folder_in_use_is_refused(claim):
         pass
 
 
-def test_a_second_copy_of_the_same_user_takes_the_next_folder(open_folder, monkeypatch):
+def test_a_second_instance_of_the_same_user_takes_the_next_folder(open_folder, monkeypatch):
     monkeypatch.setattr(state, "default_folder", lambda: open_folder / state.NAME)
 
     with state.claimed() as first, state.claimed() as second:
@@ -402,7 +402,7 @@ def test_a_second_copy_of_the_same_user_takes_the_next_folder(open_folder, monke
         assert second.folder == open_folder / "workshed-dev-2"
 
 
-def test_a_folder_the_servers_cannot_enter_is_refused(tmp_path, monkeypatch):
+def test_a_folder_that_the_servers_cannot_enter_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(state, "account", lambda: ServerAccount(os.geteuid() + 1, os.getegid()))
     tmp_path.chmod(0o700)
 
@@ -410,7 +410,7 @@ def test_a_folder_the_servers_cannot_enter_is_refused(tmp_path, monkeypatch):
         state.claimed(tmp_path / "state").__enter__()
 
 
-def test_wiping_spares_what_the_servers_did_not_make(claim):
+def test_wiping_spares_files_that_the_servers_did_not_make(claim):
     (claim.folder / "thesis.txt").touch()
     claim.subfolder("postgres")
     claim.note(postgres_port="21000")
@@ -433,7 +433,7 @@ def test_wiping_spares_what_the_servers_did_not_make(claim):
         ({"HOME": "/nonexistent"}, "{tmp}/workshed-dev-of-{uid}"),
     ],
 )
-def test_the_folder_of_an_ordinary_user(environ, expected, tmp_path, monkeypatch):
+def test_the_default_folder_of_an_ordinary_user(environ, expected, tmp_path, monkeypatch):
     home, of_account = tmp_path / "home", tmp_path / "account"
     home.mkdir()
     of_account.mkdir()
@@ -459,7 +459,7 @@ def test_a_missing_rabbitmq_is_explained_for_each_system():
         assert words in str(caught.value)
 
 
-def test_rabbitmq_is_found_where_other_systems_put_it(tmp_path):
+def test_rabbitmq_is_found_in_the_places_of_other_systems(tmp_path):
     for version in ("4.0.5", "4.1.2"):
         folder = tmp_path / f"rabbitmq_server-{version}" / "sbin"
         folder.mkdir(parents=True)
@@ -470,7 +470,7 @@ def test_rabbitmq_is_found_where_other_systems_put_it(tmp_path):
     assert found == folder
 
 
-def test_installing_starts_no_service_and_leaves_the_system_s_policy_alone(tmp_path):
+def test_installing_starts_no_service_and_keeps_the_system_s_policy(tmp_path):
     policy = tmp_path / "policy-rc.d"
     with install.no_services_started(policy):
         refused = subprocess.run([str(policy), "rabbitmq-server", "start"], check=False)

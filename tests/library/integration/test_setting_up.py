@@ -1,4 +1,4 @@
-"""The lines by which pages set up what they are about: settings are taken, tables are made."""
+"""The setup commands on pages: their settings are accepted, and their tables are created."""
 
 import re
 from importlib import metadata
@@ -23,10 +23,10 @@ INSTALL = re.compile(r"^pip install '(.+)'.*\n", re.MULTILINE)
 
 
 @pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
-def test_what_they_install_is_offered_and_what_they_set_is_taken(
+def test_their_extras_exist_and_their_settings_are_accepted(
     lines, empty_database_url, monkeypatch, tmp_path
 ):
-    """All of an extra is there; nothing is fetched by a test."""
+    """All packages of an extra are installed, because a test downloads nothing."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", empty_database_url)
     extras = {extra for one in INSTALL.findall(lines) for extra in Requirement(one).extras}
     assert extras <= set(metadata.metadata("workshed").get_all("Provides-Extra"))

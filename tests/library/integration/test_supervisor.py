@@ -1,4 +1,4 @@
-"""What `workshed worker` does with its children, shown on small ones."""
+"""What `workshed worker` does with its children, shown with small programs."""
 
 import contextlib
 import json
@@ -41,12 +41,12 @@ while True:
 
 
 def child(*, before="", after="", code=0):
-    """Return a program that says it is up, waits, and leaves on SIGTERM."""
+    """Return a program that reports that it is up, waits, and exits on SIGTERM."""
     return CHILD.format(before=before, after=after, code=code)
 
 
 class Run:
-    """A supervisor of small programs, in their folder."""
+    """A supervisor of small programs, run in their folder."""
 
     def __init__(self, folder, programs, *, first="", python=sys.executable, stdin=None):
         for number, text in enumerate(programs):
@@ -75,7 +75,7 @@ class Run:
 
 @pytest.fixture
 def supervise(tmp_path):
-    """Supervise small programs, given by their text."""
+    """Supervise small programs, given as source text."""
     runs = []
 
     def start(*programs, **options):
@@ -89,7 +89,7 @@ def supervise(tmp_path):
         one.process.wait(60)
 
 
-def test_one_that_fails_while_it_stops_is_told_in_the_exit_code(supervise, eventually):
+def test_a_child_that_fails_while_it_stops_shows_in_the_exit_code(supervise, eventually):
     supervisor = supervise(child(), child(code=5))
     eventually(lambda: supervisor.said() == ["2 workers are up"])
 
@@ -97,8 +97,8 @@ def test_one_that_fails_while_it_stops_is_told_in_the_exit_code(supervise, event
     assert supervisor.said()[-1].endswith(" left (5)")
 
 
-def test_once_it_was_up_a_worker_is_started_again_whatever_its_exit_code(supervise, eventually):
-    """A schema that is migrated later is no reason to stop the others, who work."""
+def test_a_worker_that_was_up_is_restarted_whatever_its_exit_code(supervise, eventually):
+    """A schema that is migrated later is no reason to stop the other workers."""
     supervisor = supervise(child(), child(after="sys.exit(2)"))
 
     eventually(lambda: any(line.endswith("again in 1 s") for line in supervisor.said()))
@@ -107,7 +107,7 @@ def test_once_it_was_up_a_worker_is_started_again_whatever_its_exit_code(supervi
     assert supervisor.stop() == 0
 
 
-def test_one_that_is_killed_at_the_first_boot_is_started_again(supervise, eventually):
+def test_a_child_that_is_killed_at_the_first_boot_is_started_again(supervise, eventually):
     once = "if not os.path.exists('once'):\n"
     once += "    open('once', 'w').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
 
@@ -117,8 +117,8 @@ def test_one_that_is_killed_at_the_first_boot_is_started_again(supervise, eventu
     assert supervisor.said()[0].endswith("was killed by SIGKILL; starting it again in 0.5 s")
 
 
-def test_a_program_that_cannot_be_started_is_tried_again(supervise, eventually, tmp_path):
-    """As while a release replaces the environment: an error here would end those that work."""
+def test_a_program_that_cannot_be_started_is_retried(supervise, eventually, tmp_path):
+    """A release may be replacing the environment: an error here would stop the running workers."""
     python = tmp_path / "python"
     supervisor = supervise(child(), python=python)
     eventually(supervisor.said)
@@ -129,8 +129,8 @@ def test_a_program_that_cannot_be_started_is_tried_again(supervise, eventually, 
     assert supervisor.said()[0].startswith("worker 1 cannot start, again in 0.5 s: ")
 
 
-def test_process_1_buries_what_a_killed_child_leaves_behind(supervise, tmp_path, eventually):
-    """In a container orphans come to it, and would stay as zombies until there is no room."""
+def test_process_1_reaps_the_orphans_of_a_killed_child(supervise, tmp_path, eventually):
+    """In a container it inherits orphans, whose zombies would use up all process ids."""
     fork = "if not os.path.exists('orphan'):\n"
     fork += "    pid = os.fork() or signal.pause()\n"
     fork += "    open('orphan', 'w').write(str(pid))\n"
@@ -148,7 +148,7 @@ def test_process_1_buries_what_a_killed_child_leaves_behind(supervise, tmp_path,
 
 
 def test_a_child_whose_parent_died_before_it_was_watched_ends():
-    """It has the parent's handler of SIGTERM still, which does nothing."""
+    """It still has the parent's handler of SIGTERM, which does nothing."""
     code = "import signal; from workshed.console.supervisor.child import set_parent_death_signal\n"
     code += (
         "signal.signal(signal.SIGTERM, lambda *_: None); set_parent_death_signal(parent=1 << 30)"
@@ -166,7 +166,7 @@ SECOND = "if os.path.exists('first'):\n    {}\nopen('first', 'w').close()\n"
 def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_on(
     supervise, eventually
 ):
-    """It would keep the roll, and the memory of one more, for ever."""
+    """Otherwise it would block the rolling restart, and use the memory of one more, for ever."""
     soon = "from workshed.console.supervisor import rolling_restart\nrolling_restart.BOOT_S = 1.0\n"
     supervisor = supervise(child(before=SECOND.format("signal.pause()")), first=soon)
     eventually(lambda: supervisor.said() == ["1 worker is up"])
@@ -183,7 +183,7 @@ def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_o
 def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goes_on(
     supervise, tmp_path, eventually
 ):
-    """An outage is no broken release: given up, the rest would go on with old code unseen."""
+    """If an outage ended the restart, the others would go on with old code unnoticed."""
     away = "os.path.exists('back') or sys.exit(3)"
     supervisor = supervise(child(before=SECOND.format(away)))
     eventually(lambda: supervisor.said() == ["1 worker is up"])
@@ -198,10 +198,10 @@ def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goe
     assert old not in supervisor.children()
 
 
-def test_while_the_first_waits_for_a_server_what_asks_none_is_there(
+def test_a_child_that_needs_no_server_runs_while_the_first_waits_for_one(
     supervise, tmp_path, monkeypatch, eventually
 ):
-    """Kubernetes would start a pod anew that answers no probe, in pauses of up to 5 minutes."""
+    """Kubernetes restarts a pod that answers no probe, with pauses of up to 5 minutes."""
     monkeypatch.setenv("BESIDE", "the last")
     away = child(before="os.path.exists('back') or sys.exit(4)")
     exporter = child(before="open('exporters', 'a').write(f'{os.getpid()} ')")
@@ -219,8 +219,8 @@ def test_while_the_first_waits_for_a_server_what_asks_none_is_there(
     assert supervisor.stop() == 0
 
 
-def test_a_terminal_that_hangs_up_ends_it(supervise, eventually):
-    """A worker that outlives its window would go on unseen, with old code."""
+def test_a_terminal_that_hangs_up_ends_the_supervisor(supervise, eventually):
+    """A worker that outlives its terminal would go on unnoticed, with old code."""
     ours, theirs = pty.openpty()
     supervisor = supervise(child(), stdin=theirs)
     eventually(lambda: supervisor.said() == ["1 worker is up"])

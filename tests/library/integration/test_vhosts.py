@@ -21,7 +21,7 @@ CHANGES = {
 
 @pytest.fixture
 def shared(servers):
-    """Those of a process that is not this one."""
+    """Virtual hosts of another process than this one."""
     shared = Vhosts(servers.broker_url, management(servers))
     yield shared
     shared.close()
@@ -65,8 +65,8 @@ def test_the_next_test_finds_no_queue_and_no_message(shared, opened):
             assert channel.basic_get(name) == (None, None, None)
 
 
-def test_no_message_comes_back_that_a_consumer_had_in_hand(shared, opened):
-    """Purged, the queue would get it back when the connection ends."""
+def test_a_message_that_a_consumer_had_in_hand_does_not_come_back(shared, opened):
+    """If the queue were only purged, it would get the message back when the connection ends."""
     api = shared.take()
     with opened(api) as channel:
         channel.basic_publish("", "default", b"1")
@@ -80,7 +80,7 @@ def test_no_message_comes_back_that_a_consumer_had_in_hand(shared, opened):
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_was_changed_otherwise_is_not_used_again(shared, opened, what):
+def test_a_virtual_host_with_other_changes_is_not_used_again(shared, opened, what):
     api = shared.take()
     with opened(api):
         pass
@@ -92,8 +92,8 @@ def test_what_was_changed_otherwise_is_not_used_again(shared, opened, what):
     assert shared.take().vhost != api.vhost
 
 
-def test_one_that_is_gone_is_not_given(shared):
-    """A test that restarts a server without its data takes those of all with it."""
+def test_a_deleted_virtual_host_is_not_used_again(shared):
+    """A test that restarts a server without its data deletes the virtual hosts of all."""
     gone = shared.take()
     shared.give_back(gone)
     gone.ask("DELETE", f"vhosts/{gone.vhost}")
@@ -101,7 +101,7 @@ def test_one_that_is_gone_is_not_given(shared):
     assert shared.take().vhost != gone.vhost
 
 
-def test_neither_is_one_that_somebody_else_may_enter(shared, opened):
+def test_a_virtual_host_that_another_user_may_enter_is_not_used_again(shared, opened):
     api = shared.take()
     api.ask("PUT", "users/stranger", {"password": "pw", "tags": ""})
     rights = {"configure": "^$", "write": "^$", "read": ".*"}

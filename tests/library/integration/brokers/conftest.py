@@ -1,4 +1,4 @@
-"""Servers that are away, full or stuck, and what tests of the broker look at."""
+"""Servers that are away, full or stuck, and helpers for tests of the broker."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ from workshed.transport.relay.relay import Relay
 
 @pytest.fixture
 def rows(connect):
-    """`rows("SELECT …")`: what the database holds now."""
+    """`rows("SELECT …")`: the rows of the database, read now."""
     conn = connect(autocommit=True)
     return lambda query, *values: conn.execute(query, values).fetchall()
 
@@ -40,7 +40,7 @@ def not_storing(broker):
 
 @pytest.fixture
 def away(broker):
-    """`away(url)`: senders look for RabbitMQ there; by default nobody answers."""
+    """`away(url)`: senders look for RabbitMQ there; by default nothing answers."""
 
     def look_at(url="amqp://ada:secret@127.0.0.1:9/shop"):
         broker.urls[:] = [url]
@@ -50,9 +50,9 @@ def away(broker):
 
 @pytest.fixture
 def limited(broker, vhost, rabbitmq, away):
-    """`limited("^workshed.jobs$")`: this process logs in as a user with this right to write alone.
+    """`limited("^workshed.jobs$")`: log this process in as a user with only this right to write.
 
-    The queue `default` is there.
+    The queue `default` exists.
     """
 
     def limit(write):
@@ -70,7 +70,7 @@ def limited(broker, vhost, rabbitmq, away):
 
 @pytest.fixture
 def gone(broker, vhost, away, eventually):
-    """`with gone():` RabbitMQ has left this process, and does not answer."""
+    """`with gone():` this process has lost RabbitMQ, which no longer answers."""
 
     @contextlib.contextmanager
     def outage():
@@ -86,7 +86,7 @@ def gone(broker, vhost, away, eventually):
 
 @pytest.fixture
 def stuck(broker, greet):
-    """`with stuck():` this process has no channel, so that what is sent waits in it."""
+    """`with stuck():` this process has no channel, so that messages wait in it."""
 
     @contextlib.contextmanager
     def without():
@@ -102,7 +102,7 @@ def stuck(broker, greet):
 
 @pytest.fixture
 def unanswered(broker, greet):
-    """From now on no confirm is heard; the queues are there, or a short patience is for them."""
+    """No confirm arrives any more; the queues exist, so that patience is spent on confirms."""
     broker.ensure_queues({"default", "emails"})
     greet.send(0)
     broker._publisher._link.call(broker._publisher._channel.callbacks.clear)
@@ -110,7 +110,7 @@ def unanswered(broker, greet):
 
 @pytest.fixture
 def no_database(database, monkeypatch):
-    """PostgreSQL does not answer; its pool gives up after a moment."""
+    """PostgreSQL does not answer; its pool gives up after half a second."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/shop")
     monkeypatch.setattr(db, "POOL_WAIT_S", 0.5)
     settings.cache_clear()
@@ -119,7 +119,7 @@ def no_database(database, monkeypatch):
 
 @pytest.fixture
 def full(rabbitmq, eventually):
-    """`full(100)`: queues take no more than about so many messages."""
+    """`full(100)`: queues accept no more than about so many messages."""
 
     def limit(number):
         rules = {"max-length": number, "overflow": "reject-publish"}
@@ -154,12 +154,12 @@ def relaying(broker):
 
 @pytest.fixture
 def blocked(alarm, broker, greet, eventually):
-    """`with blocked():` RabbitMQ is short of memory, and has told this process."""
+    """`with blocked():` RabbitMQ is short of memory, and this process knows it."""
 
     @contextlib.contextmanager
     def blocked():
         with alarm("memory"):
-            broker._publisher.publish(ticket(greet.message(0)), 0.2)  # only publishers are told
+            broker._publisher.publish(ticket(greet.message(0)), 0.2)  # only publishers are notified
             eventually(lambda: broker._publisher._link.blocked)
             yield
         eventually(lambda: not broker._publisher._link.blocked)
@@ -168,7 +168,7 @@ def blocked(alarm, broker, greet, eventually):
 
 
 def ticket(*messages, **headers):
-    """What the publisher takes, of messages."""
+    """Return a batch of messages as the publisher takes it."""
     made = ConfirmBatch()
     for message in messages:
         made.add(message.queue_name, message.encode(), message_properties(message, **headers))
@@ -177,7 +177,7 @@ def ticket(*messages, **headers):
 
 @pytest.fixture
 def publish(broker):
-    """Put a message into RabbitMQ as another program might: with these headers, or any body."""
+    """Publish a message as another program might: with these headers, or with any body."""
 
     def publish(message, body=None, queue=None, **headers):
         ticket = ConfirmBatch()
@@ -212,7 +212,7 @@ def failing(connect):
 
 @pytest.fixture
 def gate():
-    """A job that waits at it says so: `gate.entered`; it goes on after `gate.open`."""
+    """A job that waits at it shows in `gate.entered`, and goes on after `gate.open`."""
 
     class Gate:
         def __init__(self):

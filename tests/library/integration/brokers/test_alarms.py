@@ -1,4 +1,4 @@
-"""RabbitMQ short of memory or disk: it takes no messages, and goes on giving them."""
+"""RabbitMQ short of memory or disk: it accepts no messages, but still delivers them."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ def wire(proxy, servers):
 
 @pytest.fixture
 def vhost(vhost, wire):
-    """With heartbeats so short that an alarm can outlast them."""
+    """Heartbeats are so short that an alarm can outlast them."""
     return wire.url(vhost) + "?heartbeat=1"
 
 
@@ -41,9 +41,9 @@ def note(actor, runs):
 def test_an_alarm_is_told_to_senders_and_copies_nothing(
     kind, alarm, note, wire, rabbitmq, patience, eventually
 ):
-    """With a limit for blocked connections, 4 jobs became 24 copies: each new one sends all again.
+    """With a timeout of blocked connections, 4 jobs became 24 copies: each new one resends all.
 
-    With `_may_send` blind to the alarm, what was said to be not sent arrives when it is over.
+    If `_may_send` ignored the alarm, messages reported as not sent would arrive after it.
     """
     note.send(0)
     made = wire.accepted
@@ -71,7 +71,7 @@ def test_an_alarm_is_told_to_senders_and_copies_nothing(
 def test_a_worker_goes_on_in_an_alarm_and_a_relay_after_it(
     alarm, note, runs, working, rows, eventually
 ):
-    """RabbitMQ reads no ack from a connection that publishes too: four jobs run, and no more."""
+    """RabbitMQ reads no ack from a connection that also publishes: only four jobs would run."""
     for number in range(20):
         note.send(number)
     with contextlib.ExitStack() as running:

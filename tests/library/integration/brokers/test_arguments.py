@@ -1,4 +1,4 @@
-"""What this RabbitMQ takes of the arguments of a queue, and what is said where it does not."""
+"""The queue arguments that this RabbitMQ accepts, and the errors where it refuses one."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ VALUES = {
 }
 NEEDED = {"x-dead-letter-routing-key": "x-dead-letter-exchange"}
 IGNORED = ("4.3.0", "4.3.1")
-"""These take a consumer timeout for a classic queue, and do nothing with it."""
+"""These releases accept a consumer timeout for a classic queue, and ignore it."""
 
 
 @pytest.fixture
@@ -38,14 +38,12 @@ def connection(vhost):
 
 @pytest.fixture
 def release(rabbitmq):
-    """The whole version of the server."""
+    """The full version of the server."""
     return rabbitmq.ask("GET", "overview")["rabbitmq_version"]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in TABLE for name in TABLE[kind]])
-def test_the_server_takes_what_the_table_says_and_no_more(
-    connection, rabbitmq, release, kind, name
-):
+def test_the_server_accepts_exactly_what_the_table_says(connection, rabbitmq, release, kind, name):
     wanted = {"x-queue-type": kind, name: VALUES[name]}
     if name in NEEDED:
         wanted[NEEDED[name]] = VALUES[NEEDED[name]]
@@ -79,15 +77,15 @@ def test_a_queue_of_each_type_can_be_made_and_used(
 
 @pytest.fixture
 def refused(monkeypatch):
-    """Workshed takes RabbitMQ for one that knows levels of quorum queues, which none does."""
+    """Workshed assumes that quorum queues have levels in this RabbitMQ, which is never so."""
     quorum = {**TABLE["quorum"], "x-max-priority": ALWAYS}
     monkeypatch.setattr(facts, "TABLE", {**TABLE, "quorum": quorum})
 
 
 @pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("refused")
-def test_an_argument_the_server_does_not_know_is_not_taken_for_one_that_differs(vhost, rabbitmq):
-    """The queue is not there: to let it run empty and delete it would mend nothing."""
+def test_an_argument_the_server_does_not_know_is_not_reported_as_different(vhost, rabbitmq):
+    """The queue does not exist: to let it run empty and delete it would not help."""
     with pytest.raises(TopologyError) as error:
         topology.declare_queues([vhost], [Queue("ranked", levels=9)])
 
@@ -101,8 +99,8 @@ def test_an_argument_the_server_does_not_know_is_not_taken_for_one_that_differs(
 
 
 @pytest.mark.usefixtures("refused")
-def test_the_queues_beside_a_refused_one_are_made(broker, rabbitmq):
-    """Those that sort behind it were not, and each of their senders was refused."""
+def test_the_queues_next_to_a_refused_one_are_made(broker, rabbitmq):
+    """Otherwise queues that sort after it would be missing, and all their senders refused."""
     broker.add_queue(Queue("a", levels=9))
     broker.add_queue(Queue("b", levels=9))
 
@@ -112,8 +110,8 @@ def test_the_queues_beside_a_refused_one_are_made(broker, rabbitmq):
     assert {"default", "default.dead", "low", "low.dead"} <= rabbitmq.queues().keys()
 
 
-def test_one_connection_makes_all_that_the_server_takes(vhost, connection, rabbitmq):
-    """A relay makes queues over one connection, and would stop at the first that differs."""
+def test_one_connection_makes_all_queues_that_the_server_accepts(vhost, connection, rabbitmq):
+    """A relay makes queues over one connection, and must not stop at the first that differs."""
     connection.channel().queue_declare("a", durable=True, arguments={"x-queue-type": "classic"})
 
     with pytest.raises(TopologyError, match=r"'a' exists with other arguments.*let it run empty"):
@@ -124,7 +122,7 @@ def test_one_connection_makes_all_that_the_server_takes(vhost, connection, rabbi
 
 @pytest.fixture
 def early_ticks(servers):
-    """Ticks that come before a new quorum queue has a leader: they end it on RabbitMQ 4.0."""
+    """Ticks that come before a new quorum queue has a leader, which ends it on RabbitMQ 4.0."""
     setting = "application:set_env(rabbit, quorum_tick_interval, {})."
     servers.rabbitmq.ctl("eval", setting.format(1))
     yield
@@ -133,8 +131,8 @@ def early_ticks(servers):
 
 @pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("early_ticks")
-def test_queues_are_made_though_rabbitmq_fails_at_the_first_try(vhost, rabbitmq):
-    """Those of one worker in two ended with an error, with this tick and many workers at once."""
+def test_queues_are_made_even_if_rabbitmq_fails_at_the_first_try(vhost, rabbitmq):
+    """With this tick and many workers at once, one worker in two ended with an error."""
     batches = [[Queue(f"tasks_{number}_{each}") for each in range(5)] for number in range(8)]
 
     with ThreadPoolExecutor(len(batches)) as pool:
@@ -154,10 +152,10 @@ def test_an_error_of_rabbitmq_that_stays_ends_in_time(vhost, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
-def test_a_queue_that_an_older_server_made_is_kept(
+def test_a_queue_from_an_older_server_is_kept(
     connection, rabbitmq, vhost, monkeypatch, caplog, kind
 ):
-    """After an upgrade in place each start would end with "exists with other arguments"."""
+    """Otherwise each start after an upgrade would end with "exists with other arguments"."""
     queue = Queue("a", kind=kind, levels=4)
     made = queue_arguments(queue, FIRST if rabbitmq.version() < (4, 3) else rabbitmq.version())
     connection.channel().queue_declare("a", durable=True, arguments=made)
@@ -171,7 +169,7 @@ def test_a_queue_that_an_older_server_made_is_kept(
 
 
 def test_a_message_without_a_priority_has_the_lowest(actor, broker, rabbitmq, connection):
-    """From RabbitMQ 4.3 on a quorum queue takes it for a 4, before those of 1 to 3."""
+    """From RabbitMQ 4.3 on a quorum queue would treat it as a 4, ahead of 1 to 3."""
     broker.add_queue(Queue("ranked", levels=9))
     job = actor(queue_name="ranked", actor_name="job")(lambda number: None)
     job.send(0)

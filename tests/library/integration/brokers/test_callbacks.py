@@ -1,4 +1,4 @@
-"""What is sent about a job: with its outcome, or not at all."""
+"""Messages about a job are sent with its outcome, or not at all."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from workshed.transport.messages.envelope import LARGEST_ARGUMENTS_BYTES
 
 @pytest.fixture
 def told(actor):
-    """An actor `tell` that notes what it is sent."""
+    """An actor `tell` that records its messages."""
 
     class Told(list):
         pass
@@ -29,7 +29,7 @@ def told(actor):
 
 @pytest.fixture
 def working_on(actor):
-    """`working_on(then, …)`: an actor `work` that does `then(number)`, with these options."""
+    """`working_on(then, …)`: an actor `work` that calls `then(number)`, with these options."""
 
     def declare(then=None, **options):
         @actor(**{"queue_name": "default", "actor_name": "work", "max_retries": 0, **options})
@@ -48,7 +48,7 @@ def raising(error):
     return then
 
 
-def test_a_dead_job_is_told_of(working_on, told, working, relaying, rows, eventually):
+def test_the_callback_of_a_dead_job_is_sent(working_on, told, working, relaying, rows, eventually):
     work = working_on(raising(OSError("no")), on_dead=told.actor)
 
     with working("default"), relaying():
@@ -61,10 +61,10 @@ def test_a_dead_job_is_told_of(working_on, told, working, relaying, rows, eventu
     assert rows("SELECT message_id FROM workshed.dead") == [(message.message_id,)]
 
 
-def test_it_is_told_when_it_died_of_something_else(
+def test_on_dead_is_sent_for_a_job_that_did_not_run(
     working_on, told, working, publish, rows, eventually
 ):
-    """By a name as well; a hook after the run would never hear of a job that did not run."""
+    """`on_dead` may be a name; a hook that runs after the job would miss a job that did not run."""
     work = working_on(on_dead="tell")
     killer = work.message(1)
     with db.transaction() as conn:
@@ -79,10 +79,10 @@ def test_it_is_told_when_it_died_of_something_else(
     assert said.startswith("killed its worker")
 
 
-def test_it_commits_with_the_dead_row_or_not_at_all(
+def test_on_dead_commits_with_the_dead_row_or_not_at_all(
     working_on, told, working, failing, rows, rabbitmq, eventually, caplog
 ):
-    """Sent by itself, it would tell of deaths that rolled back, and not of all that did not."""
+    """Sent on its own, it would report deaths that rolled back, and miss others."""
     work = working_on(raising(OSError("no")), on_dead=told.actor)
 
     with working("default"):
@@ -105,10 +105,10 @@ def test_it_commits_with_the_dead_row_or_not_at_all(
 
 
 @pytest.mark.parametrize("large", ["x" * (LARGEST_ARGUMENTS_BYTES - 100), "deep"])
-def test_a_job_with_large_arguments_is_told_of_without_them(
+def test_the_callback_of_a_job_with_large_arguments_omits_them(
     large, working_on, told, working, relaying, rows, eventually
 ):
-    """Refused for its size, it would send the dead job to RabbitMQ's dead queue instead."""
+    """Were it refused for its size, the dead job would go to RabbitMQ's dead queue instead."""
     if large == "deep":
         for _ in range(251):
             large = [large]
@@ -126,10 +126,10 @@ def test_a_job_with_large_arguments_is_told_of_without_them(
 # dramatiq's own
 
 
-def test_a_duplicate_that_would_raise_is_not_told_and_the_job_is_dead(
+def test_a_callback_that_is_a_duplicate_is_not_sent_and_the_job_is_dead(
     working_on, actor, working, rows, eventually, caplog
 ):
-    """Let through, it would send the dead job to RabbitMQ's dead queue instead."""
+    """Were it raised, the dead job would go to RabbitMQ's dead queue instead."""
     rule = Unique(key=lambda *_: "one", on_conflict="raise")
     tell = actor(queue_name="low", actor_name="tell", unique=rule)(lambda *_: None)
     tell.send("first", "one")
@@ -142,10 +142,10 @@ def test_a_duplicate_that_would_raise_is_not_told_and_the_job_is_dead(
     assert "is not sent: job" in caplog.text
 
 
-def test_on_failure_is_told_once_when_the_job_is_dead(
+def test_on_failure_is_sent_once_when_the_job_is_dead(
     working_on, told, working, relaying, rows, eventually
 ):
-    """dramatiq tells of each failed attempt, and alerts fire for what the next one cures."""
+    """dramatiq sends it for each failed attempt, also when the next attempt succeeds."""
     work = working_on(raising(OSError("no")), max_retries=2, min_backoff=1, on_failure=told.actor)
 
     with working("default"), relaying():
@@ -156,7 +156,7 @@ def test_on_failure_is_told_once_when_the_job_is_dead(
     assert len(rows("SELECT 1 FROM workshed.attempts")) == 3
 
 
-def test_on_retry_exhausted_is_told_how_many_there_were(
+def test_on_retry_exhausted_gets_the_number_of_retries(
     working_on, told, working, relaying, eventually
 ):
     work = working_on(
@@ -170,7 +170,7 @@ def test_on_retry_exhausted_is_told_how_many_there_were(
     assert [said for _, said in told] == [{"retries": 2, "max_retries": 2}]
 
 
-def test_on_retry_exhausted_is_not_told_of_what_was_never_retried(
+def test_on_retry_exhausted_is_not_sent_for_a_job_that_was_never_retried(
     working_on, told, working, rows, eventually
 ):
     work = working_on(raising(PermanentError("no")), on_retry_exhausted="tell", max_retries=3)
@@ -182,7 +182,7 @@ def test_on_retry_exhausted_is_not_told_of_what_was_never_retried(
     assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
-def test_on_success_is_told_the_result(working_on, told, working, relaying, eventually, caplog):
+def test_on_success_gets_the_result(working_on, told, working, relaying, eventually, caplog):
     work = working_on(lambda number: {"twice": number * 2}, on_success=told.actor)
 
     with working("default"), relaying():
@@ -194,10 +194,10 @@ def test_on_success_is_told_the_result(working_on, told, working, relaying, even
     assert "the value has been discarded" not in caplog.text
 
 
-def test_a_success_is_told_of_once_however_often_it_is_delivered(
+def test_on_success_is_sent_once_however_often_the_job_is_delivered(
     working_on, told, working, publish, rows, eventually
 ):
-    """Without the fence, a worker killed before its ack would tell of it a second time."""
+    """Without deduplication, a worker killed before its ack would send it a second time."""
     work = working_on(on_success=told.actor)
     message = work.message(7)
 
@@ -252,7 +252,7 @@ def test_a_pipeline_hands_results_on(actor, working, relaying, rows, eventually)
 
 
 def test_a_later_step_of_a_pipeline_may_have_a_delay(actor, working, relaying, rows, eventually):
-    """dramatiq's own; it was refused, with advice that could not delay that step."""
+    """dramatiq allows it; it was refused, with advice that could not delay that step."""
     seen = []
 
     @actor(queue_name="default")
@@ -274,8 +274,8 @@ def test_a_later_step_of_a_pipeline_may_have_a_delay(actor, working, relaying, r
 
 
 @pytest.mark.parametrize(("own", "of_pipeline"), [(1, 3_600_000), (3_600_000, 1)])
-def test_of_two_delays_of_the_first_step_the_longer_holds(actor, rows, own, of_pipeline):
-    """As in dramatiq; with the longer one at the pipeline the send was refused."""
+def test_the_longer_of_two_delays_of_the_first_step_counts(actor, rows, own, of_pipeline):
+    """As in dramatiq; with the longer delay on the pipeline the send was refused."""
 
     @actor(queue_name="default")
     def see(number, before=None):
@@ -289,7 +289,7 @@ def test_of_two_delays_of_the_first_step_the_longer_holds(actor, rows, own, of_p
     assert rows("SELECT body::json->'options'->>'delay' FROM workshed.schedule") == [(None,)]
 
 
-def test_a_delay_that_is_none_is_refused_by_the_send(actor):
+def test_an_invalid_delay_is_refused_by_the_send(actor):
     @actor(queue_name="default")
     def see(number, before=None):
         pass
@@ -319,7 +319,7 @@ def test_a_pipeline_that_is_delivered_twice_goes_on_once(
     ]
 
 
-def test_a_result_that_the_next_one_does_not_take_is_a_failure(actor, working, rows, eventually):
+def test_a_result_that_the_next_step_does_not_accept_is_a_failure(actor, working, rows, eventually):
     @actor(queue_name="default")
     def give():
         return 1
@@ -341,7 +341,7 @@ def test_a_result_that_the_next_one_does_not_take_is_a_failure(actor, working, r
 def test_a_result_that_cannot_be_handed_on_is_a_failure(
     result, once, working_on, told, working, rows, rabbitmq, eventually
 ):
-    """dramatiq logs it and acks: whoever waits for the result waits for ever."""
+    """dramatiq logs it and acks: the step that waits for the result waits for ever."""
     work = working_on(lambda _: result, on_success=told.actor, once=once, max_retries=3)
 
     with working("default"):
@@ -357,19 +357,19 @@ def test_a_result_that_cannot_be_handed_on_is_a_failure(
 # What is refused
 
 
-def test_an_actor_that_would_be_told_of_its_own_death_is_refused(working_on, broker):
+def test_an_actor_as_its_own_on_dead_is_refused(working_on, broker):
     with pytest.raises(ValueError, match="on_dead is itself"):
         working_on(on_dead="work")
 
     assert "work" not in broker.actors
 
 
-def test_a_name_that_is_no_name_is_refused(working_on):
+def test_a_callback_that_is_neither_actor_nor_name_is_refused(working_on):
     with pytest.raises(ValueError, match="neither an actor nor its name"):
         working_on(on_dead=print)
 
 
-def test_a_worker_does_not_boot_with_a_name_nobody_has(working_on, working, caplog):
+def test_a_worker_does_not_boot_with_an_unknown_callback(working_on, working, caplog):
     """Found at the first death, it would send that job to RabbitMQ's dead queue."""
     working_on(on_dead="tlel")
 
@@ -379,7 +379,7 @@ def test_a_worker_does_not_boot_with_a_name_nobody_has(working_on, working, capl
     assert "work: on_dead='tlel': no actor of this program has that name" in caplog.text
 
 
-def test_a_worker_does_not_boot_with_one_that_takes_other_arguments(
+def test_a_worker_does_not_boot_with_a_callback_that_takes_other_arguments(
     working_on, actor, working, caplog
 ):
     @actor(queue_name="default")
@@ -394,7 +394,7 @@ def test_a_worker_does_not_boot_with_one_that_takes_other_arguments(
     assert "is sent two arguments, and takes (message)" in caplog.text
 
 
-def test_a_worker_does_not_boot_with_deaths_that_go_in_a_circle(working_on, actor, working, caplog):
+def test_a_worker_does_not_boot_with_callbacks_in_a_cycle(working_on, actor, working, caplog):
     @actor(queue_name="default", on_failure="work")
     def other(message, said):
         """Dies as well."""

@@ -18,7 +18,7 @@ LONG_AGO_MS = 1_700_000_000_000
 
 @pytest.fixture
 def running(actor):
-    """`running(work)`: an actor that starts, and does `work` once `running.on` is set."""
+    """`running(work)`: an actor that starts, and calls `work` once `running.on` is set."""
 
     class Running:
         started = threading.Event()
@@ -41,7 +41,7 @@ def running(actor):
 
 @pytest.fixture
 def was_told(rows, eventually):
-    """Wait until the worker that runs a job knows that it was cancelled."""
+    """Return a function that waits until the worker of a job knows that it was cancelled."""
     return lambda: eventually(
         lambda: rows("SELECT 1 FROM workshed.cancellations WHERE notified_at IS NOT NULL")
     )
@@ -81,7 +81,7 @@ def test_a_running_job_learns_that_it_was_cancelled(running, working, was_told, 
 
 
 def test_a_checkpoint_ends_a_cancelled_job(running, working, was_told, rows, eventually):
-    """Taken for a failure, it would be tried again, and be discarded only then."""
+    """Treated as a failure, it would be retried, and be discarded only then."""
     went_on = []
 
     def work():
@@ -103,7 +103,7 @@ def test_a_checkpoint_ends_a_cancelled_job(running, working, was_told, rows, eve
     assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
-def test_what_a_job_that_runs_once_has_written_is_undone_at_a_checkpoint(
+def test_the_writes_of_a_job_that_runs_once_are_rolled_back_at_a_checkpoint(
     running, working, was_told, rows, conn, eventually
 ):
     conn.execute("CREATE TABLE public.written (number integer)")
@@ -136,7 +136,7 @@ def cancel_when_it_runs(running, run, was_told):
     return message
 
 
-def test_a_job_that_ends_with_success_all_the_same_is_done(
+def test_a_cancelled_job_that_succeeds_is_done(
     running, working, was_told, rows, rabbitmq, eventually
 ):
     run = running(lambda: None)
@@ -154,9 +154,9 @@ def test_a_job_that_ends_with_success_all_the_same_is_done(
 def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
     running, working, rows, eventually, error, class_
 ):
-    """Its row would stand in the schedule, with its unique key, until it is due: for days.
+    """Its row would stay in the schedule, with its unique key, until it is due: for days.
 
-    Asked of PostgreSQL, and not of what the worker has heard: it may look only in a second.
+    The worker asks PostgreSQL, because its own list of cancels may be a second old.
     """
 
     def fail():
@@ -177,10 +177,10 @@ def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
         assert unique.find_holder(conn, "k") is None
 
 
-def test_a_cancel_of_an_earlier_run_is_not_told_to_a_later_one(
+def test_a_cancel_of_an_earlier_run_does_not_reach_a_later_one(
     running, working, publish, rows, eventually
 ):
-    """A worker remembers each id for ever; a job that was wanted back would stop at once."""
+    """A worker remembers each id for ever; a job that was retried would stop at once."""
     said = []
     run = running(lambda: said.append(cancelled()))
     first = run.send()
@@ -206,7 +206,7 @@ def test_a_cancel_of_an_earlier_run_is_not_told_to_a_later_one(
 
 @pytest.fixture
 def sent_long_ago(publish):
-    """Put a message on RabbitMQ that was sent long ago, as `send` does: nobody else knows it."""
+    """Publish a message that was sent long ago, as `send` does: no row knows of it."""
 
     def send(message, **headers):
         message = message.copy(message_timestamp=LONG_AGO_MS)
@@ -218,7 +218,7 @@ def sent_long_ago(publish):
 
 @pytest.mark.parametrize("headers", [{}, {"outbox": True}])
 @pytest.mark.parametrize("which", [{"actor": "note"}, {"queue": "default"}, {"tag": "user-7"}])
-def test_a_job_that_waits_in_rabbitmq_falls_under_a_rule(
+def test_a_rule_cancels_a_job_that_waits_in_rabbitmq(
     actor, working, sent_long_ago, rows, eventually, which, headers
 ):
     """No row names it, so that it cannot be cancelled by its id."""
@@ -235,10 +235,10 @@ def test_a_job_that_waits_in_rabbitmq_falls_under_a_rule(
     assert found == [(old.message_id, "cancelled", f"cancelled by rule {rule.id}")]
 
 
-def test_a_scheduled_job_asks_postgresql_for_rules(
+def test_for_a_scheduled_job_postgresql_is_asked_for_rules(
     actor, broker, working, sent_long_ago, rows, monkeypatch, eventually
 ):
-    """A relay may publish it in the second before its worker looks for rules."""
+    """A relay may publish it just before its worker looks for rules, once a second."""
     monkeypatch.setattr(broker._execution, "_rule", lambda _job: None)
     runs = []
     note = actor(queue_name="default", actor_name="note")(runs.append)
@@ -252,7 +252,7 @@ def test_a_scheduled_job_asks_postgresql_for_rules(
     assert runs == []
 
 
-def test_a_rule_leaves_alone_what_does_not_fit(actor, working, sent_long_ago, eventually):
+def test_a_rule_leaves_other_jobs_alone(actor, working, sent_long_ago, eventually):
     runs = []
     note = actor(queue_name="default", actor_name="note", tags=["mail"])(runs.append)
     make_rule(actor="other")
@@ -263,8 +263,8 @@ def test_a_rule_leaves_alone_what_does_not_fit(actor, working, sent_long_ago, ev
         eventually(lambda: runs == [1])
 
 
-def test_the_tags_of_an_actor_are_those_of_its_messages(actor, rows):
-    """A filter knows no actors: what is not in the message it does not find."""
+def test_messages_carry_the_tags_of_their_actor(actor, rows):
+    """A filter knows no actors, and finds only tags that are in the message."""
     note = actor(queue_name="default", actor_name="note", tags=("mail", "weekly"))(print)
 
     note.send_with_options(args=(1,), tags=["user-7", "mail"], delay=60_000)
@@ -288,7 +288,7 @@ def test_a_rule_made_while_a_worker_holds_a_job_reaches_it(running, working, row
     assert found == [(held.message_id, "cancelled", f"cancelled by rule {rule.id}")]
 
 
-def test_a_running_job_is_told_of_a_rule_it_falls_under(running, working, rows, eventually):
+def test_a_running_job_learns_of_a_rule_that_matches_it(running, working, rows, eventually):
     run = running(checkpoint)
 
     with working("default"):
@@ -315,10 +315,10 @@ def test_a_unique_job_under_a_rule_frees_its_key(actor, broker, working, rows, e
         assert note.send_with_options(args=(2,), unique_key="k").message_id != sent.message_id
 
 
-def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
+def test_a_dead_job_that_a_rule_matches_runs_when_it_is_retried(
     actor, working, relaying, rows, eventually
 ):
-    """It was sent before the rule, and will have been for ever."""
+    """Its original timestamp is before the rule, and stays so."""
     runs = []
     note = actor(queue_name="default", actor_name="note")(runs.append)
     message = note.message(1).copy(message_timestamp=LONG_AGO_MS)
@@ -337,13 +337,13 @@ def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
         dead_jobs.retry_job(conn, message.message_id)
 
     with relaying(), working("default"):
-        eventually(lambda: runs == [1])  # a relay that is earlier tries again in 5 s
+        eventually(lambda: runs == [1])  # a relay that is too early tries again in 5 s
 
     assert rows(DISCARDS) == []
 
 
-def test_a_cancelled_job_of_an_actor_nobody_knows_ends(actor, working, publish, rows, eventually):
-    """It would go round for an hour, and be dead then: it never comes to the check of a start."""
+def test_a_cancelled_job_of_an_unknown_actor_ends(actor, working, publish, rows, eventually):
+    """Otherwise it would circulate for an hour and die, because it never reaches that check."""
     note = actor(queue_name="default", actor_name="note")(print)
     message = note.message(1).copy(actor_name="gone")
     cancel(message)

@@ -17,7 +17,7 @@ NODES = [f"{name}@localhost" for name in NAMES]
 
 @pytest.fixture
 def rabbitmq(cluster, managed):
-    """Of a node that is not killed."""
+    """The management API of a node that is not killed."""
     return managed(cluster.nodes[1].management_url)
 
 
@@ -45,12 +45,12 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
         one.send(2)
 
     assert cluster.management_url == cluster.nodes[1].management_url
-    # The node that is asked now may not list the queue yet.
+    # The other node may not list the queue yet.
     eventually(lambda: "default" in rabbitmq.queues() and rabbitmq.depth("default") == 2)
     reasons = "SELECT actor, reason, sent_at IS NULL FROM workshed.schedule ORDER BY created_at"
     assert rows(reasons) == [("mail", "outbox_lease", False), ("mail", "broker_down", True)]
     broker._ensured.clear()
-    broker.ensure_queues({"emails", "low"})  # as a worker that starts
+    broker.ensure_queues({"emails", "low"})  # as a worker does when it starts
     assert "queue 'emails' is away" in caplog.text
     assert "low" in rabbitmq.queues()
 
@@ -65,7 +65,7 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
 def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_started(
     cluster, actor, broker, rabbitmq, monkeypatch, eventually
 ):
-    """As `docs/operating.md` says it."""
+    """Follow the steps of `docs/operating.md`."""
     said = []
     monkeypatch.setattr(cluster, "talk", said.append)
     actor(queue_name="default", actor_name="greet")(lambda number: None).send(1)
@@ -89,7 +89,7 @@ def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_st
     wait = lost.wait
 
     def end_another():
-        """Begin to stop a node; RabbitMQ ends a second after it has closed its ports, or more."""
+        """Begin to stop a node; RabbitMQ ends a second or more after it has closed its ports."""
         wait()
         if not said:
             first.process.send_signal(first.death)
@@ -104,7 +104,7 @@ def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_st
 
 
 def tell(other, lost, line):
-    """What runs a line of the page, for these nodes."""
+    """Return a function that runs a line of the page for these nodes."""
     line = line.replace("rabbit@other", other.node).replace("rabbit@lost", lost.node)
     program, *words = line.split()
     command = account().command(str(other.scripts / program), *words, death=signal.SIGTERM)

@@ -15,7 +15,7 @@ SOON = timedelta(milliseconds=1)
 
 @pytest.fixture
 def runs(actor):
-    """An actor that notes each of its runs and then does what `runs.then` says."""
+    """An actor that records each of its runs and then calls `runs.then`."""
 
     class Runs(list):
         then = staticmethod(lambda number: None)
@@ -117,7 +117,7 @@ def test_a_record_not_visible_yet_is_looked_for_again(runs, working, rows, event
 
 
 def test_a_copy_of_a_completed_job_is_dropped(runs, working, rows, publish, eventually):
-    """A relay killed between confirm and delete sends twice; without the fence this runs twice."""
+    """A relay killed between confirm and delete sends twice; without deduplication, both run."""
     message = runs.actor.message(1)
 
     with working("default", threads=1):
@@ -135,7 +135,7 @@ def test_a_copy_of_a_completed_job_is_dropped(runs, working, rows, publish, even
 def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
     runs, working, rows, connect, publish, rabbitmq, eventually
 ):
-    """Without the condition at the end, the copy that fails starts a retry of a finished job."""
+    """Without the check at the end, the copy that fails starts a retry of a finished job."""
     message = runs.actor.message(1)
 
     def the_other_process_ends_first(number):
@@ -155,7 +155,7 @@ def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
 
 
 def test_a_retry_overtakes_its_settled_predecessor(runs, working, rows, publish, eventually):
-    """The fence knows generations: a later one is not a copy of an earlier one."""
+    """Deduplication is by generation: a later one is not a copy of an earlier one."""
     with working("default", threads=1):
         publish(runs.actor.message(1), outbox=True)
         settled = eventually(lambda: rows("SELECT message_id FROM workshed.completed_generations"))[
@@ -217,7 +217,9 @@ def test_an_outcome_waits_for_postgresql(
     assert rabbitmq.depth("default.dead") == 0
 
 
-def test_a_stop_gives_back_what_cannot_be_stored(runs, working, servers, rabbitmq, eventually):
+def test_a_worker_that_stops_returns_jobs_whose_outcome_cannot_be_stored(
+    runs, working, servers, rabbitmq, eventually
+):
     """Neither acked nor lost: the job is in its queue again when the worker stops."""
     started, go_on = threading.Event(), threading.Event()
 
@@ -240,7 +242,7 @@ def test_a_stop_gives_back_what_cannot_be_stored(runs, working, servers, rabbitm
 
 
 @pytest.mark.fresh_database
-def test_a_failure_that_time_does_not_mend_goes_to_the_dead_queue(
+def test_a_permanent_database_error_sends_the_job_to_the_dead_queue(
     runs, working, rows, connect, rabbitmq, eventually
 ):
     connect(autocommit=True).execute("ALTER TABLE workshed.schedule RENAME TO elsewhere")
@@ -278,7 +280,7 @@ def test_an_ack_of_a_lost_channel_touches_no_other_job(runs, working, broker, ra
         eventually(lambda: not (delivered(1, 1) or delivered(1, 2)))
         eventually(lambda: rabbitmq.unacked("default") == 1)
         eventually(lambda: rabbitmq.close_connections("consumer"))
-        eventually(lambda: delivered(2, 2))  # it was not acked
+        eventually(lambda: delivered(2, 2))  # because it was not acked
 
         on[2].set()
         eventually(lambda: rabbitmq.unacked("default") + rabbitmq.depth("default") == 0)
@@ -287,7 +289,7 @@ def test_an_ack_of_a_lost_channel_touches_no_other_job(runs, working, broker, ra
 
 
 def test_a_deleted_queue_is_made_and_consumed_again(runs, working, rabbitmq, eventually):
-    """Its consumer would ask for it for ever, and jobs of others would be unroutable."""
+    """Otherwise its consumer would wait for it for ever, and jobs for it would be unroutable."""
     with working("default"):
         runs.send(1)
         eventually(lambda: runs == [1])
@@ -368,7 +370,7 @@ def test_a_message_may_have_a_limit_of_its_own(actor, working, rows, eventually)
 def test_the_tag_of_a_consumer_identifies_the_actors_on_its_queue(
     broker, actor, working, rabbitmq, eventually
 ):
-    """Those whose retries go there included: the doctor compares the workers of a queue by it."""
+    """It includes actors whose retries go there, because the doctor compares workers by it."""
     broker.actors.clear()
     crawl = actor(actor_name="crawl", queue_name="default", retry_on=RetryOn(OSError, queue="low"))
     crawl(lambda: None)

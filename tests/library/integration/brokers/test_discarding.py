@@ -1,4 +1,4 @@
-"""Jobs for which there is nothing left to do: recorded, counted, told; and which are not."""
+"""Jobs that have nothing left to do are recorded, counted and reported; others are not."""
 
 import contextlib
 from datetime import timedelta
@@ -16,18 +16,18 @@ SOON = timedelta(milliseconds=1)
 
 
 class PaidError(Exception):
-    """Said by `discard_on`."""
+    """Named in `discard_on`."""
 
 
 @pytest.fixture
 def told():
-    """What `after_discard` was told, in order."""
+    """The calls of `after_discard`, in order."""
     return []
 
 
 @pytest.fixture
 def order(actor, told):
-    """`order(error)`: an actor that raises it, and tells of its discards."""
+    """`order(error)`: an actor that raises it, and records its discards."""
 
     def declare(error=None, **options):
         def after(message, reason):
@@ -53,7 +53,7 @@ def order(actor, told):
 
 @pytest.fixture
 def discarded(counted):
-    """`discarded()`: how many were counted so far."""
+    """`discarded()`: the number counted so far."""
     labels = {"actor": "order", "queue": "default"}
     words = "discarded", "skipped"
     return lambda: sum(counted("jobs_total", **labels, outcome=word) for word in words)
@@ -68,7 +68,7 @@ def discarded(counted):
         (SkipMessage(), "skipped", "the actor raised SkipMessage"),
     ],
 )
-def test_a_discard_is_recorded_counted_and_told(
+def test_a_discard_is_recorded_counted_and_reported(
     case, order, told, working, rows, eventually, discarded
 ):
     error, outcome, reason = case
@@ -91,7 +91,7 @@ def test_a_discard_is_logged_with_its_reason(order, working, eventually, caplog)
         eventually(lambda: "discarded: paid already" in caplog.text)
 
 
-def test_a_cancelled_job_is_told_of_too(order, told, working, rows, eventually):
+def test_the_discard_of_a_cancelled_job_is_reported_too(order, told, working, rows, eventually):
     message = order().send(7)
     with db.transaction() as conn:
         cancellations.cancel(conn, message.message_id)
@@ -111,10 +111,10 @@ def test_a_job_that_is_retried_or_dead_is_no_discard(order, told, working, rows,
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError("in the function"), SystemExit(1)])
-def test_what_is_told_changes_nothing_by_its_failure(
+def test_a_callback_that_fails_changes_nothing(
     failure, order, working, rows, rabbitmq, eventually, caplog
 ):
-    """Let through, it would take the thread with it, and the job with its ack."""
+    """If its error were raised, the thread would end, and the job would not be acked."""
 
     def after(message, reason):
         raise failure
@@ -130,10 +130,10 @@ def test_what_is_told_changes_nothing_by_its_failure(
     assert caplog.text.count("DiscardRecorder.ended failed") == 2
 
 
-def test_nobody_is_told_before_the_discard_is_stored(
+def test_the_callback_runs_after_the_discard_is_stored(
     order, told, working, connect, rows, eventually, caplog
 ):
-    """Told inside the transaction, they would act on what may roll back, and once per attempt."""
+    """Inside the transaction it would act on what may roll back, and run once per attempt."""
     job, conn = order(PaidError()), connect(autocommit=True)
     conn.execute("""
         CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
@@ -154,10 +154,10 @@ def test_nobody_is_told_before_the_discard_is_stored(
     assert len(told) == len(rows("SELECT 1 FROM workshed.attempts")) == 1
 
 
-def test_nobody_is_told_by_a_copy(
+def test_a_copy_does_not_run_the_callback(
     actor, told, working, publish, connect, rabbitmq, rows, eventually
 ):
-    """Its outcome is not the one that counts: the other copy may have done the work."""
+    """Its outcome does not count, because the other copy may have done the work."""
     started = []
 
     @actor(queue_name="default", after_discard=lambda *args: told.append(args))
@@ -177,12 +177,12 @@ def test_nobody_is_told_by_a_copy(
 
 
 @pytest.mark.parametrize("after", ["tell", lambda message: None, lambda a, b, c: None])
-def test_a_function_that_could_not_be_called_is_refused(after, order):
+def test_a_callback_that_could_not_be_called_is_refused(after, order):
     with pytest.raises(ValueError, match="after_discard"):
         order(after_discard=after)
 
 
-# Gone, or not to be loaded
+# Missing or not loadable
 
 
 @pytest.fixture
@@ -205,10 +205,10 @@ def slow(conn):
 
 
 @pytest.mark.parametrize("hindered", [taken_away, locked, slow])
-def test_a_record_that_could_not_be_loaded_is_no_missing_one(
+def test_a_record_that_could_not_be_loaded_does_not_count_as_missing(
     hindered, people, actor, working, relaying, connect, rows, eventually
 ):
-    """ActiveJob before 8.2 discards on any error of loading, and a restart loses good jobs."""
+    """ActiveJob before 8.2 discards on any error of loading, so that a restart loses good jobs."""
     with db.transaction() as conn:
         conn.execute("INSERT INTO public.people VALUES ('Ada')")
     found, errors = [], [hindered]
@@ -238,7 +238,7 @@ def test_a_record_that_could_not_be_loaded_is_no_missing_one(
 def test_a_record_that_comes_in_time_is_found_at_the_second_look(
     people, actor, working, relaying, rows, eventually
 ):
-    """Discarded at its first miss, a job that overtakes its sender's commit would be lost."""
+    """Discarded at the first miss, a job that overtakes its sender's commit would be lost."""
     found = []
 
     @actor(queue_name="default")

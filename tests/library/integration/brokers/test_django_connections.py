@@ -19,7 +19,7 @@ PERSISTENT = {"CONN_MAX_AGE": None}
 
 @pytest.fixture
 def django(database):
-    """`with django(CONN_MAX_AGE=None):` connections of Django that tests find by their name."""
+    """`with django(CONN_MAX_AGE=None):` connections of Django that tests can find by name."""
 
     def opened(**options):
         names = {"application_name": DJANGO}
@@ -30,7 +30,7 @@ def django(database):
 
 @pytest.fixture
 def ask(actor):
-    """A job that asks by Django which of PostgreSQL's processes it talks to."""
+    """A job that asks through Django which PostgreSQL process serves it."""
     pids = []
 
     @actor(queue_name="default", max_retries=0)
@@ -55,7 +55,7 @@ def test_a_connection_that_was_cut_is_opened_again(ask, django, working, rows, e
     assert len(set(ask.pids)) == 2
 
 
-def test_one_that_is_to_last_is_kept(ask, django, working, rows, eventually):
+def test_a_persistent_connection_is_kept(ask, django, working, rows, eventually):
     with django(**PERSISTENT), working("default", threads=1):
         for _ in range(3):
             ask.send()
@@ -67,7 +67,7 @@ def test_one_that_is_to_last_is_kept(ask, django, working, rows, eventually):
     eventually(lambda: rows(OF_DJANGO, DJANGO) == [])  # its thread has ended
 
 
-def test_by_default_it_is_closed_after_each_job(ask, django, working, rows, eventually):
+def test_by_default_the_connection_is_closed_after_each_job(ask, django, working, rows, eventually):
     with django(), working("default", threads=1):
         ask.send()
         eventually(lambda: len(ask.pids) == 1)
@@ -78,7 +78,9 @@ def test_by_default_it_is_closed_after_each_job(ask, django, working, rows, even
     assert rows("SELECT FROM workshed.dead") == []
 
 
-def test_after_a_failure_and_a_skip_it_is_closed_too(actor, django, working, rows, eventually):
+def test_the_connection_is_closed_after_a_failure_and_a_skip_too(
+    actor, django, working, rows, eventually
+):
     asked = []
 
     @actor(queue_name="default", max_retries=0)

@@ -1,4 +1,4 @@
-"""What a relay does beside sending: beat, warn, clean up."""
+"""What a relay does in addition to sending: beat, warn, clean up."""
 
 import math
 from datetime import timedelta
@@ -25,7 +25,7 @@ def autocommitting(connect):
 
 @pytest.fixture
 def one_late(conn):
-    """A row that is due for so many seconds."""
+    """`one_late(35)`: store a row that has been due for so many seconds."""
 
     def one_late(seconds):
         row = schedule.OutboxRow("m", 0, "default", "greet", "{}", "transactional")
@@ -54,7 +54,7 @@ def test_a_duty_goes_on_after_an_outage(database, rows, eventually):
 
 
 def test_a_duty_that_fails_stops_no_other(database, eventually, caplog):
-    """A heartbeat that ends with another's failure would give its rows away."""
+    """If another's failure ended the heartbeat, other relays would take over this relay's rows."""
     done = []
 
     def fail(conn):
@@ -67,7 +67,7 @@ def test_a_duty_that_fails_stops_no_other(database, eventually, caplog):
     with BackgroundTasks("duties", [fail, work]):
         eventually(lambda: len(done) > 3)
 
-    assert len(caplog.records) == 1  # it is tried again later
+    assert len(caplog.records) == 1  # it is retried later
 
 
 # Heartbeats
@@ -88,20 +88,20 @@ def test_a_relay_lives_while_it_beats(conn):
 # Lag
 
 
-def test_a_late_schedule_is_warned_of_at_most_once_a_minute(one_late, caplog):
+def test_a_late_schedule_is_logged_at_most_once_a_minute(one_late, caplog):
     assert warn_if_late(one_late(35)) >= 60
 
     assert "the schedule is 35 s late" in caplog.text
 
 
-def test_a_few_seconds_are_not_warned_of(one_late, caplog):
+def test_a_few_seconds_of_lag_are_not_logged(one_late, caplog):
     assert 10 <= warn_if_late(one_late(5)) < 60
 
     assert caplog.text == ""
 
 
 def test_a_row_that_its_relay_cannot_send_is_late_too(one_late, caplog):
-    """Left out, nothing would be said of a RabbitMQ that has been blocked for hours."""
+    """Otherwise there would be no warning about a RabbitMQ that has been blocked for hours."""
     conn = one_late(35)
     conn.execute(
         "UPDATE workshed.schedule SET claimed_by = gen_random_uuid(), claimed_at = workshed.now()"
@@ -112,7 +112,7 @@ def test_a_row_that_its_relay_cannot_send_is_late_too(one_late, caplog):
     assert "late" in caplog.text
 
 
-# Housekeeping
+# Maintenance
 
 
 ONLY_TODAYS = {
@@ -124,7 +124,7 @@ ONLY_TODAYS = {
 
 @pytest.fixture
 def fences(autocommitting):
-    """`fences(7)`: so many of each kind that are older than a month, and one of today."""
+    """`fences(7)`: store so many rows of each kind older than a month, and one of today."""
 
     def fences(number):
         settled.complete_generation(autocommitting, "today", 0)
@@ -145,7 +145,7 @@ def fences(autocommitting):
 
 @pytest.fixture
 def left(rows):
-    """What is left of them: the message ids of each table."""
+    """`left()`: the message ids that remain in each table."""
 
     def left():
         found = {}
@@ -157,7 +157,7 @@ def left(rows):
     return left
 
 
-def test_what_no_copy_can_ask_for_any_more_is_deleted(fences, left, autocommitting, rows):
+def test_records_that_no_copy_can_need_any_more_are_deleted(fences, left, autocommitting, rows):
     fences(BATCH + 10)
     relays.record_relay(autocommitting, uuid4(), "here", 1)
     autocommitting.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
@@ -170,8 +170,8 @@ def test_what_no_copy_can_ask_for_any_more_is_deleted(fences, left, autocommitti
     assert rows("SELECT 1 FROM workshed.relays") == []
 
 
-def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, connect):
-    """One that waits inside its transaction holds up the workers that settle meanwhile."""
+def test_two_maintenance_runs_at_once_do_not_wait_for_each_other(fences, left, connect):
+    """If one waited in its transaction, it would hold up workers that store outcomes."""
     fences(BATCH + 10)
     first, second = connect(), connect()
     relays.record_relay(first, uuid4(), "here", 1)
@@ -188,11 +188,11 @@ def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, co
     assert left() == ONLY_TODAYS
 
 
-# Numbers
+# Metrics
 
 
-def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitting, counted):
-    """A queue that nobody has declared is told as any other: its name came with a message."""
+def test_waiting_and_dead_jobs_are_counted_for_each_queue(database, autocommitting, counted):
+    """A queue that no program has declared is counted too: its name came with a message."""
     conn = autocommitting
     queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     for number, (queue, wait) in enumerate([("default", -60), ("default", 60), ("made_up", 60)]):
@@ -216,8 +216,8 @@ def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitt
     assert 60 <= counted("schedule_lag_seconds") < 90
 
 
-def test_what_is_no_longer_there_is_told_as_none(database, autocommitting, counted):
-    """A number that is told no more stays where it was."""
+def test_a_queue_without_dead_jobs_counts_zero(database, autocommitting, counted):
+    """A gauge that is no longer set would keep its last value."""
     conn = autocommitting
     queues.declare_queues(conn, {"default": "quorum"})
     bury(conn, "default")
@@ -230,10 +230,8 @@ def test_what_is_no_longer_there_is_told_as_none(database, autocommitting, count
     assert counted("dead_jobs", queue="default") == 0
 
 
-def test_how_long_ago_the_newest_of_the_dead_died_is_told_of_each_queue(
-    database, autocommitting, counted
-):
-    """A count that rises and falls again between two looks, or with a retry, tells of no death."""
+def test_the_age_of_the_latest_death_is_measured_for_each_queue(database, autocommitting, counted):
+    """The count may rise and fall between two looks, or fall with a retry, and hide a death."""
     conn = autocommitting
     queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     for queue, seconds in {"default": 60, "invented": 300, "made_up": 120}.items():

@@ -1,4 +1,4 @@
-"""What runs here: nothing twice, nothing that was cancelled, no killer beside others."""
+"""What runs in this process: no job twice, none that was cancelled, and poison jobs isolated."""
 
 import inspect
 import json
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.fresh_vhost
 
 @pytest.fixture
 def job(actor):
-    """An actor that notes its runs, and waits in each until it is let on."""
+    """An actor that records its runs, and waits in each until `job.on` is set."""
 
     class Runs(list):
         on = threading.Event()
@@ -44,14 +44,14 @@ def job(actor):
 
 
 def delivered_again(job, rabbitmq, eventually):
-    """Lose the connection; RabbitMQ gives the running job to this process again."""
+    """Lose the connection; RabbitMQ delivers the running job to this process again."""
     eventually(lambda: rabbitmq.close_connections("consumer"))
     (deliveries,) = job.actor.broker._execution.running._jobs.values()
     eventually(lambda: len(deliveries) == 2)
 
 
 def test_a_job_that_runs_here_is_not_started_twice(job, working, rabbitmq, eventually):
-    """Without the register of what runs, each lost connection starts every running job again."""
+    """Without the register of running jobs, each lost connection starts all of them again."""
     job.on.clear()
 
     with working("default", threads=2):
@@ -64,7 +64,7 @@ def test_a_job_that_runs_here_is_not_started_twice(job, working, rabbitmq, event
     assert job == [1]
 
 
-def test_a_second_delivery_of_a_job_that_was_not_stored_is_given_back(
+def test_a_second_delivery_of_a_job_without_a_stored_outcome_is_requeued(
     job, working, publish, rabbitmq, rows, failing, eventually
 ):
     """Acked with the first delivery, whose outcome could not be stored, it would be lost."""
@@ -106,7 +106,7 @@ def test_a_job_that_waits_in_rabbitmq_is_skipped_once_cancelled(job, working, ro
 
 
 def test_a_worker_learns_of_a_cancel_while_it_holds_the_job(job, working, rows, eventually):
-    """Read only at boot, the tombstone would come too late for what is prefetched."""
+    """Read only at boot, the tombstone would come too late for prefetched jobs."""
     job.on.clear()
 
     with working("default", threads=1):
@@ -122,10 +122,10 @@ def test_a_worker_learns_of_a_cancel_while_it_holds_the_job(job, working, rows, 
     assert job == [1]
 
 
-def test_a_scheduled_copy_of_a_cancelled_job_asks_postgresql(
+def test_for_a_scheduled_copy_postgresql_is_asked_for_a_cancel(
     job, working, publish, rows, eventually
 ):
-    """A relay may have published it just before; no worker has to hold its id for that."""
+    """A relay may have published it just before; no worker keeps its id in memory for that."""
     message = job.actor.message(1)
     with db.transaction() as conn:
         cancellations.cancel(conn, message.message_id)
@@ -138,7 +138,7 @@ def test_a_scheduled_copy_of_a_cancelled_job_asks_postgresql(
     assert job == []
 
 
-def test_a_cancelled_job_that_is_wanted_back_runs(job, working, publish, rows, eventually):
+def test_a_cancelled_job_that_is_retried_runs(job, working, publish, rows, eventually):
     """A worker that remembers the cancel would discard it again, for as long as it lives."""
     message = job.send(1)
     with db.transaction() as conn:
@@ -166,7 +166,7 @@ def test_an_actor_that_skips_its_job_leaves_a_row(actor, working, rows, eventual
     assert found == [("skipped", "the actor raised SkipMessage")]
 
 
-# Suspects
+# Poison jobs
 
 
 def test_a_redelivered_job_records_its_start_and_its_end(job, working, publish, rows, eventually):
@@ -183,7 +183,7 @@ def test_a_redelivered_job_records_its_start_and_its_end(job, working, publish, 
 def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
     once, actor, working, publish, rows, rabbitmq, connect, eventually
 ):
-    """The outcome takes starts with it, and this one is not there yet: its row would stay."""
+    """The outcome deletes starts, but this one is not stored yet: its row would stay."""
     on = threading.Event()
 
     @actor(queue_name="default", once=once)
@@ -203,7 +203,9 @@ def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
     assert rows("SELECT 1 FROM workshed.redelivered_starts") == []
 
 
-def test_nor_does_one_that_is_killed_then(job, working, publish, rows, rabbitmq, eventually):
+def test_a_copy_that_is_killed_meanwhile_leaves_no_start_either(
+    job, working, publish, rows, rabbitmq, eventually
+):
     message = job.actor.message(1)
     with db.transaction() as conn:
         settled.complete_generation(conn, message.message_id, 0)
@@ -216,8 +218,8 @@ def test_nor_does_one_that_is_killed_then(job, working, publish, rows, rabbitmq,
     assert job == []
 
 
-def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, eventually):
-    """Beside others, its next death would make suspects of all of them."""
+def test_a_suspected_poison_job_runs_isolated(job, working, publish, rows, eventually):
+    """If it died alongside others, all of them would be suspected."""
     job.on.clear()
     suspect = job.actor.message(3)
     with db.transaction() as conn:
@@ -238,7 +240,9 @@ def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, even
     assert rows("SELECT 1 FROM workshed.redelivered_starts") == []
 
 
-def test_one_that_ended_its_worker_alone_and_again_is_dead(job, working, publish, rows, eventually):
+def test_a_job_that_killed_its_worker_twice_while_isolated_is_dead(
+    job, working, publish, rows, eventually
+):
     killer = job.actor.message(1)
     with db.transaction() as conn:
         for _ in range(2):
@@ -256,8 +260,10 @@ def test_one_that_ended_its_worker_alone_and_again_is_dead(job, working, publish
 # Old copies
 
 
-def test_a_copy_older_than_what_is_remembered_is_not_run(job, working, publish, rows, eventually):
-    """Its fence may have been pruned: it could run a second time, a month later."""
+def test_a_copy_older_than_the_deduplication_records_is_not_run(
+    job, working, publish, rows, eventually
+):
+    """Its record may have been pruned: it could run a second time, a month later."""
     published = datetime.now(UTC) - timedelta(days=31)
 
     with working("default"):
@@ -280,13 +286,13 @@ def test_an_old_message_without_copies_runs(job, working, publish, eventually):
         eventually(lambda: job == [1])
 
 
-# Actors nobody here knows
+# Unknown actors
 
 
 def test_a_job_of_an_unknown_actor_waits_for_the_next_release(
     job, actor, working, publish, rows, eventually
 ):
-    """Given to the dead queue at once, a rolling deploy would bury every new job."""
+    """Dead-lettered at once, every new job would be dead during a rolling deploy."""
     message = job.actor.message(7).copy(actor_name="new")
 
     with working("default"):
@@ -308,7 +314,7 @@ def test_a_job_of_an_unknown_actor_waits_for_the_next_release(
 def test_a_job_with_an_option_of_the_next_release_waits_for_it(
     job, working, publish, rows, eventually
 ):
-    """It was dead at once, and could not be retried, as if somebody had made it up."""
+    """It was dead at once and could not be retried, as if the option were invented."""
     message = job.actor.message(7).copy(options={"flavour": "mild"})
 
     with working("default"):
@@ -337,8 +343,8 @@ def test_after_an_hour_a_job_of_an_unknown_actor_is_dead(job, working, publish, 
     assert actor_name == "gone"
 
 
-def test_a_dead_job_tells_where_its_program_failed(actor, working, rows, eventually, monkeypatch):
-    """Not where a library of it did, nor what of ours called it."""
+def test_a_dead_job_shows_where_its_program_failed(actor, working, rows, eventually, monkeypatch):
+    """Neither a line of a library that it called, nor one of Workshed, which called it."""
     monkeypatch.setenv("WORKSHED_RELEASE", "r7")
     settings.cache_clear()
 
@@ -356,10 +362,10 @@ def test_a_dead_job_tells_where_its_program_failed(actor, working, rows, eventua
     assert found == ("JSONDecodeError", f"brokers/test_executing.py:{line} in read", "r7")
 
 
-def test_a_message_that_cannot_be_put_away_holds_up_no_other(
+def test_a_message_that_cannot_be_stored_as_dead_holds_up_no_other(
     job, working, publish, rabbitmq, rows, failing, eventually
 ):
-    """Repeated in place, as the outcome of a job is, it would hold up all that comes behind it."""
+    """Retried in place, as the outcome of a job is, it would hold up all messages behind it."""
     with working("default"):
         with failing("workshed.dead"):
             publish(job.actor.message(1), body=b"not json")
@@ -409,7 +415,7 @@ def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, rabb
         eventually(lambda: rabbitmq.depth("default") == 1)
 
 
-def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, eventually):
+def test_a_paused_queue_stays_paused_after_a_reconnect(job, working, rabbitmq, eventually):
     with working("default"):
         with db.transaction() as conn:
             queues.pause_queue(conn, "default")
@@ -430,7 +436,7 @@ def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, event
 
 @pytest.fixture
 def this_worker(connect):
-    """`this_worker()`: the one worker that beats."""
+    """`this_worker()`: the only worker that beats."""
     conn = connect(autocommit=True)
     return lambda: workers.list_workers(conn)[0]
 
@@ -478,10 +484,10 @@ def test_a_queue_that_is_resumed_starts_nothing_in_a_quiet_worker(
         eventually(lambda: not broker._inbox.is_paused("default"))
 
 
-def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_another_word(
+def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_an_operator(
     job, broker, connect, working, this_worker, eventually
 ):
-    """Each would take back what it has not said."""
+    """Each source takes back only its own request."""
     conn = connect(autocommit=True)
 
     with working("default"):
@@ -497,9 +503,7 @@ def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_another_word(
         eventually(lambda: not broker._inbox.is_paused("default"))
 
 
-def test_a_worker_says_what_it_runs_and_how_much_memory_it_has(
-    job, working, this_worker, eventually
-):
+def test_a_worker_reports_its_running_jobs_and_its_memory(job, working, this_worker, eventually):
     job.on.clear()
 
     with working("default", threads=1):
@@ -522,10 +526,10 @@ def test_a_worker_says_what_it_runs_and_how_much_memory_it_has(
 # Relays
 
 
-def test_a_worker_says_when_no_relay_lives_and_works_on(
+def test_a_worker_reports_when_no_relay_lives_and_works_on(
     job, working, broker, conn, eventually, caplog
 ):
-    """Retries and delays would wait without a word, as if there were none."""
+    """Otherwise retries and delayed jobs would wait unnoticed."""
     caplog.set_level("INFO")
     beat = WorkerHeartbeat(broker._execution, broker._inbox, [], 1)
     pausing = PauseState(broker._inbox, broker._execution, frozenset())
@@ -549,10 +553,10 @@ def test_a_worker_says_when_no_relay_lives_and_works_on(
 # Long jobs
 
 
-def test_a_delivery_that_waits_too_long_is_given_back(
+def test_a_delivery_that_waits_too_long_is_requeued(
     actor, broker, working, monkeypatch, eventually
 ):
-    """RabbitMQ counts from the delivery: waiting behind a long job closes the channel of all."""
+    """RabbitMQ counts from the delivery: behind a long job it would close the channel of all."""
     broker.add_queue(Queue("slow", consumer_timeout=timedelta(seconds=8)))
     on, runs, given = threading.Event(), [], []
     give = broker._inbox.give
@@ -588,7 +592,7 @@ def test_a_time_limit_that_the_consumer_timeout_would_cut_is_refused(actor, brok
 
 
 def test_starts_are_shared_by_weight_under_backlog(actor, broker, working, eventually):
-    """One FIFO, as dramatiq has it, shares by what happened to be prefetched."""
+    """A single FIFO, as in dramatiq, divides starts by what happened to be prefetched."""
     weights = {"three": 3, "two": 2, "one": 1}
     started, lock = [], threading.Lock()
     for name, weight in weights.items():
@@ -599,7 +603,7 @@ def test_starts_are_shared_by_weight_under_backlog(actor, broker, working, event
         def note():
             with lock:
                 started.append(name)
-            threading.Event().wait(0.005)  # longer than RabbitMQ takes to send the next one
+            threading.Event().wait(0.005)  # longer than RabbitMQ takes to send the next message
 
         return note
 
@@ -611,12 +615,12 @@ def test_starts_are_shared_by_weight_under_backlog(actor, broker, working, event
     with working(*weights, threads=4):
         eventually(lambda: len(started) == 900)
 
-    backlog = started[60:540]  # all three have work: not yet at the start, no more at the end
+    backlog = started[60:540]  # all three have a backlog: not yet at the start, no more at the end
     for name, weight in weights.items():
         assert backlog.count(name) / len(backlog) == pytest.approx(weight / 6, rel=0.1)
 
 
-def test_a_queue_alone_has_all_threads(actor, broker, working, eventually):
+def test_a_queue_with_the_only_backlog_has_all_threads(actor, broker, working, eventually):
     broker.add_queue(Queue("three", weight=3))
     broker.add_queue(Queue("one", weight=1))
     together, met = threading.Barrier(4), []
@@ -635,7 +639,7 @@ def test_a_queue_alone_has_all_threads(actor, broker, working, eventually):
         eventually(lambda: len(met) == 4)
 
 
-def test_a_cap_bounds_what_runs_and_what_is_held(actor, broker, working, rabbitmq, eventually):
+def test_a_cap_bounds_running_and_held_jobs(actor, broker, working, rabbitmq, eventually):
     broker.add_queue(Queue("heavy", cap=2))
     on, running, most = threading.Event(), [], []
 
@@ -657,7 +661,7 @@ def test_a_cap_bounds_what_runs_and_what_is_held(actor, broker, working, rabbitm
     assert max(most) == 2
 
 
-def test_boot_tells_postgresql_which_queues_and_actors_there_are(job, working, rows):
+def test_boot_stores_the_queues_and_actors_in_postgresql(job, working, rows):
     with working("default"):
         found = dict(rows("SELECT name, queue FROM workshed.actors"))
         kinds = dict(rows("SELECT name, kind FROM workshed.queues"))

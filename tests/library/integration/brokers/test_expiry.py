@@ -1,4 +1,4 @@
-"""Jobs that come to their start too late: dead with that reason, and nothing is held."""
+"""Jobs that start too late: they are dead with that reason, and hold nothing."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ DEAD = "SELECT message_id, reason FROM workshed.dead"
 
 @pytest.fixture
 def runs(actor):
-    """What `runs.actor`, whose jobs expire after an hour, has run with."""
+    """The runs of `runs.actor`, whose jobs expire after an hour."""
 
     class Runs(list):
         pass
@@ -31,7 +31,7 @@ def ago_ms(hours):
     return int(time.time() * 1000) - round(hours * HOUR_MS)
 
 
-def test_one_that_comes_too_late_is_dead(runs, working, publish, rows, eventually):
+def test_a_job_that_comes_too_late_is_dead(runs, working, publish, rows, eventually):
     with working("default"):
         late = runs.actor.message(1).copy(message_timestamp=ago_ms(3))
         publish(late)
@@ -44,14 +44,14 @@ def test_one_that_comes_too_late_is_dead(runs, working, publish, rows, eventuall
     assert runs == []
 
 
-def test_one_that_comes_in_time_runs(runs, working, publish, eventually):
+def test_a_job_that_comes_in_time_runs(runs, working, publish, eventually):
     with working("default"):
         publish(runs.actor.message(1).copy(message_timestamp=ago_ms(0.5)))
         eventually(lambda: runs == [1])
 
 
 @pytest.mark.parametrize(("own_ms", "ran"), [(HOUR_MS // 4, []), (4 * HOUR_MS, [1])])
-def test_what_the_message_says_goes_before_what_the_actor_says(
+def test_the_option_of_the_message_overrides_that_of_the_actor(
     runs, working, publish, rows, rabbitmq, eventually, own_ms, ran
 ):
     message = runs.actor.message_with_options(args=(1,), expires=own_ms)
@@ -66,7 +66,7 @@ def test_what_the_message_says_goes_before_what_the_actor_says(
 
 @pytest.mark.parametrize("options", [{"attempt": 2, "generation": 1}, {"generation": 5}])
 def test_neither_a_retry_nor_a_snooze_extends_it(runs, working, publish, rows, eventually, options):
-    """Counted from the latest generation, a job that is snoozed would never be too late."""
+    """Counted from the latest generation, a snoozed job would never be too late."""
     message = runs.actor.message(1).copy(message_timestamp=ago_ms(2), options=options)
 
     with working("default"):
@@ -77,10 +77,10 @@ def test_neither_a_retry_nor_a_snooze_extends_it(runs, working, publish, rows, e
 
 
 @pytest.mark.parametrize("how", ["delay", "at", "send"])
-def test_of_a_delayed_job_it_counts_from_when_that_was_due(
+def test_the_expiry_of_a_delayed_job_counts_from_its_due_time(
     runs, broker, working, publish, rows, eventually, how
 ):
-    """Counted from the send, a job of next week would always be too late."""
+    """Counted from the send, a job for next week would always be too late."""
     with db.transaction() as conn:
         if how == "delay":
             schedule.send(conn, runs.actor.message(1), delay=timedelta(days=7))
@@ -95,7 +95,7 @@ def test_of_a_delayed_job_it_counts_from_when_that_was_due(
     assert sent.options["due"] - sent.message_timestamp == pytest.approx(
         week / timedelta(milliseconds=1), abs=60_000
     )
-    # The week has passed, and half an hour.
+    # A week and half an hour have passed.
     due_ms = ago_ms(0.5)
     passed = sent.copy(message_timestamp=ago_ms(7 * 24), options={"due": due_ms})
 
@@ -104,8 +104,8 @@ def test_of_a_delayed_job_it_counts_from_when_that_was_due(
         eventually(lambda: runs == [1])
 
 
-def test_a_redrive_lets_it_run(runs, working, publish, relaying, rows, eventually):
-    """It would die again at once, for ever."""
+def test_a_retried_expired_job_runs(runs, working, publish, relaying, rows, eventually):
+    """Otherwise it would die again at once, each time."""
     late = runs.actor.message(1).copy(message_timestamp=ago_ms(3))
 
     with relaying(), working("default"):
@@ -116,7 +116,7 @@ def test_a_redrive_lets_it_run(runs, working, publish, relaying, rows, eventuall
         eventually(lambda: runs == [1])
 
 
-def test_the_key_of_one_that_is_too_late_is_free(runs, working, publish, rows, eventually):
+def test_an_expired_job_frees_its_key(runs, working, publish, rows, eventually):
     late = runs.actor.message_with_options(args=(1,), unique_key="k")
     late = late.copy(message_timestamp=ago_ms(3))
     with db.transaction() as conn:
@@ -130,10 +130,10 @@ def test_the_key_of_one_that_is_too_late_is_free(runs, working, publish, rows, e
 
 
 @pytest.mark.parametrize("claimed", [True, False])
-def test_a_job_that_was_done_once_is_not_dead_for_its_lost_ack(
+def test_a_job_that_ran_once_is_not_dead_because_its_ack_was_lost(
     actor, working, publish, rows, rabbitmq, eventually, claimed
 ):
-    """Its copy comes too late, and all that it was to do has happened."""
+    """Its copy comes too late, but the work is done."""
     pay = actor(queue_name="default", actor_name="pay", once=True, expires=timedelta(hours=1))(
         print
     )
@@ -152,6 +152,6 @@ def test_a_job_that_was_done_once_is_not_dead_for_its_lost_ack(
 
 
 @pytest.mark.parametrize("expires", [60_000, timedelta(), timedelta(seconds=-1), "1h"])
-def test_an_actor_says_it_as_a_span(actor, expires):
+def test_the_expiry_of_an_actor_is_a_timedelta(actor, expires):
     with pytest.raises(ValueError, match="no timedelta above zero"):
         actor(queue_name="default", actor_name="note", expires=expires)(print)

@@ -1,4 +1,4 @@
-"""Several servers: when one is dead, all that needs RabbitMQ goes to the next."""
+"""Several servers: when one is dead, all clients of RabbitMQ go to the next."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def note(actor, runs):
 
 @pytest.fixture
 def store(note):
-    """Send by way of the relay."""
+    """Return a function that sends through the relay."""
 
     def store(number):
         with db.transaction() as conn:
@@ -50,27 +50,27 @@ def refuse(wire):
 
 
 def stall(wire):
-    """It takes connections, and says nothing."""
+    """Accept connections, and never answer."""
     wire.stall()
 
 
 @pytest.mark.parametrize("fault", [refuse, stall])
-def test_a_dead_first_server_is_passed_over(
+def test_a_dead_first_server_is_skipped(
     fault, first, second, note, store, runs, working, eventually
 ):
-    """With the 15 s that pika waits for a silent server, `send` ends before the second is tried."""
+    """pika waits 15 s for a silent server, and `send` would end before the second is tried."""
     fault(first)
     with working("default"), relaying(note.broker.urls):
         store(1)
-        note.send(2)  # returns in time, as does making the queue before it
+        note.send(2)  # returns in time, as did the creation of the queue
         eventually(lambda: sorted(runs) == [1, 2])
-    assert second.accepted == 4  # to make the queue, to publish, to consume, to relay
+    assert second.accepted == 4  # one each: to make the queue, publish, consume, relay
 
 
 def test_when_a_server_dies_its_clients_go_to_the_other_and_back(
     first, second, note, store, runs, working, eventually
 ):
-    """Without `_turn`, all try the first one for ever."""
+    """Without `_turn`, all clients try the first server for ever."""
     sent = []
 
     def send():

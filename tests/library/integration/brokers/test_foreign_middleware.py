@@ -18,7 +18,7 @@ OUTCOMES = "SELECT actor, outcome, reason FROM workshed.attempts ORDER BY id"
 
 @pytest.fixture
 def adding(broker):
-    """`adding(middleware)`: the broker has it until the end of the test, as it is then again."""
+    """`adding(middleware)`: add it to the broker until the end of the test."""
     chain, options, added = list(broker.middleware), set(broker.actor_options), set()
     yield broker.add_middleware
     broker.middleware[:] = chain
@@ -29,7 +29,7 @@ def adding(broker):
 
 @pytest.fixture
 def settled(rabbitmq, eventually):
-    """Wait until RabbitMQ has nothing of these queues but what is in their dead queues."""
+    """`settled("default")`: wait until these queues are empty, apart from their dead queues."""
 
     def wait(*names):
         eventually(lambda: all(rabbitmq.unacked(n) == rabbitmq.depth(n) == 0 for n in names))
@@ -38,7 +38,7 @@ def settled(rabbitmq, eventually):
 
 
 class RequestId(Middleware):
-    """Hands the id of a web request on to its jobs, as dramatiq's users do."""
+    """Hands the id of a web request on to its jobs, as users of dramatiq do."""
 
     def __init__(self):
         self.seen = []
@@ -55,7 +55,7 @@ class RequestId(Middleware):
 
 
 class Writes(Middleware):
-    """Writes an option that it does not name."""
+    """Writes an option that it does not declare."""
 
     def before_enqueue(self, broker, message, delay):
         message.options["request_id"] = "r-1"
@@ -64,10 +64,10 @@ class Writes(Middleware):
 # Options
 
 
-def test_an_option_of_its_own_comes_along_on_every_way(
+def test_an_option_of_its_own_travels_on_every_way(
     adding, actor, working, relaying, connect, eventually
 ):
-    """No worker would run the job: it would wait for a later release for an hour, and die."""
+    """Otherwise no worker would run the job: it would wait an hour for a later release and die."""
     middleware, runs = RequestId(), []
     adding(middleware)
 
@@ -91,7 +91,7 @@ def test_an_option_of_its_own_comes_along_on_every_way(
 
 
 @pytest.mark.fresh_vhost
-def test_an_option_that_nothing_names_is_refused_by_the_send(adding, actor, broker, rabbitmq):
+def test_an_undeclared_option_is_refused_by_the_send(adding, actor, broker, rabbitmq):
     """The hook writes it after the first check; the job would wait for a worker that knows it."""
     adding(Writes())
 
@@ -136,10 +136,10 @@ def test_a_value_that_cannot_travel_is_refused(adding, actor, value, problem):
         note.send_with_options(args=(1,), request_id=value)
 
 
-def test_a_job_whose_successor_has_an_unknown_option_waits_for_a_later_release(
+def test_a_job_whose_next_step_has_an_unknown_option_waits_for_a_later_release(
     adding, actor, working, publish, rows, eventually
 ):
-    """It would be dead, with the rest of its pipeline, when a new sender meets an old worker."""
+    """Otherwise it would be dead, with the rest of its pipeline, if the worker is older."""
     adding(RequestId())
 
     @actor(queue_name="default")
@@ -162,7 +162,7 @@ def test_a_job_whose_successor_has_an_unknown_option_waits_for_a_later_release(
 
 
 class Broken(Middleware):
-    """Every hook fails, as when its own database is away."""
+    """Every hook fails, for example because its own database is away."""
 
 
 def broken(name):
@@ -174,7 +174,7 @@ def broken(name):
 
 
 for hook in vars(Middleware):
-    # Those of actors that are there already are called by `add_middleware`, as in dramatiq.
+    # `add_middleware` calls the hooks of existing actors, as in dramatiq.
     if hook.startswith(("before_", "after_")) and "declare" not in hook:
         setattr(Broken, hook, broken(hook))
 
@@ -182,7 +182,7 @@ for hook in vars(Middleware):
 def test_a_hook_that_raises_costs_no_job(
     adding, actor, working, rabbitmq, rows, settled, caplog, eventually
 ):
-    """The job would go to RabbitMQ's dead queue without having run, and without a row."""
+    """Otherwise the job would go to RabbitMQ's dead queue without having run, and without a row."""
     adding(Broken())
     runs = []
 
@@ -227,7 +227,7 @@ def test_a_veto_keeps_a_job_from_being_sent(adding, actor, rabbitmq):
 def test_a_middleware_error_before_a_job_is_a_failed_attempt(
     adding, actor, working, rabbitmq, rows, settled, eventually
 ):
-    """As in dramatiq, where it is retried; it would go to the dead queue."""
+    """As in dramatiq, the job is retried, and does not go to the dead queue."""
 
     class Refuses(Middleware):
         def before_process_message(self, broker, message):
@@ -249,7 +249,7 @@ def test_a_middleware_error_before_a_job_is_a_failed_attempt(
     assert rows("SELECT reason FROM workshed.schedule") == [("retry",)]
 
 
-def test_a_snooze_of_a_hook_is_one(adding, actor, working, rows, eventually):
+def test_a_hook_can_snooze_a_job(adding, actor, working, rows, eventually):
     class Window(Middleware):
         def before_process_message(self, broker, message):
             raise Snooze(HOUR, "maintenance")
@@ -271,7 +271,7 @@ def test_a_snooze_of_a_hook_is_one(adding, actor, working, rows, eventually):
 
 
 class Gate(Middleware):
-    """A feature flag: skips each job of some numbers."""
+    """A feature flag: skips jobs with some numbers."""
 
     def __init__(self, *numbers):
         self.numbers = numbers
@@ -282,7 +282,7 @@ class Gate(Middleware):
 
 
 def test_a_skipped_job_has_a_row_and_a_reason(adding, actor, working, rows, settled, eventually):
-    """It would be acked without a trace."""
+    """Otherwise it would be acked without a trace."""
     adding(Gate(1))
 
     @actor(queue_name="default")
@@ -300,8 +300,8 @@ def test_a_skipped_job_has_a_row_and_a_reason(adding, actor, working, rows, sett
     assert history == [(message.message_id, "skipped", "skipped by Gate: feature off")]
 
 
-def test_a_skipped_job_gives_its_key_back(adding, actor, working, rows, eventually):
-    """Each later send would be dropped, for ever, as a copy of a job that is gone."""
+def test_a_skipped_job_frees_its_key(adding, actor, working, rows, eventually):
+    """Otherwise each later send would be dropped as a duplicate of a job that is gone."""
     adding(Gate(1))
 
     @actor(queue_name="default", unique=Unique())
@@ -319,7 +319,7 @@ def test_a_skipped_job_gives_its_key_back(adding, actor, working, rows, eventual
 def test_a_skipped_job_ends_in_its_batch_and_its_group(
     adding, actor, working, relaying, connect, eventually
 ):
-    """Their callbacks would never be sent."""
+    """Otherwise their callbacks would never be sent."""
     adding(Gate(1))
     called = []
 
@@ -345,10 +345,8 @@ def test_a_skipped_job_ends_in_its_batch_and_its_group(
     assert sorted(called) == ["batch", "group"]
 
 
-def test_a_skipped_job_gives_its_slot_back_and_its_result_is_there(
-    adding, actor, working, rows, eventually
-):
-    """The slot would be held until its lease ends, and who waits for the result would time out."""
+def test_a_skipped_job_frees_its_slot_and_has_a_result(adding, actor, working, rows, eventually):
+    """Otherwise the slot is held until its lease ends, and waiting for the result times out."""
     adding(Gate(1))
 
     @actor(queue_name="default", limit=Limit.concurrent(1), store_results=True)
@@ -364,7 +362,7 @@ def test_a_skipped_job_gives_its_slot_back_and_its_result_is_there(
 def test_a_skipped_job_of_a_classic_queue_leaves_no_row(
     adding, actor, working, relaying, rows, eventually
 ):
-    """It would be sent again and skipped again, without an end."""
+    """Otherwise it would be sent and skipped again, without end."""
     adding(Gate(1))
 
     @actor(queue_name="emails")
@@ -383,17 +381,17 @@ def test_a_skipped_job_of_a_classic_queue_leaves_no_row(
 
 
 class Refuses(Middleware):
-    """Lets nothing be sent to one actor."""
+    """Vetoes all messages to one actor."""
 
     def before_enqueue(self, broker, message, delay):
         if message.actor_name == "following":
             raise MiddlewareError("not now")
 
 
-def test_a_veto_of_what_follows_a_job_leaves_its_outcome(
+def test_a_veto_of_a_callback_leaves_the_outcome_of_its_job(
     adding, actor, working, rabbitmq, settled, eventually, caplog
 ):
-    """The job would go to the dead queue, though it is done."""
+    """Otherwise the job would go to the dead queue, although it is done."""
     adding(Refuses())
 
     @actor(queue_name="low", actor_name="following")
@@ -412,10 +410,10 @@ def test_a_veto_of_what_follows_a_job_leaves_its_outcome(
     assert rabbitmq.depth("default.dead") == 0
 
 
-def test_a_job_whose_successor_cannot_be_sent_is_dead_with_a_row(
+def test_a_job_whose_callback_cannot_be_sent_is_dead_with_a_row(
     adding, actor, working, rabbitmq, rows, eventually
 ):
-    """It would go to RabbitMQ's dead queue, where nothing says why."""
+    """Otherwise it would go to RabbitMQ's dead queue, where nothing says why."""
 
     class Later(Middleware):
         def before_enqueue(self, broker, message, delay):
@@ -442,11 +440,11 @@ def test_a_job_whose_successor_cannot_be_sent_is_dead_with_a_row(
     assert rabbitmq.depth("default.dead") == 0
 
 
-# What it sees of a job
+# The results it sees
 
 
 class Looks(Middleware):
-    """Notes what each job returned."""
+    """Records what each job returned."""
 
     def __init__(self):
         self.results = {}
@@ -455,8 +453,8 @@ class Looks(Middleware):
         self.results[message.message_id] = result
 
 
-def test_it_is_given_the_result_of_each_job(adding, actor, working, relaying, eventually):
-    """Of a job that is followed by another it would be `None`."""
+def test_it_gets_the_result_of_each_job(adding, actor, working, relaying, eventually):
+    """For a job with a callback or a next step it would otherwise be `None`."""
     looks = Looks()
     adding(looks)
 
@@ -482,10 +480,10 @@ def test_it_is_given_the_result_of_each_job(adding, actor, working, relaying, ev
     assert looks.results[second.message_id] == 2
 
 
-def test_nothing_false_is_said_of_results_and_limits(
+def test_the_log_has_no_false_warning_about_results_and_limits(
     actor, working, relaying, rows, eventually, caplog
 ):
-    """dramatiq would say of each stored result that it was discarded, and warn of each wait."""
+    """dramatiq would log each stored result as discarded, and warn of each wait."""
     go_on, runs = threading.Event(), []
 
     @actor(queue_name="default", store_results=True, limit=Limit.concurrent(1))

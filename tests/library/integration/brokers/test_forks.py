@@ -31,7 +31,7 @@ def greet(actor):
 
 
 def forked(work):
-    """Do something in a child; its process id. It ends with 0 when nothing was raised."""
+    """Run a function in a child, which exits with 0 if nothing is raised; return its process id."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(HANGS_AFTER_S)
@@ -47,7 +47,7 @@ def forked(work):
 def test_children_forked_while_threads_send_lose_nothing(
     greet, wire, rabbitmq, in_threads, eventually
 ):
-    """Without forgetting the parent's connection, two of three hang, and it is broken for all."""
+    """Unless they forget the parent's connection, two of three hang, and it breaks for all."""
     greet.send(0)
 
     with ThreadPoolExecutor(4) as pool:
@@ -59,11 +59,11 @@ def test_children_forked_while_threads_send_lose_nothing(
 
     assert ended == [0, 0, 0]
     eventually(lambda: rabbitmq.depth("default") == 801)
-    assert wire.accepted == 1 + 4  # one made the queue; nobody had to connect again
+    assert wire.accepted == 1 + 4  # one made the queue; no process had to connect again
 
 
 def test_processes_of_multiprocessing_send(greet, rabbitmq, in_threads, eventually):
-    """Without forgetting the parent's connection, each raises: its I/O thread is not there."""
+    """Unless they forget the parent's connection, each raises: its I/O thread does not exist."""
     greet.send(0)
 
     context = multiprocessing.get_context("fork")
@@ -79,7 +79,7 @@ def test_processes_of_multiprocessing_send(greet, rabbitmq, in_threads, eventual
 
 
 def test_a_child_of_a_child_sends(greet, rabbitmq, eventually):
-    """The child's own publisher is forgotten as well, though it was made by a fork."""
+    """A grandchild forgets the child's publisher too, although that was made after a fork."""
     greet.send(0)
 
     def work():

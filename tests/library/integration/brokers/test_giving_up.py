@@ -1,4 +1,4 @@
-"""A job that is given up at its hard limit: charged once, whatever its thread does later."""
+"""A job that exceeds its hard limit: charged once, whatever its thread does later."""
 
 import threading
 
@@ -11,7 +11,7 @@ from workshed.transport.errors import EXIT_HARD_DEADLINE
 
 @pytest.fixture
 def left(broker, monkeypatch):
-    """The exit codes with which this process would have left."""
+    """The exit codes with which this process would have exited."""
     codes = []
     monkeypatch.setattr("workshed.transport.worker.shutdown.os._exit", codes.append)
     return codes
@@ -39,14 +39,14 @@ def stuck(actor):
 
 
 def give_up(broker):
-    """Do what the clock does at the hard limit of the one job that runs."""
+    """Do what happens at the hard limit of the only running job."""
     [delivery] = broker._execution.running
     error = HardTimeLimitExceeded("exceeded its hard limit of 1 s")
     broker._life._leaving.recycle(delivery, broker.get_actor(delivery.actor_name), error)
     return delivery
 
 
-def test_it_is_retried_and_acked_and_the_process_leaves(
+def test_the_job_is_retried_and_acked_and_the_process_exits(
     stuck, broker, working, left, rows, rabbitmq, eventually
 ):
     actor = stuck()
@@ -71,7 +71,7 @@ def test_it_is_retried_and_acked_and_the_process_leaves(
 def test_a_thread_that_comes_back_changes_nothing(
     stuck, broker, working, left, rows, rabbitmq, eventually
 ):
-    """A second ack of one delivery closes the channel of all."""
+    """A second ack of one delivery would close the channel of all."""
     actor = stuck(max_retries=0)
 
     with working("default"):
@@ -87,10 +87,10 @@ def test_a_thread_that_comes_back_changes_nothing(
     assert rows("SELECT outcome FROM workshed.attempts") == [("dead",)]
 
 
-def test_where_it_cannot_be_stored_it_is_delivered_again(
+def test_a_job_whose_outcome_cannot_be_stored_is_delivered_again(
     stuck, broker, working, left, rows, rabbitmq, failing, eventually
 ):
-    """Acked all the same, it would be lost."""
+    """If it were acked, it would be lost."""
     actor = stuck()
 
     with working("default"):
@@ -107,7 +107,7 @@ def test_where_it_cannot_be_stored_it_is_delivered_again(
             assert conn.execute(f"SELECT 1 FROM workshed.{table}").fetchall() == []  # noqa: S608
 
 
-def test_during_a_shutdown_nobody_is_charged(stuck, broker, working, left, rows, eventually):
+def test_during_a_shutdown_no_job_is_charged(stuck, broker, working, left, rows, eventually):
     actor = stuck()
 
     with working("default"):

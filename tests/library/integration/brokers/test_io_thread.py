@@ -1,4 +1,4 @@
-"""The thread behind each connection: nothing that is raised in it ends it, and `close` does."""
+"""The thread behind each connection: no error ends it, only `close` does."""
 
 import gc
 import logging
@@ -34,7 +34,7 @@ def fail(line):
 
 @pytest.fixture
 def _no_gc():
-    """Let nothing be closed by chance."""
+    """Keep the garbage collector from closing sockets by chance."""
     gc.disable()
     yield
     gc.enable()
@@ -42,7 +42,7 @@ def _no_gc():
 
 @pytest.mark.usefixtures("_no_gc")
 def test_a_failure_leaves_no_second_consumer(note, working, broker, wire, eventually):
-    """Without closing the socket, RabbitMQ gives half of the jobs to what nobody reads."""
+    """If the socket stayed open, RabbitMQ would give half of the jobs to a dead consumer."""
     with working("default"):
         note.send(1)
         line = broker._inbox.link
@@ -55,7 +55,7 @@ def test_a_failure_leaves_no_second_consumer(note, working, broker, wire, eventu
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_process_out_of_file_descriptors_sends_again_when_it_has_some(note, broker, eventually):
-    """Without trying again to start anew, the thread ends, and every later send of the process."""
+    """If the thread did not keep trying to restart, it would end, and later sends would fail."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(60)
@@ -84,10 +84,10 @@ def run_out_of_files_and_send(note, broker, eventually):
 
 
 @pytest.mark.parametrize(("opened", "patience_s"), [(True, 1), (False, 120)])
-def test_a_line_on_which_nobody_answers_can_be_closed(
+def test_a_connection_that_gets_no_answer_can_be_closed(
     opened, patience_s, broker, wire, monkeypatch
 ):
-    """Without stopping the loop, the thread outlives the broker; nobody waits to be connected."""
+    """If its loop kept running, the thread would outlive the broker, connected or not."""
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", patience_s)
     publisher = Publisher(broker.urls, "publisher")
     if not opened:
@@ -103,10 +103,10 @@ def test_a_line_on_which_nobody_answers_can_be_closed(
     assert time.monotonic() - started < 60
 
 
-def test_a_line_that_is_lost_as_soon_as_it_is_made_is_made_ever_later(
+def test_a_connection_that_is_lost_at_once_is_retried_with_backoff(
     note, broker, wire, monkeypatch, eventually
 ):
-    """Counted as a success each time, it would be made ten times a second by each process."""
+    """Counted as a success each time, each process would reconnect ten times a second."""
     monkeypatch.setattr(connection, "STEADY_S", 60)  # longer than this test takes on a busy machine
     note.send(1)
     line = broker._publisher._link

@@ -1,4 +1,4 @@
-"""`join`, `flush` and counts, as test suites of dramatiq's users call them."""
+"""`join`, `flush` and counts, as test suites of dramatiq users call them."""
 
 import threading
 
@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture
 def note(actor):
-    """An actor that notes its runs; each waits until it is let on."""
+    """An actor that records its runs; each waits until `note.on` is set."""
     runs, on = [], threading.Event()
     on.set()
 
@@ -30,10 +30,10 @@ def note(actor):
     on.set()
 
 
-def test_it_returns_once_all_have_run_with_their_retries_and_delays(
+def test_join_returns_once_all_have_run_with_their_retries_and_delays(
     note, broker, working, relaying
 ):
-    """dramatiq's idiom: `broker.join(queue)`, then `worker.join()`, then the assertions."""
+    """The idiom of dramatiq: `broker.join(queue)`, then `worker.join()`, then the assertions."""
     with working("default") as worker, relaying():
         for number in range(20):
             note.send(number)
@@ -45,8 +45,8 @@ def test_it_returns_once_all_have_run_with_their_retries_and_delays(
         assert sorted(note.runs) == [-1, -1, *range(20), 99]
 
 
-def test_it_waits_for_what_runs_here(note, broker, working, eventually):
-    """RabbitMQ counts no message that a worker has."""
+def test_join_waits_for_jobs_that_run_here(note, broker, working, eventually):
+    """RabbitMQ's count of a queue excludes messages that a worker has."""
     note.on.clear()
 
     with working("default"):
@@ -60,18 +60,18 @@ def test_it_waits_for_what_runs_here(note, broker, working, eventually):
     assert note.runs == [1]
 
 
-def test_a_queue_that_is_not_there_has_nothing(broker):
+def test_a_queue_that_does_not_exist_is_empty(broker):
     assert broker.get_queue_message_counts("default") == (0, 0, 0)
     broker.join("default", timeout=60_000)
 
 
-def test_a_name_that_no_queue_has_is_refused(broker):
+def test_an_undeclared_queue_is_refused(broker):
     for ask in (broker.join, broker.flush, broker.get_queue_message_counts):
         with pytest.raises(UndeclaredQueueError):
             ask("defualt")
 
 
-def test_what_there_is_is_counted_and_flushed(note, actor, broker, working, eventually):
+def test_messages_are_counted_and_flushed(note, actor, broker, working, eventually):
     @actor(queue_name="default", max_retries=0)
     def die():
         raise OSError("for good")
@@ -89,8 +89,8 @@ def test_what_there_is_is_counted_and_flushed(note, actor, broker, working, even
     assert broker.get_queue_message_counts("default") == (0, 0, 0)
 
 
-def test_what_is_flushed_holds_nothing_any_more(actor, broker, conn, rows):
-    """Its key would be taken in the next test, and its batch never end."""
+def test_flushed_jobs_hold_nothing_any_more(actor, broker, conn, rows):
+    """Otherwise a key would be held in the next test, and a batch would never end."""
 
     @actor(queue_name="default", unique=Unique())
     def once(number):

@@ -1,4 +1,4 @@
-"""What the calendar owes, as relays tell it."""
+"""Overdue periodic runs, as relays measure them."""
 
 import pytest
 
@@ -9,13 +9,13 @@ from workshed.transport.relay.lateness import collect_periodic_lateness
 
 @pytest.fixture
 def conn(connect, database):
-    """One connection, in autocommit."""
+    """A connection in autocommit."""
     return connect(autocommit=True)
 
 
 @pytest.fixture
 def declare(conn):
-    """`declare("maintain")`: a worker has this periodic job."""
+    """`declare("maintain")`: a worker declares this periodic job."""
 
     def declare(name):
         job = periodic_jobs.PeriodicDeclaration(name, "low", daily("09:00"))
@@ -26,7 +26,7 @@ def declare(conn):
 
 @pytest.fixture
 def look(conn, counted):
-    """`look("periodic_late_seconds")`: that number, after a look."""
+    """`look("periodic_late_seconds")`: the value of this metric after a look."""
 
     def look(name):
         assert collect_periodic_lateness(conn) >= 10
@@ -35,7 +35,7 @@ def look(conn, counted):
     return look
 
 
-def test_a_run_that_nobody_makes_is_late_by_the_time_since_it_was_planned(conn, declare, look):
+def test_a_run_that_was_not_created_is_late_by_the_time_since_it_was_planned(conn, declare, look):
     declare("maintain")
     assert look("periodic_late_seconds") == 0
 
@@ -47,7 +47,7 @@ def test_a_run_that_nobody_makes_is_late_by_the_time_since_it_was_planned(conn, 
 @pytest.mark.parametrize(
     "change", ["paused_at = workshed.now()", "seen_at = workshed.now() - interval '11 minutes'"]
 )
-def test_what_is_paused_or_in_no_release_is_never_late(conn, declare, look, change):
+def test_a_job_that_is_paused_or_in_no_release_is_never_late(conn, declare, look, change):
     declare("maintain")
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '2 hours'")
     conn.execute(f"UPDATE workshed.periodic_jobs SET {change}")  # noqa: S608 -- of the two above

@@ -41,7 +41,7 @@ def mail(actor):
 
 @pytest.fixture
 def send_one(greet):
-    """Send a job of which only one may be alive."""
+    """Return a function that sends a job of which only one may be alive."""
     return lambda number=1, key="k", **options: greet.send_with_options(
         args=(number,), unique_key=key, **options
     )
@@ -49,7 +49,7 @@ def send_one(greet):
 
 @pytest.fixture
 def states(rows):
-    """What is stored of each message, without its id."""
+    """Return a function that lists what is stored of each message, without its id."""
     return lambda: sorted(row[1:] for row in rows(ROWS))
 
 
@@ -66,7 +66,7 @@ def noted(actor):
 
 @pytest.fixture
 def await_depth(rabbitmq, eventually):
-    """`await_depth("emails", 3)`: so many messages are there, waiting or with a consumer."""
+    """`await_depth("emails", 3)`: wait for so many messages, in the queue or with a consumer."""
     return lambda queue, number: eventually(
         lambda: rabbitmq.depth(queue) + rabbitmq.unacked(queue) == number
     )
@@ -74,7 +74,7 @@ def await_depth(rabbitmq, eventually):
 
 @pytest.fixture
 def forked():
-    """`forked(work)`: run it in a child, which dies without a word after it; its exit code."""
+    """`forked(work)`: run it in a child that exits without cleaning up; its exit code."""
 
     def fork(work):
         pid = os.fork()
@@ -93,7 +93,7 @@ def forked():
 
 @pytest.fixture
 def overdue(connect):
-    """`overdue()`: the senders of all leases have had their time."""
+    """`overdue()`: let the deadline of all senders with a lease pass."""
     conn = connect(autocommit=True)
     return lambda: conn.execute("UPDATE workshed.schedule SET due_at = workshed.now()")
 
@@ -141,7 +141,7 @@ def test_a_unique_message_has_a_row_until_its_confirm_and_a_lock(
     assert rabbitmq.peek("default")[0]["properties"]["headers"]["outbox"] is True
 
 
-def test_a_key_that_another_job_has_names_that_job(send_one, rabbitmq, rows, eventually):
+def test_a_key_that_is_held_names_its_job(send_one, rabbitmq, rows, eventually):
     first = send_one(1)
 
     second = send_one(2)
@@ -153,7 +153,7 @@ def test_a_key_that_another_job_has_names_that_job(send_one, rabbitmq, rows, eve
     assert rows(LOCKS) == [("k", first.message_id, 0)]
 
 
-def test_once_the_job_has_ended_its_key_is_free(noted, working, rows, eventually):
+def test_a_key_is_free_once_its_job_has_ended(noted, working, rows, eventually):
     note, done = noted("default")
 
     with working("default"):
@@ -164,7 +164,7 @@ def test_once_the_job_has_ended_its_key_is_free(noted, working, rows, eventually
 
 @pytest.fixture
 def once():
-    """`with once() as conn:` as in a job that runs once."""
+    """`with once() as conn:` a transaction as in a job that runs once."""
 
     @contextlib.contextmanager
     def run():
@@ -176,7 +176,7 @@ def once():
     return run
 
 
-def test_what_a_job_that_runs_once_sends_commits_with_it(
+def test_messages_from_a_job_that_runs_once_commit_with_it(
     once, mail, send_one, broker, states, rows
 ):
     with once():
@@ -191,7 +191,9 @@ def test_what_a_job_that_runs_once_sends_commits_with_it(
     assert len(rows(LOCKS)) == 1
 
 
-def test_what_it_sends_is_undone_with_it(once, mail, send_one, broker, rows):
+def test_messages_from_a_job_that_runs_once_are_rolled_back_with_it(
+    once, mail, send_one, broker, rows
+):
     with once() as conn:
         broker.enqueue_many([mail.message(1), mail.message(2)])
         send_one()
@@ -201,7 +203,7 @@ def test_what_it_sends_is_undone_with_it(once, mail, send_one, broker, rows):
 
 
 def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventually):
-    """Freed with the failed attempt, another job would run beside its retry."""
+    """Were it freed with the failed attempt, another job would run alongside its retry."""
 
     @actor(queue_name="default", max_retries=1, min_backoff=60_000)
     def fail():
@@ -217,10 +219,10 @@ def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventu
     assert held == [(first.message_id, 1)]
 
 
-def test_a_unique_job_whose_lock_was_released_runs_all_the_same_and_is_counted(
+def test_a_unique_job_whose_lock_was_released_still_runs_and_is_counted(
     actor, working, connect, rows, eventually, counted
 ):
-    """A lock that is gone for another reason than the job's own outcome drops no job."""
+    """The job is dropped for no lock that is gone for another reason than its own outcome."""
     before = counted("unique_lock_lost_total", actor="resize")
     ran = []
     resize = actor(queue_name="default", actor_name="resize")(lambda: ran.append("resized"))
@@ -263,7 +265,7 @@ def test_of_many_senders_at_once_one_sends(send_one, rabbitmq, in_threads, event
 
 @pytest.fixture
 def taken(monkeypatch):
-    """How many leases were taken, by statement."""
+    """The number of leases that each statement stored."""
     sizes = []
     take = leases.insert_leases
 
@@ -275,7 +277,7 @@ def taken(monkeypatch):
     return sizes
 
 
-def test_many_are_stored_a_window_at_a_time(
+def test_many_leases_are_stored_a_window_at_a_time(
     mail, send_one, greet, broker, states, taken, await_depth, eventually
 ):
     held = send_one(key="3")
@@ -299,7 +301,9 @@ def test_many_are_stored_a_window_at_a_time(
 # Not sent
 
 
-def test_while_rabbitmq_is_away_it_is_stored_with_its_lock(send_one, mail, away, rows, states):
+def test_while_rabbitmq_is_away_a_message_is_stored_with_its_lock(
+    send_one, mail, away, rows, states
+):
     away()
 
     message = send_one()
@@ -311,9 +315,7 @@ def test_while_rabbitmq_is_away_it_is_stored_with_its_lock(send_one, mail, away,
 
 
 @pytest.mark.usefixtures("unanswered")
-def test_a_lease_that_was_not_confirmed_is_handed_to_a_relay(
-    mail, send_one, patience, rows, states
-):
+def test_a_lease_that_was_not_confirmed_is_left_to_a_relay(mail, send_one, patience, rows, states):
     patience(0.2)
 
     mail.send(1)
@@ -324,7 +326,7 @@ def test_a_lease_that_was_not_confirmed_is_handed_to_a_relay(
     assert len(rows(LOCKS)) == 1
 
 
-def test_a_lease_that_was_never_published_is_no_copy(mail, stuck, patience, states):
+def test_a_lease_that_was_never_published_is_no_possible_duplicate(mail, stuck, patience, states):
     mail.send(0)
     patience(0.2)
 
@@ -335,7 +337,7 @@ def test_a_lease_that_was_never_published_is_no_copy(mail, stuck, patience, stat
 
 
 @pytest.mark.usefixtures("not_storing", "unanswered")
-def test_with_the_setting_off_nothing_of_it_stays(mail, send_one, patience, rows):
+def test_without_the_fallback_a_failed_send_leaves_nothing(mail, send_one, patience, rows):
     patience(0.2)
 
     for send in (mail.send, send_one):
@@ -345,7 +347,7 @@ def test_with_the_setting_off_nothing_of_it_stays(mail, send_one, patience, rows
     assert (rows(ROWS), rows(LOCKS)) == ([], [])
 
 
-def test_of_a_refused_message_nothing_stays(send_one, full, rows, eventually):
+def test_a_refused_message_leaves_nothing(send_one, full, rows, eventually):
     full(1)
     keys = iter(map(str, range(1_000)))
 
@@ -367,7 +369,7 @@ def test_of_a_refused_message_nothing_stays(send_one, full, rows, eventually):
 
 @pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize("which", ["mail", "unique"])
-def test_without_postgresql_it_is_not_sent_and_that_is_said(mail, send_one, which, rabbitmq):
+def test_without_postgresql_the_send_fails_and_says_why(mail, send_one, which, rabbitmq):
     send, why = {
         "mail": (mail.send, "a message for 'emails' is stored before"),
         "unique": (send_one, "a unique message is stored before"),
@@ -382,8 +384,8 @@ def test_without_postgresql_it_is_not_sent_and_that_is_said(mail, send_one, whic
     assert sum(queue.get("messages_ready", 0) for queue in rabbitmq.queues().values()) == 0
 
 
-def test_a_commit_whose_answer_is_lost_is_said_to_be_unknown(mail, connect, rows):
-    """It may have committed, and then a relay sends what `send` has said was not sent."""
+def test_a_commit_whose_answer_is_lost_is_reported_as_unknown(mail, connect, rows):
+    """It may have committed: then a relay sends a message that `send` reported as not sent."""
     connect(autocommit=True).execute("""
         CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
@@ -416,7 +418,7 @@ def dies(broker, forked, monkeypatch):
 def test_a_crash_between_the_lock_and_the_publish_leaves_a_job(
     noted, broker, dies, overdue, working, relaying, rows, eventually
 ):
-    """Without a row beside the lock, it is held for ever by a job that nobody has."""
+    """Without a row next to the lock, a job that no longer exists would hold it for ever."""
     note, done = noted("default")
     dies(broker._publisher, "submit", lambda: note.send_with_options(args=(1,), unique_key="k"))
     assert len(rows(LOCKS)) == 1
@@ -438,7 +440,7 @@ def test_a_crash_after_the_confirm_costs_a_copy_that_does_not_run(
     overdue()
     with relaying():
         await_depth(queue, 2)
-    with working(queue, threads=1):  # two that start at once would both run
+    with working(queue, threads=1):  # two copies that start at once would both run
         await_depth(queue, 0)
 
     assert done == [1]
@@ -487,7 +489,7 @@ def test_rows_are_marked_after_an_outage_of_postgresql(
 
 
 def test_a_failure_in_the_thread_does_not_end_it(mail, states, monkeypatch, eventually, caplog):
-    """Without going on, every later row of this process would be left to the relay."""
+    """If it ended, every later row of this process would be left to the relay."""
     keep, failures = (
         leases.keep_until_outcome,
         [ValueError("not PostgreSQL's"), KeyError("nor this")],
@@ -510,7 +512,7 @@ def test_a_failure_in_the_thread_does_not_end_it(mail, states, monkeypatch, even
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_marks_its_own_and_not_its_parents(
+def test_a_forked_child_marks_its_own_rows_and_not_those_of_its_parent(
     mail, broker, forked, states, eventually, monkeypatch
 ):
     """With its parent's queue it would wait for a lock that a thread of the parent holds."""
@@ -532,7 +534,7 @@ def test_a_forked_child_marks_its_own_and_not_its_parents(
     eventually(lambda: len([state for state in states() if state == KEPT[0]]) == 2)
 
 
-def test_what_is_known_is_written_when_the_broker_closes(mail, broker, states):
+def test_pending_marks_are_written_when_the_broker_closes(mail, broker, states):
     for times in (1, 2):  # a broker that is used again after it was closed marks again
         for number in range(20):
             mail.send(number)
@@ -554,14 +556,14 @@ for number in range(20):
 """
 
 
-def test_what_is_known_is_written_when_the_program_ends(broker, states):
+def test_pending_marks_are_written_when_the_program_ends(broker, states):
     subprocess.run([sys.executable, "-c", SEND_AND_END], timeout=60, check=True)
 
     assert states() == KEPT * 20
 
 
-def test_marks_of_a_dropped_message_free_its_lock_only_with_its_row(broker, rows):
-    """A relay that has the row sends it; without its lock a second job could run beside it."""
+def test_a_dropped_message_frees_its_lock_only_with_its_row(broker, rows):
+    """A relay sends the row if it has it; without the lock a second job could run alongside."""
     with db.transaction() as tx:
         unique.take_many(tx, [unique.KeyClaim("k", "m", 0, "greet", "default")])
 

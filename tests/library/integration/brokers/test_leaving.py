@@ -1,4 +1,4 @@
-"""SIGTERM reaches a worker at once, and not when dramatiq looks for it."""
+"""SIGTERM reaches a worker at once, and not only when dramatiq checks for it."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def told():
-    """The signals that the handler before ours was told."""
+    """The signals that the previous handler received."""
     told = []
     before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     yield told
@@ -19,7 +19,7 @@ def told():
 def test_what_waits_is_given_back_while_a_job_still_runs(
     told, actor, working, rabbitmq, eventually
 ):
-    """Without the chained handler nothing is given back before dramatiq stops its worker."""
+    """Without the chained handler nothing is requeued before dramatiq stops its worker."""
     on, started = threading.Event(), []
 
     @actor(queue_name="default")

@@ -1,4 +1,4 @@
-"""Limits of real workers: never more than may be, in their order, and no slot is left over."""
+"""Limits of real workers: never exceeded, first come first served, and no slot is left over."""
 
 import threading
 from datetime import timedelta
@@ -21,7 +21,7 @@ DUE = "SELECT due_at - workshed.now() FROM workshed.schedule"
 
 @pytest.fixture
 def sync(actor):
-    """`sync(Limit…)`: an actor with limits; `.ran` are its runs, `.most` so many were together."""
+    """`sync(Limit…)`: an actor with limits; `.ran` has its runs, `.most` the most at one time."""
 
     def declare(*rules, then=lambda number: None, name="sync", **options):
         together, lock = [], threading.Lock()
@@ -46,11 +46,13 @@ def sync(actor):
 
 @pytest.fixture
 def none_left(rows, eventually):
-    """No slot, nobody who waits, and no row is left."""
+    """Wait until no slot, no waiter and no row is left."""
     return lambda: eventually(lambda: (rows(SLOTS), rows(WAITS), rows(SCHEDULED)) == ([], [], []))
 
 
-def test_no_more_run_at_a_time_than_may_and_all_run(sync, working, relaying, none_left, eventually):
+def test_no_more_than_the_limit_run_at_a_time_and_all_run(
+    sync, working, relaying, none_left, eventually
+):
     pause = threading.Event()
     job = sync(Limit.concurrent(2), then=lambda _: pause.wait(0.01))
     with working("default", threads=8), relaying():
@@ -63,7 +65,7 @@ def test_no_more_run_at_a_time_than_may_and_all_run(sync, working, relaying, non
     assert sorted(job.ran) == list(range(40))
 
 
-def test_those_who_wait_run_in_the_order_in_which_they_came(
+def test_waiting_jobs_run_in_the_order_in_which_they_came(
     sync, gate, working, relaying, none_left, rows, eventually
 ):
     job = sync(Limit.concurrent(1), then=gate)
@@ -80,7 +82,7 @@ def test_those_who_wait_run_in_the_order_in_which_they_came(
 
 
 @pytest.mark.parametrize("failure", [Discard("gone"), OSError("no"), Snooze(timedelta(hours=1))])
-def test_a_slot_is_free_whatever_its_job_comes_to(failure, sync, working, rows, eventually):
+def test_a_slot_is_free_whatever_the_outcome_of_its_job(failure, sync, working, rows, eventually):
     def fail(number):
         if number == 1:
             raise failure
@@ -93,7 +95,7 @@ def test_a_slot_is_free_whatever_its_job_comes_to(failure, sync, working, rows, 
         eventually(lambda: job.ran == [1, 2] and rows(SLOTS) == [])
 
 
-def test_one_over_its_limit_spends_no_attempt_and_is_counted(
+def test_a_job_over_its_limit_spends_no_attempt_and_is_counted(
     sync, gate, working, rows, counted, eventually
 ):
     before = counted("jobs_over_limit_total", actor="sync")
@@ -112,7 +114,7 @@ def test_one_over_its_limit_spends_no_attempt_and_is_counted(
     assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
-def test_what_is_over_a_window_is_due_when_it_has_its_slot(sync, working, rows, eventually):
+def test_a_job_over_a_window_is_due_when_it_has_its_slot(sync, working, rows, eventually):
     job = sync(Limit.window(1, per=timedelta(hours=1)))
     with working("default"):
         for number in range(3):
@@ -124,7 +126,7 @@ def test_what_is_over_a_window_is_due_when_it_has_its_slot(sync, working, rows, 
 
 
 def test_slots_are_renewed_while_their_job_runs(sync, gate, working, rows, monkeypatch, eventually):
-    """Without renewal they are free after 30 s, and more run than may."""
+    """Without renewal they are free after 30 s, and more jobs run than the limit allows."""
     monkeypatch.setattr(lease_renewal, "EVERY_S", 0.05)
     job = sync(Limit.concurrent(1), then=gate)
     query = "SELECT expires_at FROM workshed.limit_slots"
@@ -137,10 +139,10 @@ def test_slots_are_renewed_while_their_job_runs(sync, gate, working, rows, monke
         eventually(lambda: rows(query) == [])
 
 
-def test_a_run_whose_slot_was_lost_is_done_all_the_same(
+def test_a_run_whose_slot_was_lost_keeps_its_outcome(
     sync, gate, working, rows, connect, caplog, eventually
 ):
-    """It is not undone: what a limit protects is elsewhere, and was used."""
+    """Undoing it would not help, because the limited resource is elsewhere and was already used."""
     job = sync(Limit.concurrent(1), then=gate)
     with working("default"):
         job.send(1)
@@ -152,14 +154,14 @@ def test_a_run_whose_slot_was_lost_is_done_all_the_same(
     assert rows(SCHEDULED) == []
 
 
-def test_no_thread_renews_where_no_actor_has_slots(sync, working, eventually):
+def test_no_thread_renews_slots_if_no_actor_has_any(sync, working, eventually):
     def renewing():
         return sum(thread.name == "renewal" for thread in threading.enumerate())
 
     eventually(lambda: renewing() == 0)  # threads of a worker that has stopped may still be ending
     sync(Limit.window(1, per=timedelta(hours=1)))
     with working("default"):
-        assert renewing() == 1  # that of turns
+        assert renewing() == 1  # the renewal of run locks
     eventually(lambda: renewing() == 0)
     sync(Limit.concurrent(1), name="other")
     with working("default"):
@@ -185,7 +187,7 @@ def test_a_job_that_is_cancelled_while_it_waits_lets_the_next_one_run(
     assert job.ran == [1, 3]
 
 
-def test_the_slot_of_a_worker_that_died_is_given_to_who_waits(
+def test_the_slot_of_a_worker_that_died_goes_to_a_waiting_job(
     sync, gate, working, relaying, connect, none_left, rows, eventually
 ):
     own = connect(autocommit=True)
@@ -203,9 +205,7 @@ def test_the_slot_of_a_worker_that_died_is_given_to_who_waits(
         none_left()
 
 
-def test_several_actors_have_one_limit_together(
-    sync, gate, working, relaying, none_left, rows, eventually
-):
+def test_several_actors_share_one_limit(sync, gate, working, relaying, none_left, rows, eventually):
     limit = Limit.concurrent(1, name="api")
     first, second = sync(limit, then=gate), sync(limit, name="fetch")
     with working("default"), relaying():
@@ -219,7 +219,7 @@ def test_several_actors_have_one_limit_together(
     assert second.ran == [2]
 
 
-def test_a_unique_job_that_waits_for_a_limit_has_its_key(
+def test_a_unique_job_that_waits_for_a_limit_keeps_its_key(
     sync, gate, working, relaying, none_left, rows, eventually
 ):
     job = sync(Limit.concurrent(1), then=gate, unique=Unique())
@@ -236,10 +236,10 @@ def test_a_unique_job_that_waits_for_a_limit_has_its_key(
     assert rows("SELECT key FROM workshed.unique_locks") == []
 
 
-def test_a_turn_and_a_slot_are_both_given_back(
+def test_a_run_lock_and_a_slot_are_both_released(
     sync, gate, working, relaying, none_left, rows, monkeypatch, eventually
 ):
-    """Kept by one that waits for a limit, its turn would hold up its own kind."""
+    """If a job that waits for a limit kept its run lock, it would hold up others with its key."""
     unique = Unique("while_executing", key=lambda number: number % 2)
     job = sync(Limit.concurrent(1), then=gate, unique=unique)
     with working("default", threads=4), relaying():
@@ -254,5 +254,5 @@ def test_a_turn_and_a_slot_are_both_given_back(
     assert job.ran == [1, 2]
 
 
-def test_its_leases_are_those_of_turns():
+def test_leases_of_slots_are_as_long_as_those_of_run_locks():
     assert limits.LEASE is run_locks.LEASE

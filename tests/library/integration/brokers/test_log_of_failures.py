@@ -1,4 +1,4 @@
-"""What a worker of this process logs of a job that fails: one line, as loud as what follows."""
+"""A worker logs a job that fails in one line, at a level that matches what happens next."""
 
 import logging
 import traceback
@@ -26,7 +26,7 @@ def fail(error, cause=None):
 
 @pytest.fixture
 def lines(actor, working, rabbitmq, eventually, caplog):
-    """`lines(job, **options)`: what is logged of one run of an actor from its start to its ack."""
+    """`lines(job, **options)`: the log records of one run of an actor, from start to ack."""
     caplog.set_level(logging.INFO)
 
     def run(work, **options):
@@ -59,7 +59,7 @@ def lines(actor, working, rabbitmq, eventually, caplog):
     ],
 )
 def test_a_failure_is_one_line_with_its_traceback(level, begins, options, error, lines):
-    """dramatiq calls each of them unhandled, as an error, before anything knows what follows."""
+    """dramatiq logs each as an unhandled error, before it is known what happens next."""
     [line] = lines(lambda: fail(error), **options)
 
     assert (line.levelname, line.getMessage()) == (level, begins)
@@ -76,7 +76,7 @@ def test_a_failure_is_one_line_with_its_traceback(level, begins, options, error,
         ("WARNING", "failed; next attempt in 5.0 s: ", dramatiq.Retry("again", delay=5_000)),
     ],
 )
-def test_what_a_job_decides_is_one_line_without_a_traceback(level, begins, decision, lines):
+def test_a_decision_of_a_job_is_one_line_without_a_traceback(level, begins, decision, lines):
     [line] = lines(lambda: fail(decision))
 
     assert line.levelname == level
@@ -84,16 +84,16 @@ def test_what_a_job_decides_is_one_line_without_a_traceback(level, begins, decis
     assert not line.exc_info
 
 
-def test_the_error_that_made_it_decide_so_is_in_the_line(lines):
-    """As where a mail server is away: the job waits for it, and the operator must see why."""
+def test_the_line_has_the_error_that_caused_the_decision(lines):
+    """For example, a job that waits for a mail server: the operator must see why."""
     [line] = lines(lambda: fail(Snooze(HOUR, "later"), OSError("away")))
 
     assert (line.levelname, line.getMessage()) == ("WARNING", "again in 3600.0 s: later")
     assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
 
 
-def test_so_is_that_of_a_copy_whose_outcome_does_not_count(lines):
-    """Its job is done, by another delivery: no row keeps why this one failed."""
+def test_the_line_has_the_error_of_a_copy_whose_outcome_does_not_count(lines):
+    """Another delivery has done the job: no row stores why this one failed."""
 
     def work():
         with db.transaction() as conn:
@@ -106,7 +106,7 @@ def test_so_is_that_of_a_copy_whose_outcome_does_not_count(lines):
     assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
 
 
-def test_so_is_that_of_a_run_whose_outcome_cannot_be_stored(
+def test_the_line_has_the_error_of_a_run_whose_outcome_cannot_be_stored(
     actor, working, failing, eventually, caplog
 ):
     @actor(queue_name="default")
@@ -122,8 +122,10 @@ def test_so_is_that_of_a_run_whose_outcome_cannot_be_stored(
     assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
 
 
-def test_what_a_job_raises_after_its_end_is_logged(actor, working, eventually, caplog, monkeypatch):
-    """It changes nothing any more, and would be gone: the job is done."""
+def test_an_error_that_a_job_raises_after_its_end_is_logged(
+    actor, working, eventually, caplog, monkeypatch
+):
+    """The job is done, so the error changes nothing, and would otherwise be lost."""
 
     @actor(queue_name="default", once=True)
     def job():

@@ -1,6 +1,6 @@
-"""What dramatiq promises to middleware, on our broker: which hooks, in what order, where, of what.
+"""What dramatiq promises to middleware, on our broker: hooks, their order, threads, arguments.
 
-The same scenario runs on dramatiq's own `StubBroker`, so that what is expected is what it does.
+The same scenario runs on dramatiq's own `StubBroker`, which defines the expected result.
 """
 
 import threading
@@ -30,11 +30,11 @@ NOT_HERE = {
     "before_nack": "a dead job is stored and acked; only what cannot be stored is not",
     "after_nack": "likewise",
 }
-"""Hooks that are not called in the scenario, each with why."""
+"""Hooks that are not called in the scenario, and why."""
 
 
 class Recorder(Middleware):
-    """Notes each call of a hook: who, which, of what, and in which thread."""
+    """Records each call of a hook: recorder, hook, arguments and thread."""
 
     def __init__(self, name, calls):
         self.name, self.calls = name, calls
@@ -53,7 +53,7 @@ for hook_name in HOOKS:
 
 
 class Scene:
-    """A broker with two recorders and three actors: one is done, one fails, one skips itself."""
+    """A broker with two recorders and three actors: one succeeds, one fails, one skips itself."""
 
     def __init__(self, broker, actor):
         self.broker, self.calls = broker, []
@@ -100,7 +100,7 @@ class Scene:
 
 @contextmanager
 def forgetting(broker):
-    """Give a broker back the middleware that it had."""
+    """Restore the middleware of a broker afterwards."""
     chain, options = list(broker.middleware), set(broker.actor_options)
     yield
     broker.middleware[:] = chain
@@ -110,7 +110,7 @@ def forgetting(broker):
 
 @pytest.fixture
 def ours(broker, actor, eventually):
-    broker.queues.pop("default", None)  # a hook is called when the first actor is on a queue
+    broker.queues.pop("default", None)  # so that the first actor on a queue calls a hook
     with forgetting(broker):
         scene = Scene(broker, lambda **options: actor(queue_name="default", **options))
         scene.run(eventually)
@@ -126,25 +126,25 @@ def stock(eventually):
     broker.close()
 
 
-def test_each_hook_is_called_or_it_is_said_why_not(ours):
+def test_each_hook_is_called_or_listed_as_not_called(ours):
     assert {hook for _, hook, *_ in ours.calls} | NOT_HERE.keys() == set(HOOKS)
     assert not {hook for _, hook, *_ in ours.calls} & NOT_HERE.keys()
 
 
 @pytest.mark.parametrize("job", ["done", "skips"])
 def test_the_hooks_around_a_job_are_those_of_dramatiq_in_its_order(ours, stock, job):
-    """`before_*` downwards, `after_*` upwards, each message's by themselves."""
+    """`before_*` downwards, `after_*` upwards, for each message separately."""
     assert ours.around(job) == stock.around(job)
 
 
-def test_so_they_are_of_a_job_that_fails_but_that_it_is_acked(ours, stock):
-    """Once its outcome is stored, RabbitMQ has nothing more to do with it."""
+def test_the_hooks_around_a_job_that_fails_are_the_same_but_for_the_ack(ours, stock):
+    """Once its outcome is stored, RabbitMQ has nothing more to do with the job."""
     said = [(who, hook.replace("nack", "ack")) for who, hook in stock.around("fails")]
 
     assert ours.around("fails") == said
 
 
-def test_a_send_is_asked_of_downwards_and_told_of_upwards(ours, stock):
+def test_a_send_calls_before_hooks_downwards_and_after_hooks_upwards(ours, stock):
     def sends(scene):
         return [(who, hook) for who, hook, *_ in scene.calls if hook.endswith("_enqueue")]
 
@@ -157,7 +157,7 @@ def test_a_send_is_asked_of_downwards_and_told_of_upwards(ours, stock):
     ]
 
 
-def test_a_worker_begins_and_ends_as_dramatiqs(ours, stock):
+def test_a_worker_calls_the_hooks_of_its_life_as_in_dramatiq(ours, stock):
     def life(scene):
         return [hook for _, hook, *_ in scene.of("first") if "worker_" in hook]
 
@@ -190,7 +190,7 @@ def test_the_arguments_are_those_of_dramatiq(ours, stock):
     assert {broker for _, _, broker, *_ in ours.calls} == {ours.broker}
 
 
-def test_a_hook_is_given_the_result_or_the_exception(ours, stock):
+def test_a_hook_gets_the_result_or_the_exception(ours, stock):
     def ends(scene):
         calls = scene.of("first", "after_process_message")
         return {
@@ -202,14 +202,14 @@ def test_a_hook_is_given_the_result_or_the_exception(ours, stock):
 
 
 @pytest.mark.parametrize("scene", ["ours", "stock"])
-def test_each_hook_runs_in_the_thread_that_dramatiq_says(scene, request):
-    """A connection that is bound to a thread is closed in the thread that has it."""
+def test_each_hook_runs_in_the_same_thread_as_in_dramatiq(scene, request):
+    """A connection that is bound to a thread must be closed in that thread."""
     found = request.getfixturevalue(scene)
     threads = {hook: set() for hook in HOOKS}
     for _, hook, _, _, _, thread in found.calls:
         threads[hook].add(thread)
     [working] = threads["after_worker_thread_boot"]
-    consuming = threads["after_consumer_thread_boot"]  # dramatiq has one more, for delayed ones
+    consuming = threads["after_consumer_thread_boot"]  # dramatiq has one more, for delayed messages
     here = threading.current_thread()
 
     for hook in AROUND[:5]:
@@ -222,7 +222,7 @@ def test_each_hook_runs_in_the_thread_that_dramatiq_says(scene, request):
     assert working is not here
 
 
-def test_the_delay_of_a_send_is_told_in_milliseconds(broker, actor):
+def test_the_delay_of_a_send_is_in_milliseconds(broker, actor):
     calls = []
     with forgetting(broker):
         broker.add_middleware(Recorder("first", calls))
@@ -236,7 +236,7 @@ def test_the_delay_of_a_send_is_told_in_milliseconds(broker, actor):
     assert [args[1] for _, hook, _, args, *_ in calls if hook.endswith("_enqueue")] == [1_500] * 2
 
 
-def test_what_is_added_late_is_told_of_the_actors_and_queues_that_are_there(broker, actor):
+def test_middleware_added_late_learns_of_existing_actors_and_queues(broker, actor):
     @actor(queue_name="default", actor_name="early")
     def early():
         pass

@@ -1,4 +1,4 @@
-"""A network that fails between a sender and RabbitMQ: nothing `send` returned for is lost."""
+"""A network that fails between a sender and RabbitMQ: nothing that `send` accepted is lost."""
 
 import time
 from collections import defaultdict
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.usefixtures("not_storing")
 
 @pytest.fixture
 def wire(proxy, servers):
-    """All that the broker of this test sends and hears goes through here."""
+    """A proxy for all traffic of this test's broker."""
     return proxy(servers.broker_url)
 
 
 @pytest.fixture
 def options():
-    """What the URL says behind `?`."""
+    """The query string of the URL."""
     return ""
 
 
@@ -31,7 +31,7 @@ def vhost(vhost, wire, options):
     return wire.url(vhost) + options
 
 
-# So short that a test can wait for them.
+# Short enough for a test to wait for.
 short_heartbeats = pytest.mark.parametrize("options", ["?heartbeat=1"])
 
 
@@ -42,7 +42,7 @@ def greet(actor):
 
 @pytest.fixture
 def copies(rabbitmq):
-    """What is in the queue: for each message, whether each of its copies says `again`."""
+    """The queue's content: for each message, the `possible_duplicate` mark of each copy."""
 
     def look():
         found = defaultdict(list)
@@ -60,7 +60,7 @@ def hurried(monkeypatch):
     monkeypatch.setattr(link, "LONGEST_PAUSE_S", 0.02)
 
 
-def test_what_had_no_confirm_when_the_line_was_cut_is_sent_again_and_marked(
+def test_messages_without_a_confirm_when_the_line_was_cut_are_sent_again_and_marked(
     greet, wire, rabbitmq, patience, copies, eventually
 ):
     """Without `appendleft` in `_on_lost`, each of the 16 raises at its deadline."""
@@ -79,7 +79,7 @@ def test_what_had_no_confirm_when_the_line_was_cut_is_sent_again_and_marked(
     assert [sorted(found[message_id]) for message_id in sent] == [[False, True]] * 16
 
 
-def test_a_stalled_line_raises_in_time_and_says_what_is_not_known(
+def test_a_stalled_line_raises_in_time_and_says_what_is_unknown(
     greet, wire, patience, copies, eventually
 ):
     """Without a limit in `Publisher.wait` it hangs; without `unknown` it says nothing was sent."""
@@ -89,7 +89,7 @@ def test_a_stalled_line_raises_in_time_and_says_what_is_not_known(
     started = time.monotonic()
     with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
         greet.send(1)
-    assert time.monotonic() - started < 20  # and not the 20 s or more of a connection that is lost
+    assert time.monotonic() - started < 20  # a lost connection takes 20 s or more
 
     wire.resume()
     patience(20)
@@ -117,7 +117,7 @@ def test_a_line_that_is_down_raises_in_time_and_says_nothing_was_sent(
 
 
 @short_heartbeats
-def test_a_half_open_line_confirms_nothing_and_is_made_again(
+def test_a_half_open_line_confirms_nothing_and_is_replaced(
     greet, wire, rabbitmq, patience, copies, eventually
 ):
     """Without `_watch` and heartbeats, both sends raise, and all that follow."""
@@ -150,16 +150,14 @@ def test_a_frame_cut_anywhere_loses_nothing(
         wire.truncate(offset, way)
         sent.append(greet.send(offset))
 
-    assert wire.accepted == 2 + len(offsets)  # each of them was cut
+    assert wire.accepted == 2 + len(offsets)  # each connection was cut
     assert {message.message_id for message in sent} <= set(copies())
     assert broker._publisher._link.is_alive()
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
-def test_a_handshake_cut_anywhere_is_made_again(
-    way, greet, broker, wire, patience, copies, hurried
-):
-    """With pika's guess believed, some of these cuts are told as a wrong password."""
+def test_a_handshake_cut_anywhere_is_retried(way, greet, broker, wire, patience, copies, hurried):
+    """If pika's guess were believed, some of these cuts would be reported as a wrong password."""
     patience(20)
     sent = [greet.send(0)]
     before = wire.passed(way)
@@ -205,17 +203,17 @@ def test_threads_that_end_leave_no_connection(greet, wire, rabbitmq, eventually)
 
     eventually(lambda: rabbitmq.depth("default") == 20)
     eventually(lambda: wire.connections == 1)
-    assert wire.accepted == 2  # the first one made the queue
+    assert wire.accepted == 2  # one of them made the queue
     eventually(lambda: len(rabbitmq.connections()) == 1)
 
 
 @short_heartbeats
-def test_idle_connections_live_by_their_heartbeats_and_are_given_up_without(
+def test_heartbeats_keep_idle_connections_alive_and_their_absence_ends_them(
     actor, working, wire, eventually
 ):
-    """RabbitMQ closes what it has not heard of for two heartbeats: with none, both are lost.
+    """RabbitMQ closes a connection that is silent for two heartbeats: without any, both are lost.
 
-    Without `_watch`, pika takes from 6 to 12 s to give up a connection on which nothing comes.
+    Without `_watch`, pika takes 6 to 12 s to give up a connection on which nothing arrives.
     """
     runs = []
     note = actor(queue_name="default", actor_name="note")(runs.append)
@@ -223,12 +221,12 @@ def test_idle_connections_live_by_their_heartbeats_and_are_given_up_without(
         note.send(1)
         eventually(lambda: runs == [1])
         accepted, before = wire.accepted, wire.passed("up")
-        frames = 2 * 6  # six of each connection, two in a second, of 8 bytes each
+        frames = 2 * 6  # six of each connection, two a second, of 8 bytes each
         eventually(lambda: wire.passed("up") - before >= frames * 8)
         assert wire.accepted == accepted
 
         wire.stall()
-        eventually(lambda: wire.accepted >= accepted + 2, within_s=30)  # both try anew
+        eventually(lambda: wire.accepted >= accepted + 2, within_s=30)  # both try to reconnect
         wire.resume()
         note.send(2)
         eventually(lambda: runs == [1, 2])

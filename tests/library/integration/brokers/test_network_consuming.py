@@ -10,19 +10,19 @@ from workshed.transport.publishing.publisher import Publisher
 
 @pytest.fixture
 def wire(proxy, servers):
-    """The worker's line; what sends has one of its own."""
+    """The worker's connection; senders have one of their own."""
     return proxy(servers.broker_url)
 
 
 @pytest.fixture
 def direct(vhost):
-    """The URL of the virtual host, by no proxy."""
+    """The URL of the virtual host, without the proxy."""
     return vhost
 
 
 @pytest.fixture
 def vhost(direct, wire):
-    """With heartbeats so short that a test can wait for them."""
+    """Heartbeats are short enough for a test to wait for."""
     return wire.url(direct) + "?heartbeat=1"
 
 
@@ -36,7 +36,7 @@ def broker(broker, direct, monkeypatch):
 
 @pytest.fixture
 def runs(actor):
-    """An actor that notes each of its runs; the first ones of 1 and 2 wait for `runs.go_on`."""
+    """An actor that records its runs; the first runs of 1 and 2 wait for `runs.go_on`."""
 
     class Runs(list):
         started = threading.Barrier(3)
@@ -58,7 +58,7 @@ def runs(actor):
 
 @pytest.fixture
 def consumers(direct):
-    """How many consumers the queue has; the management API is late to say so."""
+    """Return a function that counts the queue's consumers; the management API is too slow."""
 
     def count():
         with topology.open_connection([direct]) as connection:
@@ -77,7 +77,7 @@ def end_by_fin(wire):
 
 
 def stall(wire):
-    """For longer than the heartbeat: both sides give the connection up."""
+    """Stall for longer than the heartbeat: both sides give the connection up."""
     wire.stall()
 
 
@@ -97,12 +97,12 @@ def truncate_a_delivery(wire):
 @pytest.mark.parametrize(
     "fault", [cut, end_by_fin, stall, half_open, truncate_an_ack, truncate_a_delivery]
 )
-def test_jobs_that_run_while_the_line_fails_are_acked_by_nobody_else(
+def test_jobs_that_run_while_the_line_fails_do_not_ack_others(
     fault, runs, working, wire, broker, rabbitmq, consumers, eventually
 ):
-    """The tags of their channel mean other jobs on the next one.
+    """Their delivery tags mean other jobs on the next channel.
 
-    Without the channel in `Delivery`, late acks remove 3 and 4, which still run.
+    Without the channel in `Delivery`, late acks would remove 3 and 4, which still run.
     """
     line = broker._inbox.link
     with working("default", threads=2):

@@ -1,4 +1,4 @@
-"""A network that fails beside a relay: every row is sent, and it resumes by itself."""
+"""A network that fails around a relay: every row is sent, and the relay resumes by itself."""
 
 import pytest
 
@@ -10,19 +10,19 @@ from workshed.settings import settings
 
 @pytest.fixture
 def rabbit_wire(proxy, servers):
-    """The relay's line to RabbitMQ."""
+    """The relay's connection to RabbitMQ."""
     return proxy(servers.broker_url)
 
 
 @pytest.fixture
 def postgres_wire(proxy, servers):
-    """The relay's lines to PostgreSQL: its own, and that of its heartbeat."""
+    """The relay's connections to PostgreSQL: its own, and that of its heartbeat."""
     return proxy(servers.database_url)
 
 
 @pytest.fixture
 def store(broker, actor, connect):
-    """Store so many messages that are due now, by a line of its own."""
+    """Store so many messages that are due now, over a separate connection."""
     broker.ensure_queues({"default"})
     greet = actor(queue_name="default", actor_name="greet")(lambda number: None)
     conn = connect(autocommit=True)
@@ -31,13 +31,13 @@ def store(broker, actor, connect):
 
 @pytest.fixture
 def left(rows):
-    """How many messages are not sent yet."""
+    """Return a function that counts the messages that are not sent yet."""
     return lambda: rows("SELECT count(*) FROM workshed.schedule")[0][0]
 
 
 @pytest.fixture
 def relay_is_dead(connect):
-    """Ten seconds of silence of that relay, without waiting for them."""
+    """Make a relay silent for more than ten seconds, without waiting."""
     conn = connect(autocommit=True)
 
     def age(relay):
@@ -56,7 +56,7 @@ def relay_is_dead(connect):
 
 @pytest.fixture
 def start(broker, vhost, database, rabbit_wire, postgres_wire, monkeypatch):
-    """`with start():` a relay runs, both its servers behind a proxy."""
+    """`with start():` a relay runs, with a proxy in front of both its servers."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", postgres_wire.url(database))
     monkeypatch.setattr(db, "ANSWER_S", 1.0)
     settings.cache_clear()
@@ -109,7 +109,7 @@ def test_a_line_to_postgresql_that_fails_loses_no_row(
     fault, start, store, left, relay_is_dead, postgres_wire, rabbitmq, eventually
 ):
     """Without the `except` in `Relay.run`, its thread ends with the first error; without
-    `answering` there, it waits for ever for a line that is open at one end."""
+    `answering` there, it waits for ever for a connection that is half open."""
     with start() as relay:
         store(1)
         eventually(lambda: left() == 0)

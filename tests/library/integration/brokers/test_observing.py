@@ -1,4 +1,4 @@
-"""What observers are told of each delivery: by one word of a closed set, once it is stored."""
+"""Observers get each delivery once it is stored, with one outcome of a closed set."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ LONG = timedelta(hours=1)
 
 
 class Witness(Observer):
-    """Keeps what it is told."""
+    """Keeps all calls."""
 
     def __init__(self):
         self.began_ids = []
@@ -68,7 +68,7 @@ def note(actor):
         (SkipMessage(), {}, "skipped"),
     ],
 )
-def test_a_run_is_told_once_by_a_word_for_what_became_of_it(
+def test_a_run_is_observed_once_with_its_outcome(
     error, options, label, note, seen, working, eventually
 ):
     job = note(error, **options)
@@ -80,7 +80,7 @@ def test_a_run_is_told_once_by_a_word_for_what_became_of_it(
     assert (seen.told, seen.began_ids) == ([label], [message.message_id])
 
 
-def test_how_long_it_waited_and_ran_is_known(actor, seen, working, eventually):
+def test_the_time_it_waited_and_ran_is_known(actor, seen, working, eventually):
     @actor(queue_name="default")
     def nap():
         threading.Event().wait(0.05)
@@ -134,7 +134,9 @@ def stranger(message, publish):
         (stranger, "unknown_actor"),
     ],
 )
-def test_one_that_did_not_run_is_told_of_too(sent, label, note, seen, working, publish, eventually):
+def test_a_job_that_did_not_run_is_observed_too(
+    sent, label, note, seen, working, publish, eventually
+):
     message = note().message(7)
 
     with working("default"):
@@ -145,7 +147,7 @@ def test_one_that_did_not_run_is_told_of_too(sent, label, note, seen, working, p
     assert (seen.jobs[0].duration_s, seen.jobs[0].queue_wait_s) == (None, None)
 
 
-def test_a_copy_of_a_job_that_runs_once_is_absorbed(actor, seen, working, publish, eventually):
+def test_a_copy_of_a_job_that_runs_once_is_a_duplicate(actor, seen, working, publish, eventually):
     @actor(queue_name="default", once=True)
     def pay(number):
         pass
@@ -158,7 +160,7 @@ def test_a_copy_of_a_job_that_runs_once_is_absorbed(actor, seen, working, publis
         eventually(lambda: seen.told == ["succeeded", "duplicate"])
 
 
-def test_a_running_job_that_leaves_at_a_checkpoint_was_cancelled(
+def test_a_running_job_that_ends_at_a_checkpoint_was_cancelled(
     actor, seen, working, connect, eventually
 ):
     @actor(queue_name="default")
@@ -175,7 +177,7 @@ def test_a_running_job_that_leaves_at_a_checkpoint_was_cancelled(
 
 
 def test_an_observer_that_fails_changes_nothing(note, broker, seen, working, rows, eventually):
-    """Without its own guard the job would be run again, or its thread end without an ack."""
+    """Without a guard the job would run again, or its thread would end without an ack."""
 
     class Broken(Observer):
         def began(self, job):
@@ -197,8 +199,8 @@ def test_an_observer_that_fails_changes_nothing(note, broker, seen, working, row
     assert rows("SELECT count(*) FROM workshed.dead") == [(2,)]
 
 
-def test_what_a_job_sends_names_it_as_its_parent(actor, seen, working, rows, eventually):
-    """Also what is sent with its outcome, when its function has returned."""
+def test_a_job_is_the_parent_of_the_jobs_it_sends(actor, seen, working, rows, eventually):
+    """This includes its callbacks, which are sent after its function has returned."""
 
     @actor(queue_name="low")
     def child(*told):

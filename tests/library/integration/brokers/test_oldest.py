@@ -1,4 +1,4 @@
-"""For how long the oldest job of a queue waits: never less than is told, and soon no more."""
+"""The age of the oldest waiting job of a queue: never underestimated, and soon exact again."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Workers beat at every look, which waits for RabbitMQ for as long as a busy machine takes."""
+    """Let workers beat at every look, and let looks wait long for RabbitMQ on a busy machine."""
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
     monkeypatch.setattr("workshed.transport.relay.queue_age.ANSWER_S", 60.0)
 
@@ -29,13 +29,13 @@ def conn(connect):
 
 @pytest.fixture
 def wire(proxy, servers):
-    """Leads to RabbitMQ for who looks, and for nobody else."""
+    """A connection to RabbitMQ that only the look uses."""
     return proxy(servers.broker_url)
 
 
 @pytest.fixture
 def look(broker, conn, counted, wire):
-    """`look()`: look once as a relay does; the age that is told of `default`, in seconds."""
+    """`look()`: look once as a relay does; the age of `default` in seconds."""
     broker.ensure_queues({"default", "emails"})
     queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     publisher = QueueDepthClient([wire.url(url) for url in broker.urls], "relay")
@@ -52,7 +52,7 @@ def look(broker, conn, counted, wire):
 
 @pytest.fixture
 def age(conn):
-    """`age(3600)`: let it be so many seconds later for what PostgreSQL knows of queues."""
+    """`age(3600)`: let so many seconds pass for what PostgreSQL knows of queues."""
 
     def older(seconds):
         query = (
@@ -80,18 +80,18 @@ def hang(actor):
 
 @pytest.fixture
 def one_by_one(broker, monkeypatch):
-    """A worker holds two deliveries at most."""
+    """Let a worker hold at most two deliveries."""
     monkeypatch.setattr(broker._life, "prefetch", lambda *_: 2)
 
 
 @pytest.fixture
 def all_at_once(broker, monkeypatch):
-    """A worker of one thread holds more than the two deliveries it would by itself."""
+    """Let a worker of one thread hold more than its usual two deliveries."""
     monkeypatch.setattr(broker._life, "prefetch", lambda *_: 10)
 
 
 def ago(seconds):
-    """The header of a copy that was published so long ago."""
+    """Return the header of a copy that was published so long ago."""
     return {"published_ms": int((time.time() - seconds) * 1000)}
 
 
@@ -104,7 +104,7 @@ def passed(conn, queue="default"):
     return conn.execute(query, (queue,)).fetchone()[0]
 
 
-def test_of_an_empty_queue_nothing_waits(look, age):
+def test_in_an_empty_queue_nothing_waits(look, age):
     age(3600)
 
     assert look() == 0
@@ -123,10 +123,10 @@ def test_without_a_worker_the_age_grows_from_when_it_was_last_seen_empty(
     assert 3600 <= look() < 3660
 
 
-def test_a_relay_that_is_started_again_goes_on_from_there(
+def test_a_restarted_relay_continues_from_there(
     look, age, hang, rabbitmq, conn, broker, eventually, counted
 ):
-    """In memory it would be forgotten, and the queue seem to have been empty a moment ago."""
+    """Kept in memory, the age would be lost, and the queue would seem to have just been empty."""
     look()
     hang.send()
     ready(rabbitmq, 1, eventually)
@@ -139,7 +139,7 @@ def test_a_relay_that_is_started_again_goes_on_from_there(
     publisher.close()
 
 
-def test_how_much_is_ready_and_who_consumes_is_told(
+def test_ready_messages_and_consumers_are_counted(
     look, hang, working, rabbitmq, eventually, counted
 ):
     hang.send()
@@ -161,10 +161,10 @@ def test_how_much_is_ready_and_who_consumes_is_told(
         hang.end.set()
 
 
-def test_what_a_busy_worker_holds_unstarted_waits(
+def test_jobs_that_a_busy_worker_has_not_started_count_as_waiting(
     look, hang, all_at_once, working, publish, rabbitmq, eventually
 ):
-    """RabbitMQ has nothing ready then: prefetched jobs behind a long one would wait unseen."""
+    """RabbitMQ reports nothing as ready: prefetched jobs behind a long one would go unnoticed."""
     with working("default", threads=1):
         for number in range(3):
             publish(hang.message(number), **ago(600))
@@ -175,7 +175,9 @@ def test_what_a_busy_worker_holds_unstarted_waits(
         eventually(lambda: look() == 0)
 
 
-def test_what_runs_does_not_wait(look, hang, working, publish, broker, conn, eventually):
+def test_running_jobs_do_not_count_as_waiting(
+    look, hang, working, publish, broker, conn, eventually
+):
     with working("default", threads=1):
         publish(hang.message(), **ago(600))
         eventually(lambda: list(broker._execution.running))
@@ -189,10 +191,10 @@ def test_what_runs_does_not_wait(look, hang, working, publish, broker, conn, eve
         hang.end.set()
 
 
-def test_with_a_backlog_the_age_follows_what_was_delivered(
+def test_with_a_backlog_the_age_follows_the_deliveries(
     look, hang, working, publish, rabbitmq, age, one_by_one, eventually
 ):
-    """Only empty queues known, an age would grow through a backlog that is worked off in order."""
+    """If only empty queues counted, the age would grow while a backlog is worked off in order."""
     look()
     age(7200)
     for number in range(6):
@@ -205,10 +207,10 @@ def test_with_a_backlog_the_age_follows_what_was_delivered(
         eventually(lambda: look() == 0)
 
 
-def test_what_a_paused_queue_gets_back_waits_for_as_long_as_it_does(
+def test_jobs_that_a_paused_queue_gets_back_keep_their_age(
     look, hang, all_at_once, working, publish, rabbitmq, conn, eventually
 ):
-    """It was delivered: taken for worked off, it would be as young as the newest that was."""
+    """Counted as done, deliveries would make the queue as young as the newest of them."""
     with working("default", threads=1):
         publish(hang.message(1), **ago(3600))
         publish(hang.message(2), **ago(3000))
@@ -223,7 +225,7 @@ def test_what_a_paused_queue_gets_back_waits_for_as_long_as_it_does(
         hang.end.set()
 
 
-def test_what_a_worker_gives_back_when_it_ends_waits(
+def test_jobs_that_a_worker_requeues_when_it_ends_count_as_waiting(
     look, hang, all_at_once, working, publish, rabbitmq, broker, eventually
 ):
     with working("default", threads=1):
@@ -238,8 +240,8 @@ def test_what_a_worker_gives_back_when_it_ends_waits(
     assert 3000 <= look() < 3660
 
 
-def test_what_a_dead_worker_held_waits(look, conn, hang, publish, rabbitmq, eventually):
-    """Its deliveries are back at the head of their queue, older than all that it had passed."""
+def test_jobs_of_a_dead_worker_count_as_waiting(look, conn, hang, publish, rabbitmq, eventually):
+    """They are at the head of their queue again, older than all messages delivered since."""
     look()
     publish(hang.message())
     ready(rabbitmq, 1, eventually)
@@ -250,10 +252,10 @@ def test_what_a_dead_worker_held_waits(look, conn, hang, publish, rabbitmq, even
     assert conn.execute("SELECT expired_at IS NOT NULL FROM workshed.workers").fetchone() == (True,)
 
 
-def test_what_came_before_something_went_back_proves_nothing(
+def test_a_delivery_before_a_requeue_proves_nothing(
     look, conn, hang, publish, rabbitmq, eventually
 ):
-    """Workers beat one after the other: an old word would let what came back look young."""
+    """Workers beat one after the other: an old report would make requeued jobs look young."""
     publish(hang.message())
     ready(rabbitmq, 1, eventually)
     now = datetime.now(UTC)
@@ -271,10 +273,10 @@ def test_what_came_before_something_went_back_proves_nothing(
 
 
 @pytest.mark.fresh_vhost
-def test_what_a_lost_connection_gives_back_waits(
+def test_jobs_requeued_by_a_lost_connection_count_as_waiting(
     look, hang, working, publish, rabbitmq, conn, eventually
 ):
-    """RabbitMQ takes all of it back, what runs included, and says nothing to the worker."""
+    """RabbitMQ requeues all of them, including running jobs, and does not notify the worker."""
     with working("default", threads=1):
         for number, seconds in enumerate((3600, 3000, 5)):
             publish(hang.message(number), **ago(seconds))
@@ -287,7 +289,7 @@ def test_what_a_lost_connection_gives_back_waits(
         hang.end.set()
 
 
-def test_a_queue_that_was_empty_before_something_went_back_is_not_taken_for_empty(look, conn):
+def test_a_queue_that_was_empty_before_a_requeue_does_not_count_as_empty(look, conn):
     look()
     news(conn, returned=datetime.now(UTC) - HOUR)
 
@@ -298,7 +300,7 @@ def test_a_queue_that_was_empty_before_something_went_back_is_not_taken_for_empt
     assert datetime.now(UTC) - passed(conn) < timedelta(minutes=1)
 
 
-def test_a_sender_whose_clock_is_ahead_makes_nothing_young(
+def test_a_sender_whose_clock_is_ahead_makes_no_job_young(
     look, conn, age, hang, rabbitmq, eventually
 ):
     look()
@@ -311,10 +313,10 @@ def test_a_sender_whose_clock_is_ahead_makes_nothing_young(
     assert look() >= 60
 
 
-def test_a_message_of_a_higher_priority_is_no_proof(
+def test_a_message_of_a_higher_priority_proves_nothing(
     look, actor, working, publish, rabbitmq, conn, eventually
 ):
-    """It came before all others, which may have waited for an hour."""
+    """It was delivered ahead of all others, which may have waited for an hour."""
     ran = []
     job = actor(queue_name="emails", actor_name="urgent")(ran.append)
     look()
@@ -336,7 +338,7 @@ def test_a_message_of_a_higher_priority_is_no_proof(
         eventually(lambda: passed(conn, "emails") > before)
 
 
-def test_what_is_due_and_not_sent_waits(look, conn, hang):
+def test_due_rows_that_are_not_sent_count_as_waiting(look, conn, hang):
     with db.transaction() as own:
         schedule.send(own, hang.message(1))
         schedule.send(own, hang.message(2), delay=HOUR)
@@ -345,7 +347,7 @@ def test_what_is_due_and_not_sent_waits(look, conn, hang):
     assert 600 <= look() < 660
 
 
-def test_while_rabbitmq_is_away_what_was_there_goes_on_waiting(
+def test_while_rabbitmq_is_away_its_jobs_keep_aging(
     look, age, hang, rabbitmq, eventually, counted, monkeypatch, wire
 ):
     look()
@@ -360,8 +362,8 @@ def test_while_rabbitmq_is_away_what_was_there_goes_on_waiting(
     assert str(counted("queue_ready", queue="default")) == "nan"
 
 
-def test_a_queue_that_is_not_there_is_asked_for_once_a_minute(look, broker, conn, monkeypatch):
-    """Each question for one is an error in the log of RabbitMQ."""
+def test_a_queue_that_does_not_exist_is_looked_for_once_a_minute(look, broker, conn, monkeypatch):
+    """Each look for it is an error in the log of RabbitMQ."""
     asked = []
     depth = QueueDepthClient.depth
 
@@ -378,7 +380,7 @@ def test_a_queue_that_is_not_there_is_asked_for_once_a_minute(look, broker, conn
     assert asked.count("gone") == 1
 
 
-def test_a_worker_that_ends_is_gone_and_a_silent_one_is_forgotten(
+def test_a_worker_that_ends_is_deleted_and_a_silent_one_later(
     hang, working, conn, broker, eventually
 ):
     with working("default"):
@@ -397,7 +399,7 @@ def test_a_worker_that_ends_is_gone_and_a_silent_one_is_forgotten(
 
 
 def silent(conn, held=None):
-    """A worker that has not beaten for an hour."""
+    """Insert a worker that has not beaten for an hour."""
     conn.execute(
         """
         INSERT INTO workshed.workers

@@ -1,4 +1,4 @@
-"""What a job writes under its key happens once, however often it is delivered or tried."""
+"""The writes of a job that runs once happen once, however often it is delivered or retried."""
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ from workshed.middleware import RetryOn
 
 @pytest.fixture
 def effects(connect):
-    """A table that counts every time something was written: `effects()`."""
+    """`effects()`: the number of rows in a table that the job writes to."""
     conn = connect(autocommit=True)
     conn.execute("CREATE TABLE public.effects (number integer)")
     return lambda: [n for (n,) in conn.execute("SELECT number FROM effects ORDER BY 1")]
@@ -25,7 +25,7 @@ def write(number):
 
 @pytest.fixture
 def charge(actor):
-    """An actor that writes once, and then does what `charge.then` says."""
+    """An actor that writes once, and then calls `charge.then`."""
 
     @actor(queue_name="default", once=True, retry_on=RetryOn(OSError, attempts=3), min_backoff=1)
     def charge(number):
@@ -47,7 +47,7 @@ def idle(rabbitmq, eventually):
 
 
 def test_copies_change_nothing(charge, working, publish, effects, idle, rows, eventually, counted):
-    """Without the key, each of them charges."""
+    """Without the key, each copy would charge."""
     message = charge.message(1)
     labels = {"actor": "charge", "queue": "default", "outcome": "duplicate"}
     absorbed = counted("jobs_total", **labels)
@@ -65,7 +65,7 @@ def test_copies_change_nothing(charge, working, publish, effects, idle, rows, ev
 
 
 def test_a_run_that_fails_leaves_nothing(charge, working, effects, rows, eventually):
-    """With a transaction of its own in the actor, what it wrote before it failed would stay."""
+    """If the actor used a transaction of its own, its writes before the failure would stay."""
 
     def fail():
         raise OSError("no")
@@ -80,10 +80,10 @@ def test_a_run_that_fails_leaves_nothing(charge, working, effects, rows, eventua
     assert rows("SELECT outcome FROM workshed.attempts") == [("retry",)]
 
 
-def test_a_retry_of_one_whose_commit_was_not_heard_changes_nothing(
+def test_a_retry_after_an_unconfirmed_commit_changes_nothing(
     charge, working, publish, effects, rows, eventually
 ):
-    """A connection may be lost after COMMIT arrived: the run failed, and its effect stays."""
+    """A connection may be lost after COMMIT arrived: the run fails, but its effect stays."""
     first = charge.message(1)
     retry = first.copy(options={"generation": 1, "attempt": 2})
 
@@ -96,10 +96,10 @@ def test_a_retry_of_one_whose_commit_was_not_heard_changes_nothing(
     assert effects() == charge.runs == [1]
 
 
-def test_of_two_processes_that_run_it_at_once_one_writes(
+def test_of_two_processes_that_run_a_job_at_once_one_writes(
     charge, working, connect, publish, effects, idle, eventually
 ):
-    """Without the outcome in the transaction, the second to end would write a second time."""
+    """If the outcome were not in the transaction, the second to end would write again."""
     message = charge.message(1)
 
     def another_process_ends_first():
@@ -116,12 +116,12 @@ def test_of_two_processes_that_run_it_at_once_one_writes(
     assert effects() == []
 
 
-def test_what_it_sends_commits_with_what_it_writes(actor, working, effects, rows, eventually):
+def test_messages_of_a_job_commit_with_its_writes(actor, working, effects, rows, eventually):
     """Sent at once, the job would run for an effect that was rolled back."""
 
     @actor(queue_name="low")
     def follow_up(number):
-        """Never runs: nobody works on that queue here."""
+        """Never runs, because no worker consumes that queue here."""
 
     @actor(queue_name="default", once=True, max_retries=0)
     def order(number):
@@ -144,7 +144,7 @@ def test_what_it_sends_commits_with_what_it_writes(actor, working, effects, rows
     ]
 
 
-def test_an_inner_transaction_that_fails_undoes_only_itself(actor, working, effects, eventually):
+def test_a_nested_transaction_that_fails_undoes_only_itself(actor, working, effects, eventually):
     @actor(queue_name="default", once=True)
     def order():
         write(1)
@@ -162,7 +162,7 @@ def test_an_inner_transaction_that_fails_undoes_only_itself(actor, working, effe
     assert effects() == [1, 3]
 
 
-def test_a_key_of_ones_own_is_asked_once_per_actor(actor, working, effects, idle, eventually):
+def test_an_explicit_key_is_claimed_once_per_actor(actor, working, effects, idle, eventually):
     answers = []
 
     def declare(name):
@@ -184,7 +184,7 @@ def test_a_key_of_ones_own_is_asked_once_per_actor(actor, working, effects, idle
     assert effects() == [7, 7]
 
 
-def test_a_key_goes_with_a_transaction_that_fails(actor, working, effects, rows, eventually):
+def test_a_key_is_rolled_back_with_its_transaction(actor, working, effects, rows, eventually):
     @actor(queue_name="default", retry_on=RetryOn(OSError), min_backoff=1)
     def ask():
         with db.transaction() as conn:
@@ -199,7 +199,7 @@ def test_a_key_goes_with_a_transaction_that_fails(actor, working, effects, rows,
     assert effects() == rows("SELECT 1 FROM workshed.once_keys") == []
 
 
-def test_called_directly_it_is_a_function(charge, database, effects):
+def test_called_directly_it_is_a_plain_function(charge, database, effects):
     charge.fn(5)
 
     assert effects() == [5]
@@ -207,6 +207,6 @@ def test_called_directly_it_is_a_function(charge, database, effects):
         once(conn, "k")
 
 
-def test_a_word_for_yes_is_refused(actor):
+def test_a_string_instead_of_true_is_refused(actor):
     with pytest.raises(ValueError, match="once='yes'"):
         actor(queue_name="default", once="yes")(lambda: None)

@@ -1,4 +1,4 @@
-"""Periodic jobs: noted when their program starts, made once however many clocks fire."""
+"""Periodic jobs: declared when their program starts, and created once however many clocks fire."""
 
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def clock(broker):
-    """What the stock clock talks to: the middleware of this program, as it starts."""
+    """The middleware that the stock clock calls, as when its program starts."""
     found = next(m for m in broker.middleware if isinstance(m, Periodic))
     found._noted, found._says_at, found._rests_until = set(), 0.0, 0.0
     return found
@@ -39,7 +39,7 @@ def ran():
 
 @pytest.fixture
 def report(actor, clock, ran):
-    """An actor that runs every ten seconds, which it will have to by the clock of the test."""
+    """An actor that runs every ten seconds; each test fires its clock itself."""
 
     @actor(actor_name="report", queue_name="low", periodic=every(timedelta(seconds=10)))
     def report():
@@ -50,7 +50,7 @@ def report(actor, clock, ran):
 
 @pytest.fixture
 def past(rows):
-    """`past(HOUR)`: the noted jobs were declared so long ago, and nothing was made since."""
+    """`past(HOUR)`: let the declared jobs be so old, with no run created since."""
 
     def past(span):
         rows("UPDATE workshed.periodic_jobs SET next_at = next_at - %s RETURNING 1", span)
@@ -60,7 +60,7 @@ def past(rows):
 
 @pytest.fixture
 def tell_time(rows):
-    """The time that PostgreSQL has."""
+    """Return a function that reads PostgreSQL's clock."""
     return lambda: rows("SELECT workshed.now()")[0][0].astimezone(UTC)
 
 
@@ -75,10 +75,10 @@ def fire(actor, at):
     assert not PeriodiqSpec(told.spec, told._say, told._make).validate(at.replace(microsecond=0))
 
 
-# Which jobs there are
+# Which jobs are declared
 
 
-def test_what_ships_with_workshed_runs_only_where_its_tables_are(actor, broker, clock, rows):
+def test_a_job_that_needs_tables_is_declared_only_where_they_exist(actor, broker, clock, rows):
     @actor(actor_name="ours", periodic=daily("09:00"), needs="shop")
     def ours():
         pass
@@ -97,7 +97,7 @@ def test_what_ships_with_workshed_runs_only_where_its_tables_are(actor, broker, 
     assert "ours" not in names(rows)
 
 
-def test_what_a_job_needs_is_a_stream_of_migrations(actor):
+def test_needs_must_name_a_stream_of_migrations(actor):
     with pytest.raises(
         ValueError, match=r"needs='store': your App has the streams workshed, .*shop"
     ):
@@ -108,10 +108,10 @@ def names(rows):
     return {name for (name,) in rows("SELECT name FROM workshed.periodic_jobs")}
 
 
-# What a clock makes
+# The runs a clock creates
 
 
-def test_a_clock_stores_that_a_run_was_made_and_its_message_together(
+def test_a_clock_stores_a_run_and_its_message_together(
     report, rows, tell_time, past, broker, clock
 ):
     declared(broker, clock)
@@ -134,7 +134,7 @@ def test_a_clock_stores_that_a_run_was_made_and_its_message_together(
 
 
 def test_a_clock_publishes_nothing_itself(report, rabbitmq, broker, clock, past, tell_time):
-    """A message that is sent before its row commits runs twice, and one sent after it is lost."""
+    """A message sent before its row commits may run twice, and one sent after it may be lost."""
     broker.ensure_queues({"low"})
     declared(broker, clock)
     past(HOUR)
@@ -144,10 +144,10 @@ def test_a_clock_publishes_nothing_itself(report, rabbitmq, broker, clock, past,
     assert rabbitmq.depth("low") == 0
 
 
-def test_any_number_of_clocks_make_one_run(
+def test_any_number_of_clocks_create_one_run(
     report, rows, broker, clock, past, tell_time, in_threads
 ):
-    """Two of the stock clock send everything twice."""
+    """Two stock clocks send everything twice."""
     declared(broker, clock)
     past(HOUR)
     now = tell_time()
@@ -176,7 +176,7 @@ def test_three_starts_of_a_clock_within_a_minute_make_one_run(
     ]
 
 
-def test_a_clock_that_wakes_up_late_makes_the_run_all_the_same(
+def test_a_clock_that_wakes_up_late_still_creates_the_run(
     report, rows, broker, clock, past, tell_time
 ):
     declared(broker, clock)
@@ -200,10 +200,10 @@ def test_a_clock_that_was_set_back_makes_no_run_twice(report, rows, broker, cloc
     assert len(rows("SELECT 1 FROM workshed.periodic_runs")) == 2
 
 
-def test_a_clock_that_is_an_hour_ahead_makes_nothing_before_its_time(
+def test_a_clock_that_is_an_hour_ahead_creates_nothing_early(
     report, rows, broker, clock, tell_time, caplog
 ):
-    """Made now, it would be missing when its time comes."""
+    """Created now, the run would be missing when its time comes."""
     declared(broker, clock)
 
     with caplog.at_level("INFO"):
@@ -213,7 +213,7 @@ def test_a_clock_that_is_an_hour_ahead_makes_nothing_before_its_time(
     assert "this host is ahead of PostgreSQL by " in caplog.text
 
 
-def test_what_a_clock_makes_a_moment_too_early_is_sent_in_time(
+def test_a_run_created_a_moment_too_early_is_sent_on_time(
     report, rows, broker, clock, past, tell_time
 ):
     declared(broker, clock)
@@ -231,7 +231,7 @@ def test_what_a_clock_makes_a_moment_too_early_is_sent_in_time(
 def test_a_clock_of_an_older_release_makes_nothing(
     report, rows, broker, clock, past, tell_time, caplog
 ):
-    """One that was left running would make what nobody plans any more, beside what is planned."""
+    """One left running would create runs that are no longer planned, next to those that are."""
     declared(broker, clock)
     past(HOUR)
     clock._says_at = inf
@@ -244,7 +244,7 @@ def test_a_clock_of_an_older_release_makes_nothing(
     assert "a release that started later plans it otherwise" in caplog.text
 
 
-def test_a_paused_job_is_not_made(report, rows, broker, clock, past, tell_time, conn):
+def test_no_run_of_a_paused_job_is_created(report, rows, broker, clock, past, tell_time, conn):
     declared(broker, clock)
     past(HOUR)
     periodic_jobs.pause_job(conn, "report")
@@ -256,13 +256,13 @@ def test_a_paused_job_is_not_made(report, rows, broker, clock, past, tell_time, 
 
 
 def test_a_clock_goes_on_while_postgresql_is_away(report, no_database, caplog):
-    """Stock `periodiq` ends by any error, and with it all other jobs."""
+    """Stock `periodiq` exits on any error, which stops all jobs."""
     now = datetime.now(UTC)
 
     fire(report, now)
     fire(report, now)
 
-    assert caplog.text.count("are not noted yet") == 1  # asked once, or many jobs wait for long
+    assert caplog.text.count("are not noted yet") == 1  # each attempt costs a wait
 
 
 @pytest.mark.fresh_database
@@ -280,7 +280,7 @@ def test_a_clock_goes_on_after_an_error_of_any_kind(
     assert "report is not made by this clock" in caplog.text
 
 
-def test_a_clock_notes_its_jobs_when_it_starts(report, rows):
+def test_a_clock_declares_its_jobs_when_it_starts(report, rows):
     report.options["periodic"].validate(datetime.now(UTC))
 
     found = rows(
@@ -294,36 +294,36 @@ def test_a_clock_notes_its_jobs_when_it_starts(report, rows):
 
 
 @pytest.mark.parametrize("spec", [every(HOUR), cron("0 * * * *"), daily("09:00")])
-def test_a_clock_asks_with_times_of_pendulum(actor, spec, database):
+def test_a_clock_accepts_times_of_pendulum(actor, spec, database):
     """Their differences cannot be divided by a `timedelta`, which ended the clock at its start."""
     asked = actor(actor_name="report", queue_name="low", periodic=spec)(lambda: None).options[
         "periodic"
     ]
     nine = pendulum.datetime(2026, 3, 2, 9, 0, 30)
 
-    assert asked.validate(nine) is False  # or `periodiq` would send a message, too
+    assert asked.validate(nine) is False  # otherwise `periodiq` would send a message, too
     assert asked.latest(nine) == nine.start_of("hour")
     assert type(asked.next_valid_date(pendulum.now())) is datetime
 
 
 @pytest.mark.parametrize("microsecond", [0, 1, 999, 500_000, 990_000, 990_001, 999_999])
 def test_a_clock_looks_every_second_and_so_sets_no_alarm(report, microsecond):
-    """`periodiq` sleeps through the part of a second, and sets an alarm only for whole ones.
+    """`periodiq` sleeps for a fraction of a second, and sets an alarm only for whole seconds.
 
-    Told of a time that is past it calls itself, until Python ends it after a thousand times.
+    When it gets a time in the past it calls itself, until Python stops it at a thousand calls.
     """
     nine = datetime(2026, 3, 2, 9, tzinfo=UTC)
     now = nine - timedelta(seconds=1) + timedelta(microseconds=microsecond)
     with time_machine.travel(now, tick=False):
-        for asked in (now, now - HOUR, now + HOUR):  # it was put forward while it worked, or back
+        for asked in (now, now - HOUR, now + HOUR):  # the clock was put forward or back
             looks = report.options["periodic"].next_valid_date(asked)
 
             assert timedelta(milliseconds=10) <= looks - now < timedelta(seconds=1)
             seen = {(at + timedelta(seconds=0.5)).replace(microsecond=0) for at in (now, looks)}
-            assert nine in seen  # it rounds so
+            assert nine in seen  # `periodiq` rounds this way
 
 
-def test_a_clock_makes_each_run_once():
+def test_a_clock_creates_each_run_once():
     spec = cron("0 9 * * *", tz="UTC")
     made = []
     told = PeriodiqSpec(spec, lambda: None, made.append)
@@ -336,7 +336,7 @@ def test_a_clock_makes_each_run_once():
     assert made == [nine, nine + 24 * HOUR]
 
 
-# What a job gets
+# What a job knows
 
 
 def test_a_job_learns_the_time_it_is_for_and_so_do_its_retries(
@@ -385,7 +385,7 @@ def test_a_job_learns_when_it_was_sent_and_so_do_its_retries(
     assert sent_at() is None
 
 
-def test_a_job_that_somebody_sent_has_no_such_time(report, ran, working, eventually):
+def test_a_job_that_was_sent_by_hand_has_no_planned_time(report, ran, working, eventually):
     report.send()
 
     with working("low"):
@@ -395,8 +395,8 @@ def test_a_job_that_somebody_sent_has_no_such_time(report, ran, working, eventua
     assert scheduled_for() is None
 
 
-def test_a_run_carries_what_its_actor_says(actor, clock, broker, rows, tell_time):
-    """A relay makes runs too, and knows no actors."""
+def test_a_run_has_the_options_of_its_actor(actor, clock, broker, rows, tell_time):
+    """A relay creates runs too, but knows no actors."""
     actor(
         actor_name="report",
         queue_name="low",
@@ -473,15 +473,17 @@ def test_a_unique_job_may_be_replaced_by_the_next(actor, clock, broker, rows, te
     assert rows("SELECT message_id FROM workshed.schedule") == [(second.message_id,)]
 
 
-# What a program notes
+# What a program declares
 
 
-def test_a_worker_notes_its_jobs_when_it_starts(report, working, rows):
+def test_a_worker_declares_its_jobs_when_it_starts(report, working, rows):
     with working("low"):
         assert rows("SELECT queue FROM workshed.periodic_jobs WHERE name = 'report'") == [("low",)]
 
 
-def test_a_worker_goes_on_saying_that_it_has_them(report, working, rows, eventually, monkeypatch):
+def test_a_worker_keeps_confirming_that_it_has_its_jobs(
+    report, working, rows, eventually, monkeypatch
+):
     monkeypatch.setattr(
         "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
     )
@@ -495,7 +497,7 @@ def test_a_worker_goes_on_saying_that_it_has_them(report, working, rows, eventua
         eventually(lambda: rows(seen)[0][0] > before + HOUR / 2)
 
 
-def test_a_clock_notes_its_jobs_once_more_where_postgresql_ended_at_their_commit(
+def test_a_clock_declares_its_jobs_again_if_postgresql_shut_down_at_their_commit(
     report, rows, connect, clock, caplog
 ):
     conn = connect(autocommit=True)
@@ -519,10 +521,10 @@ def test_a_clock_notes_its_jobs_once_more_where_postgresql_ended_at_their_commit
 
 
 @pytest.mark.parametrize("who", ["worker", "clock"])
-def test_a_job_whose_tables_come_later_is_noted_without_a_new_start(
+def test_a_job_whose_tables_come_later_is_declared_without_a_restart(
     actor, report, clock, working, rows, eventually, monkeypatch, who
 ):
-    """Only that one: what a newer release, which has started since, says of the others holds."""
+    """Only that job: for the others, the declarations of a newer release that has started stay."""
     actor(actor_name="ours", queue_name="low", periodic=daily("09:00"), needs="shop")(lambda: None)
     monkeypatch.setattr(
         "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
@@ -550,8 +552,10 @@ def test_a_job_whose_tables_come_later_is_noted_without_a_new_start(
     assert rows("SELECT spec FROM workshed.periodic_jobs WHERE name = 'report'") == [("3600",)]
 
 
-def test_a_job_goes_on_where_it_was_when_its_program_comes_back(report, broker, clock, rows, past):
-    """Begun anew at each start, what an outage has cost would be forgotten by its end."""
+def test_a_job_continues_where_it_was_when_its_program_comes_back(
+    report, broker, clock, rows, past
+):
+    """If each start began again, runs missed in an outage would be forgotten when it ends."""
     declared(broker, clock)
     past(3 * 24 * HOUR)
     before = rows("SELECT next_at FROM workshed.periodic_jobs ORDER BY name")
@@ -564,7 +568,7 @@ def test_a_job_goes_on_where_it_was_when_its_program_comes_back(report, broker, 
 @pytest.mark.parametrize(
     "change", ["spec = '60'", "zone = 'Asia/Tokyo'", "seen_at = seen_at - interval '8 days'"]
 )
-def test_a_job_with_other_times_or_long_gone_begins_anew(
+def test_a_job_with_other_times_or_long_absent_starts_over(
     report, broker, clock, rows, past, tell_time, change
 ):
     declared(broker, clock)
@@ -577,7 +581,7 @@ def test_a_job_with_other_times_or_long_gone_begins_anew(
     assert rows("SELECT next_at FROM workshed.periodic_jobs WHERE name = 'report'")[0][0] > before
 
 
-def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, monkeypatch):
+def test_the_zone_is_looked_up_when_the_job_is_declared(actor, clock, broker, rows, monkeypatch):
     actor(actor_name="report", queue_name="low", periodic=daily("09:00"))(lambda: None)
     monkeypatch.setenv("WORKSHED_TIME_ZONE", "Asia/Tokyo")
     settings.cache_clear()
@@ -589,7 +593,7 @@ def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, m
     ]
 
 
-# What is refused when it is declared
+# Refused declarations
 
 
 @pytest.mark.parametrize(
@@ -603,7 +607,7 @@ def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, m
         ),
     ],
 )
-def test_what_could_not_run_by_itself_is_refused(actor, options, said):
+def test_a_job_that_could_not_run_unattended_is_refused(actor, options, said):
     with pytest.raises(ValueError, match=f"report: .*{said}"):
         actor(actor_name="report", queue_name="low", **options)(lambda: None)
 
@@ -614,6 +618,6 @@ def test_an_actor_that_needs_arguments_is_refused(actor):
 
 
 def test_the_middleware_of_periodiq_is_refused_by_name(broker):
-    """It drops what starts 30 s late, and each retry."""
+    """It drops jobs that start 30 s late, and each retry."""
     with pytest.raises(WorkshedError, match="PeriodiqMiddleware of periodiq drops"):
         broker.add_middleware(periodiq.PeriodiqMiddleware())

@@ -1,4 +1,4 @@
-"""What an actor says about its failures, over all the runs of a job."""
+"""The retry policy of an actor, over all runs of a job."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ SOON = timedelta(milliseconds=1)
 
 @pytest.fixture
 def failing_with(actor):
-    """`failing_with([…], retry_on=…)`: an actor that raises one error after the other."""
+    """`failing_with([…], retry_on=…)`: an actor that raises these errors one after the other."""
 
     def declare(errors, **options):
         left = list(errors)
@@ -43,7 +43,7 @@ def options_of(rows, query="SELECT body FROM workshed.schedule"):
 def test_each_group_of_errors_has_its_own_attempts(
     failing_with, working, relaying, rows, eventually
 ):
-    """With one count for all, the first lost connection after two timeouts would be the end."""
+    """With one count for all, the first lost connection after two timeouts would be the last."""
     failing = failing_with(
         [TimeoutError(), TimeoutError(), EOFError(), KeyError(), EOFError()],
         retry_on=[
@@ -102,7 +102,7 @@ def elsewhere(failing_with):
 def test_a_retry_goes_to_another_queue_with_another_priority(
     elsewhere, working, relaying, rabbitmq, eventually
 ):
-    """The worker makes that queue; before its first one boots RabbitMQ would have no place."""
+    """The worker makes that queue; before any worker has booted RabbitMQ does not have it."""
     with working("default"), relaying():
         elsewhere.send()
         eventually(lambda: rabbitmq.depth("low"))
@@ -126,14 +126,14 @@ def test_a_retry_on_another_queue_runs_there(
 def test_a_queue_of_retries_is_consumed_by_a_worker_that_has_no_other_actor_on_it(
     failing_with, broker
 ):
-    """Nobody else would: no actor names it as its own."""
+    """No other worker would, because no actor names it as its own queue."""
     failing_with([], retry_on=RetryOn(OSError, queue="low"))
 
     assert "low" in broker.queues
 
 
 def test_an_undeclared_queue_of_retries_is_refused_at_once(failing_with, broker):
-    """Found at the first failure, it would cost that job its retry."""
+    """Found only at the first failure, it would cost that job its retry."""
     with pytest.raises(UndeclaredQueueError, match="lwo"):
         failing_with([], retry_on=RetryOn(OSError, queue="lwo"))
 
@@ -150,7 +150,7 @@ def test_a_time_limit_must_fit_the_queue_of_the_retries_too(failing_with, broker
 
 
 @pytest.mark.parametrize("free", [Snooze(SOON), Shutdown()])
-def test_what_costs_no_attempt_leaves_the_counts_of_all_groups_alone(
+def test_a_run_that_costs_no_attempt_changes_no_count(
     free, failing_with, working, relaying, rows, eventually
 ):
     rule = RetryOn(OSError, attempts=2, wait=SOON)
@@ -169,10 +169,10 @@ def test_what_costs_no_attempt_leaves_the_counts_of_all_groups_alone(
     assert failing.runs == 4
 
 
-def test_a_span_begins_at_the_first_failure_and_travels(
+def test_retry_for_counts_from_the_first_failure_over_all_runs(
     failing_with, working, relaying, rows, eventually
 ):
-    """Begun anew in each run, it would never end."""
+    """If it began again with each run, it would never end."""
     rule = RetryOn(OSError, retry_for=timedelta(seconds=1), wait=timedelta(seconds=0.4))
     failing = failing_with([OSError() for _ in range(20)], retry_on=rule)
 
@@ -189,7 +189,7 @@ def test_a_span_begins_at_the_first_failure_and_travels(
     assert 1_000 <= died_ms - first < 10_000
 
 
-def test_a_dead_job_that_is_put_back_has_all_its_attempts(failing_with, working, rows, eventually):
+def test_a_dead_job_that_is_retried_has_all_its_attempts(failing_with, working, rows, eventually):
     """With the old counts it would be dead again at its first failure."""
     failing = failing_with([OSError(), OSError()], retry_on=RetryOn(OSError, attempts=1))
 
@@ -210,7 +210,7 @@ def test_a_dead_job_that_is_put_back_has_all_its_attempts(failing_with, working,
 
 
 def test_throws_may_be_a_list(failing_with, working, rows, eventually):
-    """dramatiq's own worker asks `isinstance`, which fails on a list and ends the thread."""
+    """dramatiq's own worker calls `isinstance`, which fails on a list and ends the thread."""
     failing = failing_with([KeyError(), KeyError()], throws=[KeyError, EOFError])
 
     with working("default", threads=1):
@@ -220,10 +220,10 @@ def test_throws_may_be_a_list(failing_with, working, rows, eventually):
 
 
 @pytest.mark.fresh_database
-def test_a_job_whose_lock_is_held_for_too_long_is_tried_again(
+def test_a_job_that_waits_too_long_for_a_lock_is_retried(
     actor, working, relaying, rows, conn, connect, eventually
 ):
-    """As the page on roles sets it, though sooner; without it the job waits for ever."""
+    """The page on roles sets this timeout, only longer; without it the job would wait for ever."""
     alter = "ALTER ROLE CURRENT_USER IN DATABASE {} SET lock_timeout = '300ms'"
     with connect(autocommit=True) as admin:
         admin.execute(sql.SQL(alter).format(sql.Identifier(admin.info.dbname)))

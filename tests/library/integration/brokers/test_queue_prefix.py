@@ -1,4 +1,4 @@
-"""`WORKSHED_QUEUE_PREFIX`: each question and order to RabbitMQ names our queues, and no others."""
+"""`WORKSHED_QUEUE_PREFIX`: all requests to RabbitMQ name our queues, and no others."""
 
 import dramatiq
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.fresh_vhost
 
 PREFIX = "shop."
 OTHERS = ("default", "default.dead")
-"""Another program owns queues of these names, and has a message in each."""
+"""Queues of another program with these names, with a message in each."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _prefix(monkeypatch):
 
 @pytest.fixture
 def untouched(broker, rabbitmq, eventually):
-    """`untouched()`: whether the queues of the other program are as it left them."""
+    """`untouched()`: whether the queues of the other program are unchanged."""
     with topology.open_connection(broker.urls, 60) as connection:
         channel = connection.channel()
         for name in OTHERS:
@@ -43,7 +43,7 @@ def greet(actor):
 
 @pytest.fixture
 def dead_letter(broker):
-    """`dead_letter()`: a message in our dead queue."""
+    """`dead_letter()`: put a message into our dead queue."""
 
     def lay():
         with topology.open_connection(broker.urls, 60) as connection:
@@ -60,7 +60,7 @@ def test_counts_are_those_of_our_queues(greet, broker, dead_letter, untouched, e
     eventually(lambda: broker.get_queue_message_counts("default") == (3, 0, 1))
 
 
-def test_flush_drops_what_is_in_our_queues(
+def test_flush_drops_the_messages_in_our_queues(
     greet, broker, dead_letter, untouched, rabbitmq, eventually
 ):
     greet.send(1)
@@ -95,7 +95,7 @@ def test_an_account_that_may_not_declare_looks_for_our_queues(
 def test_a_relay_binds_our_queue_that_it_does_not_declare(
     broker, connect, relaying, rabbitmq, eventually
 ):
-    """A job for a queue that only its worker declares came to no queue."""
+    """Otherwise a job for a queue that only its worker declares would reach no queue."""
     message = dramatiq.Message("crawling", "crawl", (), {}, {})
     row = schedule.OutboxRow(
         message.message_id, 0, "crawling", "crawl", message.encode().decode(), "transactional"

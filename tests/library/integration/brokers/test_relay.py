@@ -1,4 +1,4 @@
-"""The way from the schedule to RabbitMQ: nothing lost, and what is sent twice is marked."""
+"""From the schedule to RabbitMQ: nothing is lost, and messages sent twice are marked."""
 
 import math
 import signal
@@ -67,7 +67,7 @@ def relaying(broker):
 
 @pytest.fixture
 def start_relay(broker, tmp_path):
-    """A relay process of its own, as `workshed relay` runs it."""
+    """Start a relay process, as `workshed relay` runs it."""
     started = []
 
     def start():
@@ -84,7 +84,7 @@ def start_relay(broker, tmp_path):
         process.wait(60)
 
 
-def test_what_is_due_is_sent_and_its_row_deleted(store, relaying, rabbitmq, rows, eventually):
+def test_a_due_row_is_sent_and_deleted(store, relaying, rabbitmq, rows, eventually):
     sent = store(3)
 
     with relaying():
@@ -100,7 +100,7 @@ def _queues(broker):
     broker.ensure_queues({"default"})
 
 
-def test_what_is_not_due_stays(store, relaying, rows, eventually):
+def test_a_row_that_is_not_due_stays(store, relaying, rows, eventually):
     store(2, delay=timedelta(days=3))
     store(1)
 
@@ -108,7 +108,9 @@ def test_what_is_not_due_stays(store, relaying, rows, eventually):
         eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(2,)])
 
 
-def test_the_longest_due_is_sent_first(store, relaying, connect, rabbitmq, rows, eventually):
+def test_the_row_that_is_due_longest_is_sent_first(
+    store, relaying, connect, rabbitmq, rows, eventually
+):
     first, second = store(2)
     connect(autocommit=True).execute(
         "UPDATE workshed.schedule SET due_at = due_at - interval '1 hour' WHERE message_id = %s",
@@ -122,13 +124,11 @@ def test_the_longest_due_is_sent_first(store, relaying, connect, rabbitmq, rows,
     assert order == [second.message_id, first.message_id]
 
 
-def test_rows_that_rabbitmq_does_not_take_wait_for_their_queue(
-    store, relaying, broker, rabbitmq, rows, eventually
-):
+def test_rows_without_a_queue_wait_for_it(store, relaying, broker, rabbitmq, rows, eventually):
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
     store(3)
 
-    with relaying(declared=()):  # a queue of another program, which only that can make
+    with relaying(declared=()):  # only another program can make it
         put_back = "workshed.schedule WHERE claimed_by IS NULL AND due_at > workshed.now()"
         eventually(lambda: rows(f"SELECT count(*) FROM {put_back}") == [(3,)])  # noqa: S608
         broker._ensured.clear()
@@ -153,7 +153,7 @@ def test_a_queue_that_was_deleted_is_made_again(store, relaying, rabbitmq, rows,
 def test_a_queue_of_another_program_is_bound_again(
     store, relaying, connect, rabbitmq, rows, eventually
 ):
-    """Its workers do not see that it is unbound, and no relay could make the queue itself."""
+    """Its workers do not notice that it is unbound, and no relay could make the queue itself."""
     queues.declare_queues(connect(autocommit=True), {"default": "quorum"})
     rabbitmq.ask("DELETE", f"exchanges/{rabbitmq.vhost}/workshed.jobs")
     store(3)
@@ -174,9 +174,7 @@ def test_a_relay_declares_the_queues_it_knows(relaying, rows, eventually):
         eventually(lambda: rows(known) == [("default", "quorum"), ("emails", "classic")])
 
 
-def test_a_row_nobody_could_read_is_buried_and_blocks_nothing(
-    store, relaying, connect, rows, eventually
-):
+def test_an_unreadable_row_is_dead_and_blocks_nothing(store, relaying, connect, rows, eventually):
     store(2)
     connect(autocommit=True).execute(
         "UPDATE workshed.schedule SET body = 'nonsense' WHERE body LIKE '%[0]%'"
@@ -212,10 +210,10 @@ def test_a_restart_of_postgresql_delays_and_loses_nothing(
     eventually(lambda: rabbitmq.depth("default") == 50)
 
 
-def test_what_was_in_flight_when_postgresql_was_lost_is_not_published_later(
+def test_messages_in_flight_when_postgresql_was_lost_are_not_published_later(
     greet, relaying, connect, rows, eventually, monkeypatch
 ):
-    """It would be, beside the copy that the next one to take its row sends, and without a mark."""
+    """They would duplicate the copies of the next relay that claims their rows, without a mark."""
     with relaying() as relay:
         publisher = relay._publisher
         channel = eventually(lambda: publisher._channel)
@@ -223,13 +221,13 @@ def test_what_was_in_flight_when_postgresql_was_lost_is_not_published_later(
         with db.transaction() as conn:
             for number in range(WINDOW + 1):
                 outbox.send(conn, greet.message(number))
-            # Else those that took long to store would be a window of their own, for a sweep.
+            # Otherwise rows that took long to store would be a window of their own, for a sweep.
             conn.execute("UPDATE workshed.schedule SET due_at = workshed.now()")
         taken = "SELECT count(*) FROM workshed.schedule WHERE claimed_by IS NOT NULL"
         eventually(lambda: rows(taken) == [(WINDOW + 1,)])
         first = relay.id
         cut_all(connect)
-        monkeypatch.setattr(relay_module, "CONFIRM_S", 1)  # not before the second window is taken
+        monkeypatch.setattr(relay_module, "CONFIRM_S", 1)  # not before the second window is claimed
         eventually(lambda: relay.id != first)  # the first window had no confirm
 
         publisher._channel = channel
@@ -240,10 +238,10 @@ def test_what_was_in_flight_when_postgresql_was_lost_is_not_published_later(
         assert publisher.waiting("default", 5) == WINDOW + 1
 
 
-def test_what_rabbitmq_confirmed_while_postgresql_was_away_is_sent_once(
+def test_messages_confirmed_while_postgresql_was_away_are_sent_once(
     store, relaying, connect, rows, eventually, no_deletes
 ):
-    """Forgotten, it would come again after 10 s: a thousand copies for each restart."""
+    """If they were forgotten, they would be sent again after 10 s: a thousand for each restart."""
     with relaying() as relay, connect() as lock:
         no_deletes(lock)
         eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
@@ -259,7 +257,7 @@ def test_what_rabbitmq_confirmed_while_postgresql_was_away_is_sent_once(
 
 
 def cut_all(connect):
-    """Cut the database connections of all that uses `workshed.db`."""
+    """Cut all database connections that `workshed.db` made."""
     query = """
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name = 'workshed'
@@ -270,7 +268,7 @@ def cut_all(connect):
 def test_a_row_whose_transaction_was_open_for_long_is_sent(
     greet, relaying, connect, rows, eventually
 ):
-    """A look begins where the last one ended; without sweeps this row would never be seen."""
+    """A look begins where the last one ended; only a sweep sees this row."""
     with relaying() as relay, connect() as slow:
         outbox.send(slow, greet.message(1))
         due_at = slow.execute("SELECT due_at FROM workshed.schedule").fetchone()[0]
@@ -281,12 +279,11 @@ def test_a_row_whose_transaction_was_open_for_long_is_sent(
         eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
 
-def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
-    connect, broker, servers
-):
+def test_a_look_does_not_scan_all_rows_sent_since_an_old_snapshot(connect, broker, servers):
     """A report that runs for hours would make each look slower, until the relay does nothing else.
 
-    PostgreSQL keeps what such a snapshot may see, and an index scan from its start meets it all.
+    PostgreSQL keeps the rows that such a snapshot may see, and an index scan from the start reads
+    them all.
     """
     old, conn = connect(), connect(autocommit=True)
     old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -313,7 +310,7 @@ def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
 
 
 def blocks(conn, function, *args):
-    """How many blocks of the schedule it reads: the fewest of a few, as a vacuum may come."""
+    """Return how many blocks of the schedule it reads: the least of three, as a vacuum may run."""
     query = """
         SELECT heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read
           FROM pg_statio_user_tables WHERE relid = 'workshed.schedule'::regclass
@@ -331,7 +328,7 @@ def blocks(conn, function, *args):
 def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_once(
     store, relaying, alarm, conn, rows, eventually, monkeypatch
 ):
-    """Given up after 30 s, what RabbitMQ has not read yet would be sent twice after the alarm."""
+    """Given up after 30 s, messages that RabbitMQ has not read would be sent twice afterwards."""
     monkeypatch.setattr(relay_module, "CONFIRM_S", 2)  # less than the block lasts
     beat = "SELECT extract(epoch FROM max(beat_at) - min(started_at)) FROM workshed.relays"
     with relaying() as relay:
@@ -355,15 +352,15 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
         assert relay._publisher.waiting("default", 5) == 2_000
 
 
-def test_rows_of_a_relay_that_died_are_taken_again_and_marked(store, conn, rows):
-    """Without the mark, and the fence behind it, a repeat is a second run."""
+def test_rows_of_a_dead_relay_are_claimed_again_and_marked(store, conn, rows):
+    """Without the mark, and the deduplication that it triggers, a repeat would run twice."""
     store(2)
     dead, other = uuid4(), uuid4()
     relays.record_relay(conn, dead, "host", 1)
     taken = claims.claim_due(conn, dead, 10)
     conn.commit()
     assert [row.possible_duplicate for row in taken] == [False, False]
-    assert claims.claim_orphaned(conn, other, 10) == []  # it lives
+    assert claims.claim_orphaned(conn, other, 10) == []  # the first relay lives
     conn.commit()
 
     conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '11 s'")
@@ -371,7 +368,7 @@ def test_rows_of_a_relay_that_died_are_taken_again_and_marked(store, conn, rows)
     again = claims.claim_orphaned(conn, other, 10)
 
     assert [row.possible_duplicate for row in again] == [True, True]
-    assert claims.delete_sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
+    assert claims.delete_sent(conn, dead, taken) == 0  # the dead relay is too late
     assert claims.delete_sent(conn, other, again) == 2
 
 
@@ -404,7 +401,7 @@ def test_a_relay_killed_in_the_middle_loses_nothing(
     eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE claimed_by IS NOT NULL"))
 
     first.kill()
-    # Ten seconds of silence, without waiting for them.
+    # More than ten seconds of silence, without waiting for them.
     aged = connect(autocommit=True)
     aged.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '11 s'")
     aged.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '11 s'")
@@ -414,7 +411,7 @@ def test_a_relay_killed_in_the_middle_loses_nothing(
     eventually(lambda: rabbitmq.depth("default") >= 4_000)
 
 
-def test_sigterm_lets_a_relay_finish_and_leave(store, start_relay, rows, eventually):
+def test_on_sigterm_a_relay_finishes_and_exits(store, start_relay, rows, eventually):
     relay = start_relay()
     eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
     store(1_000)
@@ -427,7 +424,7 @@ def test_sigterm_lets_a_relay_finish_and_leave(store, start_relay, rows, eventua
 
 
 def test_a_relay_ends_with_its_parent(broker, rows, eventually):
-    """Also when that is killed: `PR_SET_PDEATHSIG`."""
+    """This includes a killed parent, because of `PR_SET_PDEATHSIG`."""
     code = (
         "import subprocess, sys, os, time\n"
         "command = [sys.executable, '-m', 'workshed.transport.relay.relay', '--parent', "
@@ -448,14 +445,14 @@ def test_a_relay_ends_with_its_parent(broker, rows, eventually):
 
 
 def has_ended(pid):
-    """Also when nobody has asked for its exit code yet."""
+    """Return whether a process has ended, even if its exit code was not collected yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or read
+    except (FileNotFoundError, ProcessLookupError):  # it ended before the file was opened or read
         return True
 
 
-def test_a_relay_says_when_the_schema_is_missing(empty_database_url, vhost, monkeypatch):
+def test_a_relay_reports_a_missing_schema(empty_database_url, vhost, monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", empty_database_url)
     monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
 
@@ -471,15 +468,15 @@ def test_a_relay_says_when_the_schema_is_missing(empty_database_url, vhost, monk
     assert "run `workshed migrate`" in done.stderr
 
 
-def test_a_row_that_is_due_and_cannot_be_taken_is_not_asked_for_without_pause(store, conn, broker):
-    """Otherwise a cancelled row in an open transaction costs thousands of queries a second."""
+def test_a_due_row_that_cannot_be_claimed_is_retried_with_a_pause(store, conn, broker):
+    """Otherwise a cancelled row in an open transaction would cost thousands of queries a second."""
     store(1)
 
     assert Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())._pause(conn) == LOOK_S
 
 
-def test_a_row_that_is_due_since_the_last_look_is_not_waited_for(store, conn, broker):
-    """Of 400 a second every other look ends with one, and each would wait for 20 ms."""
+def test_a_row_that_became_due_since_the_last_look_is_taken_at_once(store, conn, broker):
+    """At 400 a second, every other look ends with one, and each would wait for 20 ms."""
     relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
     assert relay._take(conn) == []
 
@@ -491,7 +488,7 @@ def test_a_row_that_is_due_since_the_last_look_is_not_waited_for(store, conn, br
 
 @pytest.fixture
 def ahead(connect):
-    """PostgreSQL's clock is 20 minutes ahead; calling it puts it right."""
+    """PostgreSQL's clock is 20 minutes ahead; call it to set the clock right."""
     conn = connect(autocommit=True)
     conn.execute("CREATE TABLE public.clock (shift interval)")
     conn.execute("INSERT INTO public.clock VALUES ('20 min')")
@@ -503,10 +500,10 @@ def ahead(connect):
 
 
 @pytest.mark.fresh_database
-def test_what_commits_after_the_clock_was_put_back_is_sent_at_once_too(
+def test_a_row_that_commits_after_the_clock_was_put_back_is_sent_at_once_too(
     greet, relaying, connect, rows, ahead, eventually
 ):
-    """It was stored before that, in a transaction that was open when the relay noticed."""
+    """It was stored before, in a transaction that was still open when the relay noticed."""
     conn = connect(autocommit=True)
     with relaying() as relay:
         eventually(lambda: relay._swept_at is not None)
@@ -519,10 +516,10 @@ def test_what_commits_after_the_clock_was_put_back_is_sent_at_once_too(
 
 
 @pytest.mark.fresh_database
-def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
+def test_a_clock_that_is_put_back_does_not_delay_immediate_jobs(
     greet, relaying, connect, rows, ahead, eventually
 ):
-    """It was due a moment ago, and would be again in 20 minutes; what was delayed still is."""
+    """One was due a moment ago, and would be due in 20 minutes; a delayed job stays delayed."""
     conn = connect(autocommit=True)
 
     with relaying() as relay:
@@ -535,10 +532,10 @@ def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
         eventually(lambda: rows("SELECT reason FROM workshed.schedule") == [("delayed",)])
 
 
-def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
+def test_a_row_too_large_to_send_is_dead_and_stalls_nothing(
     store, relaying, connect, rabbitmq, rows, eventually
 ):
-    """RabbitMQ closes the channel for it, and with it refuses all that are in flight beside it."""
+    """RabbitMQ would close the channel for it, and so refuse all other messages in flight."""
     store(20)
     connect(autocommit=True).execute(
         "UPDATE workshed.schedule SET body = body || repeat(' ', 2000000) WHERE body LIKE '%[7]%'"
@@ -551,13 +548,13 @@ def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
     assert "at most 1048576 are read" in rows("SELECT reason FROM workshed.dead")[0][0]
 
 
-def test_before_it_has_tried_nothing_is_connected(broker):
+def test_before_the_first_attempt_nothing_is_connected(broker):
     relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
 
     assert relay.pulse().troubles == ["PostgreSQL does not answer", "RabbitMQ is not connected"]
 
 
 def test_while_postgresql_is_away_it_connects_to_rabbitmq(no_database, relaying, eventually):
-    """Of two servers it misses the one that is away."""
+    """It reports only the server that is away."""
     with relaying() as relay:
         eventually(lambda: relay.pulse().troubles == ["PostgreSQL does not answer"])

@@ -1,4 +1,4 @@
-"""What an application has relays do: it is done, and keeps no relay from its own work."""
+"""Relay tasks of an application: they run, and do not keep a relay from its own work."""
 
 import signal
 import subprocess
@@ -83,10 +83,10 @@ def test_tasks_are_called_again_and_one_that_fails_stops_no_other(
 
 
 @pytest.mark.fresh_database
-def test_one_that_never_ends_keeps_no_job_and_no_relay(
+def test_a_task_that_never_ends_holds_up_no_job_and_no_relay(
     start, noted, actor, rows, rabbitmq, eventually
 ):
-    """It has a thread and a connection of its own, and is not waited for at the end."""
+    """It has its own thread and connection, and the relay does not wait for it at the end."""
     greet = actor(queue_name="default", actor_name="greet")(lambda number: None)
     relay = start(hangs=True)
     eventually(lambda: "hangs" in noted())
@@ -100,7 +100,7 @@ def test_one_that_never_ends_keeps_no_job_and_no_relay(
     assert relay.wait(60) == 0
 
 
-def test_one_that_is_not_there_ends_the_relay_and_is_named(start, tmp_path, monkeypatch):
+def test_a_missing_task_ends_the_relay_and_is_named(start, tmp_path, monkeypatch):
     relay = start()
     relay.kill()
     relay.wait(60)
@@ -111,7 +111,7 @@ def test_one_that_is_not_there_ends_the_relay_and_is_named(start, tmp_path, monk
     assert "module 'tasks' has no 'nothing'" in (tmp_path / "relay.log").read_text()
 
 
-def test_without_duties_there_is_no_thread():
+def test_without_tasks_there_is_no_thread():
     before = threading.active_count()
     with BackgroundTasks("tasks", []):
         assert threading.active_count() == before

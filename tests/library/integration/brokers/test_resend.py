@@ -1,4 +1,4 @@
-"""A classic queue's confirm is not on disk: what it loses is sent again, and nothing else is."""
+"""A classic queue confirms before it writes to disk: lost messages, and no others, are resent."""
 
 import threading
 from datetime import timedelta
@@ -23,7 +23,7 @@ AT_ONCE = timedelta(seconds=-1)
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    """Take no answer that is late, on a busy machine, for none."""
+    """On a busy machine, wait for late answers."""
     monkeypatch.setattr(redelivery, "ANSWER_S", 60.0)
 
 
@@ -67,7 +67,7 @@ def relaying(broker, publisher, monkeypatch):
 
 @pytest.fixture
 def send(deliver, broker, publisher):
-    """Store so many mails that are due now, and let a relay send all that is due."""
+    """Store so many mails that are due now, and let a relay send all due rows."""
 
     def send(number):
         with db.transaction() as conn:
@@ -94,7 +94,7 @@ def relay_once(broker, publisher):
 
 
 def states(rows):
-    """How many rows are kept, how many of these absent, and how many are to be sent again."""
+    """Return how many rows are kept, how many of these are absent, and how many will be resent."""
     return rows("""
         SELECT count(*) FILTER (WHERE sent_at IS NOT NULL), count(seen_empty_at),
                count(*) FILTER (WHERE sent_at IS NULL AND possible_duplicate)
@@ -103,7 +103,7 @@ def states(rows):
 
 
 @pytest.mark.fresh_vhost
-def test_a_queue_says_how_many_messages_no_consumer_has(publisher, send, rabbitmq, eventually):
+def test_a_queue_reports_how_many_messages_no_consumer_has(publisher, send, rabbitmq, eventually):
     send(3)
 
     assert publisher.waiting("emails", 5) == 3
@@ -117,7 +117,7 @@ def test_a_queue_says_how_many_messages_no_consumer_has(publisher, send, rabbitm
 
 
 def test_a_backlog_of_an_hour_is_not_sent_twice(send, look, connect, rows, rabbitmq, eventually):
-    """By its age alone, what no worker has come to would be sent again every ten minutes."""
+    """By age alone, mails that no worker has reached would be resent every ten minutes."""
     send(20)
     connect(autocommit=True).execute(
         "UPDATE workshed.schedule SET sent_at = sent_at - interval '1 hour'"
@@ -131,7 +131,7 @@ def test_a_backlog_of_an_hour_is_not_sent_twice(send, look, connect, rows, rabbi
     eventually(lambda: rabbitmq.depth("emails") == 20)
 
 
-def test_what_was_lost_is_sent_again_once_and_marked(
+def test_lost_messages_are_sent_again_once_and_marked(
     send, look, broker, publisher, rows, rabbitmq, eventually
 ):
     send(20)
@@ -139,7 +139,7 @@ def test_what_was_lost_is_sent_again_once_and_marked(
     eventually(lambda: publisher.waiting("emails", 5) == 0)
 
     look(LATER)
-    assert states(rows) == (20, 20, 0)  # a worker may have them yet
+    assert states(rows) == (20, 20, 0)  # a worker may still have them
     look(AT_ONCE)
     assert states(rows) == (0, 0, 20)
     relay_once(broker, publisher)
@@ -150,10 +150,10 @@ def test_what_was_lost_is_sent_again_once_and_marked(
     assert {m["properties"]["headers"].get("possible_duplicate") for m in found} == {True}
 
 
-def test_a_queue_that_is_gone_is_made_again_and_filled(
+def test_a_deleted_queue_is_made_again_and_refilled(
     send, look, broker, publisher, rows, rabbitmq, eventually
 ):
-    """Counted as unknown, it would keep its jobs for ever."""
+    """If its depth were unknown, its jobs would stay for ever."""
     send(20)
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails")
 
@@ -167,7 +167,7 @@ def test_a_queue_that_is_gone_is_made_again_and_filled(
 
 
 @pytest.mark.fresh_vhost
-def test_with_a_queue_that_is_gone_those_of_known_actors_are_made_again(
+def test_with_a_queue_that_is_gone_the_queues_of_known_actors_are_made_again(
     send, look, conn, connect, rabbitmq
 ):
     queues.declare_actors(connect(autocommit=True), [queues.KnownActor("clean", "low")])
@@ -193,7 +193,7 @@ def test_a_queue_of_another_program_that_is_gone_counts_as_empty(
 
 
 def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows, monkeypatch):
-    """Or an outage of ten minutes would be followed by a copy of every mail."""
+    """Otherwise an outage of ten minutes would be followed by a copy of every mail."""
     monkeypatch.setattr(redelivery, "ANSWER_S", 0.1)
     send(5)
     away = QueueDepthClient(["amqp://127.0.0.1:9/"], "relay")
@@ -206,7 +206,7 @@ def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows, m
 
 
 def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher, rows, monkeypatch):
-    """It gives none over a connection that an alarm has blocked."""
+    """It does not answer over a connection that an alarm has blocked."""
     monkeypatch.setattr(redelivery, "ANSWER_S", 0.1)
     send(5)
     held = threading.Event()
@@ -227,7 +227,7 @@ def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher,
         (403, "ACCESS_REFUSED - to queue 'emails'", False),
     ],
 )
-def test_a_queue_that_is_away_or_not_to_be_seen_is_not_gone(code, text, gone):
+def test_a_queue_that_is_away_or_not_visible_is_not_gone(code, text, gone):
     answer = Answer()
 
     depth_or_error(answer, "emails", SimpleNamespace(reply_code=code, reply_text=text))
@@ -241,15 +241,15 @@ def test_a_queue_that_is_away_or_not_to_be_seen_is_not_gone(code, text, gone):
 
 @pytest.fixture
 def lose(send, rabbitmq, publisher, eventually):
-    """Send five mails that RabbitMQ loses; they are one look from being sent again."""
+    """Send five mails that RabbitMQ loses; the next look would resend them."""
     send(5)
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails/contents")
     eventually(lambda: rabbitmq.depth("emails") == 0)
 
 
 @pytest.mark.usefixtures("lose")
-def test_a_relay_with_an_account_of_its_own_sees_what_was_lost(broker, limited, connect, rows):
-    """From RabbitMQ 4.3 on it needs some right to each queue, or it would send nothing again."""
+def test_a_relay_with_its_own_account_notices_lost_messages(broker, limited, connect, rows):
+    """From RabbitMQ 4.3 on it needs some right to each queue; without any it resends nothing."""
     [account] = [one for one in broker_accounts(broker.declared, {}, "a") if one.name == "a-relay"]
     limited(account.write)
     publisher = QueueDepthClient(broker.urls, "relay")
@@ -266,7 +266,7 @@ def test_a_relay_with_an_account_of_its_own_sees_what_was_lost(broker, limited, 
 def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
     broker, limited, connect, rows, rabbitmq, caplog, eventually
 ):
-    """Accounts of earlier releases may not, from RabbitMQ 4.3 on; nothing was said of it."""
+    """Accounts of earlier releases may not, from RabbitMQ 4.3 on; this was not logged."""
     limited("^workshed.jobs$")
     publisher = QueueDepthClient(broker.urls, "relay")
     publisher.ready(60)
@@ -292,7 +292,7 @@ def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
         assert (found, states(rows)) == ([], (0, 0, 5))
 
 
-def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, rows):
+def test_of_a_large_backlog_only_the_rows_sent_longest_ago_are_read(send, look, conn, rows):
     send(30)
     conn.execute("UPDATE workshed.schedule SET seen_empty_at = workshed.now()")
 
@@ -301,8 +301,8 @@ def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, row
     assert resent == [20, 10, 0]
 
 
-def test_two_relays_do_not_resend_each_others(send, connect, rows, eventually):
-    """The row of a copy that is on its way already would be sent a third time."""
+def test_two_relays_do_not_resend_the_same_rows(send, connect, rows, eventually):
+    """The second would resend the row of a copy that is already on its way."""
     send(5)
     first, second = connect(), connect()
     first.execute("UPDATE workshed.schedule SET seen_empty_at = workshed.now()")
@@ -319,8 +319,8 @@ def test_two_relays_do_not_resend_each_others(send, connect, rows, eventually):
     assert counts == [0]
 
 
-def test_a_mail_nobody_could_read_leaves_no_row(send, broker, publisher, deliver, rows):
-    """Kept like one that was sent, it would be buried anew every ten minutes."""
+def test_an_unreadable_mail_leaves_no_row(send, broker, publisher, deliver, rows):
+    """Kept like a sent mail, it would be dead-lettered again every ten minutes."""
     with db.transaction() as conn:
         schedule.send(conn, deliver.message(1))
         conn.execute("UPDATE workshed.schedule SET body = 'nonsense'")
@@ -343,14 +343,14 @@ class Effect(OutcomeMiddleware):
 
 @pytest.fixture
 def elsewhere(broker, monkeypatch):
-    """Run each copy as another process would: there, nothing tells that it runs here."""
+    """Run each copy as if in another process, which does not know that the job runs here."""
     monkeypatch.setattr(broker._execution.running, "enter", lambda _: True)
     monkeypatch.setattr(broker._execution.running, "leave", lambda _: [])
 
 
 @pytest.fixture
 def effects(broker, connect, rows):
-    """`effects()`: the number of each job that had an effect, for each time it had one."""
+    """`effects()`: the number of each job, once for each effect it had."""
     connect(autocommit=True).execute("CREATE TABLE effects (number int)")
     effect = Effect()
     broker.add_middleware(effect)
@@ -358,10 +358,10 @@ def effects(broker, connect, rows):
     broker.middleware.remove(effect)
 
 
-def test_a_job_longer_than_that_gets_a_copy_which_is_dropped(
+def test_a_job_that_runs_for_long_gets_a_copy_which_is_dropped(
     actor, elsewhere, working, relaying, effects, rows, eventually, caplog
 ):
-    """Without the fence the effect would be there once for every copy."""
+    """Without deduplication there would be an effect for every copy."""
     caplog.set_level("INFO")
     started, go_on = [], threading.Event()
 

@@ -1,4 +1,4 @@
-"""The history a worker writes: every delivery, beside the jobs, in bounded memory."""
+"""The history that a worker writes: every delivery, alongside its jobs, in bounded memory."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ from workshed.middleware.observability.history_writer import HistoryWriter
 
 @pytest.fixture
 def history(connect, eventually):
-    """`history(2)`: the runs, the first one first, once there are so many."""
+    """`history(2)`: wait for so many runs; return all, the first one first."""
     conn = connect(autocommit=True)
 
     def found(count):
@@ -30,7 +30,7 @@ def history(connect, eventually):
     return found
 
 
-def test_a_run_is_recorded_with_all_that_is_known_of_it(actor, working, history):
+def test_a_run_is_recorded_with_all_its_facts(actor, working, history):
     @actor(queue_name="default", tags=["order-7"])
     def charge(order_id, currency="EUR"):
         pass
@@ -72,7 +72,7 @@ def test_each_attempt_is_a_run_with_its_error(actor, working, relaying, history)
     assert 0 < first.retry_in_s <= 0.001
 
 
-def test_one_that_did_not_run_is_in_the_history_too(actor, working, publish, history):
+def test_a_job_that_did_not_run_is_in_the_history_too(actor, working, publish, history):
     @actor(queue_name="default")
     def pay():
         pass
@@ -107,7 +107,7 @@ def test_secret_arguments_are_nowhere_in_what_is_stored(actor, working, history,
     assert "hunter2-canary" not in str(shown)
 
 
-def test_arguments_too_large_to_look_at_are_left_out(actor, working, history):
+def test_arguments_that_are_too_large_are_left_out(actor, working, history):
     @actor(queue_name="default")
     def read(text):
         pass
@@ -119,8 +119,8 @@ def test_arguments_too_large_to_look_at_are_left_out(actor, working, history):
     assert (run.outcome, run.arguments) == ("succeeded", None)
 
 
-def test_what_jsonb_cannot_hold_is_replaced(actor, working, history):
-    """Refused by PostgreSQL, it would take the other runs of its batch with it."""
+def test_values_that_jsonb_cannot_hold_are_replaced(actor, working, history):
+    """Otherwise PostgreSQL would refuse the other runs of the batch as well."""
 
     @actor(queue_name="default")
     def read(text):
@@ -133,7 +133,7 @@ def test_what_jsonb_cannot_hold_is_replaced(actor, working, history):
     assert run.arguments == {"text": "a\N{REPLACEMENT CHARACTER}b"}
 
 
-def test_of_a_worker_that_keeps_failures_only_those_are_recorded(
+def test_a_worker_that_keeps_only_failures_records_no_other_runs(
     actor, broker, working, history, monkeypatch
 ):
     own = next(m for m in broker.middleware if isinstance(m, History))
@@ -151,10 +151,8 @@ def test_of_a_worker_that_keeps_failures_only_those_are_recorded(
     assert run.outcome == "dead"
 
 
-def test_what_is_not_written_yet_is_written_at_the_end(
-    actor, working, history, monkeypatch, eventually
-):
-    """Else the last half second of every worker would be missing."""
+def test_pending_records_are_written_at_the_end(actor, working, history, monkeypatch, eventually):
+    """Otherwise the last half second of every worker would be missing."""
     monkeypatch.setattr(history_writer, "LOOK_S", 60.0)
     seen = []
 
@@ -200,7 +198,7 @@ def recording(database):
     found.close()
 
 
-def test_history_that_finds_no_room_is_dropped_and_counted(
+def test_history_that_exceeds_its_memory_is_dropped_and_counted(
     recording, history, connect, counted, eventually, monkeypatch
 ):
     """Without a bound a worker would grow while PostgreSQL is slow, until it is killed."""
@@ -222,7 +220,7 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
 
 
 class Raced(deque):
-    """As somebody begins to read it for the first time, another thread does something."""
+    """A deque that lets another thread act when it is iterated for the first time."""
 
     meanwhile = None
 
@@ -232,12 +230,12 @@ class Raced(deque):
             other = threading.Thread(target=self.meanwhile)
             self.meanwhile = None
             other.start()
-            other.join(0.2)  # not for ever: it may have to wait until this one has read
+            other.join(0.2)  # not for ever: it may have to wait for this iteration
         return begun
 
 
-def test_a_job_that_ends_as_a_window_is_taken_disturbs_nobody(recording, history, caplog):
-    """Added in between, its record stopped the history for half a second, with an error."""
+def test_a_job_that_ends_while_a_window_is_taken_disturbs_nothing(recording, history, caplog):
+    """A record added meanwhile stopped the history for half a second, with an error."""
     recording._waiting = waiting = Raced()
     recording.add(record(0))
     waiting.meanwhile = lambda: recording.add(record(1))
@@ -248,7 +246,7 @@ def test_a_job_that_ends_as_a_window_is_taken_disturbs_nobody(recording, history
     assert caplog.messages == []
 
 
-def test_one_that_cannot_be_stored_costs_no_other(recording, history, eventually):
+def test_a_record_that_cannot_be_stored_costs_no_other(recording, history, eventually):
     for number in range(3):
         recording.add(record(number))
     recording.add(record(3, actor="a\0b"))
@@ -260,7 +258,7 @@ def test_one_that_cannot_be_stored_costs_no_other(recording, history, eventually
 
 
 def test_a_new_day_gets_its_partition(recording, history, conn):
-    """The table has none for it when a worker runs for more than two days."""
+    """No partition exists yet when a worker has run for more than two days."""
     recording.start()
     recording.add(record(1))
     history(1)

@@ -29,7 +29,7 @@ from workshed.transport.relay.relay import Relay
 ORDER = "INSERT INTO store.orders DEFAULT VALUES"
 
 
-# Each kind: `with kind(url, commit=True) as (conn, execute, wait):`, one transaction of it.
+# `with kind(url, commit=True) as (conn, execute, wait):` is one transaction of that kind.
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ KINDS = {
 
 @pytest.fixture
 def shop(connect):
-    """Somebody's own table; how many orders there are."""
+    """A table of the application; returns a function that counts its orders."""
     conn = connect(autocommit=True)
     conn.execute("CREATE SCHEMA store CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY)")
     return lambda: conn.execute("SELECT count(*) FROM store.orders").fetchone()[0]
@@ -148,7 +148,7 @@ def greet(actor):
 
 @pytest.fixture
 def stored(rows):
-    """The numbers that stored messages greet."""
+    """Return a function that lists the numbers that stored messages greet."""
     bodies = "SELECT body, queue FROM workshed.schedule ORDER BY body"
     return lambda: [decode(body.encode(), queue).args[0] for body, queue in rows(bodies)]
 
@@ -177,7 +177,7 @@ def test_a_job_travels_when_the_data_commit_and_not_when_they_roll_back(
     with begin() as (conn, execute, wait):
         execute(ORDER)
         sent = wait(schedule.send(conn, greet.message(2)))
-        assert stored() == []  # nobody sees it before the commit
+        assert stored() == []  # not visible before the commit
     assert shop() == 1
 
     with relaying(broker):
@@ -189,8 +189,8 @@ def test_a_job_travels_when_the_data_commit_and_not_when_they_roll_back(
     assert message.message_id == sent.message_id == found["properties"]["message_id"]
 
 
-def test_a_batch_is_made_in_it_too_unless_it_is_awaited(begin, greet, rows):
-    """Where it is, its jobs would be stored by statements that nobody has awaited."""
+def test_a_batch_is_created_in_it_too_unless_it_is_async(begin, greet, rows):
+    """On an async connection the statements that store its jobs would never be awaited."""
     for commits in (False, True):
         batch = Batch(on_complete=greet, description="two")
         with begin(commit=commits) as (conn, _, wait):
@@ -213,7 +213,7 @@ def test_a_batch_is_made_in_it_too_unless_it_is_awaited(begin, greet, rows):
     assert rows("SELECT count(*) FROM workshed.cancellations") == [(2,)]
 
 
-def test_it_is_due_when_it_was_asked_for(begin, greet, rows):
+def test_a_job_is_due_at_the_time_it_was_sent_for(begin, greet, rows):
     span = timedelta(days=3, microseconds=1)
     at = datetime(2040, 1, 1, 9, 30, 0, 1, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
@@ -243,7 +243,7 @@ def test_a_refused_message_leaves_the_transaction_as_it_was(begin, greet, shop, 
 
 @pytest.fixture
 def hooks(broker):
-    """What middleware saw of sends; one of number 13 is vetoed."""
+    """The sends that middleware saw; it vetoes number 13."""
     seen = []
 
     class Hooks(Middleware):
@@ -262,7 +262,7 @@ def hooks(broker):
     broker._hooks.clear()
 
 
-def test_middleware_sees_it_and_may_veto(begin, greet, stored, hooks):
+def test_middleware_sees_a_send_and_may_veto_it(begin, greet, stored, hooks):
     with begin() as (conn, _, wait):
         wait(schedule.send(conn, greet.message(1), delay=timedelta(seconds=2)))
         with pytest.raises(MiddlewareError, match="unlucky"):
@@ -272,7 +272,7 @@ def test_middleware_sees_it_and_may_veto(begin, greet, stored, hooks):
     assert stored() == [1]
 
 
-def test_what_postgresql_refuses_is_raised_and_was_not_enqueued(begin, greet, stored, hooks):
+def test_a_send_that_postgresql_refuses_raises_and_is_not_enqueued(begin, greet, stored, hooks):
     message = greet.message(1)
 
     with begin(commit=False) as (conn, _, wait):
@@ -296,7 +296,7 @@ def test_in_autocommit_it_is_committed_at_once(database, greet, shop, stored, co
     assert stored() == [1, 2, 3]
 
 
-def test_a_savepoint_takes_its_jobs_along(database, greet, stored):
+def test_a_savepoint_rolls_its_jobs_back(database, greet, stored):
     engine = sqlalchemy.create_engine(of_driver(database, "psycopg"))
 
     with django_connected(database), django_transaction.atomic():
@@ -326,7 +326,7 @@ def test_another_database_is_refused(database, greet):
 
 
 class Other:
-    """Named as none of the kinds, and as much a connection as duck typing asks."""
+    """Not one of the kinds by name, but as good as a connection to duck typing."""
 
     vendor = "postgresql"
 
@@ -337,7 +337,7 @@ class Other:
 
 
 @pytest.mark.parametrize("given", [None, "postgresql://", Other(), django_connections])
-def test_anything_else_is_refused_with_what_there_is(given, greet):
+def test_any_other_object_is_refused_with_a_list_of_kinds(given, greet):
     name = f"{type(given).__module__}.{type(given).__qualname__}"
 
     with pytest.raises(UnknownConnectionError) as refused:
@@ -349,16 +349,16 @@ def test_anything_else_is_refused_with_what_there_is(given, greet):
         assert kind in str(refused.value)
 
 
-def test_an_engine_is_refused_since_it_is_in_no_transaction(database, greet):
+def test_an_engine_is_refused_because_it_is_in_no_transaction(database, greet):
     engine = sqlalchemy.create_engine(of_driver(database, "psycopg"))
 
     with pytest.raises(UnknownConnectionError, match="Engine: give a Connection"):
         schedule.send(engine, greet.message(1))
 
 
-def test_a_driver_it_cannot_write_for_is_refused_before_anything_is_sent(database, greet, shop):
+def test_an_unsupported_driver_is_refused_before_anything_is_sent(database, greet, shop):
     engine = sqlalchemy.create_engine(of_driver(database, "psycopg"))
-    engine.dialect.paramstyle = "format"  # as pg8000 has it
+    engine.dialect.paramstyle = "format"  # as in pg8000
 
     with engine.connect() as conn:
         with pytest.raises(UnknownConnectionError, match="driver psycopg, only through"):
@@ -370,8 +370,8 @@ def test_a_driver_it_cannot_write_for_is_refused_before_anything_is_sent(databas
     assert shop() == 1
 
 
-def test_a_proxy_is_taken_for_what_it_stands_for(greet, connect, stored):
-    """Tracers put one around each connection; by its type it would be refused."""
+def test_a_proxy_counts_as_the_connection_it_wraps(greet, connect, stored):
+    """Tracers wrap each connection in a proxy; by its type it would be refused."""
 
     class Proxy:
         def __init__(self, wrapped):
@@ -389,7 +389,7 @@ def test_a_proxy_is_taken_for_what_it_stands_for(greet, connect, stored):
     assert stored() == [1]
 
 
-def test_neither_django_nor_sqlalchemy_is_imported_for_it():
+def test_neither_django_nor_sqlalchemy_is_imported():
     code = (
         "import sys, brokers\n"
         "found = {'asyncpg', 'django', 'psycopg2', 'sqlalchemy'} & set(sys.modules)\n"

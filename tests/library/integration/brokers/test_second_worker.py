@@ -10,7 +10,7 @@ pytestmark = pytest.mark.fresh_vhost
 
 @pytest.fixture
 def note(actor):
-    """An actor that notes its runs."""
+    """An actor that records its runs."""
     runs = []
 
     @actor(queue_name="default")
@@ -23,7 +23,7 @@ def note(actor):
 
 @pytest.fixture
 def begin(broker):
-    """`begin("default")`: a plain worker of dramatiq's."""
+    """`begin("default")`: start a plain dramatiq worker."""
 
     def start(*queues):
         worker = Worker(broker, queues=set(queues), worker_threads=2, worker_timeout=100)
@@ -35,8 +35,8 @@ def begin(broker):
     broker._hooks.clear()
 
 
-def test_each_consumes(note, begin, rabbitmq, eventually):
-    """The second would say that it is up, and leave every job in its queue."""
+def test_each_worker_consumes(note, begin, rabbitmq, eventually):
+    """Otherwise the second would report that it is up, and leave every job in its queue."""
     for number in (1, 2, 3):
         worker = begin("default")
         note.send(number)
@@ -47,7 +47,7 @@ def test_each_consumes(note, begin, rabbitmq, eventually):
     assert note.runs == [1, 2, 3]
 
 
-def test_so_does_one_after_the_broker_was_closed(note, begin, broker, eventually):
+def test_a_worker_consumes_after_the_broker_was_closed(note, begin, broker, eventually):
     worker = begin("default")
     note.send(1)
     eventually(lambda: note.runs == [1])
@@ -60,8 +60,8 @@ def test_so_does_one_after_the_broker_was_closed(note, begin, broker, eventually
     worker.stop()
 
 
-def test_one_that_was_refused_can_be_stopped(broker, begin):
-    """It would raise AttributeError, and hide why it did not start."""
+def test_a_worker_that_did_not_start_can_be_stopped(broker, begin):
+    """Otherwise an AttributeError would hide why it did not start."""
     worker = Worker(broker, queues={"nowhere"}, worker_threads=1)
 
     with pytest.raises(SystemExit) as exit_code:

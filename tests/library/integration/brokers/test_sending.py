@@ -43,7 +43,7 @@ def greet(actor):
     return greet
 
 
-def test_a_sent_message_is_in_its_queue_readable_by_people(actor, rabbitmq):
+def test_a_sent_message_is_readable_in_its_queue(actor, rabbitmq):
     @actor(queue_name="emails")
     def greet(user_id: int, *, locale: str = "en") -> None:
         """Say hello."""
@@ -80,8 +80,8 @@ def test_queues_are_made_as_declared(greet, broker, rabbitmq):
     assert queues["emails"]["arguments"]["x-max-priority"] == 4
 
 
-def test_a_dead_letter_may_be_looked_at_for_ever(greet, broker, rabbitmq, eventually):
-    """With RabbitMQ's own limit it is gone for good after twenty looks at it in the UI."""
+def test_a_dead_letter_may_be_looked_at_any_number_of_times(greet, broker, rabbitmq, eventually):
+    """With RabbitMQ's own limit it would be gone after twenty looks at it in the UI."""
     broker.ensure_queues({"default"})
     parts = f"exchanges/{rabbitmq.vhost}/workshed.jobs/publish"
     letter = {"properties": {}, "routing_key": "default.dead", "payload": "x"}
@@ -144,7 +144,7 @@ def test_an_option_that_would_be_ignored_is_refused(greet, options):
 
 
 @pytest.mark.parametrize("option", ["max_age", "retry_when", "on_success", "notify_shutdown"])
-def test_an_actor_cannot_ask_for_what_is_not_there(actor, option):
+def test_an_actor_with_an_unsupported_option_is_refused(actor, option):
     with pytest.raises(ValueError, match=option):
         actor(queue_name="default", **{option: 1})(lambda: None)
 
@@ -154,7 +154,7 @@ def test_an_actor_on_an_undeclared_queue_is_refused_with_the_line_to_add(actor):
         actor(queue_name="email")(lambda: None)
 
 
-def test_a_queue_of_ones_own_is_declared_first(broker, actor, rabbitmq):
+def test_an_own_queue_is_declared_first(broker, actor, rabbitmq):
     broker.add_queue(Queue("invoices"))
 
     actor(queue_name="invoices", actor_name="bill")(lambda number: None).send(1)
@@ -182,7 +182,7 @@ def test_a_server_that_is_away_is_named_without_its_password(greet, away):
 
 
 @pytest.mark.usefixtures("not_storing")
-def test_a_wrong_password_is_said_so(greet, away, vhost):
+def test_a_wrong_password_is_reported_as_such(greet, away, vhost):
     login = vhost.partition("://")[2].partition("@")[0]
     away(vhost.replace(login, "nobody:wrong"))
 
@@ -211,7 +211,7 @@ def sender_only(broker, limited):
 def blind_sender(limited):
     """A user with no right to any queue, as earlier releases made them.
 
-    From RabbitMQ 4.3 on it cannot see whether a queue is there.
+    From RabbitMQ 4.3 on it cannot see whether a queue exists.
     """
     limited("^workshed.jobs$")
 
@@ -233,10 +233,10 @@ def test_a_message_for_a_queue_this_user_may_not_make_is_refused(greet, rabbitmq
 
 @pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("blind_sender")
-def test_a_user_who_may_not_see_a_queue_can_send_to_what_is_there(
+def test_a_user_who_may_not_see_a_queue_can_send_to_one_that_exists(
     greet, broker, rabbitmq, eventually, monkeypatch
 ):
-    """It asks once: each send would open a connection to be refused again."""
+    """The process asks only once, because each ask would open a connection to be refused again."""
     asked, ensure = [], topology.declare_queues
     monkeypatch.setattr(
         topology, "declare_queues", lambda *args: asked.append(args) or ensure(*args)
@@ -252,12 +252,12 @@ def test_a_user_who_may_not_see_a_queue_can_send_to_what_is_there(
 
 
 @pytest.mark.usefixtures("blind_sender")
-def test_a_user_who_may_not_see_a_queue_is_refused_what_it_cannot_send(greet, rabbitmq, rows):
+def test_a_user_who_may_not_see_a_queue_is_refused_if_it_is_missing(greet, rabbitmq, rows):
     check_refused(greet, rabbitmq, rows)
 
 
 def check_refused(greet, rabbitmq, rows):
-    """RabbitMQ returns what has no queue, to whoever may not make it."""
+    """RabbitMQ returns a message without a queue to a user who may not make the queue."""
     greet.send(1)
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
 
@@ -285,7 +285,7 @@ def test_a_message_sent_in_a_transaction_commits_with_it(greet, rows):
     ]
 
 
-def test_a_message_sent_in_a_transaction_goes_with_it(greet, rows):
+def test_a_message_sent_in_a_transaction_rolls_back_with_it(greet, rows):
     with db.transaction() as conn:
         schedule.send(conn, greet.message(7))
         conn.rollback()
@@ -348,7 +348,7 @@ def test_threads_share_one_connection(greet, rabbitmq, in_threads, eventually):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventually):
-    """Without forgetting the parent's connection, children hang or break its stream."""
+    """Unless they forget the parent's connection, children hang or break its stream."""
     greet.send(0)
 
     children = []
@@ -356,7 +356,7 @@ def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventu
         pid = os.fork()
         if pid == 0:
             status = 1
-            signal.alarm(20)  # the remedy removed, a child hangs for ever
+            signal.alarm(20)  # without the remedy, a child hangs for ever
             try:
                 for _ in range(20):
                     greet.send(number)
@@ -372,7 +372,7 @@ def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventu
 
 
 def test_sends_survive_lost_connections(greet, broker, rabbitmq, rows, in_threads, eventually):
-    """Counted as sent without a confirm, some of those in flight are nowhere."""
+    """If messages counted as sent without a confirm, some of those in flight would be lost."""
     sent, over, cuts = [], threading.Event(), []
     greet.send(0)
     link = broker._publisher._link
@@ -404,7 +404,7 @@ def test_sends_survive_lost_connections(greet, broker, rabbitmq, rows, in_thread
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
 def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, rabbitmq, eventually):
-    """Without starting anew, every later send of the process would wait for ever."""
+    """Unless the thread starts again, every later send of the process would wait for ever."""
     greet.send(1)
 
     broker._publisher._link._loop.add_callback_threadsafe(lambda: 1 / 0)
@@ -416,7 +416,7 @@ def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, rabbitmq, eve
 
 
 @pytest.mark.usefixtures("not_storing")
-def test_a_send_that_waits_while_the_broker_closes_is_told(greet, broker, servers, in_threads):
+def test_a_send_that_waits_while_the_broker_closes_fails(greet, broker, servers, in_threads):
     greet.send(1)
     link = broker._publisher._link
     held = threading.Event()
@@ -437,7 +437,7 @@ def test_a_send_that_waits_while_the_broker_closes_is_told(greet, broker, server
 
 
 def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbitmq, eventually):
-    """Counted though it was never sent, its neighbour's confirm would settle it: a job lost."""
+    """If it were counted, the confirm of its neighbour would settle it: a lost job."""
     broker.ensure_queues({"default"})
     ticket = ConfirmBatch()
     good, bad = greet.message(1), greet.message(2)
@@ -467,7 +467,7 @@ def test_a_message_that_would_not_fit_is_refused(greet, broker, args, changes):
 def test_a_link_that_failed_for_an_hour_connects_again(
     greet, broker, rabbitmq, patience, eventually
 ):
-    """The pause is doubled with each failure, and a float ends at 2 to the 1024th."""
+    """The pause doubles with each failure, and a float overflows at 2 to the 1024th."""
     patience(20)
     greet.send(0)
     link = broker._publisher._link
@@ -480,7 +480,7 @@ def test_a_link_that_failed_for_an_hour_connects_again(
     eventually(lambda: link._failures != 5_000)
     greet.send(1)
 
-    eventually(lambda: rabbitmq.depth("default") >= 2)  # a copy of one in flight may be there too
+    eventually(lambda: rabbitmq.depth("default") >= 2)  # or more, with a copy of one in flight
 
 
 @pytest.mark.usefixtures("not_storing")
@@ -499,7 +499,7 @@ def test_a_queue_that_never_confirms_makes_room_for_others(greet, broker, patien
 
 @pytest.mark.usefixtures("not_storing")
 def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, rabbitmq, patience):
-    """What `send` says was not sent must not arrive when the alarm is over."""
+    """A message that `send` reported as not sent must not arrive when the alarm is over."""
     greet.send(0)
     patience(0.5)
     with blocked():
@@ -515,7 +515,7 @@ def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, rabbitmq
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker):
-    """The lock of a thread that the child does not have would be held for ever."""
+    """The lock is held by a thread that the child does not have, and so for ever."""
     with broker._ensured._lock:
         pid = os.fork()
         if pid == 0:
@@ -531,22 +531,22 @@ def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker
 
 
 @pytest.mark.parametrize("options", [{"max_retries": None}, {"min_backoff": -1}])
-def test_a_number_that_would_fail_with_the_first_failure_is_refused(actor, options):
+def test_a_number_that_would_break_the_first_retry_is_refused(actor, options):
     with pytest.raises(ValueError, match="is no whole number from 0"):
         actor(queue_name="default", **options)(lambda: None)
 
 
-# After these CPython raises what another thread has asked it to raise in this one.
+# After these, CPython raises an exception that another thread has set for this one.
 STRIKES = ("RESUME", "JUMP_BACKWARD", "CALL", "CALL_FUNCTION_EX", "CALL_KW")
 
 
 def strike(number, work):
-    """Raise `TimeLimitExceeded` in `work` at the `number`-th place; False if it has fewer."""
+    """Raise `TimeLimitExceeded` in `work` at the `number`-th place; False if there are fewer."""
     left, last = number, {}
 
     def trace(frame, event, _):
         nonlocal left
-        if frame.f_code.co_name == "_remove":  # of a weak set: what is raised there is swallowed
+        if frame.f_code.co_name == "_remove":  # of a weak set, which swallows what is raised there
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -556,7 +556,7 @@ def strike(number, work):
                 raise TimeLimitExceeded
         return trace
 
-    gc.disable()  # a strike in a finalizer is swallowed, and the count of places ends there
+    gc.disable()  # a finalizer would swallow it, and the count of places would end there
     sys.settrace(trace)
     try:
         work()
@@ -570,7 +570,7 @@ def strike(number, work):
 
 @pytest.mark.filterwarnings("ignore:.*coroutine .* was never awaited")
 def test_wherever_a_time_limit_strikes_a_sender_others_go_on(greet, broker, patience):
-    """With `threading.Event` in a ticket, the I/O thread waits for a lock nobody holds any more."""
+    """With `threading.Event` in a ticket, the I/O thread would wait for a lock without an owner."""
     greet.send(0)
     patience(10)
     broker._sender.storing = False
@@ -582,7 +582,7 @@ def test_wherever_a_time_limit_strikes_a_sender_others_go_on(greet, broker, pati
             number += 1
         return number
 
-    # Where an exception handler is struck, CPython leaves its exception behind in the thread.
+    # If an exception handler is interrupted, CPython leaves its exception behind in the thread.
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(strike_everywhere).result() > 100
 
@@ -605,7 +605,7 @@ atexit.register(late.send, 3)
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("queue", ["default", "emails"])
 @pytest.mark.parametrize("before", [0, 1])
-def test_a_program_that_sends_while_it_ends_does_end(broker, rabbitmq, queue, before):
+def test_a_program_that_sends_while_it_exits_does_exit(broker, rabbitmq, queue, before):
     done = subprocess.run(
         [sys.executable, "-c", AT_EXIT, queue, str(before)],
         timeout=60,
@@ -616,7 +616,7 @@ def test_a_program_that_sends_while_it_ends_does_end(broker, rabbitmq, queue, be
 
     assert done.returncode == 0, done.stderr
     sent = [json.loads(m["payload"])["args"] for m in rabbitmq.peek(queue, 10_000)]
-    # From Python 3.12 on nothing can be opened any more that was not open before.
+    # From Python 3.12 on nothing new can be opened at that time.
     could_not_open = before == 0 and "at interpreter shutdown" in done.stderr
     assert [3] in sent or could_not_open, done.stderr
 
@@ -652,10 +652,10 @@ last = Sends()
 
 
 @pytest.mark.parametrize("before", [0, 1])
-def test_an_object_that_sends_as_the_interpreter_ends_gets_an_error(
+def test_an_object_that_sends_as_the_interpreter_exits_gets_an_error(
     broker, rabbitmq, tmp_path, before
 ):
-    """The thread that would send is gone: it waited for ever, or ended by SIGSEGV on 3.13."""
+    """The thread that would send is gone: the send waited for ever, or died by SIGSEGV on 3.13."""
     (tmp_path / "late_jobs.py").write_text(LATE_JOBS)
     (tmp_path / "ends.py").write_text(IN_DEL)
 

@@ -1,4 +1,4 @@
-"""`send_async`: the promises of `enqueue`, while the event loop goes on."""
+"""`send_async`: the promises of `enqueue`, while the event loop continues."""
 
 import asyncio
 import threading
@@ -31,7 +31,7 @@ def mail(actor):
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """Work in a thread of the event loop fails."""
+    """Let `asyncio.to_thread` fail."""
 
     def refuse(*_):
         raise AssertionError("a thread was asked for")
@@ -41,7 +41,7 @@ def no_threads(monkeypatch):
 
 @pytest.fixture
 def send(broker):
-    """Send one message from a loop of its own."""
+    """Return a function that sends a message from an event loop of its own."""
     return lambda message, **when: asyncio.run(broker.send_async(message, **when))
 
 
@@ -75,7 +75,7 @@ def test_a_thousand_tasks_share_one_window(greet, broker, rabbitmq, eventually):
     eventually(lambda: len(rabbitmq.connections()) == 1)
 
 
-def test_several_loops_send_side_by_side(greet, broker, in_threads, rabbitmq, eventually):
+def test_several_loops_send_in_parallel(greet, broker, in_threads, rabbitmq, eventually):
     async def send(first):
         await asyncio.gather(*(broker.send_async(greet.message(first + n)) for n in range(100)))
 
@@ -84,7 +84,7 @@ def test_several_loops_send_side_by_side(greet, broker, in_threads, rabbitmq, ev
     eventually(lambda: rabbitmq.depth("default") == 600)
 
 
-def test_what_enqueue_refuses_is_refused_here(greet, send, full, rabbitmq, eventually):
+def test_a_message_that_enqueue_refuses_is_refused_here(greet, send, full, rabbitmq, eventually):
     with pytest.raises(InvalidArgumentError):
         send(greet.message(float("nan")))
 
@@ -132,7 +132,7 @@ def test_an_outage_is_raised(greet, send, blocked, patience):
         send(greet.message(1))
 
 
-def test_what_rabbitmq_cannot_take_is_stored(greet, broker, away, rows):
+def test_a_message_that_rabbitmq_cannot_take_is_stored(greet, broker, away, rows):
     away()
 
     async def send():
@@ -172,7 +172,7 @@ def test_without_postgresql_a_mail_is_not_sent(mail, send):
 
 @pytest.fixture
 def cancelled(broker, eventually):
-    """`cancelled(message, when)`: a send that is cancelled once `when()` is true."""
+    """`cancelled(message, when)`: start a send, and cancel it once `when()` is true."""
 
     async def send(message, when):
         task = asyncio.create_task(broker.send_async(message))
@@ -184,10 +184,10 @@ def cancelled(broker, eventually):
     return lambda message, when: asyncio.run(send(message, when))
 
 
-def test_a_cancelled_task_sends_nothing_that_waits(
+def test_a_cancelled_task_withdraws_a_waiting_message(
     greet, broker, cancelled, stuck, rabbitmq, eventually
 ):
-    """Without withdrawing it, what its sender has given up is sent when RabbitMQ comes back."""
+    """Otherwise it would be sent when RabbitMQ comes back, although its sender has given up."""
     with stuck():
         cancelled(greet.message(1), lambda: broker._publisher._waiting)
         eventually(lambda: not broker._publisher._waiting)
@@ -198,10 +198,10 @@ def test_a_cancelled_task_sends_nothing_that_waits(
     assert rabbitmq.peek("default")[1]["properties"]["message_id"] == last.message_id
 
 
-def test_of_a_cancelled_unique_message_nothing_stays(
+def test_a_cancelled_unique_message_leaves_nothing(
     greet, broker, cancelled, stuck, rows, eventually
 ):
-    """Its lock would keep others from being sent, for a job that nobody has."""
+    """Its lock would keep others from being sent, for a job that does not exist."""
     one = greet.message_with_options(args=(1,), unique_key="k")
 
     with stuck():
@@ -209,10 +209,10 @@ def test_of_a_cancelled_unique_message_nothing_stays(
         eventually(lambda: rows(ROWS) == rows(LOCKS) == [])
 
 
-def test_of_one_cancelled_while_it_is_stored_nothing_stays(
+def test_a_message_cancelled_while_it_is_stored_leaves_nothing(
     greet, broker, rows, monkeypatch, eventually
 ):
-    """The thread that stores it is not stopped by the cancelling of its task."""
+    """Cancelling the task does not stop the thread that stores the message."""
     greet.send(0)
     begun, go_on = threading.Event(), threading.Event()
     lease = broker._sender._lease
@@ -239,8 +239,8 @@ def test_of_one_cancelled_while_it_is_stored_nothing_stays(
 
 
 @pytest.mark.usefixtures("unanswered")
-def test_one_cancelled_on_its_way_keeps_its_row(mail, broker, cancelled, rows, eventually):
-    """It may have arrived, or not: a relay sends a copy, which the fence absorbs."""
+def test_a_message_cancelled_on_its_way_keeps_its_row(mail, broker, cancelled, rows, eventually):
+    """It may have arrived: a relay sends a copy, which deduplication drops if need be."""
     message = mail.message(1)
 
     cancelled(message, lambda: broker._publisher._pending)

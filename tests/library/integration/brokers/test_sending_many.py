@@ -1,4 +1,4 @@
-"""`enqueue_many`: every message is safe, or is named with its error."""
+"""`enqueue_many`: every message is safe, or is reported with its error."""
 
 import socket
 import time
@@ -33,13 +33,13 @@ def other(actor):
 
 @pytest.fixture
 def messages(greet):
-    """So many messages."""
+    """`messages(3)`: so many messages."""
     return lambda number: [greet.message(n) for n in range(number)]
 
 
 @pytest.fixture
 def found(rabbitmq, eventually):
-    """The ids of the messages of a queue, in order, once there are so many."""
+    """`found("default", 3)`: wait for so many messages in a queue; their ids, in order."""
 
     def wait(queue, number):
         eventually(lambda: rabbitmq.depth(queue) >= number)
@@ -60,7 +60,7 @@ def test_all_arrive_in_their_order(messages, broker, found):
 
 
 @pytest.mark.fresh_vhost
-def test_none_is_sent_before_all_are_checked(messages, greet, broker, rabbitmq):
+def test_no_message_is_sent_before_all_are_checked(messages, greet, broker, rabbitmq):
     with pytest.raises(InvalidArgumentError):
         broker.enqueue_many([*messages(600), greet.message(float("nan"))])
 
@@ -68,7 +68,7 @@ def test_none_is_sent_before_all_are_checked(messages, greet, broker, rabbitmq):
 
 
 @pytest.mark.fresh_vhost
-def test_none_is_sent_before_every_hook_has_agreed(messages, broker, rabbitmq):
+def test_no_message_is_sent_before_every_hook_has_agreed(messages, broker, rabbitmq):
     class Veto(dramatiq.Middleware):
         def before_enqueue(self, broker, message, delay):
             if message.args == (599,):
@@ -86,7 +86,7 @@ def test_none_is_sent_before_every_hook_has_agreed(messages, broker, rabbitmq):
     assert rabbitmq.queues() == {}
 
 
-def test_nothing_is_nothing(broker):
+def test_an_empty_list_is_accepted(broker):
     assert broker.enqueue_many([]) == []
 
 
@@ -109,8 +109,10 @@ def test_a_lost_connection_loses_none(messages, broker, found, rows, monkeypatch
     assert set(found("default", 3_001)) >= set(ids(sent))
 
 
-def test_what_a_full_queue_refuses_is_told_from_what_it_took(messages, broker, full, found):
-    """Without asking each publish for its answer, the refused ones are reported as confirmed."""
+def test_refused_and_accepted_messages_of_a_full_queue_are_distinguished(
+    messages, broker, full, found
+):
+    """Unless each publish is checked, refused messages are reported as confirmed."""
     broker.ensure_queues({"default"})
     full(100)
 
@@ -123,7 +125,7 @@ def test_what_a_full_queue_refuses_is_told_from_what_it_took(messages, broker, f
     assert found("default", len(sent)) == ids(sent)
 
 
-def test_one_without_a_queue_keeps_no_other_from_being_sent(
+def test_messages_without_a_queue_do_not_stop_the_others(
     greet, other, broker, rabbitmq, rows, found, away, vhost
 ):
     broker.ensure_queues({"default", "low"})
@@ -155,7 +157,7 @@ def test_queues_that_were_deleted_are_made_again(greet, other, broker, rabbitmq,
 
 
 @pytest.mark.usefixtures("not_storing", "unanswered")
-def test_what_was_not_confirmed_in_time_is_told_from_what_was_not_sent(messages, broker, patience):
+def test_unconfirmed_and_unsent_messages_are_distinguished(messages, broker, patience):
     patience(0.3)
 
     with pytest.raises(PartialSendError) as error:
@@ -168,7 +170,7 @@ def test_what_was_not_confirmed_in_time_is_told_from_what_was_not_sent(messages,
 
 
 @pytest.mark.usefixtures("unanswered")
-def test_what_was_not_confirmed_in_time_is_stored(messages, broker, patience, rows):
+def test_messages_that_were_not_confirmed_in_time_are_stored(messages, broker, patience, rows):
     patience(0.3)
     batch = messages(1_200)
 
@@ -193,7 +195,7 @@ def test_while_rabbitmq_is_blocked_all_are_stored_at_once(messages, broker, bloc
 
 
 @pytest.mark.usefixtures("not_storing")
-def test_with_the_setting_off_the_first_outage_ends_it(messages, broker, blocked, patience):
+def test_without_the_fallback_the_first_outage_ends_it(messages, broker, blocked, patience):
     broker.enqueue_many(messages(1))
     patience(0.3)
 
@@ -211,13 +213,13 @@ def test_with_postgresql_away_too_it_ends_soon(messages, broker, away):
     with pytest.raises(PartialSendError) as error:
         broker.enqueue_many(messages(5_000))
 
-    assert time.monotonic() - began < 30  # a moment of the pool for each window in flight
+    assert time.monotonic() - began < 30  # the pool's short wait for each window in flight
     assert len(error.value.unsent) == 5_000
     assert {type(err) for _, err in error.value.unsent} == {BrokerUnreachableError}
 
 
 @pytest.mark.usefixtures("no_database")
-def test_without_postgresql_plain_ones_of_a_window_are_sent_and_mails_are_not(
+def test_without_postgresql_plain_messages_of_a_window_are_sent_and_mails_are_not(
     greet, actor, broker, found
 ):
     mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
@@ -248,7 +250,7 @@ def test_the_deadline_is_for_each_window(messages, broker, patience, monkeypatch
     assert found("default", 150) == ids(sent)
 
 
-def test_a_message_that_was_stored_already_spoils_no_other(greet, actor, broker, rows):
+def test_a_message_that_was_already_stored_spoils_no_other(greet, actor, broker, rows):
     mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
     mails = [mail.message(n) for n in range(3)]
     with db.transaction() as conn:

@@ -1,4 +1,4 @@
-"""Signed messages on RabbitMQ: what nobody here has signed is dead, and the next job runs."""
+"""Signed messages on RabbitMQ: one that was not signed here is dead, and the next job runs."""
 
 import asyncio
 import json
@@ -23,13 +23,13 @@ KEY, OLD, FOREIGN = "k" * 32, "o" * 32, "f" * 32
 
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch):
-    """The broker of each test signs, and takes nothing unsigned."""
+    """The broker of each test signs, and accepts nothing unsigned."""
     monkeypatch.setenv("WORKSHED_SIGNING_KEYS", KEY)
 
 
 @pytest.fixture
 def use(broker):
-    """`use(KEY, OLD)`: the senders and workers of this process have these keys from now on."""
+    """`use(KEY, OLD)`: the senders and workers of this process use these keys from now on."""
 
     def use(*keys, required=True, sends=True, works=True):
         found = Signing(keys, required=required) if keys else None
@@ -43,7 +43,7 @@ def use(broker):
 
 @pytest.fixture
 def runs(actor):
-    """Actors that note what they were sent, and fail once where they are told to."""
+    """Actors that record their arguments, and fail once if `runs.fails` is set."""
 
     class Runs(list):
         fails = False
@@ -71,25 +71,25 @@ def runs(actor):
 
 @pytest.fixture
 def intruder(broker, eventually):
-    """Somebody who may read and publish, and has no key: `intruder.takes()`, `.puts(…)`."""
+    """A person who may read and publish, but has no key: `intruder.takes()`, `.puts(…)`."""
     broker.ensure_queues({"default", "emails"})
 
     class Intruder:
         def takes(self, queue="default"):
-            """Take the next message out of a queue: its headers and its body."""
+            """Take the next message out of a queue; return its headers and its body."""
             _, properties, body = eventually(
                 lambda: (found := channel.basic_get(queue, True))[0] and found
             )
             return properties.headers, body
 
         def puts(self, headers, body, queue="default"):
-            """Publish it, with whatever headers."""
+            """Publish a message with any headers."""
             properties = pika.BasicProperties(delivery_mode=2, headers=headers)
             channel.basic_publish(EXCHANGE, queue, body, properties)
 
     with topology.open_connection(broker.urls, 60) as connection:
         channel = connection.channel()
-        channel.confirm_delivery()  # what is published after it comes after it
+        channel.confirm_delivery()  # so that messages are published in order
         yield Intruder()
 
 
@@ -134,7 +134,7 @@ FORGERIES = [
 def test_a_forgery_is_dead_and_the_next_good_job_runs(
     runs, working, publish, intruder, rows, counted, eventually
 ):
-    """Without the check each of them runs, or is absorbed or run again at its forger's will."""
+    """Without the check each forgery would run, be dropped, or run again, as its author likes."""
     publish(runs.note.message(1), outbox=True, possible_duplicate=True)
     headers, body = intruder.takes()
     forgeries = [change(headers, body) for change, _ in FORGERIES]
@@ -154,7 +154,7 @@ def test_a_forgery_is_dead_and_the_next_good_job_runs(
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_its_reason_says_why(runs, working, publish, intruder, rows, eventually, forgery):
+def test_the_reason_says_what_is_wrong(runs, working, publish, intruder, rows, eventually, forgery):
     change, reason = forgery
     publish(runs.note.message(1), outbox=True, possible_duplicate=True)
 
@@ -167,7 +167,7 @@ def test_its_reason_says_why(runs, working, publish, intruder, rows, eventually,
 
 
 def test_a_signed_message_runs_in_its_own_queue_alone(runs, working, intruder, rows, eventually):
-    """Also one whose body was changed to name that queue."""
+    """This includes one whose body was changed to name that queue."""
     runs.note.send(1)
     headers, body = intruder.takes()
 
@@ -182,7 +182,7 @@ def test_a_signed_message_runs_in_its_own_queue_alone(runs, working, intruder, r
     assert runs == []
 
 
-def test_whatever_way_a_job_takes_it_is_signed(
+def test_a_job_is_signed_whatever_way_it_takes(
     runs, broker, working, connect, relaying, publish, rows, eventually
 ):
     """At once, many, from an event loop, in a transaction, later, to a classic queue, again."""
@@ -204,10 +204,10 @@ def test_whatever_way_a_job_takes_it_is_signed(
     assert rows("SELECT reason FROM workshed.dead") == []
 
 
-def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_as_a_copy(
+def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_again(
     runs, broker, working, rows, intruder, eventually
 ):
-    """What was signed before it said `again` does not fit any more."""
+    """The signature made before the mark `possible_duplicate` no longer fits."""
     broker.ensure_queues({"default"})
     ticket = ConfirmBatch()
     message = runs.note.message(1)
@@ -224,14 +224,14 @@ def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_as_a_copy(
     assert "possible_duplicate" not in first
     assert rows("SELECT 1 FROM workshed.completed_generations") == [
         (1,)
-    ]  # its consumer has asked the fence
+    ]  # its consumer has checked for duplicates
     assert rows("SELECT reason FROM workshed.dead") == []
 
 
 def test_a_replay_runs_again_unless_it_asks_whether_it_has_run(
     runs, working, publish, intruder, eventually
 ):
-    """A signature says who wrote it, and not how often; see docs/security.md."""
+    """A signature proves who wrote a message, but not how often; see docs/security.md."""
     publish(runs.note.message(1), outbox=True)
     by_a_relay = intruder.takes()
     runs.note.send(2)
@@ -253,7 +253,7 @@ def test_a_replay_runs_again_unless_it_asks_whether_it_has_run(
 def test_an_old_replay_whose_outcome_may_be_forgotten_is_dead(
     runs, working, publish, intruder, rows, eventually
 ):
-    """Its outcome is forgotten; with another `published_ms`, which is signed, it would run."""
+    """Its outcome was pruned; it would run with another `published_ms`, but that is signed."""
     publish(runs.note.message(1), outbox=True, published_ms=1_500_000_000_000)
 
     intruder.puts(*intruder.takes())
@@ -267,7 +267,7 @@ def test_an_old_replay_whose_outcome_may_be_forgotten_is_dead(
 def test_what_is_dead_so_cannot_be_retried_only_looked_at_and_discarded(
     runs, working, intruder, connect, eventually
 ):
-    """To put it back a relay would sign it: an operator vouches for it by sending it anew."""
+    """A relay would sign it on a retry; an operator vouches for it by sending it as a new job."""
     body = runs.note.message(1).encode()
     conn = connect(autocommit=True)
 
@@ -282,7 +282,7 @@ def test_what_is_dead_so_cannot_be_retried_only_looked_at_and_discarded(
     assert dead_jobs.discard_job(conn, found.message_id, "forged")
 
 
-def test_while_keys_are_introduced_what_is_unsigned_runs_and_is_counted(
+def test_while_keys_are_introduced_unsigned_messages_run_and_are_counted(
     runs, working, intruder, use, counted, rows, eventually
 ):
     use(KEY, required=False)
@@ -300,7 +300,7 @@ def test_while_keys_are_introduced_what_is_unsigned_runs_and_is_counted(
 def test_keys_are_introduced_and_replaced_and_no_message_is_turned_away(
     runs, working, use, rows, eventually
 ):
-    """At each step some senders, and some workers, are at the next one already."""
+    """At each step some senders, or some workers, are already at the next one."""
     steps = [
         ((), {}),
         ((OLD,), {"required": False}),
@@ -315,7 +315,7 @@ def test_keys_are_introduced_and_replaced_and_no_message_is_turned_away(
         for step in range(len(steps)):
             for senders, workers in ((step, min(step + 1, last)), (min(step + 1, last), step)):
                 if steps[workers] == ((OLD,), {}) and not steps[senders][0]:
-                    continue  # all senders are to sign by then
+                    continue  # all senders must sign by then
                 use(*steps[workers][0], **steps[workers][1], sends=False)
                 use(*steps[senders][0], **steps[senders][1], works=False)
                 sent += 1
@@ -325,7 +325,7 @@ def test_keys_are_introduced_and_replaced_and_no_message_is_turned_away(
     assert rows("SELECT reason FROM workshed.dead") == []
 
 
-def test_without_keys_nothing_is_signed_and_nothing_asked(
+def test_without_keys_nothing_is_signed_or_checked(
     runs, working, use, publish, intruder, eventually
 ):
     use()

@@ -1,4 +1,4 @@
-"""`SELECT workshed.send(…)`: what Python would refuse is refused; the rest is a message."""
+"""`SELECT workshed.send(…)`: refuses what Python would refuse, and stores the same message."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
-# What a sender may say; the rest is where a job is in its life, and nobody else's to say.
+# Options that a sender may give; the others are set by Workshed during the life of a job.
 RANGES = {
     "broker_priority": (0, 255),
     "expires": (1, 253_402_300_799_999),
@@ -45,7 +45,7 @@ def _declared(conn):
 
 @pytest.fixture
 def send(conn):
-    """`send("greet", args=[7])`: its id. What is no string, time or span is sent as JSON."""
+    """`send("greet", args=[7])`: its id. `args`, `kwargs` and `options` are sent as JSON."""
 
     def send(actor="greet", **given):
         values = {
@@ -61,7 +61,7 @@ def send(conn):
 
 @pytest.fixture
 def stored(conn):
-    """The only row of the schedule, and its body read as a relay and a worker read it."""
+    """`stored()`: the only row of the schedule, and its message as a relay and a worker read it."""
 
     def stored():
         columns = "message_id, generation, queue, actor, reason, body, due_at, created_at"
@@ -74,7 +74,7 @@ def stored(conn):
 
 @pytest.fixture
 def refused(conn, send):
-    """`with refused("words of the message"):`; nothing was stored."""
+    """`refused("words of the message", …)`: this send is refused, and nothing is stored."""
 
     def refused(match, error=psycopg.errors.InvalidParameterValue, **given):
         with pytest.raises(error, match=match), conn.transaction():
@@ -112,7 +112,7 @@ def test_a_row_is_what_python_would_have_stored(send, stored, conn, actor):
     assert abs(sent - before) < timedelta(seconds=30)
 
 
-def test_nothing_but_the_actor_need_be_given(send, stored):
+def test_only_the_actor_is_required(send, stored):
     send()
     row, message = stored()
 
@@ -126,7 +126,7 @@ def test_a_queue_may_be_named(send, stored):
     assert stored()[0]["queue"] == "low"
 
 
-def test_it_is_due_after_its_delay(send, stored):
+def test_a_job_is_due_after_its_delay(send, stored):
     send(delay=timedelta(days=3))
     row, message = stored()
 
@@ -135,7 +135,7 @@ def test_it_is_due_after_its_delay(send, stored):
     assert message.options["due"] == int(row["due_at"].timestamp() * 1000)
 
 
-def test_it_is_due_at_its_time(send, stored):
+def test_a_job_is_due_at_its_time(send, stored):
     at = datetime(2040, 1, 1, 9, tzinfo=UTC)
 
     send(at=at)
@@ -151,33 +151,33 @@ def test_both_delay_and_time_are_refused(refused):
 
 @pytest.mark.parametrize("at", ["infinity", "-infinity", "20000-01-01Z", "0044-03-15Z BC"])
 def test_a_time_python_cannot_read_is_refused(refused, at):
-    """One such row, and `schedule.list_scheduled` raises for everybody."""
+    """A single such row would make `schedule.list_scheduled` raise for every caller."""
     refused("is no date that can be reached", psycopg.errors.DatetimeFieldOverflow, at=at)
 
 
-def test_an_actor_nobody_has_declared_is_refused(refused):
+def test_an_undeclared_actor_is_refused(refused):
     refused('an actor "greed"', psycopg.errors.UndefinedObject, actor="greed")
     refused('an actor "greed"', psycopg.errors.UndefinedObject, actor="greed", queue="default")
 
 
 @pytest.mark.parametrize("given", [{"queue": "defualt"}, {"actor": "lost"}])
-def test_a_queue_nobody_has_declared_is_refused(refused, given):
+def test_an_undeclared_queue_is_refused(refused, given):
     refused('queue "(defualt|gone)" is not declared', psycopg.errors.UndefinedObject, **given)
 
 
 @pytest.mark.parametrize("args", [7, "7", {"id": 7}, None])
-def test_args_that_are_no_array_are_refused(refused, args):
+def test_args_that_are_not_an_array_are_refused(refused, args):
     refused("greet: args must be a JSON array, not (number|string|object|null)", args=args)
 
 
 @pytest.mark.parametrize("kwargs", [7, [7], None])
-def test_kwargs_that_are_no_object_are_refused(refused, kwargs):
+def test_kwargs_that_are_not_an_object_are_refused(refused, kwargs):
     refused("greet: kwargs must be a JSON object, not (number|array|null)", kwargs=kwargs)
 
 
 @pytest.mark.parametrize("name", ["args", "kwargs", "options"])
-def test_null_is_not_taken_for_nothing(conn, name):
-    """`to_jsonb(id)` of a missing row is NULL; a default in its place would be another job."""
+def test_null_is_not_the_default(conn, name):
+    """`to_jsonb(id)` of a missing row is NULL; with the default, it would be another job."""
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"{name} must be .* not NULL"):
         conn.execute(f"SELECT workshed.send('greet', {name} => NULL)")
 
@@ -196,7 +196,7 @@ def test_doubles_are_sent(send, stored, number):
     assert stored()[1].args == (number,)
 
 
-def test_a_double_is_known_by_its_shortest_digits_whatever_the_session_shows(send, stored, conn):
+def test_a_double_is_sent_with_its_shortest_digits_whatever_the_session_shows(send, stored, conn):
     conn.execute("SET extra_float_digits = -3")
 
     send(args=[0.30000000000000004])
@@ -234,7 +234,7 @@ def test_arguments_of_more_than_64_kib_are_refused(send, refused, conn):
 
 
 def test_arguments_nested_deeper_than_python_encodes_are_refused(conn, send, stored):
-    """They would be read, and their retry could not be written: the job is lost to its queue."""
+    """A worker could read them, but not store their retry: the job would go to the dead queue."""
     nested = "[" * 200 + "]" * 200
     conn.execute(f"SELECT workshed.send('greet', args => '{nested}')")
     assert stored()[1].encode()
@@ -244,12 +244,12 @@ def test_arguments_nested_deeper_than_python_encodes_are_refused(conn, send, sto
 
 
 @pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - {*RANGES, *WORDS, "tags"})])
-def test_an_option_it_does_not_know_is_refused(refused, name):
+def test_an_unknown_option_is_refused(refused, name):
     refused(f"greet: {name} is not an option to send with; these are", options={name: 1})
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_an_option_has_the_range_that_python_gives_it(send, refused, conn, name):
+def test_an_option_has_the_same_range_as_in_python(send, refused, conn, name):
     low, high = RANGES[name]
     check = OPTIONS[name]
 
@@ -263,7 +263,7 @@ def test_an_option_has_the_range_that_python_gives_it(send, refused, conn, name)
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_a_word_is_taken_where_python_takes_it(send, refused, conn, name):
+def test_a_string_option_accepts_the_same_values_as_in_python(send, refused, conn, name):
     good, bad = WORDS[name]
     check = OPTIONS[name]
 
@@ -284,7 +284,7 @@ def test_of_two_jobs_with_one_key_one_is_stored(send, conn):
     assert unique.find_holder(conn, "k").message_id == first
 
 
-def test_a_duplicate_may_be_refused_wait_or_take_the_place(send, conn):
+def test_a_duplicate_may_be_refused_wait_or_replace_the_first(send, conn):
     first = send(options={"unique_key": "k"})
 
     taken = pytest.raises(psycopg.errors.UniqueViolation, match=f"job {first} has the key")
@@ -326,13 +326,13 @@ def test_tags_travel(send, stored):
     assert stored()[1].options["tags"] == tags
 
 
-def test_options_that_are_no_object_are_refused(refused):
+def test_options_that_are_not_an_object_are_refused(refused):
     refused("greet: options must be a JSON object, not array", options=[])
 
 
 @pytest.fixture
 def stranger(conn, database_url):
-    """A connection of a role that may use the schema, and was given what the test says."""
+    """A connection of a role that may use the schema and has only the rights given in the test."""
     role = f"stranger_{UUID(int=time.time_ns()).hex}"
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     conn.execute(f"GRANT USAGE ON SCHEMA workshed TO {role}")
@@ -358,15 +358,15 @@ def test_a_role_needs_nothing_but_the_function(stranger, conn, stored):
 
 
 @pytest.mark.fresh_database
-def test_a_role_that_may_only_look_cannot_send(stranger):
-    """By default PostgreSQL lets everybody execute every function."""
+def test_a_role_without_the_grant_cannot_send(stranger):
+    """By default PostgreSQL lets every role execute every function."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="function send"):
         stranger.execute("SELECT workshed.send('greet')")
 
 
 @pytest.mark.fresh_database
 def test_what_a_role_brings_along_is_not_run_with_the_owner_s_rights(stranger, conn, stored):
-    """Without the fixed search path its own function runs as the owner of the schema."""
+    """Without the fixed search path its own function would run as the owner of the schema."""
     conn.execute(f"GRANT EXECUTE ON FUNCTION workshed.send TO {stranger.info.user}")
     conn.execute(f"CREATE SCHEMA theirs AUTHORIZATION {stranger.info.user}")
     conn.commit()
@@ -382,7 +382,7 @@ def test_what_a_role_brings_along_is_not_run_with_the_owner_s_rights(stranger, c
     assert stored()[1].args == (7,)
 
 
-def test_a_job_sent_by_sql_travels_and_runs(send, conn, broker, actor, working, eventually):
+def test_a_job_sent_by_sql_is_published_and_runs(send, conn, broker, actor, working, eventually):
     done = []
     actor(queue_name="default", actor_name="greet")(
         lambda name, *, times: done.append((name, times))

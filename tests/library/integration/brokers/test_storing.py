@@ -1,4 +1,4 @@
-"""What becomes of a message that RabbitMQ cannot take."""
+"""Messages that RabbitMQ cannot take."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def greet(actor):
 
 @pytest.fixture
 def runs(actor):
-    """An actor that notes its runs."""
+    """An actor that records its runs."""
     done = []
 
     @actor(queue_name="default")
@@ -39,7 +39,7 @@ def runs(actor):
 
 @pytest.fixture
 def took():
-    """`with took() as time:` how long the block took, `time()` in seconds."""
+    """`with took() as time:` measure the block; `time()` is its duration in seconds."""
 
     @contextlib.contextmanager
     def measure():
@@ -51,7 +51,7 @@ def took():
     return measure
 
 
-def test_what_rabbitmq_cannot_take_is_stored_and_due(greet, away, rows):
+def test_a_message_that_rabbitmq_cannot_take_is_stored_and_due(greet, away, rows):
     away()
 
     message = greet.send(1)
@@ -69,18 +69,18 @@ def test_a_stored_message_runs_once_rabbitmq_is_back(runs, gone, working, relayi
         eventually(lambda: sorted(done) == [0, 1])
 
 
-def test_nobody_waits_for_a_server_that_is_known_to_be_away(greet, gone, took, rows):
+def test_no_send_waits_for_a_server_that_is_known_to_be_away(greet, gone, took, rows):
     greet.send(0)
 
     with gone(), took() as seconds:
         for number in range(20):
             greet.send(number)
 
-    assert seconds() < 30  # each waiting until its own deadline they take 100 s
+    assert seconds() < 30  # if each waited until its own deadline, they would take 100 s
     assert len(rows(STORED)) == 20
 
 
-def test_what_is_sent_goes_direct_again_as_soon_as_rabbitmq_answers(
+def test_messages_go_direct_again_as_soon_as_rabbitmq_answers(
     greet, gone, broker, rabbitmq, rows, eventually
 ):
     greet.send(0)
@@ -107,13 +107,13 @@ def test_while_rabbitmq_is_blocked_messages_are_stored_at_once(
     assert {row[1:] for row in rows(STORED)} == {("broker_down", False, True)}
     greet.send(21)
     args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
-    assert set(args) == {0, 21}  # 0 is there twice where the alarm came after it
+    assert set(args) == {0, 21}  # 0 is there twice if the alarm came after it
 
 
-def test_a_stored_message_has_no_copy_that_waits(
+def test_a_stored_message_has_no_copy_waiting_to_be_published(
     runs, stuck, patience, working, relaying, rabbitmq, eventually
 ):
-    """Without withdrawing the unpublished copy first, it is sent as well, and both run."""
+    """Unless the unpublished copy is withdrawn first, it is sent as well, and both run."""
     note, done = runs
     patience(0.2)
     with stuck():
@@ -129,8 +129,8 @@ def test_a_stored_message_has_no_copy_that_waits(
 
 
 @pytest.mark.usefixtures("unanswered")
-def test_one_that_may_have_arrived_is_marked(greet, patience, rows):
-    """Without the mark its consumers would not ask the fence."""
+def test_a_message_that_may_have_arrived_is_marked(greet, patience, rows):
+    """Without the mark its consumers would not check for duplicates."""
     patience(0.2)
 
     message = greet.send(1)
@@ -139,7 +139,7 @@ def test_one_that_may_have_arrived_is_marked(greet, patience, rows):
 
 
 @pytest.mark.usefixtures("not_storing")
-def test_with_the_setting_off_an_outage_is_the_senders_to_handle(greet, away, rows):
+def test_without_the_fallback_the_sender_gets_the_error_of_an_outage(greet, away, rows):
     away()
 
     with pytest.raises(BrokerUnreachableError, match=r"refused.*nothing was sent"):
@@ -157,7 +157,7 @@ def test_with_postgresql_away_too_both_are_named(greet, away):
 
 
 @pytest.mark.usefixtures("no_database")
-def test_with_postgresql_away_a_block_is_named_as_one(greet, blocked):
+def test_with_postgresql_away_a_block_is_reported_as_one(greet, blocked):
     greet.send(0)
 
     with (
@@ -183,7 +183,7 @@ def test_a_message_that_rabbitmq_refuses_is_not_stored(greet, full, rows, eventu
 
 
 def test_a_message_that_a_classic_queue_refuses_is_stored(actor, full, rows, eventually):
-    """It refuses what comes while its node stops, and does not say which of the two it is."""
+    """It refuses messages while its node stops, too, and does not report which case it is."""
     mail = actor(queue_name="emails")(lambda number: None)
     mail.send(0)
     full(1)
@@ -195,7 +195,7 @@ def test_a_message_that_a_classic_queue_refuses_is_stored(actor, full, rows, eve
     assert eventually(stored)[0][2:] == (False, True)
 
 
-def test_a_queue_that_cannot_be_made_is_not_stored_for(greet, rabbitmq, rows):
+def test_nothing_is_stored_for_a_queue_that_cannot_be_made(greet, rabbitmq, rows):
     path = f"queues/{rabbitmq.vhost}/default"
     rabbitmq.ask("PUT", path, {"durable": True, "arguments": {"x-queue-type": "classic"}})
 
@@ -208,7 +208,7 @@ def test_a_queue_that_cannot_be_made_is_not_stored_for(greet, rabbitmq, rows):
 def test_senders_do_not_wait_one_after_the_other_for_a_silent_server(
     greet, away, patience, took, in_threads, rows
 ):
-    """Where each sender asks for its queue itself, in turn, the last of these waits for 40 s."""
+    """If each sender checked its queue in turn, the last of these would wait for 40 s."""
     patience(1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         away(f"amqp://127.0.0.1:{silent.getsockname()[1]}/shop")
@@ -223,7 +223,7 @@ def test_senders_do_not_wait_one_after_the_other_for_a_silent_server(
 def test_a_rabbitmq_that_lost_its_data_is_sent_to_without_a_restart(
     greet, broker, servers, rabbitmq, rows, eventually
 ):
-    """Without making the queues anew, every send is refused until each process is restarted."""
+    """Unless the queues are made again, every send is refused until each process is restarted."""
     greet.send(0)
     servers.rabbitmq.kill()
     shutil.rmtree(servers.rabbitmq.folder / "data")

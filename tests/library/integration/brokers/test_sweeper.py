@@ -1,4 +1,4 @@
-"""What no clock made is made by a relay: from the rows alone, as late as the job allows."""
+"""Runs that no clock created are created by a relay, from the rows alone, within their window."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ def relay(connect):
 
 @pytest.fixture
 def note(relay):
-    """`note(daily("09:00"))`: a worker that has such a job runs."""
+    """`note(daily("09:00"))`: a running worker declares such a job."""
 
     def note(spec, name="report", **options):
         periodic_jobs.declare_jobs(relay, [PeriodicDeclaration(name, "low", spec, options)])
@@ -39,7 +39,7 @@ def rows(relay):
 
 @pytest.fixture
 def outage(rows):
-    """`outage(DAY)`: nothing was made for so long, until now."""
+    """`outage(DAY)`: no run was created for so long, until now."""
     return lambda span: rows(
         "UPDATE workshed.periodic_jobs SET next_at = next_at - %s RETURNING 1", span
     )
@@ -47,7 +47,7 @@ def outage(rows):
 
 @pytest.fixture
 def at(relay):
-    """`at("2026-03-29T00:59")`: PostgreSQL's clock shows that time, and stands still."""
+    """`at("2026-03-29T00:59")`: stop PostgreSQL's clock at that time."""
     relay.execute("CREATE TABLE public.clock (now timestamptz)")
     relay.execute("INSERT INTO public.clock VALUES (NULL)")
     relay.execute("""
@@ -64,13 +64,13 @@ def at(relay):
 
 @pytest.fixture
 def alive(rows):
-    """Workers go on saying that they have the job, whatever the clock was set to."""
+    """Let workers confirm that they have the job, whatever the clock was set to."""
     return lambda: rows("UPDATE workshed.periodic_jobs SET seen_at = workshed.now() RETURNING 1")
 
 
 @pytest.fixture
 def scheduled_for(rows):
-    """What was made, as `day hour:minute` in UTC."""
+    """The runs that were created, as `day hour:minute` in UTC."""
 
     def scheduled_for():
         found = rows("SELECT scheduled_for FROM workshed.periodic_runs ORDER BY scheduled_for")
@@ -79,7 +79,7 @@ def scheduled_for(rows):
     return scheduled_for
 
 
-def test_what_no_clock_made_is_made(relay, note, outage, rows, counted):
+def test_a_run_that_no_clock_created_is_created(relay, note, outage, rows, counted):
     note(every(HOUR))
     outage(HOUR)
     before = counted("periodic_runs_total", actor="report", by="catch_up")
@@ -97,8 +97,8 @@ def test_what_no_clock_made_is_made(relay, note, outage, rows, counted):
     ]
 
 
-def test_what_a_clock_made_is_not_made_again(relay, note, outage, rows):
-    """The row is locked by neither, and first is whoever commits first."""
+def test_a_run_that_a_clock_created_is_not_created_again(relay, note, outage, rows):
+    """Neither locks the row; the first to commit wins."""
     note(every(HOUR))
     outage(HOUR)
     [(due,)] = rows("SELECT next_at FROM workshed.periodic_jobs")
@@ -110,7 +110,7 @@ def test_what_a_clock_made_is_not_made_again(relay, note, outage, rows):
     assert len(rows("SELECT 1 FROM workshed.schedule")) == 1
 
 
-def test_several_relays_make_one_run(note, outage, rows, connect, in_threads):
+def test_several_relays_create_one_run(note, outage, rows, connect, in_threads):
     note(every(HOUR))
     outage(HOUR)
 
@@ -122,7 +122,7 @@ def test_several_relays_make_one_run(note, outage, rows, connect, in_threads):
 # An outage of three days
 
 
-def test_after_three_days_the_last_run_is_made_by_once(relay, note, at, alive, scheduled_for):
+def test_after_three_days_the_last_run_is_created_with_once(relay, note, at, alive, scheduled_for):
     at("2026-03-02T12:00")
     note(daily("09:00"))
 
@@ -133,7 +133,7 @@ def test_after_three_days_the_last_run_is_made_by_once(relay, note, at, alive, s
     assert scheduled_for() == ["05 09:00"]
 
 
-def test_after_three_days_each_run_is_made_by_all(relay, note, at, alive, scheduled_for):
+def test_after_three_days_each_run_is_created_with_all(relay, note, at, alive, scheduled_for):
     at("2026-03-02T12:00")
     note(daily("09:00", misfire="all"))
 
@@ -144,7 +144,9 @@ def test_after_three_days_each_run_is_made_by_all(relay, note, at, alive, schedu
     assert scheduled_for() == ["03 09:00", "04 09:00", "05 09:00"]
 
 
-def test_after_three_days_no_run_is_made_by_skip(relay, note, at, alive, scheduled_for, caplog):
+def test_after_three_days_no_run_is_created_with_skip(
+    relay, note, at, alive, scheduled_for, caplog
+):
     at("2026-03-02T12:00")
     note(daily("09:00", misfire="skip"))
 
@@ -160,7 +162,7 @@ def test_after_three_days_no_run_is_made_by_skip(relay, note, at, alive, schedul
     assert scheduled_for() == ["06 09:00"]
 
 
-def test_no_run_is_made_later_than_the_window_says(relay, note, at, alive, scheduled_for):
+def test_no_run_is_created_later_than_its_window(relay, note, at, alive, scheduled_for):
     at("2026-03-02T12:00")
     note(daily("09:00", misfire="all", misfire_window=timedelta(days=2)))
 
@@ -171,7 +173,7 @@ def test_no_run_is_made_later_than_the_window_says(relay, note, at, alive, sched
     assert scheduled_for() == ["04 09:00", "05 09:00"]
 
 
-def test_a_sunday_that_was_missed_is_made_on_tuesday(relay, note, at, alive, scheduled_for):
+def test_a_missed_sunday_run_is_created_on_tuesday(relay, note, at, alive, scheduled_for):
     at("2026-03-07T12:00")
     note(cron("0 3 * * SUN"))
 
@@ -210,8 +212,8 @@ def test_the_day_on_which_the_clocks_are_put_back_has_one_run(
     assert scheduled_for() == ["25 00:30"]
 
 
-def test_a_long_outage_of_a_frequent_job_is_dealt_with_in_batches(relay, note, outage, rows):
-    """In one transaction a row would be locked for minutes, and its clock would wait."""
+def test_a_long_outage_of_a_frequent_job_is_caught_up_in_batches(relay, note, outage, rows):
+    """In one transaction the row would be locked for minutes, and its clock would wait."""
     note(every(timedelta(seconds=10), misfire="all"))
     outage(timedelta(seconds=10 * (BATCH + 10)))
 
@@ -225,10 +227,10 @@ def test_a_long_outage_of_a_frequent_job_is_dealt_with_in_batches(relay, note, o
     assert BATCH + 10 <= number <= BATCH + 11
 
 
-# Clocks that are wrong
+# Wrong clocks
 
 
-def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(
+def test_a_clock_that_is_put_forward_and_back_creates_each_run_once(
     relay, note, at, alive, scheduled_for
 ):
     at("2026-03-02T08:00")
@@ -242,10 +244,10 @@ def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(
     assert scheduled_for() == ["02 09:00", "03 09:00"]
 
 
-# What is not made
+# Runs that are not created
 
 
-def test_a_job_that_is_new_has_no_past(relay, note, rows):
+def test_a_new_job_has_no_past_runs(relay, note, rows):
     note(cron("* * * * *", misfire="all"))
 
     create_missed_runs(relay)
@@ -253,8 +255,8 @@ def test_a_job_that_is_new_has_no_past(relay, note, rows):
     assert rows("SELECT 1 FROM workshed.periodic_runs") == []
 
 
-def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, scheduled_for):
-    """Else a week's runs begin at the moment in which somebody ends a pause."""
+def test_runs_that_fall_into_a_pause_are_not_caught_up(relay, note, at, alive, scheduled_for):
+    """Otherwise a week of runs would begin when an operator ends the pause."""
     at("2026-03-02T12:00")
     note(daily("09:00", misfire="all"))
     periodic_jobs.pause_job(relay, "report")
@@ -273,8 +275,8 @@ def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, schedu
     assert scheduled_for() == ["05 09:00"]
 
 
-def test_a_job_that_no_live_release_has_is_not_made(relay, note, outage, rows):
-    """No worker would know its actor: each run would be tried for an hour, and die."""
+def test_no_run_is_created_of_a_job_that_no_live_release_has(relay, note, outage, rows):
+    """No worker would know its actor: each run would be retried for an hour and die."""
     note(every(HOUR))
     outage(HOUR)
     rows(
@@ -286,7 +288,7 @@ def test_a_job_that_no_live_release_has_is_not_made(relay, note, outage, rows):
     assert rows("SELECT 1 FROM workshed.periodic_runs") == []
 
 
-def test_it_is_made_when_a_worker_comes_back_in_time(relay, note, outage, rows):
+def test_a_run_is_created_when_a_worker_comes_back_in_time(relay, note, outage, rows):
     note(every(HOUR))
     outage(HOUR)
     rows(
@@ -301,7 +303,7 @@ def test_it_is_made_when_a_worker_comes_back_in_time(relay, note, outage, rows):
 
 
 @pytest.mark.parametrize("change", ["kind = 'lunar'", "zone = 'Mars/Olympus'", "spec = 'x'"])
-def test_a_row_that_this_release_cannot_read_keeps_no_other_from_being_made(
+def test_a_row_that_this_release_cannot_read_holds_up_no_other_job(
     relay, note, outage, rows, change, caplog
 ):
     note(daily("00:00"), name="another")
@@ -316,7 +318,7 @@ def test_a_row_that_this_release_cannot_read_keeps_no_other_from_being_made(
 
 
 def test_a_relay_sweeps(note, outage, rows, broker, eventually, monkeypatch, relay):
-    """With relays alone, and no clock, periodic jobs run a few seconds late."""
+    """With relays but no clock, periodic jobs still run, a few seconds late."""
     monkeypatch.setattr("workshed.transport.relay.relay.broker", lambda: broker)
     note(every(HOUR))
     outage(HOUR)

@@ -1,4 +1,4 @@
-"""TLS to RabbitMQ: always verified, and what is refused says why."""
+"""TLS to RabbitMQ: certificates are always verified, and a refusal names its reason."""
 
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -17,19 +17,19 @@ pytestmark = pytest.mark.usefixtures("not_storing")
 
 @pytest.fixture(scope="module")
 def port(servers, authority):
-    """Where RabbitMQ takes TLS, as `localhost`."""
+    """The port where RabbitMQ accepts TLS as `localhost`."""
     return tls.listen(servers.rabbitmq, authority)
 
 
 @pytest.fixture
 def url(vhost, port):
-    """`url(cacertfile=…)`: the virtual host of this test by TLS."""
+    """`url(cacertfile=…)`: the URL of this test's virtual host over TLS."""
     return lambda host=tls.NAME, port=port, **options: tls.by_tls(vhost, port, host, **options)
 
 
 @pytest.fixture
 def use(broker):
-    """Let the broker of this test look for RabbitMQ there."""
+    """Let the broker of this test connect to this URL."""
 
     def use(url):
         broker.urls[:] = [url]
@@ -47,7 +47,7 @@ def note(actor, runs):
     return actor(queue_name="default", actor_name="note")(runs.append)
 
 
-def test_all_that_needs_rabbitmq_goes_by_tls(url, ca, use, note, runs, working, broker, eventually):
+def test_all_connections_to_rabbitmq_use_tls(url, ca, use, note, runs, working, broker, eventually):
     use(url(cacertfile=ca))
 
     with working("default"), relaying(broker.urls):
@@ -69,7 +69,7 @@ def test_a_certificate_of_another_authority_is_refused_by_name(url, tmp_path, us
     assert "name the authority that signed it as cacertfile" in str(error.value)
 
 
-def test_without_an_authority_those_of_the_system_are_asked(url, use, note):
+def test_without_an_authority_those_of_the_system_are_used(url, use, note):
     use(url())
 
     with pytest.raises(BrokerUnreachableError, match=r"TLS by the CAs of the system.*is refused"):
@@ -77,7 +77,7 @@ def test_without_an_authority_those_of_the_system_are_asked(url, use, note):
 
 
 def test_a_certificate_of_another_host_is_refused(url, ca, use, note):
-    """Without `check_hostname`, whoever has any certificate of that authority is RabbitMQ."""
+    """Without `check_hostname`, any holder of a certificate of that authority could be RabbitMQ."""
     use(url(HOST, cacertfile=ca))
 
     with pytest.raises(
@@ -135,7 +135,7 @@ def wire(proxy, port):
 def test_a_renewed_authority_is_read_with_the_next_connection(
     url, tmp_path, ca, wire, use, note, eventually
 ):
-    """Read once, one that was replaced would stop every program until it is started again."""
+    """Read only once, a replaced authority would stop every program until it is restarted."""
     renewed = tmp_path / "renewed.pem"
     renewed.write_text(Path(ca).read_text())
     use(url(HOST, wire.port, cacertfile=str(renewed), server_name_indication=tls.NAME))

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry: one of the sender, one of each run, with what joins them."""
+"""Spans of OpenTelemetry: one of the sender, one of each run, and the links between them."""
 
 import pytest
 from opentelemetry import baggage, context, trace
@@ -17,13 +17,13 @@ SOON = {"min_backoff": 1, "max_backoff": 1}
 
 @pytest.fixture
 def provider():
-    """Where spans are made; by default all are kept in memory."""
+    """The provider of spans."""
     return TracerProvider(shutdown_on_exit=False)
 
 
 @pytest.fixture
 def spans(provider):
-    """`spans("process work")`: those that have ended, oldest first, all by default."""
+    """`spans("process work")`: finished spans whose name begins so, oldest first; default all."""
     exporter = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
 
@@ -35,7 +35,7 @@ def spans(provider):
 
 @pytest.fixture
 def traced(broker, provider, spans):
-    """The broker makes spans, as `WORKSHED_TRACING=true` has it do."""
+    """The broker makes spans, as with `WORKSHED_TRACING=true`."""
     tracing = Tracing(settings(), provider)
     broker.add_middleware(tracing)
     yield
@@ -98,9 +98,7 @@ def test_each_retry_is_a_trace_of_its_own_with_a_link_to_its_sender(
     assert {span.status.status_code for span in spans("process")} == {StatusCode.ERROR}
 
 
-def test_an_error_is_recorded_without_what_its_actor_hides(
-    traced, actor, working, spans, eventually
-):
+def test_an_error_is_recorded_without_redacted_arguments(traced, actor, working, spans, eventually):
     """`record_exception` would write the text of the error as it is."""
 
     @actor(queue_name="default", max_retries=0, redact=["key"])
@@ -121,7 +119,7 @@ def test_an_error_is_recorded_without_what_its_actor_hides(
     assert "hunter" not in span.to_json()
 
 
-def test_what_is_no_failure_is_no_error(traced, actor, working, spans, eventually):
+def test_a_discard_is_no_error(traced, actor, working, spans, eventually):
     @actor(queue_name="default")
     def leave_out():
         raise Discard("paid already")
@@ -158,8 +156,8 @@ def test_baggage_reaches_the_job_and_not_the_next_one(
     assert spans("process")[-1].parent.span_id == spans("send")[-1].context.span_id
 
 
-def test_nothing_is_left_current_after_a_job(traced, broker, actor, working, spans, eventually):
-    """Without `detach` what the thread does between jobs is in the trace of the last one."""
+def test_no_span_is_current_after_a_job(traced, broker, actor, working, spans, eventually):
+    """Without `detach` the thread's work between jobs would be in the trace of the last job."""
     current = []
 
     class Looks(Observer):

@@ -1,4 +1,4 @@
-"""Unique jobs, sent and run: of one key one is alive, or one runs, and no key is left over."""
+"""Unique jobs: of one key only one is alive, or one runs, and no key is left over."""
 
 import threading
 from datetime import timedelta
@@ -22,7 +22,7 @@ TURNS = "SELECT key, message_id FROM workshed.run_locks"
 
 @pytest.fixture
 def resize(actor):
-    """`resize(Unique(…), then)`: an actor that is unique so; `.ran` are its runs."""
+    """`resize(Unique(…), then)`: an actor with this rule; its runs are in `.ran`."""
 
     def declare(rule, then=lambda number: None, **options):
         ran = []
@@ -40,21 +40,21 @@ def resize(actor):
 
 @pytest.fixture
 def soon(monkeypatch):
-    """What is put off tries again at once."""
+    """Postponed jobs try again at once."""
     monkeypatch.setattr(unique, "WAIT", timedelta(milliseconds=50))
     monkeypatch.setattr(uniqueness, "WAIT", timedelta(milliseconds=50))
 
 
 @pytest.fixture
 def none_left(rows, eventually):
-    """No key, no turn and no row is left."""
+    """Wait until no key, no run lock and no row is left."""
     return lambda: eventually(lambda: (rows(LOCKS), rows(TURNS), rows(SCHEDULED)) == ([], [], []))
 
 
 # From the send on
 
 
-def test_a_job_is_alive_from_its_send_to_its_end(resize, gate, working, none_left):
+def test_a_job_holds_its_key_from_its_send_to_its_end(resize, gate, working, none_left):
     job = resize(Unique(), gate)
     with working("default"):
         first = job.send(1)
@@ -69,7 +69,7 @@ def test_a_job_is_alive_from_its_send_to_its_end(resize, gate, working, none_lef
     assert sorted(job.ran) == [1, 2]
 
 
-def test_its_key_is_free_from_its_start_on(resize, gate, working, none_left):
+def test_the_key_is_free_once_the_job_has_started(resize, gate, working, none_left):
     job = resize(Unique("until_executing"), gate)
     with working("default"):
         first = job.send(1)
@@ -83,7 +83,7 @@ def test_its_key_is_free_from_its_start_on(resize, gate, working, none_left):
     assert job.ran == [1, 1]
 
 
-def test_its_key_is_held_for_its_span_whatever_becomes_of_it(
+def test_a_key_with_a_time_is_held_for_it_whatever_the_outcome(
     resize, working, connect, rows, eventually
 ):
     job = resize(Unique("until_expired", unique_for=timedelta(minutes=5)))
@@ -102,7 +102,7 @@ def test_its_key_is_held_for_its_span_whatever_becomes_of_it(
 def test_the_key_of_a_job_that_is_discarded_or_dead_is_free(
     failure, resize, working, none_left, eventually
 ):
-    """Held on, as in activejob-uniqueness, its key would refuse all jobs for a day."""
+    """Held on, as in activejob-uniqueness, the key would refuse all jobs for a day."""
 
     def fail(_number):
         raise failure
@@ -116,8 +116,8 @@ def test_the_key_of_a_job_that_is_discarded_or_dead_is_free(
         none_left()
 
 
-def test_a_span_counts_from_when_the_job_is_due(resize, rows):
-    """Counted from the send, the key of a job of tomorrow would be free before it starts."""
+def test_the_time_of_a_key_counts_from_when_the_job_is_due(resize, rows):
+    """Counted from the send, the key of a job for tomorrow would be free before it starts."""
     job = resize(Unique(unique_for=timedelta(minutes=10)))
     span = (
         "SELECT round(extract(epoch FROM expires_at - workshed.now()) / 60) "
@@ -130,11 +130,11 @@ def test_a_span_counts_from_when_the_job_is_due(resize, rows):
     assert sorted(rows(span)) == [(10,), (70,)]
 
 
-# When it does not get its key
+# When a job does not get its key
 
 
 def senders(job, broker):
-    """Each way to send."""
+    """Return each way to send."""
 
     def stored(**when):
         with db.transaction() as conn:
@@ -153,7 +153,7 @@ WAYS = ["send", "delayed", "many", "schedule", "schedule, delayed"]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_its_send_returns_the_job_that_has_the_key(way, resize, broker, rows):
+def test_a_send_returns_the_job_that_has_the_key(way, resize, broker, rows):
     job = resize(Unique())
     first = job.send_with_options(args=(1,), delay=60_000)
 
@@ -164,7 +164,7 @@ def test_its_send_returns_the_job_that_has_the_key(way, resize, broker, rows):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_its_send_raises_and_nothing_is_stored(way, resize, broker, rows):
+def test_a_send_raises_and_nothing_is_stored(way, resize, broker, rows):
     job = resize(Unique(on_conflict="raise"))
     first = job.send_with_options(args=(1,), delay=60_000)
 
@@ -175,7 +175,7 @@ def test_its_send_raises_and_nothing_is_stored(way, resize, broker, rows):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_takes_the_place_of_one_that_waits(way, resize, broker, rows):
+def test_a_job_replaces_one_that_waits(way, resize, broker, rows):
     job = resize(Unique(on_conflict="replace"))
     first = job.send_with_options(args=(1,), delay=60_000)
 
@@ -189,7 +189,7 @@ def test_it_takes_the_place_of_one_that_waits(way, resize, broker, rows):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_waits_for_the_key(way, resize, broker, rows):
+def test_a_job_waits_for_the_key(way, resize, broker, rows):
     job = resize(Unique(on_conflict="reschedule"))
     first = job.send_with_options(args=(1,), delay=60_000)
 
@@ -201,7 +201,7 @@ def test_it_waits_for_the_key(way, resize, broker, rows):
 
 
 @pytest.mark.usefixtures("soon")
-def test_one_that_waits_runs_when_the_key_is_free(
+def test_a_waiting_job_runs_when_the_key_is_free(
     resize, gate, working, relaying, none_left, rows, eventually
 ):
     job = resize(Unique(on_conflict="reschedule"), gate)
@@ -214,16 +214,16 @@ def test_one_that_waits_runs_when_the_key_is_free(
         assert job.ran == [1]
 
         gate.open.set()
-        eventually(lambda: len(job.ran) == 2)  # on its way it has no key and no row
+        eventually(lambda: len(job.ran) == 2)  # on its way it has neither key nor row
         none_left()
     assert job.ran == [1, 1]
     assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
-def test_one_that_runs_and_is_replaced_has_no_outcome(
+def test_a_running_job_that_is_replaced_has_no_outcome(
     resize, gate, working, rows, none_left, eventually
 ):
-    """Without its settled generation, a failure stores its retry too, not only the replacement."""
+    """If its generation were not settled, a failure would store its retry in addition."""
 
     def then(number):
         if len(job.ran) == 1:
@@ -242,7 +242,9 @@ def test_one_that_runs_and_is_replaced_has_no_outcome(
     assert rows("SELECT reason FROM workshed.attempts WHERE outcome = 'retry'") == []
 
 
-def test_of_many_that_replace_each_other_the_last_is_sent(resize, broker, rabbitmq, eventually):
+def test_of_many_jobs_that_replace_each_other_the_last_is_sent(
+    resize, broker, rabbitmq, eventually
+):
     job = resize(Unique(on_conflict="replace"))
 
     sent = broker.enqueue_many([job.message(1) for _ in range(5)])
@@ -252,10 +254,10 @@ def test_of_many_that_replace_each_other_the_last_is_sent(resize, broker, rabbit
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
+def test_a_retried_dead_job_waits_for_its_key(
     resize, gate, working, relaying, connect, rows, none_left, eventually
 ):
-    """Without it, it runs beside the job that has the key by then."""
+    """Otherwise it would run alongside the job that has the key by then."""
 
     def then(number):
         if len(job.ran) == 1:
@@ -274,7 +276,7 @@ def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
         assert job.ran == [1, 1]
 
         gate.open.set()
-        eventually(lambda: len(job.ran) == 3)  # on its way it has no key and no row
+        eventually(lambda: len(job.ran) == 3)  # on its way it has neither key nor row
         none_left()
     assert job.ran == [1, 1, 1]
 
@@ -294,7 +296,9 @@ def test_a_job_sent_in_a_transaction_that_rolls_back_leaves_no_key(resize, rows)
 
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("strategy", ["while_executing", "until_and_while_executing"])
-def test_one_runs_at_a_time(strategy, resize, working, relaying, none_left, eventually):
+def test_only_one_job_of_a_key_runs_at_a_time(
+    strategy, resize, working, relaying, none_left, eventually
+):
     together, most = [], []
     pause = threading.Event()
 
@@ -306,7 +310,7 @@ def test_one_runs_at_a_time(strategy, resize, working, relaying, none_left, even
 
     job = resize(Unique(strategy, key=lambda number: "all"), then)
     with working("default", threads=4), relaying():
-        # Sent while another waits, a job of the second kind is not taken on.
+        # With `until_and_while_executing` a job sent while another waits is dropped.
         sent = {job.send(number).message_id for number in range(8)}
         eventually(lambda: len(job.ran) == len(sent))
         none_left()
@@ -315,7 +319,7 @@ def test_one_runs_at_a_time(strategy, resize, working, relaying, none_left, even
 
 
 @pytest.mark.usefixtures("soon")
-def test_one_that_is_sent_while_another_runs_runs_after_it(
+def test_a_job_that_is_sent_while_another_runs_runs_after_it(
     resize, gate, working, relaying, none_left, rows, eventually
 ):
     job = resize(Unique("until_and_while_executing"), gate)
@@ -334,7 +338,7 @@ def test_one_that_is_sent_while_another_runs_runs_after_it(
 
 
 @pytest.mark.parametrize(("how", "outcome"), [("log", "discarded"), ("raise", "dead")])
-def test_a_run_that_does_not_get_its_turn_may_be_dropped_or_fail(
+def test_a_run_that_does_not_get_its_lock_may_be_dropped_or_fail(
     how, outcome, resize, gate, working, rows, eventually
 ):
     job = resize(Unique("while_executing", on_conflict=how), gate, max_retries=0)
@@ -351,11 +355,11 @@ def test_a_run_that_does_not_get_its_turn_may_be_dropped_or_fail(
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
+def test_a_run_that_lost_its_lock_has_no_outcome_and_its_job_runs_again(
     resize, gate, working, relaying, connect, rows, none_left, eventually
 ):
-    """Without the condition at its end, the outcome of a stopped process is written over the
-    work of the one that took its turn."""
+    """Without the check at its end, a stopped process would store its outcome over the work of the
+    run that took its lock."""
 
     def then(number):
         if len(job.ran) == 1:
@@ -379,8 +383,10 @@ def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
     ) == [(1,)]
 
 
-def test_a_turn_is_renewed_while_its_job_runs(resize, gate, working, rows, monkeypatch, eventually):
-    """Without renewal another takes it after 30 s, and two run."""
+def test_a_run_lock_is_renewed_while_its_job_runs(
+    resize, gate, working, rows, monkeypatch, eventually
+):
+    """Without renewal another run takes it after 30 s, and two run."""
     monkeypatch.setattr(lease_renewal, "EVERY_S", 0.05)
     monkeypatch.setattr(run_locks, "LEASE", timedelta(seconds=1))
     job = resize(Unique("while_executing"), gate)
@@ -394,7 +400,7 @@ def test_a_turn_is_renewed_while_its_job_runs(resize, gate, working, rows, monke
         eventually(lambda: rows(query) == [])
 
 
-def test_a_copy_of_a_job_that_runs_elsewhere_does_not_run_beside_it(connect):
+def test_a_copy_of_a_job_that_runs_elsewhere_does_not_run_alongside(connect):
     """After a lost connection RabbitMQ gives the job to another process."""
     conn = connect(autocommit=True)
     here, there = (
@@ -406,14 +412,14 @@ def test_a_copy_of_a_job_that_runs_elsewhere_does_not_run_beside_it(connect):
     )
 
     assert run_locks.acquire_lock(conn, here) is None
-    assert run_locks.acquire_lock(conn, here) is None  # repeated: the answer to the first was lost
+    assert run_locks.acquire_lock(conn, here) is None  # repeated, as when the first answer was lost
     assert run_locks.acquire_lock(conn, there) == "m"
     assert not run_locks.release_lock(conn, there)
     assert run_locks.release_lock(conn, here)
 
 
-def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads):
-    """With the lock first and the outcome second, they and a worker that settles deadlock."""
+def test_two_jobs_that_replace_one_do_not_deadlock(conn, connect, in_threads):
+    """With the lock first and the outcome second, they deadlock with a worker that settles."""
 
     def replace(number):
         with connect() as own:
@@ -429,8 +435,8 @@ def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads
     assert settled == (59,)
 
 
-def test_a_lock_that_another_key_needs_is_an_error_of_postgresql(connect):
-    """Not a loop: in a snapshot that does not see who took the key."""
+def test_a_key_that_the_snapshot_cannot_see_is_an_error_of_postgresql(connect):
+    """It is not a loop, although the snapshot does not show which job took the key."""
     with connect() as first, connect() as second:
         second.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         second.execute("SELECT 1")

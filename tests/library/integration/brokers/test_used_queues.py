@@ -1,4 +1,4 @@
-"""Which queues are made on RabbitMQ: those that are used, of all that are declared."""
+"""The queues made on RabbitMQ: of all that are declared, only those that are used."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def relay(broker, tmp_path):
 
 @pytest.fixture
 def made(rabbitmq):
-    """The names of the queues that are there."""
+    """The names of the existing queues."""
     return lambda: rabbitmq.queues().keys()
 
 
@@ -35,21 +35,21 @@ def with_dead(*names):
 
 @pytest.fixture
 def _known(connect):
-    """A worker with an actor on `low` has been here."""
+    """A worker with an actor on `low` has started before."""
     queues.declare_actors(connect(autocommit=True), [queues.KnownActor("clean", "low")])
 
 
 @pytest.mark.usefixtures("_known", "relay")
 def test_a_relay_makes_the_queues_of_known_actors_and_no_others(made, rows, eventually):
-    """An application that uses one queue of its own had eighteen on RabbitMQ."""
+    """An application with one queue of its own used to get eighteen on RabbitMQ."""
     eventually(lambda: made() == with_dead("low"))
     eventually(lambda: rows("SELECT FROM workshed.relays"))
 
     assert made() == with_dead("low")
 
 
-def test_a_relay_makes_a_queue_that_it_is_to_send_to(actor, made, rows, request, eventually):
-    """The job was stored before any worker was there."""
+def test_a_relay_makes_a_queue_that_it_has_to_send_to(actor, made, rows, request, eventually):
+    """The job was stored before any worker started."""
     greet = actor(queue_name="default", actor_name="greet")(lambda: None)
     with db.transaction() as conn:
         schedule.send(conn, greet.message())
@@ -69,8 +69,8 @@ def test_a_worker_makes_the_queues_of_its_actors_and_no_others(broker, actor, wo
         assert made() == with_dead("low", "invoices")
 
 
-def test_a_worker_of_no_named_queues_makes_those_of_its_actors(broker, actor, working, made):
-    """As `dramatiq jobs` starts it, without `--queues`."""
+def test_a_worker_without_queue_names_makes_those_of_its_actors(broker, actor, working, made):
+    """`dramatiq jobs` starts it so, without `--queues`."""
     for known in (broker.actors, broker.queues):
         known.clear()
     actor(queue_name="low", actor_name="clean")(lambda: None)

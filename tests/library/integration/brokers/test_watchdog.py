@@ -1,4 +1,4 @@
-"""A process that cannot work any more leaves; one that has nothing to do does not."""
+"""A process that cannot work any more exits; one that has nothing to do does not."""
 
 import ctypes
 import faulthandler
@@ -24,7 +24,7 @@ sum(itertools.repeat(0))
 
 @pytest.fixture
 def watched(actor, broker, working, monkeypatch):
-    """A worker in this process, its watchdog, and the codes with which it would have left."""
+    """A worker in this process, its watchdog, and the codes with which it would have exited."""
     monkeypatch.setattr(watchdog, "LOOK_S", 0.02)
     monkeypatch.setattr(connection, "TURN_S", 0.02)
     left: list[int] = []
@@ -53,8 +53,8 @@ def raise_in(thread, error):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("kind", ["workers", "consumers"])
-def test_a_dead_thread_makes_the_process_leave(watched, eventually, kind):
-    """Its share of the work is gone for ever, and nothing says so."""
+def test_a_dead_thread_makes_the_process_exit(watched, eventually, kind):
+    """Its share of the work is gone for ever, and nothing else reports it."""
     worker, _, left = watched
     threads = worker.workers if kind == "workers" else list(worker.consumers.values())
 
@@ -64,10 +64,10 @@ def test_a_dead_thread_makes_the_process_leave(watched, eventually, kind):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_loop_that_does_not_turn_makes_the_process_leave(
+def test_a_loop_that_does_not_turn_makes_the_process_exit(
     watched, actor, broker, eventually, which
 ):
-    """Nothing would be consumed, acked or sent again."""
+    """Nothing would be consumed, acked or sent any more."""
     _, _, left = watched
     actor(queue_name="low", actor_name="other")(lambda: None).send()
     on = threading.Event()
@@ -79,7 +79,9 @@ def test_a_loop_that_does_not_turn_makes_the_process_leave(
 
 
 @pytest.mark.fresh_vhost
-def test_an_empty_queue_and_a_reconnect_are_no_silence(watched, broker, rabbitmq, eventually):
+def test_an_empty_queue_and_a_reconnect_do_not_count_as_a_hang(
+    watched, broker, rabbitmq, eventually
+):
     _, found, left = watched
     consuming = broker._inbox.link
     eventually(lambda: rabbitmq.close_connections("consumer"))
@@ -91,7 +93,7 @@ def test_an_empty_queue_and_a_reconnect_are_no_silence(watched, broker, rabbitmq
     assert found.trouble() is None
 
 
-def test_an_end_in_good_order_is_none_of_its_business(actor, broker, working):
+def test_the_watchdog_ignores_a_graceful_shutdown(actor, broker, working):
     @actor(queue_name="default")
     def idle():
         """Never sent."""
@@ -103,8 +105,8 @@ def test_an_end_in_good_order_is_none_of_its_business(actor, broker, working):
     assert not any(thread.is_alive() for thread in watchdog.dramatiq_threads(worker))
 
 
-def test_a_process_whose_interpreter_is_held_for_ever_leaves_and_says_where():
-    """Nothing in it could: no thread runs, no handler of a signal, and no time limit strikes."""
+def test_a_process_whose_interpreter_hangs_exits_and_logs_where():
+    """Nothing inside it could: no thread, no signal handler and no time limit runs."""
     done = subprocess.run(
         [sys.executable, "-c", FREEZE], capture_output=True, text=True, timeout=120, check=False
     )
@@ -113,8 +115,8 @@ def test_a_process_whose_interpreter_is_held_for_ever_leaves_and_says_where():
     assert 'File "<string>", line 6 in <module>' in done.stderr
 
 
-def test_the_first_job_may_freeze_its_process(actor, working, eventually, monkeypatch):
-    """Seen only from its first look on, a second later, it would hold the interpreter for ever."""
+def test_the_watchdog_covers_the_first_job(actor, working, eventually, monkeypatch):
+    """If it started only with its first look, a second later, a job could freeze the process."""
     calls = []
     set_timer = faulthandler.dump_traceback_later
     monkeypatch.setattr(

@@ -27,12 +27,12 @@ from workshed.settings import settings
 NOBODY_LISTENS = 9
 """A port on which nothing answers."""
 SENT = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
-"""When the runs of the history were sent, unless a test says otherwise."""
+"""The time at which the runs of the history were sent, unless a test gives another."""
 
 
 @dataclass
 class Done:
-    """How a command ended."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -40,7 +40,7 @@ class Done:
 
     @property
     def json(self):
-        """What stdout holds, which is JSON and nothing else."""
+        """Parse stdout, which must be JSON only."""
         return json.loads(self.out)
 
     @property
@@ -79,18 +79,18 @@ def workshed(run_program):
 
 @pytest.fixture
 def conn(connect):
-    """One connection, in autocommit: what a command writes is seen."""
+    """A connection in autocommit, which sees what a command writes."""
     return connect(autocommit=True)
 
 
 @pytest.fixture
 def env(monkeypatch):
-    """`env(BROKER_URL="…")`: set variables of ours for this process and its children."""
+    """`env(BROKER_URL="…")`: set our variables for this process and its children."""
     return functools.partial(set_variables, monkeypatch, variable)
 
 
 def set_variables(monkeypatch, variable, **values):
-    """Set the variables of settings, each by its name."""
+    """Set variables by the names of their settings."""
     for name, value in values.items():
         monkeypatch.setenv(variable(name), value)
     settings.cache_clear()
@@ -107,7 +107,7 @@ def management(servers, rabbitmq, env):
 
 @pytest.fixture
 def tarpit():
-    """The address of a server that takes every connection and never says a word."""
+    """The address of a server that accepts every connection and never answers."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen(64)
@@ -129,7 +129,7 @@ def body(message_id, actor, args, queue, **options):
 
 @pytest.fixture
 def store(conn):
-    """`store("a", due="2 hours")`: a job that waits."""
+    """`store("a", due="2 hours")`: store a waiting job."""
 
     def store(
         message_id, *, due="1 hour", queue="default", reason="delayed", generation=0, **options
@@ -151,7 +151,7 @@ def store(conn):
 
 @pytest.fixture
 def bury(conn):
-    """`bury("a")`: a job that is dead, by default of a `ValueError`."""
+    """`bury("a")`: store a dead job, by default with a `ValueError`."""
 
     def bury(message_id, *, actor="greet", queue="default", error=None, **changes):
         fields = {
@@ -171,7 +171,7 @@ def bury(conn):
 
 @pytest.fixture
 def ran(conn):
-    """`ran("a", outcome="dead")`: a run in the history."""
+    """`ran("a", outcome="dead")`: write a run into the history."""
 
     def write(message_id, **fields):
         usual = {
@@ -203,7 +203,7 @@ def ran(conn):
 
 @pytest.fixture
 def make_batch(conn, store):
-    """`make_batch("a", "b")`: a closed batch of jobs that wait; its id."""
+    """`make_batch("a", "b")`: create a closed batch of waiting jobs; its id."""
 
     def make_batch(*message_ids, description="June's invoices"):
         batch = str(uuid4())
@@ -224,7 +224,7 @@ def make_batch(conn, store):
 
 @pytest.fixture
 def dies(conn, bury):
-    """`dies("a")`: a job of a batch is dead."""
+    """`dies("a")`: let a job of a batch be dead."""
 
     def dies(message_id, **changes):
         conn.execute("DELETE FROM workshed.schedule WHERE message_id = %s", (message_id,))

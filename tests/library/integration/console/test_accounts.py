@@ -1,4 +1,4 @@
-"""`workshed broker definitions`: RabbitMQ takes them, and each account may do its part alone."""
+"""`workshed broker definitions`: RabbitMQ imports them, and each account may do its part only."""
 
 import contextlib
 import http.client
@@ -51,7 +51,7 @@ class Imported:
 
     def take_by_command(self):
         with tempfile.TemporaryDirectory(prefix="workshed-definitions-") as name:
-            Path(name).chmod(0o755)  # RabbitMQ reads it as a user of its own
+            Path(name).chmod(0o755)  # RabbitMQ reads it as another user
             file = Path(name) / "definitions.json"
             file.write_text(json.dumps(self.made))
             self.node.ctl("import_definitions", str(file))
@@ -67,7 +67,7 @@ class Imported:
         return urlunsplit(urlsplit(self.server)._replace(netloc=netloc, path=path))
 
     def ask(self, method, path, body=None, login=None):
-        """Code and text of an answer of the management API; by default to the administrator."""
+        """Return code and text of an answer of the management API, by default as administrator."""
         basic = b64encode((login or f"{self.at.username}:{self.at.password}").encode()).decode()
         headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection(self.at.hostname, self.at.port, timeout=60)
@@ -79,7 +79,7 @@ class Imported:
 
 @contextlib.contextmanager
 def importing(servers):
-    """What `rabbitmqctl import_definitions` makes of them, for as long as the block lasts."""
+    """Import them by `rabbitmqctl import_definitions`; remove them at the end of the block."""
     found = Imported(servers)
     found.take_by_command()
     yield found
@@ -90,14 +90,14 @@ def importing(servers):
 
 @pytest.fixture(scope="module")
 def imported(servers):
-    """One for all tests."""
+    """One import for all tests."""
     with importing(servers) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def connection(imported):
-    """`connection("sender")`: one of that account, for all tests."""
+    """`connection("sender")`: a connection of that account, shared by all tests."""
     found = {}
 
     def connect(part):
@@ -107,13 +107,13 @@ def connection(imported):
 
     yield connect
     for each in found.values():
-        with contextlib.suppress(AMQPError):  # RabbitMQ may have given up one that was idle
+        with contextlib.suppress(AMQPError):  # RabbitMQ may have given up an idle one
             each.close()
 
 
 @pytest.fixture
 def channel(connection):
-    """`channel("sender")`: a channel of that account, which confirms."""
+    """`channel("sender")`: a channel of that account with publisher confirms."""
 
     def open_one(part):
         try:
@@ -133,7 +133,7 @@ MAY = may(*SHOWN)
 
 @pytest.mark.parametrize("part", PARTS)
 def test_an_account_may_do_its_part_and_nothing_else(channel, part):
-    """With the pattern `.*` for any of the three rights, what is not in `MAY` is done."""
+    """With the pattern `.*` for any of the three rights, operations outside `MAY` would succeed."""
     expected = {
         operation: None if operation in MAY[part] else refusal(part, operation)
         for operation in OPERATIONS
@@ -145,7 +145,7 @@ def test_an_account_may_do_its_part_and_nothing_else(channel, part):
 
 
 def refusal_of(operation, channel):
-    """The code by which RabbitMQ refuses an operation; `None` when it does it."""
+    """Return the code with which RabbitMQ refuses an operation, or `None` if it succeeds."""
     try:
         operation(channel)
     except ChannelClosedByBroker as err:
@@ -155,20 +155,20 @@ def refusal_of(operation, channel):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_whoever_logs_in_may_see_how_full_a_queue_is(channel, part):
-    """RabbitMQ asks for no right there: `workshed queues` needs none."""
+def test_every_account_may_see_the_depth_of_a_queue(channel, part):
+    """RabbitMQ requires no right for it, so `workshed queues` needs none."""
     assert channel(part).queue_declare("low", passive=True).method.message_count >= 0
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "monitor"])
-def test_whoever_may_send_may_see_that_the_exchange_is_there(channel, part):
-    """The monitor may on RabbitMQ 4.0 to 4.2; from 4.3 on it takes some right to it."""
+def test_every_sender_may_see_that_the_exchange_exists(channel, part):
+    """The monitor may see it on RabbitMQ 4.0 to 4.2; from 4.3 on it needs some right to it."""
     channel(part).exchange_declare(EXCHANGE, passive=True)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_whoever_logs_in_may_wait_for_replies_that_nobody_may_send(channel, part):
-    """RabbitMQ asks for no right where the queue is the consumer itself; it does of who writes."""
+    """RabbitMQ requires no right to consume from this pseudo-queue, but one to publish to it."""
     waiting = channel(part)
     waiting.basic_consume("amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True)
 
@@ -184,7 +184,7 @@ def test_no_account_gets_into_another_virtual_host(imported, part):
 
 @pytest.fixture(scope="module")
 def routes(imported):
-    """All paths that the management API of this node has, as it names them: `/vhosts/:vhost`."""
+    """All paths of the management API of this node, as it names them: `/vhosts/:vhost`."""
     said = imported.node.ctl("eval", "rabbit_mgmt_dispatcher:dispatcher().")
     return set(re.findall(r'{"(/[^"]+)"', said))
 
@@ -193,13 +193,13 @@ def routes(imported):
 def asking(imported, eventually):
     """`ask("monitor", "GET", "/queues/:vhost")`: code and text of an answer of the API.
 
-    Without a part as an administrator. `worker-rest` has a connection, and consumes from `low`.
+    Without a part, as an administrator. `worker-rest` has a connection, and consumes from `low`.
     """
     url = pika.URLParameters(imported.url("worker-rest"))
-    url.heartbeat = 0  # nobody looks after it
+    url.heartbeat = 0  # nothing would answer them
 
     def consuming():
-        """The channels of consumers, of which the API hears some time later."""
+        """Return the channels of consumers, which appear in the API with a delay."""
         listed = json.loads(imported.ask("GET", f"consumers/{imported.vhost}")[1])
         return [one["channel_details"] for one in listed if one["channel_details"]]
 
@@ -238,22 +238,22 @@ def asking(imported, eventually):
 
 @pytest.fixture(scope="module")
 def api(imported, eventually):
-    """One for all tests."""
+    """One connection for all tests."""
     with asking(imported, eventually) as ask:
         yield ask
 
 
 CHANGING = ("PUT", "POST", "DELETE")
 REFUSED_BY_API = {401, 405}
-"""Not allowed, or for nobody."""
+"""Unauthorized, or not allowed for any account."""
 LET_IN = {
     ("POST", "/exchanges/:vhost/:exchange/publish"),
     ("POST", "/queues/:vhost/:queue/get"),
 }
-"""What the API leaves to AMQP to refuse."""
+"""Requests that the API lets through, and AMQP refuses."""
 EVERYBODYS = {
     "/auth", "/version",
-    # From RabbitMQ 4.3 on, for load balancers: whether the node is well, and nothing else.
+    # For load balancers, from RabbitMQ 4.3 on: whether the node is healthy, and nothing else.
     "/health/checks/below-node-connection-limit", "/health/checks/is-in-service",
     "/health/checks/reached-target-cluster-size", "/health/checks/ready-to-serve-clients",
 }  # fmt: skip
@@ -277,7 +277,7 @@ SEEN = EVERYBODYS | {
     "/health/checks/protocol-listener/:protocol",
     "/health/checks/certificate-expiration/:within/:unit",
 }  # fmt: skip
-"""By the monitor. What is neither here nor refused has come with a newer RabbitMQ: decide."""
+"""Seen by the monitor. A path that is neither here nor refused is new in RabbitMQ: decide."""
 SEEN_FROM_4_3 = {
     "/aliveness-test/:vhost", "/users/:user/queues",
     "/health/checks/metadata-store/initialized",
@@ -354,7 +354,7 @@ DEEDS_OF_API = {
 def test_no_account_changes_anything_by_the_management_api(api, part):
     answers = {deed: api(part, *words) for deed, words in DEEDS_OF_API.items()}
 
-    # What the API itself allows goes by AMQP, and is refused there.
+    # Requests that the API lets through go to AMQP, and are refused there.
     assert not {
         deed: (code, said)
         for deed, (code, said) in answers.items()
@@ -363,7 +363,7 @@ def test_no_account_changes_anything_by_the_management_api(api, part):
 
 
 def test_an_administrator_may_do_all_of_that(servers, eventually):
-    """So none of it is refused for how it was asked."""
+    """This proves that none of the requests above is refused because of its form."""
     with importing(servers) as found, asking(found, eventually) as ask:
         all_of = RIGHTS | {"configure": ".*"}
         found.ask("PUT", f"permissions/{found.vhost}/{found.at.username}", all_of)
@@ -374,7 +374,7 @@ def test_an_administrator_may_do_all_of_that(servers, eventually):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_all_that_the_management_api_can_change_is_refused(api, routes, part):
-    """By the list of the node itself; what is let in is among the deeds above, with a true body."""
+    """All paths of the node are tried; `DEEDS_OF_API` tries those let through, with a real body."""
     let_in = {
         (method, route)
         for route in routes
@@ -382,7 +382,7 @@ def test_all_that_the_management_api_can_change_is_refused(api, routes, part):
         if api(part, method, route, {})[0] not in REFUSED_BY_API
     }
 
-    everybodys = {("DELETE", "/login")}  # from RabbitMQ 4.3 on: whoever asks logs out
+    everybodys = {("DELETE", "/login")}  # from RabbitMQ 4.3 on: it logs the caller out
     assert let_in - everybodys == (LET_IN if part == "monitor" else set())
 
 
@@ -392,16 +392,16 @@ def test_the_monitor_sees_what_is_listed_and_nobody_else_anything(imported, api,
 
     seen = {route for route, code in codes.items() if code not in REFUSED_BY_API}
     newer = imported.version() >= (4, 3)
-    # From 4.3 on the limits of all accounts are kept from it.
+    # From 4.3 on the monitor may not see the limits of all accounts.
     monitors = (SEEN | SEEN_FROM_4_3) - {"/user-limits"} if newer else SEEN
     assert seen == (monitors if part == "monitor" else EVERYBODYS) & routes
-    # What is new there may find no such queue; and a busy node may say that it is not well.
+    # New paths may find no such queue, and a busy node may report that it is not healthy.
     answers = {route: codes[route] for route in seen - SEEN_FROM_4_3 if "/health" not in route}
     assert set(answers.values()) == {200}
 
 
 def test_the_monitor_learns_of_others_who_consumes_from_a_queue_it_names(api, routes, imported):
-    """All lists of connections, channels and consumers have its own alone."""
+    """Its lists of connections, channels and consumers show only its own."""
     others = [imported.prefix + f"-{part}" for part in PARTS if part != "monitor"]
 
     said = {route: api("monitor", "GET", route)[1] for route in SEEN & routes}
@@ -410,8 +410,8 @@ def test_the_monitor_learns_of_others_who_consumes_from_a_queue_it_names(api, ro
     assert named == {"/queues/:vhost/:queue"}
 
 
-def test_what_was_imported_is_as_declared(workshed, env, imported, broker, monkeypatch, servers):
-    """Written by hand, one argument that differs would keep each worker from starting."""
+def test_imported_queues_are_as_declared(workshed, env, imported, broker, monkeypatch, servers):
+    """In definitions written by hand, a single different argument would stop each worker."""
     monkeypatch.setattr(broker, "urls", [imported.url("monitor")])
     place = urlsplit(servers.management_url).netloc.rpartition("@")[2]
     env(MANAGEMENT_URL=f"http://{imported.login('monitor')}@{place}")
@@ -422,8 +422,8 @@ def test_what_was_imported_is_as_declared(workshed, env, imported, broker, monke
 
 
 @pytest.mark.exhaustive
-def test_a_node_without_data_boots_with_them(rabbitmq):
-    """`load_definitions`, as a container has it; then RabbitMQ makes no `guest`."""
+def test_a_node_without_data_boots_with_the_definitions(rabbitmq):
+    """A container uses `load_definitions`, with which RabbitMQ makes no `guest`."""
     with temporary() as state:
         node = Loading(state, install.ensure(lambda _: None))
         node.version = rabbitmq.version()
@@ -442,7 +442,7 @@ def test_a_node_without_data_boots_with_them(rabbitmq):
 
 
 class Loading(RabbitMQServer):
-    """A node that imports definitions when it boots, and an administrator with them."""
+    """A node that imports definitions and an administrator when it boots."""
 
     def settings(self):
         people = broker_accounts([q.name for q in QUEUES], {}, "workshed")
@@ -454,7 +454,7 @@ class Loading(RabbitMQServer):
         return {"load_definitions": str(file)}
 
 
-def test_the_management_api_takes_them_too(rabbitmq, workshed):
+def test_the_management_api_imports_them_too(rabbitmq, workshed):
     done = workshed("broker", "definitions", "--vhost", rabbitmq.vhost, "--prefix", "api")
 
     rabbitmq.load(done.json)
@@ -466,8 +466,8 @@ def test_the_management_api_takes_them_too(rabbitmq, workshed):
             rabbitmq.ask("DELETE", f"users/{user['name']}")
 
 
-def test_nobody_logs_in_where_no_password_was_given(imported):
-    """An empty hash is none; the hash of an empty password would let everybody in."""
+def test_an_account_without_a_password_cannot_log_in(imported):
+    """The hash is empty, because the hash of an empty password would let anyone in."""
     locked = BrokerAccount(f"{imported.prefix}-locked")
     imported.ask("PUT", f"users/{locked.name}", {"password": "before", "tags": ""})
     body = {"users": [locked.user(None)], "permissions": [locked.permission(imported.vhost)]}
@@ -499,13 +499,13 @@ def test_passwords_are_made_once_and_never_printed(workshed, tmp_path, broker):
     assert all(user["password_hash"] for user in first.json["users"])
 
 
-def test_a_file_of_passwords_that_is_made_is_its_owners_alone(workshed, tmp_path, broker):
+def test_a_new_file_of_passwords_is_readable_only_by_its_owner(workshed, tmp_path, broker):
     workshed("broker", "definitions", "--passwords", str(tmp_path / "new"))
 
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_line_that_cannot_be_read_is_named_and_not_shown(workshed, tmp_path, broker):
+def test_a_line_that_cannot_be_read_is_reported_without_its_content(workshed, tmp_path, broker):
     (tmp_path / "passwords").write_text("a=b\nsecret\n")
 
     done = workshed("broker", "definitions", "--passwords", str(tmp_path / "passwords"))
@@ -522,7 +522,7 @@ def test_a_pool_of_an_unknown_queue_is_refused(workshed, broker):
     assert "pool 'mail': no queue 'emial' (did you mean 'emails'?)" in done.err
 
 
-def test_queues_that_no_pool_reads_are_named(workshed, broker):
+def test_queues_that_no_pool_reads_are_listed(workshed, broker):
     done = workshed("broker", "definitions", "--pool", "mail=emails,bulk")
 
     assert done.code == 0
@@ -536,7 +536,7 @@ def test_a_pattern_matches_no_other_name():
 
 
 @pytest.mark.parametrize(("release", "timeout"), [("4.2", 3_600_000), ("4.3", None)])
-def test_definitions_are_for_the_version_that_is_named(workshed, broker, release, timeout):
+def test_definitions_fit_the_given_version(workshed, broker, release, timeout):
     """RabbitMQ 4.3.2 and later refuse a file in which a classic queue has a consumer timeout."""
     done = workshed("broker", "definitions", "--rabbitmq", release)
 
@@ -545,7 +545,7 @@ def test_definitions_are_for_the_version_that_is_named(workshed, broker, release
     assert declared["default"]["x-consumer-timeout"] == 3_600_000
 
 
-def test_definitions_are_by_default_for_the_server_that_answers(workshed, broker, rabbitmq):
+def test_by_default_definitions_fit_the_server_that_answers(workshed, broker, rabbitmq):
     named = workshed("broker", "definitions", "--rabbitmq", ".".join(map(str, rabbitmq.version())))
     done = workshed("broker", "definitions")
 
@@ -553,7 +553,7 @@ def test_definitions_are_by_default_for_the_server_that_answers(workshed, broker
     assert done.err == ""
 
 
-def test_definitions_are_for_the_newest_version_where_no_server_answers(workshed, broker, env):
+def test_definitions_fit_the_newest_version_if_no_server_answers(workshed, broker, env):
     env(BROKER_URL="amqp://127.0.0.1:9")
 
     done = workshed("broker", "definitions", "--vhost", "jobs")

@@ -35,7 +35,7 @@ def feed(*, grams: int = 5) -> None:
 
 @pytest.fixture
 def run(tmp_path):
-    """`run("doctor")`: the command line of a project."""
+    """`run("doctor")`: run a command in the directory of a project."""
     (tmp_path / "zoo.py").write_text(ZOO)
     (tmp_path / "birds.py").write_text(BIRDS)
     (tmp_path / "broken.py").write_text("import not_installed\n")
@@ -62,7 +62,7 @@ def test_a_command_is_listed_and_runs(run):
     assert "campaigns" not in run("--help").stdout
 
 
-def test_checks_are_made_after_ours_and_what_cannot_be_had_has_failed(run):
+def test_checks_of_an_application_run_after_ours_and_missing_ones_have_failed(run):
     done = run("doctor", "--json")
 
     found = [
@@ -79,7 +79,7 @@ def test_checks_are_made_after_ours_and_what_cannot_be_had_has_failed(run):
     ]
 
 
-def test_without_its_application_the_doctor_names_it_and_goes_on(run):
+def test_without_its_application_the_doctor_reports_it_and_goes_on(run):
     done = run("doctor", "--json", **{APP: "nowhere:app"})
 
     checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
@@ -89,7 +89,7 @@ def test_without_its_application_the_doctor_names_it_and_goes_on(run):
     assert checks["PostgreSQL"]["level"] == "failed"
 
 
-def test_a_command_that_workshed_has_is_refused(run, tmp_path):
+def test_a_command_that_workshed_already_has_is_refused(run, tmp_path):
     (tmp_path / "zoo.py").write_text(ZOO.replace('"feed"', '"dead"'))
 
     done = run("dead")
@@ -118,7 +118,7 @@ def check(name, **more):
     ],
 )
 def test_checks_that_cannot_be_run_have_failed(monkeypatch, found, said):
-    """One that waited for another that never comes would hang all of them."""
+    """A check that waits for one that never comes would make all of them hang."""
     monkeypatch.setattr("workshed.console.doctor.application.load", lambda _: found)
 
     [instead] = application_checks(["its:checks"], {"known"})

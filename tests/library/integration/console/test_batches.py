@@ -1,4 +1,4 @@
-"""`workshed batches`: how far they are, and what is done with the jobs that are not."""
+"""`workshed batches`: their progress, and retry or cancel of their unfinished jobs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from workshed.jobs.outbox import schedule
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def test_they_are_listed_with_how_far_they_are(workshed, make_batch, dies, conn):
+def test_batches_are_listed_with_their_progress(workshed, make_batch, dies, conn):
     first = make_batch("a", "b", "c")
     second = make_batch("d")
     batches.end_job(conn, "a", "succeeded")
@@ -32,7 +32,7 @@ def test_they_are_listed_with_how_far_they_are(workshed, make_batch, dies, conn)
     ]
 
 
-def test_those_that_have_succeeded_are_left_out_when_that_is_said(workshed, make_batch, conn):
+def test_succeeded_batches_can_be_left_out(workshed, make_batch, conn):
     running, _ = make_batch("a"), make_batch()
 
     found = workshed("batches", "--unfinished", "--json").json
@@ -40,13 +40,13 @@ def test_those_that_have_succeeded_are_left_out_when_that_is_said(workshed, make
     assert [one["id"] for one in found] == [running]
 
 
-def test_none_is_said(workshed):
+def test_without_a_batch_the_list_says_so(workshed):
     done = workshed("batches")
 
     assert (done.out, done.err) == ("", "There is no batch.\n")
 
 
-def test_one_is_shown_with_what_it_tells_and_its_dead(workshed, make_batch, dies):
+def test_a_batch_is_shown_with_its_callbacks_and_dead_jobs(workshed, make_batch, dies):
     batch = make_batch("a", "b")
     dies("b")
 
@@ -62,19 +62,19 @@ def test_one_is_shown_with_what_it_tells_and_its_dead(workshed, make_batch, dies
 
 @pytest.mark.parametrize("batch", ["nobody's", "00000000-0000-4000-8000-000000000000"])
 @pytest.mark.parametrize("command", ["show", "retry", "cancel"])
-def test_one_that_is_not_there_is_unknown(workshed, command, batch):
+def test_an_unknown_batch_is_reported(workshed, command, batch):
     done = workshed("batches", command, batch)
 
     assert (done.code, done.out) == (5, "")
     assert "see `workshed batches`" in done.err
 
 
-def test_its_dead_are_retried(workshed, make_batch, dies, conn):
+def test_dead_jobs_of_a_batch_are_retried(workshed, make_batch, dies, conn):
     batch = make_batch("a", "b")
     dies("a")
     dies("b")
 
-    assert workshed("batches", "retry", batch).code == 2  # nobody can be asked
+    assert workshed("batches", "retry", batch).code == 2  # there is no terminal to ask
     assert workshed("batches", "retry", batch, "--dry-run").lines[0] == "a  would be retried"
     assert progress.get_progress(conn, batch).dead == 2
     done = workshed("batches", "retry", batch, "--yes")
@@ -85,7 +85,7 @@ def test_its_dead_are_retried(workshed, make_batch, dies, conn):
     assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs is dead.\n"
 
 
-def test_one_is_cancelled(workshed, make_batch, conn):
+def test_a_batch_is_cancelled(workshed, make_batch, conn):
     batch = make_batch("a", "b")
 
     assert workshed("batches", "cancel", batch).code == 2
@@ -98,7 +98,7 @@ def test_one_is_cancelled(workshed, make_batch, conn):
     assert schedule.list_scheduled(conn) == []
 
 
-def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make_batch, conn):
+def test_a_batch_with_a_running_job_is_being_cancelled(workshed, make_batch, conn):
     batch = make_batch("a", "b")
     conn.execute("DELETE FROM workshed.schedule WHERE message_id = 'a'")
 
@@ -111,7 +111,7 @@ def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make_batch, conn):
     )
 
 
-def test_one_that_has_ended_cannot_be_cancelled(workshed, make_batch, conn):
+def test_a_batch_that_has_ended_cannot_be_cancelled(workshed, make_batch, conn):
     batch = make_batch("a")
     batches.end_job(conn, "a", "succeeded")
 

@@ -1,4 +1,4 @@
-"""`workshed broker check`: whether RabbitMQ has what is declared."""
+"""`workshed broker check`: whether RabbitMQ has the declared queues."""
 
 import sys
 
@@ -8,7 +8,7 @@ from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 
 LONGEST_S = 60.0
-"""Of a test: its connection is closed then."""
+"""The longest duration of a test, after which its connection is closed."""
 
 
 @pytest.fixture
@@ -17,20 +17,20 @@ def channel(broker):
         yield connection.channel()
 
 
-def test_all_is_as_declared(workshed, made, management):
+def test_all_queues_are_as_declared(workshed, made, management):
     done = workshed("broker", "check")
 
     assert (done.code, done.out) == (0, f"{len(made.declared)} queues are there, as declared\n")
 
 
-def test_without_the_management_api_it_says_what_was_not_checked(workshed, made):
+def test_without_the_management_api_it_reports_what_was_not_checked(workshed, made):
     done = workshed("broker", "check")
 
     assert (done.code, done.out) == (0, f"{len(made.declared)} queues are there\n")
     assert "Their arguments and bindings were not checked: export WORKSHED_MANAGEMENT" in done.err
 
 
-def test_a_queue_that_differs_is_named_with_how_to_make_it_anew(
+def test_a_queue_that_differs_is_reported_with_the_way_to_make_it_again(
     workshed, made, management, channel
 ):
     channel.queue_delete("bulk")
@@ -50,7 +50,9 @@ def test_a_queue_that_differs_is_named_with_how_to_make_it_anew(
     assert delete in done.err
 
 
-def test_a_queue_made_anew_as_it_says_is_as_declared(workshed, made, management, channel, servers):
+def test_a_queue_made_again_as_the_message_says_is_as_declared(
+    workshed, made, management, channel, servers
+):
     channel.queue_delete("bulk")
     channel.queue_declare("bulk", durable=True, arguments={"x-queue-type": "quorum"})
     said = workshed("broker", "check").err
@@ -63,8 +65,8 @@ def test_a_queue_made_anew_as_it_says_is_as_declared(workshed, made, management,
     assert workshed("broker", "check").code == 0
 
 
-def test_a_missing_binding_is_named(workshed, made, management, channel):
-    """What is sent to the queue comes back as unroutable; AMQP does not show why."""
+def test_a_missing_binding_is_reported(workshed, made, management, channel):
+    """Messages to the queue come back as unroutable, and AMQP does not show why."""
     channel.queue_unbind("bulk", EXCHANGE, "bulk")
 
     done = workshed("broker", "check")
@@ -76,7 +78,7 @@ def test_a_missing_binding_is_named(workshed, made, management, channel):
 
 @pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("management")
-def test_every_missing_queue_is_named(workshed, broker):
+def test_every_missing_queue_is_reported(workshed, broker):
     broker.ensure_queues({"default"})
 
     done = workshed("broker", "check")
@@ -87,7 +89,7 @@ def test_every_missing_queue_is_named(workshed, broker):
 
 
 @pytest.mark.fresh_vhost
-def test_a_missing_queue_is_named_over_amqp_too(workshed, broker):
+def test_a_missing_queue_is_reported_over_amqp_too(workshed, broker):
     done = workshed("broker", "check")
 
     assert done.code == 1
@@ -112,7 +114,7 @@ def test_the_management_api_away(workshed, made, env):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch, broker):
-    """A module whose actor is on a queue of its own, and which declares one more."""
+    """A module whose actor has a queue of its own, and which declares one more."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "own_jobs.py").write_text(
@@ -134,8 +136,8 @@ def package(tmp_path, monkeypatch, broker):
 
 
 @pytest.mark.fresh_vhost
-def test_only_what_a_module_uses_or_declares_is_made(workshed, package, management):
-    """The queues of the sample product filled the RabbitMQ of every application."""
+def test_only_queues_that_a_module_uses_or_declares_are_made(workshed, package, management):
+    """Otherwise the queues of the sample product would be in every application's RabbitMQ."""
     made = workshed("broker", "setup", "--import", package)
 
     assert made.out.splitlines() == ["invoices", "reports"]

@@ -1,4 +1,4 @@
-"""What a shell offers: commands, options, and the names of actors, queues and periodic jobs."""
+"""Shell completion: commands, options, and the names of actors, queues and periodic jobs."""
 
 import sys
 
@@ -15,7 +15,7 @@ from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 INSTALL = pages.block("docs/command-line.md", "workshed --install-completion")
 
 
-def test_it_is_installed_for_the_shell_that_asks(tmp_path):
+def test_it_is_installed_for_the_calling_shell(tmp_path):
     said = shell(tmp_path, HOME=str(tmp_path))(f"bash -c '{INSTALL.strip()}; true'")
 
     assert "bash completion installed" in said
@@ -26,7 +26,7 @@ def test_it_is_installed_for_the_shell_that_asks(tmp_path):
 
 @pytest.fixture
 def offered(workshed, monkeypatch):
-    """`offered("dead", "--queue", "em")`: what bash is told when the last word is not whole."""
+    """`offered("dead", "--queue", "em")`: bash's completions of an incomplete last word."""
 
     def complete(*words):
         monkeypatch.setenv("_WORKSHED_COMPLETE", "complete_bash")
@@ -34,7 +34,7 @@ def offered(workshed, monkeypatch):
         monkeypatch.setenv("COMP_CWORD", str(len(words)))
         done = workshed()
         assert (done.code, done.err) == (0, "")
-        return [line for line in done.lines if line]  # bash is told of nothing by an empty one
+        return [line for line in done.lines if line]  # an empty line offers nothing
 
     return complete
 
@@ -54,7 +54,7 @@ def test_commands(offered):
     assert {"list", "show", "retry"} <= set(offered("dead", ""))
 
 
-def test_the_options_of_the_list_that_a_group_shows_by_itself(offered):
+def test_the_options_of_the_list_that_a_group_shows_by_default(offered):
     assert "--group" in offered("dead", "--")
     assert "--group" not in offered("queues", "--")
 
@@ -82,8 +82,8 @@ def test_periodic_jobs(offered):
 
 
 @pytest.mark.usefixtures("broker")
-def test_what_can_be_sent_is_what_can_be_imported(offered, tmp_path, monkeypatch):
-    """Actors of a worker elsewhere are none that `enqueue` knows."""
+def test_only_imported_actors_are_offered_to_enqueue(offered, tmp_path, monkeypatch):
+    """`enqueue` does not know the actors of a worker elsewhere."""
     (tmp_path / "noisy.py").write_text("print('noise')\n1 / 0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -92,7 +92,7 @@ def test_what_can_be_sent_is_what_can_be_imported(offered, tmp_path, monkeypatch
     assert offered("enqueue", "--import", "noisy", "") == []
 
 
-def test_with_postgresql_away_or_an_environment_that_cannot_be_read_nothing_is_said(offered, env):
+def test_with_postgresql_away_or_an_unreadable_environment_nothing_is_offered(offered, env):
     env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
     assert offered("dead", "--actor", "") == []
 
@@ -100,7 +100,7 @@ def test_with_postgresql_away_or_an_environment_that_cannot_be_read_nothing_is_s
     assert offered("periodic", "pause", "") == []
 
 
-def test_a_misspelt_command_is_answered_by_the_likely_one(workshed):
+def test_a_misspelt_command_gets_the_likely_one(workshed):
     done = workshed("deed")
 
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""`workshed console`: who may use it, and that it starts for nobody else."""
+"""`workshed console`: its users, without which it does not start."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ from workshed.settings import settings
 
 @pytest.fixture
 def entry_of(workshed, monkeypatch):
-    """`entry_of("password", "ada")`: what the command prints, with that on its stdin."""
+    """`entry_of("password", "ada")`: the output of the command, with this password on stdin."""
 
     def run(password, *words):
         monkeypatch.setattr(sys, "stdin", io.StringIO(f"{password}\n"))
@@ -20,7 +20,7 @@ def entry_of(workshed, monkeypatch):
     return run
 
 
-def test_an_entry_lets_in_who_knows_its_password(entry_of):
+def test_an_entry_accepts_only_its_name_and_password(entry_of):
     done = entry_of("correct horse battery", "ada", "--role", "operator")
 
     entry = done.out.strip()
@@ -32,7 +32,7 @@ def test_an_entry_lets_in_who_knows_its_password(entry_of):
     assert users.authenticate_user(known, "bob", "correct horse battery") is None
 
 
-def test_who_is_not_named_an_operator_reads(entry_of):
+def test_the_default_role_is_reader(entry_of):
     done = entry_of("correct horse battery", "ada")
 
     assert users.parse_users(done.out)["ada"].role == "reader"
@@ -47,14 +47,14 @@ def test_who_is_not_named_an_operator_reads(entry_of):
         (["ada", "--role", "root"], "correct horse battery", "reader, operator"),
     ],
 )
-def test_what_would_be_no_entry_is_refused(entry_of, words, password, why):
+def test_an_invalid_entry_is_refused(entry_of, words, password, why):
     done = entry_of(password, *words)
 
     assert (done.code, done.out) == (2, "")
     assert why in " ".join(done.err.replace("│", "").split())
 
 
-def test_it_does_not_start_where_nobody_may_use_it(workshed, database, monkeypatch):
+def test_it_does_not_start_without_users(workshed, database, monkeypatch):
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
     settings.cache_clear()
 
@@ -72,7 +72,7 @@ def test_it_does_not_start_where_nobody_may_use_it(workshed, database, monkeypat
         ("ada:reader:plain-password", "no hash of argon2"),
     ],
 )
-def test_entries_that_cannot_be_read_are_told_without_their_hashes(
+def test_entries_that_cannot_be_read_are_reported_without_their_hashes(
     workshed, database, monkeypatch, entries, why
 ):
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)

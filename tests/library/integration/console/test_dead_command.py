@@ -1,4 +1,4 @@
-"""`workshed dead`: seen, understood, put back on their way or discarded."""
+"""`workshed dead`: list, show, retry and discard."""
 
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from workshed.transport.errors import EnvelopeError, SignatureError
 
 @pytest.fixture(autouse=True)
 def _servers(broker):
-    """Every command here works with the database and the RabbitMQ of the test."""
+    """Every command here uses the database and the RabbitMQ of the test."""
 
 
 def ids(conn):
@@ -27,7 +27,7 @@ def ids(conn):
 # List
 
 
-def test_the_latest_is_first_with_its_call_and_its_error(workshed, bury, conn):
+def test_the_latest_job_is_first_with_its_call_and_its_error(workshed, bury, conn):
     first, last = str(uuid4()), str(uuid4())
     bury(first, actor="remind_somebody_who_never_came_back", error=TimeoutError("no"))
     conn.execute("UPDATE workshed.dead SET died_at = died_at - interval '2 hours'")
@@ -44,7 +44,7 @@ def test_the_latest_is_first_with_its_call_and_its_error(workshed, bury, conn):
     assert max(map(len, done.lines)) <= 80
 
 
-def test_as_json_it_is_the_rows_and_nothing_else(workshed, bury):
+def test_json_output_is_the_rows_only(workshed, bury):
     bury("a")
     bury("b", actor=None, body=b"\x00\xff", reason="not JSON")
 
@@ -55,7 +55,7 @@ def test_as_json_it_is_the_rows_and_nothing_else(workshed, bury):
     assert unreadable["message_id"].startswith("unreadable:")
 
 
-def test_nobody_is_dead(workshed):
+def test_without_a_dead_job_the_list_says_so(workshed):
     done = workshed("dead")
 
     assert (done.code, done.out, done.err) == (0, "", "No such job is dead.\n")
@@ -73,7 +73,7 @@ def test_nobody_is_dead(workshed):
         ("--since", "1h"),
     ],
 )
-def test_some_of_them(workshed, bury, conn, options):
+def test_filters_select_jobs(workshed, bury, conn, options):
     bury("other")
     conn.execute("UPDATE workshed.dead SET died_at = died_at - interval '2 hours'")
     bury("wanted", queue="bulk", actor="wave", error=TimeoutError())
@@ -100,8 +100,8 @@ def test_some_of_them(workshed, bury, conn, options):
     ],
 )
 @pytest.mark.parametrize("command", [("list",), ("discard", "--all", "--yes")])
-def test_a_misspelt_filter_is_no_good_news(workshed, bury, conn, command, words, said):
-    """That nothing is dead of an actor that is not there says nothing."""
+def test_a_misspelt_filter_is_reported(workshed, bury, conn, command, words, said):
+    """An empty list for an actor that does not exist would be misleading."""
     queues.declare_actors(conn, [KnownActor("greet", "default")])
     bury("a")
 
@@ -110,7 +110,7 @@ def test_a_misspelt_filter_is_no_good_news(workshed, bury, conn, command, words,
     assert ids(conn) == {"a"}
 
 
-def test_they_are_counted_by_error(workshed, bury):
+def test_dead_jobs_are_counted_by_error(workshed, bury):
     for name in ("a", "b"):
         bury(name)
     bury("c", actor="wave", error=TimeoutError())
@@ -125,14 +125,14 @@ def test_they_are_counted_by_error(workshed, bury):
     assert (first["error_class"], first["count"], first["actors"]) == ("ValueError", 2, ["greet"])
 
 
-def test_what_is_not_shown_is_said(workshed, bury):
+def test_the_number_of_hidden_jobs_is_shown(workshed, bury):
     bury("a")
     bury("b")
 
     assert "1 of 2 shown" in workshed("dead", "--limit", "1").err
 
 
-def test_it_works_while_rabbitmq_is_away(workshed, bury, env, broker, monkeypatch):
+def test_the_list_works_while_rabbitmq_is_away(workshed, bury, env, broker, monkeypatch):
     bury("a")
     monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
 
@@ -143,8 +143,8 @@ def test_it_works_while_rabbitmq_is_away(workshed, bury, env, broker, monkeypatc
     assert "secret" not in done.err
 
 
-def test_a_body_cannot_command_the_terminal(workshed, bury):
-    """Bodies and errors are written by whoever could send; an ESC would move the cursor."""
+def test_a_body_cannot_control_the_terminal(workshed, bury):
+    """Any sender can write bodies and errors; an ESC would move the cursor."""
     bury("a", actor=None, body=b"\x1b[2J[bold]", reason="not JSON: \x1b]0;owned\x07")
     [row] = workshed("dead", "--json").json
 
@@ -155,8 +155,8 @@ def test_a_body_cannot_command_the_terminal(workshed, bury):
     assert "\\x1b[2J[bold]" in shown
 
 
-def test_a_body_that_nests_endlessly_is_shown_as_text(workshed, bury):
-    """Python's own reader would end in a RecursionError, and with it the whole list."""
+def test_a_deeply_nested_body_is_shown_as_text(workshed, bury):
+    """Python's own parser would raise a RecursionError, and break the whole list."""
     body = b"[" * 5_000 + b"]" * 5_000
     bury("a", actor=None, body=body, reason="nested")
     [row] = workshed("dead", "--json").json
@@ -168,7 +168,7 @@ def test_a_body_that_nests_endlessly_is_shown_as_text(workshed, bury):
 # Show
 
 
-def test_one_is_shown_with_all_its_attempts(workshed, bury, conn):
+def test_a_job_is_shown_with_all_its_attempts(workshed, bury, conn):
     for number, outcome in ((1, "retry"), (2, "dead")):
         with pytest.raises(ZeroDivisionError) as failed:
             _ = number / 0
@@ -208,7 +208,7 @@ def test_an_unknown_id_is_not_shown(workshed):
 # Retry
 
 
-def test_by_id(workshed, bury, conn):
+def test_a_job_is_retried_by_its_id(workshed, bury, conn):
     bury("a")
     bury("b")
 
@@ -219,7 +219,7 @@ def test_by_id(workshed, bury, conn):
     assert [row.message_id for row in schedule.list_scheduled(conn)] == ["a"]
 
 
-def test_all_that_fit(workshed, bury, conn):
+def test_all_matching_jobs_are_retried(workshed, bury, conn):
     bury("a")
     bury("b")
     bury("c", error=TimeoutError())
@@ -232,7 +232,7 @@ def test_all_that_fit(workshed, bury, conn):
     assert ids(conn) == {"c"}
 
 
-def test_what_cannot_be_read_stays_and_the_others_go(workshed, bury, conn):
+def test_an_unreadable_job_stays_and_the_others_are_retried(workshed, bury, conn):
     bury("a", actor=None, body=b"nonsense", reason="not JSON")
     bury("b")
 
@@ -247,7 +247,7 @@ def test_what_cannot_be_read_stays_and_the_others_go(workshed, bury, conn):
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard"])
-def test_nobody_at_a_terminal_means_yes_must_be_said(workshed, bury, conn, verb):
+def test_without_a_terminal_yes_is_required(workshed, bury, conn, verb):
     bury("a")
 
     done = workshed("dead", verb, "--all")
@@ -258,7 +258,7 @@ def test_nobody_at_a_terminal_means_yes_must_be_said(workshed, bury, conn, verb)
 
 
 @pytest.mark.parametrize(("verb", "done"), [("retry", "retried"), ("discard", "discarded")])
-def test_a_dry_run_tells_exactly_what_would_happen_and_changes_nothing(
+def test_a_dry_run_shows_exactly_what_would_happen_and_changes_nothing(
     workshed, bury, conn, verb, done
 ):
     bury("a")
@@ -272,7 +272,7 @@ def test_a_dry_run_tells_exactly_what_would_happen_and_changes_nothing(
     assert attempts.of_message(conn, "a") == []
 
 
-def test_a_dry_run_tells_who_would_wait_for_a_key(workshed, bury, conn):
+def test_a_dry_run_shows_how_many_jobs_would_wait_for_a_key(workshed, bury, conn):
     text = body("a", "greet", [7], "default", unique_key="k")
     unique.acquire_key(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
     bury("a", body=text)
@@ -286,8 +286,8 @@ def test_a_dry_run_tells_who_would_wait_for_a_key(workshed, bury, conn):
 
 @pytest.mark.parametrize("verb", ["retry", "discard"])
 @pytest.mark.parametrize("words", [(), ("a", "--all"), ("a", "--actor", "greet")])
-def test_whom_it_concerns_must_be_plain(workshed, bury, conn, verb, words):
-    """`retry ID --actor x` may mean both; guessing wrong discards what nobody named."""
+def test_an_ambiguous_selection_is_refused(workshed, bury, conn, verb, words):
+    """`retry ID --actor x` may mean either; a wrong guess would discard other jobs."""
     bury("a")
 
     assert workshed("dead", verb, *words, "--yes").code == 2
@@ -295,7 +295,7 @@ def test_whom_it_concerns_must_be_plain(workshed, bury, conn, verb, words):
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard"])
-def test_an_unknown_id_is_said_beside_what_was_done(workshed, bury, conn, verb):
+def test_an_unknown_id_is_reported_next_to_the_results(workshed, bury, conn, verb):
     bury("a")
 
     done = workshed("dead", verb, "a", "nothing", "--yes")
@@ -305,7 +305,7 @@ def test_an_unknown_id_is_said_beside_what_was_done(workshed, bury, conn, verb):
     assert ids(conn) == set()
 
 
-def test_all_of_nobody_is_nothing_to_ask_about(workshed):
+def test_all_without_a_match_asks_nothing(workshed):
     done = workshed("dead", "retry", "--all")
 
     assert (done.code, done.out, done.err) == (0, "", "0 jobs retried.\n")
@@ -324,11 +324,11 @@ def test_a_discard_keeps_its_reason(workshed, bury, conn):
     assert [one.reason for one in attempts.of_message(conn, "a")] == ["sent by mistake"]
 
 
-# What could not be read when it came
+# Messages that could not be read when they were delivered
 
 
-def test_what_this_release_can_read_goes_on(workshed, bury, conn):
-    """An older worker met an option of this release: the job could only be published by hand."""
+def test_a_job_that_this_release_can_read_is_retried(workshed, bury, conn):
+    """An older worker met an option of this release; its job must not need publishing by hand."""
     text = body("mine", "greet", [7], "default", batch=str(uuid4()), generation=2)
     bury("it", actor=None, body=text, error=EnvelopeError("options.batch: is not an option"))
 
@@ -347,7 +347,7 @@ def test_what_this_release_can_read_goes_on(workshed, bury, conn):
     assert orjson.loads(row.body)["options"]["attempt"] == 1
 
 
-def test_what_it_cannot_read_either_stays(workshed, bury, conn):
+def test_a_job_that_this_release_cannot_read_either_stays(workshed, bury, conn):
     bury("it", actor=None, body=b"\x80pickled", error=EnvelopeError("not JSON"))
 
     done = workshed("dead", "retry", "--all", "--yes")
@@ -356,8 +356,8 @@ def test_what_it_cannot_read_either_stays(workshed, bury, conn):
     assert dead_jobs.count_dead_jobs(conn) == 1
 
 
-def test_what_nobody_has_signed_stays_however_well_it_can_be_read(workshed, bury, conn):
-    """To put it back a relay would sign it."""
+def test_an_unsigned_job_stays_even_if_it_can_be_read(workshed, bury, conn):
+    """On a retry a relay would sign it."""
     bury(
         "it",
         actor=None,

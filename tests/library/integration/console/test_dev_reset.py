@@ -1,4 +1,4 @@
-"""`workshed dev --reset`: the data of weeks are not wiped by a word too many."""
+"""`workshed dev --reset`: an extra word does not wipe the data of weeks."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from workshed.devserver import state
 
 @pytest.fixture
 def left(open_folder):
-    """A state folder in which an earlier run left three files, and somebody his thesis."""
+    """A state folder with three files of an earlier run, and a file of the user's own."""
     with state.claimed(open_folder) as held:
         (held.subfolder("postgres") / "base").write_bytes(b"x" * 2_100_000)
         (held.subfolder("mail") / "1.eml").write_bytes(b"x" * 1_000)
@@ -21,7 +21,7 @@ def reset(workshed, left):
     return lambda *words: workshed("dev", "--reset", "--state", str(left), *words)
 
 
-def test_without_a_terminal_it_needs_a_yes_and_says_what_it_would_wipe(reset, left):
+def test_without_a_terminal_it_needs_yes_and_shows_what_it_would_wipe(reset, left):
     done = reset()
 
     assert (done.code, done.out) == (2, "")
@@ -30,7 +30,7 @@ def test_without_a_terminal_it_needs_a_yes_and_says_what_it_would_wipe(reset, le
     assert (left / "postgres/base").exists()
 
 
-def test_a_dry_run_tells_it_and_starts_nothing(reset, left):
+def test_a_dry_run_shows_what_it_would_wipe_and_starts_nothing(reset, left):
     done = reset("--dry-run")
 
     assert (done.code, done.out) == (0, f"{left}: 3 files of 2 MB\n")
@@ -50,7 +50,7 @@ def test_a_dry_run_makes_no_folder(workshed, open_folder):
     assert not missing.exists()
 
 
-def test_a_folder_in_use_is_not_asked_about(reset, left):
+def test_a_folder_in_use_is_refused_without_a_question(reset, left):
     with state.claimed(left):
         done = reset("--yes")
 
@@ -60,7 +60,7 @@ def test_a_folder_in_use_is_not_asked_about(reset, left):
 
 
 @pytest.mark.parametrize("word", ["--yes", "--dry-run"])
-def test_what_is_of_reset_is_refused_without_it(workshed, word):
+def test_options_of_reset_are_refused_without_it(workshed, word):
     done = workshed("dev", word)
 
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""`workshed doctor`: all that is wrong, at once, each with its cause and the line that mends it."""
+"""`workshed doctor`: reports all problems at once, each with its cause and a command to fix it."""
 
 import sys
 import tempfile
@@ -48,7 +48,7 @@ ALL = [check.name for check in all_checks(look_around((), 1, 8))]
 
 @pytest.fixture
 def examined():
-    """What the checks find now, by name."""
+    """`examined()`: the findings of all checks now, by name."""
 
     def run(*, packages=(ACTORS,), processes=1, threads=8, stop_within=None):
         here = look_around(packages, processes, threads, stop_within)
@@ -67,14 +67,14 @@ def relay(conn):
 
 @pytest.fixture
 def healthy(broker, relay, management, mail_server):
-    """Everything a worker needs."""
+    """Everything that a worker needs."""
     broker.ensure_queues(set(broker.declared))
     return broker
 
 
 @pytest.fixture
 def worked(healthy):
-    """A consumer is on each queue, as of a worker."""
+    """Each queue has a consumer, as from a worker."""
     with topology.open_connection(healthy.urls, 60) as connection:
         for name in healthy.declared:
             connection.channel().basic_consume(name, lambda *_: None)
@@ -90,11 +90,11 @@ def only(findings):
     return finding
 
 
-# All of it
+# The whole output
 
 
 @pytest.mark.usefixtures("database")
-def test_colours_are_for_terminals_and_for_none_with_no_color(workshed, monkeypatch):
+def test_colours_are_only_for_terminals_without_no_color(workshed, monkeypatch):
     green = "\x1b[32m"
     monkeypatch.setenv("TERM", "xterm")
     assert "\x1b" not in workshed("doctor").out
@@ -106,12 +106,12 @@ def test_colours_are_for_terminals_and_for_none_with_no_color(workshed, monkeypa
     assert green not in workshed("doctor").out
 
 
-def test_as_json_it_is_one_value_and_nothing_else(workshed, worked, bury):
+def test_json_output_is_a_single_value(workshed, worked, bury):
     bury("a")
 
     done = workshed("doctor", "--import", ACTORS, "--json")
 
-    assert done.code == 0  # a warning is none
+    assert done.code == 0  # a warning is no failure
     assert done.json["ok"] is True
     assert list(dict.fromkeys(one["check"] for one in done.json["checks"])) == ALL
     warning = only([one for one in done.json["checks"] if one["level"] == "warning"])
@@ -123,7 +123,7 @@ def test_as_json_it_is_one_value_and_nothing_else(workshed, worked, bury):
     }
 
 
-def test_every_server_away_is_said_at_once(workshed, env):
+def test_all_servers_that_are_away_are_reported_at_once(workshed, env):
     env(
         DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop",
         BROKER_URL="amqp://ada:secret@127.0.0.1:9/",
@@ -144,8 +144,8 @@ def test_every_server_away_is_said_at_once(workshed, env):
     assert "secret" not in done.out + done.err
 
 
-def test_servers_that_never_answer_are_left_and_named(workshed, env, tarpit):
-    """Without a deadline the doctor hangs with the first of them, and says nothing of the rest."""
+def test_servers_that_never_answer_are_reported(workshed, env, tarpit):
+    """Without a deadline the doctor hangs at the first, and does not report the others."""
     env(
         DATABASE_URL=f"postgresql://ada:secret@{tarpit}/shop",
         BROKER_URL=f"amqp://ada:secret@{tarpit}/",
@@ -190,7 +190,7 @@ def test_a_check_that_crashes_or_hangs_is_a_failed_check(database):
     assert only(found["next"]).message == "see crash"
 
 
-def test_the_versions_it_wants_are_those_of_the_package():
+def test_the_accepted_versions_are_those_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
     def bounds(pair):
@@ -207,8 +207,8 @@ def test_the_versions_it_wants_are_those_of_the_package():
     ("found", "level"),
     [((3, 10, 9), "failed"), ((3, 11, 0), "ok"), ((3, 15, 9), "ok"), ((3, 16, 0), "warning")],
 )
-def test_a_python_outside_of_them(found, level):
-    """A newer one is no reason to refuse: an upper cap keeps people from trying."""
+def test_a_python_outside_of_the_accepted_versions(found, level):
+    """A newer one is only a warning, because an upper cap would keep people from trying it."""
     assert versions.runs_on(found).level == level
 
 
@@ -216,15 +216,15 @@ def test_a_python_outside_of_them(found, level):
     ("found", "level"),
     [((2, 2, 0), "failed"), ((2, 2, 1), "ok"), ((2, 2, 9), "ok"), ((2, 3, 0), "failed")],
 )
-def test_a_dramatiq_outside_of_them(found, level):
+def test_a_dramatiq_outside_of_the_accepted_versions(found, level):
     assert versions.fits("dramatiq", found, versions.DRAMATIQ, "x").level == level
 
 
 # The environment
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, healthy, env):
-    """A doctor that stops at the first wrong name makes people find them one by one."""
+def test_bad_settings_are_reported_and_the_rest_is_checked(examined, healthy, env):
+    """If the doctor stopped at the first one, people would find them one by one."""
     env(DATABSE_URL="x", POOL_SIZE="many", QUEUES="critcal=3", SMTP_URL="mail://u:secret@h")
 
     found = examined()
@@ -243,7 +243,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, health
         assert levels(found[name]) == ["ok"]
 
 
-def test_an_option_of_a_url_that_means_nothing(examined, database, env):
+def test_an_unknown_option_of_a_url(examined, database, env):
     env(BROKER_URL="amqp://ada:secret@127.0.0.1:9/?hartbeat=5")
 
     found = examined()
@@ -253,8 +253,8 @@ def test_an_option_of_a_url_that_means_nothing(examined, database, env):
     assert only(found["RabbitMQ"]).message == "WORKSHED_BROKER_URL cannot be read"
 
 
-def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env):
-    """With the default in its place the doctor would judge a server nobody meant."""
+def test_a_broken_url_is_not_replaced_by_the_default(examined, database, env):
+    """Otherwise the doctor would judge a server that the operator did not mean."""
     env(BROKER_URL="http://127.0.0.1")
 
     assert only(examined()["RabbitMQ"]).message == "WORKSHED_BROKER_URL cannot be read"
@@ -263,7 +263,7 @@ def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env
 # The actors
 
 
-def test_without_a_module_it_looks_at_what_workers_have_declared(examined, healthy, conn):
+def test_without_a_module_it_checks_what_workers_have_declared(examined, healthy, conn):
     queues.declare_actors(conn, [KnownActor("work", "default"), KnownActor("crawl", "low")])
 
     found = examined(packages=())
@@ -275,7 +275,7 @@ def test_without_a_module_it_looks_at_what_workers_have_declared(examined, healt
 
 
 def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
-    """It looked at the sample product, which most people do not run."""
+    """It used to check the sample product, which most people do not run."""
     queues.declare_actors(conn, [KnownActor("crawl", "low")])
 
     checks = workshed("doctor", "--json").json["checks"]
@@ -285,7 +285,7 @@ def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
     assert said["workers"] == "no worker is on low, where nothing waits"
 
 
-def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
+def test_a_queue_that_only_workers_declare_is_checked(examined, healthy, conn):
     queues.declare_actors(conn, [KnownActor("crawl", "crawling")])
 
     missing = only(examined(packages=())["queues"])
@@ -299,22 +299,22 @@ def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
     assert "crawling" in only(found["workers"]).message
 
 
-def test_before_the_first_worker_it_says_how_to_name_a_module(examined, healthy):
+def test_before_the_first_worker_it_shows_how_to_name_a_module(examined, healthy):
     finding = only(examined(packages=())["actors"])
 
     assert finding.level == "warning"
     assert finding.fix.startswith("workshed doctor --import PACKAGE")
 
 
-def test_mails_contents_and_charts_are_looked_at_where_an_app_names_their_checks(
+def test_mails_contents_and_charts_are_checked_only_if_an_app_names_their_checks(
     no_app, examined, healthy
 ):
-    """Who only wanted jobs once read that Matplotlib is missing."""
+    """Users who only wanted jobs used to read that Matplotlib is missing."""
     assert {"mail", "mails", "storage", "charts"}.isdisjoint(examined(packages=()))
 
 
 def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, actor):
-    """RabbitMQ would take the job back while it runs, and close the channel of all others."""
+    """RabbitMQ would requeue the job while it runs, and close the channel of all others."""
 
     @actor(queue_name="default", time_limit=ms(minutes=31))
     def crawl(): ...
@@ -329,7 +329,7 @@ def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, acto
     assert "consumer_timeout=timedelta(minutes=62)" in found.fix
 
 
-def test_a_hard_limit_that_rabbitmq_would_come_before(examined, healthy, actor):
+def test_a_hard_limit_that_the_consumer_timeout_would_cut(examined, healthy, actor):
     @actor(queue_name="default", hard_time_limit=ms(minutes=46))
     def crawl(): ...
 
@@ -339,7 +339,7 @@ def test_a_hard_limit_that_rabbitmq_would_come_before(examined, healthy, actor):
     assert found.fix == "hard_time_limit=ms(minutes=45)"
 
 
-def test_an_actor_whose_deaths_nobody_is_told_of(examined, healthy, actor):
+def test_an_actor_whose_on_dead_is_unknown(examined, healthy, actor):
     """Its workers would not boot."""
 
     @actor(queue_name="default", on_dead="tlel")
@@ -366,8 +366,8 @@ def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch
     assert "there is no module 'no_such_jobs'" in missing.message
 
 
-def test_actors_that_are_on_another_broker(examined, healthy, tmp_path, monkeypatch):
-    """The check would count those on ours, and say `ok`."""
+def test_actors_that_are_declared_on_another_broker(examined, healthy, tmp_path, monkeypatch):
+    """Otherwise the check would count only those on ours, and report `ok`."""
     (tmp_path / "elsewhere.py").write_text(
         "import dramatiq\n"
         "from dramatiq.brokers.stub import StubBroker\n"
@@ -388,8 +388,8 @@ def test_actors_that_are_on_another_broker(examined, healthy, tmp_path, monkeypa
     assert found.fix == "from workshed import broker"
 
 
-def test_a_worker_that_is_killed_before_it_could_stop(examined, database, env):
-    """Its jobs are cut short without a word, and each deploy looks like a crash."""
+def test_a_worker_that_is_killed_before_it_can_stop(examined, database, env):
+    """Its jobs are cut short without a log line, and each deploy looks like a crash."""
     env(SHUTDOWN_GRACE="60")
 
     found = only(examined(stop_within=timedelta(seconds=30))["shutdown"])
@@ -401,7 +401,7 @@ def test_a_worker_that_is_killed_before_it_could_stop(examined, database, env):
     assert only(examined()["shutdown"]).level == "not checked"
 
 
-def test_limits_of_nothing(examined, database, env):
+def test_limits_of_zero(examined, database, env):
     env(PUBLISH_TIMEOUT="0", SMTP_TIMEOUT="0")
 
     found = examined()["environment"]
@@ -424,7 +424,7 @@ def test_a_database_that_was_not_migrated(examined, healthy, env, empty_database
     assert only(found["relay"]).message == only(found["dead jobs"]).message == "see migrations"
 
 
-def test_who_has_no_app_needs_the_tables_of_workshed_alone(no_app, examined, healthy, conn):
+def test_without_an_app_only_the_tables_of_workshed_are_needed(no_app, examined, healthy, conn):
     conn.execute("DELETE FROM workshed.migrations WHERE stream = 'shop'")
 
     assert levels(examined()["migrations"]) == ["ok"]
@@ -442,7 +442,7 @@ def test_a_database_of_another_release(examined, healthy, conn):
 
 
 def test_a_search_path_that_leads_to_the_tables_of_workshed(examined, healthy, env, database_url):
-    """As that of a role named `workshed` does: the schema of its own name comes first."""
+    """A role named `workshed` has one, because the schema of its own name comes first."""
     sign = "&" if "?" in database_url else "?"
     env(DATABASE_URL=f"{database_url}{sign}options=-csearch_path%3Dworkshed,public")
 
@@ -452,7 +452,7 @@ def test_a_search_path_that_leads_to_the_tables_of_workshed(examined, healthy, e
     assert "a table that you name without a schema may be one of Workshed's" in found.message
 
 
-def test_more_threads_than_connections_and_more_connections_than_the_server_takes(
+def test_more_threads_than_connections_and_more_connections_than_the_server_allows(
     examined, healthy, env
 ):
     env(POOL_SIZE="3")
@@ -465,8 +465,8 @@ def test_more_threads_than_connections_and_more_connections_than_the_server_take
     assert "ALTER SYSTEM SET max_connections = 2524" in server.fix
 
 
-def test_a_clock_that_is_wrong(examined, healthy, monkeypatch):
-    """Delays and deadlines are counted by several; ours is moved, as theirs cannot be."""
+def test_a_clock_that_differs(examined, healthy, monkeypatch):
+    """Several clocks count delays and deadlines; the test can only move the one of this host."""
 
     class Late(datetime):
         @classmethod
@@ -505,11 +505,11 @@ def test_a_relay_that_has_died(examined, healthy, conn):
 
 @pytest.fixture
 def nightly(conn):
-    """A worker that has a periodic job runs."""
+    """A running worker declares a periodic job."""
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
 
 
-def test_a_periodic_job_that_nobody_makes(examined, healthy, nightly, conn):
+def test_a_periodic_job_whose_runs_are_not_created(examined, healthy, nightly, conn):
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '1 hour'")
 
     found = only(examined()["periodic jobs"])
@@ -598,7 +598,7 @@ def test_one_of_two_servers_away(examined, healthy, env):
     assert "127.0.0.1:9" in found[1].message
 
 
-def test_a_host_that_nobody_knows(examined, database, env):
+def test_a_host_that_cannot_be_resolved(examined, database, env):
     env(BROKER_URL="amqp://ada:secret@nowhere.invalid:5672/")
 
     found = only(examined()["RabbitMQ"])
@@ -607,7 +607,7 @@ def test_a_host_that_nobody_knows(examined, database, env):
     assert "secret" not in found.message
 
 
-def test_a_management_api_that_refuses_hides_nothing_else(examined, healthy, env):
+def test_a_management_api_that_does_not_answer_hides_nothing_else(examined, healthy, env):
     env(MANAGEMENT_URL="http://ada:secret@127.0.0.1:9")
 
     found = examined()
@@ -619,7 +619,7 @@ def test_a_management_api_that_refuses_hides_nothing_else(examined, healthy, env
     assert levels(found["permissions"]) == ["ok"]
 
 
-def test_what_only_the_management_api_tells_is_not_passed_over(examined, healthy, env):
+def test_without_the_management_api_its_checks_are_reported_as_not_done(examined, healthy, env):
     env(MANAGEMENT_URL="")
 
     found = examined()
@@ -628,8 +628,8 @@ def test_what_only_the_management_api_tells_is_not_passed_over(examined, healthy
     assert levels(found["queues"]) == ["ok", "not checked"]
 
 
-def test_queues_that_nobody_works_off(examined, healthy, rabbitmq, eventually):
-    """RabbitMQ keeps what is sent there, and no other check fails."""
+def test_queues_without_a_worker(examined, healthy, rabbitmq, eventually):
+    """RabbitMQ keeps their messages, and no other check fails."""
     with topology.open_connection(healthy.urls, 60) as connection:
         connection.channel().basic_publish("", "bulk", b"x")
     eventually(lambda: rabbitmq.depth("bulk") == 1)
@@ -644,7 +644,7 @@ def test_queues_that_nobody_works_off(examined, healthy, rabbitmq, eventually):
 
 
 def test_a_queue_without_jobs_and_without_actors_needs_no_worker(examined, healthy, actor):
-    """Whoever has actors of his own leaves most of the queues alone."""
+    """An application with its own actors leaves most of the queues alone."""
     healthy.actors.clear()
     actor(queue_name="default", actor_name="crawl")(lambda: None)
 
@@ -679,7 +679,7 @@ def test_a_queue_that_differs(examined, broker, management):
     assert "x-dead-letter-exchange is absent and declared as 'workshed.jobs'" in said
 
 
-def test_what_could_not_even_be_stored(examined, healthy, eventually):
+def test_jobs_that_could_not_even_be_stored(examined, healthy, eventually):
     with topology.open_connection(healthy.urls, 60) as connection:
         connection.channel().basic_publish("", "bulk.dead", b"x")
 
@@ -693,14 +693,14 @@ def test_what_could_not_even_be_stored(examined, healthy, eventually):
 
 @pytest.fixture
 def short_of_memory(alarm, healthy):
-    """RabbitMQ is."""
+    """RabbitMQ is short of memory."""
     with alarm("memory"):
         yield
 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_an_alarm(examined, short_of_memory, env, named, eventually):
-    """While it lasts every `send` fails or waits, and nothing else says so."""
+    """While it lasts every `send` fails or waits, and nothing else reports it."""
     if not named:
         env(MANAGEMENT_URL="")
 
@@ -716,7 +716,7 @@ def test_an_alarm(examined, short_of_memory, env, named, eventually):
 
 @pytest.fixture
 def account(servers, healthy, rabbitmq, env):
-    """`account(write="^x$")`: let the broker be used by somebody who may do that, and no more."""
+    """`account(write="^x$")`: let the broker log in as a user with these rights only."""
     user = f"u{rabbitmq.vhost}"
     rabbitmq.ask("PUT", f"users/{user}", {"password": "pw", "tags": ""})
 
@@ -740,7 +740,7 @@ def account(servers, healthy, rabbitmq, env):
         ({"read": ""}, "may not read critical, default"),
     ],
 )
-def test_an_account_that_may_not(examined, account, env, servers, named, may, said):
+def test_an_account_without_a_right(examined, account, env, servers, named, may, said):
     user = account(**may)
     if not named:
         env(MANAGEMENT_URL="")
@@ -752,7 +752,7 @@ def test_an_account_that_may_not(examined, account, env, servers, named, may, sa
     assert user in found[0].fix
 
 
-def test_the_line_that_mends_it_does(examined, account, servers):
+def test_the_suggested_command_fixes_the_rights(examined, account, servers):
     account("", "", "")
     [line, _] = [one.fix for one in examined()["permissions"] if one.level == "failed"]
 
@@ -762,7 +762,7 @@ def test_the_line_that_mends_it_does(examined, account, servers):
 
 
 def test_the_account_of_a_pool_needs_its_own_queues_alone(account, healthy):
-    """Without --queue the doctor fails on each host that works off some queues."""
+    """Without --queue the doctor would fail on each host that consumes only some queues."""
     account(read="^(emails|bulk)$")
 
     def found(*queues):
@@ -785,7 +785,7 @@ def test_an_account_that_may_not_make_queues_needs_another_to_do_it(examined, ac
 def test_a_queue_with_messages_is_not_touched(
     examined, account, env, rabbitmq, healthy, eventually
 ):
-    """A message that was looked at comes back as redelivered."""
+    """A message that was looked at would come back as redelivered."""
     with topology.open_connection(healthy.urls, 60) as connection:
         connection.channel().basic_publish(EXCHANGE, "default", b"x")
     eventually(lambda: rabbitmq.depth("default") == 1)
@@ -802,7 +802,7 @@ def test_a_queue_with_messages_is_not_touched(
 # Sentry and metrics
 
 
-def test_sentry_is_wanted_and_its_sdk_is_missing(examined, database, env, monkeypatch):
+def test_sentry_is_configured_and_its_sdk_is_missing(examined, database, env, monkeypatch):
     env(SENTRY_DSN="https://key@sentry.example.org/1")
     monkeypatch.setattr(sentry, "SDK", "no_such_sdk")
 
@@ -823,7 +823,7 @@ def test_a_dsn_that_cannot_be_read(examined, database, env):
     assert only(found["Sentry"]).message == "WORKSHED_SENTRY_DSN cannot be read"
 
 
-def test_numbers_that_cannot_be_written(examined, database, env, monkeypatch, tmp_path):
+def test_metrics_that_cannot_be_written(examined, database, env, monkeypatch, tmp_path):
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path / "gone"))
     found = only(examined()["metrics"])
     assert (found.level, found.message.endswith("nothing is measured")) == ("warning", True)
@@ -835,8 +835,10 @@ def test_numbers_that_cannot_be_written(examined, database, env, monkeypatch, tm
     assert "WORKSHED_METRICS" in only(examined()["metrics"]).message
 
 
-def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeypatch, tmp_path):
-    """Its owner could read and forge them, so workers do without."""
+def test_a_folder_for_metrics_that_belongs_to_another_user(
+    examined, database, monkeypatch, tmp_path
+):
+    """Its owner could read and forge the metrics, so workers do without."""
     monkeypatch.delenv(MULTIPROCESS, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert only(examined()["metrics"]).level == "ok"
@@ -849,7 +851,7 @@ def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeyp
     assert "belongs to somebody else" in found.message
 
 
-def test_who_may_write_a_job(examined, database, env):
+def test_the_signing_settings_are_reported(examined, database, env):
     assert only(examined()["signing"]).level == "ok"
 
     env(SIGNING_KEYS=f"{'n' * 32},{'o' * 32}", SIGNING="accept")
@@ -868,7 +870,7 @@ def test_who_may_write_a_job(examined, database, env):
     )
 
 
-def test_keys_to_sign_with_that_are_too_short(examined, database, env):
+def test_signing_keys_that_are_too_short(examined, database, env):
     env(SIGNING_KEYS="short")
 
     assert only(examined()["signing"]).message == "WORKSHED_SIGNING_KEYS cannot be read"
@@ -888,7 +890,7 @@ def test_it_leaves_everything_as_it_was(examined, healthy, rabbitmq, conn):
 def contents(conn):
     """Return how many rows each table has, and which transaction wrote last.
 
-    PostgreSQL's own statistics are late by seconds where a machine is busy.
+    PostgreSQL's own statistics are late by seconds on a busy machine.
     """
     tables = "SELECT relid::regclass::text FROM pg_stat_user_tables"
     last = "SELECT count(*), max(xmin::text::bigint) FROM "
@@ -897,6 +899,6 @@ def contents(conn):
     }
 
 
-def test_the_deadline_is_above_the_waits_of_the_checks():
-    """Else a server that does not answer is told as a check that hangs, without its address."""
+def test_the_deadline_is_longer_than_the_waits_of_the_checks():
+    """Otherwise a silent server would be reported as a hanging check, without its address."""
     assert max(CONNECT_S, QUERY_MS / 1000, TIMEOUT_S, STEP.total_seconds()) < DEADLINE_S

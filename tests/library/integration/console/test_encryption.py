@@ -1,4 +1,4 @@
-"""`workshed doctor` on what leaves this host: whether somebody on the way can read it."""
+"""`workshed doctor`: whether traffic that leaves this host can be read on the way."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from workshed.console.doctor import CHECKS, examine, look_around
 
 @pytest.fixture
 def tls():
-    """`tls("RabbitMQ")`: what its check of TLS finds; nothing is connected to."""
+    """`tls("RabbitMQ")`: the findings of its TLS check, which connects to nothing."""
 
     def run(server):
         one = [check for check in CHECKS if check.name == f"{server} TLS"]
@@ -32,7 +32,7 @@ def tls():
     ],
 )
 def test_jobs_that_leave_the_host_unencrypted(tls, env, url, level):
-    """Whoever is on the way reads them, and the password with which he can send others."""
+    """An eavesdropper could read them, and the password that allows sending others."""
     env(BROKER_URL=url)
 
     found = tls("RabbitMQ")

@@ -1,4 +1,4 @@
-"""`workshed enqueue`: a job by its actor's name, from the words of a command line."""
+"""`workshed enqueue`: send a job by its actor's name, from the words of a command line."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from workshed.jobs.outbox import schedule
 
 @pytest.fixture
 def package(broker, tmp_path, monkeypatch):
-    """The name of a module in the working directory that declares an actor and a queue."""
+    """The name of a module in the working directory that declares actors and a queue."""
     before = dict(broker.actors), dict(broker.queues), dict(broker.declared)
     (tmp_path / "shop_jobs.py").write_text(
         "import dramatiq\n"
@@ -43,7 +43,7 @@ def package(broker, tmp_path, monkeypatch):
 
 @pytest.fixture
 def enqueue(workshed, package):
-    """Send by the actors of the module."""
+    """`enqueue("send_invoice", "7")`: send with the actors of the module."""
     return lambda *words: workshed("enqueue", "--import", package, *words)
 
 
@@ -65,7 +65,7 @@ def test_it_prints_the_id_of_the_message_that_is_on_rabbitmq(enqueue, rabbitmq):
     assert message["kwargs"] == {"note": "paid late", "copies": 2}
 
 
-def test_as_json_it_says_where_and_when(enqueue):
+def test_json_output_has_the_queue_and_the_time(enqueue):
     done = enqueue("send_invoice", "7", "--json")
 
     assert done.json["queue"] == "invoices"
@@ -90,7 +90,7 @@ def test_another_queue_and_priority(enqueue, rabbitmq):
         ("--at", "2020-01-01T00:00Z", "since"),
     ],
 )
-def test_later_is_a_row(enqueue, conn, rabbitmq, option, value, due):
+def test_a_delayed_job_is_a_row(enqueue, conn, rabbitmq, option, value, due):
     done = enqueue("send_invoice", "7", option, value, "--json")
 
     assert done.code == 0
@@ -101,7 +101,7 @@ def test_later_is_a_row(enqueue, conn, rabbitmq, option, value, due):
     assert rabbitmq.queues() == {}
 
 
-def test_the_shipped_actors_are_imported_when_nothing_is_named(workshed, broker, rabbitmq):
+def test_the_shipped_actors_are_imported_by_default(workshed, broker, rabbitmq):
     done = workshed("enqueue", "deliver_email", "7")
 
     assert done.code == 0
@@ -113,14 +113,14 @@ def test_the_shipped_actors_are_imported_when_nothing_is_named(workshed, broker,
     [
         ("stamp", "a", "2", "spots=[1, 2.5]"),
         ("stamp", '"7"', "null"),
-        ("label", "7", "many"),  # an annotation of it cannot be read
+        ("label", "7", "many"),  # one of its annotations cannot be read
     ],
 )
-def test_what_fits_the_annotations_is_sent(enqueue, words):
+def test_arguments_that_fit_the_annotations_are_sent(enqueue, words):
     assert enqueue(*words).code == 0
 
 
-# How words are read
+# How words are parsed
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_fits_the_annotations_is_sent(enqueue, words):
         ("99999999999999999999999", 99999999999999999999999),
     ],
 )
-def test_json_where_it_reads_as_json_else_a_string(word, value):
+def test_a_word_is_json_if_it_parses_and_otherwise_a_string(word, value):
     assert arguments([word]) == ((value,), {})
 
 
@@ -150,11 +150,11 @@ def test_json_where_it_reads_as_json_else_a_string(word, value):
     ("word", "kwargs"),
     [("a=1", {"a": 1}), ("a=", {"a": ""}), ("a=b=c", {"a": "b=c"}), ("a=x\ny", {"a": "x\ny"})],
 )
-def test_key_and_value_are_an_argument_by_name(word, kwargs):
+def test_key_and_value_are_a_keyword_argument(word, kwargs):
     assert arguments([word]) == ((), kwargs)
 
 
-def test_without_import_the_actors_of_the_app_are_meant(package, workshed, monkeypatch, rabbitmq):
+def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkeypatch, rabbitmq):
     (Path.cwd() / "its_app.py").write_text(
         "from workshed import App, Queue\n"
         "app = App(queues=(Queue('invoices'),), actors=('shop_jobs',))\n"
@@ -176,7 +176,7 @@ def test_without_import_the_actors_of_the_app_are_meant(package, workshed, monke
     assert "no actor 'nobody' here, where no module was imported" in refused.err
 
 
-# What is refused
+# Refused commands
 
 
 @pytest.mark.fresh_vhost
@@ -210,7 +210,7 @@ def test_without_import_the_actors_of_the_app_are_meant(package, workshed, monke
         (("stamp", "a", 'spots=["x"]'), 2, 'argument spots: ["x"] does not fit'),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_nothing_is_sent(
+def test_an_invalid_command_is_refused_and_nothing_is_sent(
     enqueue, rabbitmq, conn, words, code, said
 ):
     done = enqueue(*words)
@@ -221,26 +221,26 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_sent(
     assert schedule.list_scheduled(conn) == []
 
 
-def test_a_package_that_is_not_there_is_named(workshed, broker):
+def test_a_missing_package_is_reported(workshed, broker):
     done = workshed("enqueue", "--import", "shop_jbos", "send_invoice", "7")
 
     assert done.code == 5
     assert "there is no module 'shop_jbos' to import actors from" in done.err
 
 
-def test_an_error_in_a_package_is_shown_as_it_is(package, workshed, tmp_path):
-    """Told as a missing package, it sends people to look in the wrong place."""
+def test_an_error_in_a_package_is_shown_unchanged(package, workshed, tmp_path):
+    """Reported as a missing package, it would mislead people."""
     (tmp_path / "shop_jobs.py").write_text("import nowhere_to_be_found\n")
 
     with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
         workshed("enqueue", "--import", package, "send_invoice", "7")
 
 
-# Until it has ended; what real workers make of it is in `tests/library/e2e/test_operating.py`
+# With --wait; the part with real workers is in `tests/library/e2e/test_operating.py`
 
 
-def test_who_waits_too_long_is_told_so(enqueue, rabbitmq):
-    """As `timeout` has it; a job that is late is no job that failed."""
+def test_a_wait_that_takes_too_long_is_reported(enqueue, rabbitmq):
+    """The exit code is that of `timeout`; a late job has not failed."""
     done = enqueue("send_invoice", "7", "--wait", "--timeout", "0.1s")
 
     [message] = arrived(rabbitmq, "invoices")
@@ -249,15 +249,15 @@ def test_who_waits_too_long_is_told_so(enqueue, rabbitmq):
     assert f"`workshed job {message['message_id']} --follow` shows when it does" in done.err
 
 
-def test_as_json_it_is_one_value_that_leaves_the_end_open(enqueue):
+def test_json_output_after_a_timeout_has_no_outcome(enqueue):
     done = enqueue("send_invoice", "7", "--wait", "--timeout", "0s", "--json")
 
     assert done.code == 124
     assert (done.json["queue"], done.json["outcome"]) == ("invoices", None)
 
 
-def test_one_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventually):
-    """No worker meets it, so none would ever say so."""
+def test_a_job_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventually):
+    """No worker meets it, so none would report its end."""
     other = connect(autocommit=True)
 
     def cancel():
@@ -274,7 +274,7 @@ def test_one_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventu
     assert "send_invoice has ended: cancelled: before it ran" in done.err
 
 
-def test_the_job_that_has_the_key_is_not_waited_for(enqueue):
+def test_a_duplicate_does_not_wait_for_the_job_that_has_the_key(enqueue):
     first = enqueue("close_order", "7").out.strip()
 
     done = enqueue("close_order", "7", "--wait")
@@ -283,10 +283,10 @@ def test_the_job_that_has_the_key_is_not_waited_for(enqueue):
     assert f"not sent: job {first} has its key" in done.err
 
 
-def test_the_audit_has_what_was_sent_without_what_it_was_sent_with(enqueue, conn):
+def test_the_audit_has_no_arguments(enqueue, conn):
     first = enqueue("close_order", "order of Ada").out.strip()
 
-    enqueue("close_order", "order of Ada")  # it has the key, so nothing is sent
+    enqueue("close_order", "order of Ada")  # a duplicate, so nothing is sent
 
     [entry] = audit.list_entries(conn)
     assert entry.details == {"id": first, "actor": "close_order", "queue": "invoices"}
@@ -304,7 +304,7 @@ def rabbitmq_away(broker, monkeypatch):
 
 
 @pytest.mark.usefixtures("rabbitmq_away")
-def test_rabbitmq_away_is_said_where_nothing_is_to_be_stored(enqueue, broker, monkeypatch):
+def test_without_the_fallback_rabbitmq_away_is_an_error(enqueue, broker, monkeypatch):
     monkeypatch.setattr(broker._sender, "storing", False)
 
     done = enqueue("send_invoice", "7")
@@ -315,15 +315,17 @@ def test_rabbitmq_away_is_said_where_nothing_is_to_be_stored(enqueue, broker, mo
 
 
 @pytest.mark.usefixtures("rabbitmq_away")
-def test_what_rabbitmq_cannot_take_is_stored(enqueue, conn):
+def test_a_job_that_rabbitmq_cannot_take_is_stored(enqueue, conn):
     done = enqueue("send_invoice", "7")
 
     assert done.code == 0
     assert [row.message_id for row in schedule.list_scheduled(conn)] == [done.out.strip()]
 
 
-def test_a_message_that_needs_a_row_finds_no_table(workshed, broker, env, empty_database_url):
-    """A mail is stored before it is sent; psycopg's own words name a table nobody has heard of."""
+def test_a_missing_table_is_reported_as_a_missing_migration(
+    workshed, broker, env, empty_database_url
+):
+    """A mail is stored before it is sent; psycopg's own message names an unknown table."""
     env(DATABASE_URL=empty_database_url)
 
     done = workshed("enqueue", "deliver_email", "7")
@@ -342,8 +344,8 @@ def test_postgresql_away(enqueue, env):
     assert "secret" not in done.err
 
 
-def test_what_needs_no_row_is_sent_without_postgresql_too(enqueue, rabbitmq, env):
-    """It is not noted then; a failure would let a script send it again."""
+def test_a_plain_job_is_sent_without_postgresql_too(enqueue, rabbitmq, env):
+    """It is missing from the audit then; an error would make a script send it again."""
     env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
 
     done = enqueue("send_invoice", "7")

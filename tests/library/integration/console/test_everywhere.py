@@ -1,4 +1,4 @@
-"""What goes wrong with every command in the same way, and is said in the same way."""
+"""Errors that every command reports in the same way."""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -104,7 +104,7 @@ def test_rabbitmq_away(workshed, broker, monkeypatch, words):
 
 
 @pytest.mark.usefixtures("broker")
-def test_a_user_who_may_not_look(workshed, env, conn, database):
+def test_a_user_without_rights(workshed, env, conn, database):
     conn.execute("CREATE ROLE ws_stranger LOGIN PASSWORD 'stranger'")
     try:
         parts = urlsplit(database)
@@ -120,7 +120,7 @@ def test_a_user_who_may_not_look(workshed, env, conn, database):
     assert "`workshed roles` grants" in done.err
 
 
-def test_it_tells_its_version(workshed):
+def test_it_prints_its_version(workshed):
     assert workshed("--version").out == f"workshed {__version__}\n"
 
 

@@ -1,4 +1,4 @@
-"""docs/failures.md: each state, sentence and reason that it names, and its example."""
+"""docs/failures.md: the states, sentences and reasons it names, and its example."""
 
 import importlib
 import re
@@ -33,11 +33,11 @@ PLACES = {
     "dead": lambda make: make.bury("a"),
     **{outcome: lambda make, o=outcome: make.ran("a", outcome=o) for outcome in ENDED + AGAIN},
 }
-"""For each state what leads to it."""
+"""For each state, how to get a job into it."""
 
 
 def table(head):
-    """The rows of the table of the page whose first head is this, as lists of cells."""
+    """Return the rows of the page's table with this first heading, as lists of cells."""
     lines = PAGE.partition(f"\n| {head} |")[2].splitlines()[2:]
     rows = lines[: next(n for n, line in enumerate(lines) if not line)]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
@@ -63,30 +63,30 @@ def make(conn, store, bury, ran):
 NOW = datetime.now(UTC)
 
 
-def test_the_page_has_every_state_there_is():
+def test_the_page_has_every_state():
     assert [word for first, *_ in table("state") for word in quoted(first)] == [
         *("waits", "on its way", "sent", "running", *AGAIN, "dead", *ENDED)
     ]
 
 
 @pytest.mark.parametrize("state", PLACES)
-def test_a_job_that_is_there_is_said_to_be(state, workshed, make, database):
+def test_a_job_is_shown_in_each_state(state, workshed, make, database):
     PLACES[state](make)
 
     assert workshed("job", "a", "--json").json["state"] == state
 
 
-def test_of_a_job_without_a_row_it_says_so(workshed, database):
+def test_a_job_without_a_row_is_reported(workshed, database):
     done = workshed("job", "a")
 
     assert (done.code, "on RabbitMQ, never sent, or long done" in done.err) == (5, True)
 
 
-def test_the_page_has_every_reason_to_wait():
+def test_the_page_has_every_reason_of_a_row():
     assert [quoted(first)[0] for first, *_ in table("reason")] == list(get_args(Reason))
 
 
-def test_what_it_quotes_is_what_is_said(broker, workshed, conn):
+def test_the_sentences_that_it_quotes_are_printed(broker, workshed, conn):
     workers.record_heartbeat(conn, HERE, 0, [QueueReport("default", *5 * [None])])
     workshed("queues", "pause", "low")
     said = [
@@ -101,7 +101,7 @@ def test_what_it_quotes_is_what_is_said(broker, workshed, conn):
         assert set(quoted(says)) <= set(said)
 
 
-def test_the_pages_of_the_console_that_it_names_exist():
+def test_the_console_pages_that_it_names_exist():
     titles = {page.title for page in desk_pages()}
 
     for _, look, *_ in table("you see"):
@@ -111,7 +111,7 @@ def test_the_pages_of_the_console_that_it_names_exist():
 
 @pytest.fixture
 def bank():
-    """Charges each key once; the first answer is lost."""
+    """A bank that charges each key once; its first answer is lost."""
     asked, charged = [], {}
 
     def charge(order_id, *, idempotency_key):
@@ -146,9 +146,7 @@ def charging(jobs, bank, tmp_path, monkeypatch):
         conn.execute("DROP SCHEMA store CASCADE")
 
 
-def test_an_order_is_charged_once_and_that_the_bank_was_asked_twice_is_counted(
-    charging, bank, jobs
-):
+def test_an_order_is_charged_once_and_the_second_request_is_counted(charging, bank, jobs):
     with jobs.expect_retry(after=timedelta(seconds=15)):
         jobs.perform(charging.charge, 7)
     jobs.advance(seconds=15)

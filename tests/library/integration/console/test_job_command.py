@@ -1,4 +1,4 @@
-"""`workshed job ID`: one job is looked at, or cancelled, wherever it is."""
+"""`workshed job ID`: show or cancel a job, wherever it is."""
 
 import json
 import threading
@@ -14,12 +14,12 @@ from workshed.jobs.outbox import schedule
 
 @pytest.fixture(autouse=True)
 def _database(database):
-    """Every command here looks at the database of the test."""
+    """Every command here uses the database of the test."""
 
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """No worker is waited for."""
+    """The command does not wait for a worker."""
     monkeypatch.setattr(job, "HEARD_WITHIN_S", 0.0)
 
 
@@ -45,7 +45,7 @@ def test_a_dead_job_is_shown_and_cannot_be_cancelled(workshed, bury, conn):
 
 
 @pytest.mark.usefixtures("at_once")
-def test_one_that_only_rabbitmq_may_have_is_skipped(workshed, conn):
+def test_a_job_that_only_rabbitmq_may_have_is_skipped(workshed, conn):
     done = workshed("job", "a", "cancel", "--yes", "--json")
 
     assert done.json == [{"message_id": "a", "answer": "will be skipped"}]
@@ -53,8 +53,8 @@ def test_one_that_only_rabbitmq_may_have_is_skipped(workshed, conn):
     assert "cancelled  yes" in workshed("job", "a").out
 
 
-def test_one_that_runs_was_told_to_stop(workshed, conn, connect, eventually):
-    """Answered at once, nobody would know whether it runs."""
+def test_a_running_job_is_asked_to_stop(workshed, conn, connect, eventually):
+    """If the command answered at once, it could not say whether the job runs."""
     worker = connect(autocommit=True)
 
     def hear():
@@ -69,7 +69,7 @@ def test_one_that_runs_was_told_to_stop(workshed, conn, connect, eventually):
     assert (done.code, done.out) == (0, "a  told to stop\n")
 
 
-def test_what_is_left_of_a_job_that_ended(workshed, conn):
+def test_the_remains_of_a_job_that_ended_are_shown(workshed, conn):
     attempts.record_attempt(
         conn,
         message_id="a",
@@ -86,7 +86,7 @@ def test_what_is_left_of_a_job_that_ended(workshed, conn):
     assert workshed("job", "a", "--json").json["attempts"][0]["outcome"] == "discarded"
 
 
-def test_one_that_has_ended_is_followed_no_further(workshed, bury):
+def test_a_job_that_has_ended_is_not_followed(workshed, bury):
     bury("a")
 
     done = workshed("job", "a", "--follow")
@@ -96,10 +96,10 @@ def test_one_that_has_ended_is_followed_no_further(workshed, bury):
     assert done.err == "workshed: a has ended: dead\n"
 
 
-def test_one_that_postgresql_does_not_know_yet_is_followed_from_its_start_on(
+def test_a_job_that_postgresql_does_not_know_yet_is_followed_from_its_start(
     workshed, bury, monkeypatch
 ):
-    """Its id is printed before a worker has met it; asked for then, it is no mistake."""
+    """Its id is printed before a worker has met it, so asking for it is no mistake."""
     monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=lambda _: bury("a")))
 
     done = workshed("job", "a", "--follow", "--json")
@@ -115,7 +115,7 @@ def test_an_unknown_job_is_not_shown(workshed):
     assert "knows of no job 'nothing'" in done.err
 
 
-def test_it_asks_first_and_a_dry_run_changes_nothing(workshed, store, conn):
+def test_a_cancel_asks_first_and_a_dry_run_changes_nothing(workshed, store, conn):
     store("a")
 
     assert workshed("job", "a", "cancel").code == 2

@@ -1,4 +1,4 @@
-"""The history, as people read it: `workshed jobs`, `workshed job ID`, `workshed erase`."""
+"""The history: `workshed jobs`, `workshed job ID`, `workshed erase`."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from workshed.jobs.outbox import schedule
 
 @pytest.fixture(autouse=True)
 def _database(database):
-    """Every command here looks at the database of the test."""
+    """Every command here uses the database of the test."""
 
 
 def ids(done):
@@ -63,7 +63,7 @@ def test_a_misspelt_actor_is_named(workshed, conn, ran):
         (["--since", "1h", "--actor", "pay"], ["pay"]),
     ],
 )
-def test_filters_choose_among_them(workshed, ran, words, found):
+def test_filters_select_runs(workshed, ran, words, found):
     ran("plain")
     ran("pay", actor="pay")
     ran("low", queue="low")
@@ -77,7 +77,7 @@ def test_filters_choose_among_them(workshed, ran, words, found):
     assert ids(workshed("jobs", "--json", *words)) == found
 
 
-def test_those_of_a_while_ago_are_not_among_the_late_ones(workshed, ran, conn):
+def test_runs_are_ordered_by_the_time_of_recording(workshed, ran, conn):
     ran("old")
     conn.execute("UPDATE workshed.runs SET recorded_at = recorded_at + interval '1 day'")
     ran("new")
@@ -88,7 +88,7 @@ def test_those_of_a_while_ago_are_not_among_the_late_ones(workshed, ran, conn):
     assert workshed("jobs", "--limit", "1").err.startswith("There are more")
 
 
-def test_an_outcome_there_is_not_is_refused_with_the_likeliest_meant(workshed):
+def test_an_unknown_outcome_is_refused_with_the_likely_one(workshed):
     done = workshed("jobs", "--outcome", "retried")
 
     assert done.code == 2
@@ -96,14 +96,14 @@ def test_an_outcome_there_is_not_is_refused_with_the_likeliest_meant(workshed):
     assert "retry" in done.err
 
 
-def test_that_the_history_is_not_whole_is_said(workshed, conn):
-    """Else what is missing would look as if it had never run."""
+def test_lost_runs_are_reported(workshed, conn):
+    """Otherwise jobs whose runs are missing would look as if they had never run."""
     runs.note_lost(conn, "web-1:77", 12)
 
     assert "12 runs were not recorded" in workshed("jobs").err
 
 
-def test_history_is_forgotten_by_whole_days(conn, ran):
+def test_history_is_deleted_by_whole_days(conn, ran):
     ran("a")
     conn.execute("CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs "
                  "FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')")  # fmt: skip
@@ -122,7 +122,7 @@ def test_history_is_forgotten_by_whole_days(conn, ran):
 # workshed job ID
 
 
-def test_a_job_is_told_as_a_timeline(workshed, ran):
+def test_a_job_is_shown_as_a_timeline(workshed, ran):
     ran("a", outcome="retry", error_class="OSError", error="away", reason="OSError: away",
         retry_in_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
         traceback="Traceback …\nOSError: away\n")  # fmt: skip
@@ -158,14 +158,14 @@ def test_a_job_is_told_as_a_timeline(workshed, ran):
     ]
 
 
-def test_a_run_of_the_calendar_says_so(workshed, ran):
+def test_a_periodic_run_says_so(workshed, ran):
     ran("a", origin="cron")
 
     assert "sent       by the calendar" in workshed("job", "a").out
 
 
-def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran):
-    """Runs may be lost; a failed attempt never is."""
+def test_runs_that_the_history_has_lost_are_shown_from_the_attempts(workshed, conn, ran):
+    """Runs may be lost, but a failed attempt never is."""
     ran("a", generation=1, attempt=2, outcome="dead", reason="OSError: away")
     for generation, outcome in ((0, "retry"), (1, "dead")):
         attempts.record_attempt(
@@ -185,7 +185,7 @@ def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran
     assert sorted(event["what"] for event in timeline) == ["dead", "retry", "sent", "started"]
 
 
-def test_a_waiting_job_ends_with_when_it_is_due(workshed, store):
+def test_the_timeline_of_a_waiting_job_ends_with_its_due_time(workshed, store):
     store("a", due="1 hour")
 
     done = workshed("job", "a", "--json").json
@@ -195,7 +195,7 @@ def test_a_waiting_job_ends_with_when_it_is_due(workshed, store):
 
 
 def test_secrets_are_shown_nowhere(workshed, conn, store, bury):
-    """Their message has them, or the job could not run; who may see it need not see them."""
+    """The message must contain them for the job to run, but people need not see them."""
     queues.declare_actors(
         conn, [KnownActor("greet", "default", parameters=["code"], redact=["code"])]
     )
@@ -229,7 +229,7 @@ def test_secrets_are_shown_nowhere(workshed, conn, store, bury):
 
 @pytest.fixture
 def ada(ran, conn, store):
-    """Rows of all kinds about ada@example.org, and as many about somebody else."""
+    """Rows of all kinds about ada@example.org, and as many about another person."""
     queues.declare_actors(
         conn, [KnownActor("invite", "default", parameters=["address", "user_id"])]
     )
@@ -279,7 +279,7 @@ def ada(ran, conn, store):
     "words",
     [["ada@example.org"], ["--argument", "user_id=7"], ["--argument", "address=ada@example.org"]],
 )
-def test_a_persons_data_are_erased_from_all_that_is_kept(workshed, conn, ada, words):
+def test_a_persons_data_are_erased_from_all_records(workshed, conn, ada, words):
     done = workshed("erase", *words, "--yes", "--json")
 
     assert done.json == {"runs": 2, "attempts": 1, "dead": 1, "waiting": 1, "erased": True}
@@ -296,13 +296,13 @@ def test_a_persons_data_are_erased_from_all_that_is_kept(workshed, conn, ada, wo
     assert [row.message_id for row in dead_jobs.list_dead_jobs(conn)] == ["bob dead"]
 
 
-def test_those_with_a_tag_are_found(workshed, ada):
+def test_jobs_with_a_tag_are_found(workshed, ada):
     done = workshed("erase", "--tag", "user-7", "--dry-run", "--json")
 
     assert done.json == {"runs": 1, "attempts": 0, "dead": 1, "waiting": 1, "erased": False}
 
 
-def test_a_dry_run_and_a_question_nobody_answers_change_nothing(workshed, conn, ada):
+def test_a_dry_run_and_a_question_without_a_terminal_change_nothing(workshed, conn, ada):
     before = runs.list_runs(conn)
 
     assert workshed("erase", "ada@example.org", "--dry-run").code == 0
@@ -311,12 +311,12 @@ def test_a_dry_run_and_a_question_nobody_answers_change_nothing(workshed, conn, 
     assert len(dead_jobs.list_dead_jobs(conn)) == 2
 
 
-def test_data_in_quotes_are_found_as_they_stand_in_json(workshed, ran, conn):
+def test_data_with_quotes_are_found_in_their_json_form(workshed, ran, conn):
     ran("a", arguments={"name": 'Ada "the first"'})
 
     assert workshed("erase", 'Ada "the first"', "--yes", "--json").json["runs"] == 1
 
 
 @pytest.mark.parametrize("words", [[], ["7"], ["--argument", "user_id"]])
-def test_what_is_not_said_plainly_is_refused(workshed, words):
+def test_an_ambiguous_selection_is_refused(workshed, words):
     assert workshed("erase", *words, "--yes").code == 2

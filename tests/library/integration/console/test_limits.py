@@ -1,4 +1,4 @@
-"""`workshed limits`: how much is used, who waits, and when the next slot is free."""
+"""`workshed limits`: how much is used, which jobs wait, and when the next slot is free."""
 
 import re
 from datetime import timedelta
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @pytest.fixture
 def come(conn):
-    """`come("a", Ask(…))`: a job asks, and waits where it gets nothing."""
+    """`come("a", SlotRequest(…))`: a job requests a slot, and waits if it gets none."""
 
     def come(job, ask):
         if limits.acquire_slots(conn, [ask], JobStart(uuid4(), job, "sync", "here", 1)) is not None:
@@ -24,7 +24,7 @@ def come(conn):
     return come
 
 
-def test_they_are_listed_with_what_is_used_and_who_waits(workshed, come):
+def test_limits_are_listed_with_their_usage_and_waiting_jobs(workshed, come):
     for job in "abc":
         come(f"{job}1", SlotRequest('sync:concurrent:["acme"]', "concurrent", 2))
         come(f"{job}2", SlotRequest("sync:window", "window", 1, timedelta(minutes=10)))
@@ -62,7 +62,7 @@ def test_the_json_has_the_time_of_the_next_slot(workshed, come):
     assert found["next_at"] > found["waiting_since"]
 
 
-def test_one_alone_is_shown(workshed, come):
+def test_a_single_limit_is_shown(workshed, come):
     for key in ("sync:concurrent", "mail:concurrent"):
         come(key, SlotRequest(key, "concurrent", 2))
 
@@ -72,6 +72,6 @@ def test_one_alone_is_shown(workshed, come):
     assert found[0]["next_at"]
 
 
-def test_none_is_said(workshed):
+def test_without_a_limit_in_use_the_list_says_so(workshed):
     assert workshed("limits").err == "No limit is in use.\n"
     assert workshed("limits", "--waiting").err == "No job waits for a limit.\n"

@@ -11,11 +11,11 @@ from workshed.settings import settings
 
 @pytest.fixture
 def at(management):
-    """Where the API is, and who may log in."""
+    """The parsed URL of the API, with its user and password."""
     return urlsplit(settings().management_url.get_secret_value())
 
 
-def test_a_wrong_password_is_said_and_not_shown(at, management):
+def test_a_wrong_password_is_reported_and_not_shown(at, management):
     api = Management(f"http://{at.username}:guess@{at.hostname}:{at.port}", management.vhost)
 
     with pytest.raises(
@@ -25,14 +25,14 @@ def test_a_wrong_password_is_said_and_not_shown(at, management):
     assert "guess" not in str(err.value)
 
 
-def test_another_server_is_told_from_the_api(servers, management):
+def test_another_server_is_reported(servers, management):
     port = urlsplit(servers.database_url).port
 
     with pytest.raises(ManagementError, match=r"does not answer at 127\.0\.0\.1"):
         Management(f"http://127.0.0.1:{port}", "/").overview()
 
 
-def test_one_that_says_nothing_is_left(tarpit):
+def test_a_server_that_does_not_answer_is_given_up(tarpit):
     with pytest.raises(ManagementError, match="did not answer in time"):
         Management(f"http://{tarpit}", "/", timeout_s=0.2).overview()
 
@@ -45,12 +45,12 @@ def test_one_that_says_nothing_is_left(tarpit):
         ("http://ada:pass@[::1]:8080", "http://[::1]:8080/#/queues/a%2Fb/in%20%23s"),
     ],
 )
-def test_a_link_to_its_page_of_a_queue_has_no_password(url, page):
+def test_a_link_to_the_page_of_a_queue_has_no_password(url, page):
     assert Management(url, "a/b").page("in #s") == page
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:15672", "ftp://host", "http://", "http://host:port"])
-def test_a_url_that_leads_nowhere_is_refused(url):
+def test_an_invalid_url_is_refused(url):
     with pytest.raises(ManagementError, match="WORKSHED_MANAGEMENT_URL"):
         Management(url, "/")
 

@@ -1,4 +1,4 @@
-"""TLS to RabbitMQ's management API: always verified, and what is refused says why."""
+"""TLS to RabbitMQ's management API: always verified, and a refusal names its reason."""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,7 +18,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def port(servers, authority):
-    """Where RabbitMQ serves it by TLS, as `localhost`."""
+    """The port where RabbitMQ serves it over TLS, as `localhost`."""
     return tls.manage(servers.rabbitmq, authority)
 
 
@@ -30,19 +30,19 @@ def plain(management):
 
 @pytest.fixture
 def url(plain, port):
-    """`url(cacertfile=…)`: the same by TLS."""
+    """`url(cacertfile=…)`: its URL with TLS."""
     return lambda host=tls.NAME, port=port, **options: tls.by_tls(plain, port, host, **options)
 
 
 @pytest.fixture
 def ask(management):
-    """`ask(url)`: what it answers about the virtual host of this test."""
+    """`ask(url)`: its answer about the virtual host of this test."""
     return lambda url: Management(url, management.vhost).queues()
 
 
 @pytest.fixture
 def refusal(ask):
-    """`refusal(url)`: the words in which it is told; its password is never one of them."""
+    """`refusal(url)`: the text of its error, which never contains the password."""
 
     def told(url):
         with pytest.raises(ManagementError) as error:
@@ -53,7 +53,7 @@ def refusal(ask):
     return told
 
 
-def test_one_of_a_private_authority_is_asked_by_tls(url, ca, ask, broker):
+def test_a_server_with_a_certificate_of_a_private_authority_is_accepted(url, ca, ask, broker):
     broker.ensure_queues({"default"})
 
     assert ask(url(cacertfile=ca)).keys() >= {"default"}
@@ -70,7 +70,7 @@ def test_one_of_another_authority_is_refused_with_what_to_do(url, tmp_path, refu
     assert said.endswith("; name the authority that signed it as cacertfile")
 
 
-def test_without_an_authority_those_of_the_system_judge(url, refusal):
+def test_without_an_authority_those_of_the_system_are_used(url, refusal):
     said = refusal(url())
 
     assert "(TLS by the CAs of the system)" in said
@@ -78,7 +78,7 @@ def test_without_an_authority_those_of_the_system_judge(url, refusal):
 
 
 def test_one_of_another_host_is_refused_with_what_to_do(url, ca, refusal):
-    """Without `check_hostname`, whoever has any certificate of that authority gets the password."""
+    """Without `check_hostname`, any holder of a certificate of that authority gets the password."""
     said = refusal(url(HOST, cacertfile=ca))
 
     assert "its certificate is refused: " in said
@@ -107,7 +107,7 @@ def test_a_client_shows_its_certificate(url, servers, authority, ask, refusal):
     assert ask(url(port=port, cacertfile=authority.file, **authority.issue("worker"))) == {}
 
 
-def test_tls_where_there_is_none_and_none_where_it_is(url, plain, ca, refusal):
+def test_tls_to_a_plain_port_and_plain_http_to_a_tls_port_are_reported(url, plain, ca, refusal):
     assert "TLS failed" in refusal(url(port=urlsplit(plain).port, cacertfile=ca))
 
     said = refusal(urlunsplit(urlsplit(url())._replace(scheme="http")))
@@ -125,7 +125,7 @@ def test_tls_where_there_is_none_and_none_where_it_is(url, plain, ca, refusal):
         ("https://a:secret@h?keyfile=key.pem", "keyfile without a certfile"),
     ],
 )
-def test_what_would_not_do_what_it_says_is_refused(url, problem):
+def test_options_that_would_have_no_effect_are_refused(url, problem):
     with pytest.raises(ManagementError, match=r"^WORKSHED_MANAGEMENT_URL: ") as error:
         Management(url, "/")
 
@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_used_is_named(url, refusal, tmp_path):
 
 @pytest.fixture
 def doctor(workshed, broker, env):
-    """`doctor(MANAGEMENT_URL=…)`: what it says of that; AMQP goes as ever."""
+    """`doctor(MANAGEMENT_URL=…)`: its findings about the API; AMQP stays as it is."""
 
     def run(**variables):
         env(**variables)
@@ -155,7 +155,7 @@ def doctor(workshed, broker, env):
     return run
 
 
-def test_the_doctor_and_the_commands_ask_by_tls(url, ca, doctor, broker, workshed, port):
+def test_the_doctor_and_the_commands_use_tls(url, ca, doctor, broker, workshed, port):
     broker.ensure_queues(set(broker.declared))
 
     found = doctor(MANAGEMENT_URL=url(cacertfile=ca))
@@ -165,8 +165,8 @@ def test_the_doctor_and_the_commands_ask_by_tls(url, ca, doctor, broker, workshe
     assert workshed("broker", "check").out.endswith("queues are there, as declared\n")
 
 
-def test_the_doctor_names_what_mends_it_and_never_the_way_without_tls(url, vhost, doctor, tmp_path):
-    """Told to write http://, somebody would send the password in clear."""
+def test_the_doctor_suggests_a_fix_that_keeps_tls(url, vhost, doctor, tmp_path):
+    """If it suggested http://, an operator would send the password in clear text."""
     by_another = {"cacertfile": tls.another(tmp_path)}
 
     found = doctor(MANAGEMENT_URL=url(**by_another))["management"]

@@ -1,4 +1,4 @@
-"""docs/operating.md: its commands print what stands there, but for ids and times."""
+"""docs/operating.md: its commands print what the page shows, apart from ids and times."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def test_the_doctor_with_a_worker_that_is_stopped(
     made, management, mail_server, three_died, rabbitmq, tmp_path, eventually
 ):
     (tmp_path / "note_jobs.py").write_text(NOTE)
-    run = shell(tmp_path, WORKSHED_APP="")  # a project that has none
+    run = shell(tmp_path, WORKSHED_APP="")  # a project without an App
     run("workshed enqueue note 7 --import note_jobs")
     eventually(lambda: rabbitmq.depth("default") == 1)
 
@@ -88,7 +88,7 @@ def test_jobs_are_sent_by_hand(shop_actors, conn, rabbitmq, eventually):
         eventually(lambda queue=queue: rabbitmq.depth(queue) == 1)
 
 
-def test_what_waits(broker, store, conn):
+def test_waiting_jobs(broker, store, conn):
     for due in ("90 min", "3 d"):
         store(str(uuid4()), due=due, actor="hello")
     conn.execute("""UPDATE workshed.schedule SET body = replace(body, '[7]', '["x"]')""")
@@ -104,18 +104,18 @@ def test_many_are_cancelled(broker, store, conn):
     follow(CANCELLED)
 
 
-def test_what_died(broker, three_died):
+def test_dead_jobs(broker, three_died):
     follow(DEAD)
 
 
-def test_what_could_not_be_stored_is_put_back(channel, rabbitmq, eventually):
+def test_messages_that_could_not_be_stored_are_put_back(channel, rabbitmq, eventually):
     channel.basic_publish("", "emails.dead", b"x")
     eventually(lambda: rabbitmq.depth("emails.dead") == 1)
 
     follow(REQUEUED)
 
 
-def test_how_much_is_where(channel, management, conn, store):
+def test_queue_depths(channel, management, conn, store):
     for queue in ("default", "emails"):
         channel.basic_consume(queue, lambda *_: None)
     queues.declare_queues(conn, {"emails": "classic"})
@@ -136,7 +136,7 @@ def test_a_queue_is_purged(channel, store, rabbitmq, eventually):
     follow(PURGED)
 
 
-def test_who_works(broker, conn):
+def test_workers(broker, conn):
     seen = """
         UPDATE workshed.workers
            SET beat_at = workshed.now() - %s::interval, started_at = workshed.now() - %s

@@ -1,4 +1,4 @@
-"""`workshed periodic`: the jobs that run by the calendar."""
+"""`workshed periodic`: jobs that run on a schedule."""
 
 from datetime import timedelta
 
@@ -20,12 +20,12 @@ PAGE = pages.block("docs/periodic.md", "$ workshed periodic")
 
 @pytest.fixture(autouse=True)
 def _database(database):
-    """Every command here looks at the database of the test."""
+    """Every command here uses the database of the test."""
 
 
 @pytest.fixture
 def note(conn):
-    """`note(daily("09:00"))`: a worker that has such a job runs."""
+    """`note(daily("09:00"))`: a running worker declares such a job."""
 
     def note(spec=None, name="report", **options):
         job = PeriodicDeclaration(name, "low", spec or daily("09:00", tz="Europe/Paris"), options)
@@ -36,7 +36,7 @@ def note(conn):
 
 @pytest.fixture
 def made(conn, note):
-    """A run of a job that was made an hour ago; its message id."""
+    """A run that was created an hour ago; its message id."""
     note()
     return periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
 
@@ -64,7 +64,7 @@ def fail(conn, message_id, how):
 # List
 
 
-def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note, sent, conn):
+def test_each_job_is_shown_with_its_schedule_its_last_and_its_next_run(workshed, note, sent, conn):
     note(cron("*/20 3 * * MON-FRI"), name="a_job_whose_name_is_rather_long_but_not_unheard_of")
     settled.complete_generation(conn, sent, 0)
 
@@ -80,7 +80,7 @@ def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note
     assert again.endswith(" 09:00 Europe/Paris")
 
 
-def test_what_people_see_and_do_is_what_the_page_shows(note, conn):
+def test_the_output_is_that_of_the_page(note, conn):
     note(name="count_orders")
     note(daily("03:30"), name="maintain")
     run = periodic_runs.create_run(conn, "count_orders", database_now(conn) - 17 * HOUR, "catch_up")
@@ -90,7 +90,7 @@ def test_what_people_see_and_do_is_what_the_page_shows(note, conn):
     follow(PAGE)
 
 
-def test_as_json_it_is_the_rows_and_nothing_else(workshed, sent):
+def test_json_output_is_the_rows_only(workshed, sent):
     [job] = workshed("periodic", "list", "--json").json
 
     assert (job["name"], job["kind"], job["spec"], job["zone"]) == (
@@ -108,7 +108,7 @@ def test_as_json_it_is_the_rows_and_nothing_else(workshed, sent):
     assert job["next_at"].endswith("+00:00")
 
 
-def test_no_job_is_known(workshed):
+def test_without_a_job_the_list_says_so(workshed):
     done = workshed("periodic")
 
     assert (done.code, done.out) == (0, "")
@@ -116,7 +116,7 @@ def test_no_job_is_known(workshed):
     assert workshed("periodic", "--json").json == []
 
 
-def test_a_job_that_no_worker_has_runs_not_again(workshed, note, conn):
+def test_a_job_that_no_worker_has_is_not_planned(workshed, note, conn):
     note()
     conn.execute("UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '3 hours'")
 
@@ -127,57 +127,57 @@ def test_a_job_that_no_worker_has_runs_not_again(workshed, note, conn):
     assert workshed("periodic", "--json").json[0]["next_at"] is None
 
 
-# What became of the last run
+# The outcome of the last run
 
 
-def test_one_that_was_done_is_done(workshed, sent, conn):
+def test_a_run_that_succeeded(workshed, sent, conn):
     settled.complete_generation(conn, sent, 0)
 
     assert outcome(workshed) == "succeeded"
 
 
-def test_one_that_waits_for_its_relay_waits(workshed, made):
+def test_a_run_that_waits_for_its_relay(workshed, made):
     assert outcome(workshed) == "waits"
 
 
-def test_one_that_rabbitmq_has_is_on_its_way(workshed, sent):
+def test_a_run_that_rabbitmq_has_is_on_its_way(workshed, sent):
     assert outcome(workshed) == "on its way"
 
 
-def test_one_that_failed_tries_again(workshed, sent, conn):
+def test_a_run_that_failed_is_retried(workshed, sent, conn):
     fail(conn, sent, "retry")
     schedule.insert_row(conn, schedule.OutboxRow(sent, 1, "low", "report", "{}", "retry"))
 
     assert outcome(workshed) == "retry"
 
 
-def test_one_whose_next_attempt_rabbitmq_has_is_on_its_way(workshed, sent, conn):
+def test_a_run_whose_next_attempt_rabbitmq_has_is_on_its_way(workshed, sent, conn):
     fail(conn, sent, "retry")
 
     assert outcome(workshed) == "on its way"
 
 
-def test_one_that_was_discarded_is_discarded(workshed, sent, conn):
+def test_a_run_that_was_discarded(workshed, sent, conn):
     fail(conn, sent, "discarded")
 
     assert outcome(workshed) == "discarded"
 
 
-def test_one_that_is_dead_is_dead(workshed, sent, conn, bury):
+def test_a_run_that_is_dead(workshed, sent, conn, bury):
     fail(conn, sent, "dead")
     bury(sent, actor="report", queue="low")
 
     assert outcome(workshed) == "dead"
 
 
-def test_what_nobody_remembers_is_not_made_up(workshed, sent, conn):
-    """A yearly job's fence is long gone when somebody looks."""
+def test_a_run_whose_outcome_was_pruned_has_none(workshed, sent, conn):
+    """The records of a yearly job are pruned long before the next run."""
     conn.execute("UPDATE workshed.periodic_runs SET created_at = created_at - interval '31 days'")
 
     assert outcome(workshed) is None
 
 
-def test_one_that_was_not_sent_says_so(workshed, note, conn):
+def test_a_run_that_was_not_sent_says_so(workshed, note, conn):
     note(unique_key="report")
     for ago in (2 * HOUR, HOUR):
         periodic_runs.create_run(conn, "report", database_now(conn) - ago, "clock")
@@ -188,7 +188,7 @@ def test_one_that_was_not_sent_says_so(workshed, note, conn):
 # Run
 
 
-def test_run_makes_a_run_for_this_moment(workshed, note, conn):
+def test_run_creates_a_run_for_this_moment(workshed, note, conn):
     note()
 
     done = workshed("periodic", "run", "report")
@@ -217,7 +217,7 @@ def test_run_says_that_no_worker_has_it(workshed, note, conn):
 # Pause
 
 
-def test_a_job_rests_until_it_is_resumed(workshed, note, conn):
+def test_a_job_is_paused_until_it_is_resumed(workshed, note, conn):
     note()
 
     assert workshed("periodic", "pause", "report").out == "report  paused\n"

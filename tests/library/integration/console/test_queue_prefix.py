@@ -1,4 +1,4 @@
-"""`WORKSHED_QUEUE_PREFIX`: what commands and the doctor say of queues, and where they look."""
+"""`WORKSHED_QUEUE_PREFIX`: the queues that commands and the doctor check and report."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def channel(broker):
 
 @pytest.fixture
 def examined():
-    """`examined("queues")`: what this check finds now."""
+    """`examined("queues")`: the findings of this check now."""
 
     def run(name):
         [check] = [check for check in CHECKS if check.name == name]
@@ -41,7 +41,7 @@ def examined():
 
 @pytest.mark.parametrize("named", [True, False])
 def test_the_doctor_looks_for_our_queues(made, examined, management, channel, env, named):
-    """Over AMQP where the management API has no address."""
+    """Without a URL of the management API it uses AMQP."""
     if not named:
         env(MANAGEMENT_URL="")
     assert examined("queues")[0].level == "ok"
@@ -75,7 +75,7 @@ def test_the_doctor_looks_for_queues_that_only_workers_declare(
 def test_the_rights_of_an_account_are_those_to_our_queues(
     broker, examined, management, conn, servers, env
 ):
-    """For a queue of the broker, and for one that only workers declare."""
+    """This holds for a queue of the broker, and for one that only workers declare."""
     queues.declare_actors(conn, [KnownActor("crawl", "crawling"), KnownActor("clean", "low")])
     user = f"u{management.vhost}"
     management.ask("PUT", f"users/{user}", {"password": "pw", "tags": ""})
@@ -98,7 +98,7 @@ def test_the_rights_of_an_account_are_those_to_our_queues(
 def test_the_doctor_names_programs_that_share_our_queue(
     made, examined, management, channel, eventually
 ):
-    """And not those that consume the queue of the other program."""
+    """It does not name those that consume the queue of the other program."""
 
     def consume(queue, *actors):
         channel.basic_consume(queue, lambda *_: None, consumer_tag=consumer_tag.make_tag(actors))
@@ -123,7 +123,7 @@ def test_a_link_leads_to_our_queue_in_the_ui(broker, management):
     assert api().page("default").endswith("/shop.default")
 
 
-def test_the_doctor_and_commands_count_what_is_in_our_dead_queue(
+def test_the_doctor_and_commands_count_messages_in_our_dead_queue(
     made, workshed, examined, channel, rabbitmq, eventually
 ):
     channel.queue_declare("default.dead", durable=True)

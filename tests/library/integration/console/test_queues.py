@@ -1,4 +1,4 @@
-"""`workshed queues`: how much is where, and which queues rest."""
+"""`workshed queues`: how much is where, and which queues are paused."""
 
 import json
 from datetime import timedelta
@@ -37,7 +37,7 @@ def by_name(workshed):
     return {one["name"]: one for one in workshed("queues", "--json").json}
 
 
-def test_each_says_how_much_waits_where(workshed, known, store, bury):
+def test_each_queue_shows_how_much_waits_where(workshed, known, store, bury):
     publish(known, "emails", 3)
     publish(known, "emails.dead", 1)
     store("a", queue="emails")
@@ -76,7 +76,7 @@ def test_it_fits_a_terminal_of_80_columns(workshed, known, conn):
     assert rows["scheduled"] == ["(paused)", "quorum", "1", "0", "-", "0", "0", "0"]
 
 
-def test_what_workers_hold_the_management_api_knows(workshed, known, management, eventually):
+def test_unacked_messages_are_shown_by_the_management_api(workshed, known, management, eventually):
     publish(known, "default", 2)
     with topology.open_connection(known.urls) as connection:
         connection.channel().basic_get("default")
@@ -129,7 +129,7 @@ def test_with_the_management_api_away_the_rest_is_shown(workshed, known, env):
 # Watch
 
 
-def test_watched_they_are_looked_at_again_and_again(workshed, known, store, monkeypatch):
+def test_watched_queues_are_read_again_and_again(workshed, known, store, monkeypatch):
     looks = []
 
     def sleep(_):
@@ -157,7 +157,7 @@ def test_watching_goes_on_while_rabbitmq_is_away(workshed, known, monkeypatch):
 
     assert done.code == 0
     assert done.lines[0].split()[0] == "queue"
-    assert "\x1b" not in done.out  # what clears a terminal is for terminals
+    assert "\x1b" not in done.out  # the codes that clear a screen are only for terminals
     assert "RabbitMQ does not answer at 127.0.0.1:9" in done.err
 
 
@@ -166,7 +166,7 @@ def test_watching_goes_on_while_rabbitmq_is_away(workshed, known, monkeypatch):
 
 @pytest.fixture
 def send(known, rabbitmq, eventually):
-    """`send("emails")`: a job that RabbitMQ has ready; its message."""
+    """`send("emails")`: put a job into a queue and wait until it is ready; its message."""
 
     def send(queue, **options):
         message = dramatiq.Message(queue, "greet", (7,), {}, options)
@@ -179,7 +179,7 @@ def send(known, rabbitmq, eventually):
     return send
 
 
-def test_what_is_purged_is_recorded_and_gone(workshed, send, rabbitmq, conn, eventually):
+def test_purged_jobs_are_recorded_and_gone(workshed, send, rabbitmq, conn, eventually):
     first, second = send("emails"), send("emails")
     other = send("bulk")
 
@@ -194,8 +194,8 @@ def test_what_is_purged_is_recorded_and_gone(workshed, send, rabbitmq, conn, eve
     assert attempts.of_message(conn, other.message_id) == []
 
 
-def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send, conn):
-    """RabbitMQ's own purge leaves a key that nobody can take, and a batch that never ends."""
+def test_a_purge_frees_keys_and_ends_batches_and_waits(workshed, send, conn):
+    """RabbitMQ's own purge leaves a key that no job can take, and a batch that never ends."""
     batch = "00000000-0000-4000-8000-000000000001"
     message = send("emails", unique_key="greet 7", batch=batch, awaited=True)
     claim = unique.KeyClaim("greet 7", message.message_id, 0, "greet", "emails", None)
@@ -214,7 +214,7 @@ def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send,
     assert end == wait_for_end.FinalState("cancelled", "purged by an operator")
 
 
-def test_a_copy_of_what_has_its_outcome_is_purged_without_another(workshed, send, conn):
+def test_a_copy_of_a_settled_job_is_purged_without_another_outcome(workshed, send, conn):
     message = send("emails")
     settled.complete_generation(conn, message.message_id, 0)
 
@@ -222,7 +222,7 @@ def test_a_copy_of_what_has_its_outcome_is_purged_without_another(workshed, send
     assert attempts.of_message(conn, message.message_id) == []
 
 
-def test_what_nobody_can_read_is_dead_with_its_body(workshed, known, conn, rabbitmq, eventually):
+def test_an_unreadable_message_is_dead_with_its_body(workshed, known, conn, rabbitmq, eventually):
     publish(known, "emails", 1)
     eventually(lambda: rabbitmq.depth("emails") == 1)
 
@@ -233,7 +233,7 @@ def test_what_nobody_can_read_is_dead_with_its_body(workshed, known, conn, rabbi
     assert (row.body, row.queue, row.actor) == (b"x", "emails", None)
 
 
-def test_it_says_how_many_and_does_nothing_until_somebody_agrees(
+def test_a_purge_says_how_many_and_does_nothing_until_it_is_confirmed(
     workshed, send, store, rabbitmq, eventually
 ):
     send("emails")
@@ -251,7 +251,7 @@ def test_it_says_how_many_and_does_nothing_until_somebody_agrees(
     eventually(lambda: rabbitmq.depth("emails") == 1)
 
 
-def test_a_queue_with_nothing_in_it_needs_nobody_to_agree(workshed, known):
+def test_a_purge_of_an_empty_queue_needs_no_confirmation(workshed, known):
     done = workshed("queues", "purge", "emails")
 
     assert (done.code, done.out, done.err) == (0, "0\n", "0 jobs discarded.\n")
@@ -261,7 +261,7 @@ def test_a_queue_with_nothing_in_it_needs_nobody_to_agree(workshed, known):
     ("queue", "said"),
     [("emials", "did you mean 'emails'?"), ("emails", "has no queue 'emails' yet")],
 )
-def test_a_queue_that_is_not_there_is_not_purged(workshed, broker, queue, said):
+def test_a_missing_queue_is_not_purged(workshed, broker, queue, said):
     done = workshed("queues", "purge", queue, "--yes")
 
     assert (done.code, done.out) == (5, "")
@@ -271,7 +271,7 @@ def test_a_queue_that_is_not_there_is_not_purged(workshed, broker, queue, said):
 # Pause
 
 
-def test_a_queue_rests_until_it_is_resumed(workshed, broker, conn):
+def test_a_queue_is_paused_until_it_is_resumed(workshed, broker, conn):
     paused = workshed("queues", "pause", "emails", "bulk")
 
     assert (paused.code, paused.out) == (0, "emails  paused\nbulk  paused\n")
@@ -283,8 +283,8 @@ def test_a_queue_rests_until_it_is_resumed(workshed, broker, conn):
     assert queues.list_paused(conn) == {"bulk"}
 
 
-def test_a_queue_that_no_worker_has_declared_yet_is_noted_as_it_is_declared(workshed, broker, conn):
-    """Without it a pause before the first worker starts would be a row nobody reads."""
+def test_pausing_a_queue_that_no_worker_has_declared_declares_it(workshed, broker, conn):
+    """Otherwise a pause before the first worker starts would have no effect."""
     workshed("queues", "pause", "emails")
 
     assert [(one.name, one.kind) for one in queues.list_queues(conn)] == [("emails", "classic")]

@@ -1,4 +1,4 @@
-"""`workshed dead requeue`: back from RabbitMQ's dead queues, and none is lost on the way."""
+"""`workshed dead requeue`: move messages out of RabbitMQ's dead queues without losing any."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def _queues(broker):
 
 @pytest.fixture
 def lay(broker, rabbitmq, eventually):
-    """`lay(3)`: messages in `default.dead`, as RabbitMQ puts them there."""
+    """`lay(3)`: put messages into `default.dead`, as RabbitMQ does."""
 
     def lay(count):
         with topology.open_connection(broker.urls) as connection:
@@ -45,8 +45,10 @@ def bodies(rabbitmq, queue):
     return [message["payload"] for message in rabbitmq.peek(queue, 10_000)]
 
 
-def test_they_are_back_in_order_and_say_that_a_copy_may_exist(workshed, lay, rabbitmq, eventually):
-    """Without `again` a consumer does not ask the fence, and a job that has its outcome runs."""
+def test_messages_are_put_back_in_order_and_marked_as_possible_duplicates(
+    workshed, lay, rabbitmq, eventually
+):
+    """Without the mark a consumer does not check for duplicates, and a settled job runs again."""
     lay(3)
 
     done = workshed("dead", "requeue", "default", "--yes")
@@ -61,7 +63,7 @@ def test_they_are_back_in_order_and_say_that_a_copy_may_exist(workshed, lay, rab
     assert (properties["message_id"], properties["priority"]) == ("0", 3)
 
 
-def test_some_of_them(workshed, lay, rabbitmq, eventually):
+def test_a_limited_number_is_put_back(workshed, lay, rabbitmq, eventually):
     lay(3)
 
     done = workshed("dead", "requeue", "default.dead", "--limit", "2", "--yes", "--json")
@@ -80,7 +82,7 @@ def test_a_dry_run_changes_nothing(workshed, lay, rabbitmq, eventually):
     eventually(lambda: rabbitmq.depth("default.dead") == 2)
 
 
-def test_yes_must_be_said_where_nobody_can_be_asked(workshed, lay, rabbitmq, eventually):
+def test_without_a_terminal_yes_is_required(workshed, lay, rabbitmq, eventually):
     lay(1)
 
     done = workshed("dead", "requeue", "default")
@@ -90,7 +92,7 @@ def test_yes_must_be_said_where_nobody_can_be_asked(workshed, lay, rabbitmq, eve
     eventually(lambda: rabbitmq.depth("default.dead") == 1)
 
 
-def test_none_there(workshed):
+def test_without_a_message_it_does_nothing(workshed):
     done = workshed("dead", "requeue", "default")
 
     assert (done.code, done.out) == (0, "0\n")
@@ -112,7 +114,7 @@ def test_rabbitmq_away(workshed, broker, monkeypatch):
     assert "RabbitMQ does not answer at 127.0.0.1:9" in done.err
 
 
-def test_the_list_tells_of_them(workshed, lay):
+def test_the_list_of_dead_jobs_mentions_them(workshed, lay):
     lay(2)
 
     done = workshed("dead", "--json")
@@ -122,8 +124,8 @@ def test_the_list_tells_of_them(workshed, lay):
     assert "`workshed dead requeue default` puts them back" in done.err
 
 
-def test_what_its_queue_does_not_take_stays(broker, lay, eventually):
-    """Acked before the confirm, it would be gone."""
+def test_a_message_that_its_queue_does_not_take_stays(broker, lay, eventually):
+    """Acked before the confirm, it would be lost."""
     lay(2)
     with topology.open_connection(broker.urls) as connection:
         connection.channel().queue_unbind("default", EXCHANGE, "default")
@@ -131,12 +133,12 @@ def test_what_its_queue_does_not_take_stays(broker, lay, eventually):
     with pytest.raises(PublishRefusedError, match="run `workshed broker setup`"):
         put_back(broker.urls, "default", 2, lambda: None)
 
-    # The one in hand is there again once RabbitMQ has seen that its connection has ended.
+    # The message in hand is ready again once RabbitMQ has noticed the end of its connection.
     eventually(lambda: queue_depths(broker.urls, ["default.dead"])["default.dead"].ready == 2)
 
 
-def test_it_may_take_as_long_as_it_takes(broker, lay):
-    """On the connection that makes queues, which ends after 5 s, a large queue is never done."""
+def test_it_may_take_as_long_as_it_needs(broker, lay):
+    """The connection that makes queues ends after 5 s, too soon for a large queue."""
     lay(3)
 
     def slowly():
@@ -145,19 +147,19 @@ def test_it_may_take_as_long_as_it_takes(broker, lay):
     assert put_back(broker.urls, "default", 3, slowly) == 3
 
 
-def test_killed_again_and_again_it_loses_none(lay, rabbitmq, broker, eventually, scale):
-    """Killed between the confirm and the ack it leaves a message twice, and never nowhere."""
+def test_killed_again_and_again_it_loses_no_message(lay, rabbitmq, broker, eventually, scale):
+    """Killed between the confirm and the ack, it leaves a message twice, but never loses it."""
     count = scale(20_000)
     lay(count)
     command = [sys.executable, "-m", "workshed", "dead", "requeue", "default", "--yes"]
     kills = 0
 
-    def back():  # as of now: it may be done before RabbitMQ's management has counted
+    def back():  # over AMQP, because the management API counts too late
         with topology.open_connection(broker.urls) as connection:
             found = connection.channel().queue_declare("default", passive=True)
         return found.method.message_count
 
-    while rabbitmq.queues()["default.dead"]["messages"]:  # those in hand too, of who was killed
+    while rabbitmq.queues()["default.dead"]["messages"]:  # with those of a killed one
         enough = back() + count // 8
         with popen(command, stdout=subprocess.DEVNULL) as process:
             eventually(

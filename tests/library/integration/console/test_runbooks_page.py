@@ -1,4 +1,4 @@
-"""docs/runbooks.md: with the fault of an alert its commands print what stands there."""
+"""docs/runbooks.md: with the fault of an alert, its commands print what the page shows."""
 
 import re
 import sys
@@ -43,12 +43,12 @@ CURL = {
     re.compile(r"Couldn't|Could not"): "COULD NOT",
     re.compile(r"(?: port |:)\d{4,5}\b"): "PORT",
 }
-"""What curl says differs by its version."""
+"""The output of curl differs between its versions."""
 
 
 @pytest.fixture
 def lay(made, rabbitmq, eventually):
-    """`lay("low")`: a message that nobody takes."""
+    """`lay("low")`: put a message into a queue that nothing consumes."""
 
     def lay(queue):
         with topology.open_connection(made.urls) as connection:
@@ -60,7 +60,7 @@ def lay(made, rabbitmq, eventually):
 
 @pytest.fixture
 def modules(made, actor, tmp_path, monkeypatch):
-    """Those of README and of docs/periodic.md can be imported."""
+    """The modules of README and of docs/periodic.md can be imported."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -71,7 +71,7 @@ def modules(made, actor, tmp_path, monkeypatch):
 
 @pytest.fixture
 def short_of_memory(alarm, made, eventually, management):
-    """RabbitMQ is, and says so."""
+    """RabbitMQ is short of memory, and reports it."""
     with alarm("memory"):
         eventually(lambda: management.ask("GET", "nodes")[0].get("mem_alarm"))
         yield
@@ -83,7 +83,7 @@ def test_the_oldest_waits(lay, management):
     follow(OLDEST)
 
 
-def test_nobody_consumes(modules, lay, management):
+def test_a_queue_without_a_consumer(modules, lay, management):
     lay("low")
 
     follow(NO_CONSUMER)
@@ -96,7 +96,7 @@ def test_relays_lag(conn, store, short_of_memory):
     follow(LAG)
 
 
-def test_no_relay_is_there(made, conn, store):
+def test_no_relay_is_running(made, conn, store):
     store(str(uuid4()), due="-39 s", actor="send_invoice")
     conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[9]')")
 
@@ -110,7 +110,7 @@ def test_jobs_died(made, bury):
     follow(DIED)
 
 
-def test_what_could_not_be_stored(lay):
+def test_messages_that_could_not_be_stored(lay):
     lay("default.dead")
 
     follow(DEAD_QUEUE)
@@ -132,7 +132,7 @@ def test_an_actor_fails(database, ran):
 
 @pytest.fixture
 def note(conn, database):
-    """`note("count_orders")`: a worker that has this job runs."""
+    """`note("count_orders")`: a running worker declares this job."""
 
     def note(name):
         periodic_jobs.declare_jobs(
@@ -153,7 +153,7 @@ def test_no_clock_ticks(note, conn):
     follow(SILENT)
 
 
-def test_nobody_makes_a_run(made, note, conn):
+def test_a_run_is_not_created(made, note, conn):
     note("count_orders_2")
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '5 min'")
 
@@ -182,7 +182,7 @@ def test_postgresql_is_away(broker, env):
     follow(NO_POSTGRESQL, changing=HERE)
 
 
-def test_nobody_works(database):
+def test_no_worker_is_running(database):
     follow(NO_WORKERS)
 
 

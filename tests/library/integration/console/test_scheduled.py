@@ -1,4 +1,4 @@
-"""`workshed scheduled`: what waits is seen, moved, cancelled."""
+"""`workshed scheduled`: waiting jobs are listed, moved and cancelled."""
 
 import re
 from uuid import uuid4
@@ -12,12 +12,12 @@ from workshed.jobs.outbox import claims, schedule
 
 @pytest.fixture(autouse=True)
 def _database(database):
-    """Every command here looks at the database of the test."""
+    """Every command here uses the database of the test."""
 
 
 @pytest.fixture
 def on_its_way(conn, store):
-    """A job that a relay has taken."""
+    """A job that a relay has claimed."""
     store("taken", due="-1 s")
     claims.claim_due(conn, uuid4(), 10)
     return "taken"
@@ -42,7 +42,7 @@ def test_a_misspelt_queue_is_named(workshed, store, command):
     assert "(did you mean 'emails'?)" in workshed("scheduled", *command, "--queue", "emials").err
 
 
-def test_the_next_due_is_first_with_its_call_and_its_time(workshed, store):
+def test_the_next_due_job_is_first_with_its_call_and_its_time(workshed, store):
     later, sooner = str(uuid4()), str(uuid4())
     store(later, due="3 days", actor="remind_somebody_who_never_came_back", queue="bulk")
     store(sooner, due="2 hours")
@@ -58,7 +58,7 @@ def test_the_next_due_is_first_with_its_call_and_its_time(workshed, store):
     assert done.err == ""
 
 
-def test_as_json_it_is_the_rows_and_nothing_else(workshed, store):
+def test_json_output_is_the_rows_only(workshed, store):
     store("a", due="2 hours", queue="bulk")
 
     [row] = workshed("scheduled", "list", "--json").json
@@ -69,20 +69,20 @@ def test_as_json_it_is_the_rows_and_nothing_else(workshed, store):
     assert row["taken"] is False
 
 
-def test_what_its_sender_publishes_itself_is_on_its_way(workshed, store):
+def test_a_job_that_its_sender_publishes_is_on_its_way(workshed, store):
     store("a", reason="outbox_lease")
 
     assert workshed("scheduled").lines[1].endswith("on its way")
 
 
-def test_nothing_waits(workshed):
+def test_without_a_waiting_job_the_list_says_so(workshed):
     done = workshed("scheduled")
 
     assert (done.code, done.out, done.err) == (0, "", "Nothing waits here.\n")
     assert workshed("scheduled", "--json").json == []
 
 
-def test_some_of_them(workshed, store):
+def test_filters_select_jobs(workshed, store):
     store("a", actor="greet", queue="bulk")
     store("b", actor="wave", queue="default")
 
@@ -94,7 +94,7 @@ def test_some_of_them(workshed, store):
     ] == ["a"]
 
 
-def test_what_is_not_shown_is_said(workshed, store):
+def test_the_number_of_hidden_jobs_is_shown(workshed, store):
     store("a")
     store("b")
 
@@ -107,7 +107,7 @@ def test_what_is_not_shown_is_said(workshed, store):
 # Show
 
 
-def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
+def test_a_job_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
     store("a", reason="retry", generation=1, due="1 hour")
     attempts.record_attempt(
         conn,
@@ -136,7 +136,7 @@ def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
 # Run and move
 
 
-def test_run_lets_it_be_due_now(workshed, store, conn):
+def test_run_makes_a_job_due_now(workshed, store, conn):
     store("a", due="3 days")
 
     done = workshed("scheduled", "run", "a")
@@ -145,13 +145,13 @@ def test_run_lets_it_be_due_now(workshed, store, conn):
     assert due_in(conn, "a") <= 0
 
 
-def test_what_is_on_its_way_runs_anyway(workshed, on_its_way):
+def test_a_job_on_its_way_runs_anyway(workshed, on_its_way):
     done = workshed("scheduled", "run", on_its_way)
 
     assert (done.code, done.out) == (0, "taken  on its way\n")
 
 
-def test_move_to_a_span_from_now_or_to_a_time(workshed, store, conn):
+def test_a_job_is_moved_to_a_span_from_now_or_to_a_time(workshed, store, conn):
     store("a")
 
     assert workshed("scheduled", "move", "a", "--in", "1d2h").code == 0
@@ -161,7 +161,7 @@ def test_move_to_a_span_from_now_or_to_a_time(workshed, store, conn):
     assert schedule.list_scheduled(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
 
 
-def test_what_is_on_its_way_is_not_moved(workshed, on_its_way):
+def test_a_job_on_its_way_is_not_moved(workshed, on_its_way):
     done = workshed("scheduled", "move", on_its_way, "--in", "2h")
 
     assert (done.code, done.out) == (1, "taken  on its way\n")
@@ -172,7 +172,7 @@ def test_what_is_on_its_way_is_not_moved(workshed, on_its_way):
     "options",
     [(), ("--in", "2h", "--at", "2100-01-01T00:00Z"), ("--in", "soon"), ("--at", "2100-01-01")],
 )
-def test_a_time_that_is_not_plain_is_refused(workshed, store, conn, options):
+def test_an_ambiguous_time_is_refused(workshed, store, conn, options):
     store("a", due="3 days")
 
     assert workshed("scheduled", "move", "a", *options).code == 2
@@ -191,14 +191,14 @@ def test_a_cancelled_job_is_gone(workshed, store, conn):
     assert schedule.list_scheduled(conn) == []
 
 
-def test_one_that_relays_have_is_skipped_later(workshed, on_its_way, conn):
+def test_a_job_that_relays_have_is_skipped_later(workshed, on_its_way, conn):
     done = workshed("scheduled", "cancel", on_its_way, "--yes", "--json")
 
     assert done.json == [{"message_id": "taken", "answer": "will be skipped"}]
     assert cancellations.is_cancelled(conn, "taken")
 
 
-def test_nobody_at_a_terminal_means_yes_must_be_said(workshed, store, conn):
+def test_without_a_terminal_yes_is_required(workshed, store, conn):
     store("a")
 
     done = workshed("scheduled", "cancel", "a")
@@ -219,7 +219,7 @@ def test_a_dry_run_changes_nothing(workshed, store, conn):
 
 
 def test_a_mistyped_id_cancels_nothing_unless_it_may_be_on_rabbitmq(workshed, conn):
-    """Without asking for its row, an id with a typo is answered with `will be skipped`."""
+    """Unless its row is looked up, an id with a typo is answered with `will be skipped`."""
     assert workshed("scheduled", "cancel", "a", "--yes").code == 5
     assert not cancellations.is_cancelled(conn, "a")
 
@@ -230,7 +230,7 @@ def test_a_mistyped_id_cancels_nothing_unless_it_may_be_on_rabbitmq(workshed, co
 # Cancel by a filter
 
 
-def test_all_that_fit_are_cancelled_and_counted(workshed, store, conn):
+def test_all_matching_jobs_are_cancelled_and_counted(workshed, store, conn):
     store("a", actor="greet")
     store("b", actor="greet", queue="bulk")
     store("c", actor="wave")
@@ -265,7 +265,7 @@ def test_a_filter_asks_first(workshed, store, conn):
     assert cancel_rules.list_rules(conn) == []
 
 
-def test_what_rabbitmq_has_is_cancelled_by_a_rule_until_that_is_ended(workshed, store, conn):
+def test_jobs_on_rabbitmq_are_cancelled_by_a_rule_until_it_is_deleted(workshed, store, conn):
     done = workshed("scheduled", "cancel", "--all", "--sent", "--tag", "user-7", "--yes")
 
     [rule] = cancel_rules.list_rules(conn)
@@ -283,19 +283,19 @@ def test_what_rabbitmq_has_is_cancelled_by_a_rule_until_that_is_ended(workshed, 
 @pytest.mark.parametrize(
     "words", [(), ("a", "--all"), ("a", "--tag", "x"), ("--tag", "x"), ("--all", "--sent")]
 )
-def test_whom_it_concerns_must_be_plain(workshed, store, conn, words):
-    """`--all --sent` alone would end every job there is."""
+def test_an_ambiguous_selection_is_refused(workshed, store, conn, words):
+    """`--all --sent` without a filter would cancel every job."""
     store("a")
 
     assert workshed("scheduled", "cancel", *words, "--yes").code == 2
     assert len(schedule.list_scheduled(conn)) == 1
 
 
-# What goes wrong
+# Errors
 
 
 @pytest.mark.parametrize("words", [("run",), ("move", "--in", "2h"), ("cancel", "--yes")])
-def test_an_unknown_id_is_said_beside_what_was_done(workshed, store, words):
+def test_an_unknown_id_is_reported_next_to_the_results(workshed, store, words):
     store("a", due="3 days")
 
     done = workshed("scheduled", *words, "a", "nothing")

@@ -1,4 +1,4 @@
-"""What operators do with messages: they vouch for none that nobody here has signed."""
+"""Operators' commands vouch for no message that was not signed here."""
 
 import dramatiq
 import pika
@@ -20,7 +20,7 @@ def _keys(monkeypatch):
 
 @pytest.fixture
 def lay(broker, rabbitmq, eventually):
-    """`lay("default", message, headers)`: as somebody else may put it into a queue."""
+    """`lay("default", message, headers)`: put a message into a queue as another program may."""
     broker.ensure_queues({"default"})
 
     def lay(queue, message, headers):
@@ -44,7 +44,7 @@ def signed(message, key=NEW):
 
 
 def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay, message, conn):
-    """Read as it stands, it would be recorded as the end of the job whose id it has."""
+    """Otherwise it would be recorded as the end of the job whose id it has."""
     claim = unique.KeyClaim("greet 7", message.message_id, 0, "greet", "default", None)
     assert unique.acquire_key(conn, claim) == message.message_id
     lay("default", message, {})
@@ -59,7 +59,7 @@ def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay
     ]
 
 
-def test_what_is_signed_is_purged_as_ever(workshed, lay, message, conn):
+def test_a_signed_message_is_purged_as_usual(workshed, lay, message, conn):
     lay("default", message, signed(message))
 
     assert workshed("queues", "purge", "default", "--yes", "--json").json["purged"] == 1
@@ -67,10 +67,10 @@ def test_what_is_signed_is_purged_as_ever(workshed, lay, message, conn):
 
 
 @pytest.mark.parametrize("key", [NEW, OLD])
-def test_what_is_put_back_is_signed_anew_by_the_newest_key(
+def test_a_message_that_is_put_back_is_signed_again_with_the_newest_key(
     workshed, lay, message, rabbitmq, broker, eventually, key
 ):
-    """`again` is signed: without a new signature what died would die again."""
+    """`possible_duplicate` is signed: without a new signature the job would be dead again."""
     lay("default.dead", message, signed(message, key))
 
     assert workshed("dead", "requeue", "default", "--yes").out == "1\n"
@@ -86,7 +86,7 @@ def test_what_is_put_back_is_signed_anew_by_the_newest_key(
 def test_what_somebody_laid_there_is_not_signed_by_putting_it_back(
     workshed, lay, message, rabbitmq, broker, eventually, headers
 ):
-    """Whoever may publish may put a message into a dead queue, and wait for an operator."""
+    """Anyone who may publish can put a message into a dead queue, and wait for an operator."""
     lay("default.dead", message, headers)
 
     assert workshed("dead", "requeue", "default", "--yes").out == "1\n"

@@ -1,4 +1,4 @@
-"""`workshed unique`: who has which key, and which key has no job."""
+"""`workshed unique`: which job has which key, and which key has no job."""
 
 from uuid import uuid4
 
@@ -26,7 +26,7 @@ def keys(workshed, *words):
     return [one["key"] for one in workshed("unique", "list", "--json", *words).json]
 
 
-def test_they_are_listed_with_who_has_them(workshed, lock, conn):
+def test_keys_are_listed_with_their_jobs(workshed, lock, conn):
     lock("a")
     run_locks.acquire_lock(
         conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "host", 1)
@@ -41,17 +41,17 @@ def test_they_are_listed_with_who_has_them(workshed, lock, conn):
     assert keys(workshed, "--actor", "sync") == ["sync:7"]
 
 
-def test_none_is_said(workshed):
+def test_without_a_key_the_list_says_so(workshed):
     done = workshed("unique", "list")
 
     assert (done.out, done.err) == ("", "No key is held.\n")
 
 
 @pytest.mark.usefixtures("management")
-def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
+def test_a_key_is_orphaned_if_its_job_has_no_row_and_its_queue_is_empty(
     workshed, lock, broker, store, eventually, rabbitmq
 ):
-    """Judged by its row alone, the key of every job that waits in RabbitMQ would be one."""
+    """Judged by rows alone, the key of every job that waits in RabbitMQ would be orphaned."""
     broker.ensure_queues({"default", "low"})
     lock("purged", queue="default")
     lock("waits in RabbitMQ", queue="low")
@@ -69,7 +69,7 @@ def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
     assert "1 more have no row here" in done.err
 
 
-def test_which_are_orphaned_only_the_management_api_tells(workshed, env):
+def test_orphaned_keys_are_found_only_with_the_management_api(workshed, env):
     env(MANAGEMENT_URL="")
 
     done = workshed("unique", "list", "--orphaned")
@@ -81,7 +81,7 @@ def test_which_are_orphaned_only_the_management_api_tells(workshed, env):
 def test_a_key_is_released_by_hand(workshed, lock, conn):
     lock("a")
 
-    assert workshed("unique", "release", "resize:a").code == 2  # nobody can be asked
+    assert workshed("unique", "release", "resize:a").code == 2  # there is no terminal to ask
     assert workshed("unique", "release", "resize:a", "--dry-run").code == 0
     assert unique.find_holder(conn, "resize:a")
     done = workshed("unique", "release", "resize:a", "--yes")
@@ -90,7 +90,7 @@ def test_a_key_is_released_by_hand(workshed, lock, conn):
     assert unique.find_holder(conn, "resize:a") is None
 
 
-def test_a_key_nobody_has_is_unknown(workshed):
+def test_an_unknown_key_is_reported(workshed):
     done = workshed("unique", "release", "nobody", "--yes")
 
     assert (done.code, done.out) == (5, "nobody  unknown\n")

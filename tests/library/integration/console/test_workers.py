@@ -11,7 +11,7 @@ from workshed.jobs.control.workers import Process, QueueReport
 
 @pytest.fixture
 def beat(conn):
-    """`beat("one", 101)`: a worker of this host and pid beats."""
+    """`beat("one", 101)`: a worker with this host and pid beats."""
 
     def beat(host, pid, *, queues=("default", "emails"), busy=3, silent="0 s"):
         process = Process(uuid4(), host, pid, 8, "v1.2")
@@ -26,7 +26,7 @@ def beat(conn):
 
 
 @pytest.mark.usefixtures("database")
-def test_each_says_where_it_runs_and_what_it_does(workshed, beat):
+def test_each_worker_shows_where_it_runs_and_what_it_does(workshed, beat):
     beat("two", 202, busy=0, silent="1 minute")
     beat("one", 101)
 
@@ -40,7 +40,7 @@ def test_each_says_where_it_runs_and_what_it_does(workshed, beat):
 
 
 @pytest.mark.usefixtures("database")
-def test_programs_read_all_of_it(workshed, beat):
+def test_json_output_has_everything(workshed, beat):
     beat("one", 101)
 
     (one,) = workshed("workers", "--json").json
@@ -58,7 +58,7 @@ def test_programs_read_all_of_it(workshed, beat):
 
 
 @pytest.mark.usefixtures("database")
-def test_where_there_is_none_that_is_said(workshed):
+def test_without_a_worker_the_list_says_so(workshed):
     done = workshed("workers")
 
     assert (done.code, done.out) == (0, "")
@@ -73,7 +73,7 @@ def quiet(conn):
 
 
 @pytest.mark.usefixtures("database")
-def test_one_is_quiet_until_it_is_resumed(workshed, beat, conn):
+def test_a_worker_is_quiet_until_it_is_resumed(workshed, beat, conn):
     beat("one", 101)
     other = beat("two", 202)
 
@@ -91,7 +91,7 @@ def test_one_is_quiet_until_it_is_resumed(workshed, beat, conn):
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("verb", ["quiet", "resume"])
-def test_an_unknown_one_is_refused_before_anything_is_done(workshed, beat, conn, verb):
+def test_an_unknown_worker_is_refused_before_anything_is_done(workshed, beat, conn, verb):
     beat("one", 101)
 
     done = workshed("workers", verb, "one:101", "one:102")
@@ -102,7 +102,7 @@ def test_an_unknown_one_is_refused_before_anything_is_done(workshed, beat, conn,
 
 
 @pytest.mark.usefixtures("database")
-def test_of_one_host_and_pid_the_one_that_lives_is_meant(workshed, beat, conn):
+def test_of_workers_with_one_host_and_pid_the_living_one_is_meant(workshed, beat, conn):
     beat("one", 101, silent="1 minute")
     alive = beat("one", 101)
 
@@ -112,8 +112,8 @@ def test_of_one_host_and_pid_the_one_that_lives_is_meant(workshed, beat, conn):
 
 
 @pytest.mark.usefixtures("database")
-def test_of_two_that_share_a_name_each_has_its_id(workshed, beat, conn):
-    """Containers may have one host name, and all have the process 1."""
+def test_two_living_workers_with_one_name_are_named_by_their_ids(workshed, beat, conn):
+    """Containers may share a host name, and all have process id 1."""
     first, second = beat("one", 1), beat("one", 1)
 
     done = workshed("workers", "quiet", "one:1")

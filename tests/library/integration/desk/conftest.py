@@ -1,4 +1,4 @@
-"""The console as a browser has it, without one: what it is sent, and what its forms send back."""
+"""The console as a browser sees it, without one: the pages it gets and the forms it sends back."""
 
 import html
 import re
@@ -17,31 +17,31 @@ from workshed.settings import settings
 
 PASSWORD = "correct horse battery"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-"""Made at less cost than those of people."""
+"""A cheaper hash than those of real passwords."""
 PEOPLE = {"olga": "operator", "rita": "reader"}
 ORIGIN = "http://testserver"
 
 
 class Browser:
-    """Somebody who looks at pages and presses buttons."""
+    """A person who looks at pages and presses buttons."""
 
     def __init__(self, client, origin=ORIGIN):
         self.client = client
         self.origin = origin
 
     def get(self, path, **headers):
-        """A page as a browser asks for it."""
+        """Request a page as a browser does."""
         return self.client.get(path, headers={"accept": "text/html", **headers})
 
     def json(self, path):
-        """What the page shows, for programs; `path` is that of the page, with its query."""
+        """Return the JSON of a page; `path` is that of the page, with its query."""
         path, _, query = path.partition("?")
         answer = self.client.get(f"{path if path != '/' else '/overview'}.json?{query}")
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def csrf(self, path="/"):
-        """What a form of a page sends back."""
+        """Return the token that a form of this page sends back."""
         return html.unescape(re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)[1])
 
     def post(self, path, fields=(), *, csrf=None, **headers):
@@ -54,26 +54,26 @@ class Browser:
         return self.client.post(path, content=content, headers={"content-type": kind, **headers})
 
     def done(self, path, fields=()):
-        """Press a button, and read what the next page says of it."""
+        """Press a button; return the message on the next page."""
         answer = self.post(path, fields)
         assert answer.status_code == 303, answer.text
         said = re.search(r'class="said"[^>]*>(.*?)</p>', self.get(answer.headers["location"]).text)
         return html.unescape(said[1])
 
     def log_in(self, name, password=PASSWORD, **headers):
-        """Enter a password."""
+        """Log in with a password."""
         fields = {"name": name, "password": password, "next": "/"}
         return self.post("/login", fields, csrf=self.csrf("/login"), **headers)
 
 
 def quoted(value):
-    """Write a value of a form."""
+    """Encode a form value."""
     return quote_plus(str(value))
 
 
 @pytest.fixture(autouse=True)
 def _ask_again():
-    """Let no test see what the servers answered in another: their URLs are the same."""
+    """Forget cached answers of the servers, which have the same URLs in each test."""
     for kept in (cache.answers, overview.figures, queues.counted):
         kept.forget()
     menu._known.clear()
@@ -81,34 +81,34 @@ def _ask_again():
 
 @pytest.fixture
 def people(database, monkeypatch):
-    """Those of `PEOPLE` may use the console."""
+    """The people in `PEOPLE` may use the console."""
     said = " ".join(f"{name}:{role}:{HASH}" for name, role in PEOPLE.items())
     monkeypatch.setenv("WORKSHED_CONSOLE_USERS", said)
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
-    # On a busy machine a connection may take longer than the 5 s after which a person is told so.
+    # On a busy machine a connection may take longer than the 5 s after which the page gives up.
     monkeypatch.setattr(db, "POOL_WAIT_S", 90)
     settings.cache_clear()
 
 
 @pytest.fixture
 def conn(connect):
-    """One connection, in autocommit."""
+    """A connection in autocommit."""
     return connect(autocommit=True)
 
 
 @pytest.fixture(scope="module")
 def cookies():
-    """What browsers have after the login of a person, by name: one login in a module is enough."""
+    """The cookies of each person after a login, by name: one login per module is enough."""
     return {}
 
 
 @pytest.fixture
 def browsers(people, cookies):
-    """`browsers("olga")`: a browser in which she has logged in; `browsers()`: nobody has."""
+    """`browsers("olga")`: a browser in which she is logged in; `browsers()`: one without login."""
     with ExitStack() as stack:
 
         def browser(name=None, app=None):
-            is_mounted = app is not None  # where cookies have another path
+            is_mounted = app is not None  # whose cookies have another path
             app = app if is_mounted else create_app()
             client = stack.enter_context(TestClient(app, follow_redirects=False))
             found = Browser(client)
@@ -128,11 +128,11 @@ def browsers(people, cookies):
 
 @pytest.fixture
 def operator(browsers):
-    """The browser of somebody who may do everything."""
+    """The browser of a person who may do everything."""
     return browsers("olga")
 
 
 @pytest.fixture
 def reader(browsers):
-    """The browser of somebody who may look."""
+    """The browser of a person who may only look."""
     return browsers("rita")

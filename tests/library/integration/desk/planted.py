@@ -1,4 +1,4 @@
-"""Rows of all tables that the console shows, with what somebody evil would write in every text."""
+"""Rows of all tables that the console shows, with an attacker's input in every text."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 SHORT = "<img src=x onerror=alert(1)>\"'{{7*7}}"
-"""Where neither a slash nor a control character may stand, nor more than 100 characters."""
+"""For texts that may not hold a slash, a control character, or more than 100 characters."""
 EVIL = (
     f"{SHORT}</title><script>alert(1)</script><svg/onload=alert(1)>javascript:alert(1)"
     " ${7*7} \x1b[31m\u202egnp.exe"
@@ -97,7 +97,7 @@ ODD = {
     "shop.products": {"name": SHORT},
     "shop.users": {"name": SHORT, "email": "a@example.org"},
 }  # fmt: skip
-"""Of each table what `EVIL` would break a constraint of."""
+"""For each table, the values that replace `EVIL` where it would violate a constraint."""
 COLUMNS = """
     SELECT column_name, CASE WHEN data_type = 'ARRAY' THEN udt_name ELSE data_type END
       FROM information_schema.columns
@@ -117,12 +117,12 @@ def plant_mail(folder):
 
 def plant(conn, **more):
     """Write a row into each of these tables; `more`: columns of one, as `workshed__runs={…}`."""
-    conn.execute("SET session_replication_role = replica")  # who refers to what does not matter
+    conn.execute("SET session_replication_role = replica")  # foreign keys do not matter
     for table, odd in ODD.items():
         schema, name = table.split(".")
         columns = dict(conn.execute(COLUMNS, (schema, name)).fetchall())
         values = {column: KINDS[kind] for column, kind in columns.items()}
-        if "recorded_at" in values:  # there is room for runs of today, which may have begun since
+        if "recorded_at" in values:  # today's partition exists, and a day may have begun since
             values["recorded_at"] = datetime.now(UTC)
         values |= odd | more.get(f"{schema}__{name}", {})
         insert = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(

@@ -50,13 +50,13 @@ def birds(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_a_page_is_in_the_menu_and_shows_what_it_found(reader):
+def test_a_page_is_in_the_menu_and_shows_its_data(reader):
     assert ">Parrot</a>" in reader.get("/").text
     assert "<li>hello</li>" in reader.get("/parrot").text
     assert reader.json("/parrot") == {"words": ["hello"]}
 
 
-def test_a_page_whose_schema_is_not_there_is_not_there_either(reader):
+def test_a_page_whose_schema_is_missing_is_missing_too(reader):
     assert ">Egg</a>" not in reader.get("/").text
     assert reader.get("/egg").status_code == 404
 
@@ -73,10 +73,10 @@ def test_an_action_is_for_operators_with_a_token_and_is_audited(operator, reader
     assert operator.post("/parrot/say", {"word": "no"}, csrf="another").status_code == 403
 
 
-def test_a_download_is_for_those_who_have_logged_in(reader, browsers):
+def test_a_download_needs_a_login(reader, browsers):
     assert reader.get("/feather").content == b"light"
     assert browsers().get("/feather").status_code == 303
 
 
-def test_the_pages_of_the_sample_application_are_not_there(reader):
+def test_the_pages_of_the_sample_application_are_missing(reader):
     assert reader.get("/campaigns").status_code == 404

@@ -71,7 +71,7 @@ def test_its_command_its_check_and_its_queues(conn):
 
 
 @pytest.mark.fresh_database
-def test_its_roles_may_do_what_it_grants_them_and_no_more():
+def test_its_roles_may_do_exactly_what_it_grants_them():
     granted = [line for line in workshed("roles").stdout.splitlines() if " stock." in line]
 
     assert "GRANT INSERT ON TABLE stock.levels TO workshed_relay;" in granted

@@ -1,4 +1,4 @@
-"""What operators did is written once, and shown."""
+"""The audit: actions of operators are written once, and shown."""
 
 import psycopg
 import pytest
@@ -7,7 +7,7 @@ from workshed.jobs.control import audit
 
 
 def noted(conn, who="olga", action="dead.retry", count=3):
-    """An entry."""
+    """Record an entry."""
     return audit.record_entry(
         conn,
         performed_by=who,
@@ -36,7 +36,7 @@ def test_nothing_that_was_written_is_changed(conn, change):
     assert conn.execute("SELECT performed_by FROM workshed.audit").fetchall() == [("olga",)]
 
 
-def test_entries_are_found_by_who_and_by_what(reader, conn):
+def test_entries_are_found_by_person_and_by_action(reader, conn):
     noted(conn)
     noted(conn, who="rita")
     noted(conn, action="queues.pause")
@@ -62,5 +62,5 @@ def test_older_entries_are_on_the_next_page(reader, conn):
     assert f"before={first['older']}" in reader.get("/audit").text
 
 
-def test_an_empty_audit_says_what_it_is_for(reader):
+def test_an_empty_audit_explains_itself(reader):
     assert "Nobody has done anything yet" in reader.get("/audit").text

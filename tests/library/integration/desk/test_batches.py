@@ -1,4 +1,4 @@
-"""Batches: how far they are, their jobs, and what is done with those that are not done."""
+"""Batches: their progress, their jobs, and how unfinished jobs are retried or cancelled."""
 
 import pytest
 
@@ -15,7 +15,7 @@ __all__ = ["bury", "dies", "make_batch", "ran", "store"]
 # The list
 
 
-def test_they_are_listed_with_how_far_they_are(operator, make_batch, dies, conn):
+def test_batches_are_listed_with_their_progress(operator, make_batch, dies, conn):
     make_batch("a", "b", "c")
     second = make_batch("d", description="")
     batches.end_job(conn, "a", "succeeded")
@@ -32,12 +32,12 @@ def test_they_are_listed_with_how_far_they_are(operator, make_batch, dies, conn)
     assert f">{second}</a>" in text
 
 
-def test_there_is_none(operator):
+def test_without_a_batch_the_page_says_so(operator):
     assert operator.json("/batches") == {"batches": [], "older": None}
     assert "batch.adding(conn)" in operator.get("/batches").text
 
 
-def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, make_batch, conn):
+def test_succeeded_batches_can_be_left_out(operator, make_batch, conn):
     running = make_batch("a")
     make_batch()
 
@@ -48,7 +48,7 @@ def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, ma
     assert "No batch fits this" in operator.get("/batches?unfinished=1").text
 
 
-def test_each_is_on_one_page_also_of_those_made_at_once(operator, make_batch, conn):
+def test_each_batch_is_on_one_page_even_if_many_were_made_at_once(operator, make_batch, conn):
     made = {make_batch() for _ in range(60)}
     conn.execute("UPDATE workshed.batches SET created_at = '2026-01-01T00:00Z'")
 
@@ -60,7 +60,7 @@ def test_each_is_on_one_page_also_of_those_made_at_once(operator, make_batch, co
     assert operator.get('/batches?before=["2026-01-01T00:00Z","no id"]').status_code == 400
 
 
-def test_of_a_large_batch_not_all_is_counted_for_the_list(operator, make_batch, monkeypatch):
+def test_the_list_does_not_count_all_jobs_of_a_large_batch(operator, make_batch, monkeypatch):
     monkeypatch.setattr(page, "COUNTED", 2)
     batch = make_batch("a", "b", "c", "d")
 
@@ -71,10 +71,10 @@ def test_of_a_large_batch_not_all_is_counted_for_the_list(operator, make_batch, 
     assert operator.json(f"/batch?id={batch}")["batch"]["pending"] == 4
 
 
-# One
+# A single batch
 
 
-def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make_batch, dies, ran, conn):
+def test_a_batch_is_shown_with_its_jobs_and_callbacks(operator, make_batch, dies, ran, conn):
     batch = make_batch("a", "b", "c")
     dies("b")
     ran("c", actor="wave")
@@ -95,7 +95,7 @@ def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make_batch, dies
     assert "not yet" in text
 
 
-def test_what_it_has_told_is_a_job(operator, make_batch, conn):
+def test_a_sent_callback_is_a_job(operator, make_batch, conn):
     batch = make_batch("a")
     batches.end_job(conn, "a", "succeeded")
 
@@ -123,13 +123,13 @@ def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
 
 
 @pytest.mark.parametrize("batch", ["", "nobody's", "00000000-0000-4000-8000-000000000000"])
-def test_one_that_is_not_there_is_unknown(operator, batch):
+def test_an_unknown_batch_is_not_found(operator, batch):
     assert operator.get(f"/batch?id={quoted(batch)}").status_code == 404
     assert operator.post("/batches/retry", {"id": batch}).status_code == 404
     assert operator.post("/batches/cancel", {"id": batch}).status_code == 404
 
 
-def test_what_others_wrote_is_text(operator, make_batch, dies):
+def test_text_from_outside_is_escaped(operator, make_batch, dies):
     batch = make_batch("<b>a</b>", description="<i>June</i>\nJuly")
     dies("<b>a</b>", reason="<u>no</u>", actor="<s>greet</s>")
 
@@ -143,7 +143,7 @@ def test_what_others_wrote_is_text(operator, make_batch, dies):
 # Retry
 
 
-def test_its_dead_are_retried_by_whoever_is_sure(operator, make_batch, dies, conn):
+def test_dead_jobs_of_a_batch_are_retried_after_a_confirmation(operator, make_batch, dies, conn):
     batch = make_batch("a", "b", "c")
     dies("a")
     dies("b", body=b"not JSON")
@@ -162,7 +162,9 @@ def test_its_dead_are_retried_by_whoever_is_sure(operator, make_batch, dies, con
     assert (entry.action, entry.count, entry.details) == ("batches.retry", 1, {"batch": batch})
 
 
-def test_what_is_left_of_many_dead_is_said(operator, make_batch, dies, conn, monkeypatch):
+def test_the_page_says_how_many_of_many_dead_jobs_are_left(
+    operator, make_batch, dies, conn, monkeypatch
+):
     monkeypatch.setattr(page, "MOST", 1)
     batch = make_batch("a", "b")
     dies("a")
@@ -174,7 +176,7 @@ def test_what_is_left_of_many_dead_is_said(operator, make_batch, dies, conn, mon
     assert progress.get_progress(conn, batch).dead == 1
 
 
-def test_none_is_dead(operator, make_batch):
+def test_a_batch_without_dead_jobs_says_so(operator, make_batch):
     said = operator.done("/batches/retry", {"id": make_batch("a")})
 
     assert said == "None of its jobs is dead."
@@ -183,7 +185,7 @@ def test_none_is_dead(operator, make_batch):
 # Cancel
 
 
-def test_one_is_cancelled_by_whoever_is_sure(operator, make_batch, conn):
+def test_a_batch_is_cancelled_after_a_confirmation(operator, make_batch, conn):
     batch = make_batch("a", "b")
 
     asked = operator.post("/batches/cancel", {"id": batch}).text
@@ -199,7 +201,7 @@ def test_one_is_cancelled_by_whoever_is_sure(operator, make_batch, conn):
     assert "never, it was cancelled" in operator.get(f"/batch?id={batch}").text
 
 
-def test_one_that_has_ended_is_not_cancelled(operator, make_batch, conn):
+def test_a_batch_that_has_ended_is_not_cancelled(operator, make_batch, conn):
     batch = make_batch("a")
     batches.end_job(conn, "a", "succeeded")
 

@@ -1,4 +1,4 @@
-"""The page of the dead: what died of what and where; retried and discarded, by one or by many."""
+"""The page of dead jobs: why and where they died; retry and discard, of one job or of many."""
 
 import html
 import re
@@ -20,7 +20,7 @@ def refuse():
 
 
 def failed(function=refuse):
-    """What a function raises, with its traceback."""
+    """Return the error that a function raises, with its traceback."""
     with pytest.raises(Exception) as found:  # noqa: PT011 -- of whatever kind
         function()
     return found.value
@@ -28,7 +28,7 @@ def failed(function=refuse):
 
 @pytest.fixture
 def bury(conn):
-    """`bury("a", key="k")`: a job that is dead, by default since `refuse` failed."""
+    """`bury("a", key="k")`: store a dead job, by default because `refuse` failed."""
 
     def bury(message_id, *, actor="greet", key=None, args=(7,), **changes):
         options = {"generation": 2, "attempt": 3} | ({} if key is None else {"unique_key": key})
@@ -73,7 +73,7 @@ def ids(conn):
 
 
 def asked(answer):
-    """What the page of a question says, and the fields of its form."""
+    """Return the question of a page, and the fields of its form."""
     assert answer.status_code == 200, answer.text
     said = re.search(r"<h1>.*?</h1>\s*<p>(.*?)</p>", answer.text, re.DOTALL)[1]
     fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text)
@@ -86,7 +86,7 @@ GROUP = {"every": "yes", "error": "ConnectionRefusedError", "actor": "greet"}
 # What is shown
 
 
-def test_nothing_is_dead(operator):
+def test_without_dead_jobs_the_page_says_so(operator):
     page = operator.get("/dead")
 
     assert "No job is dead." in page.text
@@ -94,15 +94,15 @@ def test_nothing_is_dead(operator):
     assert (shown["count"], shown["groups"], shown["jobs"]) == (0, [], [])
 
 
-def test_nothing_fits(operator, bury):
+def test_without_a_match_the_page_says_so(operator, bury):
     bury("a")
 
     assert "No dead job fits." in operator.get("/dead?actor=wave").text
     assert operator.json("/dead?actor=wave")["jobs"] == []
 
 
-def test_they_are_grouped_by_error_actor_and_place(operator, bury, die_at, monkeypatch):
-    """Two defects of one class are two groups, and one on two machines is one."""
+def test_dead_jobs_are_grouped_by_error_actor_and_place(operator, bury, die_at, monkeypatch):
+    """Two defects with one error class are two groups; a defect on two machines is one."""
     monkeypatch.setenv("WORKSHED_RELEASE", "r1")
     settings.cache_clear()
     bury("a")
@@ -145,7 +145,7 @@ def test_the_page_of_a_group_has_its_jobs_alone(operator, bury):
 
 
 @pytest.mark.parametrize("query", ["queue=bulk", "actor=wave", "error=-", "since=1h"])
-def test_some_of_them(operator, bury, die_at, query):
+def test_filters_select_jobs(operator, bury, die_at, query):
     bury("old")
     die_at("old", "2 hours")
     bury("wanted", queue="bulk", actor="wave", error=None)
@@ -156,8 +156,8 @@ def test_some_of_them(operator, bury, die_at, query):
     assert [group["count"] for group in shown["groups"]] == [1]
 
 
-def test_pages_lead_through_all_of_them_once(operator, bury, die_at, conn):
-    """Also where many have died at the same instant."""
+def test_paging_shows_each_job_once(operator, bury, die_at, conn):
+    """This holds even if many died at the same instant."""
     for number in range(120):
         bury(f"job~{number}")
     conn.execute("UPDATE workshed.dead SET died_at = date_trunc('hour', workshed.now())")
@@ -187,7 +187,7 @@ def test_secrets_are_not_shown(operator, bury, conn):
     assert told["jobs"][0]["message_id"] == "a"
 
 
-def test_a_text_from_outside_is_only_text(operator, bury):
+def test_text_from_outside_is_escaped(operator, bury):
     bury('a"><script>alert(1)</script>', reason="<b>\x1b[2J</b>")
     bury("", actor=None, body=b"\x00\xff", reason="not JSON", error=ValueError())
 
@@ -212,7 +212,7 @@ def test_a_reader_sees_no_buttons(reader, bury):
 # Retry
 
 
-def test_one_is_retried_without_a_question(operator, bury, conn):
+def test_a_single_job_is_retried_without_a_question(operator, bury, conn):
     bury("a")
     bury("b")
 
@@ -226,7 +226,7 @@ def test_one_is_retried_without_a_question(operator, bury, conn):
     assert entry.details == {"ids": ["a"]}
 
 
-def test_a_group_is_asked_about_first(operator, bury, conn):
+def test_a_group_is_retried_after_a_confirmation(operator, bury, conn):
     for name in ("a", "b", "c"):
         bury(name)
     bury("other", actor="wave")
@@ -242,7 +242,7 @@ def test_a_group_is_asked_about_first(operator, bury, conn):
     assert entry.details == {"error": "ConnectionRefusedError", "actor": "greet"}
 
 
-def test_who_dies_while_somebody_thinks_is_not_taken_along(operator, bury, conn):
+def test_a_job_that_dies_while_a_person_decides_is_not_included(operator, bury, conn):
     bury("a")
     _, again = asked(operator.post("/dead/discard", GROUP))
     bury("later")
@@ -252,8 +252,8 @@ def test_who_dies_while_somebody_thinks_is_not_taken_along(operator, bury, conn)
     assert ids(conn) == {"later"}
 
 
-def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
-    """One key is held by a job that lives, one by none of two that want it, one by its own job."""
+def test_jobs_that_would_wait_for_their_key_are_counted(operator, bury, conn):
+    """Held by a living job, free but wanted by two jobs, or held by the dead job itself."""
     unique.acquire_key(conn, unique.KeyClaim("held", "alive", 0, "greet", "default"))
     unique.acquire_key(conn, unique.KeyClaim("mine", "its own", 2, "greet", "default"))
     bury("waits", key="held")
@@ -270,7 +270,7 @@ def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
     )
 
 
-def test_a_key_that_has_expired_keeps_nobody_waiting(operator, bury, conn):
+def test_an_expired_key_makes_no_job_wait(operator, bury, conn):
     unique.acquire_key(conn, unique.KeyClaim("k", "alive", 0, "greet", "default"))
     conn.execute("UPDATE workshed.unique_locks SET expires_at = workshed.now()")
     bury("a", key="k")
@@ -280,7 +280,7 @@ def test_a_key_that_has_expired_keeps_nobody_waiting(operator, bury, conn):
     assert said == "This would retry 1 job."
 
 
-def test_what_cannot_be_read_is_counted_and_stays(operator, bury, conn):
+def test_an_unreadable_job_is_counted_and_stays(operator, bury, conn):
     bury("a")
     bury("b", body=b"nonsense")
     chosen = [("id", "a"), ("id", "b"), ("id", "gone")]
@@ -297,7 +297,7 @@ def test_what_cannot_be_read_is_counted_and_stays(operator, bury, conn):
     assert "was not taken for a job" in refused.text
 
 
-def test_only_so_many_are_taken_at_once(operator, bury, conn, monkeypatch):
+def test_only_a_limited_number_is_retried_at_once(operator, bury, conn, monkeypatch):
     monkeypatch.setattr("workshed.console.web.pages.dead_actions.MOST", 2)
     for name in ("a", "b", "c"):
         bury(name)
@@ -309,8 +309,8 @@ def test_only_so_many_are_taken_at_once(operator, bury, conn, monkeypatch):
     assert ids(conn) == {"c"}
 
 
-def test_an_id_of_any_characters_names_just_that_job(operator, bury, conn):
-    """Cleared for the eye it would name no job, or another."""
+def test_an_id_of_any_characters_names_only_that_job(operator, bury, conn):
+    """If it were cleaned for display, it would name no job, or another."""
     odd = 'a\x1b[31m "<&\u202e%41'
     bury(odd)
     bury("b")
@@ -325,7 +325,7 @@ def test_an_id_of_any_characters_names_just_that_job(operator, bury, conn):
 # Discard
 
 
-def test_one_is_discarded_after_a_question(operator, bury, conn):
+def test_a_single_job_is_discarded_after_a_confirmation(operator, bury, conn):
     bury("a")
 
     said, again = asked(operator.post("/dead/discard", {"one": "a"}))
@@ -338,7 +338,7 @@ def test_one_is_discarded_after_a_question(operator, bury, conn):
     assert (attempt.outcome, attempt.reason) == ("discarded", "by olga on the console")
 
 
-def test_those_that_were_ticked_are_discarded(operator, bury, conn):
+def test_ticked_jobs_are_discarded(operator, bury, conn):
     for name in ("a", "b", "c"):
         bury(name)
 
@@ -349,7 +349,7 @@ def test_those_that_were_ticked_are_discarded(operator, bury, conn):
     assert ids(conn) == {"b"}
 
 
-# What cannot be done
+# Refused requests
 
 
 @pytest.mark.parametrize("path", ["/dead/retry", "/dead/discard"])
@@ -364,7 +364,7 @@ def test_those_that_were_ticked_are_discarded(operator, bury, conn):
         ({"every": "yes", "until": "yesterday"}, 409, "is no instant"),
     ],
 )
-def test_what_cannot_be_done_is_said(operator, bury, conn, path, fields, status, said):
+def test_a_refused_request_says_why(operator, bury, conn, path, fields, status, said):
     bury("a")
 
     answer = operator.post(path, fields)

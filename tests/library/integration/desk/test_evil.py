@@ -1,4 +1,4 @@
-"""What comes from outside stays text, on every page."""
+"""Input from outside stays text, on every page."""
 
 import html
 import re
@@ -20,10 +20,10 @@ DETAILS = {
     "/report": f"date={NOW.date()}",
     "/mail/one": "id=evil",
 }
-"""Pages of one thing."""
+"""Queries of pages about a single thing."""
 SCRIPT = re.compile(r"^/static/console\.js$")
 VALUE = re.compile(r'value="[^"]*"')
-"""What a form sends back, as it was; nobody sees it."""
+"""A form's values, which stay unchanged because they are not displayed."""
 SAFE_LINK = re.compile(r"^(/|\?|#|https?://)")
 
 
@@ -79,20 +79,20 @@ def test_evil_stays_text(planted, operator, broker, page):
     seen = VALUE.sub("", answer.text)
     assert "\x1b" not in seen
     assert "\u202e" not in seen
-    assert SHORT in found.text, "nothing of it is shown, so nothing was tested"
+    assert SHORT in found.text, "no evil text is shown, so nothing was tested"
 
 
 @pytest.mark.sample(6)
 @pytest.mark.parametrize("page", list_pages(), ids=lambda page: page.path)
-def test_programs_are_told_as_it_is(planted, reader, broker, page):
-    """Each page as JSON, for who may look: nothing is escaped, nothing is left out."""
+def test_programs_get_the_text_unchanged(planted, reader, broker, page):
+    """In the JSON of each page, for readers, nothing is escaped and nothing is left out."""
     told = reader.json(f"{page.path}?{DETAILS.get(page.path, '')}")
 
     assert any(SHORT in text for text in every_text(told))
 
 
 def every_text(value):
-    """All texts in a value of JSON."""
+    """Return all texts in a JSON value."""
     match value:
         case str():
             return [value]
@@ -111,7 +111,7 @@ def test_evil_in_an_address_stays_text(operator, broker):
             assert answer.status_code in (200, 400, 404), (page.path, name, answer.text)
 
 
-def test_evil_in_the_audit_stays_text_where_it_is_told(operator, conn):
+def test_evil_in_the_audit_stays_text_in_the_message(operator, conn):
     number = audit.record_entry(
         conn, performed_by=EVIL, action=EVIL, details={EVIL: EVIL}, count=1, summary=EVIL
     )
@@ -125,8 +125,8 @@ def test_evil_in_the_audit_stays_text_where_it_is_told(operator, conn):
     )
 
 
-def test_the_test_sees_evil():
-    """What would be wrong is found, were it written as it is."""
+def test_the_parser_finds_evil():
+    """Markup that is not escaped is found."""
     assert len(read(EVIL).wrong) >= 2
     assert read("<a href='javascript:alert(1)'>x</a>").wrong
     assert read("<p style='x'>").wrong

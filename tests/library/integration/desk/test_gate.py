@@ -1,4 +1,4 @@
-"""Who is let in, and what they may do there."""
+"""Who may log in, and what they may do."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ SECRET = "s" * 40
 [MOUNTED] = pages.files("docs/console.md").values()
 
 
-def test_nobody_is_let_in_where_nobody_is_named(database, monkeypatch):
+def test_the_console_does_not_start_without_users(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
     settings.cache_clear()
 
@@ -41,7 +41,7 @@ def test_a_stranger_sees_no_page(browsers, page):
 
 
 @pytest.mark.parametrize("download", list_downloads(), ids=lambda download: download.path)
-def test_a_stranger_downloads_nothing(browsers, download):
+def test_without_a_login_nothing_is_downloaded(browsers, download):
     stranger = browsers()
 
     shown = stranger.get(f"{download.path}?id=1")
@@ -53,7 +53,7 @@ def test_a_stranger_downloads_nothing(browsers, download):
 
 
 @pytest.mark.parametrize("download", list_downloads(), ids=lambda download: download.path)
-def test_a_download_of_nothing_is_not_found(reader, download):
+def test_a_download_of_a_missing_record_is_not_found(reader, download):
     assert reader.get(f"{download.path}?id=1&date=2026-03-01").status_code == 404
 
 
@@ -61,7 +61,7 @@ def test_a_download_of_nothing_is_not_found(reader, download):
 @pytest.mark.parametrize(
     "path", [one.path for one in (*desk_pages(), *list_downloads()) if one.needs == "shop"]
 )
-def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
+def test_a_page_that_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
     conn.execute("DROP SCHEMA shop CASCADE")
     monkeypatch.setattr(menu, "_known", {})
 
@@ -75,7 +75,7 @@ def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path
 @pytest.mark.parametrize(
     "path", [action.path for action in list_actions() if action.needs == "shop"]
 )
-def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, path):
+def test_an_action_that_an_installation_lacks_is_not_found(operator, conn, monkeypatch, path):
     csrf = operator.csrf()
     conn.execute("DROP SCHEMA shop CASCADE")
     monkeypatch.setattr(menu, "_known", {})
@@ -84,14 +84,14 @@ def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, pat
 
 
 @pytest.mark.parametrize("action", list_actions(), ids=lambda action: action.path)
-def test_a_stranger_does_nothing(browsers, action):
+def test_without_a_login_no_action_is_done(browsers, action):
     stranger = browsers()
 
     assert stranger.post(action.path, csrf=stranger.csrf("/login")).status_code == 401
 
 
 @pytest.mark.parametrize("action", list_actions(), ids=lambda action: action.path)
-def test_a_reader_does_nothing(reader, action, conn):
+def test_a_reader_can_do_no_action(reader, action, conn):
     answer = reader.post(action.path)
 
     assert answer.status_code == 403
@@ -101,7 +101,7 @@ def test_a_reader_does_nothing(reader, action, conn):
 
 @pytest.mark.parametrize("action", list_actions(), ids=lambda action: action.path)
 def test_a_form_of_another_site_does_nothing(operator, action, conn):
-    """Nor one without the secret of the page, or with that of another browser."""
+    """The same holds for a form without the page's token, or with that of another browser."""
     csrf = operator.csrf()
 
     answers = [
@@ -118,7 +118,7 @@ def test_a_form_of_another_site_does_nothing(operator, action, conn):
 
 
 def test_every_route_is_a_page_an_action_or_known(browsers):
-    """A new route must be in one of the lists that these tests go through."""
+    """A new route must be in one of the lists that these tests use."""
     paths = {route.path for route in create_app()._app.routes}
     shown = itertools.chain.from_iterable(
         (page.path, f"{page.path.rstrip('/') or '/overview'}.json") for page in desk_pages()
@@ -133,7 +133,7 @@ def test_every_route_is_a_page_an_action_or_known(browsers):
 
 
 def test_the_form_of_another_person_does_nothing(browsers):
-    """The secret of a page is for whom the page was made."""
+    """The token of a page belongs to the person for whom the page was made."""
     olga, rita = browsers("olga"), browsers("rita")
 
     answer = olga.post("/logout", csrf=rita.csrf())
@@ -141,7 +141,7 @@ def test_the_form_of_another_person_does_nothing(browsers):
     assert answer.status_code == 403
 
 
-def test_a_form_without_an_origin_is_not_believed(operator):
+def test_a_form_without_an_origin_is_refused(operator):
     answer = operator.client.post(
         "/logout",
         content=f"csrf={operator.csrf()}",
@@ -151,7 +151,7 @@ def test_a_form_without_an_origin_is_not_believed(operator):
     assert answer.status_code == 403
 
 
-def test_who_has_logged_out_is_a_stranger(operator):
+def test_a_logged_out_person_sees_no_page(operator):
     assert operator.get("/").status_code == 200
 
     operator.post("/logout")
@@ -159,7 +159,7 @@ def test_who_has_logged_out_is_a_stranger(operator):
     assert operator.get("/").status_code == 303
 
 
-def test_who_is_taken_from_the_settings_is_logged_out(operator, browsers, monkeypatch):
+def test_a_person_who_is_removed_from_the_settings_is_logged_out(operator, browsers, monkeypatch):
     cookie = operator.client.cookies["workshed_console"]
     monkeypatch.setenv("WORKSHED_CONSOLE_USERS", f"rita:reader:{HASH}")
     settings.cache_clear()
@@ -169,7 +169,7 @@ def test_who_is_taken_from_the_settings_is_logged_out(operator, browsers, monkey
     assert later.get("/").status_code == 303
 
 
-def test_the_login_leads_where_somebody_wanted_to_go(browsers):
+def test_the_login_leads_to_the_page_that_was_requested(browsers):
     someone = browsers()
     fields = {"name": "olga", "password": "correct horse battery", "next": "/audit?who=olga"}
 
@@ -188,7 +188,7 @@ def test_the_login_leads_to_no_other_site(browsers, wanted):
     assert answer.headers["location"] == "/"
 
 
-def test_a_wrong_password_lets_nobody_in(browsers):
+def test_a_wrong_password_is_refused(browsers):
     someone = browsers()
 
     answers = [someone.log_in("olga", "wrong"), someone.log_in("nobody"), someone.log_in("", "")]
@@ -208,8 +208,8 @@ def test_guesses_are_few(browsers):
     assert "workshed_console" not in refused.cookies
 
 
-def test_guesses_are_few_within_a_span_that_ends(conn):
-    """Those of one are not those of another."""
+def test_password_guesses_are_limited_for_some_minutes(conn):
+    """Each name has a count of its own."""
 
     def tries(who):
         return counters.count_login(conn, who, 2, timedelta(minutes=5))
@@ -220,7 +220,7 @@ def test_guesses_are_few_within_a_span_that_ends(conn):
     assert [tries("as olga") for _ in range(3)] == [True, True, False]
 
 
-def test_of_two_guesses_at_once_one_is_the_last(connect, conn, eventually):
+def test_of_two_guesses_at_once_only_one_is_allowed(connect, conn, eventually):
     """The second waits until the first has committed, and counts it."""
     first, second = connect(), connect(autocommit=True)
     blocked = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
@@ -236,7 +236,7 @@ def test_of_two_guesses_at_once_one_is_the_last(connect, conn, eventually):
         assert also.result() is False
 
 
-def test_cookies_are_read_by_no_script_and_sent_by_no_other_site(browsers):
+def test_cookies_are_hidden_from_scripts_and_from_other_sites(browsers):
     someone = browsers()
     first = someone.get("/login").headers["set-cookie"]
 
@@ -257,7 +257,7 @@ def test_over_tls_cookies_are_for_tls_alone(browsers):
     assert "Secure" in answer.headers["set-cookie"]
 
 
-def test_no_answer_lets_a_script_of_others_run(operator, browsers):
+def test_no_answer_allows_scripts_of_other_sites(operator, browsers):
     answers = [operator.get("/"), operator.get("/nothing"), browsers().get("/login")]
 
     for answer in answers:
@@ -270,7 +270,7 @@ def test_no_answer_lets_a_script_of_others_run(operator, browsers):
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_a_proxy_that_knows_the_secret_vouches(browsers, monkeypatch):
+def test_a_proxy_that_knows_the_secret_is_trusted(browsers, monkeypatch):
     monkeypatch.delenv("WORKSHED_CONSOLE_USERS")
     monkeypatch.setenv("WORKSHED_CONSOLE_PROXY_SECRET", SECRET)
     settings.cache_clear()
@@ -289,7 +289,7 @@ def test_a_proxy_that_knows_the_secret_vouches(browsers, monkeypatch):
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_host_application_decides(browsers, is_async):
+def test_a_host_application_can_authorize(browsers, is_async):
     def decide(request):
         return Who("host", "operator") if request.headers.get("x-host") else None
 
@@ -308,7 +308,7 @@ def test_a_form_that_is_too_large_is_refused(operator):
     assert answer.status_code == 413
 
 
-def test_what_cannot_be_read_in_an_address_is_said(operator):
+def test_a_bad_query_is_reported(operator):
     answer = operator.get("/audit?before=yesterday")
 
     assert answer.status_code == 400
@@ -317,7 +317,7 @@ def test_what_cannot_be_read_in_an_address_is_said(operator):
 
 
 def test_the_example_of_the_page_mounts_it(people, browsers, conn):
-    """docs/console.md"""
+    """The example is in docs/console.md."""
     made = {}
     exec(MOUNTED, made)  # noqa: S102 -- of our own page
     someone = browsers(app=made["app"])

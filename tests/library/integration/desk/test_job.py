@@ -1,4 +1,4 @@
-"""The page of one job: what is known of it, and what can be done with it."""
+"""The page of a job: its history and its actions."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -24,7 +24,7 @@ __all__ = ["bury", "ran", "runs_now", "store"]
 
 @pytest.fixture
 def audit(conn):
-    """`audit()`: the actions that were noted, with their counts."""
+    """`audit()`: the recorded actions, with their counts."""
     return lambda: conn.execute("SELECT action, count FROM workshed.audit ORDER BY id").fetchall()
 
 
@@ -45,10 +45,10 @@ def attempt(conn, message_id, **fields):
     attempts.record_attempt(conn, **{**usual, **fields})
 
 
-# What is known
+# What the page shows
 
 
-def test_a_job_that_nobody_knows_may_be_on_rabbitmq(operator):
+def test_an_unknown_job_may_be_on_rabbitmq(operator):
     answer = operator.get("/job?id=nothing")
 
     assert answer.status_code == 404
@@ -56,7 +56,7 @@ def test_a_job_that_nobody_knows_may_be_on_rabbitmq(operator):
     assert operator.get("/job").status_code == 404
 
 
-def test_what_happened_is_told_with_how_long_it_took(operator, ran):
+def test_each_event_is_shown_with_its_duration(operator, ran):
     ran("a", outcome="retry", error_class="OSError", error="away", reason="OSError: away",
         retry_in_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
         traceback="Traceback …\nOSError: away\n")  # fmt: skip
@@ -82,7 +82,7 @@ def test_what_happened_is_told_with_how_long_it_took(operator, ran):
     assert shown["may"] == {"cancel": False, "run": False, "retry": False}
 
 
-def test_a_delay_is_told_once_unless_it_was_moved(operator, store, conn):
+def test_a_delay_is_shown_once_unless_it_was_moved(operator, store, conn):
     store("kept", due="1 hour")
     store("moved", due="2 hours")
     due = round((datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1000)
@@ -93,8 +93,8 @@ def test_a_delay_is_told_once_unless_it_was_moved(operator, store, conn):
     assert whats(operator.json("/job?id=moved")) == ["sent", "due", "due"]
 
 
-def test_an_attempt_that_both_tables_tell_of_is_shown_once(operator, ran, conn):
-    """Runs may be lost; a failed attempt never is."""
+def test_an_attempt_that_is_in_both_tables_is_shown_once(operator, ran, conn):
+    """Runs may be lost, but a failed attempt never is."""
     error = attempts.describe_error(ValueError("no"))
     ran("a", generation=1, attempt=2, outcome="dead", reason="ValueError: no")
     attempt(conn, "a")
@@ -109,7 +109,7 @@ def test_an_attempt_that_both_tables_tell_of_is_shown_once(operator, ran, conn):
     assert sorted(one["error_class"] or "" for one in found) == ["", "ValueError"]
 
 
-def test_a_job_can_be_sent_again_by_what_is_copied(operator, ran, store):
+def test_a_job_can_be_sent_again_with_the_copied_command(operator, ran, store):
     ran("succeeded", arguments={"user_id": 7, "why": "it's"})
     store("waits")
 
@@ -124,7 +124,7 @@ def test_a_job_can_be_sent_again_by_what_is_copied(operator, ran, store):
 
 
 def test_secrets_are_shown_nowhere(operator, conn, store, bury):
-    """Neither in a message within the message, nor in a key that is made of them."""
+    """Neither in a message inside the message, nor in a key that is made of them."""
     queues.declare_actors(
         conn, [KnownActor("pay", "default", parameters=["card"], redact=["card"])]
     )
@@ -149,7 +149,7 @@ def test_secrets_are_shown_nowhere(operator, conn, store, bury):
     assert all("[redacted]" in text for text in shown)
 
 
-def test_a_unique_job_says_who_has_its_key(operator, conn, store):
+def test_a_unique_job_shows_which_job_has_its_key(operator, conn, store):
     store("a", unique_key="greet:[7]", awaiting_unique_key=True)
     store("b", unique_key="greet:[8]")
     store("c", unique_key="greet:[9]")
@@ -178,7 +178,7 @@ def test_a_job_of_a_batch_leads_to_it(operator, conn, store):
     assert f'href="/batch?id={batch}"' in operator.get("/job?id=a").text
 
 
-def test_a_job_leads_to_those_it_has_sent(operator, ran, monkeypatch):
+def test_a_job_leads_to_the_jobs_it_has_sent(operator, ran, monkeypatch):
     monkeypatch.setattr("workshed.console.web.pages.job.ROWS", 1)
     ran("a")
     ran("b", parent="a", outcome="retry")
@@ -209,7 +209,7 @@ def test_links_lead_to_its_trace_and_its_errors(operator, ran, monkeypatch):
     }
 
 
-def test_one_that_runs_says_where(operator, runs_now, store, conn):
+def test_a_running_job_shows_where_it_runs(operator, runs_now, store, conn):
     began = datetime.now(UTC) - timedelta(minutes=5)
     runs_now([job("a", since=began.isoformat())])
 
@@ -219,14 +219,14 @@ def test_one_that_runs_says_where(operator, runs_now, store, conn):
     assert shown["timeline"][0]["details"] == "on web-1:77; it runs"
 
 
-def test_one_that_has_ended_since_the_beat_of_its_worker_does_not_run(operator, runs_now, ran):
+def test_a_job_that_has_ended_since_its_workers_beat_does_not_run(operator, runs_now, ran):
     runs_now([job("a", since=SENT.isoformat())])
     ran("a")
 
     assert operator.json("/job?id=a")["state"] == "succeeded"
 
 
-def test_a_message_that_nobody_could_read_may_say_anything(operator, bury, dead_of):
+def test_an_unreadable_message_may_say_anything(operator, bury, dead_of):
     evil = "<script>alert(1)</script>\x1b[31m"
     bodies = [
         orjson.dumps({"message_timestamp": 1 << 62, "options": {"due": 1 << 62, "tags": 7}}),
@@ -249,11 +249,11 @@ def test_a_message_that_nobody_could_read_may_say_anything(operator, bury, dead_
 
 @pytest.fixture
 def dead_of(conn):
-    """`dead_of()`: the ids of the dead."""
+    """`dead_of()`: the ids of the dead jobs."""
     return lambda: [one.message_id for one in dead_jobs.list_dead_jobs(conn)]
 
 
-# What can be done
+# Actions
 
 
 def test_a_reader_sees_no_buttons(reader, store):
@@ -262,7 +262,7 @@ def test_a_reader_sees_no_buttons(reader, store):
     assert 'action="/job' not in reader.get("/job?id=a").text
 
 
-def test_a_waiting_job_runs_now(operator, store, conn, audit):
+def test_a_waiting_job_can_be_made_due_now(operator, store, conn, audit):
     store("a", due="1 hour")
     assert 'action="/job/run"' in operator.get("/job?id=a").text
 
@@ -276,7 +276,7 @@ def test_a_waiting_job_runs_now(operator, store, conn, audit):
     assert audit() == [("job.run", 1)]
 
 
-def test_one_on_its_way_is_left_alone(operator, store, audit):
+def test_a_job_on_its_way_is_left_alone(operator, store, audit):
     store("a", reason="outbox_lease")
 
     assert operator.done("/job/run", {"id": "a"}) == "a is on its way already."
@@ -306,7 +306,7 @@ def test_a_cancelled_job_is_deleted(operator, store, conn, audit):
     assert audit() == [("job.cancel", 1)]
 
 
-def test_one_that_runs_is_told_to_stop(operator, runs_now, conn):
+def test_a_running_job_is_asked_to_stop(operator, runs_now, conn):
     runs_now([job("a")])
 
     asked = operator.post("/job/cancel", {"id": "a"}).text
@@ -339,7 +339,7 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
 
 
 @pytest.mark.parametrize("action", ["run", "retry"])
-def test_one_that_is_gone_by_now_is_told(operator, action, audit):
+def test_a_job_that_is_gone_by_now_is_reported(operator, action, audit):
     answer = operator.post(f"/job/{action}", {"id": "a"})
 
     assert answer.status_code == 404

@@ -1,4 +1,4 @@
-"""The page of jobs: what workers have run and run just now, by filters in the address."""
+"""The page of jobs: finished and running jobs, by filters in the address."""
 
 import json
 import re
@@ -19,7 +19,7 @@ SINCE = datetime.now(UTC) - timedelta(minutes=5)
 
 @pytest.fixture
 def runs_now(conn):
-    """`runs_now([{"message_id": …}])`: what a worker said at its last beat that it runs."""
+    """`runs_now([{"message_id": …}])`: the running jobs that a worker reported at its last beat."""
 
     def say(told, beat="0 s"):
         process = Process(uuid4(), "web-1", 77, 8, "r5")
@@ -43,7 +43,7 @@ def ids(shown):
     return [run["message_id"] for run in shown["runs"]]
 
 
-def test_without_a_run_the_page_says_how_to_make_one(operator):
+def test_without_a_run_the_page_shows_how_to_make_one(operator):
     text = operator.get("/jobs").text
 
     assert "workshed enqueue NAME" in text
@@ -80,7 +80,7 @@ def test_runs_are_shown_the_latest_first(operator, ran):
         ("since=1h&actor=pay", ["pay"]),
     ],
 )
-def test_filters_in_the_address_choose_among_them(operator, ran, query, found):
+def test_filters_in_the_address_select_runs(operator, ran, query, found):
     ran("plain")
     ran("pay", actor="pay")
     ran("low", queue="low")
@@ -107,7 +107,7 @@ def test_filters_in_the_address_choose_among_them(operator, ran, query, found):
         ("before=99999999999999999.9999999999999999999", None),
     ],
 )
-def test_a_filter_that_cannot_be_read_is_told(operator, query, said):
+def test_a_bad_filter_is_reported(operator, query, said):
     answer = operator.get(f"/jobs?{query}")
 
     assert answer.status_code == (400 if said else 200)
@@ -129,10 +129,10 @@ def test_the_history_is_read_page_by_page(operator, ran, monkeypatch):
 
 
 @pytest.mark.parametrize("query", ["tag=rare", "actor=greet&tag=rare", "outcome=retry&tag=rare"])
-def test_a_look_goes_through_some_runs_and_the_next_one_on_from_there(
+def test_a_look_reads_some_runs_and_the_next_continues_from_there(
     operator, ran, monkeypatch, query
 ):
-    """Else a filter without an index would read the whole history."""
+    """Otherwise a filter without an index would read the whole history."""
     monkeypatch.setattr(jobs, "LOOKED", 2)
     ran("rare", tags=["rare"], outcome="retry")
     for number in range(6):
@@ -171,7 +171,7 @@ def test_the_states_are_counted(operator, ran, store, bury, runs_now):
     assert not any(one["more"] for one in counts.values())
 
 
-def test_counts_end_where_they_would_take_long(operator, ran, store, monkeypatch):
+def test_counts_stop_at_a_limit(operator, ran, store, monkeypatch):
     for name in "abc":
         ran(name)
         store(name)
@@ -183,7 +183,7 @@ def test_counts_end_where_they_would_take_long(operator, ran, store, monkeypatch
     assert operator.json("/jobs?actor=greet")["counts"]["waiting"] is None
 
 
-def test_what_runs_just_now_is_shown(operator, runs_now):
+def test_running_jobs_are_shown(operator, runs_now):
     runs_now([job("slow", since=(SINCE - timedelta(hours=1)).isoformat()), job("a", queue="low")])
     runs_now([job("gone")], beat="1 minute")
 
@@ -195,7 +195,7 @@ def test_what_runs_just_now_is_shown(operator, runs_now):
     assert len(operator.json("/jobs?state=running&queue=low")["running"]) == 1
 
 
-def test_what_a_worker_says_that_nobody_can_read_is_left_out(operator, runs_now):
+def test_unreadable_reports_of_a_worker_are_left_out(operator, runs_now):
     unclear = [None, [], "x", {}, job(7), job("x", since=None), job("x", since="now"), job("a")]
     runs_now(unclear)
     runs_now({"not": "a list"})
@@ -205,7 +205,7 @@ def test_what_a_worker_says_that_nobody_can_read_is_left_out(operator, runs_now)
     assert [one["message_id"] for one in shown["running"]] == ["a"]
 
 
-def test_what_others_have_written_runs_nothing_in_a_browser(operator, ran):
+def test_text_from_outside_is_escaped(operator, ran):
     evil = "<script>alert(1)</script>"
     ran(evil, actor=evil, queue=evil, tags=[evil], arguments={"a": evil}, reason=evil, parent=evil)
 

@@ -1,4 +1,4 @@
-"""Limits: how much of each is used, who has it, who waits, and until when."""
+"""Limits: how much of each is used, by which jobs, which jobs wait, and until when."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -12,7 +12,7 @@ from workshed.jobs.locks.limits import JobStart, SlotRequest
 
 @pytest.fixture
 def come(conn):
-    """`come("a", Ask(…))`: a job asks, and waits where it gets nothing."""
+    """`come("a", SlotRequest(…))`: a job requests a slot, and waits if it gets none."""
 
     def come(job, ask):
         if (
@@ -28,7 +28,7 @@ def ids(people):
     return [one["message_id"] for one in people]
 
 
-def test_they_are_listed_with_who_has_them_and_who_waits(operator, come):
+def test_limits_are_listed_with_holders_and_waiters(operator, come):
     for job in "abc":
         come(f"{job}1", SlotRequest('sync:concurrent:["acme"]', "concurrent", 2, share="acme"))
         come(f"{job}2", SlotRequest("sync:window", "window", 1, timedelta(minutes=10)))
@@ -50,13 +50,13 @@ def test_they_are_listed_with_who_has_them_and_who_waits(operator, come):
     assert "when one that runs has ended" in text
 
 
-def test_none_is_in_use(operator):
+def test_without_a_limit_in_use_the_page_says_so(operator):
     assert operator.json("/limits") == {"limits": [], "more": None}
     assert "limit=" in operator.get("/limits").text
     assert "No limit in use fits this" in operator.get("/limits?key=nothing").text
 
 
-def test_few_are_named_in_the_list_and_all_of_one_alone(operator, come):
+def test_the_list_names_a_few_jobs_and_the_page_of_a_limit_all(operator, come):
     for number in range(10):
         come(f"job-{number}", SlotRequest("crm", "concurrent", 5))
 
@@ -69,7 +69,7 @@ def test_few_are_named_in_the_list_and_all_of_one_alone(operator, come):
     assert ">more</a>" not in operator.get("/limits?key=crm").text
 
 
-def test_those_that_jobs_wait_for(operator, come):
+def test_limits_with_waiting_jobs_can_be_selected(operator, come):
     come("a", SlotRequest("crm", "concurrent", 1))
     come("b", SlotRequest("crm", "concurrent", 1))
     come("c", SlotRequest("mail", "concurrent", 1))
@@ -77,7 +77,7 @@ def test_those_that_jobs_wait_for(operator, come):
     assert [one["key"] for one in operator.json("/limits?waiting=1")["limits"]] == ["crm"]
 
 
-def test_each_is_on_one_page(operator, come):
+def test_each_limit_is_on_one_page(operator, come):
     for number in range(60):
         come("a", SlotRequest(f"crm:{number:02}", "concurrent", 1))
 
@@ -90,7 +90,7 @@ def test_each_is_on_one_page(operator, come):
     assert operator.get("/limits?before=crm").status_code == 400
 
 
-def test_what_others_wrote_is_text(operator, come):
+def test_text_from_outside_is_escaped(operator, come):
     come("<i>a</i>", SlotRequest("<b>crm</b>", "concurrent", 1, share="<s>acme</s>"))
 
     text = operator.get("/limits").text

@@ -1,4 +1,4 @@
-"""A page that changes by itself."""
+"""A page that updates itself."""
 
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ from workshed.console.web import Who, create_app, live
 
 @pytest.fixture
 def address(people, monkeypatch):
-    """Where the console answers, in this process; who says `x-host` is an operator."""
+    """The console's port, served by this process; a request with `x-host` is an operator's."""
     monkeypatch.setattr(live, "LOOK_S", 0.05)
 
     def decide(request):
@@ -34,7 +34,7 @@ def address(people, monkeypatch):
 
 @contextlib.contextmanager
 def stream(port, of, **headers):
-    """What is sent for a page."""
+    """Yield the updates of a page."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", f"/live?of={urllib.parse.quote(of)}", headers=headers)
@@ -42,7 +42,7 @@ def stream(port, of, **headers):
 
 
 def page(answer):
-    """The next version of the page."""
+    """Return the next version of the page."""
     lines = []
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -54,7 +54,7 @@ def page(answer):
     raise AssertionError("no page has come")
 
 
-def test_what_a_page_shows_is_sent_when_it_has_changed(address, conn):
+def test_a_page_is_sent_again_when_it_has_changed(address, conn):
     with stream(address, "/", **{"x-host": "1"}) as answer:
         first = page(answer)
 
@@ -66,11 +66,11 @@ def test_what_a_page_shows_is_sent_when_it_has_changed(address, conn):
         assert "slow" in page(answer)
 
 
-def test_a_stranger_is_sent_nothing(address):
+def test_without_a_login_nothing_is_sent(address):
     with stream(address, "/") as answer:
         assert answer.status == 401
 
 
-def test_a_page_that_does_not_change_by_itself_is_not_sent(address):
+def test_a_page_that_does_not_update_itself_is_not_sent(address):
     with stream(address, "/audit", **{"x-host": "1"}) as answer:
         assert answer.status == 404

@@ -46,7 +46,7 @@ def live(broker, conn, beat):
 
 @pytest.fixture
 def healthy(broker, conn, live):
-    """RabbitMQ has the queues, a relay and a worker live; its broker."""
+    """All queues exist, and a relay and a worker live; returns the broker."""
     broker.ensure_queues(set(broker.declared))
     queues.declare_queues(conn, {queue.name: queue.kind for queue in broker.declared.values()})
     live()
@@ -65,7 +65,7 @@ def publish(broker, queue, rabbitmq, eventually):
     cache.answers.forget()
 
 
-def test_where_all_is_well_nothing_is_said_to_be_wrong(operator, healthy):
+def test_a_healthy_installation_shows_no_trouble(operator, healthy):
     found = operator.json("/")
 
     assert found["troubles"] == []
@@ -92,7 +92,7 @@ def test_an_installation_in_which_nothing_was_ever_started(operator, broker):
     assert "No queue is known" in text
 
 
-def test_how_much_runs_and_fails_is_shown_with_a_chart(operator, healthy, ran, bury):
+def test_the_rates_of_runs_and_failures_are_shown_with_a_chart(operator, healthy, ran, bury):
     for number in range(8):
         ran(f"done-{number}", duration_s=1.0, queue_wait_s=0.25)
     ran("bad", outcome="retry", duration_s=3.0)
@@ -116,7 +116,7 @@ def test_how_much_runs_and_fails_is_shown_with_a_chart(operator, healthy, ran, b
     ("kept", "known", "words"),
     [("failures", True, "Only failures are recorded"), ("none", False, "records no runs")],
 )
-def test_where_not_all_runs_are_recorded_rates_are_said_not_to_be_known(
+def test_if_not_all_runs_are_recorded_rates_are_shown_as_unknown(
     operator, healthy, ran, env, kept, known, words
 ):
     ran("bad", outcome="dead")
@@ -134,7 +134,7 @@ def test_where_not_all_runs_are_recorded_rates_are_said_not_to_be_known(
     assert f"WORKSHED_HISTORY={kept}" in text
 
 
-def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
+def test_a_queue_with_waiting_jobs_and_without_a_worker(
     operator, broker, conn, beat, rabbitmq, eventually
 ):
     broker.ensure_queues({"low", "default"})
@@ -194,19 +194,17 @@ def test_with_rabbitmq_away_the_rest_is_shown(operator, healthy, ran, monkeypatc
     assert "secret" not in text
 
 
-def test_an_alarm_of_rabbitmq_is_said_in_words(
-    operator, healthy, live, management, alarm, eventually
-):
+def test_an_alarm_of_rabbitmq_is_a_banner(operator, healthy, live, management, alarm, eventually):
     with alarm("memory"):
-        live()  # `rabbitmqctl` may take longer than one may be silent
+        live()  # `rabbitmqctl` may take longer than a relay or worker may be silent
         (trouble,) = eventually(lambda: cache.answers.forget() or said(operator))
 
     assert trouble.startswith("RabbitMQ takes no messages: ")
     assert "memory" in trouble
 
 
-def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env, monkeypatch):
-    """`stub://` only records sends; the history is there all the same."""
+def test_the_page_is_shown_without_a_rabbitmq_url(operator, conn, env, monkeypatch):
+    """`stub://` only records sends, but the history exists nevertheless."""
     monkeypatch.setattr("workshed.console.operations.environment.build.broker", lambda: None)
     queues.declare_queues(conn, {"default": "quorum"})
 
@@ -216,7 +214,7 @@ def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env,
     assert [one["name"] for one in found["queues"]] == ["default"]
 
 
-def test_when_periodic_jobs_ran_and_run_next_is_shown(operator, healthy, conn):
+def test_the_last_and_next_periodic_run_are_shown(operator, healthy, conn):
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("paused", "low", daily("02:00"))])
     periodic_jobs.pause_job(conn, "paused")
@@ -231,7 +229,7 @@ def test_when_periodic_jobs_ran_and_run_next_is_shown(operator, healthy, conn):
     assert "no run yet" in operator.get("/").text
 
 
-def test_the_dead_are_counted_to_a_limit(operator, healthy, bury, monkeypatch):
+def test_dead_jobs_are_counted_up_to_a_limit(operator, healthy, bury, monkeypatch):
     monkeypatch.setattr("workshed.console.web.pages.overview.COUNTED", 2)
     for number in range(4):
         bury(f"died-{number}")

@@ -1,4 +1,4 @@
-"""Periodic jobs: what runs by the calendar is seen, run now, paused."""
+"""Periodic jobs: they are shown, run now, and paused."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def note(conn):
-    """`note("report")`: a worker that has such a job runs."""
+    """`note("report")`: a running worker declares such a job."""
 
     def note(name="report", **options):
         spec = daily("09:00", tz="Europe/Paris")
@@ -28,13 +28,13 @@ def note(conn):
 
 @pytest.fixture
 def silent(conn):
-    """`silent()`: no worker has said for long that it has these jobs."""
+    """`silent()`: for long no worker has confirmed these jobs."""
     return lambda: conn.execute(
         "UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '3 hours'"
     )
 
 
-def test_each_is_said_in_words_with_its_last_run_and_its_next(operator, note, conn):
+def test_each_job_is_shown_with_its_schedule_its_last_and_its_next_run(operator, note, conn):
     note()
     note("sweep")
     made = periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
@@ -54,12 +54,12 @@ def test_each_is_said_in_words_with_its_last_run_and_its_next(operator, note, co
     assert 'aria-label="Pause report"' in text
 
 
-def test_none_is_known(operator):
+def test_without_a_job_the_page_says_so(operator):
     assert operator.json("/periodic") == {"jobs": []}
     assert "start a worker" in operator.get("/periodic").text
 
 
-def test_one_that_no_worker_has_runs_not_again(operator, note, silent):
+def test_a_job_that_no_worker_has_is_not_planned(operator, note, silent):
     note()
     silent()
 
@@ -69,7 +69,7 @@ def test_one_that_no_worker_has_runs_not_again(operator, note, silent):
     assert "last seen" in operator.get("/periodic").text
 
 
-def test_a_run_is_made_now(operator, note, conn):
+def test_a_run_is_created_now(operator, note, conn):
     note()
 
     said = operator.done("/periodic/run", {"name": "report"})
@@ -100,7 +100,7 @@ def test_a_run_that_no_worker_has_waits_for_one(operator, note, silent):
     assert "waits for a worker that has it" in operator.done("/periodic/run", {"name": "report"})
 
 
-def test_one_rests_until_it_is_resumed(operator, note, conn):
+def test_a_job_is_paused_until_it_is_resumed(operator, note, conn):
     note()
 
     paused = operator.done("/periodic/pause", {"name": "report"})
@@ -120,7 +120,7 @@ def test_one_rests_until_it_is_resumed(operator, note, conn):
 
 
 @pytest.mark.parametrize("action", ["run", "pause", "resume"])
-def test_an_unknown_one_stops_all(operator, note, conn, action):
+def test_an_unknown_job_stops_the_whole_action(operator, note, conn, action):
     note()
 
     answer = operator.post(f"/periodic/{action}", [("name", "report"), ("name", "reprot")])
@@ -132,7 +132,7 @@ def test_an_unknown_one_stops_all(operator, note, conn, action):
     assert audit.list_entries(conn) == []
 
 
-def test_one_that_a_newer_release_has_planned_is_not_resumed_here(operator, note, conn):
+def test_a_job_planned_by_a_newer_release_is_not_resumed_here(operator, note, conn):
     note()
     conn.execute("UPDATE workshed.periodic_jobs SET kind = 'moonrise', paused_at = now()")
 

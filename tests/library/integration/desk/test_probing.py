@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz` of the console, which ask for no login."""
+"""`/livez` and `/readyz` of the console, which need no login."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import psycopg
 from workshed.console.web import probes
 
 
-def test_a_stranger_is_told_that_it_is_alive_and_ready_and_nothing_else(browsers):
+def test_without_a_login_probes_answer_only_alive_and_ready(browsers):
     client = browsers().client
 
     for path in ("/livez", "/readyz"):
@@ -33,7 +33,7 @@ def test_without_postgresql_it_is_alive_and_not_ready(browsers, servers, eventua
     eventually(lambda: client.get("/readyz").status_code == 200)
 
 
-def test_however_many_probes_come_there_is_one_look_a_second(browsers, monkeypatch):
+def test_many_probes_cause_one_look_a_second(browsers, monkeypatch):
     looks = []
     monkeypatch.setattr(probes, "ask_database", lambda: looks.append(1))
     client = browsers().client
@@ -44,7 +44,7 @@ def test_however_many_probes_come_there_is_one_look_a_second(browsers, monkeypat
     assert looks == [1]
 
 
-def test_a_look_that_hangs_holds_no_probe_up(browsers, monkeypatch):
+def test_a_look_that_hangs_holds_up_no_probe(browsers, monkeypatch):
     """Without the limit a probe hangs as long as PostgreSQL does, and takes a thread each time."""
     looks, on = [], threading.Event()
 

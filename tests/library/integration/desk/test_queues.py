@@ -1,4 +1,4 @@
-"""Queues: how much waits where, which rest, and what is thrown away."""
+"""Queues: how much waits where, and pause and purge."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ __all__ = ["bury", "env", "management", "store", "tarpit"]
 
 @pytest.fixture
 def known(broker, conn):
-    """The queues exist, and workers have noted them."""
+    """The queues exist, and workers have declared them."""
     broker.ensure_queues(set(broker.declared))
     queues.declare_queues(conn, {queue.name: queue.kind for queue in broker.declared.values()})
     return broker
@@ -26,7 +26,7 @@ def known(broker, conn):
 
 @pytest.fixture
 def send(known, rabbitmq, eventually):
-    """`send("emails", 3)`: jobs that RabbitMQ has ready; their messages."""
+    """`send("emails", 3)`: put jobs into a queue and wait until they are ready; their messages."""
 
     def send(queue, count=1):
         messages = [dramatiq.Message(queue, "greet", (7,), {}, {}) for _ in range(count)]
@@ -46,7 +46,7 @@ def by_name(browser):
     return {one["name"]: one for one in browser.json("/queues")["queues"]}
 
 
-def test_each_says_how_much_waits_where_and_for_how_long(operator, send, store, bury, conn):
+def test_each_queue_shows_how_much_waits_where_and_for_how_long(operator, send, store, bury, conn):
     send("emails", 3)
     store("a", queue="emails")
     bury("b", queue="emails")
@@ -69,13 +69,13 @@ def test_each_says_how_much_waits_where_and_for_how_long(operator, send, store, 
     assert 'aria-label="Purge bulk"' not in text
 
 
-def test_what_is_due_in_postgresql_waits_too(operator, known, store):
+def test_due_rows_in_postgresql_wait_too(operator, known, store):
     store("a", queue="low", due="-2 hours")
 
     assert 7200 <= by_name(operator)["low"]["oldest"] < 7260
 
 
-def test_each_leads_into_rabbitmqs_own_pages_without_a_password(
+def test_each_queue_links_to_the_ui_of_rabbitmq_without_a_password(
     operator, known, management, rabbitmq, servers
 ):
     ui = by_name(operator)["emails"]["ui"]
@@ -86,7 +86,9 @@ def test_each_leads_into_rabbitmqs_own_pages_without_a_password(
     assert by_name(operator)["emails"]["unacked"] == 0
 
 
-def test_with_rabbitmq_away_the_rest_is_shown_and_that_is_said(operator, known, store, monkeypatch):
+def test_with_rabbitmq_away_the_page_says_so_and_shows_the_rest(
+    operator, known, store, monkeypatch
+):
     store("a", queue="emails")
     monkeypatch.setattr(known, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
 
@@ -99,10 +101,10 @@ def test_with_rabbitmq_away_the_rest_is_shown_and_that_is_said(operator, known, 
     assert "secret" not in text
 
 
-def test_servers_that_never_say_a_word_are_waited_for_once_and_not_for_long(
+def test_the_page_waits_once_and_not_for_long_for_silent_servers(
     operator, known, env, tarpit, monkeypatch
 ):
-    """However long each may take, a page must not: so the whole is bounded."""
+    """However long each server may take, the page must not: it has a limit of its own."""
     monkeypatch.setattr(cache, "AMQP_S", 0.2)
     monkeypatch.setattr(cache, "API_S", 0.1)
     monkeypatch.setattr(known, "urls", [f"amqp://ada:secret@{tarpit}/"])
@@ -119,7 +121,7 @@ def test_a_page_waits_four_seconds_at_most():
     assert cache.AMQP_S + 2 * cache.API_S <= 4
 
 
-def test_how_full_it_is_one_process_asks_every_five_seconds(operator, send, rabbitmq):
+def test_one_process_asks_for_depths_every_five_seconds(operator, send, rabbitmq):
     send("emails")
     assert by_name(operator)["emails"]["ready"] == 1
     with_one = cache.answers._answers.copy()
@@ -132,7 +134,7 @@ def test_how_full_it_is_one_process_asks_every_five_seconds(operator, send, rabb
 # Pause
 
 
-def test_a_queue_rests_until_it_is_resumed(operator, known, conn):
+def test_a_queue_is_paused_until_it_is_resumed(operator, known, conn):
     said = operator.done("/queues/pause", {"name": "emails"})
 
     assert said == "emails is paused: workers start no more of it, within 2 s."
@@ -150,7 +152,7 @@ def test_a_queue_rests_until_it_is_resumed(operator, known, conn):
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "purge"])
-def test_an_unknown_queue_is_said_to_be(operator, known, conn, verb):
+def test_an_unknown_queue_is_reported(operator, known, conn, verb):
     answer = operator.post(f"/queues/{verb}", {"name": "emials"})
 
     assert answer.status_code == 404
@@ -161,9 +163,7 @@ def test_an_unknown_queue_is_said_to_be(operator, known, conn, verb):
 # Purge
 
 
-def test_first_it_is_said_how_many_and_nothing_is_done(
-    operator, send, store, rabbitmq, conn, eventually
-):
+def test_a_purge_first_asks_and_says_how_many(operator, send, store, rabbitmq, conn, eventually):
     send("emails", 2)
     store("a", queue="emails")
 
@@ -177,7 +177,7 @@ def test_first_it_is_said_how_many_and_nothing_is_done(
     assert audit.list_entries(conn) == []
 
 
-def test_what_is_purged_is_recorded_and_gone(operator, send, rabbitmq, conn, eventually):
+def test_purged_jobs_are_recorded_and_gone(operator, send, rabbitmq, conn, eventually):
     first, second = send("emails", 2)
     send("bulk")
 
@@ -194,7 +194,9 @@ def test_what_is_purged_is_recorded_and_gone(operator, send, rabbitmq, conn, eve
     assert by_name(operator)["emails"]["ready"] == 0
 
 
-def test_of_many_some_are_purged_and_it_is_said_how_many_are_left(operator, send, monkeypatch):
+def test_a_purge_of_many_jobs_stops_at_a_limit_and_says_how_many_are_left(
+    operator, send, monkeypatch
+):
     monkeypatch.setattr(page, "AT_ONCE", 2)
     send("emails", 3)
 
@@ -203,8 +205,8 @@ def test_of_many_some_are_purged_and_it_is_said_how_many_are_left(operator, send
     assert said == "2 jobs of emails discarded. Still ready there: 1 job; press again."
 
 
-def test_what_was_broken_off_is_noted_as_far_as_it_came(operator, send, conn, monkeypatch):
-    """Else half a queue is gone, and nobody knows who has done it."""
+def test_a_purge_that_fails_is_recorded_as_far_as_it_came(operator, send, conn, monkeypatch):
+    """Otherwise half a queue would be gone, without a record of the person who did it."""
     send("emails", 3)
     purge = purging.purge_queue
 
@@ -220,7 +222,7 @@ def test_what_was_broken_off_is_noted_as_far_as_it_came(operator, send, conn, mo
     assert [one.count for one in audit.list_entries(conn)] == [1]
 
 
-def test_a_queue_with_nothing_in_it_needs_nobody_to_be_sure(operator, known):
+def test_a_purge_of_an_empty_queue_needs_no_confirmation(operator, known):
     assert operator.done("/queues/purge", {"name": "emails"}) == "0 jobs of emails discarded."
 
 
@@ -235,7 +237,7 @@ def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, kno
     assert "/scheduled?queue=%3Cb%3Ex" in text
 
 
-def test_a_wait_that_nobody_can_know_is_not_shown_as_none(known, conn):
+def test_an_unknown_wait_is_not_shown_as_none(known, conn):
     state = page.queue_states.describe_queue(
         conn, known, ["emails"], page.queue_states.QueueCounts({}, {}), cache.BrokerStatus()
     )[0]
@@ -244,7 +246,7 @@ def test_a_wait_that_nobody_can_know_is_not_shown_as_none(known, conn):
     assert page.oldest_age(state, {}) is None
 
 
-def test_with_a_prefix_the_queues_are_ours(env, request, rabbitmq, eventually):
+def test_with_a_prefix_only_our_queues_are_shown(env, request, rabbitmq, eventually):
     """Another program in the virtual host has a queue of the same name."""
     env(QUEUE_PREFIX="shop.")
     broker, operator = (request.getfixturevalue(name) for name in ("known", "operator"))

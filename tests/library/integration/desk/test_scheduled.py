@@ -1,4 +1,4 @@
-"""Scheduled: what waits is seen, let run, moved, cancelled."""
+"""Scheduled: waiting jobs are shown, made due, moved and cancelled."""
 
 import re
 from uuid import uuid4
@@ -26,10 +26,10 @@ def due_in(conn, message_id):
     return conn.execute(query, (message_id,)).fetchone()[0]
 
 
-# Look
+# The list
 
 
-def test_the_next_due_is_first_with_its_call_its_reason_and_its_state(operator, store, conn):
+def test_the_next_due_job_is_first_with_its_call_its_reason_and_its_state(operator, store, conn):
     store("later", due="3 days", queue="bulk", reason="retry", generation=1)
     store("sooner", due="2 hours")
     store("taken", due="-1 s")
@@ -46,12 +46,12 @@ def test_the_next_due_is_first_with_its_call_its_reason_and_its_state(operator, 
     assert ">in 2 h</time>" in text
 
 
-def test_nothing_waits(operator):
+def test_without_a_waiting_job_the_page_says_so(operator):
     assert operator.json("/scheduled") == {"jobs": [], "count": 0, "queues": [], "later": None}
     assert "send_with_options(delay=…)" in operator.get("/scheduled").text
 
 
-def test_some_of_them(operator, store):
+def test_filters_select_jobs(operator, store):
     store("a", actor="greet", queue="bulk")
     store("b", actor="wave")
 
@@ -61,8 +61,8 @@ def test_some_of_them(operator, store):
     assert "Nothing that waits fits this" in operator.get("/scheduled?actor=nobody").text
 
 
-def test_each_is_on_one_page_also_where_many_are_due_at_once(operator, store, conn):
-    """Of those a relay has taken too, which are found by another index."""
+def test_each_job_is_on_one_page_even_if_many_are_due_at_once(operator, store, conn):
+    """This includes claimed rows, which another index finds."""
     for number in range(120):
         store(f"job-{number:03}", generation=number % 2)
     at_once = (
@@ -107,14 +107,14 @@ def test_the_next_page_is_a_link(operator, store):
         "[" * 10_000,
     ],
 )
-def test_a_place_that_no_page_has_named_is_refused(operator, before):
+def test_an_invalid_page_position_is_refused(operator, before):
     answer = operator.client.get("/scheduled", params={"before": before})
 
     assert answer.status_code == 400
     assert "begin again" in answer.text
 
 
-def test_what_its_actor_redacts_is_shown_nowhere(operator, store, conn):
+def test_redacted_arguments_are_shown_nowhere(operator, store, conn):
     queues.declare_actors(
         conn, [KnownActor("greet", "default", parameters=["code"], redact=["code"])]
     )
@@ -127,7 +127,7 @@ def test_what_its_actor_redacts_is_shown_nowhere(operator, store, conn):
     assert "greet(7)" not in operator.get("/scheduled").text
 
 
-def test_what_others_wrote_is_text(operator, store):
+def test_text_from_outside_is_escaped(operator, store):
     store("<b>a</b>", actor="<i>greet</i>", queue='"><script>')
 
     text = operator.get("/scheduled?actor=<i>greet</i>").text
@@ -137,7 +137,7 @@ def test_what_others_wrote_is_text(operator, store):
         assert tag not in text
 
 
-def test_an_id_that_cannot_be_shown_as_it_is_is_sent_back_as_it_is(operator, store, conn):
+def test_an_id_that_cannot_be_displayed_is_sent_back_unchanged(operator, store, conn):
     odd = "a\x1b[31m\u202eb"
     store(odd)
 
@@ -162,7 +162,7 @@ def test_a_reader_has_no_buttons(reader, store):
 # Run and move
 
 
-def test_a_selection_is_due_now(operator, store, conn):
+def test_selected_jobs_are_made_due_now(operator, store, conn):
     for name in ("a", "b", "c"):
         store(name)
     store("taken", due="-1 s")
@@ -178,7 +178,7 @@ def test_a_selection_is_due_now(operator, store, conn):
     assert entry.details == {"ids": ["a", "b", "taken", "gone"]}
 
 
-def test_moved_by_a_span_or_to_a_time(operator, store, conn):
+def test_jobs_are_moved_by_a_span_or_to_a_time(operator, store, conn):
     store("a")
 
     operator.done("/scheduled/move", {"id": "a", "in": "1d2h"})
@@ -204,7 +204,7 @@ def test_moved_by_a_span_or_to_a_time(operator, store, conn):
         {"at": "0001-01-01T00:00+05:00"},
     ],
 )
-def test_a_time_that_is_not_plain_moves_nothing(operator, store, conn, fields):
+def test_an_ambiguous_time_moves_nothing(operator, store, conn, fields):
     store("a")
 
     answer = operator.post("/scheduled/move", {"id": "a", **fields})
@@ -215,7 +215,7 @@ def test_a_time_that_is_not_plain_moves_nothing(operator, store, conn, fields):
 
 
 @pytest.mark.parametrize("action", ["run", "move", "cancel"])
-def test_nothing_chosen_is_said(operator, action):
+def test_an_empty_selection_is_reported(operator, action):
     answer = operator.post(f"/scheduled/{action}", {"in": "2h"})
 
     assert answer.status_code == 400
@@ -235,7 +235,7 @@ def test_the_list_is_shown_again_with_its_filters(operator, store):
 # Cancel
 
 
-def test_cancel_asks_first_and_says_what_would_become_of_each(operator, store, conn):
+def test_a_cancel_asks_first_and_says_what_would_happen_to_each_job(operator, store, conn):
     store("a")
     store("taken", due="-1 s")
     claims.claim_due(conn, uuid4(), 1)
@@ -252,7 +252,7 @@ def test_cancel_asks_first_and_says_what_would_become_of_each(operator, store, c
     assert audit.list_entries(conn) == []
 
 
-def test_who_is_sure_cancels(operator, store, conn):
+def test_a_confirmed_cancel_is_done(operator, store, conn):
     store("a")
     store("b")
 
@@ -264,7 +264,7 @@ def test_who_is_sure_cancels(operator, store, conn):
     assert (entry.action, entry.count, entry.details) == ("scheduled.cancel", 1, {"ids": ["a"]})
 
 
-def test_there_is_nothing_to_ask_about_what_waits_no_more(operator, conn):
+def test_a_cancel_of_jobs_that_no_longer_wait_asks_nothing(operator, conn):
     said = operator.done("/scheduled/cancel", {"id": "gone"})
 
     assert said == "Cancelled: 1 not waiting any more."

@@ -1,4 +1,4 @@
-"""Unique: who has which key, which key has no job, and freeing one."""
+"""Unique: which job has which key, which key has no job, and the release of a key."""
 
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -41,12 +41,12 @@ def keys(shown):
 
 
 def marked(operator, key):
-    """What the box of a key says."""
+    """Return the value of the checkbox of a key."""
     [found] = [one["id"] for one in operator.json("/unique")["keys"] if one["key"] == key]
     return found
 
 
-def test_they_are_listed_with_who_has_them(operator, lock, conn):
+def test_keys_are_listed_with_their_jobs(operator, lock, conn):
     lock("a")
     run_locks.acquire_lock(
         conn, run_locks.RunLock("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77)
@@ -65,14 +65,14 @@ def test_they_are_listed_with_who_has_them(operator, lock, conn):
     assert keys(operator.json("/unique?key=resize:")) == ["resize:a"]
 
 
-def test_none_is_held(operator):
+def test_without_a_key_the_page_says_so(operator):
     assert operator.json("/unique")["keys"] == []
     assert "unique=Unique(" in operator.get("/unique").text
     assert "No key that is held fits this" in operator.get("/unique?actor=nobody").text
 
 
-def test_each_is_on_one_page_also_of_those_held_since_the_same_moment(operator, lock, conn):
-    """Those of both kinds, which are merged."""
+def test_each_key_is_on_one_page_even_if_many_are_held_since_the_same_moment(operator, lock, conn):
+    """The page merges keys of both kinds."""
     for number in range(40):
         lock(f"{number:02}")
         lock(f"{'éZa_'[number % 4]}{number}")
@@ -91,7 +91,7 @@ def test_each_is_on_one_page_also_of_those_held_since_the_same_moment(operator, 
     assert len(found) == 120
 
 
-def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
+def test_a_key_is_orphaned_if_its_job_has_no_row_and_its_queue_is_empty(
     management, broker, operator, lock, store, eventually
 ):
     broker.ensure_queues({"default", "low"})
@@ -118,7 +118,9 @@ def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
 
 
 @pytest.mark.usefixtures("broker")
-def test_that_rabbitmq_cannot_be_asked_is_said_and_not_taken_for_none(operator, lock, monkeypatch):
+def test_orphaned_keys_are_shown_as_unknown_if_rabbitmq_does_not_answer(
+    operator, lock, monkeypatch
+):
     monkeypatch.setenv("WORKSHED_MANAGEMENT_URL", "http://guest:secret@127.0.0.1:9")
     settings.cache_clear()
     lock("a")
@@ -132,7 +134,7 @@ def test_that_rabbitmq_cannot_be_asked_is_said_and_not_taken_for_none(operator, 
     assert "secret" not in text
 
 
-def test_a_key_is_released_by_whoever_is_sure(operator, lock, conn):
+def test_a_key_is_released_after_a_confirmation(operator, lock, conn):
     lock("a")
     box = marked(operator, "resize:a")
 
@@ -171,14 +173,14 @@ def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
 
 
 @pytest.mark.parametrize("box", ["resize:a", '["resize:a"]', '["resize:a", null]'])
-def test_what_no_box_says_is_refused(operator, lock, conn, box):
+def test_an_invalid_checkbox_value_is_refused(operator, lock, conn, box):
     lock("a")
 
     assert operator.post("/unique/release", {"id": box, "sure": "yes"}).status_code == 400
     assert unique.find_holder(conn, "resize:a")
 
 
-def test_what_others_wrote_is_text(operator, lock):
+def test_text_from_outside_is_escaped(operator, lock):
     lock('"><b>a</b>', actor="<i>resize</i>")
 
     text = operator.get("/unique").text

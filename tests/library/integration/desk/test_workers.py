@@ -1,4 +1,4 @@
-"""Workers: what each does now, and that one rests."""
+"""Workers: what each does now, and how one is made quiet."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -32,7 +32,7 @@ def beat(conn):
     return beat
 
 
-def test_each_says_where_it_runs_and_what_it_does(operator, beat):
+def test_each_worker_shows_where_it_runs_and_what_it_does(operator, beat):
     beat("web-1", 101)
 
     (one,) = operator.json("/workers")["workers"]
@@ -49,7 +49,7 @@ def test_each_says_where_it_runs_and_what_it_does(operator, beat):
     assert 'aria-label="Quiet web-1:101"' in text
 
 
-def test_where_none_beats_it_is_said_how_to_start_one(operator):
+def test_without_a_worker_the_page_says_how_to_start_one(operator):
     assert operator.json("/workers") == {"workers": [], "relays": []}
     text = operator.get("/workers").text
     assert "No worker beats" in text
@@ -57,7 +57,7 @@ def test_where_none_beats_it_is_said_how_to_start_one(operator):
     assert "No relay beats" in text
 
 
-def test_a_worker_that_is_silent_is_no_longer_told_anything(operator, beat):
+def test_a_silent_worker_gets_no_more_commands(operator, beat):
     beat("web-1", 101, silent="1 minute")
 
     assert operator.json("/workers")["workers"][0]["state"] == "silent"
@@ -66,7 +66,7 @@ def test_a_worker_that_is_silent_is_no_longer_told_anything(operator, beat):
     assert "/workers/quiet" not in text
 
 
-def test_one_is_quiet_until_it_is_resumed(operator, beat, conn):
+def test_a_worker_is_quiet_until_it_is_resumed(operator, beat, conn):
     one, other = beat("web-1", 101), beat("web-2", 102)
 
     said = operator.done("/workers/quiet", {"id": one})
@@ -84,7 +84,7 @@ def test_one_is_quiet_until_it_is_resumed(operator, beat, conn):
 
 
 @pytest.mark.parametrize("wanted", ["", "x", "00000000-0000-4000-8000-000000000001"])
-def test_one_that_is_gone_is_said_to_be(operator, beat, conn, wanted):
+def test_a_worker_that_is_gone_is_reported(operator, beat, conn, wanted):
     beat("web-1", 101)
 
     answer = operator.post("/workers/quiet", {"id": wanted})
@@ -107,13 +107,13 @@ def test_relays_are_shown_too(operator, conn):
     assert "web-2:78" in operator.get("/workers").text
 
 
-def test_a_clock_that_is_ahead_makes_no_job_run_for_less_than_nothing(operator, beat):
+def test_a_clock_that_is_ahead_gives_no_negative_duration(operator, beat):
     beat("web-1", 101, since=datetime.now(UTC) + timedelta(hours=1))
 
     assert operator.json("/workers")["workers"][0]["running"][0]["runs_for"] == 0
 
 
-def test_an_id_from_outside_is_shown_and_does_nothing(operator, beat):
+def test_an_id_from_outside_is_escaped(operator, beat):
     beat("<b>web", 101, message_id='"><script>&?id=2')
 
     text = operator.get("/workers").text

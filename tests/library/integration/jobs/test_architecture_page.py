@@ -1,4 +1,4 @@
-"""docs/architecture.md and its picture: tables, numbers and layers are those of the code."""
+"""docs/architecture.md and its picture: tables, numbers and layers match the code."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ PICTURE = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_every_table_is_there_for_something(conn):
+def test_every_table_is_described(conn):
     query = """
         SELECT relname FROM pg_class
          WHERE relnamespace = 'workshed'::regnamespace AND relkind IN ('r', 'p')
@@ -36,7 +36,7 @@ def test_its_numbers_are_those_of_the_code():
     assert health.EVERY_S == worker_beat.EVERY_S
 
 
-def test_its_layers_are_those_that_are_checked():
+def test_its_layers_are_those_that_import_linter_checks():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     contract, library, *_ = project["tool"]["importlinter"]["contracts"]
 

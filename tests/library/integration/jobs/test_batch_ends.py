@@ -29,7 +29,7 @@ def row(message_id, **options):
 
 @pytest.fixture
 def make(connect):
-    """`make("a", "b")`: a closed batch of these jobs, which tells of all its events; its id."""
+    """`make("a", "b")`: create a closed batch of these jobs with a callback per event; its id."""
     conn = connect(autocommit=True)
 
     def make(*message_ids, close=True):
@@ -47,7 +47,7 @@ def make(connect):
 
 @pytest.fixture
 def told(connect):
-    """`told(batch)`: what was sent of it, each as often as it was."""
+    """`told(batch)`: the callbacks sent for the batch, including repeats."""
     conn = connect(autocommit=True)
     query = "SELECT split_part(message_id, ' ', 1) FROM workshed.schedule WHERE message_id LIKE %s"
     return lambda batch: sorted(name for (name,) in conn.execute(query, (f"% {batch}",)))
@@ -55,7 +55,7 @@ def told(connect):
 
 @pytest.fixture
 def impatient(connect):
-    """`impatient()`: a connection that does not wait for a lock."""
+    """`impatient()`: a connection that times out on a lock after 50 ms."""
 
     def one():
         conn = connect()
@@ -66,9 +66,9 @@ def impatient(connect):
     return one
 
 
-def test_of_two_that_end_at_once_one_waits_only_where_it_must(make, told, impatient):
-    """Without the lock on the other one both would commit, and each would have left it to the
-    other."""
+def test_of_two_jobs_that_end_at_once_one_waits_only_where_it_must(make, told, impatient):
+    """Without the lock on the other rows both transactions would commit, and each would have left
+    the callbacks to the other."""
     batch = make("a", "b", "c")
     first, second, third = impatient(), impatient(), impatient()
 
@@ -86,8 +86,8 @@ def test_of_two_that_end_at_once_one_waits_only_where_it_must(make, told, impati
     assert told(batch) == ["complete", "success"]
 
 
-def test_those_that_end_wait_for_nobody_else(make, impatient):
-    """With one counter each would wait for all before it."""
+def test_jobs_that_are_not_the_last_do_not_wait_for_each_other(make, impatient):
+    """With a single counter each would wait for all before it."""
     make(*(f"{number:02}" for number in range(10)))
     open_ones = [impatient() for _ in range(5)]
 
@@ -95,7 +95,7 @@ def test_those_that_end_wait_for_nobody_else(make, impatient):
         assert batches.end_job(conn, f"{2 * number:02}", "succeeded")
 
 
-def test_one_that_is_rolled_back_has_not_ended(make, told, connect):
+def test_a_job_whose_end_is_rolled_back_has_not_ended(make, told, connect):
     batch, first, second = make("a", "b"), connect(), connect()
     batches.end_job(first, "a", "dead")
     first.rollback()
@@ -121,8 +121,8 @@ def test_a_second_end_changes_nothing(make, told, conn):
     assert told(batch) == []
 
 
-def test_what_was_told_is_not_told_again(make, told, connect):
-    """Its callback has run, so nothing but its own row remembers that it was sent."""
+def test_an_event_is_sent_only_once(make, told, connect):
+    """Its callback has already run, so only the batch's own row records that it was sent."""
     conn = connect(autocommit=True)
     batch = make("a")
     batches.end_job(conn, "a", "dead")
@@ -135,7 +135,7 @@ def test_what_was_told_is_not_told_again(make, told, connect):
     assert told(batch) == ["success"]
 
 
-def test_what_is_added_in_the_same_transaction_keeps_it_open(make, told, conn):
+def test_a_job_added_in_the_same_transaction_keeps_the_batch_open(make, told, conn):
     batch = make("a")
 
     assert conn.execute(*batches.refusal_statement(batch, "a")).fetchone() == ("",)
@@ -149,8 +149,8 @@ def test_what_is_added_in_the_same_transaction_keeps_it_open(make, told, conn):
     assert told(batch) == ["complete", "success"]
 
 
-def test_who_adds_to_an_open_one_keeps_it_from_being_closed(make, impatient):
-    """Else it would be complete, and have a job more after that."""
+def test_adding_to_an_open_batch_keeps_it_from_being_closed(make, impatient):
+    """Otherwise the batch would be complete and then get another job."""
     batch, adder, closer = make(close=False), impatient(), impatient()
 
     assert adder.execute(*batches.refusal_statement(batch, None)).fetchone() == ("",)
@@ -165,8 +165,8 @@ def test_who_adds_to_an_open_one_keeps_it_from_being_closed(make, impatient):
     assert closer.execute(*batches.refusal_statement(batch, None)).fetchone() != ("",)
 
 
-def test_who_adds_from_within_keeps_its_job_from_ending(make, impatient):
-    """A copy of it may end just now."""
+def test_adding_from_within_a_job_keeps_that_job_from_ending(make, impatient):
+    """A copy of the job may be ending at the same moment."""
     batch, adder, copy = make("a"), impatient(), impatient()
 
     assert adder.execute(*batches.refusal_statement(batch, "a")).fetchone() == ("",)
@@ -175,8 +175,8 @@ def test_who_adds_from_within_keeps_its_job_from_ending(make, impatient):
         batches.end_job(copy, "a", "succeeded")
 
 
-def test_a_callback_is_a_job_of_the_moment_it_is_sent(make, conn):
-    """By the time its batch was made it may have expired, or a rule may cancel it."""
+def test_a_callback_has_the_timestamp_of_its_sending(make, conn):
+    """Dated by the creation of its batch, it may have expired, or a cancel rule may match it."""
     batch = make("a")
 
     batches.end_job(conn, "a", "succeeded")
@@ -186,11 +186,11 @@ def test_a_callback_is_a_job_of_the_moment_it_is_sent(make, conn):
     assert body["message_timestamp"] > 1_700_000_000_000
     assert body["message_id"] == f"success {batch}"
     (kept,) = conn.execute("SELECT count(body) FROM workshed.batch_callbacks").fetchone()
-    assert kept == 1  # of its death
+    assert kept == 1  # the callback for a death
 
 
 def storm(connect, work, rounds):
-    """Let each thread do its part of each round at the same moment; return what went wrong."""
+    """Run each thread's part of each round at the same moment; raise what went wrong."""
     barrier, errors = threading.Barrier(THREADS), []
 
     def run(number):
@@ -214,8 +214,8 @@ def storm(connect, work, rounds):
 
 @pytest.mark.parametrize("adding", [False, True])
 def test_the_last_of_many_that_end_at_once_is_noticed(make, told, connect, scale, adding):
-    """Fails where a plain look replaces the lock, or where those that see none do not ask one by
-    one; in a deadlock too."""
+    """Fails, also with a deadlock, where a plain read replaces the lock, or where the jobs that see
+    no other pending job do not check one by one."""
     rounds = scale(1_500)
     made = [make(*(f"{turn}-{n}" for n in range(THREADS))) for turn in range(rounds)]
     dice = random.Random(7)  # noqa: S311 -- dice
@@ -243,7 +243,7 @@ def test_the_last_of_many_that_end_at_once_is_noticed(make, told, connect, scale
         assert told(batch) == ["complete", "success"]
 
 
-def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect, scale):
+def test_dead_jobs_that_are_retried_at_once_send_each_callback_once(make, told, connect, scale):
     rounds = scale(500)
     made = [make(*(f"{turn}-{n}" for n in range(THREADS))) for turn in range(rounds)]
 
@@ -272,7 +272,7 @@ def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect
         assert told(batch) == ["complete", "death", "success"]
 
 
-def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scale):
+def test_a_cancel_among_jobs_that_end_sends_each_callback_once(make, told, connect, scale):
     rounds = scale(500)
     made = [make(*(f"{turn}-{n}" for n in range(1, THREADS))) for turn in range(rounds)]
 
@@ -292,8 +292,8 @@ def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scal
         assert told(batch) == (["complete"] if found.cancelled_at else ["complete", "success"])
 
 
-def test_a_row_that_no_consumer_could_read_has_died(make, told, connect):
-    """Its batch would wait for it for ever."""
+def test_a_row_that_no_consumer_could_read_counts_as_dead(make, told, connect):
+    """Otherwise its batch would wait for it for ever."""
     conn, batch = connect(autocommit=True), make("a")
     taken = ClaimedRow("a", 0, "default", "{}", datetime.now(UTC), possible_duplicate=False)
 
@@ -305,8 +305,8 @@ def test_a_row_that_no_consumer_could_read_has_died(make, told, connect):
 # Cancel
 
 
-def test_a_relay_deletes_what_waits_of_a_cancelled_one(make, told, connect):
-    """Also a row of a transaction that was open when the batch was cancelled."""
+def test_a_relay_deletes_the_waiting_jobs_of_a_cancelled_batch(make, told, connect):
+    """This includes a row whose transaction was open when the batch was cancelled."""
     conn, late = connect(autocommit=True), connect()
     batch = make("a", "b")
     for name in ("a", "b"):
@@ -325,7 +325,7 @@ def test_a_relay_deletes_what_waits_of_a_cancelled_one(make, told, connect):
     assert progress.get_progress(conn, batch).cancelled == 3
 
 
-def test_one_on_its_way_is_left_to_the_worker(make, connect):
+def test_a_job_on_its_way_is_left_to_the_worker(make, connect):
     conn = connect(autocommit=True)
     batch = make("a")
     conn.execute(*batches.cancel_statement(batch))
@@ -337,8 +337,8 @@ def test_one_on_its_way_is_left_to_the_worker(make, connect):
     assert conn.execute(query).fetchone() == (True,)
 
 
-def test_one_that_a_relay_has_taken_meanwhile_is_told(make, connect):
-    """It waited when its batch was cancelled, so no worker was to hold its id in memory."""
+def test_workers_learn_of_a_cancelled_job_that_a_relay_has_claimed_meanwhile(make, connect):
+    """It waited when its batch was cancelled, so no worker was going to keep its id in memory."""
     conn = connect(autocommit=True)
     batch = make("a")
     schedule.insert_row(conn, row("a", batch=batch))
@@ -352,7 +352,7 @@ def test_one_that_a_relay_has_taken_meanwhile_is_told(make, connect):
     assert conn.execute(query).fetchone() == (True,)
 
 
-def test_the_second_of_a_job_is_refused(make, conn):
+def test_a_job_cannot_join_a_second_batch(make, conn):
     make("a")
 
     with pytest.raises(psycopg.errors.UniqueViolation):

@@ -1,7 +1,7 @@
 """Any history of copies, crashes, outcomes and operators, of jobs that are in batches.
 
-The machine is that of `test_model.py`, with all it does to a job; here are the batches, and what is
-told of them.
+The machine is that of `test_model.py`, with all it does to a job; added are the batches and their
+callbacks.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from workshed.transport.publishing.outgoing import awaiting_key, key_claim
 
 EVENTS = ("success", "complete", "death")
 TABLES = ("batches", "batch_callbacks", "batch_jobs")
-# What stores a callback is seen by a trigger, whatever the product remembers of it.
+# A trigger sees each stored callback, whatever the product remembers of it.
 LOG = """
     CREATE TABLE IF NOT EXISTS public.told (message_id text);
     CREATE OR REPLACE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
@@ -41,7 +41,7 @@ KINDS = st.sampled_from(
 ENDS = {
     None: {"pending"},
     "succeeded": {"succeeded"},
-    "discarded": {"discarded", "cancelled"},  # a cancelled one that started is discarded
+    "discarded": {"discarded", "cancelled"},  # a cancelled job that has started is discarded
     "cancelled": {"cancelled"},
     "replaced": {"cancelled"},
     "dead": {"dead"},
@@ -50,7 +50,7 @@ ENDS = {
 
 @dataclass
 class Model:
-    """What is known of a batch that was committed."""
+    """The state of a committed batch."""
 
     closed: bool = False
     cancelled: bool = False
@@ -59,7 +59,7 @@ class Model:
 
 
 class BatchJobs(base.Jobs):
-    """Batches among the jobs, which die and come twice as they do."""
+    """Batches among jobs that die and come twice, as in `base.Jobs`."""
 
     send_directly = send_while_rabbitmq_is_away = send_with_a_lease = None
     send_one_that_expires = send_in_a_transaction = cancel_by_a_rule = None
@@ -79,7 +79,7 @@ class BatchJobs(base.Jobs):
         super().begin()
         self.make_a_batch(size, once=False, close=True, commits=True)
 
-    # No rules here: what is seldom of use keeps the others from being chosen.
+    # Not rules here: seldom useful, they would displace the others.
 
     def relay_takes_a_window(self, most=3):
         super().relay_takes_a_window(most)
@@ -88,16 +88,16 @@ class BatchJobs(base.Jobs):
         super().relay_marks_what_was_confirmed()
 
     def a_turn_runs_out(self):
-        """None is taken here."""
+        """No run lock is taken here."""
 
     def a_span_is_over(self):
-        """No key has one here."""
+        """No key expires here."""
 
-    # People and jobs
+    # Operators and jobs
 
     @rule(size=st.integers(0, 3), once=st.booleans(), close=MOSTLY, commits=MOSTLY)
     def make_a_batch(self, size, once, close, commits):
-        """Made, filled, and closed perhaps: all of it, or nothing where it is rolled back."""
+        """Create, fill and perhaps close a batch in one transaction, which may roll back."""
         batch = str(UUID(int=len(self.batches) + len(self.refused) + 1))
         told = {
             event: base.row(message(f"{event} of {batch}"), "transactional") for event in EVENTS
@@ -121,7 +121,7 @@ class BatchJobs(base.Jobs):
     @precondition(lambda self: self.batches)
     @rule(data=st.data(), once=st.booleans())
     def add_to_a_batch(self, data, once):
-        """Nobody's job does; only while it is open."""
+        """Add from outside of any job, which works only while the batch is open."""
         batch, model = self._any(data)
         one = self._message("quorum", once, batch=batch)
         self._try_to_add(batch, one, None, allowed=not (model.closed or model.cancelled))
@@ -129,7 +129,7 @@ class BatchJobs(base.Jobs):
     @precondition(lambda self: self._of_batches())
     @rule(data=st.data(), once=st.booleans())
     def add_from_within(self, data, once):
-        """A run does, in a transaction of its own; one that has ended may run on somewhere."""
+        """Add from a run, in a transaction of its own; a run may go on after its job has ended."""
         run = data.draw(st.sampled_from(self._of_batches()))
         batch = run.job.message.options["batch"]
         model = self.batches[batch]
@@ -145,7 +145,7 @@ class BatchJobs(base.Jobs):
         how=st.sampled_from(["log", "replace", "reschedule"]),
     )
     def add_a_unique_one(self, data, key, how):
-        """Who replaces another ends it, in whichever batch that is."""
+        """A job that replaces another ends it, in whichever batch that is."""
         batch, model = self._any(data)
         actor = "until_executed"
         one = self._message(
@@ -201,7 +201,7 @@ class BatchJobs(base.Jobs):
 
     @rule(kinds=st.lists(KINDS, min_size=1, max_size=4), marks=MOSTLY, acks=MOSTLY)
     def work_off_some(self, kinds, marks, acks):
-        """Most jobs run soon after they were stored, with nothing in between."""
+        """Run jobs soon after they were stored, with nothing in between, as is usual."""
         self.relay_takes_a_window()
         if marks:
             self.relay_marks_what_was_confirmed()
@@ -251,7 +251,7 @@ class BatchJobs(base.Jobs):
         assert told == wanted
 
     def teardown(self):
-        """Let nothing be open, so that all come to their end; then all of it was told."""
+        """Close all batches so that all jobs end; then every event must have been sent."""
         with db.transaction() as conn:
             for batch, model in self.batches.items():
                 conn.execute(*batches.close_statement(batch))
@@ -262,7 +262,7 @@ class BatchJobs(base.Jobs):
         assert all("complete" in model.told for model in self.batches.values())
 
     def _learn(self):
-        """Note what has come about; a callback is a job like any other from then on."""
+        """Note which events have come; from then on a callback is a job like any other."""
         with db.transaction() as conn:
             for batch, model in self.batches.items():
                 states = {self._state(conn, one) for one in model.members}
@@ -294,7 +294,7 @@ class BatchJobs(base.Jobs):
         return super()._start(copy, isolated=isolated)
 
     def _run_once(self, run):
-        """One in a batch adds another in the transaction of its own end."""
+        """A job in a batch adds another in the transaction of its own end."""
         sent = self.sent[run.job.message_id]
         batch = run.job.message.options.get("batch")
         before = sent.ended
@@ -368,11 +368,11 @@ def message(message_id):
 
 @pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("database")
-def test_any_history_counts_each_job_and_tells_each_event_once(scale, lane):
+def test_any_history_counts_each_job_and_sends_each_event_once(scale, lane):
     run_state_machine_as_test(
         BatchJobs,
         settings=settings(
-            max_examples=lane(sample=8, exhaustive=scale(3_000, by=100)),  # each is seconds
+            max_examples=lane(sample=8, exhaustive=scale(3_000, by=100)),  # each takes seconds
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -1,4 +1,4 @@
-"""Cancels by filter and by rule, and what a worker asks before it puts a job back on its way."""
+"""Cancelling by filter and by rule, and the check a worker makes before it reschedules a job."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def traits(**changes):
 
 @pytest.fixture
 def store(conn):
-    """`store("m", actor=…, tags=[…])`: a job that waits."""
+    """`store("m", actor=…, tags=[…])`: store a waiting job."""
 
     def store(message_id, reason="delayed", **changes):
         made = message(message_id, **changes)
@@ -56,7 +56,7 @@ def store(conn):
         (JobFilter(actor="greet", queue="bulk"), []),
     ],
 )
-def test_a_filter_finds_what_fits(conn, store, which, found):
+def test_a_filter_finds_matching_jobs(conn, store, which, found):
     store("greet")
     store("tagged", tags=["x", "user-7"])
     store("bulk", actor="mail", queue="bulk")
@@ -66,7 +66,7 @@ def test_a_filter_finds_what_fits(conn, store, which, found):
 
 
 def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
-    """As `jsonb`, or as `json` with `->>`, one argument with a NUL fails the query for all."""
+    """With a NUL in an argument, a query that reads bodies as `jsonb`, or by `->>`, fails."""
     store("m", tags=["a"])
     conn.execute(r"""UPDATE workshed.schedule SET body = replace(body, '[]', '["\u0000"]')""")
 
@@ -77,7 +77,7 @@ def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
 
 
 def test_a_rule_must_name_something(conn):
-    """One that names nothing would end every job there is."""
+    """A rule without a bound would cancel every job."""
     with pytest.raises(BoundlessRuleError):
         cancel_rules.create_rule(conn, JobFilter(older_than=timedelta(days=1)))
 
@@ -113,7 +113,7 @@ SOME = st.none() | NAMES
     ),
 )
 def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
-    """Else a job runs or not by whether it has a copy."""
+    """Otherwise whether a job runs would depend on whether it has a copy."""
     made = cancel_rules.create_rule(conn, rule)
     at_ms = round(made.sent_before.timestamp() * 1000)
     job = CancelTraits(job.actor, job.queue, job.tags, at_ms + job.sent_ms)
@@ -124,10 +124,10 @@ def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
     assert (said == f"cancelled by rule {made.id}") == made.fits(job)
 
 
-# What a worker asks before it puts a job back
+# What a worker checks before it reschedules a job
 
 
-def test_what_was_cancelled_is_known_with_its_reason(conn):
+def test_a_cancelled_job_is_known_with_its_reason(conn):
     assert cancellations.cancel_reason(conn, "m", traits()) is None
 
     rule = cancel_rules.create_rule(conn, JobFilter(tag="a"))
@@ -138,7 +138,7 @@ def test_what_was_cancelled_is_known_with_its_reason(conn):
 
 
 def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, conn):
-    """Without the lock, the cancel sees no row and the retry no tombstone: it waits, maybe for
+    """Without the lock, the cancel sees no row and the retry no tombstone: the job waits, maybe for
     days, with its unique key, for a worker to discard it."""
     with connect() as operator, connect() as worker:
         assert cancellations.cancel(operator, "m") == "will be skipped"
@@ -157,7 +157,7 @@ def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, c
     assert said == ["cancelled"]
 
 
-def test_a_job_that_was_told_is_told_to_stop(conn):
+def test_a_cancel_of_a_notified_job_says_so(conn):
     assert cancellations.cancel(conn, "m") == "will be skipped"
 
     cancellations.mark_notified(conn, ["m"])
@@ -169,8 +169,8 @@ def test_a_job_that_was_told_is_told_to_stop(conn):
 # Redrive
 
 
-def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
-    """A dead job that fits is sent before the rule for ever: nobody could run it again."""
+def test_a_rule_made_before_a_retry_does_not_match_the_retried_job(conn):
+    """Compared by its original timestamp, it would match the rule for ever and never run again."""
     body = message().encode()
     dead_jobs.add_dead_job(
         conn,
@@ -202,7 +202,7 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
 # Locks
 
 
-def test_what_a_filter_cancels_frees_its_lock(conn, store):
+def test_a_job_that_a_filter_cancels_frees_its_lock(conn, store):
     store("m")
     unique.acquire_key(conn, unique.KeyClaim("k", "m", 0, **LOCK))
 

@@ -1,4 +1,4 @@
-"""The dead as rows: buried, looked for, put back on their way, discarded."""
+"""Dead jobs as rows: stored, searched, retried and discarded."""
 
 import hashlib
 import threading
@@ -72,14 +72,14 @@ def test_a_retry_is_due_now_with_all_its_attempts_as_a_generation_of_its_own(con
     assert dead_jobs.count_dead_jobs(conn) == 0
 
 
-def test_who_is_not_dead_is_not_retried(conn):
+def test_a_job_that_is_not_dead_is_not_retried(conn):
     assert not dead_jobs.retry_job(conn, "m")
 
     assert schedule.list_scheduled(conn) == []
 
 
 def test_a_retry_forgets_that_the_job_was_cancelled(conn):
-    """With its tombstone left it is skipped when it starts, though somebody wants it to run."""
+    """With its tombstone left, the job would be skipped when it starts, although it was retried."""
     cancellations.cancel(conn, "m")
     bury(conn)
 
@@ -88,8 +88,8 @@ def test_a_retry_forgets_that_the_job_was_cancelled(conn):
     assert not cancellations.is_cancelled(conn, "m")
 
 
-def test_two_who_retry_one_job_move_it_once(connect, eventually):
-    """Without the row's lock both store the next generation: one fails, or sends twice."""
+def test_two_retries_of_one_job_at_once_move_it_once(connect, eventually):
+    """Without the row's lock both store the next generation: one fails, or the job runs twice."""
     with connect() as first:
         bury(first)
     one, two = connect(), connect()
@@ -107,7 +107,7 @@ def test_two_who_retry_one_job_move_it_once(connect, eventually):
     assert len(schedule.list_scheduled(one)) == 1
 
 
-def test_a_retry_in_autocommit_is_whole(connect):
+def test_a_retry_in_autocommit_is_a_single_transaction(connect):
     """In two transactions a crash in between would lose the job."""
     conn = connect(autocommit=True)
     bury(conn)
@@ -128,7 +128,7 @@ def test_a_retry_in_autocommit_is_whole(connect):
         {"body": b'{"options": null}'},
     ],
 )
-def test_what_cannot_be_read_is_not_retried_and_stays(conn, changes):
+def test_an_unreadable_job_is_not_retried_and_stays(conn, changes):
     bury(conn, **changes)
     [row] = dead_jobs.list_dead_jobs(conn)
 
@@ -139,11 +139,11 @@ def test_what_cannot_be_read_is_not_retried_and_stays(conn, changes):
     assert schedule.list_scheduled(conn) == []
 
 
-# Bury
+# Store
 
 
 def test_an_unreadable_message_takes_no_other_job_s_row(conn):
-    """Keyed by the id it claims, it overwrites the dead job that has it, which is then lost."""
+    """Stored under the id it claims, it would overwrite and lose the dead job that has this id."""
     bury(conn, "m")
 
     bury(conn, "m", actor=None, body=b"nonsense", reason="not JSON")
@@ -192,7 +192,7 @@ def test_an_unreadable_message_can_be_discarded(conn):
 
 @pytest.fixture
 def three(conn):
-    """Three dead: the first yesterday, the last without an error."""
+    """Three dead jobs: the first died yesterday, the last one has no error."""
     bury(conn, "old")
     conn.execute("UPDATE workshed.dead SET died_at = died_at - interval '1 day'")
     bury(conn, "mail", queue="emails", actor="deliver_email", error=TimeoutError())
@@ -215,7 +215,7 @@ def three(conn):
         (DeadFilter(error_location="shop.py:2 in pay"), []),
     ],
 )
-def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
+def test_dead_jobs_are_found_by_their_attributes(conn, three, which, ids):
     found = {row.message_id for row in dead_jobs.list_dead_jobs(conn, which)}
 
     assert found == set(ids)
@@ -223,13 +223,13 @@ def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
     assert dead_jobs.count_dead_jobs(conn, which) == len(ids)
 
 
-def test_the_latest_is_shown_first_and_the_oldest_taken_first(conn, three):
+def test_the_latest_job_is_shown_first_and_the_oldest_is_retried_first(conn, three):
     assert dead_jobs.list_dead_jobs(conn, limit=3)[-1].message_id == "old"
     assert len(dead_jobs.list_dead_jobs(conn, limit=2)) == 2
     assert dead_jobs.list_ids(conn, DeadFilter())[0] == "old"
 
 
-def test_they_are_grouped_by_class_of_error(conn, three):
+def test_dead_jobs_are_grouped_by_class_of_error(conn, three):
     bury(conn, "again", actor="wave")
 
     groups = dead_jobs.group_by_error(conn)
@@ -243,7 +243,7 @@ def test_they_are_grouped_by_class_of_error(conn, three):
     assert groups[0].last_at - groups[0].first_at > timedelta(hours=23)
 
 
-def test_what_died_in_a_program_is_found_by_its_place(conn, monkeypatch):
+def test_a_dead_job_is_found_by_the_place_of_its_error(conn, monkeypatch):
     monkeypatch.setenv("WORKSHED_RELEASE", "r7")
     settings.cache_clear()
     with pytest.raises(ZeroDivisionError) as failed:
@@ -258,9 +258,9 @@ def test_what_died_in_a_program_is_found_by_its_place(conn, monkeypatch):
     assert dead_jobs.list_ids(conn, DeadFilter(error_location=row.error_location)) == ["m"]
 
 
-def test_an_error_with_an_endless_name_can_be_buried(conn):
-    """Its name is in an index, which holds no row of more than 2704 bytes."""
-    # What can be compressed would fit.
+def test_an_error_with_a_very_long_name_can_be_stored(conn):
+    """The name is in an index, whose rows hold at most 2704 bytes."""
+    # A name that compresses well would fit.
     name = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(100))
     bury(conn, error=type(name, (Exception,), {})())
 
@@ -269,11 +269,11 @@ def test_an_error_with_an_endless_name_can_be_buried(conn):
     assert name.startswith(row.error_class)
 
 
-# Prospects
+# Retry preview
 
 
-def test_a_prospect_counts_who_would_wait_and_changes_nothing(conn):
-    """Of two with one key the second waits; a key that the job still has itself keeps nobody."""
+def test_a_preview_counts_the_jobs_that_would_wait_and_changes_nothing(conn):
+    """Of two with one key the second waits; a job that still holds its own key does not wait."""
     unique.acquire_key(conn, KeyClaim("held", "alive", 0, "greet", "default"))
     unique.acquire_key(conn, KeyClaim("mine", "keeps", 2, "greet", "default"))
     for name, key in {"a": "held", "b": "free", "c": "free", "keeps": "mine", "d": "mine"}.items():

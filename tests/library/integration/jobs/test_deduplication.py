@@ -1,4 +1,4 @@
-"""Deduplication as rows: each is claimed once, and freed by nobody but its holder."""
+"""Deduplication as rows: each is claimed once, and only its holder frees it."""
 
 import threading
 from datetime import timedelta
@@ -27,7 +27,7 @@ def row(message_id="m", generation=0, reason="delayed", **changes):
 # Settled
 
 
-def test_an_outcome_takes_the_start_and_the_rows_of_its_generation_with_it(conn):
+def test_an_outcome_deletes_the_start_and_the_rows_of_its_generation(conn):
     schedule.insert_row(conn, row(generation=0))
     schedule.insert_row(conn, row(generation=1))
     starts.record_start(conn, "m", 0, isolated=False, host="here", pid=1)
@@ -56,7 +56,7 @@ def test_records_are_kept_while_their_message_has_a_row(conn):
 
 
 def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
-    """It was due after 31 days, and its row is gone as soon as RabbitMQ has it."""
+    """It was due after 31 days, and its row is deleted as soon as RabbitMQ has the job."""
     once_keys.claim_key(conn, "charge", "a", "waits")
     once_keys.claim_key(conn, "charge", "b", "gone")
     conn.execute("UPDATE workshed.once_keys SET done_at = workshed.now() - interval '29 days'")
@@ -75,8 +75,8 @@ def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
 # Starts
 
 
-def test_a_start_is_forgotten_when_no_copy_of_its_job_may_run_any_more(conn):
-    """RabbitMQ may have lost the job; it has no outcome then, and the row would stay for ever."""
+def test_a_start_is_deleted_when_no_copy_of_its_job_may_run_any_more(conn):
+    """If RabbitMQ lost the job, no outcome ever deletes the row."""
     starts.record_start(conn, "m", 0, isolated=False, host="here", pid=1)
 
     pruned = [starts.prune_starts(conn, timedelta(days=days), 10) for days in (1, -1)]
@@ -84,7 +84,7 @@ def test_a_start_is_forgotten_when_no_copy_of_its_job_may_run_any_more(conn):
     assert pruned == [0, 1]
 
 
-def test_only_starts_made_alone_count(conn):
+def test_only_isolated_starts_count(conn):
     for isolated in (False, False, True):
         starts.record_start(conn, "m", 0, isolated=isolated, host="here", pid=1)
         assert not starts.load_state(conn, "m", 0, TRAITS).kills
@@ -105,7 +105,7 @@ def test_a_key_is_held_by_one_message(conn):
 
 
 def test_a_copy_of_an_earlier_generation_frees_nothing(conn):
-    """With the message id alone as holder, the copy would free the lock of the retry."""
+    """With only the message id as holder, the copy would free the lock of the retry."""
     unique.acquire_key(conn, claim("a", 0))
     unique.move_locks(conn, "a", 1)
 
@@ -165,7 +165,7 @@ def test_an_effect_is_claimed_once_per_scope(conn):
 # Cancel
 
 
-def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
+def test_a_cancelled_waiting_message_is_deleted_and_its_locks_freed(conn):
     schedule.insert_row(conn, row(generation=2))
     unique.acquire_key(conn, claim("m", 2))
 
@@ -177,7 +177,7 @@ def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
 
 
 @pytest.mark.parametrize("made", [{"reason": "outbox_lease"}, {"possible_duplicate": True}, None])
-def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
+def test_a_message_that_rabbitmq_may_have_is_skipped_when_it_is_delivered(conn, made):
     if made is not None:
         schedule.insert_row(conn, row(**made))
 
@@ -188,7 +188,7 @@ def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
 
 
 def test_a_reader_misses_no_tombstone_of_a_long_transaction(connect):
-    """With a watermark of time, what commits late is never read."""
+    """With a watermark of time, a tombstone that commits late would never be read."""
     with connect() as slow, connect() as quick, connect() as reader:
         cancellations.cancel(slow, "slow")
         cancellations.cancel(quick, "quick")
@@ -203,7 +203,7 @@ def test_a_reader_misses_no_tombstone_of_a_long_transaction(connect):
         assert set(ids) == {"slow", "quick"}
 
 
-def test_only_what_reached_rabbitmq_is_read(conn):
+def test_only_cancellations_of_messages_that_reached_rabbitmq_are_read(conn):
     schedule.insert_row(conn, row("waited"))
     cancellations.cancel(conn, "waited")
     cancellations.cancel(conn, "sent")

@@ -1,4 +1,4 @@
-"""Limits as rows: never exceeded, in the order of arrival, all or none, and whose time is over."""
+"""Limits as rows: never exceeded, first come first served, all or none, and leases that expire."""
 
 import heapq
 import itertools
@@ -30,7 +30,7 @@ ONE = SlotRequest("all", "concurrent", 1)
 
 @pytest.fixture
 def own(connect):
-    """A connection in autocommit, to a database whose clock is ours."""
+    """A connection in autocommit, to a database whose clock the tests set."""
     conn = connect(autocommit=True)
     conn.execute(SHIFTABLE)
     return conn
@@ -38,7 +38,7 @@ def own(connect):
 
 @pytest.fixture
 def at(own):
-    """`at(3.5)`: it is so many seconds later than the beginning."""
+    """`at(3.5)`: set the clock to so many seconds after the beginning."""
 
     def stop(seconds):
         own.execute("UPDATE workshed.clock SET stopped_at = %s", (BEGIN + seconds * SECOND,))
@@ -57,7 +57,7 @@ class Crowd:
         self.waits = {}
 
     def come(self, job, *asks):
-        """Start a job, or store that it waits; True where it has started."""
+        """Start a job, or store that it waits; return whether it has started."""
         start = JobStart(uuid4(), job, "sync", "here", 1)
         if limits.acquire_slots(self.conn, sorted_by_key(asks), start) is None:
             self.starts[job] = start
@@ -72,12 +72,12 @@ class Crowd:
         return False
 
     def end(self, job, *asks):
-        """Store that a job is done."""
+        """Store that a job has ended."""
         keys = sorted(ask.key for ask in asks if ask.is_held)
         return limits.release_slots(self.conn, keys, self.starts.pop(job).token, job, None)
 
     def due(self):
-        """Take what a relay would send now."""
+        """Take the jobs that a relay would send now."""
         query = """
             DELETE FROM workshed.schedule WHERE due_at <= workshed.now()
             RETURNING message_id, due_at, number
@@ -99,7 +99,7 @@ def crowd(own, at):
 
 
 def greedy(ask, arrivals):
-    """When each is to start who comes at these times, in this order; by hand."""
+    """Compute by hand when jobs that come at these times, in this order, are to start."""
     size, found = ask.size, []
     full_at = BEGIN - timedelta(days=1)
     for come in arrivals:
@@ -115,7 +115,7 @@ def greedy(ask, arrivals):
 
 
 def starts_of(crowd, at, ask, arrivals, late):
-    """Let them come; each again when its row is due, and `late()` later."""
+    """Let jobs come, and come again `late()` after their rows are due; return their starts."""
     crowd.conn.execute("DELETE FROM workshed.limits; DELETE FROM workshed.limit_starts")
     crowd.conn.execute("DELETE FROM workshed.limit_waiters; DELETE FROM workshed.schedule")
     crowd.starts.clear()
@@ -153,8 +153,8 @@ slow = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max
 
 @slow
 @given(ask=asked, arrivals=comings, seed=st.integers(0, 1_000))
-def test_no_interval_has_more_starts_whoever_is_late(crowd, at, ask, arrivals, seed):
-    """Counted when they were planned for, jobs that are late start together with the next."""
+def test_no_interval_has_more_starts_however_late_jobs_are(crowd, at, ask, arrivals, seed):
+    """If starts counted at their planned time, late jobs would start together with the next."""
     dice = random.Random(seed)  # noqa: S311 -- dice
 
     starts = starts_of(crowd, at, ask, arrivals, lambda: dice.random() * 2 * ask.span)
@@ -171,7 +171,7 @@ def test_no_interval_has_more_starts_whoever_is_late(crowd, at, ask, arrivals, s
 @slow
 @given(ask=asked, arrivals=comings)
 def test_each_starts_as_early_as_it_may_in_the_order_of_arrival(crowd, at, ask, arrivals):
-    """The slot of each is told when it is put back: it comes once more, and starts."""
+    """A job learns its slot when it is put back: it comes once more, and starts."""
     crowd.generations.clear()
 
     starts = starts_of(crowd, at, ask, arrivals, timedelta)
@@ -199,7 +199,7 @@ def test_a_window_of_a_day_is_24_hours_long_on_every_day(crowd, own, at):
         SlotRequest("b", "bucket", 1, timedelta(hours=1)),
     ],
 )
-def test_a_clock_that_is_put_back_holds_nobody_for_longer_than_the_span(ask, crowd, at):
+def test_a_clock_that_is_put_back_holds_up_a_job_for_no_longer_than_the_span(ask, crowd, at):
     at(1_000_000)
     crowd.come("a", ask)
 
@@ -209,7 +209,7 @@ def test_a_clock_that_is_put_back_holds_nobody_for_longer_than_the_span(ask, cro
     assert crowd.waits["b"].opens_in == timedelta(hours=1)
 
 
-def test_in_many_threads_no_more_hold_a_slot_than_there_are(connect, in_threads):
+def test_in_many_threads_no_more_jobs_hold_a_slot_than_the_limit(connect, in_threads):
     ask = SlotRequest("all", "concurrent", 3)
     got = []
 
@@ -226,7 +226,7 @@ def test_in_many_threads_no_more_hold_a_slot_than_there_are(connect, in_threads)
 
 
 def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventually):
-    """By the time at which it began to wait, its place would be free again too early."""
+    """If it counted from the beginning of that wait, its place would be free too early."""
     ask = SlotRequest("w", "window", 2, timedelta(minutes=1))
     first, second, looking = connect(), connect(), connect(autocommit=True)
     limits.acquire_slots(first, [ask], JobStart(uuid4(), "a", "sync", "here", 1))
@@ -248,8 +248,8 @@ def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventua
     assert counted[0][0] < freed <= counted[1][0]
 
 
-def test_limits_in_opposite_order_wait_for_no_deadlock(connect, in_threads):
-    """Locked in the order in which each actor names them, two jobs wait for each other."""
+def test_limits_in_opposite_order_do_not_deadlock(connect, in_threads):
+    """If each actor's order of limits were the lock order, two jobs would wait for each other."""
     asks = [
         SlotRequest("a", "concurrent", 2),
         SlotRequest("b", "window", 1_000, SECOND),
@@ -273,8 +273,8 @@ def test_limits_in_opposite_order_wait_for_no_deadlock(connect, in_threads):
     in_threads(work, range(120), threads=6)
 
 
-def test_asked_again_for_the_same_start_it_takes_one_slot(own, at):
-    """The answer to the first time was lost."""
+def test_a_repeated_request_of_one_start_takes_one_slot(own, at):
+    """A worker repeats the request when the first answer is lost."""
     ask, start = SlotRequest("all", "concurrent", 1), JobStart(uuid4(), "a", "sync", "here", 1)
 
     assert limits.acquire_slots(own, [ask], start) is None
@@ -286,7 +286,7 @@ def test_asked_again_for_the_same_start_it_takes_one_slot(own, at):
 # In the order of arrival
 
 
-def test_who_waits_is_called_in_order_by_who_ends(crowd):
+def test_waiting_jobs_are_called_in_order_by_jobs_that_end(crowd):
     for job in "abcd":
         crowd.come(job, ONE)
     assert crowd.due() == []
@@ -297,8 +297,8 @@ def test_who_waits_is_called_in_order_by_who_ends(crowd):
         assert crowd.come(called, ONE)
 
 
-def test_nobody_who_comes_later_gets_the_slot_of_one_who_was_called(crowd):
-    """Else a stream of newcomers lets the oldest wait for ever."""
+def test_a_job_that_comes_later_does_not_get_the_slot_of_a_called_job(crowd):
+    """Otherwise a stream of new jobs would keep the oldest waiting for ever."""
     for job in "ab":
         crowd.come(job, ONE)
     crowd.end("a", ONE)
@@ -309,7 +309,7 @@ def test_nobody_who_comes_later_gets_the_slot_of_one_who_was_called(crowd):
 
 
 @pytest.mark.parametrize(("first", "second"), ["bc", "cb"])
-def test_the_slot_of_one_who_does_not_come_in_time_is_that_of_the_next_who_does(
+def test_the_slot_of_a_called_job_that_does_not_come_in_time_goes_to_the_next_that_does(
     first, second, crowd, own, at
 ):
     for job in "abcd":
@@ -327,7 +327,7 @@ def test_the_slot_of_one_who_does_not_come_in_time_is_that_of_the_next_who_does(
     assert crowd.due() == [second]
 
 
-def test_a_job_that_was_cancelled_while_it_waited_holds_up_nobody(crowd, own):
+def test_a_job_that_was_cancelled_while_it_waited_holds_up_no_other(crowd, own):
     for job in "abc":
         crowd.come(job, ONE)
     assert cancellations.cancel(own, "b") == "deleted"
@@ -345,7 +345,7 @@ def test_a_job_that_was_cancelled_while_it_waited_holds_up_nobody(crowd, own):
         SlotRequest("b", "bucket", 1, timedelta(minutes=1)),
     ],
 )
-def test_the_time_of_one_that_was_cancelled_is_the_next_ones(ask, crowd, own, at):
+def test_the_time_of_a_cancelled_job_goes_to_the_next(ask, crowd, own, at):
     for job in "abc":
         crowd.come(job, ask)
     cancellations.cancel(own, "b")
@@ -359,10 +359,10 @@ def test_the_time_of_one_that_was_cancelled_is_the_next_ones(ask, crowd, own, at
     assert crowd.come("c", ask)
 
 
-def test_one_that_cannot_start_for_another_reason_gives_up_its_slot_and_keeps_its_ticket(
+def test_a_job_that_cannot_start_for_another_reason_gives_up_its_slot_and_keeps_its_place(
     crowd, own
 ):
-    """Of the next one of its tenant, while the first one runs."""
+    """For example, the next job of a tenant whose first job still runs."""
     for job in "abc":
         crowd.come(job, ONE)
     crowd.end("a", ONE)
@@ -373,8 +373,8 @@ def test_one_that_cannot_start_for_another_reason_gives_up_its_slot_and_keeps_it
     assert crowd.come("b", ONE)
 
 
-def test_one_that_came_before_it_was_called_and_was_stopped_keeps_its_place(crowd, own):
-    """By its old generation it is taken for one that has its outcome, and is not called."""
+def test_a_job_that_came_before_it_was_called_and_was_stopped_keeps_its_place(crowd, own):
+    """By its old generation it would count as settled, and would not be called."""
     for job in "abc":
         crowd.come(job, ONE)
     settled.complete_generation(own, "b", 1)
@@ -387,8 +387,8 @@ def test_one_that_came_before_it_was_called_and_was_stopped_keeps_its_place(crow
     assert crowd.due() == ["b"]
 
 
-def test_one_that_waits_for_two_limits_lets_others_have_what_it_cannot_use(crowd):
-    """Held for it meanwhile, the slots of all would be those of the tenant that has no more."""
+def test_a_job_that_waits_for_two_limits_does_not_hold_slots_it_cannot_use(crowd):
+    """Otherwise a tenant at its own limit would hold all slots of the total limit."""
     of_all, of_a, of_b = (
         SlotRequest("all", "concurrent", 2),
         *(SlotRequest(k, "concurrent", 1) for k in "ab"),
@@ -404,7 +404,7 @@ def test_one_that_waits_for_two_limits_lets_others_have_what_it_cannot_use(crowd
     assert crowd.come("a2", of_all, of_a)
 
 
-def test_one_that_is_called_by_a_limit_and_stopped_by_another_passes_the_slot_on(crowd):
+def test_a_job_called_by_one_limit_and_stopped_by_another_passes_its_slot_on(crowd):
     of_all, of_a = SlotRequest("all", "concurrent", 1), SlotRequest("a", "concurrent", 1)
     crowd.come("x", of_all)
     crowd.come("a1", of_all, of_a)
@@ -419,7 +419,7 @@ def test_one_that_is_called_by_a_limit_and_stopped_by_another_passes_the_slot_on
     assert crowd.due() == ["y"]
 
 
-# Whose time is over
+# Leases
 
 
 def test_the_slot_of_a_dead_worker_is_free_when_its_lease_is_over(crowd, own, at):
@@ -446,8 +446,8 @@ def test_a_slot_that_is_renewed_is_held(crowd, own, at):
     assert not crowd.come("b", ONE)
 
 
-def test_what_is_given_back_with_other_writes_is_on_disk_with_them(crowd, own):
-    """Else an outcome that was said to be stored may be gone after a crash."""
+def test_a_slot_is_released_durably_with_the_writes_of_its_transaction(crowd, own):
+    """Otherwise an outcome that was reported as stored may be lost in a crash."""
     waits_for_disk = "SELECT current_setting('synchronous_commit')"
     for job in "ab":
         crowd.come(job, ONE)
@@ -464,8 +464,8 @@ def shared(tenant, kind="concurrent", size=6, span=None):
     return SlotRequest("all", kind, size, span, share=tenant)
 
 
-def test_one_that_is_alone_has_all_and_a_crowd_has_the_same_each(crowd):
-    """In the order of arrival, the tenant that came first with many has all for long."""
+def test_a_lone_tenant_has_all_slots_and_several_have_equal_shares(crowd):
+    """In order of arrival, a tenant that came first with many jobs would hold all slots."""
     for n in range(30):
         crowd.come(f"a{n}", shared("a"))
     assert len(crowd.starts) == 6
@@ -484,12 +484,12 @@ def test_one_that_is_alone_has_all_and_a_crowd_has_the_same_each(crowd):
 
 
 def test_slots_are_shared_and_not_starts(crowd):
-    """Shared by starts, who has long jobs gets all the slots in the end."""
+    """If starts were shared, the tenant with long jobs would hold all slots in the end."""
     for tenant in "ab":
         for n in range(40):
             crowd.come(f"{tenant}{n}", shared(tenant))
 
-    for n in range(30):  # those of b end twice as often
+    for n in range(30):  # jobs of b end twice as often
         tenant = "a" if n % 3 == 0 else "b"
         ends = next((job for job in crowd.starts if job[0] == tenant), "a5")
         crowd.end(ends, shared("?"))
@@ -502,7 +502,7 @@ def test_slots_are_shared_and_not_starts(crowd):
 @pytest.mark.parametrize(
     ("kind", "size", "span"), [("window", 6, timedelta(minutes=1)), ("bucket", 1, 10 * SECOND)]
 )
-def test_starts_within_a_span_are_shared_among_those_who_wait(kind, size, span, crowd, own, at):
+def test_starts_within_a_span_are_shared_among_waiting_tenants(kind, size, span, crowd, own, at):
     def ask(tenant):
         return shared(tenant, kind, size, span)
 
@@ -524,10 +524,10 @@ def test_starts_within_a_span_are_shared_among_those_who_wait(kind, size, span, 
     assert max(counts) - min(counts) <= 1
 
 
-# What people see, and what is deleted
+# States and pruning
 
 
-def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at):
+def test_a_limit_shows_its_usage_and_when_the_next_slot_is_free(crowd, own, at):
     window, bucket = (
         SlotRequest("w", "window", 2, 60 * SECOND),
         SlotRequest("b", "bucket", 3, 10 * SECOND),
@@ -555,7 +555,7 @@ def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at)
     assert (state.used, state.next_at - BEGIN) == (0, 60 * SECOND)
 
 
-def test_a_limit_that_remembers_nothing_is_deleted_and_no_other(crowd, own, at):
+def test_only_limits_that_remember_nothing_are_deleted(crowd, own, at):
     asks = (
         ONE,
         SlotRequest("w", "window", 2, 60 * SECOND),
@@ -575,7 +575,7 @@ def test_a_limit_that_remembers_nothing_is_deleted_and_no_other(crowd, own, at):
     assert own.execute(query).fetchone() == (0,)
 
 
-def test_who_never_came_has_no_ticket_after_a_day(crowd, own, at):
+def test_a_waiter_that_never_came_is_deleted_after_a_day(crowd, own, at):
     crowd.come("a", ONE)
     crowd.come("b", ONE)
     crowd.end("a", ONE)
@@ -585,7 +585,7 @@ def test_who_never_came_has_no_ticket_after_a_day(crowd, own, at):
     assert limits.list_limits(own, waiting=True) == []
 
 
-def test_a_limit_that_was_changed_holds_from_the_next_job_on(crowd, at):
+def test_a_changed_limit_holds_from_the_next_job_on(crowd, at):
     for job in "abc":
         crowd.come(job, SlotRequest("all", "concurrent", 2))
 

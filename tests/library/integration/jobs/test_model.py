@@ -1,8 +1,10 @@
 """Any history of copies, crashes and outcomes, over real PostgreSQL: nothing lost, nothing twice.
 
-RabbitMQ is a bag: it may deliver any copy it holds at any time and possible_duplicate, and what a
-classic queue holds may be gone. All the rest is the code that runs in production: schedule,
-windows, leases, deduplication, middleware. A crash may come between any two of its transactions."""
+RabbitMQ is modelled as a bag: it may deliver any copy it holds at any time, also as a possible
+duplicate, and may lose the content of a classic queue. The rest is the code that runs in
+production: schedule, windows, leases, deduplication, middleware. A crash may come between any two
+of its transactions.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -89,7 +91,7 @@ ITS_LIMITS = [
 
 
 def actor_of(name):
-    """An actor as far as middleware asks it."""
+    """The attributes of an actor that middleware reads."""
     rule = STRATEGIES[name.removeprefix(LIMITED)]
     options = {} if rule is None else {"unique": rule}
     if name.startswith(LIMITED):
@@ -111,10 +113,10 @@ DUE = """
               FROM workshed.schedule) AS first
      WHERE (s.message_id, s.generation) = (first.message_id, first.generation) AND s.sent_at IS NULL
 """
-"""In one order, whatever lies where in the table: hypothesis runs a history again."""
+"""In one order, whatever the order in the table: hypothesis repeats a history."""
 KINDS = {"quorum": "default", "classic": "emails"}
 WENT = {"replaced", "cancelled"}
-"""How a job ends that waits in the schedule."""
+"""How a waiting job can end without running."""
 
 
 OUTCOMES = st.sampled_from(
@@ -124,7 +126,7 @@ OUTCOMES = st.sampled_from(
 
 @dataclass(eq=False)
 class Copy:
-    """A message RabbitMQ holds."""
+    """A message that RabbitMQ holds."""
 
     message: dramatiq.Message
     outbox: bool
@@ -138,7 +140,7 @@ class Copy:
 
 @dataclass(eq=False)
 class Run:
-    """A delivery on which a worker works."""
+    """A delivery that a worker is processing."""
 
     copy: Copy
     job: Job
@@ -148,16 +150,16 @@ class Run:
 
 @dataclass
 class Sent:
-    """What is known of a message whose send has returned or committed."""
+    """The state of a message whose send has returned or committed."""
 
     once: bool
     strategy: str = "work"
     waits: bool = False
-    """It has not had its key, or has lost it with its death."""
+    """It did not have its key yet, or lost it when it died."""
     done: int = 0
-    """How often its run ended with success, as the worker saw it."""
+    """How many of its runs succeeded, as the worker saw it."""
     effects: int = 0
-    """How often what it writes once was committed."""
+    """How often the write that must happen once was committed."""
     ended: str | None = None
     cancelled: bool = False
     started: bool = False
@@ -167,7 +169,7 @@ class Jobs(RuleBasedStateMachine):
     """Senders, relays and workers, each of which may die at any time."""
 
     prefix = ""
-    """Of the actors."""
+    """Prefix of the actor names."""
 
     def __init__(self):
         super().__init__()
@@ -192,7 +194,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(once=st.booleans())
     def send_directly(self, once):
-        """A plain send: no row, a copy that nobody marks."""
+        """A plain send: it has no row, and no relay marks its copy."""
         self._publish(self._message("quorum", once), outbox=False)
 
     @rule(kind=st.sampled_from(sorted(KINDS)), once=st.booleans())
@@ -208,7 +210,7 @@ class Jobs(RuleBasedStateMachine):
         dies=st.sampled_from(["before publish", "after publish", "no"]),
     )
     def send_with_a_lease(self, kind, key, once, dies):
-        """To a classic queue, or of a unique job: its row commits first."""
+        """A send to a classic queue or of a unique job: its row commits first."""
         message = self._message(kind, once, **({"unique_key": key} if key else {}))
         with db.transaction() as conn:
             if key is not None:
@@ -235,7 +237,7 @@ class Jobs(RuleBasedStateMachine):
         at_once=st.booleans(),
     )
     def send_a_unique_one(self, strategy, key, how, once, delayed, at_once):
-        """In a transaction, as `schedule.send` does; a delay changes only when it is due."""
+        """Send in a transaction, as `schedule.send` does; a delay changes only the due time."""
         message = self._message(
             "quorum", once, actor=self.prefix + strategy, args=(key,), on_conflict=how
         )
@@ -278,7 +280,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule()
     def a_span_is_over(self):
-        """Keys that are held for their span are free."""
+        """Let the keys that are held for a fixed time expire."""
         with db.transaction() as conn:
             conn.execute(
                 "UPDATE workshed.unique_locks SET expires_at = workshed.now() - interval '1 s' "
@@ -287,7 +289,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(sorted(KINDS)), once=st.booleans(), late=st.booleans())
     def send_one_that_expires(self, kind, once, late):
-        """In an hour, or when it comes."""
+        """Send a job that expires in an hour, or before it is delivered."""
         message = self._message(kind, once, expires=1 if late else 3_600_000)
         message = message.copy(
             message_timestamp=message.message_timestamp - (60_000 if late else 0)
@@ -297,7 +299,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(unknown=st.booleans())
     def send_while_rabbitmq_is_away(self, unknown):
-        """It is stored; a copy may have arrived all the same."""
+        """The job is stored; a copy may have reached RabbitMQ nevertheless."""
         message = self._message("quorum", once=False)
         if unknown:
             self._publish(message, outbox=False)
@@ -339,7 +341,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule()
     def classic_queues_are_lost(self):
-        """A power cut; what workers hold is theirs, but its ack means nothing any more."""
+        """A power cut: runs go on, but acknowledgements of these messages have no effect."""
         self.bag = [copy for copy in self.bag if copy.message.queue_name != KINDS["classic"]]
         self._resend()
 
@@ -348,13 +350,13 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: self.bag)
     @rule(data=st.data(), isolated=st.booleans())
     def start(self, data, isolated):
-        """Deliver any copy; a worker makes its checks."""
+        """Deliver any copy; the worker checks whether it may start."""
         self._start(data.draw(st.sampled_from(self.bag)), isolated=isolated)
 
     @precondition(lambda self: self.bag)
     @rule(data=st.data(), kind=OUTCOMES, acks=st.booleans())
     def work(self, data, kind, acks):
-        """Start a job and end it, with nothing in between, as most do."""
+        """Start a job and end it, with nothing in between, as most jobs do."""
         run = self._start(data.draw(st.sampled_from(self.bag)), isolated=True)
         if run is not None:
             self._end(run, kind, acks=acks)
@@ -362,7 +364,7 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data(), kind=OUTCOMES, acks=st.booleans())
     def end(self, data, kind, acks):
-        """Reach an outcome; the worker may die before its ack."""
+        """Reach an outcome; the worker may die before it acknowledges."""
         self._end(data.draw(st.sampled_from(self.open)), kind, acks=acks)
 
     def _start(self, copy, *, isolated):
@@ -374,7 +376,7 @@ class Jobs(RuleBasedStateMachine):
         try:
             self._check(run.job)
         except (DuplicateDelivery, SkipMessage):
-            return None  # absorbed, and acked
+            return None  # dropped and acknowledged
         except RunIsolated:
             copy.redelivered = True
             self.bag.append(copy)
@@ -400,7 +402,7 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def worker_dies(self, data):
-        """Its job has no outcome, and comes again."""
+        """The job has no outcome and is delivered again."""
         run = data.draw(st.sampled_from(self.open))
         self.open.remove(run)
         self._deliver_again(run.copy)
@@ -425,13 +427,13 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(queue=st.sampled_from(sorted(KINDS.values())))
     def cancel_by_a_rule(self, queue):
-        """Whatever was sent to a queue so far, wherever it is."""
+        """Cancel every job that was sent to a queue so far, wherever it is."""
         with db.transaction() as conn:
             cancel_rules.create_rule(conn, cancel_rules.JobFilter(queue=queue))
 
     @rule(data=st.data())
     def redrive(self, data):
-        """Let a dead job run after all."""
+        """Retry a dead job."""
         with db.transaction() as conn:
             ids = [m for (m,) in conn.execute("SELECT message_id FROM workshed.dead ORDER BY 1")]
             if ids:
@@ -468,7 +470,7 @@ class Jobs(RuleBasedStateMachine):
 
     @invariant()
     def a_lock_has_a_job(self):
-        """One without a job would keep its key for ever."""
+        """A lock without a job would keep its key for ever."""
         with db.autocommit_statement() as conn:
             held = conn.execute("SELECT key, message_id FROM workshed.unique_locks").fetchall()
         for key, message_id in held:
@@ -478,7 +480,7 @@ class Jobs(RuleBasedStateMachine):
 
     @invariant()
     def a_job_has_its_lock(self):
-        """Whoever sends another of its key meanwhile is told of this one."""
+        """A sender of the same key meanwhile gets the id of this job."""
         with db.autocommit_statement() as conn:
             held = {m for (m,) in conn.execute("SELECT message_id FROM workshed.unique_locks")}
         for message_id, sent in self.sent.items():
@@ -490,7 +492,7 @@ class Jobs(RuleBasedStateMachine):
 
     @invariant()
     def one_has_the_turn(self):
-        """Others that run beside it, since their lease ran out, come to no outcome."""
+        """Runs that overlap with the holder, because their lease ran out, get no outcome."""
         with db.autocommit_statement() as conn:
             held = {token for (token,) in conn.execute("SELECT token FROM workshed.run_locks")}
         turns = Counter(
@@ -499,7 +501,7 @@ class Jobs(RuleBasedStateMachine):
         assert all(times == 1 for times in turns.values())
 
     def teardown(self):
-        """Let everything come to its end."""
+        """Let every job end."""
         for _ in range(400):
             self.relay_dies()
             self.a_turn_runs_out()
@@ -522,7 +524,7 @@ class Jobs(RuleBasedStateMachine):
         with db.transaction() as conn:
             conn.execute("DELETE FROM workshed.unique_locks WHERE actor LIKE '%until_expired'")
             conn.execute("DELETE FROM workshed.limit_slots WHERE expires_at <= workshed.now()")
-            # Who was called and went before it came is forgotten after a day.
+            # A job that was called, and ended before it came, is forgotten after a day.
             gone = [name for name, sent in self.sent.items() if sent.ended in WENT]
             prune = (
                 "DELETE FROM workshed.limit_waiters WHERE offered_at < workshed.now() "
@@ -563,7 +565,7 @@ class Jobs(RuleBasedStateMachine):
             self._conclude(run, Outcome("succeeded"))
 
     def _time_passes(self):
-        """Each start leaves its window; no slot is kept for who was called; and a relay looks."""
+        """Let each start leave its window, end the slots kept for called jobs, and offer slots."""
         with db.transaction() as conn:
             conn.execute("UPDATE workshed.limit_starts SET at = at - interval '1 hour'")
             conn.execute(
@@ -588,7 +590,7 @@ class Jobs(RuleBasedStateMachine):
                 claims.release_lost(conn, timedelta(hours=-2))
 
     def _check(self, job):
-        """Make the checks before a job, in their order."""
+        """Run the checks that precede a job, in their order."""
         self.execution._refuse_cancelled(job)
         message = SimpleNamespace(job=job, actor_name=job.message.actor_name)
         for middleware in (FENCE, EXPIRY, UNIQUENESS, LIMITS):
@@ -607,7 +609,7 @@ class Jobs(RuleBasedStateMachine):
         self.bag.append(Copy(copy.message, copy.outbox, copy.possible_duplicate, redelivered=True))
 
     def _conclude(self, run, outcome):
-        """Store an outcome as a worker does; a copy of a settled one changes nothing."""
+        """Store an outcome as a worker does; a copy of a settled job changes nothing."""
         sent = self.sent[run.job.message_id]
         turn = run_lock(run.job)
         has_turn = turn is None or self._has_turn(turn)
@@ -650,7 +652,7 @@ class Jobs(RuleBasedStateMachine):
             return conn.execute(query, (turn.token,)).rowcount == 1
 
     def _has_key(self, message_id):
-        """Tell whether the transaction of this run committed: else its key is not there."""
+        """Return whether the transaction of this run committed, which stores its key."""
         with db.autocommit_statement() as conn:
             query = "SELECT FROM workshed.once_keys WHERE key = %s"
             return conn.execute(query, (message_id,)).rowcount == 1
@@ -674,7 +676,7 @@ def row(message, reason, *, possible_duplicate=False):
 
 
 def holder(conn, key):
-    """Who has a key, whose span is not over."""
+    """Return the job that holds a key, unless the key has expired."""
     query = """
         SELECT message_id FROM workshed.unique_locks
          WHERE key = %s AND (expires_at IS NULL OR expires_at > workshed.now())
@@ -684,7 +686,7 @@ def holder(conn, key):
 
 
 def outcome_of(kind, job):
-    """What a run comes to; one beyond its limit is a failed attempt, by the rules."""
+    """Return the outcome of a run; one beyond its time limit is a failed attempt."""
     match kind:
         case "interrupted":
             return INTERRUPTED
@@ -705,20 +707,20 @@ def job_of(copy, *, isolated):
 
 
 class UniqueJobs(Jobs):
-    """The same histories, of jobs that all have keys: among the others they meet too rarely."""
+    """The same histories with keys for all jobs, because keys rarely meet among the others."""
 
     send_directly = send_in_a_transaction = send_with_a_lease = None
     send_while_rabbitmq_is_away = send_one_that_expires = classic_queues_are_lost = None
 
 
 class LimitedJobs(UniqueJobs):
-    """The same of jobs that have limits too, which keep each other from starting."""
+    """The same with limits as well, which keep jobs from starting."""
 
     prefix = LIMITED
 
     @rule(key=st.sampled_from(["a", "b"]), once=st.booleans())
     def send_a_limited_one(self, key, once):
-        """Whose limits alone keep it from running."""
+        """Send a job that only its limits keep from running."""
         message = self._message("quorum", once, actor=LIMITED + "work", args=(key,))
         with db.transaction() as conn:
             schedule.insert_row(conn, row(message, "transactional"))
@@ -730,7 +732,7 @@ class LimitedJobs(UniqueJobs):
 
     @rule()
     def a_relay_calls_who_waits(self):
-        """Then no slot is free while somebody waits who was not called."""
+        """Offer slots; afterwards no slot is free while a job waits that was not called."""
         with db.transaction() as conn:
             for key in limits.keys_with_waiters(conn):
                 limits.offer_slots(conn, key)
@@ -746,7 +748,7 @@ class LimitedJobs(UniqueJobs):
                  WHERE l.kind = 'concurrent'
             """
             for key, free, uncalled in conn.execute(query, (limits.KEPT,)):
-                assert free <= 0 or not uncalled, f"{key} has a slot, and nobody is called"
+                assert free <= 0 or not uncalled, f"{key} has a slot, and no waiting job is called"
 
     @invariant()
     def no_limit_is_exceeded(self):
@@ -765,7 +767,7 @@ class LimitedJobs(UniqueJobs):
 
     @invariant()
     def who_runs_has_all_its_slots(self):
-        """Two of each: of all, and of its key."""
+        """Each has two: one of the total limit and one of its key's limit."""
         with db.autocommit_statement() as conn:
             query = "SELECT token, count(*) FROM workshed.limit_slots GROUP BY 1"
             held = dict(conn.execute(query).fetchall())
@@ -782,9 +784,12 @@ class LimitedJobs(UniqueJobs):
     ("machine", "histories"), [(Jobs, 1_500), (UniqueJobs, 1_500), (LimitedJobs, 1_000)]
 )
 def test_any_history_loses_nothing_and_repeats_no_effect(machine, histories, scale, lane):
-    """Without the fence at its start or end, kept rows or generations of locks it fails; of unique
-    jobs also where a retry frees its key, of those with limits where a start keeps its key no
-    longer than to the check, or takes its limits one by one."""
+    """Fails without the deduplication at the start or the end of a run, without kept rows, and
+    without generations of locks.
+
+    It also fails if a retry frees the key of a unique job, if a start keeps the key of a limited
+    job only until the check, or if limits are taken one by one.
+    """
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -1,4 +1,4 @@
-"""How much runs, for how long, and how much of it fails."""
+"""How many jobs run, how long they take, and how many fail."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +20,7 @@ def conn(connect):
 
 @pytest.fixture
 def at(conn):
-    """`at("3 minutes", "a")`: the runs of these messages were recorded so long ago."""
+    """`at("3 minutes", "a")`: date the runs of these messages so long ago."""
     query = (
         "UPDATE workshed.runs SET recorded_at = workshed.now() - %s::interval "
         "WHERE message_id = ANY (%s)"
@@ -36,7 +36,7 @@ def at(conn):
     return at
 
 
-def test_where_nothing_ran_nothing_is_said_of_it(conn):
+def test_without_runs_there_are_no_rates(conn):
     found = throughput.measure_throughput(conn)
 
     assert (found.succeeded, found.failed, found.per_minute) == (0, 0, 0)
@@ -45,7 +45,7 @@ def test_where_nothing_ran_nothing_is_said_of_it(conn):
     assert sum(bar.ended for bar in found.bars) == 0
 
 
-def test_they_are_those_of_the_last_quarter_of_an_hour(conn, ran, at):
+def test_rates_cover_the_last_quarter_of_an_hour(conn, ran, at):
     for number in range(30):
         ran(f"done-{number}", duration_s=number / 10, queue_wait_s=1.0)
     for number, outcome in enumerate(("retry", "dead", "poison")):
@@ -63,7 +63,7 @@ def test_they_are_those_of_the_last_quarter_of_an_hour(conn, ran, at):
     assert found.wait_p50_s == 1.0
 
 
-def test_a_bar_is_a_minute_and_has_what_ended_in_it(conn, ran, at):
+def test_a_bar_is_a_minute_and_counts_the_runs_that_ended_in_it(conn, ran, at):
     ran("a")
     ran("b", outcome="dead")
     ran("c")
@@ -80,9 +80,7 @@ def test_a_bar_is_a_minute_and_has_what_ended_in_it(conn, ran, at):
     }
 
 
-def test_of_many_the_latest_are_looked_at_and_it_is_said_how_far_they_go_back(
-    conn, ran, at, monkeypatch
-):
+def test_of_many_runs_the_latest_are_counted_with_the_span_they_cover(conn, ran, at, monkeypatch):
     monkeypatch.setattr(throughput, "MOST", 3)
     for name, ago in (("a", "1 s"), ("b", "2 s"), ("c", "30 s"), ("d", "40 s")):
         ran(name)

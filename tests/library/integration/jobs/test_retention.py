@@ -1,4 +1,4 @@
-"""What relays delete, and what they leave."""
+"""What relays delete, and what they keep."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ def rows(connect):
 
 @pytest.fixture
 def failed(conn):
-    """`failed("a", days=100)`: an attempt that ended so long ago."""
+    """`failed("a", days=100)`: store an attempt that ended so long ago."""
 
     def failed(message_id, days):
         attempts.record_attempt(
@@ -57,7 +57,7 @@ def failed(conn):
 
 @pytest.fixture
 def died(conn):
-    """`died("a", days=200)`: a job that died so long ago."""
+    """`died("a", days=200)`: store a job that died so long ago."""
 
     def died(message_id, days):
         names = {"queue": "low", "actor": "greet", "body": b"{}", "reason": "no"}
@@ -73,14 +73,14 @@ def died(conn):
 
 @pytest.fixture
 def noted(conn):
-    """A periodic job that a worker has."""
+    """A declared periodic job."""
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("report", "low", daily("09:00"))])
     conn.commit()
 
 
 @pytest.fixture
 def ran(conn):
-    """`ran(days=100)`: a run of it that was planned for so long ago."""
+    """`ran(days=100)`: store a run of that job that was planned for so long ago."""
 
     def ran(days):
         periodic_runs.create_run(conn, "report", NOW - timedelta(days=days), "clock")
@@ -90,7 +90,7 @@ def ran(conn):
 
 
 def prune(**batches):
-    """Do as a relay does once an hour; how many batches there were."""
+    """Prune as a relay does once an hour; return the number of batches."""
     rules = [
         dataclasses.replace(rule, batch=batches.get("batch", rule.batch))
         for rule in retention.retention_rules(settings())
@@ -136,7 +136,7 @@ def test_attempts_of_jobs_that_ended_are_deleted_after_three_months(database, ro
 
 
 def test_attempts_of_jobs_that_wait_or_are_dead_are_kept(database, rows, conn, failed, died):
-    """Else a dead job says that it failed, and not of what."""
+    """Otherwise a dead job would show that it failed, but not why."""
     died("dead", days=100)
     schedule.insert_row(conn, schedule.OutboxRow("waiting", 1, "low", "greet", "{}", "retry"))
     failed("dead", days=100)
@@ -170,8 +170,8 @@ def test_runs_of_a_job_that_is_long_gone_are_deleted_with_it(database, rows, not
     assert rows("SELECT 1 FROM workshed.periodic_jobs") == []
 
 
-def test_runs_that_may_still_be_made_late_are_remembered(database, rows, noted, ran, monkeypatch):
-    """Forgotten before its window ends, a run would be made again."""
+def test_runs_that_may_still_be_caught_up_are_kept(database, rows, noted, ran, monkeypatch):
+    """If it were deleted before its window ends, a run would be made again."""
     monkeypatch.setenv("WORKSHED_ATTEMPT_RETENTION", "60")
     settings.cache_clear()
     for days in (40, 20, 10):
@@ -183,7 +183,7 @@ def test_runs_that_may_still_be_made_late_are_remembered(database, rows, noted, 
 
 
 def test_batches_are_deleted_three_months_after_they_were_complete(database, rows, conn, died):
-    """With all that is about them; one of which a job may still be retried is kept."""
+    """Their rows in other tables go too; a batch with a job that may be retried is kept."""
     ended = {"old": 91, "young": 89, "dead": 91, "again": 91, "open": None}
     for number, (name, days) in enumerate(ended.items()):
         batch = str(UUID(int=number))
@@ -239,7 +239,7 @@ def test_much_is_deleted_in_small_batches_each_committed_alone(database, rows, c
     assert "deleted expired records: 25 dead jobs" in caplog.text
 
 
-def test_between_two_batches_other_duties_have_their_turn(database, rows, eventually):
+def test_other_duties_run_between_two_batches(database, rows, eventually):
     dead_since(rows, 25)
     turns = []
 
@@ -255,7 +255,7 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
 
 
 def test_two_relays_take_turns(database, rows, connect):
-    """And what one deletes is not waited for by the other."""
+    """One relay does not wait for what the other deletes."""
     dead_since(rows, 25)
     rule = RetentionRule("dead jobs", dead_jobs.prune_dead_jobs, timedelta(days=180), 10)
     one, other = connect(autocommit=True), connect(autocommit=True)
@@ -277,17 +277,17 @@ def test_two_relays_at_once_delete_all_of_it(database, rows, eventually):
         eventually(lambda: rows("SELECT count(*) FROM workshed.dead") == [(0,)])
 
 
-def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
+def test_a_batch_that_takes_too_long_is_rolled_back_and_smaller_the_next_time(
     database, rows, monkeypatch
 ):
-    """Its statement is ended by PostgreSQL, however long it would have gone on."""
+    """PostgreSQL cancels its statement."""
     monkeypatch.setattr(pruner, "LONGEST", timedelta(milliseconds=300))
     dead_since(rows, 25)
     sizes = []
 
     def slow(conn, older_than, limit):
         sizes.append(limit)
-        if limit == 10:  # these are in time, however busy the machine is
+        if limit == 10:  # batches of 10 finish in time, however busy the machine is
             conn.execute("SET LOCAL statement_timeout = '90 s'")
         deleted = dead_jobs.prune_dead_jobs(conn, older_than, limit)
         if limit > 10:
@@ -303,7 +303,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
     assert rows("SELECT count(*) FROM workshed.dead") == [(0,)]
 
 
-def test_what_never_ends_in_time_keeps_nothing_else(database, rows, monkeypatch, caplog, died):
+def test_a_rule_that_always_times_out_stops_no_other(database, rows, monkeypatch, caplog, died):
     monkeypatch.setattr(pruner, "LONGEST", timedelta(milliseconds=100))
     died("old", days=181)
 
@@ -327,7 +327,7 @@ def test_what_never_ends_in_time_keeps_nothing_else(database, rows, monkeypatch,
     assert (age["attempts"].days, age["dead jobs"].days) == (3, 0)
 
 
-def test_each_kind_is_noted_when_nothing_of_it_has_expired_any_more(database, rows):
+def test_each_rule_is_recorded_as_done_when_nothing_more_has_expired(database, rows):
     rows("UPDATE workshed.pruned SET done_at = done_at - interval '3 days' RETURNING 1")
 
     prune()
@@ -360,11 +360,11 @@ def test_the_history_is_dropped_by_whole_days_one_at_a_time(database, conn, rows
     prune()
 
     assert rows(there) == [(None, None)]
-    assert runs.prune_runs(conn, timedelta(days=30), 1) == 0  # today's stays
+    assert runs.prune_runs(conn, timedelta(days=30), 1) == 0  # today's partition stays
 
 
 def test_a_relay_drops_one_day_in_each_transaction(database, conn, rows):
-    """Each drop locks out readers of the history; many at once would for as long as all take."""
+    """Each drop locks out readers of the history; many in one transaction block them for longer."""
     days_of_runs(conn, "2026_01_30", "2026_01_31")
     duty = Pruner(
         [rule for rule in retention.retention_rules(settings()) if rule.name == "history"]
@@ -380,10 +380,10 @@ def test_a_relay_drops_one_day_in_each_transaction(database, conn, rows):
 
 
 def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, died, caplog):
-    """Without its time limit the drop waits for the reader, and everybody else for the drop."""
+    """Without its lock timeout the drop waits for the reader, and all others wait for the drop."""
     days_of_runs(conn, "2026_01_31")
     died("old", days=181)
-    conn.execute("SELECT count(*) FROM workshed.runs")  # and the transaction stays open
+    conn.execute("SELECT count(*) FROM workshed.runs")  # its transaction stays open
 
     prune()
 
@@ -407,8 +407,8 @@ def test_notes_of_lost_runs_go_with_the_history(database, rows, conn):
     assert rows("SELECT worker FROM workshed.runs_dropped") == [("young",)]
 
 
-def test_which_batches_have_expired_is_read_from_an_index(database, rows, conn):
-    """Most batches have not; a relay asks every hour."""
+def test_expired_batches_are_found_by_an_index(database, rows, conn):
+    """Most batches have not expired, and a relay checks every hour."""
     claims.use_indexes(conn)
     plan = conn.execute(
         "EXPLAIN SELECT id FROM workshed.batches "

@@ -1,4 +1,4 @@
-"""What a worker writes of a run, as PostgreSQL reads it."""
+"""The rows of runs that a worker writes, as PostgreSQL reads them."""
 
 from datetime import UTC, datetime
 
@@ -52,7 +52,7 @@ def conn(connect):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(RUNS)
-def test_what_is_written_is_read(conn, written):
+def test_a_run_is_read_as_it_was_written(conn, written):
     body = written["arguments"]
     made = encode_row(
         **{**written, "arguments": None if body is None else orjson.dumps(body).decode()}
@@ -73,7 +73,7 @@ def test_what_is_written_is_read(conn, written):
             assert getattr(found, name) == (value or [] if name == "tags" else value)
 
 
-def test_many_are_written_at_once(conn):
+def test_many_runs_are_written_at_once(conn):
     usual = {
         "generation": 0,
         "attempt": 1,

@@ -44,14 +44,14 @@ def test_a_confirm_that_is_not_on_disk_keeps_the_row(conn, relay, sent):
     claims.delete_sent(conn, relay, claims.claim_due(conn, relay, 10))
 
     assert states(conn) == [("a", True, False, False), ("b", True, False, False)]
-    assert schedule.list_scheduled(conn) == []  # nothing of that waits
+    assert schedule.list_scheduled(conn) == []  # no kept row waits
     assert claims.next_due(conn) is None
     assert claims.claim_due(conn, relay, 10) == []
 
 
 def test_a_kept_row_is_sent_again_only_after_its_queue_was_empty(conn, relay, sent):
     claims.release_lost(conn, timedelta(seconds=-1))
-    assert claims.claim_due(conn, relay, 10) == []  # a backlog of whatever age is not sent twice
+    assert claims.claim_due(conn, relay, 10) == []  # a backlog of any age is not sent twice
 
     assert claims.kept_queues(conn) == ["emails"]
     assert claims.mark_seen_empty(conn, "emails", datetime.now(UTC) + timedelta(minutes=1)) == 2
@@ -64,11 +64,11 @@ def test_a_kept_row_is_sent_again_only_after_its_queue_was_empty(conn, relay, se
     ]
 
 
-def test_what_was_sent_after_the_look_is_not_absent(conn, relay, sent):
+def test_a_message_sent_after_the_check_is_not_absent(conn, relay, sent):
     assert claims.mark_seen_empty(conn, "emails", datetime.now(UTC) - timedelta(minutes=1)) == 0
 
 
-def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
+def test_a_relay_claims_a_lease_only_after_its_sender_had_its_time(conn, relay):
     leases.insert_leases(
         conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10)
     )
@@ -79,7 +79,7 @@ def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
     taken = claims.claim_due(conn, relay, 10)
     assert [(t.message_id, t.possible_duplicate) for t in taken] == [
         ("a", True)
-    ]  # it may have published it
+    ]  # its sender may have published it
 
 
 @pytest.mark.parametrize("unknown", [True, False])
@@ -103,7 +103,7 @@ def test_a_lease_ends_with_its_confirm(conn):
     assert states(conn) == [("b", True, False, False)]
 
 
-def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
+def test_a_message_that_rabbitmq_may_have_is_marked(conn, relay):
     schedule.insert_many(conn, [OutboxRow(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
     taken = claims.claim_due(conn, relay, 10)
 
@@ -127,8 +127,8 @@ def test_a_waiting_message_is_moved_and_run_now(conn, relay):
         schedule.move_job(conn, "a", when.replace(tzinfo=None))
 
 
-def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
-    """One that somebody has moved is not, nor what waits for a reason."""
+def test_immediate_jobs_are_due_again_after_the_clock_was_put_back(conn):
+    """Rows that were moved by hand, or that wait for a reason, stay as they are."""
     hour = timedelta(hours=1)
     for name, reason in (
         ("a", "transactional"),
@@ -161,7 +161,7 @@ def test_a_queue_is_paused_by_a_flag(conn, relay):
     assert not queues.pause_queue(conn, "email")
     assert queues.list_paused(conn) == {"emails"}
 
-    queues.declare_queues(conn, {"emails": "classic"})  # a worker that boots changes nothing of it
+    queues.declare_queues(conn, {"emails": "classic"})
     assert queues.list_paused(conn) == {"emails"}
     assert queues.resume_queue(conn, "emails")
     assert [(q.name, q.paused_at) for q in queues.list_queues(conn)] == [

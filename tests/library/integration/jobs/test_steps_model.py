@@ -1,7 +1,7 @@
-"""Any history of copies, crashes and deploys, of jobs in steps: each block has its effect once.
+"""Any history of copies, crashes and deploys of jobs in steps: each block has its effect once.
 
-The machine is that of `test_model.py`, with what it does to a job; here a job has a body too, which
-stands still at any point while others of it run. One thread of all runs at a time.
+The machine is that of `test_model.py`, with what it does to a job. Here a job also has a body,
+which can pause at any point while other bodies run. Only one thread runs at a time.
 """
 
 import threading
@@ -29,14 +29,14 @@ from workshed.transport.relay.maintenance import Maintenance
 
 BLOCKS = 3
 MOST_JOBS = 3
-"""That live; few, so that much happens to each."""
+"""Living jobs; few, so that much happens to each."""
 MOST_COPIES = 5
 MOST_OPEN = 4
-"""Runs, each of which may stand in a transaction; the pool has 8 connections."""
+"""Open runs, each of which may be in a transaction; the pool has 8 connections."""
 RETENTION, MONTH = timedelta(days=30), timedelta(days=31)
 FIRST_RELEASE, ADDED = ["move", "close"], ["check", "tell"]
 BY_HAND = {"close", "tell"}
-"""Steps that save in a transaction of their own, and not by `saving`."""
+"""Steps that save in a transaction of their own instead of by `saving`."""
 WRITTEN = """
     CREATE TABLE IF NOT EXISTS public.written (
         id bigint GENERATED ALWAYS AS IDENTITY, message_id text, name text, number integer);
@@ -46,14 +46,14 @@ WRITTEN = """
 
 
 class Died(BaseException):
-    """The process is gone: what was open is rolled back, and the job has no outcome."""
+    """The process is gone: open transactions are rolled back, and the job has no outcome."""
 
 
 FAILURES = (OSError, OperationalError, TimeLimitExceeded, Shutdown, PermanentError)
 SAID = (*FAILURES, Snooze, Cancelled)
-"""What a body may end with; anything else is a finding."""
+"""The errors that a body may end with; any other is a finding."""
 STANDS = ["begun", "open", "written", "committed", "last", "between steps"]
-"""Where others may run meanwhile: no row is locked."""
+"""Points where other bodies may run: no row is locked."""
 ERRORS = st.sampled_from([Died, Died, *FAILURES, PermanentError])
 END = "end", None
 STOP = st.tuples(st.sampled_from(STANDS), st.none())
@@ -62,12 +62,12 @@ UNHEARD = st.tuples(st.just("commit"), st.sampled_from([TimeLimitExceeded, Opera
 MOSTLY = st.sampled_from([True, True, True, False])
 REFUSED = st.just(("refused", None))
 ORDERS = st.one_of(STOP, STOP, STOP, FAIL, FAIL, FAIL, UNHEARD, REFUSED, st.just(END))
-"""How far a body goes, and with what it fails there."""
+"""The point to which a body runs, and the error it raises there."""
 STRUCK = st.tuples(st.just("here"), ERRORS)
 
 
 class Body:
-    """The function of a run, in a thread of its own; it goes on when it is told to."""
+    """The function of a run, in its own thread; it runs only when `go` lets it."""
 
     def __init__(self, job, function):
         self.ended = False
@@ -75,13 +75,13 @@ class Body:
         threading.Thread(target=self._run, args=(job, function), daemon=True).start()
 
     def go(self, order):
-        """Let it go on; return what it raised, once it has ended."""
+        """Let it go on; return the exception it raised, if it has ended."""
         self._orders.put(order)
         self.ended, error = self._news.get(timeout=60)
         return error
 
     def at(self, point):
-        """Pass a point; at the one it was sent to stand there, or fail."""
+        """Pass a point; if it was sent to this one, pause or fail here."""
         if point != self._to:
             return
         if self._error is not None:
@@ -93,12 +93,12 @@ class Body:
             raise self._error
 
     def meets(self, point):
-        """Tell whether it was sent to this point, from which it goes on to its end."""
+        """Return whether it was sent to this point; if so, it then runs to its end."""
         met, self._to = point == self._to, "end" if point == self._to else self._to
         return met
 
     def strike_in_commit(self):
-        """Let the commit be made, and fail before anybody knows; tell whether it was wanted."""
+        """If ordered to, let the commit succeed and raise before the caller learns of it."""
         if not self.meets("commit"):
             return False
         thread_gate()._waiting = self._error  # as `strike` does while the gate is shut
@@ -116,7 +116,7 @@ class Body:
 
 
 class StepJobs(base.Jobs):
-    """Jobs of steps over numbered blocks, whose runs die and have copies that run beside them."""
+    """Jobs of steps over numbered blocks, whose runs die and whose copies run at the same time."""
 
     send_directly = send_in_a_transaction = send_with_a_lease = send_a_unique_one = None
     send_one_that_expires = send_while_rabbitmq_is_away = cancel_by_a_rule = None
@@ -129,11 +129,11 @@ class StepJobs(base.Jobs):
         self.release = list(FIRST_RELEASE)
         self.bodies: dict[base.Run, Body] = {}
         self.steps: dict[tuple[str, str], tuple[int | None, bool]] = {}
-        """What is saved: by job and name of the step its cursor, and whether it is done."""
+        """The saved cursor by job and step name, and whether the step is done."""
         self.blocks: dict[tuple[str, str], int] = defaultdict(int)
-        """How many were committed; never forgotten."""
+        """The number of committed blocks, never forgotten."""
         self.owners: dict[tuple[str, str], base.Run] = {}
-        """Who has begun a step last."""
+        """The run that last began a step."""
 
     @initialize()
     def begin(self):
@@ -142,7 +142,7 @@ class StepJobs(base.Jobs):
         super().begin()
         self.send(directly=True, outbox=True)
 
-    # No rules here: others have them, and they need nothing of steps.
+    # Not rules here: the other machines have them, and steps need nothing of them.
 
     def relay_takes_a_window(self, most=3):
         super().relay_takes_a_window(most)
@@ -157,10 +157,10 @@ class StepJobs(base.Jobs):
         super().cancel(data)
 
     def a_turn_runs_out(self):
-        """None is taken here."""
+        """No run lock is taken here."""
 
     def a_span_is_over(self):
-        """No key has one here."""
+        """No key expires here."""
 
     # Senders and relays
 
@@ -175,7 +175,7 @@ class StepJobs(base.Jobs):
             schedule.insert_row(conn, base.row(message, "transactional"))
 
     def relay_works(self, *, month, marks):
-        """It keeps house, perhaps after a month, and sends what is due; it may die then."""
+        """Run maintenance, perhaps after a month, and send due jobs; the relay may die then."""
         self._keep_house(month=month)
         self.relay_takes_a_window()
         if marks:
@@ -191,7 +191,7 @@ class StepJobs(base.Jobs):
         super().a_copy_is_delivered_twice(data)
 
     def start(self, data, order, *, isolated, acks):
-        """Deliver any copy, also beside another that runs."""
+        """Deliver any copy, also while another copy runs."""
         run = self._start(data.draw(st.sampled_from(self.bag)), isolated=isolated)
         if run is not None:
             self._go(run, order, acks=acks)
@@ -204,7 +204,7 @@ class StepJobs(base.Jobs):
         acks=MOSTLY,
     )
     def run_some(self, data, orders, month, isolated, acks):
-        """Start what came, or go on with what stands; a worker may die before its ack."""
+        """Start deliveries or resume paused runs; a worker may die before it acknowledges."""
         self.relay_works(month=month, marks=acks)
         for order in orders:
             if self.open and (data.draw(st.booleans()) or len(self.open) == MOST_OPEN):
@@ -215,7 +215,7 @@ class StepJobs(base.Jobs):
     @precondition(lambda self: self.open)
     @rule(data=st.data(), stops=st.booleans())
     def is_told_to_leave(self, data, stops):
-        """Its worker stops, or hears that somebody has cancelled it."""
+        """The worker stops, or learns that an operator cancelled the job."""
         job = data.draw(st.sampled_from(self.open)).job
         if stops:
             job.worker_stopping = threading.Event()
@@ -229,7 +229,7 @@ class StepJobs(base.Jobs):
     @precondition(lambda self: len(self.release) < len(FIRST_RELEASE + ADDED))
     @rule(data=st.data())
     def deploy_a_step(self, data):
-        """What starts from now on has one more; what runs goes on without it."""
+        """Runs that start from now on have one more step; earlier runs go on without it."""
         place = data.draw(st.integers(0, len(self.release)))
         name = ADDED[len(self.release) - len(FIRST_RELEASE)]
         self.release = [*self.release[:place], name, *self.release[place:]]
@@ -253,14 +253,14 @@ class StepJobs(base.Jobs):
 
     @invariant()
     def what_is_saved_is_what_was_written(self):
-        """Of those that live or are dead all of it, of those that have ended until it is pruned."""
+        """Steps of living and dead jobs are complete; those of ended jobs are kept until pruned."""
         query = "SELECT message_id, name, cursor, done FROM workshed.steps"
         with db.transaction() as conn:
             found = {(one, name): saved for one, name, *saved in conn.execute(query)}
         assert found == {key: list(saved) for key, saved in self.steps.items()}
 
     def teardown(self):
-        """Let those die that run, and all come to their end; then none has left a step out."""
+        """Let the open runs die and all jobs end; none may have left out a step."""
         try:
             while self.open:
                 self._go(self.open[0], ("here", Died), acks=True)
@@ -268,7 +268,7 @@ class StepJobs(base.Jobs):
             self.each_block_is_written_once_and_in_order()
             self.what_is_saved_is_what_was_written()
             self._keep_house(month=True)
-            with db.transaction() as conn:  # a copy may have died of a job that is done
+            with db.transaction() as conn:  # a copy of a job that has ended may have died
                 assert {key[0] for key in self.steps} <= _waiting_or_dead(conn)
             self.what_is_saved_is_what_was_written()
         finally:
@@ -286,7 +286,7 @@ class StepJobs(base.Jobs):
         return run
 
     def _go(self, run, order, *, acks):
-        """Let a run go on, and store what it comes to."""
+        """Resume a run, and store its outcome if it ends."""
         body = self.bodies[run]
         error = body.go(order)
         if not body.ended:
@@ -312,7 +312,7 @@ class StepJobs(base.Jobs):
             self._go(run, END, acks=True)
 
     def _work(self, run, body, names):
-        """Do what an actor does."""
+        """Run the steps, as an actor does."""
         for name in names:
             step(name, self._write_blocks, run, body)
             key = run.job.message_id, name
@@ -333,7 +333,7 @@ class StepJobs(base.Jobs):
             except OperationalError:
                 if progress.name in BY_HAND:
                     raise
-            body.at("committed")  # or tried again here, where it was not
+            body.at("committed")  # or tries again here, if it was not committed
         body.at("last")
 
     def _write_one(self, progress, run, body):
@@ -343,7 +343,7 @@ class StepJobs(base.Jobs):
         unheard = False
         try:
             with db.transaction() if by_hand else progress.saving() as conn:
-                assert not leaves, "it was to leave before this block"
+                assert not leaves, "it should have stopped before this block"
                 body.at("open")
                 _write(conn, key, number)
                 body.at("written")
@@ -360,13 +360,13 @@ class StepJobs(base.Jobs):
         self._committed(run, key, number)
 
     def _committed(self, run, key, number):
-        assert self.owners[key] is run, "another has begun this step since"
+        assert self.owners[key] is run, "another run has begun this step since"
         assert number == self.blocks[key] + 1, "this block is not the next one"
         self.blocks[key] = number
         self.steps[key] = number, False
 
     def _is_refused(self, progress, key):
-        """Nothing of it comes of a transaction that is somebody else's, or is none."""
+        """A transaction that belongs to another caller, or none at all, saves nothing."""
         before = progress.cursor
         with pytest.raises(OpenTransactionError):
             _write_and(key, lambda: progress.saving().__enter__())
@@ -377,7 +377,7 @@ class StepJobs(base.Jobs):
         assert progress.cursor == before
 
     def _keep_house(self, *, month):
-        """Delete what is old; for a month jobs wait or are dead, and none is on its way."""
+        """Delete what is old; a month passes only for jobs that wait or are dead."""
         moving = {copy.message.message_id for copy in self.bag}
         moving |= {run.job.message_id for run in self.open}
         age = "UPDATE workshed.steps SET saved_at = saved_at - %s WHERE message_id <> ALL(%s)"
@@ -417,8 +417,8 @@ def _write(conn, key, number):
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("database")
 def test_any_history_writes_each_block_once(scale, lane):
-    """Without owners, with cursors that commit by themselves, or pruned while it lives, it fails;
-    also where a run goes on after a commit of which it has not heard."""
+    """Fails without owners, with cursors that commit separately, if the steps of a living job are
+    pruned, or if a run goes on after a commit whose result it does not know."""
     run_state_machine_as_test(
         StepJobs,
         settings=settings(

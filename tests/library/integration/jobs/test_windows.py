@@ -1,4 +1,4 @@
-"""What a relay asks stays quick, whatever the statistics say."""
+"""The queries of a relay stay quick, whatever the statistics say."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,9 +16,10 @@ TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 @pytest.fixture
 def said_to_be_empty(conn, connect):
-    """A schedule of many rows, of a tenth of them due, which was last analyzed when it had none.
+    """A schedule of many rows, a tenth of them due, last analyzed when it was empty.
 
-    As after a busy hour and a bulk insert: pages that were in use tell how many rows to expect.
+    This happens after a busy hour and a bulk insert: PostgreSQL estimates the number of rows from
+    the pages that were in use.
     """
     conn.autocommit = True
     old = connect()
@@ -95,8 +96,10 @@ QUERIES = {
 
 
 @pytest.mark.parametrize(("before", "query"), QUERIES.values(), ids=QUERIES)
-def test_no_query_reads_the_table_though_it_is_said_to_be_empty(said_to_be_empty, before, query):
-    """A join is ordered by the statistics: with a million rows, each window takes a minute."""
+def test_no_query_scans_the_table_if_statistics_say_that_it_is_empty(
+    said_to_be_empty, before, query
+):
+    """PostgreSQL orders joins by the statistics: with a million rows, a window takes a minute."""
     conn, relay = said_to_be_empty, uuid4()
     found = before(conn, relay)
     reads = reads_of(conn)

@@ -23,7 +23,7 @@ def actor():
 
 @pytest.fixture
 def greet(actor):
-    """An actor that remembers whom it greeted."""
+    """An actor that records in `.greeted` whom it greeted."""
     greeted = []
 
     def greet(user_id, greeting="hello"):
@@ -35,7 +35,7 @@ def greet(actor):
     return declared
 
 
-# What a run has imported, left running and taken, told at its end.
+# Writes at the end of a run which modules it imported and which threads are still running.
 PROBE = """
 import json, sys, threading
 from pathlib import Path
@@ -58,11 +58,11 @@ def pytest_itemcollected(item):
 
 
 EDITABLE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
-"""Of the editable install of a clone; a wheel has no such module."""
+"""A warning of the editable install of a clone, which a wheel does not cause."""
 
 
 class Project:
-    """Somebody's project with tests, which has Workshed installed and knows nothing of this one."""
+    """Another project with tests, which has Workshed installed and nothing else of this one."""
 
     def __init__(self, folder, database_url):
         self.folder = folder
@@ -74,7 +74,7 @@ class Project:
             "HOME": str(folder),
             "TMPDIR": str(self.temporary),
             "WORKSHED_DATABASE_URL": database_url,
-            # The tree that is tested, where it is not the installed one.
+            # The tree under test, if it is not the installed one.
             "PYTHONPATH": os.environ.get("PYTHONPATH"),
         }
         self.write("conftest.py", PROBE)
@@ -83,7 +83,7 @@ class Project:
         (self.folder / name).write_text(textwrap.dedent(text))
 
     def run(self, *options):
-        """Run its tests; its result has `outcomes`, and what was printed."""
+        """Run its tests; return the exit code and the output."""
         words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
         words += ["-W", "error", "-W", EDITABLE, *options]
         env = {name: value for name, value in self.environment.items() if value is not None}
@@ -111,7 +111,7 @@ class Done(NamedTuple):
     said: str
 
     def assert_outcomes(self, **wanted):
-        """Compare what pytest counted; the whole output where that is something else."""
+        """Compare the counts of pytest; on a difference show the whole output."""
         *_, last = (line for line in self.said.splitlines() if re.search(r" in [\d.]+s", line))
         counts = re.findall(r"(\d+) (passed|failed|errors?|skipped)", last)
         assert {kind: int(number) for number, kind in counts} == wanted, self.said

@@ -1,4 +1,4 @@
-"""What a test may ask about the jobs that were sent, and what it is told when it is wrong."""
+"""What a test may assert about sent jobs, and the message it gets when it is wrong."""
 
 import inspect
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from workshed import broker, db
 
 
 def failure(check, *args, **kwargs):
-    """What a check says that fails."""
+    """Return the message of a check that fails."""
     with pytest.raises(AssertionError) as failed:
         check(*args, **kwargs)
     return str(failed.value)
@@ -25,7 +25,7 @@ def remind(actor):
     return actor(actor_name="remind", queue_name="emails")(lambda user_id: None)
 
 
-def test_position_and_name_are_the_same_thing(jobs, greet):
+def test_an_argument_by_position_and_by_name_are_the_same(jobs, greet):
     greet.send(7, greeting="hi")
 
     jobs.assert_enqueued(greet, 7, "hi")
@@ -41,7 +41,7 @@ def test_a_default_is_the_same_given_or_not(jobs, greet):
     jobs.assert_enqueued(greet, 8)
 
 
-def test_without_arguments_any_will_do(jobs, greet, remind):
+def test_without_arguments_any_match(jobs, greet, remind):
     greet.send(7)
 
     jobs.assert_enqueued(greet)
@@ -59,7 +59,7 @@ def test_an_argument_may_be_a_matcher(jobs, greet, matcher):
         jobs.assert_enqueued(greet, matcher, "hello")
 
 
-def test_what_is_found_is_returned(jobs, greet):
+def test_a_matching_job_is_returned(jobs, greet):
     message = greet.send(7)
 
     assert jobs.assert_enqueued(greet, 7).message == message
@@ -95,12 +95,12 @@ def test_a_time_without_a_zone_is_refused(jobs, greet):
         jobs.assert_enqueued(greet, at=datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-def test_arguments_that_do_not_fit_are_a_mistake_and_not_a_failure(jobs, greet):
+def test_arguments_that_do_not_fit_raise_a_type_error(jobs, greet):
     with pytest.raises(TypeError, match=r"greet\(user_id, greeting='hello'\): .*'name'"):
         jobs.refute_enqueued(greet, 7, name="Ada")
 
 
-def test_a_failure_shows_what_was_wanted_the_closest_and_all(jobs, greet, remind):
+def test_a_failure_shows_the_expected_the_closest_and_all_jobs(jobs, greet, remind):
     greet.send(7)
     remind.send_with_options(args=(7,), delay=timedelta(days=3))
     remind.send_with_options(args=(9,), delay=timedelta(hours=1.5), broker_priority=2)
@@ -148,7 +148,7 @@ def test_a_failure_where_nothing_was_sent_says_so(jobs, greet):
 
 
 @pytest.mark.parametrize(("times", "said"), [(0, "0 times"), (1, "once"), (3, "3 times")])
-def test_how_often_is_exact(jobs, greet, times, said):
+def test_the_number_of_times_is_exact(jobs, greet, times, said):
     greet.send(7)
     greet.send(7)
     greet.send(8)
@@ -158,11 +158,11 @@ def test_how_often_is_exact(jobs, greet, times, said):
     assert title == f"greet(user_id=7, greeting='hello') is enqueued 2 times, not {said}"
 
 
-def test_none_can_be_asserted_by_number(jobs, greet):
+def test_zero_times_can_be_asserted(jobs, greet):
     assert jobs.assert_enqueued(greet, times=0) is None
 
 
-def test_what_should_not_be_there_is_shown_among_all(jobs, greet, remind):
+def test_an_unexpected_job_is_shown_among_all(jobs, greet, remind):
     greet.send(7)
     remind.send(7)
 
@@ -175,7 +175,7 @@ def test_what_should_not_be_there_is_shown_among_all(jobs, greet, remind):
     """)
 
 
-def test_a_job_whose_arguments_do_not_fit_is_another_one(greet, jobs):
+def test_a_job_whose_arguments_do_not_fit_does_not_match(greet, jobs):
     with db.transaction() as conn:
         conn.execute("SELECT workshed.send('greet', '[1, 2, 3]')")
 
@@ -187,7 +187,7 @@ def test_a_job_whose_arguments_do_not_fit_is_another_one(greet, jobs):
     )
 
 
-def test_of_many_the_first_are_listed(jobs, greet, remind):
+def test_of_many_jobs_the_first_are_listed(jobs, greet, remind):
     broker.enqueue_many([greet.message(n) for n in range(100)])
 
     said = failure(jobs.assert_enqueued, remind).splitlines()

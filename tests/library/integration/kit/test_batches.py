@@ -1,4 +1,4 @@
-"""Batches in a test: their rows are those of production, and callbacks are jobs that wait."""
+"""Batches in a test: their rows are those of production, and callbacks are waiting jobs."""
 
 import uuid
 
@@ -15,7 +15,7 @@ from workshed.transport.batch import BatchError
 
 @pytest.fixture
 def work(actor):
-    """An actor whose runs are noted; some numbers fail, are discarded, or are added from within."""
+    """An actor that records its runs in `.done`; the number "gone" is discarded."""
     done = []
 
     @actor(actor_name="work", max_retries=0)
@@ -30,7 +30,7 @@ def work(actor):
 
 @pytest.fixture
 def tell(actor):
-    """`tell("success")`: a callback; `.told` is what was told."""
+    """`tell("success")`: a callback; its calls are in `.told`."""
     told = []
     declared = actor(actor_name="tell")(told.append)
     declared.told = told
@@ -39,7 +39,7 @@ def tell(actor):
 
 @pytest.fixture
 def started(work, tell):
-    """`started(1, 2)`: a batch of these numbers, committed, that tells of everything."""
+    """`started(1, 2)`: a committed batch of these numbers, with a callback for each event."""
 
     def start(*numbers, **options):
         batch = Batch(
@@ -60,7 +60,7 @@ def progress(batch):
         return batch.progress(conn)
 
 
-def test_the_end_of_all_is_told_once(jobs, started, work, tell):
+def test_the_end_of_all_sends_each_callback_once(jobs, started, work, tell):
     batch = started(1, 2, 3, description="three numbers")
 
     assert (progress(batch).state, progress(batch).pending) == ("running", 3)
@@ -73,7 +73,7 @@ def test_the_end_of_all_is_told_once(jobs, started, work, tell):
     assert found.description == "three numbers"
 
 
-def test_nothing_is_told_before_the_last_has_ended(jobs, started, tell):
+def test_no_callback_is_sent_before_the_last_job_has_ended(jobs, started, tell):
     batch = started(1, 2)
 
     jobs.run_next()
@@ -82,7 +82,7 @@ def test_nothing_is_told_before_the_last_has_ended(jobs, started, tell):
     assert (jobs.progress(batch).pending, jobs.progress(batch).succeeded) == (1, 1)
 
 
-def test_an_empty_one_has_succeeded_when_it_is_closed(jobs, started, tell):
+def test_an_empty_batch_has_succeeded_when_it_is_closed(jobs, started, tell):
     batch = started()
 
     jobs.drain()
@@ -91,7 +91,7 @@ def test_an_empty_one_has_succeeded_when_it_is_closed(jobs, started, tell):
     assert progress(batch).state == "succeeded"
 
 
-def test_what_is_rolled_back_never_was(jobs, work, tell):
+def test_a_batch_that_is_rolled_back_does_not_exist(jobs, work, tell):
     batch = Batch(on_complete=tell)
 
     with db.transaction() as conn:
@@ -104,7 +104,7 @@ def test_what_is_rolled_back_never_was(jobs, work, tell):
         progress(batch)
 
 
-def test_it_is_not_closed_where_adding_failed(jobs, work, tell):
+def test_a_batch_is_not_closed_where_adding_failed(jobs, work, tell):
     batch = Batch(on_complete=tell)
 
     with db.transaction() as conn, pytest.raises(RuntimeError), batch.adding(conn):
@@ -122,7 +122,7 @@ def test_it_is_not_closed_where_adding_failed(jobs, work, tell):
     assert tell.told == [batch.id]
 
 
-def test_a_discarded_job_had_nothing_to_do_which_is_success(jobs, started, tell):
+def test_a_discarded_job_counts_as_success(jobs, started, tell):
     batch = started(1, "gone")
 
     jobs.drain()
@@ -131,7 +131,7 @@ def test_a_discarded_job_had_nothing_to_do_which_is_success(jobs, started, tell)
     assert (progress(batch).discarded, progress(batch).succeeded) == (1, 1)
 
 
-def test_the_first_death_is_told_at_once_and_no_other(jobs, started, work, tell):
+def test_the_first_death_sends_its_callback_at_once_and_no_other_does(jobs, started, work, tell):
     batch = started(1, 2, 3)
     jobs.fail_next(work, OSError("no"))
     jobs.fail_next(work, OSError("no"))
@@ -144,7 +144,7 @@ def test_the_first_death_is_told_at_once_and_no_other(jobs, started, work, tell)
     assert (found.state, found.dead, found.succeeded) == ("failed", 2, 1)
 
 
-def test_success_is_told_when_the_dead_have_been_retried(jobs, started, work, tell):
+def test_success_is_sent_when_the_dead_jobs_have_been_retried(jobs, started, work, tell):
     batch = started(1, 2)
     jobs.fail_next(work, OSError("no"))
     with pytest.raises(OSError, match="no"):
@@ -161,7 +161,7 @@ def test_success_is_told_when_the_dead_have_been_retried(jobs, started, work, te
     assert (progress(batch).state, progress(batch).dead) == ("succeeded", 0)
 
 
-def test_one_that_is_discarded_when_dead_will_not_succeed(jobs, started, work, tell):
+def test_a_batch_whose_dead_job_is_discarded_does_not_succeed(jobs, started, work, tell):
     batch = started(1)
     jobs.fail_next(work, OSError("no"))
     with pytest.raises(OSError, match="no"):
@@ -192,7 +192,7 @@ def test_a_retried_job_is_pending_until_it_ends(jobs, started, actor, tell):
     assert tell.told == [batch.id]
 
 
-def test_an_actor_as_callback_is_sent_the_id(jobs, tell):
+def test_an_actor_as_callback_gets_the_id(jobs, tell):
     batch = Batch(on_complete=tell)
 
     with db.transaction() as conn, batch.adding(conn):
@@ -224,7 +224,7 @@ def test_a_job_adds_to_its_batch(jobs, actor, work, tell, once):
     assert progress(batch).total == 4
 
 
-def test_nobody_else_adds_to_a_closed_one(jobs, started, work):
+def test_nothing_else_adds_to_a_closed_batch(jobs, started, work):
     batch = started(1)
 
     with db.transaction() as conn, pytest.raises(BatchError, match="closed"):
@@ -235,7 +235,7 @@ def test_nobody_else_adds_to_a_closed_one(jobs, started, work):
 
 
 def test_a_copy_that_comes_after_the_end_adds_nothing(jobs, actor, work, tell):
-    """Without the question whether it is pending, a complete batch gets another job."""
+    """Without the check whether the job is pending, a complete batch would get another job."""
     refused = []
 
     @actor(actor_name="plan")
@@ -258,12 +258,12 @@ def test_a_copy_that_comes_after_the_end_adds_nothing(jobs, actor, work, tell):
     assert (work.done, tell.told) == ([], [batch.id])
 
 
-def test_outside_a_job_there_is_no_current_one(jobs):
+def test_outside_a_job_there_is_no_current_batch(jobs):
     with pytest.raises(BatchError, match="no batch here"):
         Batch.current()
 
 
-def test_a_callback_knows_whose_it_is_and_makes_the_next(jobs, actor, work, tell):
+def test_a_callback_knows_its_batch_and_makes_the_next(jobs, actor, work, tell):
     @actor(actor_name="next_stage")
     def next_stage(number):
         last = Batch.current()
@@ -285,7 +285,7 @@ def test_a_callback_knows_whose_it_is_and_makes_the_next(jobs, actor, work, tell
     assert tell.told != [first.id]
 
 
-def test_a_job_of_one_makes_another(jobs, actor, started, tell):
+def test_a_job_of_one_batch_makes_another(jobs, actor, started, tell):
     made = []
 
     @actor(actor_name="nest")
@@ -304,7 +304,7 @@ def test_a_job_of_one_makes_another(jobs, actor, started, tell):
 # Unique jobs
 
 
-def test_a_unique_job_that_is_dropped_is_no_job_of_it(jobs, actor, tell):
+def test_a_dropped_duplicate_does_not_join_the_batch(jobs, actor, tell):
     built = []
     build = actor(actor_name="build", unique=Unique())(built.append)
     batch = Batch(on_success=tell)
@@ -319,8 +319,8 @@ def test_a_unique_job_that_is_dropped_is_no_job_of_it(jobs, actor, tell):
     assert (built, tell.told) == ([7, 8], [batch.id])
 
 
-def test_a_job_that_another_replaces_has_ended_there(jobs, actor, tell):
-    """Without the end in `replace_holder` its batch would wait for it for ever."""
+def test_a_job_that_is_replaced_from_outside_ends_in_its_batch(jobs, actor, tell):
+    """Unless `replace_holder` ended the job, its batch would wait for it for ever."""
     build = actor(actor_name="build", unique=Unique(on_conflict="replace"))(lambda _: None)
     batch = Batch(on_complete=tell)
     with db.transaction() as conn, batch.adding(conn):
@@ -333,8 +333,8 @@ def test_a_job_that_another_replaces_has_ended_there(jobs, actor, tell):
     assert tell.told == [batch.id]
 
 
-def test_a_callback_whose_key_another_has_waits_for_it(jobs, actor):
-    """Its send cannot be refused: nobody would repeat it."""
+def test_a_callback_whose_key_is_held_waits_for_it(jobs, actor):
+    """Its send cannot be refused, because nothing would repeat it."""
     told = []
     tell = actor(actor_name="tell", unique=Unique(key=[]))(told.append)
     tell.send_with_options(args=("another",), delay=60_000)
@@ -354,7 +354,7 @@ def test_a_callback_whose_key_another_has_waits_for_it(jobs, actor):
 # Cancel
 
 
-def test_of_a_cancelled_one_nothing_runs_and_its_end_is_told(jobs, started, work, tell):
+def test_a_cancelled_batch_runs_nothing_and_sends_its_completion(jobs, started, work, tell):
     batch = started(1, 2)
 
     with db.transaction() as conn:
@@ -367,7 +367,7 @@ def test_of_a_cancelled_one_nothing_runs_and_its_end_is_told(jobs, started, work
     assert (found.state, found.cancelled) == ("cancelled", 2)
 
 
-def test_nothing_is_added_to_a_cancelled_one(jobs, actor, work, tell):
+def test_nothing_is_added_to_a_cancelled_batch(jobs, actor, work, tell):
     refused = []
 
     @actor(actor_name="plan")
@@ -400,7 +400,7 @@ def test_a_cancelled_job_ends_its_batch_without_success(jobs, work, tell):
     assert progress(batch).cancelled == 1
 
 
-def test_one_that_has_ended_is_not_cancelled(jobs, started):
+def test_a_batch_that_has_ended_is_not_cancelled(jobs, started):
     batch = started(1)
     jobs.drain()
 
@@ -411,7 +411,7 @@ def test_one_that_has_ended_is_not_cancelled(jobs, started):
     assert progress(batch).state == "succeeded"
 
 
-def test_an_open_one_that_is_cancelled_is_closed(jobs, work, tell):
+def test_an_open_batch_that_is_cancelled_is_closed(jobs, work, tell):
     batch = Batch(on_complete=tell)
     with db.transaction() as conn:
         batch.open(conn)

@@ -1,4 +1,4 @@
-"""docs/coming-from.md: all that it says we have is executed, and Celery's names are Celery's."""
+"""docs/coming-from.md: the Workshed code it shows runs, and Celery has the names it mentions."""
 
 import importlib.util
 import re
@@ -14,13 +14,13 @@ PAGE = pages.text("docs/coming-from.md")
 PARTS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 IMPORTS = pages.block("docs/coming-from.md", "imports")
 ELSEWHERE = ("workshed ", "WORKSHED_")
-"""Looked at with those of all other pages."""
+"""Commands and settings, which a test of all pages checks."""
 SIGNALS = (RecordMissing, RetryAfter, Snooze)
 OPTION = re.compile(r"(\w+)=(?!=)(.+)")
 
 
 def rows(part):
-    """The cells of each row of the tables of a part: there, here, note."""
+    """Return the cells of each row of the tables in a part: there, here, note."""
     lines = [line for line in PARTS[part].splitlines() if line.startswith("| ")]
     return [re.split(r"(?<!\\)\|", line)[1:4] for line in lines[1:]]
 
@@ -34,13 +34,13 @@ HERE = dict.fromkeys(code for part in PARTS for _, here, _ in rows(part) for cod
 
 @pytest.fixture
 def names(jobs, actor):
-    """What the code of the page may name, but for a connection."""
+    """The names that code of the page may use, except for a connection."""
 
     def job(order_id: int):
-        """An actor."""
+        """Run as an actor."""
 
     def report(*told):
-        """Another."""
+        """Run as another actor."""
 
     names = {
         "jobs": jobs,
@@ -52,7 +52,7 @@ def names(jobs, actor):
 
 
 @pytest.mark.parametrize("code", [code for code in HERE if not code.startswith(ELSEWHERE)])
-def test_what_it_says_we_have_is_there(code, names, actor):
+def test_its_workshed_code_runs(code, names, actor):
     if "assert_enqueued" in code:
         names["job"].send(7)
     if option := OPTION.fullmatch(code):
@@ -69,10 +69,10 @@ def test_what_it_says_we_have_is_there(code, names, actor):
 
 
 def declared(order_id=0):
-    """Declared with each option of the page."""
+    """Run as an actor declared with each option of the page."""
 
 
-def test_what_it_says_of_celery_is_named_so_there():
+def test_its_names_of_celery_exist_there():
     folder = Path(importlib.util.find_spec("celery").origin).parent
     known = set()
     for file in folder.rglob("*.py"):

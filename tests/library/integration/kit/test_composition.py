@@ -51,12 +51,12 @@ def test_a_result_is_there_when_its_job_is_done(jobs, add):
     assert message.get_result(block=True, timeout=1000) == 3
 
 
-def test_who_waits_in_vain_is_told(jobs, add):
+def test_waiting_for_a_result_in_vain_times_out(jobs, add):
     with pytest.raises(ResultTimeout):
         add.send(1, 2).get_result(block=True, timeout=200)
 
 
-def test_who_waits_gets_it(jobs, add):
+def test_waiting_for_a_result_returns_it(jobs, add):
     message = add.send(1, 2)
     with ThreadPoolExecutor(1) as threads:
         found = threads.submit(message.get_result, block=True, timeout=60_000)
@@ -65,8 +65,8 @@ def test_who_waits_gets_it(jobs, add):
         assert found.result() == 3
 
 
-def test_of_a_job_that_is_awaited_it_is_kept_that_it_has_ended(jobs, actor):
-    """What it returns is nobody's, so it may be anything, and the job is done all the same."""
+def test_of_an_awaited_job_only_its_end_is_kept(jobs, actor):
+    """No caller reads what it returns, so it may return anything and still succeeds."""
 
     @actor(queue_name="default", actor_name="look")
     def look():
@@ -79,7 +79,7 @@ def test_of_a_job_that_is_awaited_it_is_kept_that_it_has_ended(jobs, actor):
     assert jobs.dead == []
 
 
-def test_a_job_that_is_tried_again_has_none_until_it_is_done(jobs, add):
+def test_a_retried_job_has_no_result_until_it_is_done(jobs, add):
     message = add.send(1, 2)
     jobs.fail_next(add, OSError("away"))
     with jobs.expect_retry():
@@ -93,7 +93,7 @@ def test_a_job_that_is_tried_again_has_none_until_it_is_done(jobs, add):
     assert message.get_result() == 3
 
 
-def test_of_a_dead_job_it_is_its_error(jobs, add):
+def test_the_result_of_a_dead_job_is_its_error(jobs, add):
     message = add.send(1, "x")
     for _ in range(2):
         with pytest.raises(TypeError) if _ else jobs.expect_retry():
@@ -104,7 +104,7 @@ def test_of_a_dead_job_it_is_its_error(jobs, add):
         message.get_result()
 
 
-def test_of_a_discarded_job_it_is_none(jobs, actor):
+def test_the_result_of_a_discarded_job_is_none(jobs, actor):
     @actor(queue_name="default", actor_name="leaves_it", store_results=True)
     def leave():
         raise Discard("nothing to do")
@@ -115,7 +115,7 @@ def test_of_a_discarded_job_it_is_none(jobs, actor):
     assert message.get_result() is None
 
 
-def test_it_is_forgotten_after_its_time(jobs, actor):
+def test_a_result_is_forgotten_after_its_time(jobs, actor):
     @actor(queue_name="default", actor_name="brief", store_results=True, result_ttl=60_000)
     def brief():
         return 1
@@ -131,7 +131,7 @@ def test_it_is_forgotten_after_its_time(jobs, actor):
         assert results.prune_results(conn, 100) == 1
 
 
-def test_it_may_be_wanted_of_one_message(jobs, actor):
+def test_a_result_can_be_stored_for_a_single_message(jobs, actor):
     @actor(queue_name="default", actor_name="seldom")
     def seldom():
         return 1
@@ -144,8 +144,8 @@ def test_it_may_be_wanted_of_one_message(jobs, actor):
         other.get_result()
 
 
-def test_it_commits_with_the_outcome(jobs, actor):
-    """A copy that ends second has neither."""
+def test_a_result_commits_with_the_outcome(jobs, actor):
+    """A copy that ends second stores neither."""
 
     @actor(queue_name="default", actor_name="once", store_results=True, once=True)
     def once():
@@ -158,7 +158,7 @@ def test_it_commits_with_the_outcome(jobs, actor):
 
 
 @pytest.mark.parametrize("result", [{1, 2}, float("nan"), b"x", "x" * (1 << 20)])
-def test_one_that_cannot_be_stored_is_a_failure(jobs, actor, result):
+def test_a_result_that_cannot_be_stored_is_a_failure(jobs, actor, result):
     @actor(queue_name="default", actor_name="odd", store_results=True)
     def odd():
         return result
@@ -172,7 +172,7 @@ def test_one_that_cannot_be_stored_is_a_failure(jobs, actor, result):
         message.get_result()
 
 
-def test_an_error_whose_own_words_fail_costs_the_job_no_outcome(jobs, actor):
+def test_an_error_that_cannot_be_printed_costs_the_job_no_outcome(jobs, actor):
     class OddError(Exception):
         def __str__(self):
             raise RuntimeError("no words")
@@ -206,7 +206,7 @@ def test_an_error_shows_no_secret_of_its_job(jobs, actor):
     assert "4111" not in str(failure.value)
 
 
-def test_it_is_found_by_who_sent_it_whatever_queue_ran_it(jobs, actor):
+def test_the_sender_finds_a_result_whatever_queue_ran_the_job(jobs, actor):
     @actor(
         queue_name="default",
         actor_name="moved",
@@ -254,7 +254,7 @@ def told(actor):
     return actor(queue_name="default", actor_name="tell")(calls.append), calls
 
 
-def test_what_follows_a_group_is_sent_once_after_its_last(jobs, add, told):
+def test_the_callback_of_a_group_is_sent_once_after_its_last_member(jobs, add, told):
     tell, calls = told
     group = dramatiq.group(
         [add.message(1, 1), add.message(1, 2), add.message(1, 1) | add.message(5)]
@@ -272,13 +272,13 @@ def test_what_follows_a_group_is_sent_once_after_its_last(jobs, add, told):
     assert calls == ["done"]
 
 
-def test_a_member_that_comes_twice_is_counted_once(jobs, add, told):
+def test_a_member_that_runs_twice_is_counted_once(jobs, add, told):
     tell, calls = told
     group = dramatiq.group([add.message(1, 1), add.message(1, 2)])
     group.add_completion_callback(tell.message("done"))
     group.run()
     first, _ = jobs.enqueued
-    for _ in range(3):  # as of a plain job, whose outcome no fence has
+    for _ in range(3):  # as for a plain job, whose outcome is not deduplicated
         jobs._run(first.message_id)
         with db.transaction() as conn:
             conn.execute(
@@ -293,7 +293,7 @@ def test_a_member_that_comes_twice_is_counted_once(jobs, add, told):
     assert calls == ["done"]
 
 
-def test_a_group_with_a_dead_member_is_complete_when_that_is_put_back(jobs, add, told):
+def test_a_group_with_a_dead_member_is_not_complete(jobs, add, told):
     tell, calls = told
     group = dramatiq.group([add.message(1, 1), add.message(1, "x")])
     group.add_completion_callback(tell.message("done"))
@@ -306,7 +306,7 @@ def test_a_group_with_a_dead_member_is_complete_when_that_is_put_back(jobs, add,
     assert calls == []
 
 
-def test_a_callback_whose_key_is_held_costs_nobody_an_outcome(jobs, add, actor):
+def test_a_callback_whose_key_is_held_costs_no_job_its_outcome(jobs, add, actor):
     @actor(queue_name="default", actor_name="only", unique=Unique(on_conflict="raise"))
     def only():
         pass
@@ -344,7 +344,7 @@ def limiters(jobs):
     return PostgresRateLimiterBackend()
 
 
-def test_a_concurrent_limiter_lets_so_many_in(limiters):
+def test_a_concurrent_limiter_admits_no_more_than_its_limit(limiters):
     mutex = ConcurrentRateLimiter(limiters, "printer", limit=2)
     all_have_tried = threading.Barrier(8)
 
@@ -358,7 +358,7 @@ def test_a_concurrent_limiter_lets_so_many_in(limiters):
             assert sorted(threads.map(print_one, range(8))) == [False] * 6 + [True] * 2
 
 
-def test_a_slot_of_one_that_died_is_free_after_its_time(jobs, limiters):
+def test_the_slot_of_a_dead_holder_is_free_after_its_time(jobs, limiters):
     mutex = ConcurrentRateLimiter(limiters, "printer", limit=1, ttl=60_000)
     mutex._acquire()
     assert not mutex._acquire()
@@ -383,7 +383,7 @@ def test_a_window_is_never_exceeded_by_many_at_once(limiters):
     assert sum(got) == 5
 
 
-def test_a_barrier_lets_all_go_when_the_last_has_come(limiters):
+def test_a_barrier_releases_all_when_the_last_party_has_come(limiters):
     barrier = Barrier(limiters, "start", ttl=60_000)
     assert barrier.create(parties=3)
     assert not barrier.create(parties=3)
@@ -392,14 +392,14 @@ def test_a_barrier_lets_all_go_when_the_last_has_come(limiters):
         assert all(threads.map(lambda _: barrier.wait(timeout=30_000), range(3)))
 
 
-def test_who_waits_for_a_barrier_in_vain_is_told(limiters):
+def test_waiting_for_a_barrier_in_vain_returns_false(limiters):
     barrier = Barrier(limiters, "start", ttl=60_000)
     barrier.create(parties=2)
 
     assert barrier.wait(timeout=200) is False
 
 
-def test_what_is_taken_in_an_actor_that_runs_once_is_taken_at_once(jobs, actor, limiters):
+def test_an_actor_that_runs_once_takes_a_slot_at_once(jobs, actor, limiters):
     seen = []
 
     @actor(queue_name="default", actor_name="once", once=True, max_retries=0)
@@ -432,7 +432,7 @@ operations = st.lists(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(done=operations)
-def test_it_counts_as_dramatiqs_own_does(limiters, done):
+def test_it_counts_as_the_backend_of_dramatiq_does(limiters, done):
     stub = StubBackend()
     with db.transaction() as conn:
         conn.execute("TRUNCATE workshed.counters")
@@ -445,7 +445,7 @@ def test_it_counts_as_dramatiqs_own_does(limiters, done):
         assert bool(ours) == bool(getattr(stub, name)(*values, 3_600_000)), done
 
 
-def test_numbers_that_have_expired_are_deleted(jobs, limiters):
+def test_expired_counters_are_deleted(jobs, limiters):
     limiters.add("a", 1, 60_000)
     limiters.add("b", 1, 600_000)
     jobs.advance(minutes=2)
@@ -458,7 +458,7 @@ def test_numbers_that_have_expired_are_deleted(jobs, limiters):
 # Async actors
 
 
-def test_one_that_runs_once_is_refused(jobs, actor):
+def test_an_async_actor_that_runs_once_is_refused(jobs, actor):
     async def fetch():
         pass
 
@@ -484,7 +484,7 @@ def test_an_async_actor_runs_on_the_loop(jobs, actor):
     assert message_id == message.message_id
 
 
-def test_one_that_fails_is_tried_again(jobs, actor):
+def test_an_async_actor_that_fails_is_retried(jobs, actor):
     @actor(queue_name="default", actor_name="fetch")
     async def fetch():
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The tests that docs/testing.md shows, run as printed, on the actor of README."""
+"""The tests that docs/testing.md shows, run as printed, with the actor of the README."""
 
 import os
 
@@ -27,7 +27,7 @@ def test_the_tests_of_the_first_actor_pass(project):
     project.run().assert_outcomes(passed=4)
 
 
-def test_a_job_that_is_not_idempotent_fails_as_is_said(project):
+def test_a_job_that_is_not_idempotent_fails_as_the_page_shows(project):
     [(name, example)] = TWICE.items()
     for one in [*SHOP.items(), (name, example.replace(", once=True", ""))]:
         project.write(*one)
@@ -131,7 +131,7 @@ def test_the_test_database_of_pytest_django_is_that_of_the_tests(django_project)
 
 
 def test_a_worker_of_mode_real_sets_up_django_first(django_project):
-    """Importing its models would fail otherwise, and so would the worker."""
+    """Otherwise importing its models would fail, and the worker with it."""
     django_project.write("conftest.py", DJANGO["conftest.py"] + MODULES["conftest.py"])
     for example in DJANGO_WORKER.items():
         django_project.write(*example)
@@ -176,7 +176,7 @@ def test_a_worker_of_mode_real_sets_up_django_first(django_project):
     django_project.run().assert_outcomes(passed=1)
 
 
-def test_a_second_database_is_named_as_is_shown(project):
+def test_a_second_database_is_named_as_the_page_shows(project):
     for example in OTHERS.items():
         project.write(*example)
     project.write(

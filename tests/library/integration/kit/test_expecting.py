@@ -1,4 +1,4 @@
-"""What a test may expect to become of a job, and how it lets one fail."""
+"""What a test may expect to happen to a job, and how it makes one fail."""
 
 import inspect
 from datetime import timedelta
@@ -13,7 +13,7 @@ from workshed.middleware import RetryOn
 
 
 class BusyError(Exception):
-    """Somebody else is not ready."""
+    """A service is busy."""
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def call(actor):
 
 @pytest.fixture
 def raising(actor):
-    """An actor that raises what it is given to raise."""
+    """An actor that raises the last of its `.errors`."""
 
     def fail():
         raise errors[-1]
@@ -78,7 +78,7 @@ def test_a_job_comes_back_until_it_dies(jobs, call):
 
 
 @pytest.mark.parametrize(("seconds", "met"), [(7.4, False), (7.6, True), (13, True), (14, False)])
-def test_about_is_a_quarter(jobs, actor, seconds, met):
+def test_about_means_within_a_quarter(jobs, actor, seconds, met):
     wait = timedelta(seconds=seconds)
     bad = actor(actor_name="bad", retry_on=RetryOn(BusyError, wait=wait))(lambda: None)
     about = timedelta(seconds=10) if seconds < 10 else timedelta(seconds=11)
@@ -95,7 +95,7 @@ def test_about_is_a_quarter(jobs, actor, seconds, met):
             run()
 
 
-def test_a_retry_that_did_not_come_shows_what_did(jobs, call, greet):
+def test_a_failed_expectation_of_a_retry_shows_what_ran(jobs, call, greet):
     jobs.perform(greet, 0)
     call.send(7)
     greet.send(7)
@@ -113,7 +113,7 @@ def test_a_retry_that_did_not_come_shows_what_did(jobs, call, greet):
     """)
 
 
-def test_what_is_no_retry_is_raised_all_the_same(jobs, call):
+def test_an_error_without_a_retry_is_raised(jobs, call):
     jobs.fail_next(call, PermanentError("wrong number"))
 
     with pytest.raises(PermanentError), jobs.expect_retry():
@@ -140,7 +140,7 @@ def test_a_discard_is_expected_with_its_reason(jobs, raising, error):
         jobs.perform(raising)
 
 
-def test_an_actor_that_skips_its_job_has_discarded_it(jobs, raising):
+def test_a_job_whose_actor_skips_it_is_discarded(jobs, raising):
     raising.errors.append(SkipMessage("not today"))
 
     with jobs.expect_discard("SkipMessage"):
@@ -176,7 +176,7 @@ def test_a_snooze_waits_and_costs_no_attempt(jobs, raising):
     assert waiting.message.options["attempt"] == 1
 
 
-def test_errors_are_met_in_the_order_in_which_they_were_said(jobs, call):
+def test_planned_errors_are_raised_in_their_order(jobs, call):
     jobs.fail_next(call, KeyError("first"))
     jobs.fail_next(call, ValueError("second"))
 
@@ -198,7 +198,7 @@ def test_only_that_actor_fails_and_before_its_body(jobs, call, greet):
 
 
 def test_a_job_that_runs_once_fails_inside_its_transaction(jobs, actor):
-    """Were what is around it replaced as well, the next direct call would take itself for it."""
+    """Afterwards the actor's own function is back, and a direct call joins no transaction."""
     joined = []
     bad = actor(actor_name="bad", once=True)(
         lambda: joined.append(db.joined_connection() is not None)
@@ -223,7 +223,7 @@ def test_the_dead_are_listed_the_first_one_first(jobs, call):
     assert [dead.reason for dead in jobs.dead] == ["PermanentError: no 1", "PermanentError: no 2"]
 
 
-def test_what_waits_for_its_time_is_scheduled(jobs, greet):
+def test_a_job_that_waits_for_its_time_is_scheduled(jobs, greet):
     greet.send(1)
     greet.send_with_options(args=(2,), delay=timedelta(days=3))
     greet.send_with_options(args=(3,), delay=timedelta(days=1))

@@ -1,4 +1,4 @@
-"""What leads to another database than the test's reaches it neither by a send nor by a query."""
+"""A connection to another database than the test's can neither query it nor send to it."""
 
 import asyncio
 import contextlib
@@ -34,8 +34,8 @@ async def awaited(one):
     return await one
 
 
-# Each kind is opened, and used, before the test has `jobs`; with it comes what executes a statement
-# on it, and what waits for a send.
+# Each kind is opened, and used, before the test has `jobs`. It yields a function that executes a
+# statement on it and one that waits for a send.
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ KINDS = {
 
 @pytest.fixture
 def real(database_url):
-    """The URL of a database such as the application has: migrated, and with a table of its own."""
+    """The URL of a database such as an application has: migrated, with a table of its own."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(ORDERS)
     return database_url
@@ -137,14 +137,14 @@ def real(database_url):
 
 @pytest.fixture
 def jobs(jobs, monkeypatch):
-    """The kit as applications have it; this suite's own lets through its other databases."""
+    """The kit as applications have it; in this suite it allows other databases."""
     monkeypatch.setattr(guard, "others", ())
     return jobs
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)
 def opened(request, real):
-    """A connection to it of each kind, which was used before the test began."""
+    """A connection to it of each kind, used before the test began."""
     with request.param(real) as (conn, execute, wait):
         execute("SELECT 1")
         yield conn, execute, wait
@@ -152,7 +152,7 @@ def opened(request, real):
 
 @pytest.fixture
 def written(real, jobs, monkeypatch):
-    """`written()`: how many rows are in it."""
+    """`written()`: the number of rows in it."""
 
     def count():
         with psycopg.connect(real) as conn, monkeypatch.context() as patch:
@@ -171,7 +171,7 @@ def test_neither_a_query_nor_a_send_reaches_another_database(opened, greet, jobs
 
     with pytest.raises(OtherDatabaseError) as query:
         execute(WRITE)
-    if conn is not None:  # one that `schedule.send` takes
+    if conn is not None:  # `schedule.send` accepts it
         with pytest.raises(OtherDatabaseError) as send:
             wait(schedule.send(conn, greet.message(1)))
         assert (send.value.other, send.value.own) == (str(other), str(own))
@@ -182,7 +182,7 @@ def test_neither_a_query_nor_a_send_reaches_another_database(opened, greet, jobs
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_what_leads_to_the_database_of_the_test_is_let_through(kind, greet, jobs, jobs_database):
+def test_a_connection_to_the_database_of_the_test_is_allowed(kind, greet, jobs, jobs_database):
     with psycopg.connect(jobs_database, autocommit=True) as conn:
         conn.execute(ORDERS)
     try:
@@ -197,7 +197,7 @@ def test_what_leads_to_the_database_of_the_test_is_let_through(kind, greet, jobs
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_one_that_is_opened_in_the_test_is_refused_too(kind, real, jobs, written):
+def test_a_connection_that_is_opened_in_the_test_is_refused_too(kind, real, jobs, written):
     with contextlib.suppress(OtherDatabaseError), kind(real) as (_, execute, _wait):
         with pytest.raises(OtherDatabaseError):
             execute(WRITE)
@@ -221,12 +221,12 @@ READS = {
 
 
 @pytest.mark.parametrize("ways", READS.values(), ids=READS)
-def test_no_other_way_of_psycopg_leads_there(ways, real, jobs):
+def test_no_other_way_of_psycopg_is_allowed(ways, real, jobs):
     with psycopg.connect(real) as conn, pytest.raises(OtherDatabaseError):
         ways(conn)
 
 
-def test_nor_does_a_cursor_of_the_server_of_asyncio(real, jobs):
+def test_a_server_side_cursor_of_async_psycopg_is_refused_too(real, jobs):
     async def read(conn):
         async with conn, conn.cursor("named") as cursor:
             await cursor.execute("SELECT 1")
@@ -255,13 +255,13 @@ CURSORS = {
 
 
 @pytest.mark.parametrize("opened", CURSORS.values(), ids=CURSORS)
-def test_no_class_of_cursors_of_psycopg2_leads_there(opened, real, jobs):
+def test_no_cursor_class_of_psycopg2_is_allowed(opened, real, jobs):
     with contextlib.closing(opened(real)) as cursor, pytest.raises(OtherDatabaseError):
         cursor.execute("SELECT 1")
 
 
-def test_the_cursors_of_psycopg2_are_of_the_class_that_is_named(jobs, jobs_database):
-    """Whoever asks for rows as dicts has them also while the guard looks."""
+def test_the_guard_keeps_the_cursor_class_of_psycopg2(jobs, jobs_database):
+    """Rows that are requested as dicts are dicts under the guard, too."""
     dicts = psycopg2.connect(jobs_database, connection_factory=psycopg2.extras.DictConnection)
     with contextlib.closing(dicts):
         for cursor in (dicts.cursor(), dicts.cursor("of_the_server", scrollable=True)):
@@ -277,7 +277,7 @@ PREPARED = ("fetch", "fetchrow", "fetchval")
 
 
 @pytest.mark.parametrize("name", PREPARED)
-def test_what_asyncpg_has_prepared_before_is_refused(name, real, request):
+def test_a_statement_that_asyncpg_prepared_before_is_refused(name, real, request):
     with asyncio.Runner() as runner:
         conn = runner.run(asyncpg.connect(real))
         statement = runner.run(conn.prepare("SELECT 1"))
@@ -289,7 +289,7 @@ def test_what_asyncpg_has_prepared_before_is_refused(name, real, request):
         conn.terminate()
 
 
-def test_a_job_cannot_write_there_either(actor, real, jobs, written):
+def test_a_job_cannot_write_to_another_database_either(actor, real, jobs, written):
     @actor(max_retries=0)
     def pay():
         with psycopg.connect(real, autocommit=True) as conn:
@@ -432,8 +432,8 @@ def test_a_driver_that_is_imported_in_a_test_is_watched(with_real, written):
     assert written() == 0
 
 
-def test_what_was_opened_before_the_first_test_is_watched(with_real, written):
-    """In this process the guard is there since its first test, so another one has to tell."""
+def test_connections_that_were_opened_before_the_first_test_are_watched(with_real, written):
+    """In this process the guard is active since its first test, so another process is needed."""
     with_real.write("test_before.py", BEFORE)
 
     with_real.run().assert_outcomes(passed=6)
@@ -453,7 +453,7 @@ def test_the_worker_of_mode_real_is_watched(with_real, written):
     assert written() == 0
 
 
-def test_a_database_that_the_tests_name_is_let_through(with_real, written):
+def test_a_database_that_the_tests_name_is_allowed(with_real, written):
     with_real.write("conftest.py", ALLOWED)
     with_real.write("shop_jobs.py", WORKING)
     with_real.write(

@@ -1,4 +1,4 @@
-"""A job must leave the same, however often it is delivered and wherever its process dies."""
+"""A job must leave the same state, however often it is delivered and wherever its process dies."""
 
 import contextlib
 from datetime import timedelta
@@ -14,7 +14,7 @@ from workshed.testing.fake_broker import SimulatedCrash
 
 @pytest.fixture(scope="module")
 def shop(jobs_database):
-    """Tables of somebody's application."""
+    """Tables of an application."""
     with psycopg.connect(jobs_database, autocommit=True) as conn:
         conn.execute("""
             CREATE SCHEMA store;
@@ -48,12 +48,12 @@ def order(shop, jobs, jobs_database):
 
 @pytest.fixture
 def job(actor):
-    """`job(function)`: a job that does this."""
+    """`job(function)`: an actor that runs this function."""
     return lambda function, **options: actor(actor_name="bill", **options)(function)
 
 
 def run(query, *values):
-    """Run a statement in a transaction of its own; the first value it returns."""
+    """Run a statement in a transaction of its own; return the first value of its result."""
     with db.transaction() as conn:
         cur = conn.execute(query, values)
         return cur.fetchone()[0] if cur.description else None
@@ -71,13 +71,13 @@ def charge_and_pay(order):
 
 
 def charge_then_pay(order):
-    """Right when it is delivered twice, and wrong when it dies between its transactions."""
+    """Right when it is delivered twice, but wrong when it dies between its transactions."""
     if not run("SELECT paid FROM store.orders WHERE id = %s", order):
         run(CHARGE, order)
         run(PAY, order)
 
 
-def test_a_job_that_writes_again_is_told_what_is_too_many(jobs, job, order):
+def test_a_failure_shows_the_rows_that_are_too_many(jobs, job, order):
     with pytest.raises(AssertionError) as failed:
         jobs.assert_idempotent(job(charge_and_pay), order)
 
@@ -91,7 +91,7 @@ def test_a_job_that_writes_again_is_told_what_is_too_many(jobs, job, order):
     ]
 
 
-def test_a_job_that_is_wrong_after_a_crash_is_told_where(jobs, job, order):
+def test_a_failure_after_a_crash_names_the_crash(jobs, job, order):
     with pytest.raises(AssertionError) as failed:
         jobs.assert_idempotent(job(charge_then_pay), order)
 
@@ -99,7 +99,7 @@ def test_a_job_that_is_wrong_after_a_crash_is_told_where(jobs, job, order):
     assert "store.charges: 2 rows, not 1" in str(failed.value)
 
 
-def test_a_job_of_an_event_loop_crashes_too(jobs, job, order):
+def test_an_async_job_crashes_too(jobs, job, order):
     async def bill(order):
         charge_then_pay(order)
 
@@ -129,7 +129,7 @@ def test_an_effect_under_a_key_endures(jobs, job, order):
 
 
 def everything(order):
-    """Use each way there is to run a statement, and leave nothing."""
+    """Use each way to run a statement, and change nothing."""
     with db.transaction() as conn, conn.cursor() as cur:
         cur.executemany("SELECT %s", [(1,), (2,)])
         list(cur.stream("SELECT 3"))
@@ -154,7 +154,7 @@ def test_each_way_to_run_a_statement_is_seen(jobs, job, order):
 
 
 def test_no_handler_reaches_the_database_after_a_crash(jobs, job, order):
-    """A process that is killed cleans nothing up, and neither does this one."""
+    """A killed process cleans nothing up, and neither does a simulated crash."""
 
     def bill(order):
         try:
@@ -176,7 +176,7 @@ def lock_and_pay(order):
         conn.execute("SELECT pg_advisory_unlock(7)")
 
 
-def test_what_a_session_held_is_gone_with_its_process(jobs, job, order):
+def test_locks_of_a_session_end_with_its_process(jobs, job, order):
     jobs.assert_idempotent(job(lock_and_pay, max_retries=0), order)
 
 
@@ -200,7 +200,7 @@ def test_numbers_and_times_may_differ_also_where_others_refer_to_them(jobs, job,
 
     jobs.assert_idempotent(job(bill), order)
 
-    assert set(charges) == {charges[0], charges[0] + 1}  # each time it begins where it began
+    assert set(charges) == {charges[0], charges[0] + 1}  # each trial begins with the same number
 
 
 def tokens(order):
@@ -218,11 +218,11 @@ def test_a_value_that_differs_is_shown_with_both(jobs, job, order):
 
 
 @pytest.mark.parametrize("name", ["token", "orders.token", "store.orders.token", "store.orders"])
-def test_what_is_to_be_ignored_may_differ(jobs, job, order, name):
+def test_ignored_columns_and_tables_may_differ(jobs, job, order, name):
     jobs.assert_idempotent(job(tokens), order, ignore=[name])
 
 
-def test_what_is_to_be_ignored_must_be_there(jobs, job, order):
+def test_ignored_columns_and_tables_must_exist(jobs, job, order):
     with pytest.raises(ValueError, match="neither a column nor a table: tokn"):
         jobs.assert_idempotent(job(tokens), order, ignore=["token", "tokn"])
 
@@ -237,14 +237,14 @@ def test_a_job_that_is_sent_again_is_seen_while_it_waits(jobs, job, actor, greet
     assert "too many  job=greet(7)  queue=default" in str(failed.value)
 
 
-def test_what_a_job_sends_runs_too(jobs, job, actor, order):
+def test_jobs_that_a_job_sends_run_too(jobs, job, actor, order):
     pay = actor(actor_name="pay")(lambda order: run(CHARGE, order) and None)
 
     with pytest.raises(AssertionError, match=r"store.charges: 2 rows, not 1"):
         jobs.assert_idempotent(job(lambda order: pay.send(order) and None), order)
 
 
-def test_a_job_that_dies_of_its_own_remains_is_told_where(jobs, job, order):
+def test_a_failure_because_of_its_own_first_run_says_where(jobs, job, order):
     def bill(order):
         run("INSERT INTO store.charges VALUES (1000, %s, 500)", order)
 
@@ -273,8 +273,8 @@ def test_a_retry_is_run_when_it_is_due(jobs, job, order):
     assert run("SELECT paid FROM store.orders")
 
 
-def test_what_was_there_before_is_there_each_time(jobs, job, order):
-    """Whatever the order of the tables, and also what a trigger would write again."""
+def test_each_trial_begins_with_the_same_rows(jobs, job, order):
+    """This holds for any order of the tables, and for rows that a trigger would write again."""
     charge = run(CHARGE, order)
     run("INSERT INTO store.entries VALUES (%s, 'old')", charge)
     with contextlib.closing(db.connect()) as conn:
@@ -320,7 +320,7 @@ def schedule_again(order, greet):
 
 
 def test_a_job_that_a_fixture_has_sent_is_left_alone(jobs, job, actor, order, greet):
-    """It would call what it calls, and be taken for what the job under test has done."""
+    """If it ran, its effects would count as those of the job under test."""
 
     @actor(actor_name="charge_again")
     def charge_again():
@@ -337,10 +337,10 @@ def test_a_job_that_a_fixture_has_sent_is_left_alone(jobs, job, actor, order, gr
 
     jobs.assert_enqueued(charge_again, times=2)
     assert run("SELECT count(*) FROM store.charges") == 0
-    assert greet.greeted  # what it sends itself does run
+    assert greet.greeted  # a job that the job under test sends does run
 
 
-def test_what_a_job_does_to_one_that_waits_is_compared(jobs, job, order, greet):
+def test_changes_to_a_waiting_job_are_compared(jobs, job, order, greet):
     waiting = greet.send_with_options(args=(1,), delay=60_000)
 
     def charge_or_cancel(order):

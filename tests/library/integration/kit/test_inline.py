@@ -1,4 +1,4 @@
-"""Jobs that run where they are sent, once that is committed."""
+"""Jobs that run where they are sent, once their transaction has committed."""
 
 from datetime import timedelta
 
@@ -36,13 +36,13 @@ def test_a_job_of_a_transaction_that_is_rolled_back_never_runs(jobs, greet):
     assert greet.greeted == [(8, "hello")]
 
 
-def test_of_many_the_first_runs_when_all_are_sent(jobs, greet):
+def test_a_batch_of_messages_runs_when_all_are_sent(jobs, greet):
     broker.enqueue_many([greet.message(n) for n in range(3)])
 
     assert [user for user, _ in greet.greeted] == [0, 1, 2]
 
 
-def test_what_a_job_sends_runs_when_the_job_has_ended(jobs, actor, greet):
+def test_jobs_that_a_job_sends_run_when_it_has_ended(jobs, actor, greet):
     seen = []
 
     @actor(actor_name="fan_out")
@@ -56,7 +56,7 @@ def test_what_a_job_sends_runs_when_the_job_has_ended(jobs, actor, greet):
     assert greet.greeted == [(7, "hello")]
 
 
-def test_what_performing_a_job_sends_has_run_too(jobs, actor, greet):
+def test_jobs_that_a_performed_job_sends_have_run_too(jobs, actor, greet):
     fan_out = actor(actor_name="fan_out")(lambda: greet.send(7).args[0])
 
     assert jobs.perform(fan_out) == 7
@@ -73,14 +73,14 @@ def test_an_error_is_raised_where_the_job_was_sent(jobs, greet):
     jobs.assert_enqueued(greet, 7)
 
 
-def test_an_error_that_is_tried_again_may_be_expected(jobs, greet):
+def test_an_error_that_is_retried_may_be_expected(jobs, greet):
     jobs.fail_next(greet, TimeoutError("no answer"))
 
     with jobs.expect_retry():
         greet.send(7)
 
 
-def test_what_is_due_later_waits_until_it_is_drained(jobs, greet):
+def test_a_delayed_job_waits_until_it_is_drained(jobs, greet):
     greet.send_with_options(args=(7,), delay=timedelta(days=3))
     jobs.advance(days=3)
     assert greet.greeted == []
@@ -88,19 +88,19 @@ def test_what_is_due_later_waits_until_it_is_drained(jobs, greet):
     assert jobs.drain() == 1
 
 
-def test_jobs_are_asked_whether_they_are_idempotent(jobs, actor, greet):
+def test_inline_jobs_can_be_checked_for_idempotency(jobs, actor, greet):
     send = actor(actor_name="send")(lambda n: greet.send(n) and None)
 
     assert jobs.assert_idempotent(send, 7).failpoints
 
 
 @pytest.mark.jobs(mode="fake")
-def test_the_nearest_mark_holds(jobs, greet):
+def test_the_nearest_marker_holds(jobs, greet):
     greet.send(7)
 
     assert greet.greeted == []
 
 
-def test_a_mode_that_is_none_is_refused(jobs_kit):
+def test_an_unknown_mode_is_refused(jobs_kit):
     with pytest.raises(KitError, match="mode='eager' of the marker `jobs` is none of fake, inl"):
         jobs_kit.test(lambda: None, "eager").__enter__()

@@ -1,4 +1,4 @@
-"""Limits in a test: those of production, and time moves when the test says so."""
+"""Limits in a test: they are those of production, and the test moves the clock."""
 
 import threading
 from datetime import timedelta
@@ -12,7 +12,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def sync(actor):
-    """`sync(Limit…)`: an actor with limits; `.ran` are its runs."""
+    """`sync(Limit…)`: an actor with limits; its runs are in `.ran`."""
 
     def declare(*limits, then=lambda *_: None, **options):
         ran = []
@@ -32,7 +32,7 @@ def numbers(job):
     return [number for _, number in job.ran]
 
 
-def test_a_window_lets_so_many_start_and_the_others_wait_for_the_next_one(jobs, sync):
+def test_a_window_admits_its_limit_and_the_others_wait_for_the_next(jobs, sync):
     jobs.freeze()
     job = sync(Limit.window(2, per=MINUTE))
     for number in range(5):
@@ -50,7 +50,7 @@ def test_a_window_lets_so_many_start_and_the_others_wait_for_the_next_one(jobs, 
     assert numbers(job) == [0, 1, 2, 3, 4]
 
 
-def test_a_bucket_lets_a_burst_through_and_then_one_after_another(jobs, sync):
+def test_a_bucket_admits_a_burst_and_then_one_after_another(jobs, sync):
     jobs.freeze()
     job = sync(Limit.bucket(2, per=MINUTE, burst=3))
     for number in range(6):
@@ -63,7 +63,7 @@ def test_a_bucket_lets_a_burst_through_and_then_one_after_another(jobs, sync):
     assert seconds == [30, 60, 90]
 
 
-def test_no_attempt_is_spent(jobs, sync):
+def test_waiting_for_a_limit_costs_no_attempt(jobs, sync):
     job = sync(Limit.window(1, per=MINUTE))
     job.send("a", 1)
     job.send("a", 2)
@@ -87,9 +87,9 @@ def test_each_key_has_a_limit_of_its_own(jobs, sync):
 
 
 def test_of_several_limits_all_are_taken_or_none(jobs, sync):
-    """Taken one by one, what waits for its tenant's limit uses up that of all."""
+    """Taken one by one, a job waiting for its tenant's limit would use up the limit of all."""
     jobs.freeze()
-    of_all = Limit.window(2, per=MINUTE, name="all")  # asked first: in the order of their keys
+    of_all = Limit.window(2, per=MINUTE, name="all")  # checked first, by key
     of_one = Limit.bucket(1, per=MINUTE, key=["tenant"], name="one")
     job = sync(of_all, of_one)
     for number, tenant in enumerate(["a", "a", "a", "b"]):
@@ -116,7 +116,7 @@ def test_a_retry_is_another_start(jobs, sync):
     assert jobs.runs[-1].outcome.kind == "snoozed"
 
 
-def test_a_slot_is_free_when_its_job_has_ended_whatever_its_end(jobs, sync):
+def test_a_slot_is_free_when_its_job_has_ended_whatever_its_outcome(jobs, sync):
     job = sync(Limit.concurrent(1))
     job.send("a", 1)
     jobs.fail_next(job, OSError("no"))
@@ -129,7 +129,7 @@ def test_a_slot_is_free_when_its_job_has_ended_whatever_its_end(jobs, sync):
     assert numbers(job) == [2]
 
 
-def test_one_that_starts_within_another_waits_until_that_has_ended(jobs, sync):
+def test_a_job_that_starts_within_another_waits_until_that_has_ended(jobs, sync):
     def another(tenant, number):
         if number == 1:
             job.send(tenant, 2)
@@ -145,7 +145,7 @@ def test_one_that_starts_within_another_waits_until_that_has_ended(jobs, sync):
     assert kinds == ["snoozed", "succeeded", "snoozed", "succeeded", "succeeded"]
 
 
-def test_one_that_runs_once_gives_its_slot_back_with_its_effects(jobs, sync):
+def test_a_job_that_runs_once_releases_its_slot_with_its_effects(jobs, sync):
     job = sync(Limit.concurrent(1), once=True)
     job.send("a", 1)
     job.send("a", 2)
@@ -154,8 +154,8 @@ def test_one_that_runs_once_gives_its_slot_back_with_its_effects(jobs, sync):
 
 
 @pytest.mark.parametrize("strategy", ["until_executing", "until_and_while_executing"])
-def test_one_that_waits_for_a_limit_has_its_key_until_it_starts(strategy, jobs, sync):
-    """With its key freed first, as many wait as are sent."""
+def test_a_job_that_waits_for_a_limit_keeps_its_key_until_it_starts(strategy, jobs, sync):
+    """If its key were freed first, every job sent would wait."""
     job = sync(Limit.window(1, per=MINUTE), unique=Unique(strategy, key=["number"]))
     job.send("a", 1)
     job.send("a", 2)
@@ -168,7 +168,7 @@ def test_one_that_waits_for_a_limit_has_its_key_until_it_starts(strategy, jobs, 
     assert job.send("a", 2).message_id == jobs.enqueued[0].message_id
 
 
-def test_one_that_does_not_get_its_turn_takes_nothing_of_its_limit(jobs, sync):
+def test_a_job_that_does_not_get_its_run_lock_takes_nothing_of_its_limit(jobs, sync):
     def another(tenant, number):
         if number == 1:
             jobs.perform(job, "a", 2)
@@ -191,7 +191,7 @@ def test_an_actor_with_limits_leaves_no_thread(jobs, sync):
     assert set(threading.enumerate()) <= before
 
 
-def test_a_job_whose_key_cannot_be_told_is_not_sent(jobs, sync):
+def test_a_job_whose_key_cannot_be_computed_is_not_sent(jobs, sync):
     def broken(tenant, number=0):
         raise LookupError("no such tenant")
 

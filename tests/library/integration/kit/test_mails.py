@@ -1,4 +1,4 @@
-"""The mails that actors send end in the test's own folder."""
+"""Mails that actors send end up in the test's own folder."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def folder():
 
 
 def test_mails_are_read_the_oldest_first(jobs, actor):
-    """Their file names say the time, which is stopped here, so they count."""
+    """Their file names contain the time, which is stopped here, so a counter orders them."""
     jobs.freeze()
 
     jobs.perform(send(actor, *map(str, range(20))))

@@ -1,4 +1,4 @@
-"""docs/middleware.md: the middleware of an application that it shows."""
+"""docs/middleware.md: its example, the middleware of an application."""
 
 import importlib
 import sys

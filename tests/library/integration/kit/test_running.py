@@ -1,4 +1,4 @@
-"""Jobs run in the test's own thread, and everything around them is a worker's."""
+"""Jobs run in the test's own thread, with everything around them as in a worker."""
 
 import asyncio
 import threading
@@ -34,7 +34,7 @@ def test_jobs_run_in_the_order_in_which_they_were_sent(jobs, greet):
     assert [user for user, _ in greet.greeted] == list(range(51))
 
 
-def test_of_many_all_are_enqueued_or_none(jobs, greet):
+def test_of_many_messages_all_are_enqueued_or_none(jobs, greet):
     with pytest.raises(InvalidArgumentError):
         broker.enqueue_many([greet.message(1), greet.message(float("inf"))])
 
@@ -42,7 +42,7 @@ def test_of_many_all_are_enqueued_or_none(jobs, greet):
 
 
 def test_an_argument_of_another_type_is_refused_as_in_production(jobs, actor):
-    """The test would pass, and the send fail in production."""
+    """Otherwise the test would pass, and the send would fail in production."""
 
     @actor(actor_name="annotated")
     def annotated(user_id: int):
@@ -54,7 +54,7 @@ def test_an_argument_of_another_type_is_refused_as_in_production(jobs, actor):
     jobs.refute_enqueued(annotated)
 
 
-def test_one_job_runs_and_the_others_wait(jobs, greet):
+def test_run_next_runs_a_single_job(jobs, greet):
     greet.send(1)
     greet.send(2)
     jobs.fail_next(greet, ZeroDivisionError)
@@ -67,7 +67,7 @@ def test_one_job_runs_and_the_others_wait(jobs, greet):
     assert greet.greeted == [(2, "hello")]
 
 
-def test_what_a_job_sends_is_run_too(jobs, actor, greet):
+def test_jobs_that_a_job_sends_run_too(jobs, actor, greet):
     fan_out = actor(actor_name="fan_out")(lambda n: [greet.send(i) for i in range(n)] and None)
     fan_out.send(3)
 
@@ -105,7 +105,7 @@ def test_perform_runs_that_job_and_no_other(jobs, greet):
     jobs.assert_enqueued(greet, 1)
 
 
-def test_arguments_arrive_as_json_gives_them_back(jobs, actor):
+def test_arguments_arrive_as_json_returns_them(jobs, actor):
     seen = []
     note = actor(actor_name="note")(seen.append)
 
@@ -155,7 +155,7 @@ def test_the_first_error_is_raised_once_all_have_run(jobs, actor, greet):
 
 
 @pytest.mark.parametrize("said", [Discard("nothing to do"), Snooze(timedelta(minutes=1))])
-def test_what_is_no_failure_raises_nothing(jobs, actor, said):
+def test_a_discard_or_snooze_raises_nothing(jobs, actor, said):
     def say():
         raise said
 
@@ -166,7 +166,7 @@ def test_what_is_no_failure_raises_nothing(jobs, actor, said):
     assert jobs.perform(saying) is None
 
 
-def test_jobs_that_send_each_other_for_ever_are_ended(jobs, actor):
+def test_jobs_that_send_each_other_for_ever_are_stopped(jobs, actor):
     again = actor(actor_name="again")(lambda n: again.send(n + 1) and None)
     again.send(1)
 
@@ -203,8 +203,8 @@ def test_a_job_that_runs_once_commits_with_what_it_sends(jobs, actor, greet):
     jobs.refute_enqueued(greet)
 
 
-def test_a_copy_of_a_job_that_ran_is_absorbed(jobs, actor, greet):
-    """Without the fence, as if each row were a direct send, it would greet twice."""
+def test_a_copy_of_a_job_that_ran_is_dropped(jobs, actor, greet):
+    """Without deduplication, as if each row were a direct send, it would greet twice."""
     message = greet.send(7)
     jobs.drain()
     broker.enqueue(message)
@@ -222,7 +222,7 @@ def test_a_cancelled_job_does_not_run(jobs, greet):
     assert jobs.enqueued == []
 
 
-def test_of_unique_jobs_one_waits(jobs, greet):
+def test_a_second_job_with_the_same_key_is_not_enqueued(jobs, greet):
     first = greet.send_with_options(args=(1,), unique_key="greeting")
     second = greet.send_with_options(args=(2,), unique_key="greeting")
 
@@ -249,14 +249,14 @@ def test_a_unique_job_holds_its_key_until_it_ends(jobs, greet):
 
 
 def test_a_job_sent_by_sql_is_enqueued(greet, jobs):
-    """The function knows the actors that a worker has declared; here the kit has."""
+    """The function knows the actors that a worker has declared; here the kit has declared them."""
     with db.transaction() as conn:
         conn.execute("SELECT workshed.send('greet', '[404]', delay => '1 day')")
 
     jobs.assert_enqueued(greet, 404, in_=timedelta(days=1))
 
 
-def test_code_of_an_event_loop_sends_here_too(jobs, greet):
+def test_an_async_send_is_enqueued_too(jobs, greet):
     asyncio.run(broker.send_async(greet.message(1), delay=timedelta(minutes=1)))
 
     jobs.assert_enqueued(greet, 1, in_=timedelta(minutes=1))
@@ -286,7 +286,7 @@ def run_sql(query):
 
 @pytest.fixture
 def no_fence(jobs):
-    """What has its outcome cannot be written: its table is gone."""
+    """The table of outcomes is gone, so that none can be stored."""
     run_sql("ALTER TABLE workshed.completed_generations RENAME TO gone")
     yield
     run_sql("ALTER TABLE workshed.gone RENAME TO completed_generations")
@@ -294,7 +294,7 @@ def no_fence(jobs):
 
 @pytest.fixture
 def deadlocks(jobs):
-    """Each outcome meets a deadlock, which a worker would try again until it passes."""
+    """Each outcome meets a deadlock, which a worker would retry until it succeeds."""
     run_sql("""
         CREATE FUNCTION workshed.fail() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40P01'; END $$;
@@ -306,8 +306,8 @@ def deadlocks(jobs):
 
 
 @pytest.mark.usefixtures("no_fence")
-def test_an_outcome_that_cannot_be_stored_is_the_tests_to_know(jobs, greet):
-    """A worker would put the job into the dead queue and log why."""
+def test_an_outcome_that_cannot_be_stored_is_raised(jobs, greet):
+    """A worker would dead-letter the job and log why."""
     greet.send(7)
 
     with pytest.raises(NotStoredError, match=r"of greet\(7\) could not be stored") as failed:
@@ -317,7 +317,7 @@ def test_an_outcome_that_cannot_be_stored_is_the_tests_to_know(jobs, greet):
 
 
 @pytest.mark.usefixtures("deadlocks")
-def test_an_outcome_that_a_worker_would_store_later_does_not_let_the_test_wait(jobs, greet):
+def test_an_outcome_that_meets_a_deadlock_does_not_keep_the_test_waiting(jobs, greet):
     greet.send(7)
 
     with pytest.raises(NotStoredError) as failed:
@@ -326,7 +326,7 @@ def test_an_outcome_that_a_worker_would_store_later_does_not_let_the_test_wait(j
     assert "told to fail" in str(failed.value.__cause__)
 
 
-def test_a_periodic_job_is_told_the_time_it_is_for(jobs, actor):
+def test_a_periodic_job_knows_the_time_it_is_for(jobs, actor):
     found = []
 
     @actor(actor_name="report", queue_name="low", periodic=daily("09:00"))
@@ -341,7 +341,7 @@ def test_a_periodic_job_is_told_the_time_it_is_for(jobs, actor):
 
 
 def test_a_periodic_job_can_be_made_to_fail(jobs, actor):
-    """Its declaration is gone through once more for that, and it would fail by its own spec."""
+    """The kit declares it again to fail it, which must not fail because of its own schedule."""
     report = actor(actor_name="report", queue_name="low", periodic=daily("09:00"), max_retries=0)(
         lambda: None
     )

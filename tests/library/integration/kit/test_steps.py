@@ -1,4 +1,4 @@
-"""Long jobs in steps: each goes on where it stopped, and writes once what it writes."""
+"""Long jobs in steps: each resumes where it stopped, and writes everything once."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ TEN = list(range(1, 11))
 
 @pytest.fixture
 def written(database):
-    """`written()`: the numbers that are in the table."""
+    """`written()`: the numbers in the table."""
     with db.transaction() as conn:
         conn.execute("DROP TABLE IF EXISTS public.written")
         conn.execute("CREATE TABLE public.written (number integer)")
@@ -32,13 +32,13 @@ def written(database):
 
 @pytest.fixture
 def calls():
-    """The names of the steps that were called."""
+    """The calls of the steps."""
     return []
 
 
 @pytest.fixture
 def count(actor, calls, written):
-    """An actor that writes 1 to 10, one by one, then says so; it fails before each of `.fails`."""
+    """Write 1 to 10, one by one, then call `say`; fail before each number in `.fails`."""
     fails = []
 
     def numbers(progress):
@@ -71,7 +71,7 @@ def rows():
 
 
 def die(jobs, count):
-    """Let it fail at 4, and again at 4."""
+    """Let the job fail at 4, and again at 4."""
     count.fails.extend([4, 4])
     count.send()
     with jobs.expect_retry():
@@ -102,8 +102,8 @@ def test_the_next_run_goes_on_where_the_last_one_stopped(jobs, count, calls, wri
     assert written() == TEN
 
 
-def test_a_failure_after_progress_is_counted_anew(jobs, count, written):
-    """One retry is what it has; it fails three times, each time further on."""
+def test_a_failure_after_progress_counts_as_the_first(jobs, count, written):
+    """The job has one retry and fails three times, each time further on."""
     count.fails.extend([4, 6, 8])
     count.send()
     for _ in range(3):
@@ -116,7 +116,7 @@ def test_a_failure_after_progress_is_counted_anew(jobs, count, written):
     assert written() == TEN
 
 
-def test_a_failure_without_progress_is_not(jobs, count, written):
+def test_a_failure_without_progress_counts_as_another(jobs, count, written):
     die(jobs, count)
 
     assert [dead.attempt for dead in jobs.dead] == [2]
@@ -140,8 +140,8 @@ def test_a_block_that_fails_saves_nothing(jobs, actor, written):
     assert rows() == [("numbers", None, False)]
 
 
-def test_a_block_that_changes_nothing_is_no_progress(jobs, actor, written):
-    """It looks whether there is more, and then fails each time: that is one failure, again."""
+def test_an_empty_block_is_no_progress(jobs, actor, written):
+    """It fails each time after an empty block, which counts as another failure."""
 
     @actor(queue_name="default", actor_name="stuck", max_retries=1)
     def stuck():
@@ -161,7 +161,7 @@ def test_a_block_that_changes_nothing_is_no_progress(jobs, actor, written):
     assert len(jobs.dead) == 1
 
 
-def test_what_was_undone_can_be_saved_again(database, connect, written):
+def test_a_cursor_that_was_rolled_back_can_be_saved_again(database, connect, written):
     context.enter_job(Running())
     conn = connect(autocommit=True)
 
@@ -182,8 +182,8 @@ def test_what_was_undone_can_be_saved_again(database, connect, written):
 
 
 @pytest.mark.parametrize("error", [OperationalError, TimeLimitExceeded])
-def test_a_block_that_committed_unheard_is_not_written_again(database, written, error):
-    """The answer was lost, or an interrupt waited for the commit; and the step tries again."""
+def test_a_block_whose_commit_was_not_confirmed_is_not_written_again(database, written, error):
+    """The answer was lost, or an interrupt came in the commit, and the step tries again."""
     context.enter_job(Running())
 
     def numbers(progress):
@@ -199,7 +199,7 @@ def test_a_block_that_committed_unheard_is_not_written_again(database, written, 
     assert rows() == [("numbers", 1, False)]
 
 
-def test_a_block_that_was_refused_at_its_commit_can_be_written_again(database, written):
+def test_a_block_whose_commit_failed_can_be_written_again(database, written):
     context.enter_job(Running())
     with db.transaction() as conn:
         conn.execute("ALTER TABLE written ADD UNIQUE (number) DEFERRABLE INITIALLY DEFERRED")
@@ -215,7 +215,7 @@ def test_a_block_that_was_refused_at_its_commit_can_be_written_again(database, w
     assert written() == [1]
 
 
-def test_a_copy_that_comes_later_passes_over_what_is_done(jobs, count, calls, written):
+def test_a_copy_that_comes_later_skips_finished_steps(jobs, count, calls, written):
     message = count.send()
     jobs.drain()
     with db.transaction() as conn:
@@ -232,7 +232,7 @@ def test_a_copy_that_comes_later_passes_over_what_is_done(jobs, count, calls, wr
 
 
 class Running:
-    """A job, as far as its steps ask."""
+    """The attributes of a job that its steps read."""
 
     cancelled = False
     made_progress = False
@@ -251,7 +251,7 @@ def _no_job():
 
 
 def test_of_copies_that_run_at_once_one_goes_on(written, database):
-    """Whatever they wrote with their cursor is there once; who comes second looks again later."""
+    """Each number is written once with its cursor; the copy that comes second snoozes."""
     start = Barrier(2)
 
     def numbers(progress):
@@ -279,7 +279,7 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
     assert any("another run of it has begun step 'numbers'" in end for end in ends)
 
 
-def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, database):
+def test_a_cancelled_job_stops_between_two_blocks(jobs, written, database):
     job = Running()
     context.enter_job(job)
 
@@ -295,7 +295,7 @@ def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, databa
     assert written() == [1, 2]
 
 
-def test_a_worker_that_stops_is_left_between_two_blocks(written, database):
+def test_a_job_stops_between_two_blocks_when_its_worker_stops(written, database):
     job = Running()
     context.enter_job(job)
 
@@ -314,7 +314,7 @@ def test_a_worker_that_stops_is_left_between_two_blocks(written, database):
     assert written() == [1, 2, 3]
 
 
-# What is refused
+# Refused uses
 
 
 def test_a_step_in_an_open_transaction_is_refused(jobs, actor):
@@ -328,7 +328,7 @@ def test_a_step_in_an_open_transaction_is_refused(jobs, actor):
 
 
 def test_a_step_of_an_actor_that_runs_once_is_refused(jobs, actor):
-    """Its transaction is undone by a failure, with all cursors in it."""
+    """A failure rolls its transaction back, and all cursors with it."""
 
     @actor(queue_name="default", actor_name="once", max_retries=0, once=True)
     def once_one():
@@ -338,7 +338,7 @@ def test_a_step_of_an_actor_that_runs_once_is_refused(jobs, actor):
         jobs.perform(once_one)
 
 
-def test_a_cursor_is_not_saved_beside_an_open_transaction(database):
+def test_a_cursor_is_not_saved_while_another_transaction_is_open(database):
     context.enter_job(Running())
 
     def numbers(progress):
@@ -377,7 +377,7 @@ def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, w
         ("x" * 9000, "9002 bytes"),
     ],
 )
-def test_a_cursor_that_would_come_back_as_something_else_is_refused(database, cursor, reason):
+def test_a_cursor_that_json_would_change_is_refused(database, cursor, reason):
     context.enter_job(Running())
 
     def numbers(progress):
@@ -390,12 +390,12 @@ def test_a_cursor_that_would_come_back_as_something_else_is_refused(database, cu
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a\nb"])
-def test_a_name_that_is_none_is_refused(database, name):
+def test_an_invalid_name_is_refused(database, name):
     with pytest.raises(StepError, match="printable"):
         step(name, print)
 
 
-def test_a_name_that_comes_twice_is_refused(jobs, actor):
+def test_a_name_that_is_used_twice_is_refused(jobs, actor):
     @actor(queue_name="default", actor_name="twice", max_retries=0)
     def twice():
         step("numbers", lambda _: None)
@@ -405,7 +405,7 @@ def test_a_name_that_comes_twice_is_refused(jobs, actor):
         jobs.perform(twice)
 
 
-def test_outside_a_job_it_is_called_and_nothing_is_saved(database, written):
+def test_outside_a_job_a_step_runs_and_saves_nothing(database, written):
     def numbers(progress, last, *, first):
         assert isinstance(progress, Progress)
         with progress.saving() as conn:
@@ -418,7 +418,7 @@ def test_outside_a_job_it_is_called_and_nothing_is_saved(database, written):
     assert rows() == []
 
 
-def test_steps_are_forgotten_when_no_copy_can_come(jobs, count):
+def test_steps_are_deleted_when_no_copy_can_come(jobs, count):
     count.send()
     jobs.drain()
     with db.transaction() as conn:
@@ -429,8 +429,8 @@ def test_steps_are_forgotten_when_no_copy_can_come(jobs, count):
         assert steps.prune_steps(conn, jobs_kept(), 100) == 2
 
 
-def test_steps_are_there_when_a_job_comes_back_after_long(jobs, count):
-    """Of a dead one, which is retried; on its way through RabbitMQ no row tells that it lives."""
+def test_steps_are_kept_for_a_job_that_comes_back_after_long(jobs, count):
+    """While a retried dead job is on its way through RabbitMQ, no row shows that it lives."""
     die(jobs, count)
     jobs.advance(days=16)
 
@@ -443,8 +443,8 @@ def test_steps_are_there_when_a_job_comes_back_after_long(jobs, count):
         assert steps.prune_steps(conn, jobs_kept(), 100) == 0
 
 
-def test_a_step_that_is_done_is_kept_while_its_job_goes_on(jobs, count, calls):
-    """As long as a run passes over it now and then, whatever the age of what it has saved."""
+def test_a_finished_step_is_kept_while_its_job_goes_on(jobs, count, calls):
+    """It is kept as long as a run skips it now and then, whatever the age of its cursor."""
     for _ in range(3):
         context.enter_job(Running())
         count.fn()

@@ -1,4 +1,4 @@
-"""The clock of a test: PostgreSQL's and Python's are one."""
+"""The clock of a test: PostgreSQL and Python have the same one."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from workshed.jobs.outbox import claims
 
 
 def now():
-    """PostgreSQL's clock, and Python's."""
+    """Return PostgreSQL's time and Python's."""
     with db.transaction() as conn:
         return claims.database_now(conn), datetime.now(UTC)
 
@@ -45,8 +45,8 @@ def test_stopped_clocks_show_one_time(jobs):
     assert now() == (stopped + timedelta(days=3),) * 2
 
 
-def test_what_was_due_is_due_when_the_clock_stops(jobs, greet):
-    """The clock stops at the next whole second: at the last one this job would wait."""
+def test_a_job_that_was_due_is_due_when_the_clock_stops(jobs, greet):
+    """The clock stops at the next whole second; stopped at the last one, this job would wait."""
     greet.send(7)
 
     jobs.freeze()
@@ -65,7 +65,7 @@ def test_jobs_of_one_instant_keep_their_order(jobs, greet):
 
 
 def test_of_jobs_due_at_once_the_one_sent_first_runs_first(jobs, greet):
-    """PostgreSQL finds the row that was changed last; without its number it would run last."""
+    """PostgreSQL finds the row that was changed last; without its number the job would run last."""
     jobs.freeze()
     first = greet.send_with_options(args=(1,), delay=timedelta(days=1))
     greet.send(2)
@@ -77,7 +77,7 @@ def test_of_jobs_due_at_once_the_one_sent_first_runs_first(jobs, greet):
     assert [user for user, _ in greet.greeted] == [1, 2]
 
 
-def test_what_is_due_first_runs_first(jobs, greet):
+def test_the_job_that_is_due_first_runs_first(jobs, greet):
     greet.send_with_options(args=(1,), delay=timedelta(minutes=2))
     greet.send_with_options(args=(2,), delay=timedelta(minutes=1))
     jobs.advance(minutes=5)
@@ -92,7 +92,7 @@ def test_time_does_not_run_backwards(jobs):
         jobs.advance(days=-1)
 
 
-def test_waiting_inside_the_program_is_not_touched(jobs):
+def test_moving_the_clock_takes_no_time(jobs):
     before = time.monotonic()
 
     jobs.advance(days=3)
@@ -102,7 +102,7 @@ def test_waiting_inside_the_program_is_not_touched(jobs):
 
 @pytest.fixture
 def _afterwards():
-    """Torn down after `jobs`: what the next test meets."""
+    """Torn down after `jobs`: this is the clock that the next test gets."""
     yield
     assert abs(datetime.now(UTC).timestamp() - time.clock_gettime(time.CLOCK_REALTIME)) < 1
 
@@ -121,7 +121,7 @@ def test_the_database_is_right_again(jobs, connect):
 
 
 def test_no_other_database_can_be_shifted(jobs, conn):
-    """`conn` leads to a database as a program has it."""
+    """`conn` leads to a database such as a program uses."""
     assert conn.execute("SELECT to_regclass('workshed.clock')").fetchone() == (None,)
 
 

@@ -1,4 +1,4 @@
-"""Unique jobs in a test: the keys are those of production, and no thread renews a turn."""
+"""Unique jobs in a test: the keys are those of production, and no thread renews a run lock."""
 
 import threading
 from datetime import timedelta
@@ -11,7 +11,7 @@ from workshed.middleware import Unique
 
 @pytest.fixture
 def build(actor):
-    """`build(Unique(…))`: an actor that is unique so; `.built` are its runs."""
+    """`build(Unique(…))`: an actor with this rule; its runs are in `.built`."""
 
     def declare(rule):
         built = []
@@ -35,7 +35,7 @@ def test_of_two_jobs_with_one_key_one_is_enqueued_and_runs(jobs, build):
     assert job.built == [7, 7]
 
 
-def test_a_failed_one_keeps_its_key_until_it_ends(jobs, build):
+def test_a_failed_job_keeps_its_key_until_it_ends(jobs, build):
     job = build(Unique(on_conflict="raise"))
     job.send(7)
     jobs.fail_next(job, OSError("no"))
@@ -51,7 +51,7 @@ def test_a_failed_one_keeps_its_key_until_it_ends(jobs, build):
     assert job.send(7)
 
 
-def test_one_that_takes_turns_leaves_no_thread(jobs, build):
+def test_a_run_lock_leaves_no_thread(jobs, build):
     before = set(threading.enumerate())
     job = build(Unique("until_and_while_executing"))
 
@@ -62,7 +62,7 @@ def test_one_that_takes_turns_leaves_no_thread(jobs, build):
     assert set(threading.enumerate()) <= before
 
 
-def test_one_that_has_ended_and_holds_its_key_all_the_same_is_replaced(jobs, build):
+def test_a_job_that_has_ended_but_still_holds_its_key_is_replaced(jobs, build):
     job = build(Unique("until_expired", unique_for=timedelta(hours=1), on_conflict="replace"))
     job.send(7)
     jobs.drain()

@@ -1,4 +1,4 @@
-"""docs/writing-an-actor.md: its example, and that its options are all that there are."""
+"""docs/writing-an-actor.md: its example, and that its table has all options."""
 
 import importlib
 import re
@@ -17,7 +17,7 @@ PAGE = pages.text("docs/writing-an-actor.md")
 
 @pytest.fixture
 def shipping(jobs, actor, tmp_path, monkeypatch):
-    """The module of the page; orders 7 and 8 are there."""
+    """The module of the page; orders 7 and 8 exist."""
     (tmp_path / NAME).write_text(TEXT)
     monkeypatch.syspath_prepend(tmp_path)
     declared = dict(broker.declared)
@@ -33,7 +33,7 @@ def shipping(jobs, actor, tmp_path, monkeypatch):
         conn.execute("DROP SCHEMA store CASCADE")
 
 
-def test_an_order_is_shipped_and_its_buyer_told_also_by_the_old_name(shipping, jobs):
+def test_an_order_is_shipped_and_its_buyer_notified_also_by_the_old_name(shipping, jobs):
     shipping.ship.send(7)
     shipping.ship_order.send(8)
     jobs.drain()
@@ -45,14 +45,14 @@ def test_an_order_is_shipped_and_its_buyer_told_also_by_the_old_name(shipping, j
         assert conn.execute(query).fetchone() == (2,)
 
 
-def test_an_order_that_is_gone_tells_nobody(shipping, jobs):
+def test_for_a_missing_order_no_buyer_is_notified(shipping, jobs):
     with jobs.expect_discard("order 404 does not exist"):
         jobs.perform(shipping.ship, 404)
 
     jobs.refute_enqueued(shipping.tell_buyer)
 
 
-def test_it_has_every_option_there_is():
+def test_it_lists_every_option():
     table = PAGE.partition("<!-- options -->\n")[2].partition("\n\n")[0]
     firsts = [row.split("|")[1] for row in table.splitlines()]
     named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
@@ -63,7 +63,7 @@ def test_it_has_every_option_there_is():
     assert set(re.findall(r"`(\w+)`", message)) <= OPTIONS.keys()
 
 
-def test_all_that_a_job_may_ask_exists():
+def test_everything_it_imports_from_jobs_exists():
     jobs = importlib.import_module("workshed.jobs")
     part = PAGE.partition("| from `workshed.jobs` |")[2].partition("\n\n")[0]
 
