@@ -1,4 +1,4 @@
-"""An actor on each queue, for what looks at the actors of an application."""
+"""An actor on each queue, for code that inspects the actors of an application."""
 
 import dramatiq
 

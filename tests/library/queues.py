@@ -1,4 +1,4 @@
-"""Queues of each kind, for tests of the library; their names are those of the service's."""
+"""Queues of each kind, for tests of the library, with the names of the service's queues."""
 
 from workshed.queues import Queue
 

@@ -4,5 +4,5 @@ from tests.programs import mark_programs
 
 
 def pytest_itemcollected(item):
-    """Of each module here, `make test` runs a fifth; see `tests/lanes.py`."""
+    """`make test` runs a fifth of each module here; see `tests/lanes.py`."""
     mark_programs(item)

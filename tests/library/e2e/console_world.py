@@ -1,4 +1,4 @@
-"""A shop whose jobs are looked at in the console: some are done, some fail, some wait."""
+"""A shop whose jobs are viewed in the console: some succeed, some fail, some wait."""
 
 import dramatiq
 
@@ -24,7 +24,7 @@ def charge_card(order_id: int, card: str) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000, tags=["search"])
 def index_product(product_id: int) -> None:
-    """Put a product into the search."""
+    """Add a product to the search index."""
 
 
 @dramatiq.actor(
@@ -41,4 +41,4 @@ def print_label(parcel_id: int) -> None:
     broker=broker, queue_name="low", time_limit=60_000, periodic=daily("03:30", tz="Europe/Paris")
 )
 def count_stock() -> None:
-    """Count what is in the shelves."""
+    """Count the stock."""

@@ -12,7 +12,7 @@ AT = re.compile(r"Console (http://127\.0\.0\.1:\d+)")
 
 
 class Console:
-    """`workshed console`, started by a function of further words, which lets it write to a log."""
+    """`workshed console`, started by `start(*words)`, which makes it write to a log."""
 
     def __init__(self, log, start):
         self._log = log
@@ -36,9 +36,9 @@ class Console:
 
 @contextlib.contextmanager
 def running(warm, environment, folder, secret=None, **people):
-    """A console until the end of the block; `people`: the role of each, who have one password.
+    """Run a console until the end of the block; `people` are roles by name, with one password.
 
-    Consoles of one `secret` know the logins of each other.
+    Consoles with the same `secret` accept each other's logins.
     """
     given = {
         "WORKSHED_CONSOLE_USERS": " ".join(f"{one}:{role}:{HASH}" for one, role in people.items()),

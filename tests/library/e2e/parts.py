@@ -1,4 +1,4 @@
-"""Each part of an installation with an account of RabbitMQ and a role of PostgreSQL of its own."""
+"""An installation whose parts have their own RabbitMQ accounts and PostgreSQL roles."""
 
 import os
 import secrets
@@ -22,10 +22,10 @@ PASSWORD = "pw"
 
 
 class Parts:
-    """What `workshed broker definitions` and `workshed roles` print, taken by the servers.
+    """The output of `workshed broker definitions` and `workshed roles`, applied to the servers.
 
-    By the owner of the database, who is no superuser, with the commands of the page; `programs`
-    is the folder in which psql is.
+    The owner of the database, who is not a superuser, makes the roles with the commands of the
+    page; `programs` is the folder of psql.
     """
 
     def __init__(self, broker_url, database_url, rabbitmq, programs, queues, pools):
@@ -47,22 +47,22 @@ class Parts:
                     conn.execute(words.replace("ROLE shop ", f"ROLE {name}_one "))
 
     def broker_url(self, account):
-        """The URL of RabbitMQ of an account; without one it is that of nobody."""
+        """The RabbitMQ URL of an account; without one, that of an unknown user."""
         return by(self._urls[0], f"{self.prefix}-{account}" if account else "nobody")
 
     def database_url(self, role):
-        """The URL of PostgreSQL of a role."""
+        """The PostgreSQL URL of a role."""
         return by(self._urls[1], f"{self.prefix}_{role}_one")
 
     def env(self, account, role):
-        """The variables of a part."""
+        """The environment variables of a part."""
         return {
             "WORKSHED_BROKER_URL": self.broker_url(account),
             "WORKSHED_DATABASE_URL": self.database_url(role),
         }
 
     def end(self):
-        """Take all that from the servers."""
+        """Remove the accounts and roles from the servers."""
         for name in self._accounts:
             self._rabbitmq.ask("DELETE", f"users/{name}")
         with self._owner() as conn:
@@ -76,7 +76,7 @@ class Parts:
 
 
 def run(command, prefix, url, programs):
-    """Run a command of the page that makes roles with the prefix, as who the URL names."""
+    """Run a command of the page, with the prefix for its roles, as the user of the URL."""
     folders = [Path(sys.executable).parent, programs, os.environ["PATH"]]
     done = subprocess.run(
         ["sh", "-e", "-c", command.replace("workshed roles", f"workshed roles --prefix {prefix}")],
@@ -97,7 +97,7 @@ def run(command, prefix, url, programs):
 
 
 def drop(conn, role):
-    """Drop a role with its rights, which a member of it may take away, or a superuser."""
+    """Drop a role with its rights, which only a member of it or a superuser may take away."""
     conn.execute(f"GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}")
 
 

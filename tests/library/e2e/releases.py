@@ -1,4 +1,4 @@
-"""Programs of two releases beside each other, and what the one before was."""
+"""Programs of two releases side by side, and which release was the previous one."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from tests.root import ROOT
 
 SHIPPED = ("actors", "brokers", "console", "middleware", "shop", "workshed")
-"""What a release has; `console` was a package of its own once."""
+"""The packages of a release; `console` was once a package of its own."""
 MIGRATIONS = (
     "workshed/sql",
     *(f"workshed/contrib/{name}/sql" for name in ("storage", "mail", "notifications")),
@@ -20,13 +20,13 @@ MIGRATIONS = (
 )
 JOBS = "workshed/sql"
 OLDEST = Path(__file__).parent / "oldest_release"
-"""A file with the commit: its modules and commands have the names of today."""
+"""A file with the commit, whose modules and commands have today's names."""
 ARCHIVE = "TESTED_FROM_ARCHIVE"
 SENDING = (Path(__file__).parent / "sending.py").read_text()
 
 
 class Sender:
-    """A program that sends jobs of its release all the time, and notes what is sent."""
+    """A program that keeps sending jobs of its release, and notes what is sent."""
 
     def __init__(self, warm, folder, name, env, first):
         (folder / "sending.py").write_text(SENDING)
@@ -54,7 +54,7 @@ class Sender:
 
 @pytest.fixture
 def start_sender(warm, environment, broker, tmp_path):
-    """`start_sender(path, first=0)`: with this path of modules; numbers count from `first`."""
+    """`start_sender(path, first)`: one with this module path; numbers count from `first`."""
     senders = []
 
     def start(path, first):
@@ -69,16 +69,16 @@ def start_sender(warm, environment, broker, tmp_path):
 
 
 def before_this_code():
-    """Name the newest commit whose shipped code is not the one that is here, if that is known."""
+    """Return the newest commit whose shipped code differs from what is here, if that is known."""
     if _git("diff", "--quiet", "HEAD", "--", *SHIPPED).returncode == 1:
         return "HEAD"
     return _parent_of("rev-list", "-1", "HEAD", "--", *SHIPPED)
 
 
 def before_the_last_migration():
-    """Name the commit before the one that has added the newest file of a migration, likewise.
+    """Return the commit before the one that added the newest migration, if that is known.
 
-    None is older than `OLDEST`: from there to here, `with_a_migration` makes one up.
+    It is never older than `OLDEST`: from there to here, `with_a_migration` makes one up.
     """
     added = ("log", "-1", "--diff-filter=A", "--format=%H")
     found = _parent_of(*added, "--", *(f"{folder}/*.sql" for folder in MIGRATIONS))
@@ -86,17 +86,17 @@ def before_the_last_migration():
 
 
 def oldest():
-    """Name the first commit that can be upgraded from; no release came before it."""
+    """Return the first commit that can be upgraded; no release came before it."""
     return OLDEST.read_text("utf-8").strip()
 
 
 def is_before_all_releases(commit):
-    """Whether a commit is older than the oldest from which an upgrade is tested."""
+    """Return whether a commit is older than the oldest from which upgrades are tested."""
     return _git("merge-base", "--is-ancestor", oldest(), commit).returncode != 0
 
 
 def with_a_migration(folder):
-    """Lay the shipped code that is here into a folder, with one migration more."""
+    """Copy the shipped code that is here into a folder, with one additional migration."""
     unpack_here(folder)
     newest = max(path.name for path in (folder / JOBS).glob("*.sql"))
     made_up = folder / JOBS / f"{int(newest[:4]) + 1:04}_made_up.sql"
@@ -104,16 +104,16 @@ def with_a_migration(folder):
 
 
 def unpack(commit, folder):
-    """Lay the shipped code of a commit into a folder.
+    """Unpack the shipped code of a commit into a folder.
 
-    Where this was unpacked from an archive, and the environment says so, there is none, and a
-    release is replaced by itself.
+    Code that came from an archive has no commits. If the environment says so, that code is used
+    as the previous release, too.
     """
     folder.mkdir()
     if commit is None:
         assert os.environ.get(ARCHIVE), (
-            "no earlier commit of this code is known, as in a shallow clone: run `git fetch "
-            f"--unshallow`; or, where all of it is from an archive, say so by {ARCHIVE}=1"
+            "no earlier commit of this code is known, for example in a shallow clone: run `git "
+            f"fetch --unshallow`, or set {ARCHIVE}=1 if all of it is from an archive"
         )
         folder.rmdir()
         unpack_here(folder)
@@ -126,12 +126,12 @@ def unpack(commit, folder):
 
 
 def adds_a_migration(folder):
-    """Whether the code that is here has a migration that the code in a folder lacks."""
+    """Return whether the code that is here has a migration that the code in a folder lacks."""
     return _migrations(ROOT) > _migrations(folder)
 
 
 def is_same_code(one, other):
-    """Whether two folders have the same shipped code."""
+    """Return whether two folders have the same shipped code."""
     return _texts(one) == _texts(other)
 
 
@@ -147,7 +147,7 @@ def _texts(folder):
 
 
 def unpack_here(folder):
-    """Lay the shipped code that is here into a folder."""
+    """Copy the shipped code that is here into a folder."""
     for name in SHIPPED:
         if (ROOT / name).exists():
             ignored = shutil.ignore_patterns("__pycache__")
@@ -162,7 +162,7 @@ def _parent_of(*words):
 
 
 def _git(*words):
-    """Ask about the repository that this folder is the root of, whoever owns it."""
+    """Query the repository whose root is this folder, whichever user owns it."""
     ours = {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
     command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
     try:

@@ -1,4 +1,4 @@
-"""What a person gets wrong is said in one sentence, with an exit code, before anything is lost."""
+"""Mistakes of a user are reported in one sentence, with an exit code, before anything is lost."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def watch_logs(*args, reads=cli.watch_logs):
 
 cli.watch_logs = watch_logs
 """
-"""A master whose thread that reads what workers say does not run at once, as on a busy machine."""
+"""A master whose thread that reads the workers' output starts late, as on a busy machine."""
 
 
 ACTORS = """
@@ -26,7 +26,7 @@ for queue in ("bulk", "critical", "default", "emails"):
 
 @pytest.fixture
 def boot(environment, broker, run, tmp_path):
-    """Start a worker that should refuse; its exit code and what it wrote."""
+    """Start a worker that should refuse; returns its exit code and its output."""
     (tmp_path / "actors.py").write_text(ACTORS)
 
     def boot(*options, module="actors", start=run, **env):
@@ -78,7 +78,7 @@ def test_a_typo_in_q_is_refused_with_the_likely_queue(boot):
 def test_why_a_worker_does_not_start_is_read_by_a_slow_master(
     boot, run_cold, environment, tmp_path, words, options, expected
 ):
-    """Stock dramatiq reads no more once its workers have ended, and then says nothing at all."""
+    """Stock dramatiq stops reading once its workers have ended, and then prints nothing."""
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     (tmp_path / "mine.py").write_text(f"from actors import *\n{words}\n")
     path = f"{tmp_path}:{environment['PYTHONPATH']}"
@@ -99,7 +99,7 @@ def test_a_queue_without_an_actor_is_refused(boot, tmp_path):
     assert "no actor of this program is on that queue; they are on bulk, critical, default" in said
 
 
-def test_every_problem_of_the_environment_is_said_at_once(boot):
+def test_every_problem_of_the_environment_is_reported_at_once(boot):
     code, said = boot(
         WORKSHED_BROKR_URL="x", WORKSHED_POOL_SIZE="many", WORKSHED_BROKER_URL="http://127.0.0.1"
     )
@@ -162,7 +162,7 @@ def greet(name):
 
 from workshed import broker
 """
-"""A bare actor is declared before the broker is there, on a broker that dramatiq makes."""
+"""A bare actor, declared before the broker exists, is on a broker that dramatiq makes."""
 OTHER = """
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
@@ -191,8 +191,8 @@ dramatiq.set_encoder(dramatiq.PickleEncoder())
     ],
     ids=["late", "pickled"],
 )
-def test_what_no_job_would_run_of_is_refused_at_boot(boot, tmp_path, text, expected):
-    """The worker would wait at another broker, or for jobs that all die, and say "ready"."""
+def test_a_program_of_which_no_job_would_run_is_refused_at_boot(boot, tmp_path, text, expected):
+    """The worker would say "ready" and wait at another broker, or for jobs that all die."""
     (tmp_path / "mine.py").write_text(text)
 
     code, said = boot(module="mine")
@@ -202,7 +202,7 @@ def test_what_no_job_would_run_of_is_refused_at_boot(boot, tmp_path, text, expec
 
 
 def test_actors_on_another_broker_end_a_worker_of_ours(environment, broker, run, tmp_path):
-    """`workshed worker` would work on none of their jobs, and not say so."""
+    """`workshed worker` would silently run none of their jobs."""
     (tmp_path / "mine.py").write_text(OTHER)
 
     code, said = run("-m", "workshed", "worker", "mine", "-p", "1", "-t", "1", **environment)

@@ -1,4 +1,4 @@
-"""The example of docs/batches.md, run as it stands there, on real workers."""
+"""The example of docs/batches.md, run as printed, on real workers."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_the_report_is_sent_once_all_invoices_are(
     assert [one["event"] for one in found["callbacks"] if one["sent_at"]] == ["success"]
 
 
-def test_a_death_is_told_and_a_retry_makes_up_for_it(
+def test_a_death_is_reported_and_a_retry_makes_up_for_it(
     tmp_path, run, environment, start_worker, workshed, eventually
 ):
     assert INVOICED in TEXT
@@ -51,7 +51,7 @@ def test_a_death_is_told_and_a_retry_makes_up_for_it(
     eventually(lambda: "June: 4 of 4 jobs have succeeded" in worker.text())
 
 
-def test_of_a_cancelled_batch_what_waits_is_deleted_by_the_relay(
+def test_the_relay_deletes_the_waiting_jobs_of_a_cancelled_batch(
     tmp_path, run, environment, start_worker, count, eventually
 ):
     (tmp_path / NAME).write_text(TEXT)

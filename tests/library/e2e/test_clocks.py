@@ -1,4 +1,4 @@
-"""The stock `periodiq actors`, by clocks that are moved: each time has its run, and one."""
+"""The stock `periodiq actors` with clocks that are moved: each time has exactly one run."""
 
 import os
 import re
@@ -16,12 +16,11 @@ pytestmark = pytest.mark.fresh_database  # its clock is replaced
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NINE = (datetime.now(UTC) + DAY).replace(hour=9, minute=0, second=0, microsecond=0)
-"""Tomorrow's: what a relay sends says when it was made, and may not be a month old."""
+"""Tomorrow's, because a message carries the time it was made, which may not be a month ago."""
 MOMENTS = timedelta(seconds=8)
-"""Before a time: so long a clock takes to start."""
+"""How long before a run a clock is started, because its start takes that long."""
 
-# What a clock's host takes for the time is in a file, which may change. The rest is the stock
-# program.
+# The time of a clock's host is in a file, which may change. The rest is the stock program.
 MOVED = """
 import os, signal, sys, threading
 from pathlib import Path
@@ -46,7 +45,7 @@ threading.Thread(target=follow, args=[text], daemon=True).start()
 
 from periodiq import entrypoint
 
-sys.argv[0] = "periodiq"  # by which Workshed knows it
+sys.argv[0] = "periodiq"  # Workshed recognises it by this name
 entrypoint()
 """
 
@@ -98,7 +97,7 @@ def rows(connect):
 
 @pytest.fixture(autouse=True)
 def _moved(connect, tmp_path):
-    """The actors, the table in which they note that they ran, and clocks that can be moved."""
+    """The actors, the table in which they record their runs, and clocks that can be moved."""
     (tmp_path / "sundial.py").write_text(ACTORS)
     (tmp_path / "moved_periodiq.py").write_text(MOVED)
     conn = connect(autocommit=True)
@@ -113,10 +112,10 @@ def _moved(connect, tmp_path):
 
 @pytest.fixture
 def move(rows, tmp_path):
-    """`move(NINE)`: PostgreSQL, and the hosts of clocks, take that for the time; it goes on.
+    """`move(NINE)`: set the time of PostgreSQL and of the hosts of clocks; it goes on from there.
 
-    Workers and relays have the right time, and ask PostgreSQL. They say once a minute that they
-    still have a job; what they said is moved with the clock.
+    Workers and relays have the right time, and ask PostgreSQL. Once a minute they record that they
+    still have a job; these records are moved with the clock.
     """
 
     def move(to):
@@ -164,14 +163,14 @@ def start_clock(warm, environment, broker, tmp_path):
 
 @pytest.fixture
 def rabbitmq_wire(proxy, servers, vhost):
-    """A proxy before RabbitMQ, and the variables that lead through it."""
+    """A proxy in front of RabbitMQ, and the environment variables that lead through it."""
     wire = proxy(servers.broker_url)
     return wire, {"WORKSHED_BROKER_URL": wire.url(vhost)}
 
 
 @pytest.fixture
 def postgresql_wire(proxy, servers, database):
-    """A proxy before PostgreSQL, and the variables that lead through it."""
+    """A proxy in front of PostgreSQL, and the environment variables that lead through it."""
     wire = proxy(servers.database_url)
     return wire, {"WORKSHED_DATABASE_URL": wire.url(database)}
 
@@ -191,7 +190,7 @@ def runs(rows):
 
 @pytest.fixture
 def settled(rows, eventually):
-    """Wait until all that was made has run, and a relay has looked once more and made nothing."""
+    """Wait until all runs that were made have run, and a relay has looked again and made none."""
 
     def settled():
         seen = {}
@@ -231,9 +230,9 @@ def settled(rows, eventually):
     ],
 )
 def test_the_clock_makes_the_run_when_it_is_time(start_clock, move, rows, eventually, job, at):
-    """Of these the stock specs make the last only, and the third one twice."""
+    """Of these, the stock specs make only the last one, and the third one twice."""
     time_of_run, is_late = datetime.fromisoformat(at), True
-    while is_late:  # on a busy machine a start takes longer than there is time
+    while is_late:  # on a busy machine a start may take longer than the time that is left
         rows("DELETE FROM workshed.periodic_jobs RETURNING 1")
         move(time_of_run - MOMENTS)
         clock = start_clock()
@@ -266,7 +265,7 @@ def test_two_clocks_make_one_run(start_worker, start_clock, move, runs, settled,
 def test_rabbitmq_down_at_the_time_of_a_run(
     start_worker, start_clock, move, runs, settled, rabbitmq_wire, rows, eventually
 ):
-    """The stock clock ends then, with exit code 1, and the run is gone."""
+    """The stock clock then ends with exit code 1, and the run is lost."""
     wire, through = rabbitmq_wire
     move(NINE - HOUR)
     start_worker("sundial", env=through)
@@ -287,7 +286,7 @@ def test_rabbitmq_down_at_the_time_of_a_run(
 def test_postgresql_down_at_the_time_of_a_run(
     start_worker, start_clock, move, runs, settled, postgresql_wire, rows, eventually
 ):
-    """Nobody can make the run then; it is made when PostgreSQL is back, and the clock lives."""
+    """The run cannot be made then; it is made when PostgreSQL is back, and the clock lives on."""
     wire, through = postgresql_wire
     move(NINE - HOUR)
     start_worker("sundial", env=through)
@@ -325,7 +324,7 @@ def test_an_outage_of_three_days(start_worker, start_clock, move, runs, settled,
 
 @pytest.mark.exhaustive
 def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eventually):
-    """Stock `periodiq` waits for SIGALRM: where another thread gets that, it waits for ever."""
+    """Stock `periodiq` waits for SIGALRM, and waits forever if another thread receives it."""
     move(NINE - HOUR)
     clock = start_clock(BLOCKED="yes")
 
@@ -344,7 +343,7 @@ def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eve
 def test_clocks_that_are_put_forward_and_back(
     start_worker, start_clock, move, runs, rows, settled, eventually
 ):
-    """It is told again what was made, and that is not made again."""
+    """The clock logs the same runs again, but they are not made again."""
     move(NINE - HOUR)
     start_worker("sundial")
     clock = start_clock()
@@ -352,7 +351,7 @@ def test_clocks_that_are_put_forward_and_back(
 
     move(NINE + timedelta(minutes=20))
     eventually(lambda: runs("all"))
-    settled()  # what is due now would wait for twenty minutes once the clock is put back
+    settled()  # jobs that are due now would wait for twenty minutes once the clock is put back
     move(NINE - timedelta(seconds=15))
     eventually(lambda: clock.text.count("once") > 1)
     settled()
@@ -379,8 +378,8 @@ def test_without_any_clock_jobs_run_a_few_seconds_late(
     assert runs("once") == runs("all") == runs("skip") == [NINE]
 
 
-def test_a_clock_shows_what_it_has_made(start_clock, move, eventually):
-    """Two on one host take ports of their own."""
+def test_a_clock_shows_the_runs_that_it_has_made(start_clock, move, eventually):
+    """Two clocks on one host use different ports."""
     move(NINE - MOMENTS)
     clocks = [start_clock(), start_clock()]
 
@@ -426,7 +425,7 @@ def test_a_clock_without_postgresql_is_alive_and_not_ready(
 
 
 def test_a_clock_that_stands_still_is_not_alive(start_clock, move, tmp_path, eventually):
-    """Its page is answered all the same, by another thread."""
+    """Another thread still answers its page."""
     stands_still = """
 import time
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
@@ -450,7 +449,7 @@ PeriodiqSpec.next_valid_date = lambda self, last: time.sleep(600)
 
 
 def test_a_clock_with_a_wrong_setting_ends_with_2_and_a_sentence(start_clock, move):
-    """Stock `periodiq` ends with 1 and a traceback, and is started over and over."""
+    """Stock `periodiq` ends with 1 and a traceback, and is restarted over and over."""
     move(NINE)
 
     clock = start_clock(WORKSHED_BROKRE_URL="amqp://")

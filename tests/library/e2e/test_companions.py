@@ -1,4 +1,4 @@
-"""Packages of others that extend dramatiq, used as their own documentation says."""
+"""Third-party packages that extend dramatiq, used as their own documentation says."""
 
 import os
 import subprocess
@@ -136,7 +136,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def using(environment, tmp_path, database, vhost, numbers):
-    """`using("flask-dramatiq==0.8.0")`: the environment of a process that has it."""
+    """`using("flask-dramatiq==0.8.0")`: the environment of a process with this package."""
 
     def with_packages(*requirements, **env):
         packages = str(installed(*requirements)) if requirements else ""
@@ -148,7 +148,7 @@ def using(environment, tmp_path, database, vhost, numbers):
 
 @pytest.fixture
 def run_to_end(tmp_path):
-    """`run_to_end(env, "-m", …)`: Python, in the folder of the application."""
+    """`run_to_end(env, "-m", …)`: run Python in the folder of the application."""
 
     def run(env, *words):
         done = subprocess.run(
@@ -168,7 +168,7 @@ def run_to_end(tmp_path):
 
 @pytest.fixture
 def beside(tmp_path):
-    """`beside(env, "-m", …)`: the same, until the test ends; its log."""
+    """`beside(env, "-m", …)`: the same, until the test ends; returns its log."""
     started = []
 
     def start(env, *words):
@@ -213,7 +213,7 @@ def test_django_dramatiq(using, write, run_to_end, beside, rows, eventually, bro
     env = using("django-dramatiq==0.15.0")
     run_to_end(env, "manage.py", "migrate", "-v", "0")
 
-    # Sent before there are workers: it notes what it has sent after that has its confirm.
+    # Sent before there are workers, because it records a message after its confirm.
     send = "from bookshop.tasks import fail, note; note.send('order'); fail.send('x')"
     run_to_end(env, "manage.py", "shell", "-c", send)
     assert rows(STATUSES) == [("fail", "enqueued"), ("note", "enqueued")]
@@ -269,7 +269,7 @@ def test_apscheduler(using, write, beside, start_worker, rows, eventually, sales
 
 
 def test_the_integration_of_sentry(using, write, start_worker, sentry, broker, rows, eventually):
-    """As its docs say; each job that dies is one event, although Workshed knows of Sentry, too."""
+    """As its docs say; a job that dies is one event, although Workshed reports to Sentry, too."""
     write("parts.py", SENTRY)
     start_worker("parts", threads=1, env={"DSN": sentry.dsn})
 

@@ -28,7 +28,7 @@ async def waits():
 """
 
 CUT_OFF_SOON = {"WORKSHED_SHUTDOWN_GRACE": "0.5", "WORKSHED_RELAY_FORK": "false"}
-"""No relay sends at once what is stored as a job is cut off."""
+"""Without a relay, a job that is cut off and stored is not sent again at once."""
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_example_prints_all_results(prices, start_worker, run, environment, 
 def test_workers_that_are_killed_lose_no_member(
     prices, start_worker, run_apart, environment, count, eventually
 ):
-    """Each result once, and what follows once, whichever of them was delivered twice."""
+    """Each result and the final callback come once, even if some messages are delivered twice."""
     first = start_worker("prices")
     shops = [f"shop{n}" for n in range(40)]
     with ThreadPoolExecutor(1) as threads:
@@ -84,10 +84,10 @@ def test_an_async_actor_is_interrupted_by_its_limit(
     eventually(lambda: count("workshed.dead WHERE error_class LIKE '%TimeLimitExceeded'") == 1)
 
 
-def test_one_whose_loop_is_busy_is_interrupted_all_the_same(
+def test_an_async_actor_that_blocks_its_loop_is_interrupted_too(
     start_worker, broker, tmp_path, count, conn, eventually
 ):
-    """dramatiq waits for a second, and then says that it has timed out."""
+    """dramatiq waits for a second and then reports a timeout."""
     busy = SLOW.replace("await asyncio.sleep(600)", "import time; time.sleep(4)")
     (tmp_path / "sleepers.py").write_text(busy)
     conn.autocommit = True

@@ -1,4 +1,4 @@
-"""The web console in headless Chromium, beside real workers."""
+"""The web console in headless Chromium, together with real workers."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def secret():
 
 @pytest.fixture(scope="module")
 def logins():
-    """What a browser has after the login of olga: one in this module is enough."""
+    """The state of a browser after olga's login: one login in this module is enough."""
     return {}
 
 
@@ -66,13 +66,13 @@ def console(warm, broker, environment, tmp_path, secret):
 
 @pytest.fixture
 def conn(connect):
-    """One connection, in autocommit: the console sees what is written."""
+    """One connection, in autocommit so that the console sees what is written."""
     return connect(autocommit=True)
 
 
 @pytest.fixture
 def open_page(chromium, console, logins):
-    """`open_page("/dead", javascript=True)`: a page, opened by who has logged in."""
+    """`open_page("/dead", javascript=True)`: a page, opened by a user who has logged in."""
     contexts = []
 
     def open_page(path="/", *, javascript=True):
@@ -105,7 +105,7 @@ def open_page(chromium, console, logins):
 
 @pytest.fixture
 def bank(connect):
-    """What the cards are charged at: it answers after `open()`."""
+    """The bank that charges the cards: it answers once `bank()` was called."""
     conn = connect(autocommit=True)
     conn.execute("CREATE TABLE public.bank_answers (at timestamptz)")
     conn.execute("CREATE TABLE public.charges (order_id bigint)")
@@ -180,7 +180,7 @@ def test_a_page_changes_by_itself_also_after_the_console_was_away(
     expect(page.locator("main")).to_contain_text("SecondError")
 
 
-def test_what_somebody_chose_stays_chosen_while_the_page_changes(open_page, conn):
+def test_a_selected_job_stays_selected_while_the_page_changes(open_page, conn):
     bury(conn, "first", "FirstError")
     page, beside = open_page("/dead"), open_page("/dead")
     expect(page.locator("#link")).to_have_text("live")
@@ -214,7 +214,7 @@ def test_the_keyboard_alone_leads_to_a_page_and_back(open_page):
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("rows", [True, False], ids=["rows", "empty"])
 def test_all_pages_pass_axe(open_page, console, conn, tmp_path, rows):
-    """WCAG 2.2 AA, as far as a program can tell, and nothing that the browser complains of."""
+    """WCAG 2.2 AA, as far as a program can check it, and no complaint of the browser."""
     if rows:
         plant_mail(tmp_path / "caught")
         plant(
@@ -242,7 +242,7 @@ def test_all_pages_pass_axe(open_page, console, conn, tmp_path, rows):
     assert page.complaints == []
 
 
-def test_the_html_of_a_mail_is_shown_and_can_call_nobody(open_page, console, tmp_path):
+def test_the_html_of_a_mail_is_shown_and_cannot_call_home(open_page, console, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as home:
         home.setblocking(False)
         mail = MAIL.replace("AWAY", f"127.0.0.1:{home.getsockname()[1]}")
@@ -259,17 +259,17 @@ def test_the_html_of_a_mail_is_shown_and_can_call_nobody(open_page, console, tmp
 
         assert page.url == f"{console.url}/mail/one?id=evil"
         assert len(page.context.pages) == 1
-        with pytest.raises(BlockingIOError):  # nobody has called
+        with pytest.raises(BlockingIOError):  # nothing has connected
             home.accept()
 
 
 def is_of_a_mail(line):
-    """Tell whether a browser says what it keeps a mail from."""
+    """Return whether a browser reports something that it blocked in a mail."""
     return "/mail/html" in line.location["url"]
 
 
 def bury(conn, message_id, error):
-    """A dead job."""
+    """Add a dead job."""
     dead_jobs.add_dead_job(
         conn,
         message_id=message_id,

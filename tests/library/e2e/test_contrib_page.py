@@ -1,4 +1,4 @@
-"""docs/contrib.md: its application runs as printed, without anything of this repository."""
+"""docs/contrib.md: its application runs as printed, without anything from this repository."""
 
 import contextlib
 import json
@@ -72,7 +72,7 @@ join("m-bob", "Bob", "bob@example.org")
 
 @pytest.fixture
 def environment(environment, tmp_path):
-    """Programs find the folder of the application, and nothing of this repository."""
+    """Programs find modules in the folder of the application, and none of this repository."""
     mails, files = tmp_path / "mail", tmp_path / "files"
     ours = {name: value for name, value in environment.items() if not name.startswith("SHOP_")}
     return {
@@ -86,7 +86,7 @@ def environment(environment, tmp_path):
 
 @pytest.fixture
 def club(broker, environment, empty_database_url, tmp_path):
-    """`club("-m", "workshed", …)`: what a program prints; the tables are there."""
+    """`club("-m", "workshed", …)`: run a program, return its output; the tables exist."""
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
@@ -119,7 +119,7 @@ def connect(club, empty_database_url):
 
 @pytest.fixture
 def rows(connect):
-    """`rows("SELECT …")`: what it finds, with one member in the club."""
+    """`rows("SELECT …")`: the rows of a query, with one member in the club."""
     conn = connect()
     conn.execute("INSERT INTO club.members VALUES ('m-ada', 'Ada', 'ada@example.org')")
     return lambda query: conn.execute(query).fetchall()
@@ -127,7 +127,7 @@ def rows(connect):
 
 @pytest.fixture
 def worker(club, rows, environment, tmp_path):
-    """A worker and a relay of the application, by `workshed worker`."""
+    """A worker and a relay of the application, started by `workshed worker`."""
     with (tmp_path / "worker.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "workshed", "worker", "-p", "1", "-t", "2"],
@@ -146,7 +146,7 @@ def mails(tmp_path):
     return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
 
 
-def test_a_member_is_mailed_a_statement_once_and_told_so_once(
+def test_a_member_is_mailed_a_statement_once_and_notified_once(
     club, worker, rows, tmp_path, eventually
 ):
     club("-c", SEND)
@@ -196,7 +196,7 @@ def test_a_file_stays_as_long_as_a_row_refers_to_it(club, worker, rows, tmp_path
     assert rows(kept) == []
 
 
-def test_nothing_is_left_of_who_leaves(club, worker, rows, eventually):
+def test_nothing_is_left_of_a_member_who_leaves(club, worker, rows, eventually):
     club("-c", SEND)
     eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
 

@@ -1,4 +1,4 @@
-"""Kill what can be killed while jobs run; nothing is lost, and what runs twice is bounded."""
+"""Kill processes and servers while jobs run: no job is lost, and few run twice."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ def flaky(number):
 
 @pytest.fixture
 def notes(tmp_path, monkeypatch):
-    """What the actors wrote down: `notes("end")` has the numbers of finished runs, repeats too."""
+    """The notes of the actors: `notes("end")` has the numbers of finished runs, with repeats."""
     (tmp_path / "parts.py").write_text(ACTORS)
     file = tmp_path / "notes.txt"
     file.touch()
@@ -64,12 +64,12 @@ def test_kill_9_of_a_worker_in_mid_job_loses_nothing(start_worker, send, notes, 
     eventually(lambda: len(notes("end")) > wanted // 5)
 
     os.kill(first.children()[0], signal.SIGKILL)
-    # dramatiq stops all of its master when one process dies; a service manager starts it again.
+    # All of dramatiq's master stops when one process dies; a service manager starts it again.
     assert first.process.wait(60) != 0
     start_worker("parts", threads=4)
 
     eventually(lambda: set(notes("end")) == set(range(wanted)))
-    assert len(notes("end")) <= wanted + 8  # at most what was prefetched runs again
+    assert len(notes("end")) <= wanted + 8  # at most the prefetched jobs run again
 
 
 def test_a_restart_of_rabbitmq_in_mid_job_loses_nothing(
@@ -91,8 +91,8 @@ def test_a_restart_of_rabbitmq_in_mid_job_loses_nothing(
 def test_kill_9_of_rabbitmq_in_mid_job_loses_nothing(
     start_worker, send, broker, notes, servers, eventually, scale
 ):
-    # RabbitMQ 4.0.5 keeps the name of a quorum queue in memory for up to a second after it was
-    # made, and forgets the queue when it is killed then; a clean restart writes the name down.
+    # RabbitMQ 4.0.5 keeps the name of a new quorum queue in memory for up to a second, and loses
+    # the queue if it is killed then; a clean restart writes the name to disk.
     broker.ensure_queues({"parts"})
     servers.rabbitmq.restart()
     wanted = scale(1000)
@@ -137,7 +137,7 @@ def test_a_killed_relay_comes_back(start_worker, send, broker, notes, eventually
     eventually(lambda: notes("end") == [1])
 
 
-def test_sigterm_finishes_what_runs_and_hands_back_the_rest(
+def test_sigterm_finishes_running_jobs_and_requeues_the_rest(
     start_worker, send, notes, rabbitmq, eventually
 ):
     worker = start_worker("parts", threads=2)

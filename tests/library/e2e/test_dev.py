@@ -30,7 +30,7 @@ PIDS = {re.compile(r"(?<=@localhost )\d+"): "PID"}
 
 @contextlib.contextmanager
 def dev(*options):
-    """Run it; yield the process, and end it in good order."""
+    """Run it and yield the process; terminate it afterwards."""
     command = [*WORKSHED, "dev", *map(str, options)]
     pipe = subprocess.PIPE
     with popen(command, stdout=pipe, stderr=pipe, text=True) as process:
@@ -40,7 +40,7 @@ def dev(*options):
 
 @pytest.fixture(scope="module")
 def folder():
-    """A state folder whose cluster is made once, since that takes most of the time."""
+    """A state folder whose cluster is made once, because that takes most of the time."""
     with state.temporary() as claimed:
         path = claimed.folder / "state"
         yield path
@@ -55,7 +55,7 @@ def connect_to(url):
     socket.create_connection((parts.hostname, parts.port)).close()
 
 
-def test_all_servers_serve_until_they_are_told_to_stop(open_folder):
+def test_all_servers_serve_until_they_are_stopped(open_folder):
     with dev("--json", "--state", open_folder) as process:
         known = urls(process)
         assert list(known) == keys("dev")
@@ -209,7 +209,7 @@ def test_install_only_says_nothing_where_nothing_is_missing():
         (["--nodes", "3"], {"WORKSHED_BROKER_URL": "stub://"}, "so --nodes starts none"),
     ],
 )
-def test_a_cluster_that_would_not_be_one_is_refused(options, environment, words):
+def test_an_impossible_cluster_is_refused(options, environment, words):
     done = subprocess.run(
         [*WORKSHED, "dev", *options],
         env=os.environ | environment | {"COLUMNS": "200"},
@@ -222,7 +222,7 @@ def test_a_cluster_that_would_not_be_one_is_refused(options, environment, words)
     assert words in done.stderr
 
 
-def test_a_cluster_is_told_as_the_page_has_it():
+def test_the_output_of_a_cluster_is_that_of_the_page():
     words, said = [*WORKSHED, *CLUSTER.split()[1:]], ""
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with popen(words, text=True, **both) as process:

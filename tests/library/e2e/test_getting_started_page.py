@@ -1,4 +1,4 @@
-"""docs/getting-started.md: its commands print what stands there, but for ids and times."""
+"""docs/getting-started.md: its commands print what the page shows, except for ids and times."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ WORKER = pages.block(PAGE, "worker")
 SESSION = pages.block(PAGE, "run")
 
 
-def test_who_follows_the_page_sees_what_it_shows(broker, environment, count, eventually, tmp_path):
-    """In a terminal of its own each, on servers as those of `workshed dev`."""
+def test_the_page_shows_what_is_printed(broker, environment, count, eventually, tmp_path):
+    """Worker and commands run as in two terminals, on servers like those of `workshed dev`."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     log, run = tmp_path / "worker.log", shell(tmp_path, **environment)
@@ -27,7 +27,7 @@ def test_who_follows_the_page_sees_what_it_shows(broker, environment, count, eve
         for command, shown in steps(SESSION):
             check(shown, run(command))
             sent += command.startswith(("python", "workshed enqueue"))
-            # Runs are written twice a second; and the next job is to come after this one.
+            # Runs are written twice a second, and the next job must come after this one.
             eventually(lambda wanted=sent: count("workshed.runs") == wanted)
     finally:
         os.killpg(worker.pid, signal.SIGTERM)

@@ -48,7 +48,7 @@ def bills(broker, database, tmp_path):
 
 @pytest.fixture
 def second(rabbitmq, vhost, empty_database_url):
-    """The variables of the processes of a second group."""
+    """The environment variables of the processes of a second group."""
     rabbitmq.ask("PUT", f"vhosts/{rabbitmq.vhost}_two", {})
     yield {
         "WORKSHED_BROKER_URL": f"{vhost}_two",
@@ -60,7 +60,7 @@ def second(rabbitmq, vhost, empty_database_url):
 def test_groups_with_a_virtual_host_and_a_database_each_share_nothing(
     bills, database, second, start_worker, environment, run_apart, tmp_path, eventually
 ):
-    """Keys, jobs and workers are of one group; what a transaction stores goes where it commits."""
+    """Keys, jobs and workers belong to one group; a stored job to the group of its database."""
 
     def python(*words, **group):
         done = run_apart(*words, **environment, **group)

@@ -30,7 +30,7 @@ def app(environ, start_response):
 
 @pytest.fixture
 def site(environment, broker, tmp_path, eventually):
-    """`site("/7")`: the process that answered."""
+    """`site("/7")`: send a request; return the pid of the process that answered."""
     (tmp_path / "webshop.py").write_text(APP)
     (port,) = free_ports(1)
     options = ["--preload", "--workers", "2", "--threads", "4", "--bind", f"{HOST}:{port}"]
@@ -67,7 +67,7 @@ def site(environment, broker, tmp_path, eventually):
 def test_each_request_sends_and_each_worker_has_a_connection(
     site, rabbitmq, in_threads, eventually
 ):
-    """Without forgetting the master's connection in each child, requests hang or break it."""
+    """If a child did not forget the master's connection, requests would hang or break it."""
     answered = Counter()
     in_threads(lambda number: answered.update([site(f"/{number}")]), range(80), threads=8)
 

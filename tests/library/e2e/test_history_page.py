@@ -1,4 +1,4 @@
-"""The examples of docs/history.md, run as they stand there."""
+"""The examples of docs/history.md, run as printed."""
 
 import json
 import re
@@ -17,7 +17,7 @@ WORKER = {re.compile(r"(?<=attempt \d on )\S+(?=,)"): "WORKER"}
 
 @pytest.fixture
 def charged(tmp_path, start_worker, run, environment, workshed, eventually):
-    """A worker on the module of the page has run its two jobs; the history, the latest first."""
+    """Run the two jobs of the page on a worker; return the history, latest first."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     start_worker("order_actors", env={"WORKSHED_RELEASE": "2026-11-25.1"})
@@ -50,12 +50,12 @@ def test_each_run_is_in_the_history(charged, workshed):
 
 
 def sorted_lines(text):
-    """Two jobs that end at once do so in any order."""
+    """Sort lines, because two jobs that end at once may be listed in any order."""
     return "\n".join(sorted(text.splitlines(), key=masked))
 
 
 def test_the_commands_print_what_the_page_shows(charged, environment, count, tmp_path):
-    """And what is erased is gone."""
+    """And erased data is gone."""
     [died] = [run["message_id"] for run in charged if run["outcome"] == "dead"]
     run = shell(tmp_path, **environment)
 

@@ -1,4 +1,4 @@
-"""The example of docs/limits.md, run as it stands there."""
+"""The example of docs/limits.md, run as printed."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests import pages
 
 @pytest.fixture
 def sent(tmp_path, conn, run, environment, broker):
-    """What the page sends."""
+    """Send the jobs of the page."""
     conn.execute("CREATE SCHEMA store")
     conn.execute("CREATE TABLE store.fetches (tenant integer, page integer, at timestamptz)")
     conn.commit()
@@ -25,7 +25,7 @@ def test_those_over_the_limit_wait_and_all_start(start_worker, workshed, conn, c
     worker = start_worker("tenants", threads=4)
 
     eventually(lambda: count("workshed.limit_waiters WHERE key = 'api:window'"))
-    worker.stop()  # or all have started by the time at which the command looks
+    worker.stop()  # otherwise all may have started by the time the command looks
     assert "api:window" in workshed("limits", "--waiting")
     start_worker("tenants", threads=4)
     assert conn.execute(attempts).fetchone() in {("1",), (None,)}

@@ -1,4 +1,4 @@
-"""SIGTERM: what waits goes to others at once, what runs has its time, and nothing is charged."""
+"""SIGTERM: waiting jobs are requeued at once, running ones get some time, and no attempt counts."""
 
 import json
 import signal
@@ -43,7 +43,7 @@ def stuck(number):
 
 @pytest.fixture
 def notes(tmp_path, monkeypatch):
-    """What the actors wrote down: `notes("end")` has numbers; `notes.on()` lets long ones end."""
+    """Notes of the actors: `notes("end")` has numbers; `notes.on()` lets long jobs end."""
     (tmp_path / "parts.py").write_text(ACTORS)
     file = tmp_path / "notes.txt"
     file.touch()
@@ -65,10 +65,10 @@ def send(broker, notes):
     del broker.declared["parts"]
 
 
-def test_what_waits_is_anothers_at_once(start_worker, send, notes, rabbitmq, eventually):
-    """dramatiq goes on prefetching until its last job ends: short jobs wait beside an idle worker.
+def test_waiting_jobs_go_to_another_worker_at_once(start_worker, send, notes, rabbitmq, eventually):
+    """dramatiq prefetches until its last job ends: short jobs would wait next to an idle worker.
 
-    Without the chained signal they are given back when dramatiq looks for it, once a second.
+    Without the chained signal they are requeued when dramatiq checks for it, once a second.
     """
     first = start_worker("parts", threads=2, env={"WORKSHED_LOG_FORMAT": "json"})
     for number in (1, 2):
@@ -82,7 +82,7 @@ def test_what_waits_is_anothers_at_once(start_worker, send, notes, rabbitmq, eve
     first.process.send_signal(signal.SIGTERM)
 
     eventually(lambda: sorted(notes("end")) == list(range(3, 17)))
-    assert sorted(notes("start")) == [1, 2]  # they still run, where they did
+    assert sorted(notes("start")) == [1, 2]  # they still run on the first worker
     notes.on()
     eventually(lambda: set(notes("end")) >= {1, 2})
     assert first.process.wait(60) == 0
@@ -98,7 +98,7 @@ def test_what_waits_is_anothers_at_once(start_worker, send, notes, rabbitmq, eve
 def test_a_job_that_outlives_the_grace_is_interrupted_and_not_charged(
     start_worker, send, notes, count, conn, rabbitmq, eventually
 ):
-    """dramatiq exits with the job cut mid-way, to be run again only as a redelivery."""
+    """dramatiq would exit in the middle of the job, which then runs again only if redelivered."""
     first = start_worker("parts", threads=2, env={"WORKSHED_SHUTDOWN_GRACE": "0.5"})
     send("long", 1)
     eventually(lambda: notes("start") == [1])
@@ -119,7 +119,7 @@ def test_a_job_that_outlives_the_grace_is_interrupted_and_not_charged(
 def test_a_job_that_cannot_be_interrupted_is_left_behind(
     start_worker, send, notes, count, eventually
 ):
-    """Waited for, it would hold the process until it is killed, with all that is not stored."""
+    """Waiting for it would keep the process until it is killed, with all that is not stored."""
     first = start_worker("parts", threads=2, env={"WORKSHED_SHUTDOWN_GRACE": "0.5"})
     send("stuck", 1)
     eventually(lambda: notes("start") == [1])

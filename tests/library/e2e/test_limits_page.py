@@ -1,4 +1,4 @@
-"""The examples of docs/limits-and-cancel.md, run as they stand there."""
+"""The examples of docs/limits-and-cancel.md, run as printed."""
 
 import pytest
 from dramatiq import Message

@@ -1,4 +1,4 @@
-"""The log of a real worker: each line about a job says which, and none has its secrets."""
+"""The log of a real worker: each line about a job names it, and none has its secrets."""
 
 import json
 
@@ -38,7 +38,7 @@ def fail(number):
 
 @dramatiq.actor(broker=broker, queue_name="low")
 def work(number):
-    return number  # of which dramatiq says that nobody has it
+    return number  # dramatiq warns that nothing stores the result
 
 @dramatiq.actor(broker=broker, queue_name="low")
 def leave_out(number):
@@ -71,7 +71,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 @pytest.fixture
 def start(start_worker, tmp_path):
-    """`start(**settings)`: a worker that writes a line of JSON for all there is to say."""
+    """`start(**settings)`: a worker that logs everything as lines of JSON."""
     (tmp_path / "parts.py").write_text(ACTORS)
 
     def start(**settings):
@@ -82,12 +82,12 @@ def start(start_worker, tmp_path):
 
 
 def lines(worker):
-    """What was said, line by line."""
+    """The log lines in JSON."""
     return [json.loads(line) for line in worker.text().splitlines() if line.startswith("{")]
 
 
 def said(worker, message):
-    """Return what was said of a job."""
+    """Return the log lines about a job."""
     return [line for line in lines(worker) if line.get("job_id") == message.message_id]
 
 
@@ -95,13 +95,13 @@ def sent(broker, actor, *args, **options):
     return broker.enqueue(Message("low", actor, args, {}, options))
 
 
-def test_each_line_of_a_job_names_it_also_those_of_libraries(start, broker, eventually):
+def test_each_line_of_a_job_names_it_including_those_of_libraries(start, broker, eventually):
     worker = start()
     trace = {"sentry-trace": f"{TRACE}-00f067aa0ba902b7"}
 
     message = sent(broker, "fail", 7, trace=trace)
     last = f"after {message.message_id}"
-    eventually(lambda: worker.text().count(last) == 2)  # or the lines of its end come in between
+    eventually(lambda: worker.text().count(last) == 2)  # else the lines of its end come in between
     assert worker.stop() == 0
 
     for attempt in (1, 2):
@@ -136,7 +136,7 @@ def cancelled(broker, message):
 def absorbed(broker, message):
     with db.transaction() as conn:
         settled.complete_generation(conn, message.message_id, 0)
-    broker.enqueue(message, delay=1)  # what a relay sends may be a copy
+    broker.enqueue(message, delay=1)  # a message of a relay may be a copy
 
 
 def plain(broker, message):
@@ -153,7 +153,7 @@ def plain(broker, message):
         ("nobody", plain, "again in 2.0 s: no actor 'nobody' is known to this worker"),
     ],
 )
-def test_so_does_the_line_of_its_outcome_also_when_it_did_not_run(
+def test_the_line_of_its_outcome_names_a_job_even_if_it_did_not_run(
     actor, send, event, start, broker, eventually
 ):
     """A job that is cancelled or unknown ends before any hook; its line would name no job."""
@@ -170,8 +170,8 @@ def test_so_does_the_line_of_its_outcome_also_when_it_did_not_run(
     assert all("job_id" in line for line in skipped)
 
 
-def test_so_does_what_other_threads_say_of_a_job_that_does_not_end(start, broker, eventually):
-    """Without `about` these are lines of nothing: the job's own thread is in a call into C."""
+def test_lines_of_other_threads_about_a_job_that_does_not_end_name_it(start, broker, eventually):
+    """Without `about` they would name no job, because the job's own thread is in a call into C."""
     worker = start()
 
     message = sent(broker, "hang", 7)
@@ -182,7 +182,7 @@ def test_so_does_what_other_threads_say_of_a_job_that_does_not_end(start, broker
     assert any(event.startswith("dead: ") for event in events), events
 
 
-def test_so_does_the_line_of_one_that_is_cut_off(start, broker, eventually):
+def test_the_line_of_a_job_that_is_cut_off_names_it(start, broker, eventually):
     worker = start(WORKSHED_SHUTDOWN_GRACE="0")
     message = sent(broker, "sleep", 7)
     eventually(lambda: "sleeping" in worker.text())
@@ -195,7 +195,7 @@ def test_so_does_the_line_of_one_that_is_cut_off(start, broker, eventually):
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_no_line_shows_what_an_actor_hides(log_format, start, broker, count, eventually):
-    """dramatiq says all arguments before a job starts, and when it fails; so does its error."""
+    """dramatiq logs all arguments before a job starts and when it fails; so does its error."""
     key = "-----BEGIN\n\u00e9t\u00e9 'x\\y'"
     worker = start(WORKSHED_LOG_FORMAT=log_format)
 

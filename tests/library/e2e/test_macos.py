@@ -1,7 +1,7 @@
-"""What only Linux has is not needed to import Workshed, to send, and to test with given servers.
+"""Importing Workshed, sending and testing with given servers need nothing that only Linux has.
 
-No macOS is here, so what it lacks is taken away from Python. The packages of others are imported
-before that, since their binaries here are those for Linux.
+There is no macOS here, so what it lacks is taken away from Python. Third-party packages are
+imported before that, because their binaries here are those for Linux.
 """
 
 import os
@@ -51,7 +51,7 @@ for module, names in LACKS.items():
 
 
 class Library:
-    """The system's library, without what only that of Linux has."""
+    """The C library, without functions that only Linux has."""
 
     def __init__(self, *args, **options):
         self._library = library(*args, **options)
@@ -112,7 +112,7 @@ def test_it_greets(jobs, capsys):
 
 @pytest.fixture
 def as_on_macos(broker, tmp_path, environment, empty_database_url):
-    """`as_on_macos("-c", "import as_macos")`: Python, run to its end; what it printed."""
+    """`as_on_macos("-c", "import as_macos")`: run Python to its end; return its output."""
     (tmp_path / "as_macos.py").write_text(AS_MACOS, "utf-8")
     (tmp_path / "mac_jobs.py").write_text(JOBS, "utf-8")
     (tmp_path / "test_mac_jobs.py").write_text(TESTS, "utf-8")

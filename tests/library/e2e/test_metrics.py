@@ -45,7 +45,7 @@ AT = re.compile(r"metrics are at http://127.0.0.1:(\d+)/metrics")
 
 
 def ask(port, method="GET", path="/metrics"):
-    """One request; its status, headers and text."""
+    """Send one request; return its status, headers and text."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         connection.request(method, path)
@@ -74,7 +74,7 @@ def done(page, outcome="succeeded"):
 
 @pytest.fixture
 def free_port():
-    """A port from which on some are free."""
+    """A port that has free ports above it."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return min(sock.getsockname()[1], 65_000)
@@ -82,7 +82,7 @@ def free_port():
 
 @pytest.fixture
 def folders(tmp_path):
-    """`folders()`: those in which masters of this test keep their numbers."""
+    """`folders()`: the folders in which masters of this test keep their numbers."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return lambda: list(scratch.glob("workshed-metrics-*/*"))
@@ -90,13 +90,13 @@ def folders(tmp_path):
 
 @pytest.fixture
 def numbers():
-    """Workers show theirs."""
+    """Let workers show their numbers."""
     return {}
 
 
 @pytest.fixture
 def environment(environment, free_port, folders, tmp_path):
-    """The variables of a process that measures."""
+    """The environment variables of a process that measures."""
     (tmp_path / "work.py").write_text(ACTORS)
     scratch = str(tmp_path / "scratch")
     return {**environment, "WORKSHED_METRICS_PORT": str(free_port), "TMPDIR": scratch}
@@ -114,7 +114,7 @@ def work(broker):
 
 @pytest.fixture
 def page_of(eventually):
-    """`page_of(worker)`: the port on which it said that its page is."""
+    """`page_of(worker)`: the port of its page, from its log."""
 
     def port(worker, pages=1):
         return int(eventually(lambda: AT.findall(worker.text())[pages - 1 :])[0])
@@ -125,7 +125,7 @@ def page_of(eventually):
 def test_one_page_shows_what_all_workers_of_a_master_have_counted(
     start_worker, work, page_of, eventually
 ):
-    """Also what an application's own metrics in an actor's module have, and what the relay sees."""
+    """This includes an application's own metrics in an actor's module, and those of the relay."""
     worker = start_worker("work", processes=2)
     port = page_of(worker)
     for what in ("well",) * 20 + ("fail",):
@@ -144,7 +144,7 @@ def test_one_page_shows_what_all_workers_of_a_master_have_counted(
     assert number(page, "worker_threads") == 16
     assert number(page, "rabbitmq_up", connection="consumer") == 1
     assert page[("shop_invoices_total",)] == 21
-    # They begin at 0: in one that appeared at 1 Prometheus would see no increase.
+    # They begin at 0, because Prometheus sees no increase in a counter that appears at 1.
     assert [
         number(page, f"{name}_total")
         for name in ("deliveries_dead_lettered", "history_rows_dropped")
@@ -152,7 +152,7 @@ def test_one_page_shows_what_all_workers_of_a_master_have_counted(
     assert worker.stop() == 0
 
 
-def test_what_runs_now_is_shown(start_worker, work, page_of, eventually):
+def test_running_jobs_are_shown(start_worker, work, page_of, eventually):
     port = page_of(start_worker("work"))
     for _ in range(3):
         work("hang")
@@ -163,7 +163,7 @@ def test_what_runs_now_is_shown(start_worker, work, page_of, eventually):
 
 
 def test_two_masters_of_one_host_have_a_page_each(start_worker, work, page_of, eventually, folders):
-    """One port for both: the second's exporter would die, and its jobs be counted nowhere."""
+    """With one port for both, the second exporter would die and its jobs be counted nowhere."""
     first, second = start_worker("work"), start_worker("work")
     ports = page_of(first), page_of(second)
     for _ in range(20):
@@ -178,7 +178,7 @@ def test_two_masters_of_one_host_have_a_page_each(start_worker, work, page_of, e
 
 @pytest.fixture
 def taken():
-    """The first of as many ports as are tried, all held here: who else has one may free it."""
+    """Hold all ports that are tried, because others may free theirs; yield the first one."""
     with contextlib.ExitStack() as opened:
         first = port = secrets.choice(RANGE)
         while port < first + pages.PORTS:
@@ -190,7 +190,7 @@ def taken():
         yield first
 
 
-def test_where_no_port_is_free_jobs_run_all_the_same(start_worker, work, taken, count, eventually):
+def test_jobs_run_even_if_no_port_is_free(start_worker, work, taken, count, eventually):
     worker = start_worker("work", env={"WORKSHED_METRICS_PORT": str(taken)})
     eventually(lambda: "are taken" in worker.text())
     work("fail")
@@ -202,7 +202,7 @@ def test_where_no_port_is_free_jobs_run_all_the_same(start_worker, work, taken, 
 def test_a_killed_master_leaves_no_numbers_to_the_next_one(
     start_worker, work, page_of, rabbitmq, eventually, folders
 ):
-    """Without the sweep at boot its folder stays for ever, and by its pid somebody inherits it."""
+    """Without the sweep at boot its folder would stay, and a process with its pid inherit it."""
     first = start_worker("work")
     port = page_of(first)
     work()
@@ -241,7 +241,7 @@ def test_the_exporter_dies_with_its_master(start_worker, page_of, eventually):
 
 
 def test_a_signal_that_another_thread_gets_ends_the_exporter_too(start_worker, page_of, eventually):
-    """The kernel may choose any of a process; what waits for ever is not woken by it."""
+    """The kernel may choose any thread, and a thread that waits forever is not woken by that."""
     worker = start_worker("work")
     page_of(worker)
     (exporter,) = exporters(worker)
@@ -253,7 +253,7 @@ def test_a_signal_that_another_thread_gets_ends_the_exporter_too(start_worker, p
 
 
 def exporters(worker):
-    """The processes that show the numbers of a master's workers."""
+    """The processes that export the numbers of a master's workers."""
     pids = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
     return [
         pid
@@ -294,7 +294,7 @@ def test_switched_off_there_is_no_port_no_folder_and_no_import(
     assert (folders(), exporters(worker), AT.findall(worker.text())) == ([], [], [])
 
 
-def test_a_folder_that_somebody_has_named_is_used_and_shown_by_him(
+def test_a_folder_that_the_user_has_named_is_used_and_not_exported(
     start_worker, work, environment, eventually, folders, tmp_path
 ):
     named = tmp_path / "named"
@@ -309,7 +309,7 @@ def test_a_folder_that_somebody_has_named_is_used_and_shown_by_him(
     assert (folders(), exporters(worker)) == ([], [])
 
 
-def test_the_page_is_all_there_is(start_worker, page_of):
+def test_nothing_but_the_page_is_served(start_worker, page_of):
     port = page_of(start_worker("work"))
 
     status, headers, text = ask(port, "HEAD")
@@ -327,7 +327,7 @@ def test_the_page_is_all_there_is(start_worker, page_of):
 
 @pytest.fixture
 def supervised(environment, tmp_path):
-    """`supervised()`: `workshed worker -p 2` and what it has written."""
+    """`supervised()`: `workshed worker -p 2` and its log."""
     runs = []
 
     class Supervised:
@@ -339,7 +339,7 @@ def supervised(environment, tmp_path):
                     env={
                         **os.environ,
                         **environment,
-                        # As many as it has threads: what one holds beyond that no other can run.
+                        # One per thread: no other worker can run jobs that one holds beyond that.
                         "dramatiq_queue_prefetch": "2",
                         "WORKSHED_SHUTDOWN_GRACE": "1",  # some jobs hang
                     },
@@ -365,9 +365,9 @@ def supervised(environment, tmp_path):
 def test_all_children_of_workshed_worker_share_one_page(
     broker, supervised, work, page_of, eventually, folders, tmp_path
 ):
-    """A page for each would be as many targets, whose ports change places at each restart.
+    """With a page for each, there would be as many targets, whose ports swap at each restart.
 
-    It is found as docs/metrics.md says.
+    The page is found as docs/metrics.md says.
     """
     worker = supervised()
     port = page_of(worker)
@@ -386,10 +386,10 @@ def test_all_children_of_workshed_worker_share_one_page(
     check(shown, shell(tmp_path)(asking.replace("9191", str(port))))
 
 
-def test_a_worker_that_was_killed_is_no_longer_counted_and_what_it_did_is(
+def test_a_worker_that_was_killed_is_no_longer_counted_and_its_jobs_still_are(
     broker, supervised, work, page_of, eventually
 ):
-    """Its file goes on saying that it lives, with threads that run jobs, for ever."""
+    """Otherwise its file would say forever that it lives, with threads that run jobs."""
     worker = supervised()
     port = page_of(worker)
     eventually(lambda: number(scrape(port), "workers") == 2)
@@ -419,7 +419,7 @@ def children(pid):
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-# Those that send, and a relay alone
+# Senders, and a relay alone
 
 
 SENDER = """
@@ -449,7 +449,7 @@ def test_the_page_of_an_application_shows_what_it_has_sent(run, broker, environm
 
 @pytest.fixture
 def relay_alone(warm, environment, tmp_path):
-    """`workshed relay`, and what it has written."""
+    """`workshed relay` and its log."""
     log = tmp_path / "relay.log"
     process = warm.start("workshed", "relay", env={**os.environ, **environment}, log=log)
     yield SimpleNamespace(process=process, text=log.read_text)
@@ -492,7 +492,7 @@ def tick(): pass
 
 @pytest.fixture
 def clock(warm, environment, broker, tmp_path):
-    """`periodiq clockwork`, and what it has written."""
+    """`periodiq clockwork` and its log."""
     (tmp_path / "clockwork.py").write_text(CLOCKWORK)
     log = tmp_path / "clock.log"
     process = warm.start(*CLOCK, "clockwork", env={**os.environ, **environment}, log=log)

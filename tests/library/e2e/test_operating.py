@@ -1,4 +1,4 @@
-"""What operators do, beside real workers: jobs are sent, found, put back, and run."""
+"""What operators do while real workers run: jobs are sent, found, requeued and run."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def broken(tmp_path, conn):
 
 @pytest.fixture
 def mended(broken, conn):
-    """The same, and its actor does not fail."""
+    """The same module, but its actor does not fail."""
     conn.execute("INSERT INTO mended VALUES (now())")
 
 
@@ -128,7 +128,7 @@ def test_a_job_of_next_week_runs_now_or_never(mended, worker, workshed, count, e
 
 
 @pytest.mark.one_worker
-def test_who_waits_is_told_how_a_job_has_ended(worker, workshed, conn, count):
+def test_enqueue_with_wait_reports_how_a_job_has_ended(worker, workshed, conn, count):
     words = ("enqueue", "note", "7", "--import", "note_jobs", "--wait", "--json")
 
     dead = json.loads(workshed(*words, code=1))
@@ -143,7 +143,7 @@ def test_who_waits_is_told_how_a_job_has_ended(worker, workshed, conn, count):
     assert count("notes") == 1
 
 
-def test_who_waits_sees_what_the_page_shows(broker, environment, start_worker, tmp_path):
+def test_enqueue_with_wait_prints_what_the_page_shows(broker, environment, start_worker, tmp_path):
     (tmp_path / "note_jobs.py").write_text(PAGE_JOBS)
     start_worker("note_jobs")
 
@@ -169,18 +169,18 @@ def test_a_job_is_followed_to_its_end(
         workshed("scheduled", "run", message.message_id)
         said += following.stdout
 
-    # Whoever looks before the relay does sees that it was put forward, which the page does not do.
+    # A look before the relay's shows that the job was put forward, which the page does not show.
     said = [line for line in said if not line.endswith("due        it waits for this (delay)\n")]
-    # A look while the job runs prints another line for its start than a look afterwards.
+    # While the job runs, the line for its start differs from the one afterwards.
     said = [RUNS.sub(r"attempt 1 on \1, after 5 ms in default", line) for line in said]
     check(shown, "".join(said), WORKER)
     assert following.returncode == 0
 
 
-def test_what_was_put_back_twice_runs_once(
+def test_a_job_that_was_requeued_twice_runs_once(
     environment, workshed, broker, start_worker, mended, rabbitmq, count, eventually
 ):
-    """Killed between confirm and ack, `requeue` leaves a message in both queues."""
+    """If `requeue` is killed between confirm and ack, it leaves a message in both queues."""
     broker.ensure_queues({"default"})
     message = dramatiq.Message("default", "note", (7,), {}, {})
     properties = pika.BasicProperties(message_id=message.message_id, delivery_mode=2)
@@ -230,7 +230,7 @@ def test_at_a_terminal_it_asks(environment, tmp_path, conn, count, answer, code,
     assert count("workshed.dead") == left
 
 
-def test_beside_a_worker_the_doctor_finds_all_well(
+def test_with_a_running_worker_the_doctor_finds_no_problem(
     worker, workshed, broker, count, rabbitmq, eventually
 ):
     eventually(lambda: count("workshed.relays") == 1)

@@ -1,4 +1,4 @@
-"""An application whose modules have names that packages of Workshed have, or had."""
+"""An application whose modules have names that packages of Workshed have, or once had."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def test_it(jobs):
 
 @pytest.fixture
 def environment(environment, tmp_path):
-    """Programs find the folder of the application, and nothing of this repository."""
+    """Programs find modules in the folder of the application, and none of this repository."""
     return {**environment, "PYTHONPATH": str(tmp_path)}
 
 
@@ -94,7 +94,7 @@ def test_workers_have_its_actors(program, start, run, environment, count, eventu
         "-c",
         "from actors import note\n"
         "note.send(42)\n"
-        "note.send_with_options(args=(43,), delay=100)\n",  # which a relay sends
+        "note.send_with_options(args=(43,), delay=100)\n",  # sent by a relay
         **environment,
     )
 
@@ -102,14 +102,14 @@ def test_workers_have_its_actors(program, start, run, environment, count, eventu
     eventually(lambda: count("public.notes WHERE number IN (42, 43)") == 2)
 
 
-def test_so_have_clocks(start, count, eventually):
+def test_clocks_have_its_actors(start, count, eventually):
     start(*CLOCK, "actors")
 
     eventually(lambda: count("workshed.periodic_jobs WHERE name = 'tick'") == 1)
 
 
-def test_no_command_imports_what_it_was_not_told_to(project, run, broker, environment):
-    """`workshed doctor` once imported `shop`, and with it what the application has there."""
+def test_no_command_imports_a_module_that_was_not_named(project, run, broker, environment):
+    """`workshed doctor` once imported `shop`, and so whatever the application has there."""
     (project / "actors.py").write_text(ACTORS.replace(IMPORTS, ""))
     for name in NAMES:
         (project / f"{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n")
@@ -122,14 +122,14 @@ def test_no_command_imports_what_it_was_not_told_to(project, run, broker, enviro
 
 
 def test_a_worker_of_no_module_says_how_to_name_one(project, run, environment, broker):
-    """Without an App, `workshed worker` once ran `actors`, whatever that was."""
+    """Without an App, `workshed worker` once ran the module `actors`, whatever was in it."""
     code, said = run("-m", "workshed", "worker", **environment)
 
     assert code == 2
     assert "name the modules of your actors, here or as `actors` of your App" in said
 
 
-def test_so_have_tests(project, environment):
+def test_tests_have_its_actors(project, environment):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "tests"],
         cwd=project,

@@ -1,4 +1,4 @@
-"""The examples of docs/periodic.md, run as they stand there."""
+"""The examples of docs/periodic.md, run as printed."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def _shop(tmp_path, conn):
 
 @pytest.fixture
 def workshed(run, environment):
-    """`workshed("periodic")`: its exit code and words."""
+    """`workshed("periodic")`: run a command and return its output."""
 
     def workshed(*words):
         code, said = run("-m", "workshed", *words, **environment)

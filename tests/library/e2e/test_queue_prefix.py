@@ -48,7 +48,7 @@ WORKSHED = Path(sys.executable).with_name("workshed")
 
 @pytest.fixture
 def foreign(vhost):
-    """The channel of a program that owns `default`, made in its own way, with a message in it."""
+    """The channel of a program that owns `default`, with its own arguments and one message."""
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(vhost))) as connection:
         channel = connection.channel()
         channel.queue_declare("default", durable=True, arguments={"x-max-length": 5})
@@ -58,7 +58,7 @@ def foreign(vhost):
 
 @pytest.fixture
 def sharing(foreign, vhost, servers, environment, numbers, tmp_path):
-    """The variables of a process of ours."""
+    """The environment variables of a process of ours."""
     (tmp_path / "shared_jobs.py").write_text(JOBS)
     return {
         **environment,
@@ -71,7 +71,7 @@ def sharing(foreign, vhost, servers, environment, numbers, tmp_path):
 
 @pytest.fixture
 def workshed(sharing, run_apart):
-    """`workshed("doctor")`: the command, run to its end."""
+    """`workshed("doctor")`: run a command to its end."""
 
     def command(*words):
         done = run_apart("-m", "workshed", *words, **sharing)
@@ -108,16 +108,16 @@ def worker(sharing, tmp_path):
 
 @pytest.fixture
 def noted(conn):
-    """What the jobs have noted."""
+    """The texts that the jobs have noted."""
     conn.autocommit = True
     conn.execute("CREATE TABLE noted (said text)")
     return lambda: sorted(said for (said,) in conn.execute("SELECT said FROM noted"))
 
 
-def test_jobs_run_beside_a_program_that_owns_a_queue_of_the_same_name(
+def test_jobs_run_next_to_a_program_that_owns_a_queue_of_the_same_name(
     worker, noted, sharing, run_apart, rabbitmq, foreign, eventually
 ):
-    """Without a prefix the first send ends with "exists with other arguments"."""
+    """Without a prefix the first send fails with "exists with other arguments"."""
     sent = run_apart("-c", SEND, **sharing)
     assert sent.returncode == 0, sent.stderr
 

@@ -1,4 +1,4 @@
-"""Relays that are killed, cut off and flooded: nothing is lost, and copies are absorbed."""
+"""Relays that are killed, cut off and flooded: nothing is lost, and duplicates are dropped."""
 
 import contextlib
 import os
@@ -99,7 +99,7 @@ def messages(name, numbers):
 
 
 def store(conn, found):
-    """Store messages that are due now; one that is there already stays."""
+    """Store messages that are due now; keep those that are stored already."""
     rows = [
         OutboxRow(m.message_id, 0, "parts", m.actor_name, m.encode().decode(), "transactional")
         for m in found
@@ -110,12 +110,12 @@ def store(conn, found):
 
 @pytest.fixture
 def published(vhost):
-    """All that waits on `parts`, as AMQP properties; it stays there. Too much for the HTTP API."""
+    """The AMQP properties of all that waits on `parts`, left there; too many for the HTTP API."""
 
     def published():
         with contextlib.closing(pika.BlockingConnection(pika.URLParameters(vhost))) as connection:
             channel = connection.channel()
-            channel.basic_qos(prefetch_count=65_535)  # without one a quorum queue gives 2000
+            channel.basic_qos(prefetch_count=65_535)  # without it, a quorum queue delivers 2000
             left = channel.queue_declare("parts", passive=True).method.message_count
             arriving = channel.consume("parts", inactivity_timeout=30)
             return [properties for _, properties, _ in islice(arriving, left)]
@@ -150,10 +150,10 @@ def killed_between(start_relay, connect, conn, rabbitmq, eventually, no_deletes)
     return kill
 
 
-def test_of_two_relays_one_is_killed_between_confirm_and_delete(
+def test_one_of_two_relays_is_killed_between_confirm_and_delete(
     killed_between, published, start_worker, rabbitmq, effects, count, eventually, scale
 ):
-    """Without the fence, each copy would have its effect a second time."""
+    """Without deduplication, each copy would have its effect a second time."""
     wanted = scale(20_000)
     killed_between(messages("make", range(wanted)))
     eventually(lambda: count("workshed.schedule") == 0)
@@ -168,7 +168,7 @@ def test_of_two_relays_one_is_killed_between_confirm_and_delete(
     left = lambda: rabbitmq.depth("parts") + rabbitmq.unacked("parts")  # noqa: E731
     eventually(lambda: left() == 0, within_s=200)
     assert effects() == Counter(range(wanted))
-    # The others met a run of the same job in that process, and went with it.
+    # The others met a run of the same job in that process, and ended with it.
     assert TWO_WINDOWS * 0.9 < worker.text().count("duplicate") <= TWO_WINDOWS
 
 
@@ -177,7 +177,7 @@ def test_of_two_relays_one_is_killed_between_confirm_and_delete(
 
 @pytest.fixture
 def relay_of(conn, eventually):
-    """The process id of the relay that beats now, and that of its supervisor."""
+    """The pid of the relay that beats now, and that of its supervisor."""
     conn.autocommit = True
 
     def relay_of(*, other_than=0):
@@ -189,7 +189,7 @@ def relay_of(conn, eventually):
 
 
 def has_ended(pid):
-    """Also when nobody has asked for its exit code yet."""
+    """Return whether a process has ended, even if nothing has read its exit code yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -200,7 +200,7 @@ def has_ended(pid):
 def test_a_retry_runs_within_30_s_though_the_only_relay_is_killed(
     start_worker, relay_of, broker, conn, effects, count, eventually, held
 ):
-    """Without a supervisor nobody would start it again; dramatiq never looks at its forks."""
+    """Without a supervisor nothing would restart it, because dramatiq never looks at its forks."""
     start_worker("parts")
     relay, _ = relay_of()
     (flaky,) = messages("flaky", [1])
@@ -222,7 +222,7 @@ def test_a_retry_runs_within_30_s_though_the_only_relay_is_killed(
 def test_a_relay_ends_with_its_supervisor_and_one_elsewhere_does_its_work(
     start_worker, start_relay, relay_of, broker, conn, effects, eventually
 ):
-    """Left over, it would be a relay that nothing ends when its master is stopped."""
+    """If it stayed, stopping its master would not end it."""
     worker = start_worker("parts")
     relay, supervisor = relay_of()
 
@@ -241,7 +241,7 @@ def test_a_relay_ends_with_its_supervisor_and_one_elsewhere_does_its_work(
 
 @pytest.fixture
 def storing(scale, database):
-    """`with storing() as found:` messages are stored all the time; those that are committed."""
+    """`with storing() as found:` store messages all the time; `found` has the committed ones."""
 
     def store_surely(batch):
         while True:
@@ -275,7 +275,7 @@ def storing(scale, database):
 def test_a_restart_of_a_server_loses_nothing(
     start_relay, storing, parts, servers, published, scale, eventually, server
 ):
-    """And what is there twice is marked, for the fence."""
+    """And duplicates are marked as such, for deduplication."""
     start_relay()
     with storing() as stored:
         eventually(lambda: len(stored) > scale(1_000))
@@ -308,7 +308,7 @@ def analyzed(conn, old, number):
 
 
 def under_an_old_snapshot(conn, old, number):
-    """A tenth as many were sent since it was taken."""
+    """A tenth as many rows were sent since it was taken."""
     old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     old.execute("SELECT")
     fill(conn, number // 10, timedelta(hours=-1))
@@ -324,7 +324,7 @@ def under_an_old_snapshot(conn, old, number):
 def test_a_million_rows_of_next_year_do_not_delay_a_retry(
     start_relay, retry, conn, connect, scale, prepare
 ):
-    """A plan that reads the table would take a second for each look, and one core for itself."""
+    """A plan that scans the table would take a second, and a whole core, for each look."""
     number = scale(1_000_000)
     prepare(conn, connect(), number)
     start_relay()
@@ -340,7 +340,7 @@ def test_a_million_rows_of_next_year_do_not_delay_a_retry(
 def test_a_million_rows_stored_while_it_runs_do_not_slow_it(
     start_relay, retry, conn, rabbitmq, eventually, scale
 ):
-    """With a plan from when the table was empty, each delete of a window would read all of it."""
+    """With a plan made for an empty table, each delete of a window would read all of it."""
     number = scale(1_000_000)
     conn.execute("VACUUM ANALYZE workshed.schedule")
     start_relay()
@@ -363,7 +363,7 @@ def counts_since(began_s):
 
 @pytest.fixture
 def retry(parts, conn, count, eventually):
-    """Store a retry that is due after so long; how late it was sent."""
+    """Store a retry that is due in `after`; return how late it was sent."""
 
     def retry(after=timedelta(seconds=1)):
         (message,) = messages("make", [1])
@@ -394,18 +394,18 @@ def scans_of(conn):
 
 
 def most_scans_of_a_count(conn):
-    """Each process of a parallel plan counts as one that reads the table."""
+    """The most scans that one count makes: each process of a parallel plan counts as one."""
     (most,) = conn.execute("SHOW max_parallel_workers_per_gather").fetchone()
     return 1 + int(most)
 
 
 def reads_of(conn):
-    """How many of its rows were read in whatever way."""
+    """How many of its rows were read, by any kind of scan."""
     return sum(statistics(conn)[1:])
 
 
 def statistics(conn):
-    conn.execute("SELECT pg_stat_force_next_flush()")  # what this session did is counted now
+    conn.execute("SELECT pg_stat_force_next_flush()")  # includes this session
     conn.execute("SELECT pg_stat_clear_snapshot()")
     query = """
         SELECT seq_scan, seq_tup_read, idx_tup_fetch
@@ -414,10 +414,8 @@ def statistics(conn):
     return conn.execute(query).fetchone()
 
 
-def test_a_relay_deletes_what_has_expired_whatever_the_application_has(
-    parts, start_worker, conn, eventually
-):
-    """Its workers know no actor but its own, and its relay none at all."""
+def test_a_relay_deletes_expired_rows_for_any_application(parts, start_worker, conn, eventually):
+    """The workers know no actor but those of the application, and the relay knows none at all."""
     conn.execute("""
         INSERT INTO workshed.dead (message_id, generation, attempt, queue, body, reason, died_at)
         SELECT n, 0, 1, 'parts', '', 'no', workshed.now() - interval '1 year'

@@ -1,4 +1,4 @@
-"""The example of docs/retries.md, run as it stands there."""
+"""The example of docs/retries.md, run as printed."""
 
 import pytest
 from psycopg import sql
@@ -84,7 +84,7 @@ def project(tmp_path, conn):
 
 @pytest.fixture
 def the_clock_stands(conn, project):
-    """What waits goes on waiting, however long the test takes."""
+    """Stop the clock, so that waiting jobs keep waiting however long the test takes."""
     (now,) = conn.execute("SELECT now()").fetchone()
     query = """
         CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz LANGUAGE sql STABLE RETURN {}

@@ -26,7 +26,7 @@ SENDERS = pages.block(PAGE, "INSERT INTO workshed.sender_grants")
 
 @pytest.fixture
 def own(conn, database, servers, tmp_path):
-    """Run a line as the owner of the schemas; roles that it makes are dropped."""
+    """Run a line as the owner of the schemas; drop the roles that it makes afterwards."""
     conn.autocommit = True
     path = f"{servers.postgres.binaries}:{os.environ['PATH']}"
     yield shell(tmp_path, PATH=path)
@@ -34,7 +34,7 @@ def own(conn, database, servers, tmp_path):
         conn.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-def test_who_owns_the_database_migrates_it_and_is_no_superuser(servers, tmp_path):
+def test_the_owner_of_the_database_migrates_it_and_is_no_superuser(servers, tmp_path):
     name = f"shop_{secrets.token_hex(6)}"
     role, database = OWNER.replace("shop", name).splitlines()
     place = urlsplit(servers.database_url).netloc.rpartition("@")[2]

@@ -1,4 +1,4 @@
-"""docs/security.md: the rights that it grants suffice, and what it says of others' is so."""
+"""docs/security.md: the rights that it grants suffice, and its list of functions is right."""
 
 import secrets
 from urllib.parse import urlsplit, urlunsplit
@@ -34,7 +34,7 @@ def tick():
 
 @pytest.fixture
 def as_worker(conn, database, tmp_path):
-    """The URL of the database for a role that has what the page grants."""
+    """The database URL of a role with the rights that the page grants."""
     (tmp_path / "greeting.py").write_text(ACTORS)
     role = f"worker_{secrets.token_hex(6)}"
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
@@ -49,7 +49,7 @@ def as_worker(conn, database, tmp_path):
 
 
 @pytest.mark.fresh_database
-def test_with_the_rights_of_the_page_a_worker_and_a_relay_work_and_run_what_sql_has_stored(
+def test_with_the_rights_of_the_page_a_worker_and_a_relay_work_and_run_jobs_stored_by_sql(
     as_worker, start_worker, conn, count, eventually
 ):
     worker = start_worker("greeting", env={"WORKSHED_DATABASE_URL": as_worker})

@@ -66,7 +66,7 @@ def test_an_example_sends_and_its_job_runs(
 def test_the_commands_start_workers(
     script, project, broker, environment, run, conn, count, eventually
 ):
-    """One worker process instead of four: the command is the same, and four boot slowly."""
+    """One worker process instead of four, because four boot slowly."""
     conn.execute("INSERT INTO store.orders DEFAULT VALUES")
 
     started = begin(script.replace("-p 4", "-p 1"), project / "workers.log", **environment)

@@ -1,4 +1,4 @@
-"""What a Sentry receives of real workers: one event per job that died, and no secrets."""
+"""What Sentry receives from real workers: one event per job that died, and no secrets."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def start(start_worker, sentry, tmp_path):
 
 @pytest.fixture
 def reported(sentry, eventually):
-    """`reported(worker)`: the events that came until it has stopped."""
+    """`reported(worker, dead, count)`: the events until it stops, after so many dead jobs."""
 
     def reported(worker, dead, rows):
         eventually(lambda: rows("workshed.dead") == dead)
@@ -109,7 +109,7 @@ def test_a_job_that_failed_four_times_is_reported_as_often_as_wanted(
 
 
 def test_breadcrumbs_and_tags_are_those_of_the_job_alone(start, send, reported, count):
-    """Without `clear_breadcrumbs` it shows what was said of the jobs before it, too."""
+    """Without `clear_breadcrumbs` an event would also show the log lines of earlier jobs."""
     worker = start(WORKSHED_SENTRY_EVENTS="all")
 
     for number in range(3):
@@ -126,7 +126,7 @@ def test_breadcrumbs_and_tags_are_those_of_the_job_alone(start, send, reported, 
 
 
 def test_only_failures_that_matter_are_reported(start, send, broker, reported, count):
-    """One that did not run has no exception; it is grouped by what became of it."""
+    """A job that did not run has no exception; it is grouped by its outcome."""
     worker = start(WORKSHED_SENTRY_EVENTS="all")
 
     send("leave_out", 1)
@@ -143,7 +143,7 @@ def test_only_failures_that_matter_are_reported(start, send, broker, reported, c
 def test_a_job_that_is_given_up_is_reported_before_its_process_ends(
     start, send, sentry, eventually
 ):
-    """Without `leaving` its event is with a thread that ends with the process."""
+    """Without `leaving` its event would be in a thread that ends with the process."""
     start()
 
     send("hang", 1)
@@ -170,7 +170,7 @@ with sentry_sdk.start_transaction(op="http.server", name="POST /orders") as tran
 
 @pytest.fixture
 def send_in_trace(run, environment, sentry, tmp_path):
-    """`send_in_trace(rate)`: send `fail` from a program that samples so many; its trace's id."""
+    """`send_in_trace(rate)`: send `fail` from a program with this sample rate; its trace's id."""
 
     def send_in_trace(rate):
         (tmp_path / "sender.py").write_text(SENDER)
@@ -206,7 +206,9 @@ def test_a_trace_goes_on_from_send_through_delay_and_retries(
     assert [event["contexts"]["trace"]["trace_id"] for event in events] == [trace_id] * 4
 
 
-def test_what_the_sender_has_not_sampled_is_not_sent(start, send_in_trace, sentry, reported, count):
+def test_a_trace_that_the_sender_has_not_sampled_is_not_sent(
+    start, send_in_trace, sentry, reported, count
+):
     worker = start(WORKSHED_SENTRY_TRACES="1")
 
     trace_id = send_in_trace("0")
@@ -241,12 +243,12 @@ FAILS, WORKS = True, False
 
 @pytest.fixture
 def checked_in(start, send, sentry, eventually, count):
-    """`checked_in(actor, fails, **options)`: what a monitor was told of one run."""
+    """`checked_in(actor, fails, **options)`: the check-ins of one run."""
 
     def run(actor, fails, dead=0, **options):
         worker = start(PERIODIC)
         send(actor, fails, **options)
-        send("tick", WORKS, scheduled_for=1)  # of a schedule that no monitor has words for
+        send("tick", WORKS, scheduled_for=1)  # of a schedule that monitors cannot express
         eventually(lambda: count("workshed.dead") == dead)
         eventually(lambda: sentry.of("check_in") or not options)
         assert worker.stop() == 0
@@ -265,7 +267,7 @@ def test_a_run_that_the_clock_planned_checks_in_and_out(checked_in):
         "schedule": {"type": "crontab", "value": "0 9 1 1 *"},
         "timezone": "Europe/Paris",
         "checkin_margin": 5,
-        "max_runtime": 3,  # 90 s, and as long as a job may go on after that
+        "max_runtime": 3,  # 90 s, and as long as a job may go on beyond its limit
     }
 
 
@@ -282,8 +284,8 @@ def test_a_run_that_is_too_late_is_an_error(checked_in):
     assert [one["status"] for one in found] == ["error"]
 
 
-def test_one_that_somebody_sends_is_no_run_of_the_schedule(checked_in):
-    """It would close a check-in that is not there, and hide that the clock has stopped."""
+def test_a_job_that_is_sent_by_hand_is_no_run_of_the_schedule(checked_in):
+    """It would close a check-in that does not exist, and hide that the clock has stopped."""
     assert checked_in("Yearly_report", FAILS, dead=1) == []
 
 
@@ -364,7 +366,7 @@ def shop():
 
 @pytest.fixture
 def leaky(start, shop, broker, sentry, eventually, count):
-    """`leaky(code, note, …)`: the names of the secrets that left."""
+    """`leaky(code, note, …)`: the names of the secrets that reached Sentry."""
 
     def run(code, note, **env):
         canaries = {name: f"canary{secrets.token_hex(8)}" for name in NAMES}
@@ -395,7 +397,7 @@ def died(sentry):
 
 
 def test_no_secret_leaves(leaky, sentry):
-    """Without `SecretScrubber` ten of them leave, in texts of errors, log lines, URLs and spans."""
+    """Without `SecretScrubber` ten would leave, in texts of errors, log lines, URLs and spans."""
     assert leaky(LEAKY, None) == set()
 
     event, transaction = died(sentry)
@@ -408,10 +410,10 @@ def test_no_secret_leaves(leaky, sentry):
 
 
 def test_no_secret_leaves_by_a_client_of_the_application(leaky, sentry):
-    """It was told to send more: local variables, and the arguments, but not those to be hidden.
+    """It is configured to send more: local variables, and all arguments but the redacted ones.
 
     Without `without_stock` the event of the SDK's integration comes too, with all arguments. A time
-    in which the value of a secret argument happens to stand is still a time.
+    that happens to contain the value of a secret argument is still shown as a time.
     """
     code = LEAKY.replace("from workshed", OWN + "from workshed")
 
@@ -427,7 +429,7 @@ def test_no_secret_leaves_by_a_client_of_the_application(leaky, sentry):
         assert re.match(r"\d{4}-\d\d-\d\dT", one["timestamp"])
 
 
-def test_nothing_of_the_sdk_is_imported_when_nobody_wants_it(
+def test_nothing_of_the_sdk_is_imported_unless_it_is_configured(
     start_worker, send, tmp_path, count, eventually
 ):
     (tmp_path / "parts.py").write_text(ACTORS)
@@ -451,7 +453,7 @@ def test_a_worker_that_is_to_report_and_cannot_does_not_start(start_worker, sent
     assert "the SDK is missing: pip install 'workshed[sentry]'" in worker.text()
 
 
-def test_the_service_hears_of_the_first_failure_of_a_critical_job(start, broker, reported, count):
+def test_the_first_failure_of_a_critical_job_is_reported(start, broker, reported, count):
     critical = ACTORS.replace(
         'queue_name="low", max_retries=3', 'queue_name="critical", max_retries=2'
     )

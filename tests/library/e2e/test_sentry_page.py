@@ -1,4 +1,4 @@
-"""The examples of docs/sentry-and-tracing.md, run as they stand there."""
+"""The examples of docs/sentry-and-tracing.md, run as printed."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_a_charge_that_fails_is_reported_once_in_the_trace_of_its_checkout(
         "no answer for card [redacted] of amqp://shop:[redacted]@pay.example/"
     )
     assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["charging order 7"]
-    sent = sentry.of("transaction")  # by two processes, in no order
+    sent = sentry.of("transaction")  # by two processes, in any order
     assert sorted(one["transaction"] for one in sent) == ["charge", "charge", "checkout"]
     traces = {one["contexts"]["trace"]["trace_id"] for one in (event, *sent)}
     assert len(traces) == 1

@@ -44,7 +44,7 @@ def programs(warm, broker, vhost, servers, environment, numbers, tmp_path):
 
 @pytest.fixture
 def shared(programs, run_apart, rabbitmq, eventually):
-    """`shared("shop", "blog")`: what the doctor finds of these workers."""
+    """`shared("shop", "blog")`: the doctor's check of these workers."""
 
     def find(*names):
         env = programs(*names)
@@ -64,7 +64,7 @@ def shared(programs, run_apart, rabbitmq, eventually):
 
 
 def test_the_doctor_names_two_programs_that_share_a_queue(shared):
-    """A job waited while only workers of the other were up, and nothing said why."""
+    """A job would wait while only workers of the other are up, and nothing would say why."""
     [found] = shared("shop", "blog")
 
     assert found["level"] == "warning"

@@ -1,4 +1,4 @@
-"""Signed messages with real processes: workers, their relay, the command line; and no key shown."""
+"""Signed messages among real workers, their relay and the command line; no key is shown."""
 
 import json
 
@@ -30,7 +30,7 @@ def pass_on(number):
 
 @pytest.fixture
 def notes(tmp_path, monkeypatch):
-    """The numbers that ran, in order, repeats too."""
+    """The numbers that ran, sorted, with repeats."""
     (tmp_path / "signed_jobs.py").write_text(ACTORS)
     file = tmp_path / "notes.txt"
     file.touch()
@@ -40,7 +40,7 @@ def notes(tmp_path, monkeypatch):
 
 @pytest.fixture
 def keys(monkeypatch):
-    """`keys(KEY)`: what is started from now on has these keys."""
+    """`keys(KEY)`: processes that start from now on have these keys."""
 
     def use(*keys):
         monkeypatch.setenv("WORKSHED_SIGNING_KEYS", ",".join(keys))
@@ -51,7 +51,7 @@ def keys(monkeypatch):
 
 @pytest.fixture
 def enqueue(environment, run_apart):
-    """`enqueue("note", 1)`: by a command line, with the keys that are used."""
+    """`enqueue("note", 1)`: send with the command line and the current keys."""
 
     def enqueue(actor, number):
         words = ["enqueue", actor, str(number), "--import", "signed_jobs"]
@@ -64,7 +64,7 @@ def enqueue(environment, run_apart):
 def test_workers_relays_and_the_command_line_take_each_others_jobs_and_no_others(
     keys, notes, enqueue, start_worker, broker, count, conn, eventually
 ):
-    """What a job sends at once, and what a relay sends later, is signed, too."""
+    """Messages that a job sends at once, and those that a relay sends later, are signed, too."""
     keys(KEY)
     worker = start_worker("signed_jobs")
     enqueue("pass_on", 1)
@@ -99,7 +99,7 @@ def test_workers_relays_and_the_command_line_take_each_others_jobs_and_no_others
 def test_a_key_is_replaced_while_workers_of_both_steps_run(
     keys, notes, enqueue, start_worker, count, eventually
 ):
-    """Each of two workers takes what is sent by whoever is a step before or behind it."""
+    """Each of two workers accepts messages from a program one step before or behind it."""
     steps = [(OTHER,), (OTHER, KEY), (KEY, OTHER), (KEY,)]
     number = 0
     keys(*steps[0])

@@ -16,7 +16,7 @@ def save(self, conn, cursor):
     real(self, conn, cursor)
 steps.Progress.save = save
 """
-"""The sixth block waits there until the test has let go of the lock."""
+"""The sixth block waits there until the test releases the lock."""
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_worker_that_stops_waits_for_one_block(
     all_is_moved_once()
 
 
-def test_what_a_worker_that_is_killed_had_committed_stays(
+def test_commits_of_a_worker_that_is_killed_stay(
     in_the_sixth_block, conn, count, all_is_moved_once
 ):
     in_the_sixth_block.kill()

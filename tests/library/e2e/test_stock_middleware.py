@@ -32,10 +32,10 @@ def note(number):
 
 @pytest.fixture
 def page(tmp_path):
-    """The address of dramatiq's metrics, and what a worker is told of it."""
+    """The address of dramatiq's metrics, and the environment variables of a worker for it."""
     (port,) = free_ports(1)
     return f"http://127.0.0.1:{port}/metrics", {
-        "dramatiq_prom_db": str(tmp_path),  # by default a folder of all programs of the machine
+        "dramatiq_prom_db": str(tmp_path),  # by default one folder for all programs of the machine
         "dramatiq_prom_host": "127.0.0.1",
         "dramatiq_prom_port": str(port),
     }
@@ -58,7 +58,7 @@ def test_both_see_each_job(page, broker, start_worker, tmp_path, eventually):
 
 
 def read(url):
-    """Return the page; nothing while it is not there yet."""
+    """Return the page, or an empty text while it is not there yet."""
     try:
         with urlopen(url, timeout=60) as answer:  # noqa: S310 -- http
             return answer.read().decode()

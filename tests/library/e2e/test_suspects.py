@@ -1,4 +1,4 @@
-"""Jobs that kill their worker: they die, and nothing else does."""
+"""Jobs that kill their worker end dead, and no other job does."""
 
 import pytest
 from dramatiq import Message
@@ -32,7 +32,7 @@ def poison(number):
 
 @pytest.fixture
 def notes(tmp_path, monkeypatch):
-    """What the actors wrote down: `notes("end")` has the numbers, repeats too."""
+    """Notes of the actors: `notes("end")` has the numbers, with repeats."""
     (tmp_path / "parts.py").write_text(ACTORS)
     file = tmp_path / "notes.txt"
     file.touch()
@@ -56,7 +56,7 @@ def send(broker, notes):
 def test_killers_die_and_innocents_finish(
     start_worker, send, notes, rabbitmq, conn, count, scale, eventually
 ):
-    """On a classic queue they loop for ever; a delivery limit buries their neighbours with them."""
+    """On a classic queue they loop forever; a delivery limit would dead-letter their neighbours."""
     killers, innocents = max(scale(10), 2), max(scale(30), 10)
     for number in range(innocents):
         send("innocent", number)
@@ -85,8 +85,8 @@ def test_killers_die_and_innocents_finish(
 def test_a_job_that_kills_its_worker_as_that_starts_leaves_no_master_waiting(
     start_worker, send, notes, eventually, tmp_path
 ):
-    """A worker says that it is up with a lock; killed there it keeps that, and stock dramatiq's
-    master waits for it for ever: nothing runs, and nothing is said."""
+    """A worker reports under a lock that it is up. If it is killed there, the lock stays held and
+    stock dramatiq's master waits for it forever: nothing runs, and nothing is logged."""
     slow = """
 from multiprocessing import synchronize
 
@@ -104,15 +104,15 @@ synchronize.Event.set = set
 
     worker = start_worker("parts", threads=4, ready=False)
 
-    # Its exit code, and not its last words: dramatiq's thread that writes them may end before.
+    # Its exit code, and not its last lines: dramatiq's thread that writes them may end before.
     assert eventually(worker.process.poll) == RET_KILLED, worker.text()
     assert notes("start") == [0]
 
 
-def test_after_a_cut_of_all_connections_nobody_is_a_suspect(
+def test_after_a_cut_of_all_connections_no_job_is_a_suspect(
     start_worker, send, notes, rabbitmq, count, eventually, scale
 ):
-    """Counting each redelivery as a death, a flapping network would bury or slow everybody."""
+    """If each redelivery counted as a death, a flapping network would kill or slow all jobs."""
     wanted = scale(1000)
     start_worker("parts", threads=4)
     for number in range(wanted):

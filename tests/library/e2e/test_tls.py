@@ -1,4 +1,4 @@
-"""A whole installation by TLS, with certificates of a private authority: nothing goes without."""
+"""A whole installation that uses nothing but TLS, with certificates of a private authority."""
 
 import contextlib
 import json
@@ -34,14 +34,14 @@ MANAGEMENT = {"management": "MANAGEMENT"}
 
 @pytest.fixture(scope="module")
 def ports(servers, authority):
-    """Where RabbitMQ takes AMQP by TLS, and serves its API."""
+    """The ports where RabbitMQ serves AMQP and its API over TLS."""
     node = servers.rabbitmq
     return tls.listen(node, authority), tls.manage(node, authority)
 
 
 @pytest.fixture
 def by_tls(servers, ports, vhost, database, environment, numbers, authority, eventually):
-    """The variables of a process that reaches RabbitMQ, its API and PostgreSQL by TLS alone."""
+    """Environment variables of a process that reaches all servers, and RabbitMQ's API, by TLS."""
     ca, (amqps, https) = authority.file, ports
     with tls.postgres(database, authority.issue(), eventually) as postgres:
         yield {
@@ -55,13 +55,13 @@ def by_tls(servers, ports, vhost, database, environment, numbers, authority, eve
 
 @pytest.fixture
 def workshed(by_tls, run_apart):
-    """`workshed("doctor")`: the command as it is installed, run to its end."""
+    """`workshed("doctor")`: run the installed command to its end."""
     return lambda *words, **env: run_apart("-m", "workshed", *words, **{**by_tls, **env})
 
 
 @pytest.fixture
 def beside(warm, by_tls, tmp_path):
-    """`beside("relay")`: a command that runs until the test ends; its log."""
+    """`beside("relay")`: start a command that runs until the test ends; returns its log."""
     with contextlib.ExitStack() as stack:
 
         def start(*words):
@@ -76,7 +76,7 @@ def beside(warm, by_tls, tmp_path):
 
 @pytest.fixture
 def noted(conn, tmp_path):
-    """Which numbers were noted, each with whether TLS was on the way there."""
+    """The numbers that were noted, each with whether its connection used TLS."""
     (tmp_path / "parts.py").write_text(ACTORS)
     conn.autocommit = True
     conn.execute("CREATE TABLE noted (number int, by_tls boolean)")
@@ -84,12 +84,12 @@ def noted(conn, tmp_path):
 
 
 def form(url):
-    """The scheme, and what is said by the query."""
+    """The scheme, and the names in the query."""
     parts = urlsplit(url)
     return parts.scheme, parse_qs(parts.query).keys()
 
 
-def test_the_urls_of_the_page_are_as_those_by_which_all_is_done(by_tls):
+def test_the_urls_of_the_page_have_the_form_of_those_used_here(by_tls):
     lines = re.findall(r"^export (\w+)='(.+)'$", SHOWN, re.MULTILINE)
 
     assert len(lines) == 3
@@ -132,7 +132,7 @@ def test_a_job_is_sent_relayed_and_run_by_tls_and_the_doctor_is_content(
 def test_the_doctor_says_which_server_shows_a_certificate_of_another_host(
     wrong, workshed, by_tls, authority
 ):
-    """And never mends it by a URL without TLS."""
+    """And its fix is never a URL without TLS."""
     names = [f"WORKSHED_{name}_URL" for name in wrong.values()]
     urls = {name: by_tls[name].replace(tls.NAME, HOST) for name in names}
 

@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Keeps the spans that are posted to it, each with the service it is of."""
+    """Keeps the spans that are posted to it, each with its service."""
 
     spans = None
 
@@ -87,7 +87,7 @@ def start(start_worker, collected, tmp_path):
             "WORKSHED_TRACING": "true",
             "OTEL_SERVICE_NAME": "shop",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collected.url,
-            "OTEL_BSP_SCHEDULE_DELAY": "600000",  # nothing leaves before it is told to
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",  # nothing is sent before a flush
         }
         return start_worker("parts", env=env)
 
@@ -97,7 +97,7 @@ def start(start_worker, collected, tmp_path):
 def test_the_sdk_is_set_up_after_the_fork_and_flushed_at_the_end(
     start, broker, collected, eventually
 ):
-    """Its thread is in no child of a fork, and a worker process ends without `atexit`."""
+    """A forked child does not have its thread, and a worker process ends without `atexit`."""
     worker = start()
 
     broker.enqueue(Message("low", "work", (7,), {}, {}))
@@ -140,7 +140,7 @@ def test_nothing_is_imported_when_it_is_off(
     assert "it was loaded" not in worker.text()
 
 
-def test_what_is_missing_is_named(run, environment, tmp_path):
+def test_a_missing_package_is_named(run, environment, tmp_path):
     (tmp_path / "parts.py").write_text(PLAIN)
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").write_text("raise ImportError('no package')")

@@ -98,7 +98,7 @@ def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():
     assert tried == set(re.findall(pinned, lock, re.MULTILINE))
 
 
-def test_the_page_names_all_that_the_function_takes(conn):
+def test_the_page_names_all_arguments_and_options_of_the_function(conn):
     (takes,) = conn.execute("SELECT proargnames FROM pg_proc WHERE oid = 'workshed.send'::regproc")
     with pytest.raises(psycopg.errors.InvalidParameterValue) as refused, conn.transaction():
         conn.execute("""SELECT workshed.send('any', options => '{"no": 1}')""")

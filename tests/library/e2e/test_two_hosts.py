@@ -32,12 +32,12 @@ broker.add_queue(Queue("parts", prefetch=4))
 def make(number):
     with db.transaction() as conn:
         conn.execute("INSERT INTO effects VALUES (%s, %s)", (number, socket.gethostname()))
-        time.sleep(0.05)  # so long does the work take that is done in the transaction
+        time.sleep(0.05)  # the work in the transaction takes this long
 """
 JOBS = 400
 READY = "Worker process is ready for action."
 NOTICED = "heartbeat=2"
-"""Seconds in which RabbitMQ expects to hear of each host; by default 15."""
+"""Seconds within which RabbitMQ expects a heartbeat from each host; by default 15."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def network():
 
 @pytest.fixture
 def urls(network, vhost, database):
-    """The variables by which hosts reach the servers of this test, at the address of the bridge."""
+    """The environment variables with which hosts reach the test's servers through the bridge."""
     with contextlib.ExitStack() as opened:
 
         def at_bridge(url):
@@ -64,11 +64,11 @@ def urls(network, vhost, database):
 
 @pytest.fixture
 def effects(broker, tmp_path, conn):
-    """The actor above and its table; how often each host did each number."""
+    """The actor above and its table; `effects()`: the number and the host of each run."""
     (tmp_path / "parts.py").write_text(ACTORS)
     conn.autocommit = True
     conn.execute("CREATE TABLE effects (number int, host text)")
-    # Who is cut off in a transaction holds what it has locked until PostgreSQL ends that.
+    # A host that is cut off in a transaction keeps its locks until PostgreSQL ends that.
     alter = "ALTER DATABASE {} SET idle_in_transaction_session_timeout = '3s'"
     conn.execute(sql.SQL(alter).format(sql.Identifier(conn.info.dbname)))
     broker.add_queue(Queue("parts"))
@@ -114,10 +114,10 @@ def send(broker, numbers):
 def test_a_host_that_is_cut_off_loses_nothing_and_the_other_one_goes_on(
     network, start_on, broker, effects, workshed, eventually
 ):
-    """What the lost host held comes to the other one, and is done once.
+    """Jobs that the lost host held come to the other one, and are done once.
 
-    Without the time limit of idle transactions the copies wait for the rows that it has locked,
-    for as long as it is away: some numbers are missing.
+    Without the timeout of idle transactions, the copies would wait for the rows that it has locked
+    for as long as it is away, and some numbers would be missing.
     """
 
     def done_by(host):
@@ -140,7 +140,7 @@ def test_a_host_that_is_cut_off_loses_nothing_and_the_other_one_goes_on(
 
     before = done_by(lost)
     lost.plug()
-    # Or the other one may do all that follows.
+    # Otherwise the other one may do all that follows.
     eventually(lambda: queue_depths(broker.urls, ["parts"], 60)["parts"].consumers == 2)
 
     send(broker, range(JOBS, 2 * JOBS))

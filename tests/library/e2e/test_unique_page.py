@@ -1,4 +1,4 @@
-"""The example of docs/unique.md, and its SQL, run as they stand there."""
+"""The example of docs/unique.md, and its SQL, run as printed."""
 
 import re
 

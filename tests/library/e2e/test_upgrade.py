@@ -1,6 +1,6 @@
 """Workers are rolled from the code of an earlier commit to this one, while jobs are sent and run.
 
-An actor has another name in this one, and is on another queue.
+In this code one actor has another name, and is on another queue.
 """
 
 import itertools
@@ -21,7 +21,7 @@ __all__ = ["start_sender"]
 
 NOW = Path(workshed.__file__).parents[1]
 SENT_BY_NOW = 1_000_000
-"""The numbers of what the code that is here sends begin with it."""
+"""The code that is here numbers the jobs that it sends from this one on."""
 ACTORS = """
 from datetime import timedelta
 from pathlib import Path
@@ -117,7 +117,7 @@ def ship(number):
 WAYS["shipped"] = dispatch.send
 """
 SHOWN = 30
-"""Lines of a log."""
+"""Lines of a log that a failure shows."""
 TABLE = "CREATE TABLE public.effects (kind text, number integer, code text)"
 SINCE = {
     "the commit before": releases.before_this_code,
@@ -126,7 +126,7 @@ SINCE = {
 
 
 def troubles(workers):
-    """Return what workers have logged from their first error on, but of jobs that are to fail."""
+    """Return what workers have logged from their first error on, except of jobs that must fail."""
     found = []
     for worker in workers:
         lines = worker.text().splitlines(keepends=True)
@@ -142,7 +142,7 @@ def is_trouble(line):
 
 @pytest.fixture(params=SINCE.values(), ids=SINCE.keys())
 def before(request, tmp_path):
-    """The folder of the code from which all is rolled to the one that is here."""
+    """The folder of the code that everything is rolled from."""
     commit, folder = request.param(), tmp_path / "before"
     releases.unpack(commit, folder)
     return folder
@@ -150,9 +150,9 @@ def before(request, tmp_path):
 
 @pytest.fixture
 def now(request, before, tmp_path):
-    """The folder of the code that is here; with a made-up migration where `before` has all others.
+    """The folder of the code that is here; with a made-up migration if `before` has all others.
 
-    The two differ: else nothing is shown.
+    The two must differ, or the test would show nothing.
     """
     folder = NOW
     if "newest migration" in request.node.callspec.id and not releases.adds_a_migration(before):
@@ -164,7 +164,7 @@ def now(request, before, tmp_path):
 
 @pytest.fixture
 def migrate(run, empty_database_url):
-    """`migrate(folder)`: with the migrations that the code there has."""
+    """`migrate(folder)`: apply the migrations of the code there."""
 
     def migrate(folder):
         env = {"PYTHONPATH": str(folder), "WORKSHED_DATABASE_URL": empty_database_url}
@@ -176,26 +176,26 @@ def migrate(run, empty_database_url):
 
 @pytest.fixture
 def database_url(empty_database_url, before, migrate):
-    """A database as the code before has made it."""
+    """A database that the earlier code has made."""
     migrate(before)
     return empty_database_url
 
 
 @pytest.fixture
 def numbers(numbers):
-    """Without settings: a release refuses those that it does not know yet."""
+    """Without settings, because a release refuses those that it does not know yet."""
     return {name: value for name, value in numbers.items() if not name.startswith(PREFIX)}
 
 
 def settings_of(folder):
-    """Return those of the other tests, as far as the code there knows them."""
+    """Return the settings of the other tests that the code there knows."""
     text = (folder / "workshed" / "settings.py").read_text()
     return {PREFIX + "PROBES": "false"} if "    probes:" in text else {}
 
 
 @pytest.fixture
 def released(now, tmp_path):
-    """`released(folder)`: a link to the code there, and the actors beside it."""
+    """`released(folder)`: a folder with a link to the code there, and with the actors."""
 
     def released(folder):
         release = tmp_path / f"with-{folder.name}"
@@ -233,7 +233,7 @@ def start(start_worker, path, eventually):
 
 @pytest.fixture
 def sending(start_sender, path):
-    """`sending(folder, first=0)`: a program that sends by the code there."""
+    """`sending(folder, first=0)`: a program that sends with the code there."""
     return lambda folder, first: start_sender(path(folder), first)
 
 
@@ -246,7 +246,7 @@ class Fleet(Supervised):
         super().__init__(["-p", "1", "-t", "4", "released"], environment, log)
 
     def roll(self, folder):
-        """Let the link lead to the code there, and all be replaced."""
+        """Point the link to the code there, and have all processes replaced."""
         self._link.unlink()
         self._link.symlink_to(self._released(folder))
         self.process.send_signal(signal.SIGHUP)
@@ -254,7 +254,7 @@ class Fleet(Supervised):
 
 @pytest.fixture
 def fleet(environment, numbers, broker, before, released, tmp_path, eventually):
-    """`workshed worker`, with its relay, of the code before, on a database that has its tables."""
+    """`workshed worker` and its relay, of the earlier code, on a database that has its tables."""
     link = tmp_path / "current"
     link.symlink_to(released(before))
     # Bytecode that is kept by its path would be that of the other release.
@@ -267,7 +267,7 @@ def fleet(environment, numbers, broker, before, released, tmp_path, eventually):
 
 @pytest.fixture
 def effects(connect):
-    """`effects()`: kind, number and code of each, repeats too."""
+    """`effects()`: kind, number and code of each, with repeats."""
     conn = connect(autocommit=True)
     conn.execute(TABLE)
     return lambda: conn.execute("SELECT kind, number, code FROM effects").fetchall()
@@ -275,7 +275,7 @@ def effects(connect):
 
 @pytest.fixture
 def left(count, rabbitmq):
-    """`left()`: how much is on its way, or dead."""
+    """`left()`: how many jobs are on their way, or dead."""
 
     def left():
         tables = ("schedule", "redelivered_starts", "unique_locks", "dead")
@@ -296,15 +296,15 @@ def observed(effects, left):
 def test_all_is_rolled_to_this_code_under_load(
     before, now, migrate, start, fleet, sending, observed, eventually
 ):
-    """Old workers go on after the migrations, and start after them, too.
+    """Old workers go on after the migrations, and can also be started after them.
 
-    Each code runs what the other has sent. The supervisor of the old code starts the new one.
+    Each code runs jobs that the other has sent. The supervisor of the old code starts the new one.
     """
 
     effects, left = observed
 
     def runs(code, by_now=False, of=None):
-        """Return how many jobs a code has run that were sent by this one, or by the old one."""
+        """Return how many jobs of the old code, or `by_now` of this code, a code has run."""
         return sum(
             where == str(code) and (number >= SENT_BY_NOW) == by_now and of in (None, kind)
             for kind, number, where in effects()
@@ -333,7 +333,7 @@ def test_all_is_rolled_to_this_code_under_load(
     had_run = runs(now, by_now=True)
     until(lambda: runs(now, by_now=True) > had_run)
     had_run = runs(before)
-    old.append(start(before))  # somebody wants it back
+    old.append(start(before))  # as in a rollback
     until(lambda: runs(before) > had_run)
     for sender in senders:
         sender.stop()
@@ -349,7 +349,7 @@ def test_all_is_rolled_to_this_code_under_load(
 
 
 def test_without_a_history_nothing_passes_for_an_upgrade(tmp_path, monkeypatch):
-    """In a shallow clone a release was replaced by itself, and nobody was told."""
+    """Otherwise a release would silently be replaced by itself in a shallow clone."""
     monkeypatch.delenv(releases.ARCHIVE, raising=False)
 
     with pytest.raises(AssertionError, match="git fetch --unshallow"):

@@ -1,4 +1,4 @@
-"""dramatiq's own tests on this broker: they pass, but for the documented differences."""
+"""dramatiq's own tests on this broker: they pass, except for the documented differences."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def outcomes_of(environment, numbers, vhost, database, tmp_path):
 @pytest.mark.timeout(LONGEST_S + 60)
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("file", FILES)
-def test_what_dramatiq_promises_holds_but_for_the_documented_differences(outcomes_of, file):
+def test_dramatiqs_promises_hold_except_for_the_documented_differences(outcomes_of, file):
     """Any other failure is a defect. If a listed test passes, remove it from the list."""
     outcomes, printed = outcomes_of(file)
 

@@ -1,4 +1,4 @@
-"""What is built holds what it needs, and works where the repository is not."""
+"""The built wheel holds what it needs, and works without the repository."""
 
 import contextlib
 import json
@@ -99,14 +99,14 @@ SEND = pages.block(PAGE, "python -c")
 
 @pytest.fixture(scope="module")
 def plain(wheel, tmp_path_factory):
-    """What `pip install workshed` brings, and nothing else."""
+    """An environment with what `pip install workshed` installs, and nothing else."""
     make = lambda folder: environment(folder / "env", str(wheel))  # noqa: E731
     return Installed(once_per_run(tmp_path_factory, "plain", make) / "env")
 
 
 @pytest.fixture
 def with_extras(wheel, tmp_path):
-    """`with_extras(["server"])`: what `pip install workshed[server]` brings, and nothing else."""
+    """`with_extras(["server"])`: the same, with what `pip install workshed[server]` installs."""
 
     def with_extras(extras):
         environment(tmp_path / "env", f"{wheel}[{','.join(extras)}]", compiled=False)
@@ -172,7 +172,7 @@ def test_the_package_console_of_the_index_may_be_there_too(wheel, tmp_path):
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("extras", TOGETHER)
 def test_every_module_imports_with_the_extra_that_it_needs(extras, with_extras):
-    """Each alone would show a little more, and take a minute each on a busy machine."""
+    """One at a time would show a little more, but take a minute each on a busy machine."""
     wanted = [name for name, needs in PARTS.items() if needs in extras]
 
     found = modules_of(with_extras(extras), *wanted)
@@ -183,7 +183,7 @@ def test_every_module_imports_with_the_extra_that_it_needs(extras, with_extras):
 
 
 def modules_of(env, *packages):
-    """Import all modules; what each one lacks."""
+    """Import all modules; return what each one lacks."""
     return json.loads(env.run("python", "-c", LOOK, *packages, WORKSHED_APP=""))
 
 
@@ -227,7 +227,7 @@ def test_a_plain_install_migrates_sends_relays_and_works(
 
     applied = ran(MIGRATE)
     status = ran(f"{MIGRATE} --status")
-    # So that it needs the relay.
+    # Delayed, so that it needs the relay.
     ran(SEND.replace("greet.send('Ada')", "greet.send_with_options(args=('Ada',), delay=500)"))
     workers = [plain.start(*shlex.split(line), env=env, log=log) for line in (RELAY, WORK)]
     try:

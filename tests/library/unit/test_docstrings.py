@@ -1,4 +1,4 @@
-"""What is public says what it is for, and which errors of ours it raises."""
+"""Public names say what they are for, and which of our errors they raise."""
 
 import ast
 import builtins
@@ -28,26 +28,26 @@ NAMED = re.compile(r"`([A-Z]\w+)`")
 
 
 def public(packages=PACKAGES):
-    """Each public name of a package, and what it stands for; of a class or module its functions."""
+    """Each public name of a package and its object; for a class or module also its functions."""
     for package in map(importlib.import_module, packages):
         for name in package.__all__:
             found = RabbitMQBroker if name == "broker" else getattr(package, name)
             title = f"{package.__name__}.{name}"
-            yield title, getattr(found, "fn", found)  # of an actor its function
+            yield title, getattr(found, "fn", found)  # the function of an actor
             for part, member in itertools.chain(*(vars(owner).items() for owner in owners(found))):
                 if not part.startswith("_") and (function := plain(member)):
                     yield f"{title}.{part}", function
 
 
 def owners(found):
-    """A module itself, and a class with those of ours that it inherits from."""
+    """A module itself, or a class with those of our classes that it inherits from."""
     if inspect.isclass(found):
         return [one for one in found.mro() if one.__module__.partition(".")[0] in TREES]
     return [found] if inspect.ismodule(found) else []
 
 
 def plain(member):
-    """The function in what a class or module has, without what is wrapped around it."""
+    """The function behind a member of a class or module, without its wrappers."""
     function = inspect.unwrap(getattr(member, "__func__", member))
     return function if inspect.isfunction(function) else None
 
@@ -57,13 +57,13 @@ def functions(packages=PACKAGES):
 
 
 def words(function):
-    """What is said of a function: there, or of its class as a whole."""
+    """The docstring of a function, and of its class."""
     owner, _, _ = function.__qualname__.rpartition(".")
     return f"{function.__doc__} {function.__globals__[owner].__doc__ if owner else ''}"
 
 
 def said(title, found):
-    """What is said of a name; of a constant below its assignment."""
+    """The docstring of a name; for a constant, the text below its assignment."""
     if inspect.isclass(found) or inspect.isfunction(found) or inspect.ismodule(found):
         return found.__doc__
     package, _, name = title.rpartition(".")
@@ -78,7 +78,7 @@ def said(title, found):
 
 
 def itself(body):
-    """All that a function does, without what functions inside it do when they are called."""
+    """All nodes of a function, without those inside nested functions."""
     for node in body:
         yield node
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -86,7 +86,7 @@ def itself(body):
 
 
 def raised(function, seen=()):
-    """The errors of ours that a function raises, itself or in a private part of its module."""
+    """Our errors that a function raises, itself or in a private part of its module."""
     owner = function.__globals__.get(function.__qualname__.rpartition(".")[0])
     for node in itself(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body):
         match node:
@@ -105,7 +105,7 @@ def raised(function, seen=()):
 
 
 def errors_of_ours():
-    """The names of all of them."""
+    """The names of all our errors."""
     found, todo = set(), list(OURS)
     while todo:
         one = todo.pop()
@@ -120,7 +120,7 @@ def silent(packages=PACKAGES):
 
 
 def unsaid(packages=PACKAGES):
-    """The errors of ours that functions raise and do not name."""
+    """Our errors that functions raise and do not name."""
     return {
         f"{title}: {error.__name__}"
         for title, function in functions(packages)

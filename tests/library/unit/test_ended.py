@@ -1,4 +1,4 @@
-"""Looking whether a server has ended, and Ctrl-C at any moment of it."""
+"""Checking whether a server has ended, and Ctrl-C at any moment of the check."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def process():
 
 
 def interrupted_at(number, function):
-    """Run a function and interrupt it at its so many-th instruction; whether it has that many."""
+    """Interrupt a function at this instruction; return whether it has that many."""
     left = number
 
     def count(frame, event, _):
@@ -44,7 +44,7 @@ def interrupted_at(number, function):
 
 
 def test_an_interrupt_at_any_instruction_leaves_a_process_that_can_be_waited_for(process):
-    """`Popen.poll` has an instruction at which its lock stays taken, and `wait` hangs for good."""
+    """Interrupted at one instruction, `Popen.poll` keeps its lock, and `wait` hangs forever."""
     number = 0
     while interrupted_at(number, lambda: has_ended(process)):
         is_held = process._waitpid_lock.locked()
@@ -65,7 +65,7 @@ def test_an_ended_process_is_seen_before_and_after_it_is_waited_for(process, eve
     assert has_ended(process)
 
 
-def test_a_process_that_somebody_else_waited_for_has_ended():
+def test_a_process_that_was_reaped_elsewhere_has_ended():
     with subprocess.Popen(["true"]) as process:
         assert os.waitpid(process.pid, 0)[0] == process.pid
         assert has_ended(process)

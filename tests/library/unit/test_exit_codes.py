@@ -1,4 +1,4 @@
-"""The exit codes are documented as they are."""
+"""The documented exit codes are those of the code."""
 
 import sys
 
@@ -33,7 +33,7 @@ def test_the_table_of_the_document_is_that_of_the_code():
     assert "\n".join(["| code | meaning |", "|---|---|", *rows, ""]) in pages.text(PAGE)
 
 
-def test_a_command_ends_as_a_worker_that_meets_the_same():
+def test_a_command_ends_with_the_code_of_a_worker_with_the_same_error():
     for error in (
         BrokerUnreachableError("away"),
         DatabaseUnreachableError("away"),

@@ -22,12 +22,12 @@ from workshed.roles import WORKSHED, Grants, grant_script
         ({"tables": {}, "sequences": {"ids": ("worker",)}}, "USAGE ON SEQUENCE ids is not of"),
     ],
 )
-def test_what_cannot_be_granted_is_refused_where_it_is_written(more, said):
+def test_impossible_grants_are_refused_where_they_are_written(more, said):
     with pytest.raises(SettingsError, match=said):
         Grants(schema="zoo", **more)
 
 
-def test_they_are_granted_after_those_of_workshed_and_all_else_is_taken_back():
+def test_rights_are_granted_after_all_others_are_revoked():
     zoo = Grants(
         schema="zoo",
         tables={"zoo.birds": {"worker": "rw"}},

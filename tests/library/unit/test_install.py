@@ -1,4 +1,4 @@
-"""Who is asked before RabbitMQ is installed."""
+"""The question that is asked before RabbitMQ is installed."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ FOUND = Path("/usr/lib/rabbitmq/bin")
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with apt and sudo and no RabbitMQ; what was run on it."""
+    """`machine(answer)`: has apt and sudo and no RabbitMQ; returns the commands it ran."""
     ran = []
 
     def person(answer, *, terminal=True):
@@ -49,7 +49,7 @@ def test_anything_else_says_what_to_install(machine, answer):
     assert ran == []
 
 
-def test_without_a_terminal_nobody_is_asked(machine):
+def test_without_a_terminal_no_question_is_asked(machine):
     ran = machine("y\n", terminal=False)
 
     with pytest.raises(NotInstalledError, match="dnf install"):

@@ -1,4 +1,4 @@
-"""Locks of threads that are interrupted as they take them."""
+"""Locks of threads that are interrupted while they take them."""
 
 import queue
 import threading
@@ -12,12 +12,12 @@ STRIKES = 200
 
 
 class StruckError(Exception):
-    """What strikes."""
+    """Interrupts the thread."""
 
 
 @pytest.mark.parametrize("make", [interrupts.repaired_lock, RepairedLock])
 def test_a_thread_that_is_interrupted_as_it_locks_can_lock_again(make):
-    """Python 3.14 leaves a `threading.Lock` locked, and the thread waits for itself for ever."""
+    """Python 3.14 leaves a `threading.Lock` locked, and the thread waits for itself forever."""
     lock, struck, turns = make(), [], queue.SimpleQueue()
 
     def work():
@@ -43,7 +43,7 @@ def test_a_thread_that_is_interrupted_as_it_locks_can_lock_again(make):
 
 
 def is_free(lock):
-    """Whether another thread can take it; one that waits for ever keeps no process from ending."""
+    """Return whether another thread can take it; a daemon, which does not block the exit."""
     taken = threading.Event()
 
     def take():

@@ -1,4 +1,4 @@
-"""Which tests the sample takes, and that both lanes together are all tests."""
+"""Which tests the sample takes, and that the exhaustive lane takes all tests."""
 
 import os
 import re
@@ -60,7 +60,7 @@ SLOW = "def test_alone(): pass\n"
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory):
-    """`collected("--exhaustive")`: the ids that a run of the example takes, and all it prints."""
+    """`collected("--exhaustive")`: the ids that such a run of the example takes, and its output."""
     tmp_path = tmp_path_factory.mktemp("example")
     (tmp_path / "test_example.py").write_text(EXAMPLE)
     (tmp_path / "services").mkdir()
@@ -68,7 +68,7 @@ def collected(tmp_path_factory):
         (tmp_path / "services" / f"{name}.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-p", "no:cacheprovider"]
 
-    @cache  # each takes seconds
+    @cache  # each run takes seconds
     def run(*options, of="."):
         done = subprocess.run(
             [*command, "-v", "-rP", *options, of],
@@ -100,7 +100,7 @@ def test_a_sample_takes_some_of_a_family_and_every_mechanism(collected):
 
 
 def test_a_sample_takes_a_third_of_a_module_that_starts_services(collected):
-    """Of the five tests that one of its parameters leaves, two; and never none."""
+    """Two of the five tests that remain with a single parameter; and never none of a module."""
     some, _ = collected()
 
     assert len([name for name in some if "test_services" in str(name)]) == 2
@@ -117,7 +117,7 @@ def test_the_seed_that_is_printed_repeats_a_sample(collected):
 
 
 def test_a_file_that_is_named_runs_whole(collected):
-    """Or the test that you are about to write would be left out by chance."""
+    """Otherwise the test that you are about to write could be left out by chance."""
     every, _ = collected("--exhaustive")
 
     every = {name for name in every if "test_example" in str(name)}
@@ -144,7 +144,7 @@ def test_seeds_choose_differently(collected):
 
 
 def test_all_processes_of_a_run_take_the_same_sample(collected):
-    """Without a common seed pytest-xdist refuses the run: its processes collect other tests."""
+    """Without a common seed, processes collect different tests, which pytest-xdist refuses."""
     some, _ = collected("-n", "2")
 
     assert len(some) == 5 + 3

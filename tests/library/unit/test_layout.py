@@ -1,4 +1,4 @@
-"""How the library and the service are laid out; import-linter has the rest, in `pyproject.toml`."""
+"""The layout of the library and the service; import-linter in `pyproject.toml` does the rest."""
 
 import tomllib
 from collections import Counter
@@ -11,7 +11,7 @@ PACKAGES = ("actors", "brokers", "middleware", "shop", "workshed")
 MOST = 25
 
 
-def test_no_folder_is_a_drawer():
+def test_no_folder_has_too_many_files():
     files = (file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
     counts = Counter(str(file.parent.relative_to(ROOT)) for file in files)
 
@@ -20,7 +20,7 @@ def test_no_folder_is_a_drawer():
 
 @pytest.fixture(scope="module")
 def contracts():
-    """What import-linter holds."""
+    """The contracts of import-linter."""
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     return linter["contracts"]
 
@@ -32,8 +32,8 @@ def test_each_package_of_the_library_has_layers_of_its_own(contracts):
     assert exhaustive == {f"workshed.{name}" for name in library["layers"]}
 
 
-def test_what_the_tests_of_library_and_service_share_is_held_like_those_of_the_library(contracts):
-    """A new module of `tests` would else be let import the service."""
+def test_modules_shared_by_all_tests_follow_the_rules_of_the_library(contracts):
+    """Otherwise a new module of `tests` could import the service."""
     [forbidden] = (one for one in contracts if one["type"] == "forbidden")
     shared = {f"tests.{file.stem}" for file in (ROOT / "tests").glob("*.py")}
 

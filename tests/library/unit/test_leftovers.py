@@ -1,4 +1,4 @@
-"""However a run of the tests ends, no process and no folder of it stays."""
+"""However a test run ends, it leaves no process and no folder."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.root import ROOT
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
 
-# A test that starts a daemon, which leaves its group and ignores what ends others, and waits.
+# A test that waits, after starting a daemon in its own session that ignores SIGTERM.
 EXAMPLE = """
 import os, pathlib, subprocess, sys, tempfile, time
 
@@ -36,10 +36,10 @@ def test_starts_a_server():
 
 @pytest.fixture
 def run(tmp_path):
-    """`run(waits=True)`: a run of the example in a process of its own, to be ended."""
+    """`run(waits=True)`: a run of the example in a process of its own, which the test ends."""
     (tmp_path / "test_example.py").write_text(EXAMPLE)
     command = [sys.executable, "-m", "tests", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    # In a place of this test: the run of another would remove the folder of one that was killed.
+    # In a folder of this test: another run would remove the folder of one that was killed.
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -93,7 +93,7 @@ def test_a_run_that_is_interrupted_leaves_nothing(run, said, number):
 
 
 def test_ctrl_c_reaches_all_of_a_run_and_is_one_interrupt(run, said, tmp_path):
-    """A second one in the middle of the first shows a traceback of pytest's own."""
+    """A second interrupt during the first would show a traceback of pytest's own."""
     with (tmp_path / "output").open("w+") as output:
         with run(waits=True, stdout=output, stderr=output, start_new_session=True) as process:
             _, daemon, folder = said()
@@ -109,7 +109,7 @@ def test_ctrl_c_reaches_all_of_a_run_and_is_one_interrupt(run, said, tmp_path):
 
 
 def test_orphans_are_reaped_while_the_run_goes_on(run, said, eventually):
-    """Else every worker whose master was killed would stay in the list of processes."""
+    """Otherwise every worker whose master was killed would stay in the list of processes."""
     with run(waits=True) as process:
         _, daemon, _ = said()
         os.kill(daemon, signal.SIGKILL)

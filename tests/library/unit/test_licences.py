@@ -1,4 +1,4 @@
-"""What we need to run is listed with its licence, and none is taken on unseen."""
+"""Each runtime dependency is listed with its licence, and only known licences are allowed."""
 
 import re
 from email.message import Message
@@ -14,13 +14,13 @@ ALLOWED = {
     *("0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT"),
     *("MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib"),
 }
-# Theirs to change and share, ours to use: they are imported, and neither changed nor bundled.
+# Their licence is fine for us because they are imported, and neither changed nor bundled.
 LIBRARIES = {"dramatiq", "periodiq", "psycopg", "psycopg-binary", "psycopg-pool"}
 LESSER = {"LGPL-3.0-only", "LGPL-3.0-or-later"}
 
 
 def said(**headers):
-    """What a package says of itself."""
+    """The metadata of a package."""
     found = Message()
     for name, values in headers.items():
         for value in [values] if isinstance(values, str) else values:
@@ -28,7 +28,7 @@ def said(**headers):
     return found
 
 
-def test_the_list_is_as_it_would_be_written_now():
+def test_the_list_is_up_to_date():
     text = LICENCES.read_text("utf-8")
 
     assert page() == text, "run `make docs`"
@@ -47,7 +47,7 @@ def test_no_licence_slips_in():
     assert unknown == {}
 
 
-def test_each_has_an_address_and_none_is_written_by_hand_that_the_package_states():
+def test_each_has_an_address_and_only_missing_ones_are_written_by_hand():
     assert [one.name for one in packages() if not one.url] == []
     assert [name for name in UNSAID if url(metadata.metadata(name))] == []
 

@@ -1,4 +1,4 @@
-"""Log lines: for machines or for people, libraries included, with the job on each."""
+"""Log lines for machines and for people, from libraries too, each with its job."""
 
 import json
 import logging
@@ -106,7 +106,7 @@ def test_without_a_terminal_lines_are_for_machines(configured, monkeypatch):
 
 @pytest.fixture
 def work():
-    """`work()`: a worker of dramatiq's own broker in this process runs a job that fails."""
+    """`work()`: run a failing job in a worker of dramatiq's own broker in this process."""
     broker = StubBroker(middleware=[])
 
     @dramatiq.actor(broker=broker)
@@ -124,7 +124,7 @@ def work():
 
 
 def test_jobs_of_another_broker_in_the_process_are_still_reported(configured, work):
-    """Nothing else says why they failed: only a job of ours has an outcome that is logged."""
+    """Nothing else says why they failed, because only outcomes of our own jobs are logged."""
     written = configured("json")
 
     work()
@@ -140,7 +140,7 @@ class About:
     log_fields: ClassVar = {"job_id": "a-1"}
 
 
-def test_of_a_job_of_ours_dramatiq_says_nothing(configured):
+def test_what_dramatiq_says_about_our_jobs_is_dropped(configured):
     written = configured("json")
     about = About()
     worker, failed = logging.getLogger("dramatiq.worker.WorkerThread"), SimpleNamespace(job=about)

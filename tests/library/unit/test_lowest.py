@@ -25,7 +25,7 @@ def test_each_dependency_and_each_extra_is_asked_for():
     } <= names.keys()
 
 
-def test_what_has_no_floor_comes_in_the_version_of_the_lock():
+def test_a_package_without_a_floor_comes_in_the_version_of_the_lock():
     lines = constraints({"dramatiq": "2.2.1"})
     locked = dict(pins())
 

@@ -1,4 +1,4 @@
-"""What `make matrix` runs on which versions, and that it says so truly."""
+"""What `make matrix` runs on which versions, and that its report is true."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def table(first):
     return [tuple(word.strip() for word in line.split("|")[1:-1]) for line in found[1].splitlines()]
 
 
-# What is chosen
+# Which rows and steps are chosen
 
 
 def test_the_page_names_what_runs_and_what_does_not():
@@ -64,7 +64,7 @@ def test_the_oldest_and_the_newest_of_each_are_among_them():
 
 
 @pytest.mark.parametrize("part", [False, True])
-def test_what_a_step_runs_is_there(part):
+def test_the_files_that_a_step_runs_exist(part):
     for step in chosen_steps([], part=part):
         words = step.command(PLATFORMS[0], part=part)
         for word in words:
@@ -74,18 +74,18 @@ def test_what_a_step_runs_is_there(part):
                 assert not name or f"def {name}(" in (ROOT / file).read_text("utf-8"), word
 
 
-def test_ci_runs_a_part_and_everybody_else_all():
+def test_ci_runs_a_part_and_every_other_run_is_whole():
     assert [p.python for p in chosen_platforms([], part=True)] == list(PART)
     assert chosen_platforms([], part=False) == list(PLATFORMS)
     whole = {step.name for step in chosen_steps([], part=False)}
     part = {step.name for step in chosen_steps([], part=True)}
     assert "suite" in whole
     assert part < {step.name for step in STEPS}
-    assert part - whole == {"unit", "brokers"}, "which the whole suite contains"
+    assert part - whole == {"unit", "brokers"}, "the whole suite contains these"
     assert {step.name for step in STEPS} == whole | part
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert "tests.matrix --part" in script
-    assert "tests.lowest" in script, "which `--part` leaves out: it is for another Python"
+    assert "tests.lowest" in script, "`--part` leaves it out, because it is for another Python"
 
 
 def test_the_suite_is_every_test():
@@ -122,7 +122,7 @@ def test_only_the_row_of_another_postgresql_names_its_programs(name):
     assert "--postgres" not in " ".join(step.command(second, part=False))
 
 
-def test_without_root_it_refuses_in_a_sentence_what_needs_it():
+def test_without_root_it_refuses_rows_that_need_root():
     words = matrix.refused(list(PLATFORMS), is_root=False)
 
     assert words == (
@@ -146,7 +146,7 @@ def test_it_refuses_before_anything_runs(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "cache").exists()
 
 
-# What is said
+# Reports
 
 
 def test_the_table_has_every_step_with_what_it_ran_on():
@@ -237,7 +237,7 @@ def test_a_clone_has_the_last_commit_and_what_was_changed_since(tmp_path):
     (source / "added").write_text("2")
     git("add", "added")
 
-    for _ in range(2):  # the second time there is an older one
+    for _ in range(2):  # the second time over an older clone
         clone(source, copy)
 
     found = {file.name: file.read_text() for file in copy.iterdir() if file.is_file()}
@@ -260,8 +260,8 @@ def small_root(tmp_path):
     return root
 
 
-def test_what_runs_inside_ends_there_and_leaves_no_mount(small_root, tmp_path):
-    """A mount that is left lets a later `rm -rf` of the root reach the host's /dev."""
+def test_processes_inside_end_with_it_and_leave_no_mount(small_root, tmp_path):
+    """With a leftover mount, a later `rm -rf` of the root would reach the host's /dev."""
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "given").write_text("here\n")
@@ -281,7 +281,7 @@ def test_what_runs_inside_ends_there_and_leaves_no_mount(small_root, tmp_path):
 
 
 def is_running(words):
-    """Tell whether a process has this command line; one that ends has a moment for it."""
+    """Return whether a process has this command line, after up to 60 s to end."""
     until = time.monotonic() + 60
     while any(words == command(pid) for pid in Path("/proc").glob("[0-9]*")):
         if time.monotonic() > until:

@@ -1,6 +1,6 @@
-"""Migrations add: workers of the release before go on with the tables that a new one has made.
+"""Migrations only add, so that workers of the previous release can use the new tables.
 
-What a release needs no more is taken away by a later one, whose file says so:
+A later release removes what is no longer used. Its file says so with
 `-- Last used in 0.4.0.` before the statement.
 """
 
@@ -29,7 +29,7 @@ TAKES_AWAY = {
 
 
 def harm(sql):
-    """Return what statements do to workers of the release before, and that is not excused."""
+    """Return the harm that statements do to workers of the previous release, unless excused."""
     found = []
     said = COMMENT.sub(lambda comment: comment[0].replace(";", ","), BODY.sub("", sql))
     for statement in said.split(";"):
@@ -43,7 +43,7 @@ def harm(sql):
 
 
 def is_excused(statement):
-    """Tell whether it says of what release before this one it is a leftover."""
+    """Return whether it names an earlier release as the last one that used it."""
     said = LAST_USED.search(statement)
     return said is not None and tuple(map(int, said.groups())) < release()
 
@@ -79,7 +79,7 @@ def test_a_migration_only_adds(name):
         ("-- Last used in 0.0.1.\nDROP TABLE a; DROP TABLE b", "takes away: DROP TABLE b"),
     ],
 )
-def test_what_hurts_workers_of_the_release_before_is_found(sql, what):
+def test_harm_to_workers_of_the_previous_release_is_found(sql, what):
     [found] = harm(sql)
 
     assert what in found
@@ -96,5 +96,5 @@ def test_what_hurts_workers_of_the_release_before_is_found(sql, what):
         "-- Last used in 0.0.1.\nALTER TABLE a DROP COLUMN b",
     ],
 )
-def test_what_adds_and_what_nobody_uses_any_more_is_not(sql):
+def test_additions_and_removals_of_unused_parts_are_no_harm(sql):
     assert harm(sql) == []

@@ -1,4 +1,4 @@
-"""What the tool that moves modules rewrites, and what it refuses to."""
+"""What the tool that moves modules rewrites, and what it refuses to rewrite."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ def run(clone, text):
     ).stdout
 
 
-def test_what_imports_a_moved_module_works_as_before(clone):
+def test_code_that_imports_a_moved_module_works_as_before(clone):
     show = "import user; print([str(getattr(x, '__name__', x)) for x in user.first()][1:])"
     before = run(clone, show)
 
@@ -73,7 +73,7 @@ def test_what_imports_a_moved_module_works_as_before(clone):
 
 
 def test_a_module_may_move_into_a_package_of_its_name(clone):
-    """Its new name begins with the old one, and is not to be rewritten once more."""
+    """Its new name begins with the old one, and must not be rewritten a second time."""
     plan = PLAN.replace('"post.wire"', '"mail.wire.wire"') + '"mail.wire" = "Wires."\n'
 
     move(clone, plan)
@@ -81,7 +81,7 @@ def test_a_module_may_move_into_a_package_of_its_name(clone):
     assert run(clone, "import user; print(user.wire.__name__)") == "mail.wire.wire\n"
 
 
-def test_a_folder_without_init_moves_as_a_package_does_but_for_what_is_named_by_itself(clone):
+def test_a_folder_without_init_moves_as_a_package_except_for_modules_with_rules_of_their_own(clone):
     for name in ("pens/ink/blue.py", "pens/ink/red.py", "pens/quill.txt"):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / name).write_text("")
@@ -141,7 +141,7 @@ def test_a_wrong_plan_changes_nothing(clone, old, new, message):
 
 
 def test_code_that_would_mean_something_else_is_refused(clone):
-    """Here `mail` is no module, and the text cannot show that."""
+    """Here `mail` is not a module, and the text cannot show that."""
     (clone / "mine.py").write_text("def send(mail):\n    return mail.link\n")
     subprocess.run(["git", "-C", str(clone), "add", "-A"], check=True)
 

@@ -1,4 +1,4 @@
-"""Who started a process, and whether it still runs, under every start method."""
+"""The parent of a process, and whether it still runs, under every start method."""
 
 import contextlib
 import ctypes
@@ -17,16 +17,16 @@ from workshed import parent
 
 METHODS = ["fork", "forkserver", "spawn"]
 LONGEST_S = 90.0
-"""Then a family is ended, and with it the wait for a line that does not come."""
+"""After this a family is killed, which ends the wait for a line that does not come."""
 
-# The master says its pid; its children say whom they take for it. The second one holds copies of
+# The master prints its pid, and its children the pid that they take for it. `stay` holds copies of
 # what a fork inherits from the master, for as long as it runs.
 FAMILY = """
 import multiprocessing, os, sys, time
 from workshed import parent
 
 def say(*words):
-    # In one call: where PYTHONUNBUFFERED is set, the words of several processes would mix.
+    # In one call, because with PYTHONUNBUFFERED the words of several processes would mix.
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 def watch():
@@ -103,7 +103,7 @@ def read_until(lines, wanted):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_child_names_its_master_and_sees_it_die(method, family):
-    """`os.getppid()` is the fork server's pid, which outlives the master."""
+    """`os.getppid()` would be the fork server's pid, which outlives the master."""
     with family(method) as master:
         lines = iter(master.stdout)
 
@@ -116,7 +116,7 @@ def test_a_child_names_its_master_and_sees_it_die(method, family):
 
 
 def wait_until_ended(pid):
-    """Return once a process has ended, which is no child of this one."""
+    """Return once a process that is not a child of this one has ended."""
     with contextlib.suppress(ProcessLookupError):
         fd = os.pidfd_open(pid)
         try:
@@ -127,7 +127,7 @@ def wait_until_ended(pid):
 
 
 def test_only_linux_is_asked_to_watch_the_parent(monkeypatch):
-    """The library of macOS has no prctl; what runs there goes on without."""
+    """The C library of macOS has no prctl; processes there run without it."""
 
     def library(_):
         raise AssertionError("asked")

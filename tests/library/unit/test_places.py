@@ -12,7 +12,7 @@ HERE = "unit/test_places.py"
 
 
 def raised(function):
-    """What a function raises, with its traceback."""
+    """The error that a function raises, with its traceback."""
     with pytest.raises(Exception) as found:  # noqa: PT011 -- of whatever kind
         function()
     return found.value
@@ -54,7 +54,7 @@ def test_it_is_the_line_of_the_program_that_called_a_library():
         "<string>",
     ],
 )
-def test_a_library_is_no_place_of_the_program(path):
+def test_lines_in_a_library_are_passed_over(path):
     fail = compiled(path, "def fail():\n    raise OSError")
 
     def call():
@@ -63,7 +63,7 @@ def test_a_library_is_no_place_of_the_program(path):
     assert error_location.locate_error(raised(call)).endswith("in call")
 
 
-def test_where_the_machine_keeps_the_program_does_not_matter():
+def test_the_folder_of_the_program_on_a_machine_does_not_matter():
     source = "def fail():\n    raise OSError"
     found = {
         error_location.locate_error(raised(compiled(f"{root}/shop/orders.py", source)))
@@ -73,7 +73,7 @@ def test_where_the_machine_keeps_the_program_does_not_matter():
     assert found == {"shop/orders.py:2 in fail"}
 
 
-def test_what_a_library_did_alone_is_a_place_in_it():
+def test_an_error_inside_a_library_alone_is_located_there():
     fail = compiled("/x/site-packages/httpx/_client.py", "def fail():\n    raise OSError")
     error = raised(fail)
     error = error.with_traceback(error.__traceback__.tb_next)

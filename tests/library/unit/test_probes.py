@@ -1,4 +1,4 @@
-"""What follows from what processes say of themselves, and what they leave when they end."""
+"""What probes conclude from the status of processes, and what ended processes leave behind."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def supervisor(at=NOW, **says):
 
 @pytest.fixture
 def now(monkeypatch):
-    """It is `NOW`, whenever the tests were collected."""
+    """Set the clock to `NOW`."""
     monkeypatch.setattr("workshed.health.probes.time.monotonic", lambda: NOW)
 
 
@@ -49,7 +49,7 @@ def now(monkeypatch):
         ),
     ],
 )
-def test_only_what_a_restart_mends_is_not_alive(now, pulses, problems):
+def test_only_problems_that_a_restart_fixes_are_fatal(now, pulses, problems):
     assert probes.fatal_problems(pulses) == problems
 
 
@@ -63,7 +63,7 @@ def test_only_what_a_restart_mends_is_not_alive(now, pulses, problems):
         ([worker(at=ago(11))], ["worker 7: nothing heard of it for 11 s"]),
         ([worker(), supervisor(leaving=True)], ["it stops"]),
         ([worker(leaving=True)], ["it stops"]),
-        # One that was replaced, and lets its jobs end, is no news.
+        # A worker that was replaced and lets its jobs end is not a problem.
         ([worker(leaving=True, troubles=["quiet"]), worker(8), supervisor()], []),
         (
             [worker(), supervisor(troubles=["1 of 2 workers are up"])],
@@ -71,11 +71,11 @@ def test_only_what_a_restart_mends_is_not_alive(now, pulses, problems):
         ),
     ],
 )
-def test_what_is_not_ready_says_why(now, pulses, problems):
+def test_a_fleet_that_is_not_ready_says_why(now, pulses, problems):
     assert probes.readiness_problems(pulses, "worker") == problems
 
 
-def test_the_pages_say_it_with_a_status(now):
+def test_the_pages_answer_with_an_http_status(now):
     pages = probes.probe_pages(lambda: [worker(troubles=["quiet"])], of="worker")
 
     assert pages["/livez"]("").status == 200
@@ -84,10 +84,10 @@ def test_the_pages_say_it_with_a_status(now):
     assert pages["/readyz"]("").body == b"worker 7: quiet\n"
 
 
-# Their files
+# Status files
 
 
-def test_what_is_told_is_read(tmp_path):
+def test_a_status_that_is_written_is_read(tmp_path):
     told = ProcessStatus("worker", troubles=["quiet"], jobs=3, memory_bytes=1 << 30)
 
     StatusFile(tmp_path)(told)
@@ -95,7 +95,7 @@ def test_what_is_told_is_read(tmp_path):
     assert pulses.read_statuses(tmp_path) == [told]
 
 
-def test_a_shorter_pulse_leaves_nothing_of_a_longer_one(tmp_path):
+def test_a_shorter_status_leaves_nothing_of_a_longer_one(tmp_path):
     telling = StatusFile(tmp_path)
     telling(ProcessStatus("worker", troubles=[f"trouble {n} {'x' * 200}" for n in range(100)]))
     assert len(pulses.read_statuses(tmp_path)[0].troubles) == pulses.MANY
@@ -105,8 +105,8 @@ def test_a_shorter_pulse_leaves_nothing_of_a_longer_one(tmp_path):
     assert pulses.read_statuses(tmp_path)[0].troubles == []
 
 
-def test_of_one_that_has_ended_nothing_is_left(tmp_path):
-    """Its last words would be taken for those of a process that is stuck."""
+def test_nothing_is_left_of_a_process_that_has_ended(tmp_path):
+    """Its last status would look like that of a process that is stuck."""
     tell = "from workshed.health.status import *; from pathlib import Path\n"
     tell += f"StatusFile(Path({str(tmp_path)!r}))(ProcessStatus('worker'))"
     subprocess.run([sys.executable, "-c", tell], check=True, timeout=60)
@@ -117,8 +117,8 @@ def test_of_one_that_has_ended_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_another_release_says_beside_is_not_asked(tmp_path):
-    """While workers are replaced, some of them are of the next release."""
+def test_unknown_fields_of_another_release_are_ignored(tmp_path):
+    """While workers are replaced, some of them already run the next release."""
     said = {"kind": "worker", "jobs": 2, "pid": 7, "parent": 1, "at": 0.0, "mood": "good"}
     (tmp_path / process_name(os.getpid())).write_text(json.dumps(said))
 
@@ -127,8 +127,8 @@ def test_what_another_release_says_beside_is_not_asked(tmp_path):
     ]
 
 
-def test_a_disk_that_is_full_leaves_no_pulse_that_stands_still(tmp_path, monkeypatch, caplog):
-    """It would be taken for a process that is stuck, and all of the fleet be restarted."""
+def test_a_full_disk_leaves_no_outdated_status(tmp_path, monkeypatch, caplog):
+    """It would look like a process that is stuck, and the whole fleet would be restarted."""
     telling = StatusFile(tmp_path)
     telling(ProcessStatus("worker"))
 
@@ -143,7 +143,7 @@ def test_a_disk_that_is_full_leaves_no_pulse_that_stands_still(tmp_path, monkeyp
     assert caplog.text.count("probes see nothing of this process") == 1
 
 
-def test_quiet_is_wanted_once_and_taken_back_once(tmp_path):
+def test_quiet_is_requested_once_and_taken_back_once(tmp_path):
     assert not pulses.is_quiet(tmp_path)
     assert pulses.be_quiet(tmp_path, wanted=True)
     assert not pulses.be_quiet(tmp_path, wanted=True)

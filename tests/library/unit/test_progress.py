@@ -1,4 +1,4 @@
-"""What a run says while it runs."""
+"""What a test run prints while it runs."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.root import ROOT
 
 
 class Terminal:
-    """Keeps what it is to write."""
+    """Keeps the lines that are written to it."""
 
     def __init__(self):
         self.lines = []
@@ -45,8 +45,8 @@ def test_a_failure_is_named_when_it_happens(progress, terminal):
     assert terminal.lines == ["FAILED tests/library/unit/a (call)"]
 
 
-def test_the_time_left_is_by_what_the_tests_left_take(progress):
-    """By their number alone, the run would be said to be done at its half."""
+def test_the_time_left_follows_the_weight_of_the_tests_left(progress):
+    """By their number alone, the run would seem to be done halfway through."""
     progress.pytest_xdist_node_collection_finished(
         ["tests/library/unit/a"] * 8 + ["tests/library/e2e/b"]
     )
@@ -80,8 +80,8 @@ def test_fails_after_many_words():
 """
 
 
-def test_of_many_lines_that_a_failed_test_has_printed_the_ends_are_shown(tmp_path):
-    """Or a run of 58 failures prints half a million lines."""
+def test_long_output_of_a_failed_test_is_cut_in_the_middle(tmp_path):
+    """Otherwise a run with 58 failures prints half a million lines."""
     (tmp_path / "test_example.py").write_text(FAILS)
 
     done = subprocess.run(
@@ -98,6 +98,6 @@ def test_of_many_lines_that_a_failed_test_has_printed_the_ends_are_shown(tmp_pat
     assert len(lines) < 250
 
 
-def test_of_one_long_line_the_ends_are_shown():
+def test_one_long_line_is_cut_in_the_middle():
     assert len(shortened("x" * 10**7)) < 10**5
     assert shortened("short\nenough\n") == "short\nenough\n"

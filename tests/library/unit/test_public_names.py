@@ -25,7 +25,7 @@ modules = {name for name in workshed.__all__ if inspect.ismodule(getattr(workshe
 assert modules == {"schedule"}, modules
 assert "cancel" in vars(workshed.schedule)
 """
-"""A submodule of that name would hide a public one as soon as somebody imports it."""
+"""A submodule with the name of a public object would hide that once it is imported."""
 
 
 @pytest.mark.parametrize("code", [FIRST_USE, AFTER_ALL_MODULES])

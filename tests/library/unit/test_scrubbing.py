@@ -1,4 +1,4 @@
-"""Credentials in texts, wherever they are written, and whatever is around them."""
+"""Credentials are hidden in texts, wherever they are written and whatever is around them."""
 
 import string
 import time
@@ -49,7 +49,7 @@ def test_anything_else_stays(text):
     assert Scrubber().text(text) == text
 
 
-def test_what_stands_under_the_name_of_a_secret_is_hidden_at_any_depth():
+def test_a_value_under_the_name_of_a_secret_is_hidden_at_any_depth():
     found = Scrubber().clean({"a": [{"db_password": "hunter2", "tokens": 7}], "token": {"n": "x"}})
 
     assert found == {"a": [{"db_password": "[redacted]", "tokens": 7}], "token": {"n": "x"}}
@@ -93,8 +93,8 @@ def test_whatever_a_password_is_made_of_it_is_hidden_in_a_url(password):
 
 
 @pytest.mark.parametrize("part", ["a.", "token", "a-b", "://a:b@", "password=", "'\\"])
-def test_a_long_text_is_soon_done(part):
-    """Without longest lengths of names and schemes this takes minutes."""
+def test_a_long_text_is_scrubbed_quickly(part):
+    """Without limits on the lengths of names and schemes this would take minutes."""
     text = part * (100_000 // len(part))
     before = time.process_time()
 

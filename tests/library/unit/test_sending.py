@@ -1,4 +1,4 @@
-"""A job as one would send it again."""
+"""The command and the code that send a job again."""
 
 import ast
 import json
@@ -67,7 +67,7 @@ def test_the_command_line_is_quoted_for_a_shell(args, command):
     assert SendCall("greet", args, {}).command == command
 
 
-def test_a_name_that_the_command_has_no_form_for_is_told_in_python_only():
+def test_a_name_that_the_command_cannot_express_is_shown_in_python_only():
     call = SendCall("greet", [], {"é": 1, "to whom": 2})
 
     assert call.command is None

@@ -1,4 +1,4 @@
-"""Settings: every problem at once, by name, and no secret in a message."""
+"""Settings: every problem is reported at once, by name, and no secret is quoted."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ def test_the_defaults_work_on_a_laptop(monkeypatch):
     assert found.model_fields_set == set()
 
 
-def test_what_the_environment_gives_is_told_from_defaults(monkeypatch):
+def test_values_from_the_environment_are_distinguished_from_defaults(monkeypatch):
     monkeypatch.delenv("WORKSHED_APP")
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql:///workshed")
     monkeypatch.setenv("WORKSHED_BROKER_URL", "")  # as in a template that was not filled in
@@ -50,11 +50,11 @@ def test_a_name_like_no_other_is_refused_without_a_guess():
     ]
 
 
-def test_names_of_others_are_none_of_our_business():
+def test_names_with_another_prefix_are_ignored():
     assert unknown_names({"DATABASE_URL": "x", "WORKSHEDS": "x", "workshed_queues": "a=1"}) == []
 
 
-def test_all_problems_are_told_at_once_and_without_secrets(monkeypatch):
+def test_all_problems_are_reported_at_once_and_without_secrets(monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "mysql://root:hunter2@db/app")
     monkeypatch.setenv("WORKSHED_BROKER_URL", "amqp://ok@a/;redis://u:hunter3@b/")
     monkeypatch.setenv("WORKSHED_POOL_SIZE", "many")
@@ -82,7 +82,7 @@ def test_a_duration_is_a_number_of_seconds(text, span, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["-1", "soon", "nan", "1e400"])
-def test_what_is_no_duration_is_refused_by_name(text, monkeypatch):
+def test_an_invalid_duration_is_refused_by_name(text, monkeypatch):
     monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", text)
 
     with pytest.raises(SettingsError, match="WORKSHED_SMTP_TIMEOUT"):
@@ -97,7 +97,7 @@ def test_any_number_of_seconds_is_read_exactly(seconds):
 
 
 def test_a_timeout_of_nothing_is_refused(monkeypatch):
-    """No server answers in no time: each mail would fail."""
+    """No server answers within 0 s: each mail would fail."""
     monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", "0")
 
     with pytest.raises(SettingsError, match="WORKSHED_SMTP_TIMEOUT"):
@@ -144,7 +144,7 @@ def test_a_url_that_would_be_misread_is_refused_without_quoting_it(name, url, mo
     assert "s3c" not in str(error.value)
 
 
-def test_a_zone_nobody_knows_is_refused_with_the_one_meant(monkeypatch):
+def test_an_unknown_zone_is_refused_with_the_one_meant(monkeypatch):
     monkeypatch.setenv("WORKSHED_TIME_ZONE", "Europe/Pari")
     settings.cache_clear()
 
@@ -153,7 +153,7 @@ def test_a_zone_nobody_knows_is_refused_with_the_one_meant(monkeypatch):
 
 
 @pytest.mark.parametrize("prefix", ["", "shop.", "_a-1", "a" * 100])
-def test_a_prefix_of_queues_is_as_a_name_of_one(prefix):
+def test_a_queue_prefix_follows_the_rules_for_queue_names(prefix):
     assert Settings(queue_prefix=prefix).queue_prefix == prefix
 
 
@@ -164,7 +164,7 @@ def test_a_prefix_that_rabbitmq_or_a_pattern_would_trip_over_is_refused(prefix):
 
 
 class Zoo(BaseSettings):
-    """Settings of an application, whose prefix is as pydantic's pages write it."""
+    """Settings of an application, with a prefix written as in pydantic's documentation."""
 
     model_config = SettingsConfigDict(env_prefix="zoo_", env_nested_delimiter="__")
     birds: int = 7
@@ -179,10 +179,10 @@ class Zoo(BaseSettings):
 
 
 class Nameless(BaseSettings):
-    """Settings that would be any variable there is."""
+    """Settings without a prefix, which would read any variable."""
 
 
-def test_an_application_reads_its_own_once_and_anew_when_ours_are(monkeypatch):
+def test_an_application_reads_its_settings_once_and_again_when_ours_are(monkeypatch):
     first = settings_of(Zoo)
     monkeypatch.setenv("ZOO_BIRDS", "8")
 
@@ -192,8 +192,8 @@ def test_an_application_reads_its_own_once_and_anew_when_ours_are(monkeypatch):
     assert settings_of(Zoo).birds == 8
 
 
-def test_using_other_settings_reads_those_of_an_application_anew(monkeypatch):
-    monkeypatch.setenv("ZOO_BIRDS", "8")  # which is taken back after this test
+def test_using_other_settings_reads_those_of_an_application_again(monkeypatch):
+    monkeypatch.setenv("ZOO_BIRDS", "8")  # undone after this test
     assert settings_of(Zoo).birds == 8
 
     use({"ZOO_BIRDS": "9"})
@@ -209,7 +209,7 @@ def test_using_other_settings_reads_those_of_an_application_anew(monkeypatch):
         ("ZOO_CAGES", 'Zoo: error parsing value for field "cages"'),
     ],
 )
-def test_what_is_wrong_with_them_is_told_as_with_ours(monkeypatch, name, said):
+def test_problems_with_an_applications_settings_are_reported_like_ours(monkeypatch, name, said):
     monkeypatch.setenv(name, "many")
 
     with pytest.raises(SettingsError) as error:
@@ -218,7 +218,7 @@ def test_what_is_wrong_with_them_is_told_as_with_ours(monkeypatch, name, said):
     assert "many" not in str(error.value)
 
 
-def test_a_rule_about_several_of_them_is_told_by_the_name_of_the_class(monkeypatch):
+def test_a_rule_about_several_of_them_is_reported_with_the_name_of_the_class(monkeypatch):
     monkeypatch.setenv("ZOO_BIRDS", "1")
     monkeypatch.setenv("ZOO_CAGES", '["a", "b"]')
 

@@ -13,7 +13,7 @@ JOB = "send_invoice(order_id=1)" * 3
 
 
 def printed(**env):
-    """What is printed into a pipe."""
+    """The output of the program when it writes into a pipe."""
     ours = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     command = [sys.executable, "-c", PRINT]
     return subprocess.run(
@@ -27,7 +27,7 @@ def printed(**env):
 
 
 def test_a_pipe_gets_the_whole_table():
-    """`workshed jobs | grep send_invoice` found nothing: it was cut for 80 columns."""
+    """Cut at 80 columns, it would hide jobs from `workshed jobs | grep send_invoice`."""
     assert f"{'i' * 36}  {JOB}  now" in printed()
 
 

@@ -15,7 +15,7 @@ def test_a_message_keeps_the_trace_it_was_sent_in_first():
     assert options == {"trace": W3C}
 
 
-def test_two_that_trace_share_the_baggage():
+def test_two_tracers_share_the_baggage():
     options = {}
 
     traces.carry_headers(options, W3C)
@@ -25,8 +25,8 @@ def test_two_that_trace_share_the_baggage():
     assert set(options["trace"]) == {"traceparent", "sentry-trace", "baggage"}
 
 
-def test_what_no_message_can_carry_is_left_out():
-    """The job would be refused for it, on delivery, when its sender has gone on."""
+def test_headers_that_no_message_can_carry_are_left_out():
+    """They would have the job refused on delivery, when its sender has moved on."""
     options = {}
 
     traces.carry_headers(
@@ -38,7 +38,7 @@ def test_what_no_message_can_carry_is_left_out():
     assert traces.headers_problem(options["trace"]) is None
 
 
-def test_copies_of_a_message_do_not_share_what_is_put_in_later():
+def test_copies_of_a_message_do_not_share_headers_added_later():
     first = {"trace": {"traceparent": "1"}}
     second = dict(first)
 

@@ -1,4 +1,4 @@
-"""What keeps jobs from running is said in a sentence, with the command that fixes it."""
+"""Problems that keep jobs from running are reported with the command that fixes them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""When a worker is worn, and when a child cannot be kept."""
+"""When a worker is over its limits, and when a child is lost."""
 
 import pytest
 import typer
@@ -16,7 +16,7 @@ def pulse(jobs=0, memory=0, pid=7):
     return ProcessStatus("worker", jobs=jobs, memory_bytes=memory, pid=pid)
 
 
-def test_none_is_worn_before_the_limit_and_each_is_a_fifth_beyond_it():
+def test_no_worker_exceeds_its_limit_early_and_each_does_a_fifth_beyond_it():
     limits = WorkerLimits(100, None)
     worn = {}
     for pid in range(200):
@@ -25,10 +25,10 @@ def test_none_is_worn_before_the_limit_and_each_is_a_fifth_beyond_it():
 
     assert min(worn.values()) >= 100
     assert max(worn.values()) <= 120
-    assert len(set(worn.values())) > 5  # or all of a fleet would go at once
+    assert len(set(worn.values())) > 5  # otherwise a whole fleet would leave at once
 
 
-def test_a_worker_is_worn_by_what_it_keeps():
+def test_a_worker_exceeds_its_limit_by_the_memory_that_it_keeps():
     limits = WorkerLimits(None, 300 * MIB)
 
     assert limits.exceeded(pulse(memory=100 * MIB)) is None
@@ -37,14 +37,14 @@ def test_a_worker_is_worn_by_what_it_keeps():
     assert limits.exceeded(pulse(jobs=10**9)) is None
 
 
-def test_what_a_worker_takes_from_its_start_is_said_once_and_wears_nothing(caplog):
+def test_memory_that_a_worker_takes_from_its_start_is_logged_once_and_accepted(caplog):
     limits = WorkerLimits(None, 50 * MIB)
 
     assert [limits.exceeded(pulse(memory=90 * MIB)) for _ in range(3)] == [None] * 3
     assert caplog.text.count("--max-memory 50 MiB is less than the 90 MiB") == 1
 
 
-def test_what_was_known_of_those_that_ended_is_forgotten():
+def test_the_memory_of_ended_workers_is_forgotten():
     limits = WorkerLimits(None, 300 * MIB)
     limits.exceeded(pulse(memory=400 * MIB))  # too much from its start
     limits.keep(set())
@@ -71,7 +71,7 @@ def test_a_child_that_does_not_come_up_for_reasons_of_its_own_is_lost(codes, wor
     assert over_limit(one) == words
 
 
-def test_one_that_came_up_is_not_lost_however_often_it_ends():
+def test_a_child_that_came_up_is_not_lost_however_often_it_ends():
     one = ManagedProcess("worker 1", [])
     for _ in range(20):
         one.came_up()
@@ -80,7 +80,7 @@ def test_one_that_came_up_is_not_lost_however_often_it_ends():
     assert over_limit(one) is None
 
 
-def test_one_that_boots_for_ever_is_lost(monkeypatch):
+def test_a_child_that_boots_forever_is_lost(monkeypatch):
     one = ManagedProcess("worker 1", [])
     monkeypatch.setattr(ManagedProcess, "boots_for_s", 301.0)
 
@@ -97,6 +97,6 @@ def test_memory_is_written_as_operators_write_it(text, size):
 
 
 @pytest.mark.parametrize("text", ["512", "0M", "-1M", "1T", "M", "", "512MB5"])
-def test_what_is_no_amount_of_memory_is_refused(text):
+def test_an_invalid_amount_of_memory_is_refused(text):
     with pytest.raises(typer.BadParameter, match="no amount of memory like 512M or 2G"):
         room(text)

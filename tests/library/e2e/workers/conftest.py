@@ -11,7 +11,7 @@ from workshed import Queue
 
 @pytest.fixture
 def environment(database, vhost, mail_server, tmp_path, monkeypatch):
-    """The variables with which a process finds the servers and the actors of this test."""
+    """Environment variables with which a process finds the servers and the actors of this test."""
     (tmp_path / "parts.py").write_text(ACTORS)
     (tmp_path / "notes.txt").touch()
     monkeypatch.setenv("NOTES", str(tmp_path / "notes.txt"))
@@ -21,7 +21,7 @@ def environment(database, vhost, mail_server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def notes(tmp_path, environment):
-    """`notes("end")`: (number, version of the code, pid) of finished runs, repeats too."""
+    """`notes("end")`: (number, version of the code, pid) of finished runs, with repeats."""
     file = tmp_path / "notes.txt"
     return lambda word: [
         tuple(map(int, line.split()[1:]))
@@ -38,9 +38,9 @@ def done(notes):
 
 @pytest.fixture
 def supervise(environment, numbers, broker, tmp_path, eventually):
-    """Start `workshed worker parts -p 3 -t 2`, or another; returns once it says all are up.
+    """Start `workshed worker parts -p 3 -t 2`, or a variant; returns once it logs that all are up.
 
-    With the exporter where that matters: it is a process more to start.
+    By default without the exporter, because that is one more process to start.
     """
     started = []
 
@@ -62,13 +62,13 @@ def supervise(environment, numbers, broker, tmp_path, eventually):
 
 @pytest.fixture
 def wires(proxy, vhost, database):
-    """What leads to RabbitMQ and to PostgreSQL."""
+    """Proxies in front of RabbitMQ and PostgreSQL."""
     return proxy(vhost), proxy(database)
 
 
 @pytest.fixture
 def through(wires, vhost, database):
-    """The variables of programs that reach them so."""
+    """The environment variables of programs that go through these proxies."""
     rabbitmq, postgres = wires
     return {
         "WORKSHED_BROKER_URL": rabbitmq.url(vhost),

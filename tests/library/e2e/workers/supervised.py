@@ -1,4 +1,4 @@
-"""`workshed worker` as the tests see it: its processes, and its words."""
+"""`workshed worker` as the tests see it: its processes, and its log."""
 
 import contextlib
 import http.client
@@ -54,7 +54,7 @@ def talk(number):
     note("end", number)
 """
 RELAYS = ("workshed.transport.relay.relay", "brokers.relay")
-"""What a relay is started as: here, and by an earlier release."""
+"""The modules that a relay is started from: here, and in an earlier release."""
 
 
 class Supervised:
@@ -80,7 +80,7 @@ class Supervised:
         """Return the supervisor's own lines."""
         lines = [line for line in self.text().splitlines() if line.startswith("{")]
         found = [json.loads(line) for line in lines]
-        ours = ("workshed.console.supervisor.", "console.")  # the second of an earlier release
+        ours = ("workshed.console.supervisor.", "console.")  # the second is of an earlier release
         return [line["event"] for line in found if line["logger"].startswith(ours)]
 
     def masters(self):
@@ -121,7 +121,7 @@ def ups(one):
 
 
 class Consumers:
-    """Counts a queue's consumers as RabbitMQ has them, all the time, in a thread."""
+    """Counts a queue's consumers on RabbitMQ, all the time, in a thread."""
 
     def __init__(self, url, queue):
         self.fewest = self.most = None
@@ -151,12 +151,12 @@ class Consumers:
 
 
 def ask(one, path):
-    """Ask where a process has said in its log that it answers, as `ask_there` does."""
+    """Ask at the address that a process has logged, as `ask_there` does."""
     return ask_there(one.text(), path)
 
 
 def ask_there(log, path):
-    """Ask the port that is told in a log; status and text, or nothing where none answers."""
+    """Ask the port that is in a log; return status and text, or `None` if nothing answers."""
     found = re.findall(r"probes are at http://127.0.0.1:(\d+)/livez", log)
     if not found:
         return None

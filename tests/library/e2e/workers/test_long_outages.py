@@ -1,7 +1,7 @@
-"""`/livez` in an outage that lasts for longer than a process may stand still.
+"""`/livez` in an outage that lasts longer than a process may stand still.
 
-The servers do not answer, whoever connects: a client waits for a server that is not there for much
-less long than for one that hangs. One test, since each would wait for as long.
+The servers hang for every client, because a client waits much longer for a server that hangs than
+for one that is not there. It is one test, because each would take as long.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ PAGE_BYTES = 4096
 
 
 class Piped(Supervised):
-    """Whose log is a pipe, as a container's is; who reads it may stand still."""
+    """Its log is a pipe, as a container's is, whose reader may stand still."""
 
     def __init__(self, options, environment, log, command="worker"):
         os.mkfifo(log)
@@ -37,7 +37,7 @@ class Piped(Supervised):
         return self._text.decode()
 
     def clog(self):
-        """Read no more; it has no room left, so that whatever writes a line stands still."""
+        """Stop reading, and fill the pipe, so that any process that writes a line stands still."""
         self._reads = False
         full = os.open(self.log, os.O_WRONLY | os.O_NONBLOCK)
         with contextlib.suppress(BlockingIOError):
@@ -46,7 +46,7 @@ class Piped(Supervised):
         os.close(full)
 
     def unclog(self):
-        """Read on."""
+        """Go on reading."""
         self._reads = True
 
     def end(self):
@@ -71,12 +71,12 @@ def start_relay(environment, broker, through, tmp_path):
 
 @pytest.fixture
 def is_ready(eventually):
-    """`is_ready(workers)`: wait until it says so; what it logs is read meanwhile."""
+    """`is_ready(workers)`: wait until it is ready; its log is read meanwhile."""
     return lambda one: eventually(lambda: one.text() and ask(one, "/readyz") == OK)
 
 
 def said_by(programs, *, for_s):
-    """Ask each program whether it lives, again and again; what it answered, and when."""
+    """Ask each program over and over whether it lives; return its answers, and when they came."""
     began = time.monotonic()
     answers = {name: [] for name in programs}
     while time.monotonic() - began < for_s:
@@ -91,10 +91,10 @@ def said_by(programs, *, for_s):
 def test_only_what_stands_still_by_itself_is_not_alive(
     supervise, start_relay, is_ready, wires, through, send, done, eventually
 ):
-    """A restart would bring no server back: all that wait for one live, also those that boot.
+    """A restart would bring no server back: processes that wait for one are alive, even at boot.
 
-    A worker that is frozen, as on a host without memory, does not, nor a relay that cannot write
-    its log, since nobody reads it any more.
+    A worker that is frozen, as on a host without memory, is not alive. Neither is a relay that
+    cannot write its log, because nothing reads it any more.
     """
     frozen = supervise("--no-relay", processes=1, exporter=True)
     (pid,) = frozen.workers()

@@ -20,11 +20,11 @@ from workshed.health import status
 OK = (200, "ok\n")
 DEPLOY = ROOT / "deploy"
 FAILURES = 3
-"""After so many Kubernetes takes a probe for failed, where its manifest does not say."""
+"""Failures after which Kubernetes considers a probe failed, if its manifest does not say."""
 PROBES = steps(pages.block("docs/operating.md", "$ curl"))
 AT = re.compile(r"probes are at http://127.0.0.1:(\d+)/livez")
 CLOCK = re.compile(r"^clock .*\n", re.MULTILINE)
-"""What a clock says; after a while it misses PostgreSQL too, and a new one has to note its jobs."""
+"""Lines of a clock, which also misses PostgreSQL after a while; a new one must note its jobs."""
 PROCESSES = {re.compile(r"(?<=worker )\d+|(?<=relay )\d+"): "PID"}
 
 
@@ -36,16 +36,16 @@ def unready_text(one):
 
 @pytest.fixture
 def is_ready(eventually):
-    """`is_ready(workers)`: wait until it says so."""
+    """`is_ready(workers)`: wait until they are ready."""
     return lambda one: eventually(lambda: ask(one, "/readyz") == OK)
 
 
 def test_with_both_servers_away_it_lives_and_is_not_ready(
     supervise, is_ready, servers, send, done, tmp_path, eventually
 ):
-    """A restart would bring no server back, and cut the jobs that need none.
+    """A restart would bring no server back, and would cut off jobs that need none.
 
-    What docs/operating.md shows of it is so.
+    The output is that of docs/operating.md.
     """
     workers = supervise(processes=1, exporter=True)
     is_ready(workers)
@@ -63,12 +63,12 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
     try:
         with contextlib.suppress(AssertionError):
             eventually(lambda: alike(are_missed, said(), PROCESSES))
-        check(are_missed, said(), PROCESSES)  # it shows what is said instead
+        check(are_missed, said(), PROCESSES)  # a failure shows the actual output
         began = time.monotonic()
         for _ in range(20):
             assert ask(workers, "/livez") == OK
             assert ask(workers, "/readyz")[0] == 503
-        assert time.monotonic() - began < 60  # 40 answers, of which none waits for a server
+        assert time.monotonic() - began < 60  # 40 answers, none of which waits for a server
         assert workers.workers() == [pid]
     finally:
         servers.postgres.start()
@@ -80,7 +80,7 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
 
 
 def has_told(pid):
-    """Whether a process has reported its state once. Probes do not miss a relay before that."""
+    """Return whether a process has reported its status once; probes miss no relay before that."""
     found = re.search(
         r"\0WORKSHED_SHARED_FOLDER=([^\0]+)", Path(f"/proc/{pid}/environ").read_text()
     )
@@ -124,10 +124,10 @@ def test_while_it_stops_it_is_not_ready(supervise, is_ready, send, notes, eventu
 
 
 def test_a_roll_keeps_it_ready(supervise, is_ready, eventually):
-    """Nothing answers while the exporter itself is replaced, last of all, for less than a pod is
-    given; answers of a roll that takes workers away, or the exporter before, differ.
+    """While the exporter itself is replaced, last of all, nothing answers, for less time than a pod
+    is given. A roll that takes workers away, or replaces the exporter earlier, answers differently.
 
-    What its processes have waited for a processor is not counted: the machine has more to do.
+    The time that its processes wait for a processor is not counted, because the machine is shared.
     """
     workers = supervise(processes=2, exporter=True)
     is_ready(workers)
@@ -167,7 +167,7 @@ def queue_wait_s(pid):
 
 
 def unready_after_s():
-    """Return after how long without an answer Kubernetes takes our worker for unready."""
+    """Return the seconds without an answer after which Kubernetes considers our worker unready."""
     base = DEPLOY / "kubernetes" / "base" / "worker" / "worker.yaml"
     worker = next(yaml.safe_load_all(base.read_text("utf-8")))
     (container,) = worker["spec"]["template"]["spec"]["containers"]
@@ -185,7 +185,7 @@ def test_plain_dramatiq_answers_too(start_worker, environment, is_ready):
     assert worker.stop() == 0
 
 
-def test_without_metrics_probes_answer_all_the_same(supervise, is_ready):
+def test_without_metrics_probes_answer_too(supervise, is_ready):
     workers = supervise(processes=1, exporter=True, env={"WORKSHED_METRICS": "false"})
 
     is_ready(workers)

@@ -1,4 +1,4 @@
-"""SIGTSTP lets `workshed worker` start nothing more, and SIGCONT lets it go on."""
+"""SIGTSTP keeps `workshed worker` from starting jobs, and SIGCONT lets it go on."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from tests.library.e2e.workers.supervised import ask, ups, wait_until_up
 
 
 def given_back(rabbitmq, notes, sent):
-    """Tell whether RabbitMQ has all that has not started, and what has started has ended."""
+    """Return whether RabbitMQ has all jobs that have not started, and all others have ended."""
     ended = len(notes("end"))
     return (
         ended == len(notes("start"))
@@ -16,7 +16,7 @@ def given_back(rabbitmq, notes, sent):
     )
 
 
-def test_sigtstp_lets_end_what_runs_and_gives_back_the_rest_without_postgresql(
+def test_sigtstp_lets_running_jobs_end_and_requeues_the_rest_without_postgresql(
     supervise, send, done, notes, servers, rabbitmq, eventually
 ):
     workers = supervise(processes=2)
@@ -43,10 +43,10 @@ def test_sigtstp_lets_end_what_runs_and_gives_back_the_rest_without_postgresql(
     ]
 
 
-def test_one_that_is_started_meanwhile_is_quiet_too(
+def test_a_worker_that_is_started_meanwhile_is_quiet_too(
     supervise, send, done, notes, rabbitmq, eventually
 ):
-    """Or a deploy between the two signals would set it to work."""
+    """Otherwise a deploy between the two signals would make it start jobs."""
     workers = supervise(processes=1, exporter=True)
     workers.process.send_signal(signal.SIGTSTP)
     eventually(lambda: "quiet" in (ask(workers, "/readyz") or (0, ""))[1])

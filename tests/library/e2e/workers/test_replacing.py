@@ -39,7 +39,7 @@ def restarted(workers):
 def test_sighup_replaces_one_after_the_other_and_loses_nothing(
     supervise, send, done, notes, vhost, tmp_path, eventually
 ):
-    """Stopped first, as it was, one worker is missing for as long as its successor boots."""
+    """If a worker were stopped first, it would be missing for as long as its successor boots."""
     workers = supervise(exporter=True)
     before = workers.masters()
     (relay,) = workers.relays()
@@ -66,7 +66,7 @@ def test_sighup_replaces_one_after_the_other_and_loses_nothing(
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("moment", ["restarting worker 1", "stops"])
 def test_sigterm_during_a_rolling_restart_cuts_no_job(moment, supervise, send, notes, eventually):
-    """The one that was told to stop already must not be told again: dramatiq would cut its jobs."""
+    """A worker that is stopping must get no second signal, on which dramatiq would cut its jobs."""
     workers = supervise(processes=2)
     for number in range(60):
         send("make", number, 2.0)
@@ -101,7 +101,7 @@ def test_new_code_that_does_not_come_up_replaces_nothing(
     assert not set(before) & set(workers.masters())
 
 
-def test_one_that_is_killed_while_its_successor_boots_is_followed_by_it(
+def test_a_worker_that_is_killed_while_its_successor_boots_is_followed_by_it(
     supervise, tmp_path, eventually
 ):
     workers = supervise(processes=1)
@@ -119,20 +119,20 @@ def test_one_that_is_killed_while_its_successor_boots_is_followed_by_it(
     assert workers.masters() == [new]
 
 
-# Worn
+# Limits of a worker
 
 
 def test_a_worker_that_has_run_its_jobs_is_replaced_and_loses_none(
     supervise, send, done, notes, vhost, count, eventually
 ):
-    """Stopped first, one worker is missing each time."""
+    """If it were stopped first, one worker would be missing each time."""
     workers = supervise("--max-jobs", "40", processes=2)
 
     sent = 0
 
     def three_were_replaced():
         nonlocal sent
-        if sent < len(done()) + 100:  # and looked again, however fast they are done
+        if sent < len(done()) + 100:  # a batch at a time, however fast they are done
             for _ in range(50):
                 send("make", sent)
                 sent += 1
@@ -154,14 +154,14 @@ def test_a_worker_that_has_run_its_jobs_is_replaced_and_loses_none(
 def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_not(
     supervise, send, done, tmp_path, eventually
 ):
-    """Looked at while a job runs, each large job would cost a worker."""
+    """If memory were measured while a job runs, each large job would cost a worker."""
     (tmp_path / "parts.py").write_text(ACTORS + MEMORY)
     workers = supervise("--max-memory", "400M", processes=1)
     before = workers.masters()
 
     send("borrow", 1, 500 << 20)
     eventually(lambda: done() == {1})
-    send("make", 2, 3.0)  # three looks more
+    send("make", 2, 3.0)  # time for three more checks
     eventually(lambda: done() == {1, 2})
     assert restarted(workers) == []
 
@@ -175,7 +175,7 @@ def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_no
 def test_a_limit_below_what_a_worker_takes_from_its_start_replaces_none(
     supervise, send, done, eventually
 ):
-    """It would be replaced again and again, as fast as one boots."""
+    """Otherwise it would be replaced over and over, as fast as one boots."""
     workers = supervise("--max-memory", "1M", processes=1)
 
     send("make", 1)

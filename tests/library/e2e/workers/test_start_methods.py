@@ -25,7 +25,7 @@ def method(request, environment, tmp_path):
 
 @pytest.fixture
 def plain(environment, tmp_path, broker):
-    """`dramatiq parts -p 1 -t 2`, from nothing."""
+    """`dramatiq parts -p 1 -t 2`, started cold."""
     options = ["-p", "1", "-t", "2"]
     one = Supervised(options, environment, tmp_path / "plain.log", "parts", program="dramatiq")
     yield one
@@ -36,8 +36,8 @@ def plain(environment, tmp_path, broker):
 def test_supervised_workers_come_up_work_and_end_with_their_masters(
     method, supervise, send, done, notes, eventually
 ):
-    """Each of them once took the fork server for its master: it ended a second after its boot, and
-    named a process to its supervisor that this did not know."""
+    """Each worker once took the fork server for its master: it ended a second after its boot, and
+    reported a process that its supervisor did not know."""
     workers = supervise(processes=2, exporter=True)
     eventually(lambda: ask(workers, "/readyz") == OK)
     masters, processes = workers.masters(), workers.workers()
@@ -56,7 +56,7 @@ def test_supervised_workers_come_up_work_and_end_with_their_masters(
     eventually(lambda: has_ended(busy))
     assert 60 in done()  # the job that ran was let end
     eventually(lambda: len(workers.workers()) == 2 and ask(workers, "/readyz") == OK)
-    assert idle in workers.workers()  # it has run all the time, and is nobody's replacement
+    assert idle in workers.workers()  # it has run all the time, and is not a replacement
     below = descendants(workers.process.pid)
     assert workers.stop() == 0
     eventually(lambda: all(map(has_ended, below)))  # a fork server, once it sees that it is alone
@@ -64,8 +64,8 @@ def test_supervised_workers_come_up_work_and_end_with_their_masters(
 
 @pytest.mark.sample(1)
 def test_a_worker_that_has_run_its_jobs_is_replaced(method, supervise, send, done, eventually):
-    """The supervisor finds the child by the master that the worker names. Of one that named the
-    fork server it counted no jobs and no memory."""
+    """The supervisor finds the child by the master that the worker reports. For a worker that
+    reported the fork server it counted no jobs and no memory."""
     workers = supervise("--max-jobs", "10", processes=1)
     [first] = workers.masters()
 

@@ -1,4 +1,4 @@
-"""`workshed worker`: one process that dies is replaced, and nothing happens to the others."""
+"""`workshed worker`: a process that dies is replaced, and the others are not affected."""
 
 import json
 import os
@@ -21,11 +21,11 @@ def greet(name):
     Path("greeted").write_text(name)
 """
 
-# Whose actors they are
+# Actors
 
 
 def test_a_bare_actor_is_on_our_broker(supervise, tmp_path, broker, eventually):
-    """It would be on a broker that dramatiq makes, where the worker waits for ever."""
+    """Otherwise it would be on a broker of dramatiq's, where the worker would wait forever."""
     (tmp_path / "bare.py").write_text(BARE.replace("greeted", str(tmp_path / "greeted")))
     supervise(modules=("bare",), processes=1)
 
@@ -34,7 +34,7 @@ def test_a_bare_actor_is_on_our_broker(supervise, tmp_path, broker, eventually):
     eventually((tmp_path / "greeted").exists)
 
 
-# One dies
+# A process dies
 
 
 @pytest.mark.sample(1)
@@ -42,7 +42,7 @@ def test_a_bare_actor_is_on_our_broker(supervise, tmp_path, broker, eventually):
 def test_only_the_one_that_was_killed_is_started_again(
     victim, supervise, send, done, notes, eventually
 ):
-    """Stock dramatiq stops all three: the next test."""
+    """Stock dramatiq stops all three, as a test below shows."""
     workers = supervise()
     masters, processes = workers.masters(), workers.workers()
     for number in range(200):
@@ -64,10 +64,10 @@ def test_only_the_one_that_was_killed_is_started_again(
         else f"worker 2 (pid {masters[1]}) ended, because its worker process was killed or froze, "
         "or raised while it started (1); starting it again in 0.5 s"
     ]
-    assert len(notes("end")) <= 200 + 32  # at most what was with the killed one runs again
+    assert len(notes("end")) <= 200 + 32  # at most the jobs of the killed one run again
 
 
-def test_the_exit_code_of_a_worker_process_is_said_in_words(supervise, send, done, eventually):
+def test_the_exit_code_of_a_worker_process_is_described_in_words(supervise, send, done, eventually):
     workers = supervise(processes=2)
 
     send("leave", 70)
@@ -82,9 +82,9 @@ def test_the_exit_code_of_a_worker_process_is_said_in_words(supervise, send, don
 def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete(
     supervise, send, notes, done, conn, rabbitmq, eventually
 ):
-    """Without the hard limit it keeps its thread for ever; two such, and this worker is idle.
+    """Without the hard limit it keeps its thread forever; two such jobs would block the worker.
 
-    Left at once, without the grace, its neighbour would be cut and run a second time.
+    Without the grace, its neighbour would be cut off and run a second time.
     """
     conn.autocommit = True
     workers = supervise(processes=1)
@@ -131,7 +131,7 @@ def test_a_neighbour_that_outlives_the_grace_is_not_charged(
 
 
 def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):
-    """Why there is a supervisor at all."""
+    """This is why there is a supervisor."""
     master = start_worker("parts", processes=3, threads=2)
     processes = master.children()[:3]
 
@@ -142,7 +142,7 @@ def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):
 
 
 def test_plain_dramatiq_with_a_wrong_setting_ends_with_2_and_a_sentence(run_apart, environment):
-    """Any other error that comes while it imports actors is a traceback, and 1."""
+    """Any other error during the import of actors is a traceback and exit code 1."""
     words = ("-m", "dramatiq", "parts", "--processes", "1")
     done = run_apart(*words, **{**environment, "WORKSHED_BROKRE_URL": "amqp://"})
 
@@ -154,7 +154,7 @@ def test_plain_dramatiq_with_a_wrong_setting_ends_with_2_and_a_sentence(run_apar
 def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(
     supervise, send, notes, rabbitmq, eventually
 ):
-    """Without `ParentWatch` it consumes for ever, beside the one that was started in its place."""
+    """Without `ParentWatch` it would consume forever, alongside its replacement."""
     workers = supervise(processes=1)
     master, process = workers.masters()[0], workers.workers()[0]
     send("make", 1, 2.0)
@@ -171,7 +171,7 @@ def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(
 def test_a_worker_whose_master_died_while_it_booted_ends(
     start_worker, tmp_path, eventually, environment
 ):
-    """The kernel tells only a process that has asked before."""
+    """The kernel notifies only a process that has asked for it before."""
     slow = "import os, time\nopen('booting', 'w').close()\n"
     slow += "while not os.path.exists('go'): time.sleep(0.01)\n"
     (tmp_path / "slow.py").write_text(slow + ACTORS)
@@ -187,7 +187,7 @@ def test_a_worker_whose_master_died_while_it_booted_ends(
 
 
 def test_there_is_one_relay_and_it_comes_back(supervise, conn, eventually):
-    """Without `WORKSHED_RELAY_FORK=false` there are three."""
+    """Without `WORKSHED_RELAY_FORK=false` there would be three."""
     conn.autocommit = True
     query = "SELECT pid FROM workshed.relays WHERE beat_at > workshed.now() - interval '5 s'"
     workers = supervise(processes=2)
@@ -231,10 +231,10 @@ def test_without_a_relay_there_is_none(supervise, count):
         ((), {"WORKSHED_DATABASE_URL": "EMPTY"}, 2, "run `workshed migrate`"),
     ],
 )
-def test_what_would_fail_again_is_said_once_and_ends_all(
+def test_an_error_that_would_recur_is_logged_once_and_ends_all(
     options, env, code, words, supervise, empty_database_url, tmp_path
 ):
-    """Otherwise three workers would say it every ten seconds, and the service would look alive."""
+    """Otherwise three workers would log it every ten seconds, and the service would look alive."""
     (tmp_path / "undeclared.py").write_text(
         "import dramatiq\n"
         "from workshed import broker\n"
@@ -286,10 +286,10 @@ def test_it_says_so_when_all_have_booted_and_not_before(supervise, tmp_path, eve
 # It stops
 
 
-def test_sigterm_finishes_what_runs_hands_back_the_rest_and_ends_the_relay_last(
+def test_sigterm_finishes_running_jobs_requeues_the_rest_and_ends_the_relay_last(
     supervise, send, notes, rabbitmq, count, eventually
 ):
-    """A second signal, to all of a terminal at that, changes nothing: dramatiq would cut jobs."""
+    """A second signal, even to the process group, changes nothing; dramatiq would cut off jobs."""
     workers = supervise(processes=2, exporter=True)
     for number in range(60):
         send("make", number, 1.0)
@@ -305,7 +305,7 @@ def test_sigterm_finishes_what_runs_hands_back_the_rest_and_ends_the_relay_last(
     assert workers.said() == ["2 workers and a relay are up"]
     assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
     eventually(lambda: rabbitmq.depth("parts") == 60 - len(notes("end")))
-    eventually(lambda: all(map(has_ended, below)))  # also what minds the locks of a master
+    eventually(lambda: all(map(has_ended, below)))  # also the tracker of a master's locks
     assert count("workshed.relays") == 0
     lines = workers.text().splitlines()
     last = max(n for n, line in enumerate(lines) if "Worker has been shut down" in line)
@@ -326,8 +326,8 @@ def test_sigterm_while_it_boots_ends_well(supervise, tmp_path, eventually):
     assert not any("worker 2" in line for line in workers.said())
 
 
-def test_one_that_does_not_stop_is_killed_and_that_is_told(supervise, eventually):
-    """Its container or service would otherwise be killed as a whole, without a word."""
+def test_a_worker_that_does_not_stop_is_killed_and_that_is_logged(supervise, eventually):
+    """Otherwise its container or service would be killed as a whole, with nothing in the log."""
     workers = supervise(processes=2, env={"WORKSHED_SHUTDOWN_GRACE": "0"})
     stuck = workers.workers()[0]
     below = descendants(workers.process.pid)
@@ -341,7 +341,7 @@ def test_one_that_does_not_stop_is_killed_and_that_is_told(supervise, eventually
 
 
 def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventually):
-    """Without `PR_SET_PDEATHSIG` all of it goes on, beside what replaces it."""
+    """Without `PR_SET_PDEATHSIG` all its processes would go on, alongside their replacements."""
     workers = supervise(processes=2, exporter=True)
     for number in range(60):
         send("make", number, 1.0)
@@ -356,7 +356,7 @@ def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventual
     assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
 
 
-# Its words
+# Its log
 
 
 def test_lines_of_all_children_are_whole(supervise, send, done, eventually):

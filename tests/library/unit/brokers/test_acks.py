@@ -1,4 +1,4 @@
-"""Acks of a channel share frames, and RabbitMQ never has a reason to close it."""
+"""Acks of a channel share frames and never give RabbitMQ a reason to close the channel."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from workshed.transport.amqp.acks import AckingChannel
 
 
 class RabbitMQ:
-    """What the server holds of a channel's deliveries, by the rules of AMQP."""
+    """The server's side of a channel's deliveries, by the rules of AMQP."""
 
     is_open = True
 
@@ -44,7 +44,7 @@ settlements = st.integers(1, 40).flatmap(
 
 
 @given(settlements)
-def test_each_delivery_is_settled_as_it_was_said_and_no_other(said):
+def test_each_delivery_is_settled_as_asked_and_no_other(said):
     order, verbs, sizes = said
     server = RabbitMQ(len(order))
     channel = AckingChannel(server)

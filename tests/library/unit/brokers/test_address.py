@@ -1,4 +1,4 @@
-"""What a broker URL says, what in it is refused, and how a failure is told."""
+"""How broker URLs are parsed, which ones are refused, and how failures are described."""
 
 import socket
 import ssl
@@ -58,7 +58,7 @@ def test_a_url_with_tls_is_always_verified(files):
     assert (found.port, found.heartbeat) == (5671, HEARTBEAT_S)
     context = found.ssl_options.context
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert len(context.get_ca_certs()) == 1  # and none of the system's
+    assert len(context.get_ca_certs()) == 1  # none of the system's
 
 
 def test_a_client_certificate_and_a_name_of_the_server(files):
@@ -95,8 +95,8 @@ def test_what_would_not_do_what_it_says_is_refused(url, problem, files):
     assert problem.replace("FILES", str(files)) in str(error.value)
 
 
-def test_a_key_with_a_password_is_refused_and_asks_no_terminal(files):
-    """OpenSSL would wait for somebody to type it."""
+def test_a_key_with_a_password_is_refused_without_a_terminal_prompt(files):
+    """OpenSSL would wait at a terminal for the password."""
     key = serialization.load_pem_private_key((files / "key.pem").read_bytes(), None)
     sealed = serialization.BestAvailableEncryption(b"a word")
     (files / "key.pem").write_bytes(
@@ -110,7 +110,7 @@ def test_a_key_with_a_password_is_refused_and_asks_no_terminal(files):
         connection_parameters(f"amqps://a:b@h/?{options}", "x")
 
 
-def test_a_place_is_told_without_its_login():
+def test_an_address_is_displayed_without_its_login():
     told = unreachable_message(
         ["amqp://ada:secret@a:1/x", "amqps://ada:secret@b/?cacertfile=/ca"], "gone"
     )
@@ -159,6 +159,6 @@ def failed(error):
         (RuntimeError(), "RuntimeError"),
     ],
 )
-def test_a_failure_is_told_by_its_cause(error, told):
-    """Pika guesses a wrong password from how far a connection came, also when the line was cut."""
+def test_a_failure_is_described_by_its_cause(error, told):
+    """Pika may blame the password for a cut connection: it guesses from the last step reached."""
     assert describe_error(error) == told

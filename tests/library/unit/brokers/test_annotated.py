@@ -1,4 +1,4 @@
-"""What is sent against what an actor says that it takes."""
+"""Arguments are checked against the annotations of the actor."""
 
 from datetime import date
 from enum import StrEnum
@@ -26,7 +26,7 @@ class Box(TypedDict):
 
 
 class Opaque:
-    """Of which no JSON has a form."""
+    """JSON has no form for it."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def stub():
 
 @pytest.fixture
 def declare(stub):
-    """`declare(function)`: an actor of it."""
+    """`declare(function)`: make it an actor."""
     return lambda function, **options: dramatiq.actor(function, broker=stub, **options)
 
 
@@ -72,7 +72,7 @@ def taking(hint):
         ("no type at all", 1),
     ],
 )
-def test_what_fits_is_sent(stub, declare, hint, value):
+def test_arguments_that_fit_are_sent(stub, declare, hint, value):
     declare(taking(hint)).send(value)
 
     assert [message.args for message in stub.sent] == [(value,)]
@@ -95,7 +95,7 @@ def test_what_fits_is_sent(stub, declare, hint, value):
         (Annotated[int, Field(ge=0)], -1, "an integer does not fit: Input should be greater"),
     ],
 )
-def test_what_does_not_fit_is_refused_where_it_is_sent(stub, declare, hint, value, reason):
+def test_arguments_that_do_not_fit_are_refused_by_send(stub, declare, hint, value, reason):
     with pytest.raises(InvalidArgumentError, match=r"^job: argument value: ") as refused:
         declare(taking(hint)).send(value)
 
@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_refused_where_it_is_sent(stub, declare, hint, valu
     assert stub.sent == []
 
 
-def test_nothing_of_a_value_is_quoted(declare):
+def test_errors_quote_nothing_of_a_value(declare):
     with pytest.raises(InvalidArgumentError) as refused:
         declare(taking(int), redact=["value"]).send("secret")
 
@@ -128,7 +128,7 @@ def test_an_actor_without_annotations_takes_anything_that_json_has(stub, declare
     assert len(stub.sent) == 1
 
 
-def test_a_name_that_only_type_checkers_import_lets_all_pass(stub, declare):
+def test_a_hint_that_only_type_checkers_import_accepts_everything(stub, declare):
     def job(price: "Decimal") -> None:
         pass
 

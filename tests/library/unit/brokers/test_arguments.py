@@ -1,4 +1,4 @@
-"""What a queue is declared with, by type and by version of RabbitMQ."""
+"""The arguments with which a queue is declared, by type and by version of RabbitMQ."""
 
 import pytest
 
@@ -22,7 +22,7 @@ EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
 
 @pytest.mark.parametrize("version", [*SUPPORTED, (5, 0)])
 @pytest.mark.parametrize("queue", [Queue("a", kind=k, levels=n) for k in TABLE for n in (0, 9)])
-def test_only_what_the_server_takes_for_this_type_is_declared(queue, version):
+def test_only_arguments_that_the_server_accepts_for_the_type_are_declared(queue, version):
     declared = queue_arguments(queue, version)
 
     refused = {name for name, taken in TABLE[queue.kind].items() if not taken.by(version)}
@@ -36,7 +36,7 @@ def test_every_option_of_a_queue_is_in_the_table_of_its_type():
 
 
 def test_a_classic_queue_has_a_consumer_timeout_only_before_4_3():
-    """RabbitMQ 4.3.2 and later refuse it: no worker of `emails` booted there."""
+    """RabbitMQ 4.3.2 and later refuse it: with it, no worker of `emails` could boot there."""
     has = {
         version: "x-consumer-timeout" in queue_arguments(EMAILS, version) for version in SUPPORTED
     }
@@ -80,7 +80,7 @@ def test_a_version_is_read_as_the_server_writes_it(text, found):
 
 
 def test_the_table_ends_with_the_newest_supported_version():
-    """A later change is an entry in the table, and this number with it."""
+    """When a later version changes something, add it to the table and raise `NEWEST`."""
     ends = {taken.before for kind in TABLE.values() for taken in kind.values()} - {None, (0, 0)}
 
     assert max(ends) <= NEWEST

@@ -1,4 +1,4 @@
-"""The chain of an application: what may be in it, and what must be."""
+"""The middleware chain of an application: what it may contain and what it must contain."""
 
 import pytest
 from dramatiq.middleware import Middleware
@@ -15,7 +15,7 @@ CONFIG = Settings(broker_url="stub://")
 
 
 class Mine(Middleware):
-    """Of an application."""
+    """Middleware of an application."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def chain(monkeypatch):
     return made
 
 
-def test_without_one_it_is_that_of_the_library(monkeypatch):
+def test_by_default_the_chain_is_that_of_the_library(monkeypatch):
     monkeypatch.setattr(build, "app", App)
 
     assert [type(one) for one in build.middleware(CONFIG)] == [
@@ -49,16 +49,16 @@ def test_middleware_of_an_application_stands_where_it_was_put(chain):
 
 def test_a_class_of_the_library_may_be_replaced_by_one_that_inherits_from_it(chain):
     class OurDiscard(DiscardRecorder):
-        """Of an application."""
+        """Middleware of an application."""
 
     ours = OurDiscard()
 
     assert ours in chain([ours if one is DiscardRecorder else one for one in CHAIN])
 
 
-def test_so_may_one_that_is_made_from_the_settings(chain):
+def test_a_class_that_is_made_from_the_settings_may_be_replaced_too(chain):
     class OurFence(Deduplication):
-        """Of an application."""
+        """Middleware of an application."""
 
     made = chain([OurFence if one is Deduplication else one for one in CHAIN])
 
@@ -66,19 +66,19 @@ def test_so_may_one_that_is_made_from_the_settings(chain):
     assert vars(ours) == vars(Deduplication(CONFIG.deduplication_retention))
 
 
-def test_what_only_observes_may_be_left_out(chain):
+def test_middleware_that_only_observes_may_be_left_out(chain):
     made = chain([one for one in CHAIN if one not in OPTIONAL])
 
     assert not any(isinstance(one, Sentry | Metrics) for one in made)
 
 
 @pytest.mark.parametrize("left_out", [one for one in CHAIN if one not in OPTIONAL])
-def test_what_jobs_depend_on_may_not(chain, left_out):
+def test_middleware_that_jobs_depend_on_may_not_be_left_out(chain, left_out):
     with pytest.raises(SettingsError, match=f"^the chain mine:CHAIN .* lacks {left_out.__name__};"):
         chain([one for one in CHAIN if one is not left_out])
 
 
-def test_it_keeps_its_order(chain):
+def test_the_chain_keeps_its_order(chain):
     others = [one for one in CHAIN if one is not Deduplication]
     at = others.index(Retries) + 1
 
@@ -87,12 +87,12 @@ def test_it_keeps_its_order(chain):
 
 
 @pytest.mark.parametrize("again", [Deduplication, CHAIN[-1]])
-def test_none_may_be_there_twice(chain, again):
+def test_no_middleware_may_be_there_twice(chain, again):
     with pytest.raises(SettingsError, match=f"has {again.__name__} twice"):
         chain([*CHAIN, again])
 
 
-def test_what_would_corrupt_is_refused_there_too(chain, monkeypatch):
+def test_middleware_that_would_corrupt_is_refused_in_a_chain_too(chain, monkeypatch):
     made = chain([*CHAIN, StockRetries()])
     monkeypatch.setattr(build, "middleware", lambda _: made)
 

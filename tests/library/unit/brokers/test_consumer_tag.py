@@ -1,4 +1,4 @@
-"""What a consumer says of itself on RabbitMQ."""
+"""The consumer tag: how a consumer identifies itself on RabbitMQ."""
 
 import os
 
@@ -18,18 +18,18 @@ def test_a_tag_names_the_process_and_its_modules():
 
 
 def test_an_actor_without_a_module_is_no_obstacle():
-    """A method of a built-in type has none; a consumer that fails to say so would never begin."""
+    """A method of a built-in type has none; if the tag failed, its consumer would never start."""
     found = parse_tag(make_tag([("append", None), ("greet", "shop.jobs")]))
 
     assert found.modules == "shop.jobs"
 
 
 def test_no_two_tags_are_the_same():
-    """pika keeps a callback by its tag, and RabbitMQ refuses one that a channel has already."""
+    """pika stores callbacks by tag, and RabbitMQ refuses a tag that the channel already has."""
     assert make_tag(SHOP) != make_tag(SHOP)
 
 
-def test_the_digest_is_that_of_the_names_of_actors_in_any_order_and_module():
+def test_the_digest_depends_only_on_the_names_of_the_actors():
     digest = parse_tag(make_tag(SHOP)).digest
 
     assert parse_tag(make_tag(SHOP[::-1])).digest == digest
@@ -37,14 +37,14 @@ def test_the_digest_is_that_of_the_names_of_actors_in_any_order_and_module():
     assert parse_tag(make_tag(SHOP[:1])).digest != digest
 
 
-def test_a_tag_of_another_program_is_none_of_ours():
+def test_a_tag_of_another_program_is_not_parsed():
     assert parse_tag("ctag1.0123456789") is None
     assert parse_tag("a/b/c/d/e/f") is None
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
 @example([("send", "\u6a21" * 100)])  # three bytes each
-def test_a_tag_fits_into_what_amqp_can_say(actors):
+def test_a_tag_fits_into_a_short_string_of_amqp(actors):
     tag = make_tag(actors)
 
     assert len(tag.encode()) <= 255

@@ -1,4 +1,4 @@
-"""`actor.perform_now(7)`: a job at once, in the process that asks."""
+"""`actor.perform_now(7)` runs a job at once, in the calling process."""
 
 from datetime import timedelta
 
@@ -14,11 +14,11 @@ from workshed.transport.errors import InvalidArgumentError
 
 
 class GoneError(Exception):
-    """For this there is nothing left to do."""
+    """Nothing is left to do."""
 
 
 class GoneForGoodError(GoneError):
-    """A kind of it that has a rule of its own."""
+    """A subclass that has a rule of its own."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_missing_record_raises_nothing(failing, error, caplog):
     assert [record.message for record in caplog.records] == [f"job is discarded: {error}"]
 
 
-def test_what_the_actor_discards_raises_nothing(failing):
+def test_an_error_that_the_actor_discards_is_not_raised(failing):
     assert failing(GoneForGoodError(), discard_on=GoneError).perform_now(7) is None
 
 
@@ -71,7 +71,7 @@ def test_the_nearest_rule_decides_as_for_a_job(failing):
 
 
 @pytest.mark.parametrize("error", [ValueError("wrong"), Snooze(timedelta()), KeyboardInterrupt()])
-def test_all_else_is_raised_to_who_asked(failing, error):
+def test_all_other_errors_reach_the_caller(failing, error):
     with pytest.raises(type(error)):
         failing(error, discard_on=GoneError).perform_now(7)
 

@@ -13,14 +13,14 @@ from workshed.transport.messages.envelope import StrictJson
 
 
 class Compressed(JSONEncoder):
-    """As one that encrypts: what it writes is no JSON."""
+    """Like an encrypting encoder: its output is not JSON."""
 
     def encode(self, data):
         return zlib.compress(super().encode(data))
 
 
 class Stamped(JSONEncoder):
-    """Writes a field more."""
+    """Adds a field."""
 
     def encode(self, data):
         return super().encode({**data, "version": 2})
@@ -45,8 +45,8 @@ def use():
 
 
 @pytest.mark.parametrize("encoder", [PickleEncoder(), Compressed(), Stamped(), Cannot()])
-def test_one_whose_output_cannot_be_read_is_refused_by_the_send(greet, use, encoder):
-    """`send()` would return, and every job be dead as `not JSON`."""
+def test_an_encoder_with_unreadable_output_is_refused_by_send(greet, use, encoder):
+    """Otherwise `send()` would succeed and every job would end dead with `not JSON`."""
     use(encoder)
 
     name = type(encoder).__name__
@@ -55,8 +55,8 @@ def test_one_whose_output_cannot_be_read_is_refused_by_the_send(greet, use, enco
     assert greet.broker.sent == []
 
 
-def test_a_worker_does_not_boot_with_it(use):
-    """It would come up, and each job that it sends fail."""
+def test_a_worker_does_not_boot_with_such_an_encoder(use):
+    """It would boot, and every send by its jobs would fail."""
     broker = build_broker(Settings())
     use(Compressed())
 
@@ -65,11 +65,11 @@ def test_a_worker_does_not_boot_with_it(use):
 
 
 class Plain(JSONEncoder):
-    """An application's own, which writes the same."""
+    """An application's own encoder with the same output."""
 
 
 @pytest.mark.parametrize("encoder", [JSONEncoder(), Plain(), StrictJson()])
-def test_one_that_writes_the_same_is_taken(greet, use, encoder):
+def test_an_encoder_with_the_same_output_is_accepted(greet, use, encoder):
     use(encoder)
 
     greet.send(7)

@@ -1,4 +1,4 @@
-"""The envelope: what is refused, and that what passes comes back exactly."""
+"""The envelope: unreadable messages are refused, and all others come back exactly."""
 
 import contextlib
 import datetime as dt
@@ -115,13 +115,13 @@ def test_a_message_comes_back_exactly(args, kwargs):
         (b'{"queue_name": "default"}', "actor_name: missing"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_field(body, reason):
+def test_an_unreadable_message_is_refused_with_the_field(body, reason):
     with pytest.raises(EnvelopeError, match=reason.replace("[", r"\[")):
         decode(body, "default")
 
 
 def test_an_option_of_a_later_release_is_kept_and_named():
-    """A worker of that release is to run it with this; see `Execution.stranger`."""
+    """A worker of that release must run the job with this option; see `Execution.stranger`."""
     message = decode(envelope(options={"etc": [1], "attempt": 2}), "default")
 
     assert message.options == {"etc": [1], "attempt": 2}
@@ -130,7 +130,7 @@ def test_an_option_of_a_later_release_is_kept_and_named():
 
 
 @given(st.binary() | json_values.map(orjson.dumps))
-def test_no_bytes_raise_anything_else(body):
+def test_bytes_raise_nothing_but_envelope_errors(body):
     with pytest.raises(EnvelopeError):
         decode(body, "default")
 
@@ -140,7 +140,7 @@ def test_no_bytes_raise_anything_else(body):
         orjson.dumps
     )
 )
-def test_no_object_raises_anything_else(body):
+def test_objects_raise_nothing_but_envelope_errors(body):
     with contextlib.suppress(EnvelopeError):
         decode(body, "default")
 
@@ -161,12 +161,12 @@ def test_no_object_raises_anything_else(body):
         type("Sub", (str,), {})("x"),
     ],
 )
-def test_what_json_would_change_is_refused(value):
+def test_arguments_that_json_would_change_are_refused(value):
     with pytest.raises(InvalidArgumentError, match="argument when"):
         refuse_inexact(value, "argument when")
 
 
-def test_a_stamp_is_for_people():
+def test_the_properties_of_a_message_describe_it_for_people():
     message = dramatiq.Message("default", "greet", (7,), {}, {"attempt": 2, "broker_priority": 4})
 
     found = message_properties(message, outbox=True)

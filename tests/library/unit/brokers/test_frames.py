@@ -1,4 +1,4 @@
-"""Frames read and written in one go: as pika does it, or left to pika."""
+"""Frames are read and written in one go with the same results as pika's, or left to pika."""
 
 import struct
 
@@ -78,14 +78,14 @@ def test_a_delivery_is_read_as_pika_reads_it(tag, redelivered, headed, body, bef
 
 
 def headed_bytes(data):
-    """What pika decodes of a header frame."""
+    """The part of a header frame that pika decodes."""
     consumed, _ = pika.frame.decode_frame(data)
     end, _ = pika.frame.decode_frame(data[consumed:])
     return data[consumed:][7 : end - 1][12:]
 
 
 @given(properties(st.dictionaries(names, rare, min_size=1, max_size=3)))
-def test_what_it_does_not_know_is_left_to_pika(headed):
+def test_unknown_header_values_are_left_to_pika(headed):
     data = b"".join(frames(deliver(), headed, b"body"))
 
     found = parse_delivery(data, 0)
@@ -113,7 +113,7 @@ def test_a_body_of_several_frames_is_left_to_pika():
 
 
 def test_an_empty_body_is_left_to_pika():
-    """No frame follows it: what does is another message's."""
+    """No body frame follows it; the next one belongs to another message."""
     data = b"".join(frames(deliver(), pika.BasicProperties(), b""))
     more = b"".join(frames(deliver(2), pika.BasicProperties(), b"body"))
 
@@ -140,7 +140,7 @@ def test_frames_that_something_comes_between_are_left_to_pika(between, place):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_frame_without_its_end_is_left_to_pika(place):
-    """pika closes the connection over it: nobody knows where the next frame begins."""
+    """pika then closes the connection, because the start of the next frame is unknown."""
     parts = frames(deliver(), pika.BasicProperties(), b"body")
     parts[place] = parts[place][:-1] + b"\x00"
 
@@ -210,8 +210,8 @@ def test_a_message_is_written_as_pika_writes_it(channel, exchange, queue, stamp,
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_amqp_cannot_say_is_refused(changes):
-    """Written somehow, it would end the connection of all who send."""
+def test_properties_that_amqp_cannot_encode_are_refused(changes):
+    """A malformed frame would end the connection that all senders share."""
     usual = {"message_id": "1", "type": "greet", "timestamp": 1, "priority": None, "headers": {}}
 
     with pytest.raises((ValueError, struct.error, pika.exceptions.AMQPError)):

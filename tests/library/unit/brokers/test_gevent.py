@@ -1,4 +1,4 @@
-"""gevent: refused at boot, since no time limit would strike."""
+"""gevent is refused at boot, because no time limit would interrupt a job."""
 
 import dramatiq
 import pytest
@@ -10,8 +10,8 @@ from workshed.transport.build import build_broker
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 
-def test_a_worker_does_not_boot_under_it(monkeypatch):
-    """A job would go on past its time limit, until the hard one ends the process and all in it."""
+def test_a_worker_does_not_boot_under_gevent(monkeypatch):
+    """A job would run on until the hard time limit ends the process and all its jobs."""
     broker = build_broker(Settings())
     assert isinstance(broker, RabbitMQBroker)
     monkeypatch.setattr(base, "is_gevent_active", lambda: True)

@@ -1,4 +1,4 @@
-"""The latch: whoever waits is called."""
+"""The latch: opening it wakes all waiting threads and makes all calls."""
 
 import threading
 
@@ -7,14 +7,14 @@ import pytest
 from workshed.transport.latch import Latch
 
 
-def test_it_is_waited_for_no_longer_than_was_said():
+def test_a_wait_ends_after_its_timeout():
     latch = Latch()
 
     assert not latch.wait(0.01)
     assert not latch.wait(-1)
 
 
-def test_who_waits_passes_once_it_is_open():
+def test_a_waiting_thread_passes_once_it_is_open():
     latch = Latch()
     threading.Timer(0.05, latch.open).start()
 
@@ -33,7 +33,7 @@ def test_each_call_is_made_once_whether_added_before_or_after():
 
 
 @pytest.mark.parametrize("timeout_s", [float("inf"), 1e12])
-def test_for_ever_is_as_long_as_a_lock_can_wait(timeout_s):
+def test_forever_is_as_long_as_a_lock_can_wait(timeout_s):
     latch = Latch()
     threading.Timer(0.01, latch.open).start()
 

@@ -10,7 +10,7 @@ from workshed.transport.amqp.connection import FIRST_PAUSE_S, LONGEST_PAUSE_S, p
 
 @given(integers(min_value=0, max_value=100_000))
 def test_a_pause_is_within_its_bounds_however_many_failed(failures):
-    """A float ends at 2 to the 1024th, which failures of an hour reach."""
+    """A float overflows at 2 to the power of 1024, which an hour of failures reaches."""
     longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures, 20))
 
     assert longest / 2 <= pause_s(failures) <= longest

@@ -1,4 +1,4 @@
-"""While jobs are short one thread runs them; as soon as one is not, all threads do."""
+"""While jobs are short, one thread runs them; as soon as one is long, all threads do."""
 
 import contextlib
 import math
@@ -22,7 +22,7 @@ def item(job):
 
 @pytest.fixture
 def working():
-    """`with working() as work:` a queue whose threads call what is put."""
+    """`with working() as work:` a queue whose threads call the functions put into it."""
 
     @contextlib.contextmanager
     def run():
@@ -56,18 +56,18 @@ def spin():
 
 
 def short_jobs(work, until):
-    """Put jobs of some µs, as many as are started, until something is so."""
+    """Put jobs of a few µs as fast as they start, until a condition holds."""
     for _ in range(2_000):
         work.put_all([item(spin) for _ in range(100)])
         while work.qsize() > 100:
             time.sleep(0)
         if until():
             return
-    raise AssertionError("it never was so")
+    raise AssertionError("the condition never held")
 
 
 def side_by_side(work):
-    """Tell whether as many jobs as there are threads run at the same time."""
+    """Return whether as many jobs as there are threads run at the same time."""
     met, barrier = [], threading.Barrier(THREADS)
 
     def meet():
@@ -81,7 +81,7 @@ def side_by_side(work):
 
 
 def test_short_jobs_are_run_by_one_thread(working):
-    """Exact, for nobody looks any more: a look on a busy machine may rightly end it."""
+    """`_look` is off to make this exact, because on a busy machine it may rightly end this mode."""
     alone, free = [], threading.Lock()
 
     def note():
@@ -103,7 +103,7 @@ def test_short_jobs_are_run_by_one_thread(working):
 
 
 def test_jobs_that_wait_run_side_by_side_at_once(working):
-    """If nobody looked, each would wait for the one before it, here for ever."""
+    """Without `_look`, each job would wait for the one before it, here forever."""
     with working() as work:
         short_jobs(work, lambda: work._one_by_one)
 
@@ -111,7 +111,7 @@ def test_jobs_that_wait_run_side_by_side_at_once(working):
 
 
 def test_they_do_so_while_the_process_is_busy_with_something_else(working, monkeypatch):
-    """A call into C that gives the interpreter away leaves room for others, on another core."""
+    """A call into C that releases the GIL leaves room for other threads on another core."""
     with working() as work:
         short_jobs(work, lambda: work._one_by_one)
         monkeypatch.setattr(work_queue.time, "process_time", time.monotonic)
@@ -119,7 +119,7 @@ def test_they_do_so_while_the_process_is_busy_with_something_else(working, monke
         assert side_by_side(work)
 
 
-def test_what_is_put_when_nothing_runs_starts_at_once(working):
+def test_a_job_put_while_nothing_runs_starts_at_once(working):
     with working() as work:
         short_jobs(work, lambda: work._one_by_one)
         work.join()
@@ -132,14 +132,14 @@ def test_what_is_put_when_nothing_runs_starts_at_once(working):
 
 
 def test_each_mistake_makes_the_next_one_rarer(working, monkeypatch):
-    """Where one job of many takes long, all are better off side by side."""
+    """If one job in many takes long, all jobs are better off on all threads."""
     monkeypatch.setattr(work_queue, "LASTED_S", math.inf)
     with working() as work:
         for _ in range(3):
             before = work._sample
             short_jobs(work, lambda: work._one_by_one)
             assert side_by_side(work)
-            # Or more: a busy machine may make a job of some µs a long one.
+            # Or more: on a busy machine a job of a few µs may take long.
             assert work._sample >= min(2 * before, work_queue.MOST_SAMPLE)
 
         monkeypatch.setattr(work_queue, "LASTED_S", 0.0)

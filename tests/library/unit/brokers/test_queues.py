@@ -44,8 +44,8 @@ def test_the_version_is_read_from_the_connection(words, found):
     assert server_version(SimpleNamespace(_impl=impl)) == found
 
 
-def test_used_are_those_of_actors_and_those_that_a_program_adds():
-    """The shipped queues are declared as well, and belong to a program that is not here."""
+def test_used_queues_are_those_of_actors_and_those_that_a_program_adds():
+    """The shipped queues are declared too, but the program that uses them is not here."""
     broker = build_broker(Settings())
     broker.add_queue(Queue("invoices"))
 

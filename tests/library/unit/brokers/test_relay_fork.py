@@ -8,7 +8,7 @@ from workshed.transport.sidecars.relay_fork import RelayFork, supervise
 
 
 @pytest.mark.parametrize(("wanted", "forks"), [(True, [supervise]), (False, [])])
-def test_a_master_runs_a_relay_unless_told_otherwise(wanted, forks):
+def test_a_master_runs_a_relay_unless_configured_otherwise(wanted, forks):
     chain = build.middleware(Settings(relay_fork=wanted))
 
     assert next(m for m in chain if isinstance(m, RelayFork)).forks == forks

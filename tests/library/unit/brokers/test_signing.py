@@ -1,4 +1,4 @@
-"""Who wrote a message: what is altered, or of no key of ours, is refused in words."""
+"""Signatures: altered messages and messages signed with an unknown key are refused."""
 
 import datetime as dt
 from decimal import Decimal
@@ -37,7 +37,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-"""What AMQP can say in a header."""
+"""Any value that AMQP allows in a header."""
 
 
 def signed(queue, headers, body, by=OURS):
@@ -45,19 +45,19 @@ def signed(queue, headers, body, by=OURS):
 
 
 def as_read(headers):
-    """What a consumer makes of them: it cannot tell an absent one from nothing."""
+    """The headers as a consumer reads them: an absent one and `None` are the same."""
     return [(type(headers.get(name)), headers.get(name)) for name in ACTED_ON]
 
 
 @given(queues, acted_on, st.dictionaries(st.text(), anything, max_size=3), bodies)
-def test_what_was_signed_is_taken_with_whatever_other_headers(queue, headers, others, body):
+def test_a_signed_message_is_accepted_with_any_other_headers(queue, headers, others, body):
     assume(not others.keys() & set(ACTED_ON))
 
     OURS.check(queue, {**others, **signed(queue, headers, body)}, body)
 
 
 @given(queues, acted_on, bodies.filter(bool), st.data())
-def test_a_body_of_which_one_byte_is_another_is_refused(queue, headers, body, data):
+def test_a_body_with_one_changed_byte_is_refused(queue, headers, body, data):
     place = data.draw(st.integers(0, len(body) - 1))
     changed = bytes([body[place] ^ data.draw(st.integers(1, 255))])
     altered = body[:place] + changed + body[place + 1 :]
@@ -67,7 +67,7 @@ def test_a_body_of_which_one_byte_is_another_is_refused(queue, headers, body, da
 
 
 @given(queues, queues, acted_on, bodies)
-def test_what_was_signed_for_another_queue_is_refused(queue, other, headers, body):
+def test_a_message_signed_for_another_queue_is_refused(queue, other, headers, body):
     assume(queue != other)
 
     with pytest.raises(SignatureError, match="signature: does not fit"):
@@ -78,9 +78,9 @@ def test_what_was_signed_for_another_queue_is_refused(queue, other, headers, bod
 def test_a_header_that_a_consumer_acts_on_cannot_be_set_changed_or_taken_away(
     headers, name, value, body
 ):
-    """Without `outbox` or `possible_duplicate` no duplicate is looked for.
+    """Without `outbox` or `possible_duplicate`, no duplicate is looked for.
 
-    By `published_ms` a copy is too old for that.
+    An old `published_ms` would make a copy too old for that.
     """
     altered = {**headers, name: value}
     assume(as_read(altered) != as_read(headers))
@@ -90,7 +90,7 @@ def test_a_header_that_a_consumer_acts_on_cannot_be_set_changed_or_taken_away(
 
 
 def test_a_consumer_acts_on_no_header_that_is_not_signed():
-    """Whoever lets it act on another one has to sign that, too."""
+    """If you make it act on another header, sign that header too."""
 
     looked_at = set()
 
@@ -114,15 +114,15 @@ def test_no_two_messages_have_one_signature(queue, headers, body, queue_2, heade
 
 
 @given(st.integers(1, 40), st.binary(min_size=1, max_size=40))
-def test_nothing_moves_from_the_body_to_what_stands_before_it(cut, body):
-    """With the queue's bytes right before those of the body, both would be the same."""
+def test_bytes_cannot_move_from_the_body_to_the_queue_name(cut, body):
+    """If the queue's bytes came right before the body's, both signatures would be the same."""
     whole = OURS.sign("default", {}, body)
 
     assert OURS.sign("default" + body[:cut].decode("latin-1"), {}, body[cut:]) != whole
 
 
 @given(st.integers(0, 200), st.text(max_size=1))
-def test_of_a_signature_no_character_can_be_another(place, instead):
+def test_no_character_of_a_signature_can_be_changed(place, instead):
     headers = signed("default", {}, b"{}")
     given = headers[HEADER]
     headers[HEADER] = given[:place] + instead + given[place + 1 :]
@@ -138,8 +138,8 @@ def test_of_a_signature_no_character_can_be_another(place, instead):
     bodies,
 )
 def test_whatever_stands_in_the_headers_is_refused_in_words(headers, required, body):
-    """An error of another kind would end the channel of all that are healthy."""
-    with pytest.raises(EnvelopeError):  # also where it is accepted unsigned: it is no message
+    """Another kind of error would end the channel, and with it the healthy deliveries."""
+    with pytest.raises(EnvelopeError):  # even if unsigned ones are accepted: it is no message
         verify_and_decode(Signing([NEW], required=required), "default", headers, body)
 
 
@@ -157,13 +157,13 @@ def test_whatever_stands_in_the_headers_is_refused_in_words(headers, required, b
         ),
     ],
 )
-def test_it_is_said_what_is_wrong(headers, said):
+def test_the_error_says_what_is_wrong(headers, said):
     with pytest.raises(SignatureError, match=said):
         OURS.check("default", headers, b"{}")
 
 
-def test_while_a_key_is_replaced_step_by_step_nobody_turns_a_message_away():
-    """Whoever works at one step takes what is sent at the one before, and at the one after."""
+def test_no_message_is_refused_while_a_key_is_replaced_step_by_step():
+    """A worker at one step accepts what is sent at the step before and at the step after."""
     steps = [Signing(keys, required=True) for keys in ([OLD], [OLD, NEW], [NEW, OLD], [NEW])]
 
     for one, next_one in pairwise(steps):
@@ -172,7 +172,7 @@ def test_while_a_key_is_replaced_step_by_step_nobody_turns_a_message_away():
 
 
 def test_a_key_that_signs_before_all_accept_it_is_refused():
-    """Why a new key is the second first."""
+    """This is why a new key goes second at first."""
     hasty = signed("default", {}, b"{}", by=Signing([NEW, OLD], required=True))
 
     with pytest.raises(SignatureError, match="is of a key that is not in WORKSHED_SIGNING_KEYS"):
@@ -180,7 +180,7 @@ def test_a_key_that_signs_before_all_accept_it_is_refused():
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_what_the_newest_key_has_not_signed_is_counted(counted, required):
+def test_messages_not_signed_by_the_newest_key_are_counted(counted, required):
     ours = Signing([NEW, OLD], required=required)
     by = {
         keys: signed("q", {}, b"{}", by=Signing([keys], required=True)) for keys in (OLD, FOREIGN)
@@ -206,7 +206,7 @@ def test_what_the_newest_key_has_not_signed_is_counted(counted, required):
     assert {what: after[what] - before[what] for what in odd} == dict.fromkeys(odd, 1)
 
 
-def test_what_runs_unsigned_is_logged_once_for_each_queue(caplog):
+def test_unsigned_messages_that_run_are_logged_once_per_queue(caplog):
     ours = Signing([NEW], required=False)
 
     for queue in ("default", "emails", "default"):
@@ -244,7 +244,7 @@ def test_short_keys_are_refused_and_not_shown(keys, monkeypatch):
 @pytest.mark.parametrize("keys", [None, ""])
 @pytest.mark.parametrize("signing", ["require", "accept"])
 def test_who_wants_signatures_and_has_lost_the_keys_does_not_start(signing, keys, monkeypatch):
-    """It would run what anybody sends."""
+    """It would run messages from any sender."""
     monkeypatch.setenv("WORKSHED_SIGNING", signing)
     if keys is not None:
         monkeypatch.setenv("WORKSHED_SIGNING_KEYS", keys)
@@ -253,7 +253,7 @@ def test_who_wants_signatures_and_has_lost_the_keys_does_not_start(signing, keys
         settings()
 
 
-def test_a_key_is_nowhere_in_what_shows_its_owner():
+def test_keys_appear_in_no_repr_and_no_error():
     ours, config = Signing([NEW, OLD], required=True), Settings(signing_keys=f"{NEW},{OLD}")
 
     with pytest.raises(SignatureError) as err:

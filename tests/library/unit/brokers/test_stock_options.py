@@ -1,4 +1,4 @@
-"""dramatiq's own options: followed (where that is tested stands beside), or refused by name."""
+"""dramatiq's own options: followed (tested in other files), or refused by name."""
 
 import math
 from datetime import date
@@ -35,10 +35,8 @@ def declare():
         ({"on_retry_exhausted": 7}, r"on_retry_exhausted=7 is neither an actor nor its name"),
     ],
 )
-def test_what_is_not_followed_on_an_actor_is_refused_with_what_to_say_instead(
-    options, instead, declare
-):
-    """Ignored, it would be a job that runs otherwise than its author believes."""
+def test_unsupported_options_of_an_actor_are_refused_with_an_alternative(options, instead, declare):
+    """If they were ignored, a job would not run as its author believes."""
     with pytest.raises(ValueError, match=instead):
         declare(actor_name="work", **options)
 
@@ -57,7 +55,7 @@ def test_what_is_not_followed_on_an_actor_is_refused_with_what_to_say_instead(
         ({"max_retires": 3}, "did you mean 'max_retries'"),
     ],
 )
-def test_what_is_not_followed_on_a_message_is_refused_too(options, instead, declare):
+def test_unsupported_options_of_a_message_are_refused_too(options, instead, declare):
     with pytest.raises(InvalidOptionError, match=instead):
         declare(actor_name="work").send_with_options(**options)
 
@@ -71,13 +69,13 @@ def test_what_is_not_followed_on_a_message_is_refused_too(options, instead, decl
         {"pipe_ignore": True},
     ],
 )
-def test_what_is_followed_is_taken_on_both(options, declare):
+def test_supported_options_are_accepted_on_both(options, declare):
     declare(actor_name="work", **options).send_with_options(**options)
 
 
 @pytest.mark.parametrize("inexact", [math.nan, date(2026, 1, 1), "\ud800"])
-def test_what_is_piped_is_checked_when_the_pipeline_is_sent(inexact, declare):
-    """Found when its turn comes, the work before it would have been done for nothing."""
+def test_a_piped_message_is_checked_when_the_pipeline_is_sent(inexact, declare):
+    """If it were checked when its turn comes, the steps before it would have run for nothing."""
     work = declare(actor_name="work")
 
     with pytest.raises(InvalidOptionError, match="must be a message that can be sent"):

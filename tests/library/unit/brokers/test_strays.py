@@ -1,4 +1,4 @@
-"""Actors that were declared before Workshed's broker was there."""
+"""Actors that were declared before Workshed's broker existed."""
 
 import importlib
 
@@ -17,7 +17,7 @@ STOCK = importlib.import_module("dramatiq.broker")
 
 @pytest.fixture
 def other(monkeypatch):
-    """The global broker, which is none of ours."""
+    """A global broker that is not Workshed's."""
     broker = StubBroker()
     monkeypatch.setattr(STOCK, "global_broker", broker)
     yield broker
@@ -29,7 +29,7 @@ def ours():
     return build_broker(Settings(broker_url="stub://"))
 
 
-def test_they_are_named_with_the_import_to_move(other, ours):
+def test_stray_actors_are_named_with_the_import_to_move(other, ours):
     for name in "fedcba":
         dramatiq.actor(actor_name=name)(print)
 
@@ -43,8 +43,8 @@ def test_they_are_named_with_the_import_to_move(other, ours):
     assert refused.value.actors == list("abcdef")
 
 
-def test_no_broker_of_ours_is_made_where_there_are_some(other):
-    """It would be the global one, and their jobs go to a server that nobody has named."""
+def test_no_broker_of_ours_is_made_if_there_are_stray_actors(other):
+    """It would become the global one, and their jobs go to a server that nothing configures."""
     dramatiq.actor(actor_name="lost")(print)
 
     with pytest.raises(StrayActorsError, match="not on Workshed's broker: lost"):
@@ -53,7 +53,7 @@ def test_no_broker_of_ours_is_made_where_there_are_some(other):
 
 
 @pytest.mark.parametrize("name", ["dramatiq", "periodiq"])
-def test_programs_of_others_end_with_the_documented_code(other, monkeypatch, caplog, name):
+def test_other_programs_end_with_the_documented_code(other, monkeypatch, caplog, name):
     dramatiq.actor(actor_name="lost")(print)
     monkeypatch.setattr("sys.argv", [f"/usr/bin/{name}"])
 
@@ -64,7 +64,7 @@ def test_programs_of_others_end_with_the_documented_code(other, monkeypatch, cap
     assert "not on Workshed's broker: lost" in caplog.text
 
 
-def test_a_worker_does_not_boot_where_there_are_some(monkeypatch):
+def test_a_worker_does_not_boot_if_there_are_stray_actors(monkeypatch):
     """They were declared on another broker that became the global one after ours."""
     broker, other = build_broker(Settings()), StubBroker()
     dramatiq.actor(broker=other, actor_name="lost")(print)
@@ -76,11 +76,11 @@ def test_a_worker_does_not_boot_where_there_are_some(monkeypatch):
     other.close()
 
 
-def test_a_broker_without_actors_is_no_trouble(other, ours):
+def test_another_broker_without_actors_is_accepted(other, ours):
     refuse_strays(ours)
 
 
-def test_actors_of_a_broker_that_is_named_are_meant_for_it(monkeypatch, ours):
+def test_actors_with_an_explicit_broker_are_accepted(monkeypatch, ours):
     monkeypatch.setattr(STOCK, "global_broker", ours)
     other = StubBroker()
     dramatiq.actor(broker=other, actor_name="theirs")(print)
@@ -90,7 +90,7 @@ def test_actors_of_a_broker_that_is_named_are_meant_for_it(monkeypatch, ours):
     other.close()
 
 
-def test_where_none_is_global_there_is_nothing_to_refuse(monkeypatch, ours):
+def test_without_a_global_broker_nothing_is_refused(monkeypatch, ours):
     monkeypatch.setattr(STOCK, "global_broker", None)
 
     refuse_strays(ours)

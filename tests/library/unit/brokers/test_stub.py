@@ -39,7 +39,7 @@ def test_sends_of_every_kind_are_recorded(stub, greet):
     assert stub.sent == [one, two, three]
 
 
-def test_of_many_none_is_recorded_before_all_are_checked(stub, greet):
+def test_many_messages_are_all_checked_before_any_is_recorded(stub, greet):
     with pytest.raises(InvalidArgumentError):
         stub.enqueue_many([greet.message(1), greet.message(float("inf"))])
 
@@ -56,15 +56,15 @@ def test_of_many_none_is_recorded_before_all_are_checked(stub, greet):
         ("message_id", "x" * 256, "message_id must have 1 to 255 bytes"),
     ],
 )
-def test_a_field_that_no_worker_would_take_is_named(stub, greet, field, value, said):
-    """Libraries make messages of their own; `struct.error` named no field."""
+def test_a_field_that_no_worker_would_accept_is_named(stub, greet, field, value, said):
+    """Libraries build messages of their own; `struct.error` would name no field."""
     message = dataclasses.replace(greet.message(7), **{field: value})
 
     with pytest.raises(PublishRefusedError, match=f"greet: {said}"):
         stub.enqueue(message)
 
 
-def test_what_rabbitmq_would_not_take_is_refused_here_too(stub, greet):
+def test_arguments_that_are_refused_for_rabbitmq_are_refused_here_too(stub, greet):
     with pytest.raises(InvalidArgumentError):
         greet.send(float("inf"))
 
@@ -90,7 +90,7 @@ def test_flushing_forgets(stub, greet):
     assert stub.sent == []
 
 
-def test_what_was_sent_is_counted_and_flushed(stub, greet):
+def test_sent_messages_are_counted_and_flushed(stub, greet):
     greet.send(1)
     greet.send(2)
 
@@ -101,7 +101,7 @@ def test_what_was_sent_is_counted_and_flushed(stub, greet):
     stub.join("default")
 
 
-def test_a_join_of_what_never_runs_does_not_wait_for_ever(stub, greet):
+def test_a_join_of_messages_that_never_run_does_not_wait_forever(stub, greet):
     greet.send(1)
 
     with pytest.raises(WorkshedError, match="use the fixture `jobs`"):

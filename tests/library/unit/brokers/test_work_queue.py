@@ -1,4 +1,4 @@
-"""The worker's queue, rule by rule; all of them against a model in test_work_queue_model.py."""
+"""The worker's queue, rule by rule; test_work_queue_model.py tests all rules against a model."""
 
 import itertools
 import threading
@@ -32,12 +32,12 @@ def fill(work, queue, count):
 
 
 def start(work):
-    """Start what may start now: the actor name of its message."""
+    """Start the next job that may start; return the actor name of its message."""
     return work.get(block=False).message.actor_name
 
 
 def run(work, count):
-    """Run jobs one after the other; the queue of each."""
+    """Run jobs one after the other; return the queue of each."""
     queues = []
     for _ in range(count):
         queues.append(work.get(block=False).message.queue_name)
@@ -46,7 +46,7 @@ def run(work, count):
 
 
 def in_turn(queues):
-    """Tell whether two queues of the same weight share the starts, but for one to begin with."""
+    """Return whether two queues of equal weight share the starts evenly, give or take one."""
     return sorted(Counter(queues).values()) in ([4, 6], [5, 5])
 
 
@@ -59,7 +59,7 @@ def starts_nothing(work):
 
 
 class Thread:
-    """A worker thread that does what it is told, one thing after the other."""
+    """A worker thread that carries out one command after the other."""
 
     def __init__(self, work):
         self.work = work
@@ -72,7 +72,7 @@ class Thread:
         self._pool.submit(self.work.task_done).result(60)
 
     def sleep(self, eventually, timeout=None):
-        """Let it wait in `get`; what it will start."""
+        """Let it wait in `get`; return a future of what it will start."""
         asleep = len(self.work._sleepers)
         future = self._pool.submit(lambda: self.work.get(timeout=timeout).message.actor_name)
         eventually(lambda: len(self.work._sleepers) > asleep)
@@ -84,7 +84,7 @@ class Thread:
 
 @pytest.fixture
 def thread():
-    """`thread(work)`: one more worker thread; at the end the queue is closed and they all end."""
+    """`thread(work)`: one more worker thread; teardown closes the queue and ends them all."""
     threads = []
 
     def one_more(work):
@@ -130,7 +130,7 @@ def test_under_backlog_no_queue_is_a_start_ahead_of_another(weights, together, s
                 work.task_done()
 
         for one, other in itertools.permutations(weights, 2):
-            # In starts of `one`, whole numbers: at most one more than its share of the other's.
+            # `one` is at most one start ahead of its share; multiplied out for whole numbers.
             assert (counts[one] - 1) * weights[other] <= counts[other] * weights[one]
 
 
@@ -141,7 +141,7 @@ def test_one_queue_alone_gets_every_start():
     assert run(work, 20) == ["low"] * 20
 
 
-def test_a_queue_that_nobody_named_has_weight_one():
+def test_an_unknown_queue_has_weight_one():
     work = WorkQueue(WEIGHTS, {})
     fill(work, "default", 40)
     fill(work, "unheard-of", 40)
@@ -150,7 +150,7 @@ def test_a_queue_that_nobody_named_has_weight_one():
 
 
 def test_a_queue_that_was_empty_has_no_claim_on_that_time():
-    """Without the clamp to virtual time, the late queue takes the next 30 starts on its own."""
+    """Without the clamp to virtual time, the late queue would take the next 30 starts."""
     work = WorkQueue({}, {})
     fill(work, "early", 60)
     run(work, 30)
@@ -220,7 +220,7 @@ def test_items_that_order_the_same_start_as_they_were_put():
 # Caps and pauses
 
 
-def test_a_queue_at_its_cap_starts_nothing_and_blocks_nobody():
+def test_a_queue_at_its_cap_starts_nothing_and_blocks_no_other_queue():
     work = WorkQueue(WEIGHTS, {"critical": 2})
     fill(work, "critical", 3)
     fill(work, "low", 1)
@@ -269,7 +269,7 @@ def test_a_resumed_queue_has_its_cap_again():
 
 
 def test_a_suspect_waits_for_what_runs_and_others_wait_for_the_suspect(thread):
-    """Without its right of way the suspect never starts: some other job always runs."""
+    """Without right of way the suspect would never start, because other jobs always run."""
     work = WorkQueue({}, {})
     running, alone = thread(work), thread(work)
     fill(work, "default", 2)
@@ -298,7 +298,7 @@ def test_suspects_run_one_at_a_time_in_their_order(thread):
 
 
 def test_after_a_suspect_the_others_that_waited_start_before_the_next_one():
-    """Without this a stream of suspects keeps everything else waiting for ever."""
+    """Without this, a stream of suspects would keep all other jobs waiting forever."""
     work = WorkQueue({}, {})
     fill(work, "default", 3)
     for number in range(3):
@@ -330,7 +330,7 @@ def test_others_that_waited_for_a_suspect_run_side_by_side(thread):
 
 
 def test_others_that_waited_but_may_not_start_leave_the_way_to_the_next_suspect():
-    """Without this a pause after a suspect would hold the next one up until the queue resumes."""
+    """Without this, a pause after a suspect would block the next one until the queue resumes."""
     work = WorkQueue({}, {})
     fill(work, "default", 1)
     work.put_alone(job("low", "first"))
@@ -343,7 +343,7 @@ def test_others_that_waited_but_may_not_start_leave_the_way_to_the_next_suspect(
     assert start(work) == "second"
 
 
-def test_what_is_paused_when_a_suspect_ends_is_not_waited_for():
+def test_jobs_that_are_paused_when_a_suspect_ends_are_not_waited_for():
     work = WorkQueue({}, {})
     fill(work, "paused", 3)
     work.pause("paused")
@@ -357,7 +357,7 @@ def test_what_is_paused_when_a_suspect_ends_is_not_waited_for():
     assert start(work) == "second"
 
 
-def test_a_suspect_of_a_paused_queue_waits_and_holds_nobody_up():
+def test_a_suspect_of_a_paused_queue_waits_and_blocks_no_other_job():
     work = WorkQueue({}, {})
     work.pause("paused")
     work.put_alone(job("paused", "suspect"))
@@ -373,7 +373,7 @@ def test_a_suspect_of_a_paused_queue_waits_and_holds_nobody_up():
 
 
 def test_suspects_with_the_same_order_are_each_started_once():
-    """Taken out by equality instead of by place, one would start twice and the other never."""
+    """If it were removed by equality, not by position, one would start twice and one never."""
     work = WorkQueue({}, {})
     work.pause("paused")
     for queue in ("paused", "default"):
@@ -455,7 +455,7 @@ def test_a_sleeping_thread_wakes_for_a_suspect_when_the_last_job_ends(thread, ev
 
 
 def test_all_sleeping_threads_wake_when_a_suspect_ends(thread, eventually):
-    """One is woken; unless it wakes the next, the others sleep beside jobs that may start."""
+    """Only one is woken; unless it wakes the next, the others sleep although jobs may start."""
     work = WorkQueue({}, {})
     work.put_alone(job("default", "suspect"))
     alone = thread(work)
@@ -489,8 +489,8 @@ def test_a_sleeping_thread_wakes_when_the_suspect_before_it_is_gone(thread, even
     assert started.result(60) == "default-1"
 
 
-def test_an_idle_get_looks_when_it_comes_and_when_it_leaves_and_not_between(monkeypatch):
-    """A poll would cost an idle worker its CPU and a job its latency."""
+def test_an_idle_get_looks_once_at_its_start_and_once_at_its_end(monkeypatch):
+    """Polling would cost an idle worker CPU time and delay jobs."""
     work = WorkQueue({}, {})
     looks = []
     look = work._next
@@ -506,7 +506,7 @@ def test_an_idle_get_looks_when_it_comes_and_when_it_leaves_and_not_between(monk
 
 
 def test_a_sleeping_thread_is_not_passed_over_for_one_that_gave_up(thread, eventually):
-    """A thread whose timeout is over must leave no trace: waking it would wake nobody."""
+    """A thread that timed out must leave no trace, or the next wake-up would be lost on it."""
     work = WorkQueue({}, {})
     started = thread(work).sleep(eventually)
     gone = thread(work).sleep(eventually, timeout=0.05)
@@ -548,7 +548,7 @@ def test_a_get_without_timeout_ends_when_the_queue_closes(thread, eventually):
         work.get()
 
 
-def test_draining_gives_all_that_has_not_started_whatever_holds_it_up(thread):
+def test_draining_returns_all_jobs_that_have_not_started(thread):
     work = WorkQueue({}, {"capped": 1})
     fill(work, "capped", 2)
     thread(work).start()
@@ -567,8 +567,8 @@ def test_draining_gives_all_that_has_not_started_whatever_holds_it_up(thread):
     assert work.unfinished_tasks == 1
 
 
-def test_what_was_drained_did_not_run():
-    """Counted as running, it would make room below a cap that is not there."""
+def test_a_drained_job_does_not_count_as_one_that_ran():
+    """If it counted, its `task_done` would make room below a cap that is already reached."""
     work = WorkQueue({}, {"images": 1})
     fill(work, "images", 3)
     assert start(work) == "images-0"
@@ -581,7 +581,7 @@ def test_what_was_drained_did_not_run():
     assert start(work) == "images-2"
 
 
-def test_taking_back_removes_what_is_wanted_and_keeps_the_order_of_the_rest(thread):
+def test_taking_back_removes_the_chosen_jobs_and_keeps_the_order_of_the_rest(thread):
     work = WorkQueue({}, {})
     fill(work, "default", 6)
     thread(work).start()
@@ -599,7 +599,7 @@ def test_taking_back_removes_what_is_wanted_and_keeps_the_order_of_the_rest(thre
 
 
 def test_taking_back_one_of_two_that_order_the_same_takes_that_one():
-    """Found by equality, both would go and one of them would be given back to nobody."""
+    """If jobs were compared by equality, both would go and one of them would be lost."""
     work = WorkQueue({}, {})
     for name in ("mine", "yours"):
         work.put(_WorkQueueItem(0, job("default", name).message, _queued_time=1))
@@ -610,8 +610,8 @@ def test_taking_back_one_of_two_that_order_the_same_takes_that_one():
     assert start(work) == "yours"
 
 
-def test_a_question_that_raises_takes_nothing_back():
-    """Removed before all are asked, the first ones would be neither here nor given back."""
+def test_a_predicate_that_raises_takes_nothing_back():
+    """If jobs were removed before all are checked, the first ones would be lost."""
     work = WorkQueue({}, {})
     fill(work, "default", 3)
 
@@ -621,7 +621,7 @@ def test_a_question_that_raises_takes_nothing_back():
     assert work.qsize() == 3
 
 
-def test_joining_waits_for_what_runs_and_not_for_what_was_taken_back(thread, eventually):
+def test_joining_waits_for_running_jobs_and_not_for_those_taken_back(thread, eventually):
     work = WorkQueue({}, {})
     fill(work, "default", 2)
     running = thread(work)
@@ -647,7 +647,7 @@ def test_joining_ends_when_the_last_one_is_taken_back(eventually):
     eventually(lambda: not joining.is_alive())
 
 
-def test_dramatiqs_worker_runs_on_it_and_gives_back_what_it_did_not_start(eventually, monkeypatch):
+def test_dramatiqs_worker_runs_on_it_and_requeues_jobs_it_did_not_start(eventually, monkeypatch):
     broker = StubBroker(middleware=[])
     worker = Worker(broker, worker_timeout=50, worker_threads=2)
     worker.work_queue = work = WorkQueue(WEIGHTS, {"low": 1})

@@ -27,16 +27,16 @@ picks = st.integers(0, len(THREADS) - 1)
 
 
 def job(queue, priority=0, actor="job", number=0):
-    """An item; all are of the same age, so those of a priority start as they were put."""
+    """Make an item; all have the same age, so equal priorities start in the order they were put."""
     message = MessageProxy(dramatiq.Message(queue, actor, (number,), {}, {}))
     return _WorkQueueItem(priority, message, _queued_time=0)
 
 
 class Model(RuleBasedStateMachine):
-    """Four threads that take, sleep and finish, beside one that does everything else.
+    """Four threads that take, sleep and finish, plus one that does everything else.
 
-    The model keeps what waits, runs and is paused, and says which jobs may start. That a sleeping
-    thread starts one as soon as there is any is part of it: a lost wake-up fails here.
+    The model knows which jobs wait and run and which queues are paused, and so which jobs may
+    start. A sleeping thread must start one as soon as there is any: a lost wake-up fails here.
     """
 
     def __init__(self):
@@ -80,7 +80,7 @@ class Model(RuleBasedStateMachine):
         return item.message.queue_name in self.paused
 
     def starts(self, thread, item):
-        """Note that a thread started an item, which must be one that may."""
+        """Note that a thread started an item, which must be one that may start."""
         [(_, alone)] = [each for each in self.may_start() if each[0] is item]
         remove(self.suspects if alone else self.waiting, item)
         self.running[thread] = (item, alone)
@@ -90,13 +90,13 @@ class Model(RuleBasedStateMachine):
         return self.pools[thread].submit(function, *args, **kwargs).result(60)
 
     def sleepers_start_what_may(self):
-        """Wait until the sleeping threads have started all that may; nothing else may come."""
+        """Wait until the sleeping threads have started all that may start, and nothing else."""
         while self.sleeping and self.may_start():
             woken = {
                 thread: future.result() for thread, future in self.sleeping.items() if future.done()
             }
             items = [item for item, _ in self.may_start()]
-            # Of two that woke at once, the one whose job was first in its queue is noted first.
+            # If two woke at once, note the one first whose job was first in its queue.
             for thread, started in woken.items():
                 if any(started is item for item in items):
                     del self.sleeping[thread]
@@ -105,9 +105,9 @@ class Model(RuleBasedStateMachine):
             else:
                 asleep = [self.sleeping[thread] for thread in self.sleeping.keys() - woken]
                 done, _ = wait(asleep, 5, FIRST_COMPLETED)
-                assert done, f"asleep beside {items}, woken for {woken}"
+                assert done, f"asleep although {items} may start, woken for {woken}"
 
-    # What is done to it
+    # Operations
 
     @rule(each=st.lists(st.tuples(queues, st.integers(0, 2)), min_size=1, max_size=3))
     def put(self, each):
@@ -152,7 +152,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(pick=picks)
     def finish(self, pick):
-        """Of a job and not a thread: which of those that sleep has woken is up to the system."""
+        """Pick a job and not a thread, because the system decides which sleeping thread wakes."""
         by_number = sorted(self.running, key=lambda each: self.running[each][0].message.args)
         self.finish_in(by_number[pick % len(by_number)])
 
@@ -206,7 +206,7 @@ class Model(RuleBasedStateMachine):
         assert sorted(map(id, taken)) == sorted(map(id, gone))
         self.sleepers_start_what_may()
 
-    @precondition(lambda self: self.puts > 12)  # or little would ever happen before
+    @precondition(lambda self: self.puts > 12)  # otherwise too little happens before
     @rule()
     def close(self):
         self.closed = True
@@ -216,7 +216,7 @@ class Model(RuleBasedStateMachine):
                 future.result(60)
         self.sleeping.clear()
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def nothing_is_lost(self):
@@ -241,7 +241,7 @@ TestModel.settings = settings(max_examples=100, stateful_step_count=60, deadline
 
 @pytest.fixture
 def racing():
-    """Let threads change places a thousand times as often as usual."""
+    """Switch threads a thousand times as often as usual."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(5e-6)
     yield
@@ -249,7 +249,7 @@ def racing():
 
 
 class Watch:
-    """What runs beside what, as the worker threads see it."""
+    """Records which jobs run at the same time, as the worker threads see it."""
 
     def __init__(self, work):
         self.work = work
@@ -282,7 +282,7 @@ class Watch:
 
 
 def send(work, offset):
-    """Send 1 000 jobs, of which 50 are suspects."""
+    """Send 1 000 jobs, 50 of which are suspects."""
     for number in range(1000):
         queue = QUEUES[(number + offset) % len(QUEUES)]
         if number % 20 == offset:
@@ -292,7 +292,7 @@ def send(work, offset):
 
 
 def disturb(work, over):
-    """Pause and take back what waits, and put it again, until it is over."""
+    """Pause each queue, take back its waiting jobs and put them again, until `over` is set."""
     while not over.wait(0.001):
         for queue in QUEUES:
             work.pause(queue)
@@ -303,7 +303,7 @@ def disturb(work, over):
 
 
 def test_nothing_is_lost_or_broken_while_threads_race(racing):
-    """A lost wake-up hangs here: no thread that sleeps has a timeout to save it."""
+    """A lost wake-up hangs here, because sleeping threads have no timeout."""
     work = WorkQueue(WEIGHTS, CAPS)
     watch, over = Watch(work), threading.Event()
     workers = [threading.Thread(target=watch.work_off, daemon=True) for _ in range(8)]

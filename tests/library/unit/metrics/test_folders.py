@@ -1,4 +1,4 @@
-"""The folder in which the processes of one master keep their numbers."""
+"""The folder in which the processes of one master keep their metrics."""
 
 import os
 import stat
@@ -17,17 +17,17 @@ from workshed.settings import MULTIPROCESS, SHARED
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
-    """Temporary folders are made in one of this test."""
+    """Make temporary folders inside that of the test."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in (MULTIPROCESS, SHARED):
-        monkeypatch.setenv(name, "")  # so that it is as it was, afterwards
+        monkeypatch.setenv(name, "")  # so that its value is restored afterwards
         monkeypatch.delenv(name)
     return tmp_path
 
 
 @pytest.fixture
 def other():
-    """A process that lives until it is told otherwise."""
+    """A process that lives until the test ends it."""
     with popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
@@ -39,7 +39,7 @@ def mine():
     return folder
 
 
-def test_nobody_else_may_read_it():
+def test_no_other_user_may_read_it():
     base = shared_folder.base_folder()
     base.chmod(0o755)
 
@@ -50,8 +50,8 @@ def test_nobody_else_may_read_it():
     assert os.environ[MULTIPROCESS] == str(folder)
 
 
-def test_a_folder_of_somebody_else_is_not_used(monkeypatch, caplog):
-    """In `/tmp` anybody may make it first, read what we count, and have us show what he wrote."""
+def test_a_folder_of_another_user_is_not_used(monkeypatch, caplog):
+    """In `/tmp`, any user could create it first, read our metrics and make us show theirs."""
     found = shared_folder.base_folder()
     monkeypatch.setattr(Path, "lstat", lambda self: os.stat_result((0o40777, *[12345] * 9)))
 
@@ -72,7 +72,7 @@ def test_a_link_is_not_followed(scratch):
 
 
 def test_a_later_process_of_the_same_pid_does_not_inherit(other):
-    """A master that gets the pid of one that died would go on from its numbers."""
+    """A master that reuses the pid of a dead one would continue from its numbers."""
     folder = shared_folder.gather_metrics(other.pid)
 
     assert shared_folder.is_alive(folder.name)
@@ -92,7 +92,7 @@ def test_the_folders_of_dead_masters_are_swept_and_those_of_living_ones_kept(oth
     assert list(shared_folder.base_folder().iterdir()) == [living]
 
 
-def test_of_a_dead_process_what_it_counted_stays_and_what_it_is_goes(other):
+def test_counters_of_a_dead_process_stay_and_its_live_gauges_go(other):
     folder = mine()
     (folder / shared_folder.process_name(other.pid)).touch()
     for pid in (os.getpid(), other.pid):
@@ -110,15 +110,15 @@ def test_of_a_dead_process_what_it_counted_stays_and_what_it_is_goes(other):
     assert (folder / f"gauge_livesum_{os.getpid()}.db").exists()
 
 
-def test_the_numbers_of_a_process_have_their_blocks_on_the_disk():
-    """A number written to a file without one, on a disk that is full by then, kills the worker."""
+def test_metric_files_have_their_blocks_allocated_on_disk():
+    """A write to a file without blocks, once the disk is full, would kill the worker."""
     folder = mine()
 
     for kind, size in shared_folder.FILES.items():
         assert (folder / f"{kind}_{os.getpid()}.db").stat().st_blocks * 512 >= size
 
 
-def test_where_there_is_no_room_nothing_is_measured(monkeypatch, caplog):
+def test_nothing_is_measured_without_disk_space(monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -128,7 +128,7 @@ def test_where_there_is_no_room_nothing_is_measured(monkeypatch, caplog):
     assert "nothing is measured: [Errno 28]" in caplog.text
 
 
-def test_in_a_folder_that_somebody_has_named_nothing_is_made(tmp_path):
+def test_nothing_is_created_in_a_folder_that_the_user_named(tmp_path):
     named = tmp_path / "named"
     named.mkdir()
 

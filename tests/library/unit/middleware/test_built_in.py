@@ -1,4 +1,4 @@
-"""dramatiq's own middleware: refused by name where it would corrupt, and a place in the chain."""
+"""dramatiq's middleware: refused if it would corrupt jobs, and usable as a place in the chain."""
 
 import re
 
@@ -42,7 +42,7 @@ STOCK = [
 
 
 class Mine(Middleware):
-    """Of an application."""
+    """Middleware of an application."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def names(broker):
 
 
 @pytest.mark.parametrize("middleware", STOCK, ids=lambda one: type(one).__name__)
-def test_what_would_corrupt_is_refused_with_what_to_do_instead(stub, middleware):
+def test_middleware_that_would_corrupt_is_refused_with_an_alternative(stub, middleware):
     before = names(stub)
 
     with pytest.raises(WorkshedError) as refused:
@@ -65,13 +65,13 @@ def test_what_would_corrupt_is_refused_with_what_to_do_instead(stub, middleware)
     assert names(stub) == before
 
 
-def test_each_that_dramatiq_adds_by_itself_is_refused():
-    """A new one of a later release is to be looked at."""
+def test_dramatiqs_default_middleware_is_refused():
+    """If a later release of dramatiq adds one, review it."""
     assert set(default_middleware) <= INSTEAD.keys()
     assert {type(one) for one in STOCK} == INSTEAD.keys()
 
 
-def test_so_is_an_applications_own_kind_of_it(stub):
+def test_an_applications_subclass_of_it_is_refused_too(stub):
     class Patient(Retries):
         pass
 
@@ -80,7 +80,7 @@ def test_so_is_an_applications_own_kind_of_it(stub):
 
 
 @pytest.mark.parametrize("middleware", [CurrentMessage(), Prometheus()])
-def test_what_works_is_added(stub, middleware):
+def test_middleware_that_works_is_added(stub, middleware):
     stub.add_middleware(middleware)
 
     assert stub.middleware[-1] is middleware
@@ -106,6 +106,6 @@ def test_one_of_ours_is_a_place_too(stub):
     assert names(stub)[names(stub).index("Expiry") - 1] == "Mine"
 
 
-def test_a_place_that_is_not_there_is_refused_with_those_that_are(stub):
+def test_an_unknown_place_is_refused_with_a_list_of_the_known_ones(stub):
     with pytest.raises(WorkshedError, match=r"^Mine is not in the chain, .*: DatabasePool, Unsup"):
         stub.add_middleware(dramatiq.Middleware(), after=Mine)

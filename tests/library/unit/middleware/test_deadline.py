@@ -44,7 +44,7 @@ def test_an_actor_called_directly_has_no_limit():
 
 
 class Finalized:
-    """Half of the time of a loop that makes them is spent in `__del__`."""
+    """A loop that creates these spends half of its time in `__del__`."""
 
     def __del__(self):
         for _ in range(20):
@@ -52,7 +52,7 @@ class Finalized:
 
 
 def test_a_limit_that_strikes_in_a_finalizer_strikes_again():
-    """Python ignores an error of a finalizer; without `_ring_again` the loop goes on for 60 s."""
+    """Python ignores errors in finalizers; without `_ring_again` the loop would run for 60 s."""
 
     def work():
         end = time.monotonic() + 60
@@ -75,7 +75,7 @@ def test_a_limit_that_was_ignored_does_not_strike_the_next_job():
 
 
 class Fails:
-    """What Python ignores, and reports."""
+    """Raises an error that Python ignores and reports."""
 
     def __init__(self, error):
         self.error = error
@@ -89,7 +89,7 @@ class Fails:
     ("slow", "error"), [("_report", KeyError), ("_listeners", TimeLimitExceeded)]
 )
 def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error):
-    """An interrupt of the report itself would be ignored, too."""
+    """An interrupt inside the report itself would be ignored, too."""
     deadline, reports = TimeLimit(), []
 
     def report(args):
@@ -109,10 +109,10 @@ def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_came_at_the_same_time_as_a_report_is_told(monkeypatch):
-    """The gate was open when `strike` looked, and the report has it."""
+def test_an_interrupt_that_lands_in_a_report_is_passed_on(monkeypatch):
+    """The gate was open when `strike` looked, so the interrupt lands in the report."""
     told = []
-    interrupts.when_ignored(lambda ignored: None)  # so that the hook is there
+    interrupts.when_ignored(lambda ignored: None)  # installs the hook
     monkeypatch.setattr(interrupts, "_listeners", [told.append])
     monkeypatch.setattr(
         interrupts, "_report", lambda _: raise_in_thread(thread_gate().thread, Shutdown)
@@ -125,10 +125,10 @@ def test_an_interrupt_that_came_at_the_same_time_as_a_report_is_told(monkeypatch
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_other_errors_that_are_ignored_keep_no_limit_waiting(monkeypatch):
-    """Told of each, the clock would pause for each: a flood of them would delay all limits."""
+def test_other_errors_that_are_ignored_delay_no_limit(monkeypatch):
+    """If the clock paused for each of them, a flood of them would delay all limits."""
     told, reported = [], []
-    interrupts.when_ignored(lambda ignored: None)  # so that the hook is there
+    interrupts.when_ignored(lambda ignored: None)  # installs the hook
     monkeypatch.setattr(interrupts, "_listeners", [told.append])
     monkeypatch.setattr(interrupts, "_report", lambda args: reported.append(args.exc_type))
 
@@ -156,7 +156,7 @@ def test_an_error_of_the_function_goes_through():
 
 
 class RingsWhenTaken:
-    """A lock that meets the alarm: it rings, once, while `end` waits for the lock."""
+    """A lock that makes the alarm ring once, while `end` waits for it."""
 
     rang = False
 
@@ -170,7 +170,7 @@ class RingsWhenTaken:
 
 
 def test_work_that_is_done_when_the_limit_strikes_is_done(monkeypatch):
-    """Without looking whether the function returned, a finished job runs again."""
+    """Without the check whether the function returned, a finished job would run again."""
     deadline = TimeLimit()
     monkeypatch.setattr(
         deadline.clock, "set", lambda alarm: setattr(alarm, "lock", RingsWhenTaken())
@@ -207,7 +207,7 @@ def test_a_limit_that_strikes_around_the_end_never_leaves_the_function():
 
 
 def test_finished_jobs_leave_no_alarms():
-    """Kept until their time, those of a busy worker would fill its memory."""
+    """If alarms were kept until they are due, those of a busy worker would fill its memory."""
     deadline = TimeLimit()
 
     for _ in range(1_000):
@@ -220,7 +220,7 @@ def test_finished_jobs_leave_no_alarms():
 
 
 class Given:
-    """What a worker was told to give up."""
+    """Records what a worker has to give up."""
 
     def __init__(self):
         self.errors = []
@@ -269,7 +269,7 @@ for _ in range(20):
         garbage = Starts()
         garbage.itself = garbage
     del garbage
-    gc.set_threshold(1)  # the next object that is made begins a collection
+    gc.set_threshold(1)  # the next allocation starts a collection
     gc.enable()
     frame_of(threads[0].ident)
     gc.set_threshold(700)
@@ -280,8 +280,8 @@ os._exit(0)
 """
 
 
-def test_saying_where_a_thread_stands_collects_no_garbage():
-    """Python 3.11.7 stopped for good there: a finalizer starts a thread, and waits for a lock."""
+def test_reading_the_frame_of_a_thread_collects_no_garbage():
+    """Python 3.11.7 deadlocked here: a finalizer starts a thread and waits for a lock."""
     done = subprocess.run([sys.executable, "-c", COLLECTING], timeout=90, check=False)
 
     assert done.returncode == 0
@@ -323,7 +323,7 @@ def test_a_process_that_was_stopped_gives_up_nothing_when_it_goes_on():
     ],
 )
 def test_without_a_hard_limit_it_follows_the_limit(limit_ms, said, hard_ms):
-    """The last: a message may have a time limit beyond both of its actor's."""
+    """Last case: a message may have a time limit beyond both limits of its actor."""
     options = {} if said is None else {"hard_time_limit": said}
 
     assert hard_limit_ms(limit_ms, options) == hard_ms

@@ -1,4 +1,4 @@
-"""What a job asks of a limit, and what is refused when its actor is declared."""
+"""The slots that a job requests of a limit, and the limits that a declaration refuses."""
 
 from datetime import timedelta
 
@@ -50,7 +50,7 @@ def test_each_value_of_the_arguments_named_has_a_limit_of_its_own():
     assert ask(limit, 8) != ask(limit, 7)
 
 
-def test_a_key_and_a_share_that_may_tell_what_is_redacted_are_hashes():
+def test_a_key_and_a_share_that_may_reveal_redacted_arguments_are_hashes():
     limit = Limit.concurrent(1, key=["part"], share=["tenant_id"])
     secretive = actor()
     secretive.options["redact"] = ("tenant_id",)
@@ -68,7 +68,7 @@ def test_a_function_makes_the_key():
     assert ask(limit, 71).key == ask(limit, 79).key == "sync:concurrent:7"
 
 
-def test_a_limit_with_a_name_is_that_of_several_actors():
+def test_several_actors_can_share_a_limit_with_a_name():
     limit = Limit.concurrent(2, name="api")
     message = dramatiq.Message("default", "sync", (7,), {}, {})
 
@@ -77,13 +77,13 @@ def test_a_limit_with_a_name_is_that_of_several_actors():
     assert keys == {"api:concurrent"}
 
 
-def test_who_shares_is_told_beside_the_key():
+def test_the_share_is_separate_from_the_key():
     found = ask(Limit.concurrent(9, share=["tenant_id"]), 7)
 
     assert (found.key, found.share) == ("sync:concurrent", "share:[7]")
 
 
-def test_a_bucket_holds_its_rate_or_what_is_said():
+def test_a_bucket_holds_its_rate_or_the_given_burst():
     assert ask(Limit.bucket(10, per=SECOND), 7).size == 10
     found = ask(Limit.bucket(10, per=SECOND, burst=20), 7)
 
@@ -113,7 +113,7 @@ def test_a_rate_that_does_not_divide_its_span_is_rounded_down():
         (lambda: Limit.concurrent(5, name=""), "must have 1 to 100 bytes"),
     ],
 )
-def test_what_makes_no_sense_is_refused_at_once(make, said):
+def test_a_limit_that_makes_no_sense_is_refused_at_once(make, said):
     with pytest.raises(ValueError, match=said):
         make()
 
@@ -127,7 +127,7 @@ def test_what_makes_no_sense_is_refused_at_once(make, said):
         ([Limit.concurrent(5), Limit.concurrent(2, key=["part"])], "two limits are sync:conc"),
     ],
 )
-def test_what_does_not_fit_its_actor_is_refused_when_that_is_declared(limit, said):
+def test_a_limit_that_does_not_fit_its_actor_is_refused_at_declaration(limit, said):
     with pytest.raises(ValueError, match=said):
         declare(actor(limit=limit))
 
@@ -137,7 +137,7 @@ def test_a_key_that_is_no_list_is_refused():
         declare(actor(limit=Limit.concurrent(5, key="tenant_id")))
 
 
-def test_two_limits_of_one_kind_have_names():
+def test_two_limits_of_one_kind_differ_by_name():
     minute, hour = timedelta(minutes=1), timedelta(hours=1)
 
     declare(
@@ -145,8 +145,8 @@ def test_two_limits_of_one_kind_have_names():
     )
 
 
-def test_two_actors_that_mean_the_same_limit_must_say_the_same():
-    """Each would set what the other has said."""
+def test_actors_that_share_a_limit_must_declare_it_alike():
+    """Otherwise each would overwrite the other's value."""
     with pytest.raises(ValueError, match=r"api:concurrent is 3 .* here, and 2 "):
         declare(
             actor("sync", Limit.concurrent(2, name="api")),

@@ -1,4 +1,4 @@
-"""What Prometheus is told of jobs: by labels of closed sets, whatever a message says."""
+"""Metrics of jobs: labels come from closed sets, whatever a message says."""
 
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from workshed.transport.publishing.outgoing import OutgoingMessage
 
 @pytest.fixture(autouse=True)
 def measured():
-    """This process measures, from zero."""
+    """Let this process measure, starting from zero."""
     meter.switch_on(on=False)
     meter.switch_on(on=True)
     yield
@@ -51,7 +51,7 @@ def told(name):
     return [sample for sample in families[name].samples if not sample.name.endswith("_created")]
 
 
-def test_what_became_of_a_job_is_counted(metrics):
+def test_outcomes_of_jobs_are_counted(metrics):
     metrics.ended(job(), Outcome("retry"))
     metrics.ended(job(), Outcome("expired"))
 
@@ -70,8 +70,8 @@ def test_how_long_it_waited_and_ran_is_measured_in_seconds(metrics):
     assert sums["workshed_job_run_seconds_sum"] == 2
 
 
-def test_what_a_message_says_is_no_label_unless_this_program_declares_it(metrics):
-    """Each name in a message would be a series of its own, for ever: whoever sends fills memory."""
+def test_names_in_a_message_are_no_labels_unless_this_program_declares_them(metrics):
+    """Each name would be a series of its own, forever, so senders could fill the memory."""
     for number in range(100):
         metrics.ended(
             job(actor=f"made_up_{number}", queue=f"queue_{number}"), Outcome("unknown_actor")
@@ -123,7 +123,7 @@ NAMES = {
     *("actor", "queue", "outcome", "how", "connection", "state", "by", "source", "problem"),
     "server",
 }
-"""Each of a closed set: what this program declares, and the sources that somebody has added."""
+"""Labels, each with a closed set of values: declared by this program, or added as sources."""
 
 
 def test_each_metric_says_what_it_is_in_base_units():
@@ -140,7 +140,7 @@ def test_each_metric_says_what_it_is_in_base_units():
         assert set(one.labels) <= NAMES
 
 
-def test_all_that_is_told_can_be_read_as_a_page(metrics):
+def test_all_metrics_can_be_rendered_as_a_page(metrics):
     for one in METERS:
         one.tell({"counter": "inc", "gauge": "set"}.get(one.kind, "observe"), 1, one.labels)
 
@@ -157,7 +157,7 @@ def test_an_application_declares_its_own_like_this(metrics, monkeypatch):
     assert 'shop_orders_paid_total{currency="EUR"} 1.0' in generate_latest(REGISTRY).decode()
 
 
-def test_switched_off_nothing_is_told(metrics):
+def test_nothing_is_measured_when_switched_off(metrics):
     meter.switch_on(on=False)
 
     metrics.ended(job(), Outcome("succeeded"))
@@ -165,8 +165,8 @@ def test_switched_off_nothing_is_told(metrics):
     assert "workshed_jobs_total{" not in generate_latest(REGISTRY).decode()
 
 
-def test_a_number_that_cannot_be_told_fails_no_job(monkeypatch, caplog):
-    """Its error would come out of a `send` that has sent, which is then made again."""
+def test_a_metric_that_cannot_be_written_fails_no_job(monkeypatch, caplog):
+    """The error would come out of a `send` that succeeded, and the caller would send again."""
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -182,6 +182,6 @@ def test_a_number_that_cannot_be_told_fails_no_job(monkeypatch, caplog):
 
 
 def test_the_fields_of_a_meter_are_its_own():
-    """A default that all share would mix the numbers of two metrics."""
+    """A shared default would mix the numbers of two metrics."""
     assert [one.name for one in fields(Counter) if one.name == "_children"] == ["_children"]
     assert meters.JOBS._children is not meters.SENDS._children

@@ -1,4 +1,4 @@
-"""Secret arguments: hidden by their name, and wherever their value stands in a text."""
+"""Secret arguments are hidden by name, and wherever their value appears in a text."""
 
 import json
 
@@ -46,8 +46,8 @@ def test_a_secret_is_hidden_however_it_is_passed():
     }
 
 
-def test_where_arguments_do_not_fit_none_by_place_is_shown():
-    """Of another release's message it is not known which of them is the secret."""
+def test_positional_arguments_that_do_not_fit_are_all_hidden():
+    """In a message of another release, it is unknown which of them is the secret."""
     assert redacted_arguments(declared(["password"]), message("hunter2", 1, 2)) == {
         "0": "[redacted]",
         "1": "[redacted]",
@@ -76,13 +76,13 @@ def test_an_actor_without_secrets_shows_all():
 
 
 @pytest.mark.parametrize("redact", ["password", [7], None])
-def test_what_is_no_list_of_names_is_refused(redact):
+def test_redact_has_to_be_a_list_of_names(redact):
     with pytest.raises(ValueError, match="sign_in: redact="):
         declared(redact)
 
 
 def test_a_name_that_is_no_parameter_is_refused():
-    """It would hide nothing, and nobody would notice."""
+    """It would silently hide nothing."""
 
     def only(user_id):
         pass
@@ -92,7 +92,7 @@ def test_a_name_that_is_no_parameter_is_refused():
 
 
 def test_its_value_is_hidden_as_it_is_written_in_json_too():
-    """A key of several lines is written with other characters there, as in a line of the log."""
+    """JSON escapes the line breaks of a multi-line key, and so do log lines."""
     actor = declared(["password"])
     key = "-----BEGIN\n\u00e9t\u00e9"
 

@@ -1,4 +1,4 @@
-"""The rules of a run, from the options of its actor and its message."""
+"""The retry rules of a run, from the options of its actor and its message."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from workshed.transport.build import build_broker
 
 @pytest.fixture
 def outcome():
-    """`outcome(error, attempt, message={…}, **options)`: of a run of an actor with them."""
+    """`outcome(error, attempt, message={…}, **options)`: of a run with these options."""
     stub = build_broker(Settings(broker_url="stub://"))
     retries = next(one for one in stub.middleware if isinstance(one, Retries))
 
@@ -27,7 +27,7 @@ def outcome():
     return reach
 
 
-def test_a_job_has_three_retries_where_nobody_says_otherwise(outcome):
+def test_a_job_has_three_retries_by_default(outcome):
     found = [outcome(OSError(), attempt).kind for attempt in (1, 2, 3, 4)]
 
     assert found == ["retry", "retry", "retry", "dead"]

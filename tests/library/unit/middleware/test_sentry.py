@@ -1,6 +1,6 @@
-"""What the middleware does about Sentry beside telling it.
+"""What the Sentry middleware does apart from reporting.
 
-That is in `tests/library/e2e/test_sentry.py`.
+Reports are tested in `tests/library/e2e/test_sentry.py`.
 """
 
 import dramatiq
@@ -18,7 +18,7 @@ def message():
 
 
 def test_a_client_that_fails_keeps_no_job_from_being_sent(message, monkeypatch, caplog):
-    """A hook before the enqueue vetoes with what it raises."""
+    """An exception in `before_enqueue` vetoes the send."""
 
     def fail():
         raise OSError("away")
@@ -32,7 +32,7 @@ def test_a_client_that_fails_keeps_no_job_from_being_sent(message, monkeypatch, 
     assert "sent without its trace" in caplog.text
 
 
-def test_where_nobody_reports_a_message_has_no_trace(message):
+def test_without_reports_a_message_has_no_trace(message):
     Sentry(Settings()).before_enqueue(StubBroker(middleware=[]), message, None)
 
     assert message.options == {}

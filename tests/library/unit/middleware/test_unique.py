@@ -34,7 +34,7 @@ def key(rule, *args, **kwargs):
     return rule.key_of(actor(), message(*args, **kwargs))
 
 
-def test_positional_and_named_arguments_and_defaults_are_one():
+def test_positional_and_named_arguments_and_defaults_give_one_key():
     rule = Unique()
 
     keys = {
@@ -77,7 +77,7 @@ def test_a_long_key_is_its_hash():
     ids=["of all", "of some", "of a function"],
 )
 def test_a_key_that_may_tell_what_is_redacted_is_its_hash(rule):
-    """It stands in lists, logs and audits, where nobody hides it."""
+    """Keys appear in lists, logs and audits, where they are not hidden."""
     secretive = actor(redact=("attachment_id",))
     first, again, other = (rule.key_of(secretive, message(n)) for n in ("4242", "4242", "4343"))
 
@@ -86,13 +86,13 @@ def test_a_key_that_may_tell_what_is_redacted_is_its_hash(rule):
     assert "4242" not in first
 
 
-def test_a_key_of_what_anybody_may_see_is_readable():
+def test_a_key_of_public_arguments_is_readable():
     rule = Unique(key=["width"])
 
     assert rule.key_of(actor(redact=("attachment_id",)), message(7, 100)) == "resize:[100]"
 
 
-def test_a_key_that_is_no_json_is_refused_without_what_is_secret():
+def test_a_key_that_is_no_json_is_refused_without_quoting_secrets():
     rule = Unique(key=lambda attachment_id, **_: {attachment_id})
 
     with pytest.raises(ValueError, match="made of redacted arguments") as refused:
@@ -124,7 +124,7 @@ def test_a_key_that_is_no_json_is_refused():
         ({"strategy": "while_executing", "on_conflict": "replace"}, "cannot replace"),
     ],
 )
-def test_what_could_not_work_is_refused(fields, match):
+def test_a_rule_that_could_not_work_is_refused(fields, match):
     with pytest.raises(ValueError, match=match):
         Unique(**fields)
 
@@ -155,5 +155,5 @@ def test_an_actor_is_refused_at_its_declaration(rule, match):
         (Unique("until_and_while_executing", on_conflict="raise"), "raise", "raise"),
     ],
 )
-def test_a_job_that_was_taken_on_is_not_dropped_when_it_runs(rule, when_sent, when_run):
+def test_an_accepted_job_is_not_dropped_when_it_runs(rule, when_sent, when_run):
     assert (rule.sending, rule.running) == (when_sent, when_run)

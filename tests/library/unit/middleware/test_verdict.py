@@ -33,7 +33,7 @@ def run(attempt=1, *, generation=0, transactional=False, age=timedelta(), **fact
 
 
 def fail(errors, rules, spans=None):
-    """Let a job fail by one error after the other, `spans` apart; the outcomes."""
+    """Fail a job with one error after the other, `spans` apart; return the outcomes."""
     outcomes, options, now_ms = [], {"failures": {}}, 1_800_000_000_000
     for attempt, error in enumerate(errors, start=1):
         facts = {name: options[name] for name in ("failures", "failing_since") if name in options}
@@ -47,7 +47,7 @@ def kinds(outcomes):
     return [outcome.kind for outcome in outcomes]
 
 
-def test_a_job_that_raised_nothing_is_done():
+def test_a_job_that_raised_nothing_succeeded():
     assert decide_outcome(None, run(), policy()).kind == "succeeded"
 
 
@@ -83,7 +83,7 @@ def test_the_rule_for_the_nearest_class_wins():
     assert decide_outcome(ConnectionResetError(), run(), rules).kind == "discarded"
 
 
-def test_of_two_rules_for_one_class_the_last_holds():
+def test_the_last_of_two_rules_for_one_class_wins():
     rules = policy(
         retry_on=(RetryOn(OSError, wait=timedelta(hours=1)), RetryOn(OSError, wait=MINUTE))
     )
@@ -92,7 +92,7 @@ def test_of_two_rules_for_one_class_the_last_holds():
 
 
 def test_each_group_counts_its_own_failures():
-    """With one count for all, one failed connection after two timeouts is dead at once."""
+    """With one count for all, one failed connection after two timeouts would be dead at once."""
     rules = policy(retry_on=(RetryOn(TimeoutError, attempts=3), RetryOn(EOFError, attempts=2)))
     timeout, end = TimeoutError(), EOFError()
 
@@ -104,7 +104,7 @@ def test_each_group_counts_its_own_failures():
     assert kinds(fail([timeout, end, timeout, timeout], rules))[-1] == "dead"
 
 
-def test_what_no_group_names_counts_by_itself_too():
+def test_errors_that_no_group_names_are_counted_by_themselves_too():
     rules = policy(max_retries=1, retry_on=(RetryOn(TimeoutError, attempts=9),))
 
     outcomes = fail([TimeoutError(), TimeoutError(), KeyError(), ValueError()], rules)
@@ -124,7 +124,7 @@ def test_errors_of_one_group_count_together_in_whatever_order_they_are_named():
 
 
 def test_a_message_of_an_earlier_release_keeps_the_attempts_it_has_had():
-    """It carries the number of its run alone; from nothing it would start to count anew."""
+    """It carries only the number of its run; without that, the count would restart at zero."""
     rules = policy(retry_on=(RetryOn(OSError, attempts=4, wait=MINUTE),))
 
     assert decide_outcome(OSError(), run(4, failures=None), rules).kind == "dead"
@@ -134,7 +134,7 @@ def test_a_message_of_an_earlier_release_keeps_the_attempts_it_has_had():
 
 
 def test_groups_that_a_deploy_has_removed_are_kept_until_there_are_too_many():
-    """Two releases that forgot for each other would retry a job for ever between them."""
+    """If two releases dropped each other's groups, they would retry a job forever between them."""
     gone = {f"gone_{n}": 1 for n in range(MOST_GROUPS - 1)}
     rules = policy(retry_on=(RetryOn(OSError),))
 
@@ -191,7 +191,7 @@ def test_a_rule_may_spare_a_permanent_error():
 
 
 def test_a_rule_for_all_errors_spares_no_permanent_one():
-    """`PermanentError` says itself that trying again is in vain; `Exception` does not know that."""
+    """`PermanentError` itself says that retrying is useless; `Exception` does not know that."""
     rules = policy(retry_on=(RetryOn(Exception),), throws=(KeyError,))
 
     assert decide_outcome(PermanentError(), run(), rules).kind == "dead"
@@ -199,14 +199,14 @@ def test_a_rule_for_all_errors_spares_no_permanent_one():
     assert decide_outcome(ValueError(), run(), rules).kind == "retry"
 
 
-def test_a_rule_for_a_subclass_of_what_throws_names_is_nearer():
+def test_a_rule_for_a_subclass_of_a_class_in_throws_is_nearer():
     rules = policy(retry_on=(RetryOn(TimeoutError),), throws=(OSError,))
 
     assert decide_outcome(TimeoutError(), run(), rules).kind == "retry"
     assert decide_outcome(ConnectionError(), run(), rules).kind == "dead"
 
 
-def test_throws_buries_at_once():
+def test_an_error_in_throws_is_dead_at_once():
     assert decide_outcome(KeyError("x"), run(), policy(throws=(KeyError,))).kind == "dead"
 
 
@@ -223,9 +223,9 @@ def test_retry_after_replaces_the_wait_and_costs_an_attempt():
     assert decide_outcome(RetryAfter(timedelta(hours=2)), run(4), policy()).kind == "dead"
 
 
-def test_retry_after_counts_as_the_group_says_that_names_it():
+def test_retry_after_counts_for_the_group_that_names_it():
     class BusyError(RetryAfter):
-        """Of one service."""
+        """One service is busy."""
 
     rules = policy(max_retries=9, retry_on=(RetryOn(BusyError, attempts=2, wait=MINUTE),))
     busy = BusyError(timedelta(hours=2))
@@ -240,12 +240,12 @@ def test_retry_after_counts_as_the_group_says_that_names_it():
     ("asked", "waited"), [(timedelta(-1), timedelta()), (timedelta.max, FURTHEST)]
 )
 def test_a_wait_that_no_row_can_hold_is_brought_within_a_year(error, asked, waited):
-    """The row could not be stored, and the job would go to RabbitMQ's dead queue."""
+    """Otherwise the row could not be stored and the job would go to RabbitMQ's dead queue."""
     assert decide_outcome(error(asked), run(), policy()).delay == waited
 
 
-def test_dramatiqs_word_for_the_same_is_followed():
-    """Its `delay` is of milliseconds; the wait of the rules would be taken without a word."""
+def test_dramatiqs_retry_is_followed():
+    """Its `delay` is in milliseconds; without this, the wait of the rules would silently apply."""
     assert decide_outcome(Retry(delay=90_000), run(), policy()).delay == timedelta(seconds=90)
     assert decide_outcome(Retry(), run(), policy()).delay == MINUTE
     assert decide_outcome(Retry(delay=10**30), run(), policy()).delay == FURTHEST
@@ -373,7 +373,7 @@ def test_a_group_with_a_span_is_retried_until_its_end_and_no_longer():
 
 
 def test_a_span_begins_with_the_first_failure_of_its_group():
-    """From the sending, a job that was delayed by three days would be dead at its first failure."""
+    """Counted from the send, a job delayed by three days would be dead at its first failure."""
     rules = policy(
         max_retries=99, retry_on=(RetryOn(OSError, retry_for=timedelta(minutes=5), wait=MINUTE),)
     )
@@ -420,7 +420,7 @@ def test_a_retry_when_that_fails_leaves_it_to_max_retries(caplog):
 
 
 def test_an_error_whose_own_text_fails_is_an_error_like_others():
-    """Without that the verdict fails, and the job goes to RabbitMQ's dead queue."""
+    """Otherwise the verdict would fail, and the job would go to RabbitMQ's dead queue."""
 
     class OddError(Exception):
         def __str__(self):

@@ -1,4 +1,4 @@
-"""What a job is sent on; a line marked `# E: …` is to be refused."""
+"""Connections that a job is sent on; type checkers must refuse a line marked `# E: …`."""
 
 import sqlite3
 
@@ -20,7 +20,7 @@ def blocking(
     scoped: scoped_session[Session],
     connection: sqlalchemy.Connection,
 ) -> list[str]:
-    """Get the message itself."""
+    """Return the message itself."""
     sent = [
         schedule.send(ours, message),
         schedule.send(rows, message),
@@ -38,7 +38,7 @@ async def waiting(
     session: AsyncSession,
     connection: AsyncConnection,
 ) -> list[str]:
-    """Get what is awaited."""
+    """Return the message once awaited."""
     sent = [
         await schedule.send(driver, message),
         await schedule.send(session, message),
@@ -51,7 +51,7 @@ async def waiting(
 def others(
     message: dramatiq.Message[str], lite: sqlite3.Connection, engine: sqlalchemy.Engine
 ) -> None:
-    """Be no connection that takes jobs."""
+    """Connections that jobs cannot be sent on."""
     schedule.send(lite, message)  # E: call-overload
     schedule.send(lite.cursor(), message)  # E: call-overload
     schedule.send(engine, message)  # E: call-overload

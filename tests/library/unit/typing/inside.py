@@ -1,4 +1,4 @@
-"""What a job says while it runs; a line marked `# E: …` is to be refused."""
+"""What a job calls while it runs; type checkers must refuse a line marked `# E: …`."""
 
 from datetime import datetime, timedelta
 from typing import assert_type
@@ -24,7 +24,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def signals() -> None:
-    """Tell the worker what follows."""
+    """Signal the outcome to the worker."""
     Snooze(MINUTE)
     RetryAfter(MINUTE, "too many requests")
     Discard("nothing to do")

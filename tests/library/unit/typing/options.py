@@ -1,4 +1,4 @@
-"""What an actor says about itself; a line marked `# E: …` is to be refused."""
+"""The options of an actor; type checkers must refuse a line marked `# E: …`."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ def waited(attempt: int, error: BaseException) -> timedelta:
 
 
 def retries() -> None:
-    """Say what is tried again."""
+    """Declare what is retried."""
     RetryOn(TimeoutError, OSError, attempts=5, wait="polynomial")
     RetryOn(TimeoutError, retry_for=MINUTE, wait=MINUTE, queue="slow", priority=3)
     RetryOn(TimeoutError, wait=waited)
@@ -29,7 +29,7 @@ def retries() -> None:
 
 
 def uniqueness() -> None:
-    """Say what is sent once."""
+    """Declare what is sent once."""
     Unique()
     Unique("until_executing", key=["user_id"], on_conflict="replace", unique_for=MINUTE)
     Unique(key=lambda user_id: user_id)
@@ -42,7 +42,7 @@ def uniqueness() -> None:
 
 
 def limits() -> None:
-    """Say how many run."""
+    """Declare how many run."""
     Limit.concurrent(5, key=["tenant_id"], share=["user_id"], name="smtp")
     Limit.window(100, per=MINUTE)
     Limit.bucket(10, per=MINUTE, burst=20)
@@ -56,7 +56,7 @@ def limits() -> None:
 
 
 def times() -> None:
-    """Say when it runs."""
+    """Declare when it runs."""
     daily("09:00", tz="Europe/Paris", misfire="all", misfire_window=MINUTE)
     cron("*/20 3 * * MON-FRI", misfire="skip")
     every(timedelta(minutes=10), misfire_window=MINUTE)

@@ -1,4 +1,4 @@
-"""How jobs are sent; a line marked `# E: …` is to be refused."""
+"""How jobs are sent; type checkers must refuse a line marked `# E: …`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import assert_type
@@ -16,13 +16,13 @@ DAY = timedelta(days=1)
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000)
 def greet(user_id: int, *, loud: bool = False) -> str:
-    """Have a parameter of each kind."""
+    """An actor with a parameter of each kind."""
     return f"{user_id} {loud}"
 
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000)
 async def fetch(url: str) -> bytes:
-    """Be a coroutine."""
+    """An actor that is a coroutine."""
     return url.encode()
 
 
@@ -43,7 +43,7 @@ def by_the_actor() -> None:
 
 
 def with_options() -> None:
-    """Send with options; dramatiq leaves what is in `args`, and their names, to the run."""
+    """Send with options; dramatiq has no types for values in `args` and names in `kwargs`."""
     greet.send_with_options(args=(7,), delay=DAY, max_retries=3)
     greet.send_with_options(kwargs={"user_id": 7}, delay=60_000)
     greet.send_with_options((7,))  # E: call-arg
@@ -55,7 +55,7 @@ def with_options() -> None:
 
 
 def results(conn: psycopg.Connection) -> None:
-    """Know of each result what it is, whichever way its job was sent."""
+    """The type of each result is known, however its job was sent."""
     assert_type(greet.send(7).get_result(), str)
     assert_type(fetch.send("https://example.org").get_result(), bytes)
     assert_type(schedule.send(conn, greet.message(7)).get_result(), str)
@@ -146,7 +146,7 @@ def in_a_test(jobs: Jobs) -> None:
 
 
 def beside_a_worker(jobs: RealJobs) -> None:
-    """Kill it while a job runs."""
+    """Kill the worker while a job runs."""
     jobs.crash_during(greet, 7, loud=True)
     jobs.crash_during(greet, 7, at="before COMMIT")
     jobs.crash_during(greet, "7")  # E: call-overload

@@ -1,6 +1,6 @@
-"""A wrong argument is an error where it is written, and a right one is none.
+"""Type checkers refuse wrong arguments where they are written, and accept right ones.
 
-The files beside this one mark each wrong line with mypy's code for it. They are never run.
+The other files in this folder mark each wrong line with mypy's code for it. They are never run.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 
 from tests.root import ROOT
 
-# It is half a minute of work where nothing is cached.
+# It takes half a minute when nothing is cached.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.one_in(2)]
 
 HERE = Path(__file__).parent
@@ -40,16 +40,16 @@ def differences(refused):
 
 
 def checked(*command):
-    """What a type checker prints that knows this tree, and not another one that is installed."""
+    """The output of a type checker that knows this tree, and not another one that is installed."""
     env = {**os.environ, "MYPYPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr  # it has found errors, and not crashed
+    assert done.returncode == 1, done.stdout + done.stderr  # it found errors and did not crash
     return done.stdout
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A project of basedpyright that is these files."""
+    """A basedpyright project of these files."""
     path = tmp_path / "pyrightconfig.json"
     files = [str(path) for path in FILES]
     path.write_text(json.dumps({"include": files, "extraPaths": [str(ROOT)]}))
