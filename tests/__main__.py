@@ -1,8 +1,8 @@
 """Run pytest so that nothing stays behind: `python -m tests [pytest's arguments]`.
 
-Tests start servers, workers and browsers. A run that is interrupted, or whose processes are killed,
-ends them all and removes their folders: this process is what orphans of the run are given to
-(`PR_SET_CHILD_SUBREAPER`), and it outlives pytest.
+Tests start servers, workers and browsers. When a run is interrupted or its processes are killed,
+this process ends all of them and removes their folders. It adopts the orphans of the run
+(`PR_SET_CHILD_SUBREAPER`) and outlives pytest.
 """
 
 import contextlib
@@ -29,14 +29,14 @@ PATIENCE_S = 60
 
 
 def main(arguments):
-    """Run pytest with these arguments; its exit code."""
+    """Run pytest with these arguments and return its exit code."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     place = Path(os.environ.get(PLACE, MEMORY))
     if not os.access(place, os.W_OK):
         place = Path(tempfile.gettempdir())
     remove_dead_runs(place)
     folder = make_folder(place)
-    # What pytest keeps to be read after a failure stays where it would be without us.
+    # The files that pytest keeps for inspection after a failure stay in their usual place.
     kept = {"PYTEST_DEBUG_TEMPROOT": tempfile.gettempdir(), **os.environ}
     environment = {**kept, "TMPDIR": str(folder)}
     try:
@@ -47,7 +47,7 @@ def main(arguments):
 
 
 def run(command, environment):
-    """Run a command, passing on what should end it; its exit code.
+    """Run a command, pass on signals that should end it, and return its exit code.
 
     If this process is killed, the command is interrupted.
     """
@@ -69,7 +69,7 @@ def run(command, environment):
 
 
 def reap_until(awaited):
-    """Take the exit codes of all orphans until that of this process, which is returned."""
+    """Collect the exit codes of all orphans until the awaited process ends; return its code."""
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == awaited:
@@ -78,7 +78,7 @@ def reap_until(awaited):
 
 
 def children():
-    """The processes that have become ours, with all of theirs."""
+    """Return the processes that this one has adopted, and all their descendants."""
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ def children():
 
 
 def end_children():
-    """Kill what is left of the run, until nothing is: a process may start one as it ends."""
+    """Kill what is left of the run, repeatedly, because a dying process may start another one."""
     while left := children():
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -104,19 +104,19 @@ def end_children():
 
 
 def make_folder(place):
-    """Make the folder of this run, which is locked until this process ends."""
+    """Make the folder of this run and lock it until this process ends."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=place))
         with contextlib.suppress(OSError):
             lock(folder)
-            folder.chmod(0o755)  # other accounts run servers in it; and it may be gone already
+            folder.chmod(0o755)  # other accounts run servers in it; it may already be gone
             return folder
 
 
 def remove_dead_runs(place):
     """Remove the folders of runs whose process was killed.
 
-    A pid would not tell them: containers may share `/dev/shm`, and each has pids of its own.
+    A pid would not identify them: containers may share `/dev/shm`, and each has its own pids.
     """
     for folder in place.glob(f"{FOLDER}*"):
         with contextlib.suppress(OSError):
@@ -126,7 +126,7 @@ def remove_dead_runs(place):
 
 
 def lock(folder):
-    """Lock a folder until its descriptor, which is returned, is closed; else raises `OSError`."""
+    """Lock a folder; return the descriptor that holds the lock. Raises `OSError` if locked."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

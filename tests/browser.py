@@ -20,7 +20,7 @@ QUIET = (
 
 @contextmanager
 def chromium():
-    """A browser without a window, for as long as the block runs."""
+    """A headless browser, for the duration of the block."""
     expect.set_options(timeout=HANGS_S * 1_000)  # 5 s were too few for its first page
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))

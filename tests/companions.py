@@ -1,4 +1,4 @@
-"""Packages of others that some tests use, installed by pip into a cache outside of the tree."""
+"""Third-party packages that some tests use, installed by pip into a cache outside the tree."""
 
 import fcntl
 import hashlib
@@ -14,15 +14,15 @@ LONGEST_S = 300
 
 
 def installed(*requirements):
-    """Return a folder, for `PYTHONPATH`, with packages such as `pytest-django==4.14.0` alone.
+    """Return a folder for `PYTHONPATH` with only packages such as `pytest-django==4.14.0`.
 
-    What they depend on is the environment's, so that they run with the versions that are tested.
+    Their dependencies come from the environment, so that they run with the tested versions.
     """
     words = (*requirements, sys.version)
     folder = CACHE / hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may install at once
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=CACHE) as name:
                 target = Path(name, "packages")
@@ -32,7 +32,7 @@ def installed(*requirements):
 
 
 def run(*words):
-    """Run pip as this machine has it configured; raises with what it said."""
+    """Run pip with this machine's configuration; raises with its output."""
     done = subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", *words],
         capture_output=True,

@@ -1,9 +1,9 @@
 """Show that no test was dropped: `python -m tests.compare COMMIT`.
 
-Collects the tests of that commit and, of this tree, both lanes. Prints each earlier test that no
+Collects the tests of that commit, and both lanes of this tree. Prints each earlier test that no
 lane runs any more, and how many tests of each family only the exhaustive lane runs. Exits with 1
-if a test is missing: name it in the change that removes it. A test that was moved into
-`tests/library` or `tests/service`, or from one to the other, is not missing.
+if a test is missing: name it in the change that removes it. A test that moved into
+`tests/library` or `tests/service`, or from one to the other, does not count as missing.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.root import ROOT
 
 
 def main(commit):
-    """Compare the tests of a commit with those of this tree; the exit code."""
+    """Compare the tests of a commit with those of this tree and return the exit code."""
     with tempfile.TemporaryDirectory(prefix="workshed-compare-") as name:
         tree = Path(name) / "before"
         git = ["git", "-C", str(ROOT), "worktree"]
@@ -40,17 +40,17 @@ def main(commit):
 
 
 def anywhere(test):
-    """The id of a test without the tree that it is in; a name may be in each of them."""
+    """Return a test's id without its tree; the same name may exist in both trees."""
     return re.sub(r"\btests/(library|service)/", "tests/", test)
 
 
 def collect(tree, *options):
-    """The ids of the tests that a run in this folder would take."""
+    """Return the ids of the tests that a run in this folder would run."""
     project = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]
     kit = project["entry-points"]["pytest11"]["workshed"]
     plugins = ("-p", "pytest_timeout", "-p", "xdist", "-p", kit)
     command = [sys.executable, "-m", "pytest", *plugins, "--collect-only", "-q", *options]
-    # Else its tests would import our code, and pytest the plugin of the kit by our name.
+    # Otherwise its tests would import this tree's code, and pytest this tree's plugin.
     env = {"PYTHONPATH": str(tree), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         command,
@@ -60,7 +60,7 @@ def collect(tree, *options):
         text=True,
         check=True,
     )
-    # Some parameters are files of the tree.
+    # Some parameters are paths in the tree.
     return {line.replace(str(tree), "") for line in done.stdout.splitlines() if "::" in line}
 
 

@@ -1,4 +1,4 @@
-"""Real servers for the tests: private ones, or those that the developer's shell names."""
+"""Real servers for the tests: private ones, or those named in the developer's shell."""
 
 import contextlib
 import os
@@ -54,7 +54,7 @@ pytest_plugins = (
     "tests.signals",
 )
 
-# The servers a shell may name for the tests; everything else there is for its own programs.
+# The servers that a shell may name for the tests; its other variables are for its own programs.
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server makes a folder of its own
@@ -63,7 +63,7 @@ MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server make
 SHIPPED = postgres.binaries
 
 HANGS_S = 90
-"""What has not come by then never will: a time says nothing of a machine that runs much else."""
+"""Limit against hanging only; on a busy machine, how long something takes means nothing."""
 
 ALARMS = {
     "memory": (
@@ -72,22 +72,22 @@ ALARMS = {
     ),
     "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
 }
-"""What to tell a node of RabbitMQ so that it is short of that, and no more."""
+"""The `rabbitmqctl` commands that raise each alarm, and those that clear it."""
 
 ROUNDS_ARE_SET = 16_00_00
-"""The first PostgreSQL whose rounds of a password can be chosen."""
+"""The first PostgreSQL with a setting for the number of SCRAM iterations."""
 
 OWNERS = "pw"
-"""The password of those who own databases."""
+"""The password of the roles that own databases."""
 
-# By default RabbitMQ counts for its management API every 5 s. Ten times a second took a twentieth
-# of a core for the queues of one broker, twice as much as this.
+# By default RabbitMQ collects statistics for its management API every 5 s. Every 100 ms took a
+# twentieth of a core for the queues of one broker, twice as much as this.
 TICK_MS = 250
 BROKER_CONFIG = {"collect_statistics_interval": "250", "quorum_tick_interval": str(TICK_MS)}
 
 
 def _given() -> Settings:
-    """Take the servers out of the environment, and everything else of ours away from it."""
+    """Read the servers from the environment, and remove all our variables from it."""
     ours = taken_away(PREFIX)
     named = {PREFIX + name for name in NAMED}
     return Settings(
@@ -101,14 +101,14 @@ def _given() -> Settings:
 
 GIVEN = _given()
 os.environ[APP] = "brokers.app:app"
-# Where programs of tests find the service, which is installed nowhere, in other folders.
+# Programs that tests start in other folders find the service here, because it is not installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])
 )
 
 
 def migrate_all(conn):
-    """Make the tables of the service, too, where the test that asks first has no App."""
+    """Apply the service's migrations too, even if the first test that asks has no App."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(APP, "brokers.app:app")
         app.cache_clear()
@@ -118,9 +118,9 @@ def migrate_all(conn):
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
-    """The servers of this run: `database_url`, `broker_url`, `rabbitmq.restart()` and so on.
+    """Yield the servers of this run: `database_url`, `broker_url`, `rabbitmq.restart()` and so on.
 
-    What they logged is with what the tests have written, when their data are gone.
+    When they stop, their data are deleted and their logs are copied to the tests' base folder.
     """
     with in_memory(DevServers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG)) as started:
         yield started
@@ -132,9 +132,9 @@ def servers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A RabbitMQ of three nodes, beside that of the session: it takes 10 s of a processor.
+    """A RabbitMQ cluster of three nodes, separate from the session's; it takes 10 s of CPU time.
 
-    Its ticks are as rare as RabbitMQ's own: an early one ends a quorum queue of 4.0.
+    It keeps RabbitMQ's default tick interval, because an early tick ends a quorum queue of 4.0.
     """
     three = DevServers(fresh=True, kinds=["rabbitmq"], nodes=3, given=Settings())
     with in_memory(three) as started:
@@ -143,13 +143,13 @@ def cluster():
 
 @pytest.fixture
 def alarm(servers):
-    """`with alarm("memory"):` RabbitMQ is short of it, or of disk, and takes no messages."""
+    """`with alarm("memory"):` RabbitMQ has a memory (or disk) alarm and accepts no messages."""
 
     @contextlib.contextmanager
     def alarm(kind):
         begin, end = ALARMS[kind]
         try:
-            servers.rabbitmq.ctl(*begin)  # which may have done it, and fail
+            servers.rabbitmq.ctl(*begin)  # this may raise the alarm and still fail
             yield
         finally:
             servers.rabbitmq.ctl(*end)
@@ -159,9 +159,9 @@ def alarm(servers):
 
 @contextlib.contextmanager
 def in_memory(private):
-    """Run servers whose data are in memory, where that has room: each test makes a database.
+    """Keep the servers' data in memory if there is room, because each test makes a database.
 
-    A folder as any other to them; what they wrote survives the death of all their processes.
+    To the servers it is an ordinary folder: its contents survive the death of all their processes.
     """
     before = tempfile.gettempdir()
     with contextlib.ExitStack() as stack:
@@ -178,7 +178,7 @@ def in_memory(private):
 
 
 def _trust_sooner(server):
-    """Spare thousands of connections the rounds that guard a password which outlives a test run."""
+    """Use one SCRAM iteration, because tests open thousands of connections."""
     again = sql.SQL("SET scram_iterations = 1; ALTER ROLE CURRENT_USER PASSWORD {}")
     with psycopg.connect(server.url, autocommit=True) as conn:
         if conn.info.server_version >= ROUNDS_ARE_SET:
@@ -187,7 +187,7 @@ def _trust_sooner(server):
 
 @pytest.fixture(autouse=True)
 def _forget_settings():
-    """Let no test see what another has set."""
+    """Keep tests from seeing each other's settings."""
     settings.cache_clear()
     yield
     settings.cache_clear()
@@ -195,7 +195,7 @@ def _forget_settings():
 
 @pytest.fixture
 def no_app(monkeypatch, tmp_path):
-    """A project that has no `workshed.App`, in a folder of its own."""
+    """A project without a `workshed.App`, in its own folder."""
     monkeypatch.delenv(APP)
     monkeypatch.chdir(tmp_path)
     app.cache_clear()
@@ -205,14 +205,14 @@ def no_app(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def warm():
-    """`warm.start("dramatiq", "actors", env=…, log=…)`: Python, with less to import."""
+    """`warm.start("dramatiq", "actors", env=…, log=…)`: starts Python with most imports done."""
     with Warm() as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def eventually():
-    """`eventually(predicate)`: its first true value; an error with the last one where it hangs."""
+    """`eventually(predicate)` returns its first true value; on timeout, fails with the last one."""
 
     def poll(predicate, *, within_s=HANGS_S):
         began = time.monotonic()
@@ -220,7 +220,7 @@ def eventually():
             waited = time.monotonic() - began
             if waited > within_s:
                 raise AssertionError(f"still {value!r} after {within_s} s\n{other_threads()}")
-            # Many ask a server: each second of asking a hundred times costs it most of a core.
+            # Many predicates query a server, and 100 queries a second cost it most of a core.
             time.sleep(min(0.01 + waited / 20, 0.1))
         return value
 
@@ -228,7 +228,7 @@ def eventually():
 
 
 def other_threads():
-    """Where each other thread of this process is: which wait for what."""
+    """Return the stack of each other thread of this process."""
     frames = sys._current_frames()
     return "\n".join(
         f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}"
@@ -242,20 +242,20 @@ def other_threads():
 
 @pytest.fixture
 def shipped_programs(monkeypatch):
-    """The programs of PostgreSQL that a user has, whatever `--postgres` says: where they are."""
+    """Return the folder of the PostgreSQL programs that a user has, regardless of `--postgres`."""
     monkeypatch.setattr(postgres, "binaries", SHIPPED)
     return SHIPPED
 
 
 @pytest.fixture(scope="session")
 def programs(servers):
-    """The folder of PostgreSQL's programs, of which `psql` is one."""
+    """The folder of PostgreSQL's programs, such as `psql`."""
     return postgres.binaries(servers.state)
 
 
 @pytest.fixture(scope="session")
 def template_database(servers):
-    """The name of a migrated database that nobody works in."""
+    """The name of a migrated database that no test uses directly."""
     with fresh_database(servers.database_url) as name:
         url = sibling(servers.database_url, name)
         with db.Connection.connect(url, autocommit=True) as conn:
@@ -265,7 +265,7 @@ def template_database(servers):
 
 @pytest.fixture(scope="session")
 def shared_database(servers, template_database):
-    """The database that the tests of this process use, one after the other."""
+    """The database that the tests of this process use in turn."""
     shared = SharedDatabase(servers, template_database)
     yield shared
     shared.close()
@@ -273,14 +273,14 @@ def shared_database(servers, template_database):
 
 @pytest.fixture
 def fresh_database_url(servers, template_database):
-    """A migrated, empty database that was made for this test, which may change anything in it."""
+    """A migrated, empty database made for this test, which may change anything in it."""
     with fresh_database(servers.database_url, template_database) as name:
         yield sibling(servers.database_url, name)
 
 
 @pytest.fixture(scope="module")
 def module_database(servers, template_database):
-    """A migrated database in which a worker goes on between the tests of a module; its rows."""
+    """A migrated database whose worker keeps running between a module's tests, and its rows."""
     with fresh_database(servers.database_url, template_database) as name:
         url = sibling(servers.database_url, name)
         with contextlib.closing(open_session(url)) as conn:
@@ -290,10 +290,10 @@ def module_database(servers, template_database):
 
 @pytest.fixture
 def database_url(request):
-    """A migrated, empty database, which `@pytest.mark.fresh_database` has made for this test.
+    """A migrated, empty database; with `@pytest.mark.fresh_database`, one made for this test.
 
-    Without that mark it is the one that the tests of this process share: a test may write any rows,
-    but fails if it leaves a changed table, function or setting.
+    Without that mark, the tests of this process share it: a test may write any rows, but fails if
+    it leaves a changed table, function or setting.
     """
     if request.node.get_closest_marker("fresh_database"):
         yield request.getfixturevalue("fresh_database_url")
@@ -311,20 +311,20 @@ def database_url(request):
 
 @pytest.fixture(scope="session")
 def authority():
-    """Who signs certificates for the servers of tests, and is known to nobody else."""
+    """The certificate authority of the test servers; nothing else trusts it."""
     with tls.authority() as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def ca(authority):
-    """The file by which that is trusted."""
+    """The file with that authority's certificate."""
     return authority.file
 
 
 @pytest.fixture(scope="session")
 def owned_template(servers):
-    """The names of a migrated database and of its owner, who makes roles and is no superuser."""
+    """The names of a migrated database and its owner, who may create roles and is no superuser."""
     owner = f"owner_{secrets.token_hex(6)}"
     run(servers.database_url, f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{OWNERS}'")
     with fresh_database(servers.database_url, owner=owner) as name:
@@ -336,7 +336,7 @@ def owned_template(servers):
 
 @pytest.fixture
 def owned_database_url(servers, owned_template):
-    """A migrated, empty database of this test, by its owner."""
+    """The URL, as the owner, of a migrated, empty database of this test."""
     template, owner = owned_template
     with fresh_database(servers.database_url, template, owner) as name:
         yield _owned(servers, name, owner)
@@ -351,7 +351,7 @@ def empty_database_url(servers):
 
 @pytest.fixture
 def open_folder():
-    """A folder that the servers' user can enter, which `tmp_path` is not."""
+    """A folder that the servers' user can enter, unlike `tmp_path`."""
     folder = Path(tempfile.mkdtemp(prefix="workshed-test-"))
     folder.chmod(0o755)
     yield folder
@@ -360,7 +360,7 @@ def open_folder():
 
 @pytest.fixture
 def connect(database_url):
-    """`connect(autocommit=False)`: further connections to the database of this test."""
+    """`connect(autocommit=False)` opens another connection to the database of this test."""
     with contextlib.ExitStack() as opened:
 
         def one_more(*, autocommit=False):
@@ -379,7 +379,7 @@ def conn(connect):
 
 @pytest.fixture
 def superuser(servers, database_url):
-    """A connection of an administrator, in autocommit, where somebody else owns the database."""
+    """An administrator's connection, in autocommit, for a database that another role owns."""
     name = urlsplit(database_url).path.removeprefix("/")
     with db.Connection.connect(servers.database_url, dbname=name, autocommit=True) as theirs:
         yield theirs
@@ -387,7 +387,7 @@ def superuser(servers, database_url):
 
 @pytest.fixture
 def no_deletes(connect):
-    """`no_deletes(conn)`: nothing leaves the schedule before the transaction of `conn` ends."""
+    """`no_deletes(conn)`: deletes from the schedule block until the transaction of `conn` ends."""
     trigger = """
         CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';
@@ -403,7 +403,7 @@ def no_deletes(connect):
 
 @pytest.fixture
 def database(database_url, monkeypatch):
-    """Point `workshed.db` and child processes at the database of this test; its URL."""
+    """Point `workshed.db` and child processes at the database of this test; yields its URL."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", database_url)
     settings.cache_clear()
     db.get_pool.cache_clear()
@@ -425,20 +425,20 @@ def _owned(servers, database, owner):
 
 @pytest.fixture(scope="session")
 def jobs_other_databases():
-    """Those of other fixtures of a test, and that in which they create them."""
+    """The databases of other fixtures, and the one in which those create them."""
     return ["postgres", "workshed", "test_*"]
 
 
 @pytest.fixture(scope="session")
 def jobs_server():
-    """The kit has a PostgreSQL of its own: that of the other tests is stopped by some of them."""
+    """A PostgreSQL for the kit alone, because some tests stop the shared one."""
     with in_memory(DevServers(fresh=True, kinds=("postgres",), given=GIVEN)) as started:
         yield started.database_url
 
 
 @pytest.fixture(scope="session")
 def jobs_rabbitmq(servers):
-    """A RabbitMQ takes long to start, and a test has a virtual host of its own in this one."""
+    """The session's RabbitMQ, because starting one is slow; each test has its own virtual host."""
     return KitRabbitMQ(servers.broker_url, management(servers))
 
 
@@ -447,7 +447,7 @@ def jobs_rabbitmq(servers):
 
 @pytest.fixture
 def managed():
-    """`managed(url)`: a management API, for a virtual host of this test, deleted afterwards."""
+    """`managed(url)`: a management API for a virtual host of this test, deleted afterwards."""
     with contextlib.ExitStack() as stack:
         yield lambda url: stack.enter_context(fresh_vhost(url))
 
@@ -461,7 +461,7 @@ def module_rabbitmq(servers):
 
 @pytest.fixture(scope="session")
 def shared_vhosts(servers):
-    """The virtual hosts that the tests of this process use, one after the other."""
+    """The virtual hosts that the tests of this process use in turn."""
     shared = Vhosts(servers.broker_url, management(servers))
     yield shared
     shared.close()
@@ -469,10 +469,10 @@ def shared_vhosts(servers):
 
 @pytest.fixture
 def rabbitmq(request):
-    """The management API for a virtual host of this test, in which there is no queue.
+    """The management API for a virtual host of this test, which has no queues.
 
-    With `@pytest.mark.fresh_vhost` it is new, so that RabbitMQ has counted nothing there, and shows
-    no connection of a test before.
+    With `@pytest.mark.fresh_vhost` it is new: RabbitMQ has no statistics for it yet and shows no
+    connections of earlier tests.
     """
     if request.node.get_closest_marker("one_worker"):
         yield request.getfixturevalue("module_rabbitmq")
@@ -505,7 +505,7 @@ def module_mail_server(tmp_path_factory):
 
 @pytest.fixture
 def mail_server(request, tmp_path, monkeypatch):
-    """A mail server that can be told to fail, and that `WORKSHED_SMTP_URL` leads to."""
+    """A mail server whose failures can be set; `WORKSHED_SMTP_URL` leads to it."""
     with contextlib.ExitStack() as stack:
         if request.node.get_closest_marker("one_worker"):
             catcher = request.getfixturevalue("module_mail_server")
@@ -521,7 +521,7 @@ def mail_server(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def broker(vhost, database, monkeypatch):
-    """The process's broker on the virtual host and database of this test, also for its children."""
+    """This process's broker on the test's virtual host and database; children use them too."""
     monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
     settings.cache_clear()
     found = build.broker()
@@ -542,14 +542,14 @@ def broker(vhost, database, monkeypatch):
         monkeypatch.setattr(found, name, getattr(used, name))
     found._execution.use(found.middleware)
     yield found
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # a test may have made it deaf
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # the server may not answer any more
     found.close()
 
 
 def pytest_configure(config):
-    """Let the thousand processes of a run share bytecode, whatever the shell says about it.
+    """Let the thousand processes of a run share bytecode, whatever the shell sets.
 
-    Else each compiles all that it imports of us, which is a third of its start.
+    Otherwise each compiles all our modules that it imports, a third of its start-up time.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if programs := config.getoption("postgres"):
@@ -557,7 +557,7 @@ def pytest_configure(config):
 
 
 def pytest_addoption(parser):
-    """`--full`: the sizes that the promise names; by default a tenth of them."""
+    """Add our options; `--full` runs campaigns at full scale instead of a tenth of it."""
     parser.addoption("--full", action="store_true", help="run campaigns at full scale")
     parser.addoption("--postgres", metavar="FOLDER", help="programs of another PostgreSQL")
     parser.addoption("--fault-report", metavar="FILE", help="write what an experiment counted")
@@ -566,14 +566,14 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def scale(request):
-    """`scale(500)`: so many at full scale, a tenth otherwise; of what takes long less, `by=30`."""
+    """`scale(500)` returns 500 at full scale and a tenth otherwise; use `by=30` for slow things."""
     full = request.config.getoption("full")
     return lambda number, by=10: number if full else number // by
 
 
 @pytest.fixture
 def in_threads():
-    """Run a function for each item, in so many threads; raises what any of them raised."""
+    """Run a function for each item in that many threads; re-raises their errors."""
 
     def run(function, items, threads=16):
         items, errors, lock = list(items), [], threading.Lock()
@@ -602,11 +602,11 @@ def in_threads():
 
 @pytest.fixture
 def counted():
-    """`counted("jobs_total", actor="greet", …)`: what this process has counted so far.
+    """`counted("jobs_total", actor="greet", …)` returns what this process has counted so far.
 
-    `namespace="shop"`: of an application's own.
+    `namespace="shop"` selects an application's own metrics.
     """
-    meter.switch_on(on=True)  # a broker does so when it is built
+    meter.switch_on(on=True)  # usually done when a broker is built
 
     def value(name, *, namespace="workshed", **labels):
         return REGISTRY.get_sample_value(f"{namespace}_{name}", labels) or 0
@@ -619,7 +619,7 @@ def counted():
 
 @pytest.fixture
 def proxy():
-    """`proxy(url)`: before the server of that URL, a proxy that cuts, stalls, half-opens and so on.
+    """`proxy(url)`: a proxy in front of that URL's server that cuts, stalls, half-opens and so on.
 
     `.url(url)` leads through it.
     """
@@ -632,11 +632,11 @@ def proxy():
         yield before
 
 
-# What watches
+# Monitoring
 
 
 @pytest.fixture
 def sentry():
-    """A Sentry that only listens, at `sentry.dsn`."""
+    """A fake Sentry that stores what it receives, at `sentry.dsn`."""
     with Ingest() as ingest:
         yield ingest

@@ -1,4 +1,4 @@
-"""Databases for tests: fresh ones, and one per process that is emptied after each test."""
+"""Databases for tests: fresh ones, and a shared one per process, emptied after each test."""
 
 import contextlib
 import secrets
@@ -9,13 +9,13 @@ import psycopg
 from psycopg import sql
 
 LARGE_BYTES = 256 << 10
-"""A larger table is truncated: its deleted rows would slow down later tests that read it."""
+"""Larger tables are truncated, because deleted rows would slow down later tests."""
 
 PATIENCE_S = 10
 """How long to wait for sessions to end and for locks, before the database is replaced."""
 
 PARTITIONS = "partitions"
-"""A relay makes those of the next day at midnight, whatever the test does."""
+"""A relay creates the next day's partitions at midnight, whatever the test does."""
 
 OF_PROCESSES = tuple(
     ("workshed", name)
@@ -37,7 +37,7 @@ HINT = (
 )
 
 CATALOG = {
-    # Not their statistics, or the files they are in.
+    # Without statistics and file names.
     "tables, views or indexes": """
         SELECT count(*), sum(hashtextextended(
                    concat_ws(' ', oid, relname, relnamespace, relowner, relkind, relacl,
@@ -85,7 +85,7 @@ CATALOG = {
           FROM pg_database WHERE datname = current_database()
     """,
 }
-"""What kind of thing a test may change, and a query whose answer is another one then."""
+"""Kinds of objects that a test might change, each with a query whose answer changes with them."""
 
 
 RESTART = """
@@ -118,12 +118,12 @@ ADDITIONS = """
     SELECT format('DROP ROUTINE IF EXISTS %s CASCADE', oid::regprocedure)
       FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 """
-"""One statement for each thing that a test created in a schema that is not ours."""
+"""One `DROP` statement for each object that a test created outside of our schemas."""
 
 
 @contextlib.contextmanager
 def fresh_database(url, template="template0", owner=None):
-    """A database on the server of `url`, dropped at the end; its name."""
+    """Create a database on the server of `url` and drop it at the end; yields its name."""
     name = create(url, template, owner)
     yield name
     drop(url, name)
@@ -132,7 +132,7 @@ def fresh_database(url, template="template0", owner=None):
 def create(url, template="template0", owner=None):
     """Create a database; return its name."""
     name = f"test_{secrets.token_hex(6)}"
-    # Copying the files costs less than writing all of them to the log as well.
+    # Copying the files costs less than also writing all of them to the WAL.
     query = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy")
     whose = sql.SQL("DEFAULT") if owner is None else sql.Identifier(owner)
     run(url, query.format(sql.Identifier(name), sql.Identifier(template), whose))
@@ -140,40 +140,40 @@ def create(url, template="template0", owner=None):
 
 
 def drop(url, name):
-    """Drop a database, and end all sessions in it."""
+    """Drop a database and end all sessions in it."""
     run(url, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def run(url, query):
-    """Execute a query in a session of its own: a test may have restarted the server."""
+    """Execute a query in a new session, because a test may have restarted the server."""
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(query)
 
 
 def sibling(url, name):
-    """The URL of another database, or virtual host, of the same server."""
+    """Return the URL of another database or virtual host on the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 class SharedDatabase:
-    """The migrated database that the tests of one process use, one after the other.
+    """The migrated database that the tests of one process use in turn.
 
-    To empty one takes PostgreSQL a tenth of what it takes to create and drop one. The database is
-    replaced when a test leaves what emptying does not restore: a changed catalog, a session that
-    comes back, or a server that does not answer.
+    Emptying a database takes PostgreSQL a tenth of the time of creating and dropping one. The
+    database is replaced when emptying cannot restore it: after a changed catalog, with a session
+    that reconnects, or when the server does not answer.
     """
 
     def __init__(self, servers, template):
         self.servers = servers
         self.template = template
         self.name = None
-        self._session = None  # it stays, since it knows all tables: a new one has to read of each
+        self._session = None  # kept open: a new session has to read the catalog of each table again
         self._pristine = {}
         self._seeds = {}
         self._left = []
 
     def take(self):
-        """Return the URL of the database, which is as its migrations left it."""
+        """Return the URL of the database, in the state in which its migrations left it."""
         if self.name and self._is_entered():
             self._discard()  # a process that reconnects would write into the next test
         if self.name is None:
@@ -184,7 +184,7 @@ class SharedDatabase:
         return self.url
 
     def give_back(self):
-        """End all sessions and empty the database; return what the test should not have changed."""
+        """End all sessions and empty the database; return forbidden changes that the test made."""
         try:
             with self._connected() as conn:
                 end_sessions(conn)
@@ -194,7 +194,7 @@ class SharedDatabase:
                 if not changed:
                     empty(conn, self._seeds)
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
-            self._discard()  # the server is away, or its user may not set what a session does
+            self._discard()  # the server is down, or its user may not set the session's options
             return set()
         except psycopg.Error:
             self._discard()
@@ -215,7 +215,7 @@ class SharedDatabase:
         return sibling(self.servers.database_url, self.name)
 
     def _is_entered(self):
-        """Return whether a session is open in the database; True where that cannot be asked."""
+        """Return whether a session is open in the database; True if the server cannot be asked."""
         try:
             with self._connected() as conn:
                 return bool(conn.execute(OTHERS).fetchall())
@@ -224,7 +224,7 @@ class SharedDatabase:
 
     @contextlib.contextmanager
     def _connected(self):
-        """The session of ours, or another one where the test ended it or restarted the server."""
+        """Return our session, or a new one if the test ended it or restarted the server."""
         try:
             if self._session is not None:
                 self._session.execute("SELECT")
@@ -245,20 +245,20 @@ class SharedDatabase:
         try:
             drop(self.servers.database_url, name)
         except psycopg.Error:
-            self._left.append(name)  # the server is away; at the end it is back
+            self._left.append(name)  # the server is down; it will be back at the end
 
 
 def open_session(url):
     """Open a session that may empty all tables."""
     conn = psycopg.connect(url, autocommit=True, application_name="tests")
-    # Triggers and foreign keys would slow this down, and one of them guards `workshed.audit`.
+    # Triggers and foreign keys would slow this down, and one trigger protects `workshed.audit`.
     conn.execute(f"SET session_replication_role = replica; SET lock_timeout = '{PATIENCE_S}s'")
     return conn
 
 
 def end_sessions(conn):
     """End all other sessions in this database, and wait until they have."""
-    # The function could wait for that itself, but does so in steps of 0.1 s.
+    # `pg_terminate_backend` can wait for that itself, but polls only every 0.1 s.
     terminate = OTHERS.replace("SELECT pid", "SELECT pg_terminate_backend(pid)")
     deadline = time.monotonic() + PATIENCE_S
     while conn.execute(terminate).fetchall():
@@ -268,7 +268,7 @@ def end_sessions(conn):
 
 
 def catalog(conn):
-    """What the database consists of, by kind; two answers are equal if nothing was changed."""
+    """Return a checksum of the database's objects by kind; equal if nothing was changed."""
     parts = [
         sql.SQL("(SELECT t::text FROM ({}) AS t)").format(sql.SQL(q)) for q in CATALOG.values()
     ]
@@ -277,15 +277,15 @@ def catalog(conn):
 
 
 def drop_additions(conn):
-    """Drop what a test created outside of our schemas, and with it the triggers that use it."""
+    """Drop everything a test created outside of our schemas, and the triggers that use it."""
     for (statement,) in conn.execute(ADDITIONS).fetchall():
         conn.execute(statement)
 
 
 def empty_beside_workers(url, seeds):
-    """Empty a database in which workers and relays go on, apart from what they say of themselves.
+    """Empty a database with running workers and relays, but keep the rows about those processes.
 
-    What a test created in schemas that are not ours is dropped.
+    Objects that a test created outside of our schemas are dropped.
     """
     with contextlib.closing(open_session(url)) as conn:
         drop_additions(conn)
@@ -293,13 +293,13 @@ def empty_beside_workers(url, seeds):
 
 
 def seeds(conn):
-    """The rows of all tables that have any, as JSON, by the names of schema and table."""
+    """Return the rows of all non-empty tables, as JSON, by the names of schema and table."""
     rows = {table: _rows(conn, table) for table, _ in _tables(conn)}
     return {table: text for table, text in rows.items() if text is not None}
 
 
 def empty(conn, seeds, spared=()):
-    """Delete all rows but the seeds, which are restored, and restart all sequences."""
+    """Delete all rows, restore the seeds, and restart all sequences."""
     kept = {*seeds, *spared}
     tables = {table: size for table, size in _tables(conn) if size and table not in kept}
     large = [sql.Identifier(*table) for table, size in tables.items() if size > LARGE_BYTES]
@@ -315,7 +315,7 @@ def empty(conn, seeds, spared=()):
 
 
 def _tables(conn):
-    """All tables and partitions, each with its size in bytes."""
+    """Return all tables and partitions, each with its size in bytes."""
     query = """
         SELECT n.nspname, c.relname, pg_relation_size(c.oid)
           FROM pg_class AS c

@@ -1,4 +1,4 @@
-"""Actors of one test, on the real broker, worked off by dramatiq's own `Worker` in this process."""
+"""Actors of one test on the real broker, run by dramatiq's own `Worker` in this process."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ from dramatiq import Worker
 
 @contextlib.contextmanager
 def declaring(broker):
-    """A decorator that declares an actor; at the end of the block the broker knows none of them."""
+    """Yield a decorator that declares an actor; after the block the broker forgets those actors."""
     known = broker.actors, broker.queues, broker.declared, broker._signatures, broker._added
     before = [one.copy() for one in known]
     yield lambda **options: dramatiq.actor(broker=broker, **options)

@@ -1,4 +1,4 @@
-"""Django in this process, on the database of a test."""
+"""Django in this process, connected to the database of a test."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 @contextlib.contextmanager
 def django_connected(url, **options):
-    """`with django_connected(url, CONN_MAX_AGE=None):` Django's default connection leads there."""
+    """`with django_connected(url, CONN_MAX_AGE=None):` connects Django's default to that URL."""
     if not settings.configured:
         names = {"default": "postgresql", "lite": "sqlite3"}
         databases = {name: {"ENGINE": f"django.db.backends.{b}"} for name, b in names.items()}

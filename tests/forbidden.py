@@ -1,4 +1,4 @@
-"""What somebody may try with the account of a part on RabbitMQ, or with its role in PostgreSQL."""
+"""Operations to try with each part's RabbitMQ account and with each PostgreSQL role."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from workshed.transport.amqp.arguments import queue_arguments as declared
 POOLS = ("worker-mail", "worker-rest")
 ALWAYS = ("sender", "relay", "dead-letter-operator", "monitor")
 PARTS = ("worker", *POOLS, *ALWAYS)
-"""The account of all workers, those of two pools of them, and those that there are always."""
+"""The account of all workers, those of two worker pools, and those that always exist."""
 ANOTHER_USER = "publish as another user"
 COLUMNS_OF = """
     SELECT attname FROM pg_attribute
@@ -22,7 +22,7 @@ COLUMNS_OF = """
 
 
 def operations(mail, rest):
-    """All kinds of operations of AMQP by name, each of a channel; on a queue of each pool."""
+    """All kinds of AMQP operations by name, on a queue of each pool; functions of a channel."""
     direct = {"exchange_type": "direct", "durable": True}
     with_one = {
         "consume": consume,
@@ -73,7 +73,7 @@ EXCHANGES = ("direct", "topic", "fanout", "headers")
 
 
 def names(*queues):
-    """The names of queues, and of their dead queues."""
+    """Return the names of queues and of their dead queues."""
     return [*(one.name for one in queues), *(one.dead for one in queues)]
 
 
@@ -104,7 +104,7 @@ def get(queue):
 
 
 def may(mail, rest):
-    """The names of the operations that each part may do."""
+    """Return the names of the operations that each part is permitted."""
     sends = {f"publish to {queue}" for queue in names(mail, rest)}
     return {
         "sender": sends,
@@ -118,23 +118,23 @@ def may(mail, rest):
 
 
 def reads(*queues):
-    """What the one right to read a queue holds."""
+    """Return the operations that the permission to read a queue includes."""
     return {f"{verb} {queue}" for verb in ("consume", "get from", "purge") for queue in queues}
 
 
 def refusal(part, operation):
-    """The code of RabbitMQ's refusal: another name is looked at once somebody may publish."""
+    """Return RabbitMQ's error code; it checks the `user_id` after the permission to publish."""
     is_sender = operation == ANOTHER_USER and part != "monitor"
     return replies.PRECONDITION_FAILED if is_sender else replies.ACCESS_REFUSED
 
 
 def columns_of(conn, table):
-    """The columns that a statement may name."""
+    """Return the columns that a statement may name."""
     return [name for (name,) in conn.execute(COLUMNS_OF, (table,))]
 
 
 def attempts(table, columns, where="false"):
-    """A statement for each right, on all columns; as it is, none of them changes a row."""
+    """Return a statement for each right, on all columns; by default none of them changes a row."""
     name, every = sql.Identifier(*table.split(".")), [sql.Identifier(one) for one in columns]
     listed, where = sql.SQL(", ").join(every), sql.SQL(where)
     defaults = sql.SQL(", ").join(sql.SQL("{} = DEFAULT").format(one) for one in every)

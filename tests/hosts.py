@@ -1,6 +1,6 @@
-"""Hosts of their own on this machine: network namespaces with names, on a bridge that joins them.
+"""Simulated hosts on this machine: named network namespaces, joined by a bridge.
 
-Only root can make them. Servers on loopback are reached through a `Proxy` at `Network.address`.
+Only root can make them. They reach servers on loopback through a `Proxy` at `Network.address`.
 """
 
 import os
@@ -12,16 +12,16 @@ TAKEN = 255
 
 
 class Network:
-    """A bridge with an address of ours, and the hosts on it; all of it is gone after the block."""
+    """A bridge with an address of this machine, and its hosts; all removed after the block."""
 
     def __init__(self):
-        # 198.18.0.0/15 is for tests of networks: nothing is routed there.
+        # 198.18.0.0/15 is reserved for network tests: nothing is routed there.
         self._subnet = f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(TAKEN)}"
         self._id = secrets.token_hex(3)
         self._bridge = f"ws{self._id}"
         self._hosts: list[Host] = []
         self.address = f"{self._subnet}.1"
-        """Where the hosts reach this machine."""
+        """The address at which the hosts reach this machine."""
 
     def __enter__(self) -> Self:
         assert os.geteuid() == 0, "hosts with a network of their own: only root may make them"
@@ -36,7 +36,7 @@ class Network:
         ip("link", "del", self._bridge)
 
     def host(self, name):
-        """Add a host, plugged in."""
+        """Add a connected host."""
         number = len(self._hosts) + 2
         host = Host(name, f"{self._bridge}-{number}", f"{self._bridge}p{number}")
         ip("netns", "add", host.namespace)
@@ -53,7 +53,7 @@ class Network:
 
 
 class Host:
-    """A host by its name, which its programs see, and its plug."""
+    """A host with a name that its programs see, which can be disconnected."""
 
     def __init__(self, name, namespace, port):
         self.name = name
@@ -62,12 +62,12 @@ class Host:
 
     @property
     def words(self):
-        """What a command begins with to run there; the process is that of the command."""
+        """The prefix that runs a command on this host; the process becomes the command itself."""
         named = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name)
         return ["ip", "netns", "exec", self.namespace, *named]
 
     def unplug(self):
-        """Cut it off: nobody is told, and what it has sent is not answered."""
+        """Cut it off silently: connections stay open, and nothing that it sent is answered."""
         ip("link", "set", self.port, "down")
 
     def plug(self):

@@ -1,4 +1,4 @@
-"""A Sentry that only listens: it takes envelopes, and keeps what was in them."""
+"""A fake Sentry that accepts envelopes and keeps their contents."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from tests.loopback import Loopback
 
 
 class Ingest(Loopback):
-    """Listens at `dsn`; `of("event")` returns what came of a type, `received` all of it."""
+    """Listens at `dsn`; `of("event")` returns the items of a type, `received` all of them."""
 
     def __init__(self):
         self.received = b""
@@ -46,6 +46,6 @@ class Ingest(Loopback):
                 self.items.append((header["type"], json.loads(payload)))
 
     def of(self, kind):
-        """Return what came of a type, in the order it came."""
+        """Return the items of a type, in the order of arrival."""
         with self._lock:
             return [payload for found, payload in self.items if found == kind]

@@ -1,4 +1,4 @@
-"""Environments for tests of what pip installs: made and filled as this machine configures pip."""
+"""Environments for tests of what pip installs, filled with this machine's pip configuration."""
 
 import fcntl
 import os
@@ -14,32 +14,32 @@ PIN = re.compile(
     re.MULTILINE,
 )
 KEPT = ("PIP_", "XDG_", "HTTP", "http", "SSL_", "REQUESTS_", "NO_PROXY", "no_proxy")
-"""What configures pip, and nothing else of the environment."""
+"""Prefixes of the variables that configure pip; all others are removed."""
 
 
 def run(*command, code=0, **options):
-    """Run a command to its end; return what it printed, also its errors where it is to fail."""
+    """Run a command and return its output, including stderr if it is expected to fail."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr if code else done.stdout
 
 
 def pins():
-    """Return each line of the lock as a constraint: without its hashes, which a wheel lacks."""
+    """Return each line of the lock as a constraint, without hashes, which our wheel lacks."""
     for one in PIN.finditer((ROOT / "requirements.lock").read_text("utf-8")):
         marker = f" ; {one['marker']}" if one["marker"] else ""
         yield one["name"], f"{one['name']}=={one['version']}{marker}"
 
 
 def once_per_run(tmp_path_factory, name, make):
-    """Return the folder that `make(folder)` fills, for the first test process that asks for it.
+    """Return a folder that `make(folder)` fills for the first test process that asks for it.
 
-    All processes of a run share it: each would build the same wheel and the same environments, of
-    which one takes pip ten seconds of a processor. One that failed half-way is made from nothing.
+    All processes of a run share it, because each would build the same wheel and environments, and
+    one environment takes pip ten seconds of CPU time. A folder that failed half-way is rebuilt.
     """
     place = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        place = place.parent  # the folder of the run; each process has one of its own in there
+        place = place.parent  # the folder of the run; each process has its own folder in there
     folder, made = place / name, place / f"{name}.made"
     with (place / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -52,10 +52,10 @@ def once_per_run(tmp_path_factory, name, make):
 
 
 def environment(folder, *requirements, constraints=None, compiled=True):
-    """Make an environment with these requirements, and no other distribution but pip's own.
+    """Make an environment with these requirements and pip, and no other distribution.
 
-    The lock says which releases, so that a new one of another project fails no test. Where it is
-    not `compiled`, Python compiles only what the test imports.
+    Releases come from the lock, so that a new release of another project breaks no test. Unless
+    `compiled`, Python compiles only what the test imports.
     """
     constraints = [line for _, line in pins()] if constraints is None else constraints
     told = folder.with_name(f"{folder.name}-constraints.txt")
@@ -71,7 +71,7 @@ def environment(folder, *requirements, constraints=None, compiled=True):
 
 
 def distributions(python):
-    """Name what is installed in an environment."""
+    """Return the names of the distributions installed in an environment."""
     code = (
         "from importlib.metadata import distributions as all\n"
         "print(*sorted({one.metadata['Name'].lower().replace('_', '-') for one in all()}))"
@@ -80,19 +80,19 @@ def distributions(python):
 
 
 def size_bytes(folder):
-    """Add up the files of an environment's packages, those that pip compiled included."""
+    """Return the total size of an environment's packages, including files that pip compiled."""
     files = (path for path in folder.glob("lib/*/site-packages/**/*") if path.is_file())
     return sum(path.stat().st_size for path in files)
 
 
 class Installed:
-    """An environment in which there is the wheel with what it needs, and nothing else."""
+    """An environment that contains only the wheel and its dependencies."""
 
     def __init__(self, folder):
         self.folder = folder
 
     def run(self, program, *words, folder=None, code=0, **env):
-        """Run one of its programs to its end; what it printed."""
+        """Run one of its programs and return its output."""
         env = self._alone(os.environ | env)
         return run(self.path(program), *words, code=code, cwd=folder or self.folder, env=env)
 
@@ -112,11 +112,11 @@ class Installed:
 
     @property
     def python(self):
-        """The interpreter."""
+        """The path of the interpreter."""
         return self.path("python")
 
     def path(self, program):
-        """Name one of its programs."""
+        """Return the path of one of its programs."""
         return str(self.folder / "bin" / program)
 
     def _alone(self, env):

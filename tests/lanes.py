@@ -1,18 +1,18 @@
-"""Two lanes: what proves a mechanism always runs, exhaustive proofs run as a sample or whole.
+"""Two lanes: tests of a mechanism always run; exhaustive tests run as a sample or in full.
 
-`make test` runs a sample whose seed is printed; `make exhaustive` and CI run every test. A test is
-marked with what the sample takes of it:
+`make test` runs a sample whose seed is printed; `make exhaustive` and CI run every test. Marks say
+how much of a test the sample runs:
 
-    @pytest.mark.sample(3)      of its parameters, three are chosen by the seed
-    @pytest.mark.one_in(3)      of its module's tests, one in three is chosen by the seed
-    @pytest.mark.exhaustive     it runs in the exhaustive lane only
+   @pytest.mark.sample(3)      three of its parameters, chosen by the seed
+   @pytest.mark.one_in(3)      one in three of its module's tests, chosen by the seed
+   @pytest.mark.exhaustive     nothing: it runs in the exhaustive lane only
 
-Tests that start programs of their own take most of the time of a run, and the parts of these have
-tests, too. So of each module of an `e2e` folder a sample takes a fifth, and of other such tests a
-third.
+Tests that start programs take most of the time of a run, and the parts of these programs have
+tests too. So a sample runs a fifth of each module in an `e2e` folder, and a third of other such
+tests.
 
 A test of many histories asks for their number: `lane(sample=10, exhaustive=50)`. Hypothesis has a
-profile for each lane. A run of files or tests that you name takes all of them.
+profile for each lane. If you name files or tests, all of them run.
 """
 
 import math
@@ -25,7 +25,7 @@ from hypothesis import settings as hypothesis_settings
 
 LANE = "lane"
 
-# Times of a machine shared with other work say nothing about the code.
+# No deadline: on a machine shared with other work, timings say nothing about the code.
 PROFILES = {
     "sample": {"deadline": None, "max_examples": 30},
     "exhaustive": {"deadline": None, "max_examples": 100},
@@ -56,7 +56,7 @@ def pytest_configure(config):
 
 
 def is_exhaustive(config):
-    """Return whether all tests are wanted: by the option, or since each argument is a file."""
+    """Return whether all tests run: by the option, or because each argument is a file."""
     if config.getoption("exhaustive"):
         return True
     named = all(argument.partition("::")[0].endswith(".py") for argument in config.args)
@@ -64,26 +64,26 @@ def is_exhaustive(config):
 
 
 def seed(config):
-    """Return the seed that is given, or one that is drawn."""
+    """Return the given seed, or a random one."""
     given = config.getoption("sample_seed")
     return secrets.randbelow(10**6) if given is None else given
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    """Hand the seed to a process of pytest-xdist: all have to collect the same tests."""
+    """Hand the seed to a pytest-xdist process, because all must collect the same tests."""
     node.workerinput[LANE] = node.config.stash[_SEED]
 
 
 def pytest_report_header(config):
-    """Name the lane and, for a sample, the option that repeats it."""
+    """Print the lane and, for a sample, the option that repeats it."""
     if config.stash[_SEED] is None:
         return "lane: exhaustive, every test"
     return f"lane: sample; to repeat it: --sample-seed {config.stash[_SEED]}"
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what the sample does not take."""
+    """Deselect the tests that are not in the sample."""
     if config.stash[_SEED] is None:
         return
     kept = choose(items, config.stash[_SEED])
@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def choose(items, seed):
-    """The ids of the tests that the sample with this seed takes."""
+    """Return the ids of the tests in the sample with this seed."""
     kept, families, modules = set(), defaultdict(list), defaultdict(list)
     for item in items:
         if item.get_closest_marker("exhaustive"):
@@ -115,13 +115,13 @@ def choose(items, seed):
 
 
 def draw(ids, size, seed):
-    """So many of them. The seed has their family's name: a test elsewhere changes nothing."""
+    """Draw `size` ids; the seed contains their family's name, so other tests have no influence."""
     return random.Random(seed).sample(sorted(ids), min(size, len(ids)))  # noqa: S311 -- repeatable
 
 
 @pytest.fixture(scope="session")
 def lane(request):
-    """`lane(sample=10, exhaustive=50)`: how many of them this run takes."""
+    """`lane(sample=10, exhaustive=50)` returns the number for this run's lane."""
     is_sample = request.config.stash[_SEED] is not None
     return lambda *, sample, exhaustive: sample if is_sample else exhaustive
 

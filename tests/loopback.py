@@ -1,4 +1,4 @@
-"""Servers of the tests, which listen on loopback and answer in threads."""
+"""Test servers that listen on loopback and answer in threads."""
 
 import threading
 from http.server import ThreadingHTTPServer
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Loopback:
-    """Serves what a handler answers for as long as the block runs."""
+    """Serves a handler's answers for the duration of the block."""
 
     def __init__(self, handler):
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

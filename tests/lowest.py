@@ -1,8 +1,8 @@
-"""Run the unit tests with the lowest versions that we allow: `python -m tests.lowest`.
+"""Run the unit tests with the lowest allowed versions: `python -m tests.lowest`.
 
-Each dependency of `pyproject.toml` is installed at its floor, so that a floor which is too low
-fails here and not on the machine of a user. What those need in turn, and what the tests need, comes
-in the version of `requirements.lock`. The exit code is that of pip or pytest.
+Each dependency of `pyproject.toml` is installed at its floor, so that a floor that is too low
+fails here and not on a user's machine. Indirect dependencies and those of the tests have their
+version of `requirements.lock`. The exit code is that of pip or pytest.
 """
 
 import os
@@ -17,23 +17,23 @@ from tests.installing import ROOT, environment, pins
 
 FLOOR = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^\]]*\])?(?:>=|==)(?P<version>[0-9A-Za-z.]+)")
 SERVICE = ("service", "heic")
-"""The dependency groups whose floors are tried as those of the library are."""
+"""The dependency groups whose floors are tested like those of the library."""
 GROUPS = ("test", "connections", "bench")
-"""Those that the unit tests import something of."""
+"""The dependency groups that the unit tests import."""
 CLIENT = "httpx"
-"""What Starlette's client for tests asked for before it took httpx2."""
+"""The dependency of Starlette's test client before it switched to httpx2."""
 UNIT = ("tests/library/unit", "tests/service/unit")
 NOT_RUN = ("tests/library/unit/test_licences.py", "tests/library/unit/typing")
-"""The first compares a page with the packages of the lock; the second needs a type checker."""
+"""The first compares a page with the lock's packages; the second needs a type checker."""
 OLD = ("-W", "ignore::DeprecationWarning")
-"""An old release may use what a new release of another project deprecates."""
+"""An old release may use features that a newer release of another project deprecates."""
 WORDS = (*UNIT, "-q", "--exhaustive", *OLD, *(f"--ignore={one}" for one in NOT_RUN))
 FREE = ("httpcore2", "opentelemetry-", "protobuf", "googleapis-common-protos", "importlib-metadata")
-"""What floors pin for themselves, each release of OpenTelemetry another of these."""
+"""Packages without a constraint, because floors (OpenTelemetry's, for example) pin them."""
 
 
 def main(words):
-    """Install everything, run pytest on `UNIT`, or on what the words name instead."""
+    """Install everything, then run pytest on `UNIT`, or on the given arguments instead."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     groups = project["dependency-groups"]
     ours = [one for group in SERVICE for one in groups[group]]
@@ -52,7 +52,7 @@ def main(words):
         except AssertionError as err:
             print(err, file=sys.stderr)
             return 1
-        # The repository comes first, so that its modules are tested and not a copy.
+        # The repository comes first, so that its modules are tested and not an installed copy.
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         env["PATH"] = f"{Path(python).parent}{os.pathsep}{env['PATH']}"
         tests = [python, "-m", "pytest", *(words or WORDS)]
@@ -60,7 +60,7 @@ def main(words):
 
 
 def asked_for(project):
-    """Return all requirements, those of the extras included, that name another project."""
+    """Return all requirements, including those of extras, that name another project."""
     optional = project["optional-dependencies"].values()
     return [one for each in (project["dependencies"], *optional) for one in each]
 
@@ -72,7 +72,7 @@ def floors(requirements):
 
 
 def constraints(lowest):
-    """Return a line for each release: the floors, and the lock for all else."""
+    """Return a line for each release: the floors, and the lock's version for the rest."""
     locked = ((name.lower(), line) for name, line in pins())
     rest = [line for name, line in locked if name not in lowest and not name.startswith(FREE)]
     return [*(f"{name}=={version}" for name, version in lowest.items()), *rest]

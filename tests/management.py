@@ -1,4 +1,4 @@
-"""The management API of RabbitMQ, as tests ask it."""
+"""A client of RabbitMQ's management API for tests."""
 
 import contextlib
 import http.client
@@ -10,7 +10,7 @@ from workshed.transport.amqp.arguments import read_version
 
 
 def management(servers):
-    """The URL of its API, with the login."""
+    """Return the URL of the management API, with the login."""
     parts = urlsplit(servers.broker_url)
     login = parts.netloc.rpartition("@")[0]
     return servers.management_url or f"http://{login}@{parts.hostname}:15672"
@@ -27,7 +27,7 @@ class Management:
         self._login = b64encode(f"{parts.username}:{parts.password}".encode()).decode()
 
     def ask(self, method, path, body=None):
-        """One request; its JSON answer."""
+        """Send one request and return its JSON answer."""
         status, text = self._answer(method, path, body)
         assert status < 300, f"{method} {path}: {status} {text!r}"
         return json.loads(text) if text else None
@@ -41,10 +41,10 @@ class Management:
             return answer.status, answer.read()
 
     def load(self, definitions):
-        """Import definitions, as an operator does who has to do so again.
+        """Import definitions; retries like an operator whose first import fails.
 
-        The first tick of a quorum queue of RabbitMQ 4.0 may come before it is of its newest
-        version; that ends it, and with it the import. Ours come twenty times as often as usual.
+        In RabbitMQ 4.0, the first tick of a quorum queue may come before the queue has its newest
+        version. This ends the queue and the import. Our ticks come 20 times as often as usual.
         """
         for left in reversed(range(4)):
             try:
@@ -60,27 +60,27 @@ class Management:
         return read_version(self.ask("GET", "overview")["rabbitmq_version"])
 
     def queues(self):
-        """All queues by name, with their arguments and counts, which are 0.3 s old at most."""
-        # The API's other counts are those of its last sample, up to 5 s ago.
+        """Return all queues by name, with their arguments and counts at most 0.3 s old."""
+        # The API's other counts come from its last sample, up to 5 s ago.
         live = "disable_stats=true&enable_queue_totals=true"
         found = self.ask("GET", f"queues/{quote(self.vhost, '')}?{live}")
         return {queue["name"]: queue for queue in found}
 
     def depth(self, name):
-        """How many messages wait in a queue."""
+        """Return how many messages wait in a queue."""
         return self.queues()[name].get("messages_ready", 0)
 
     def unacked(self, name):
-        """How many messages of a queue are with a consumer."""
+        """Return how many messages of a queue are delivered and not yet acked."""
         return self.queues()[name].get("messages_unacknowledged", 0)
 
     def acked(self, name):
-        """How many messages of a queue have been acked: up to 5 s old, but it never falls back."""
+        """Return how many messages of a queue were acked; up to 5 s old, but never decreasing."""
         found = self.ask("GET", f"queues/{quote(self.vhost, '')}/{quote(name, '')}")
         return found.get("message_stats", {}).get("ack", 0)
 
     def connections(self):
-        """The open connections to this virtual host, by the name their owner gave them."""
+        """Return the open connections to this virtual host, by the name their owner gave them."""
         return [
             (one["client_properties"].get("connection_name", ""), one["name"])
             for one in self.ask("GET", "connections")
@@ -88,14 +88,14 @@ class Management:
         ]
 
     def consumers(self):
-        """Who consumes in this virtual host, each with its channel: without it, it is too new."""
+        """Return this virtual host's consumers, except new ones that have no channel yet."""
         found = self.ask("GET", f"consumers/{quote(self.vhost, '')}")
         return [one for one in found if one["channel_details"]]
 
     def close_connections(self, owner):
-        """Close those of an owner, as an operator or a failing network may; how many there were.
+        """Close an owner's connections, as an operator or a network failure may; return how many.
 
-        The list is late: a new one is not on it yet, and what has ended still is, which is none.
+        The API's list is late: it lacks new connections and has closed ones, which do not count.
         """
         found = {name for whose, name in self.connections() if whose.startswith(owner)}
         found -= self._closed
@@ -106,6 +106,6 @@ class Management:
         return sum(status == 204 for status, _ in answers)
 
     def peek(self, name, count=1000):
-        """The messages that wait in a queue; they stay there, and this counts as a delivery."""
+        """Return the messages waiting in a queue; they stay, but this counts as a delivery."""
         body = {"count": count, "ackmode": "ack_requeue_true", "encoding": "auto"}
         return self.ask("POST", f"queues/{quote(self.vhost, '')}/{quote(name, '')}/get", body)

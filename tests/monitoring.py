@@ -1,4 +1,4 @@
-"""What `deploy/` has for Prometheus and Grafana, and a Prometheus that runs it."""
+"""The Prometheus and Grafana files of `deploy/`, and a Prometheus that uses them."""
 
 import contextlib
 import http.client
@@ -20,11 +20,11 @@ BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 NAME = re.compile(r"\b(?:workshed|shop|rabbitmq)_\w+")
 VARIABLE = re.compile(r"\$(?:\{\w+\}|\w+)")
 SHORT_S = 30
-"""What is to last for longer before it is an alert, need not in a test."""
+"""Longest `for:` of an alert that tests wait for; a longer one is replaced by 2 s."""
 
 
 def rules():
-    """All alerts, as they are written."""
+    """Return all alerts as written."""
     (group,) = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
     return group["rules"]
 
@@ -39,14 +39,14 @@ def panels(path):
 
 @dataclass(frozen=True)
 class Query:
-    """What a panel of a dashboard asks."""
+    """The query of a dashboard panel."""
 
     panel: str
     expr: str
 
     @property
     def plain(self):
-        """As Grafana sends it, with all queues, actors and instances chosen."""
+        """Return it as Grafana sends it, with all queues, actors and instances selected."""
         return VARIABLE.sub(lambda found: VALUES[found[0]], self.expr)
 
 
@@ -54,7 +54,7 @@ VALUES = {"$queue": ".*", "$actor": ".*", "$instance": ".*", "$__rate_interval":
 
 
 def queries():
-    """All that dashboards ask."""
+    """Return all queries of the dashboards."""
     return [
         Query(panel["title"], target["expr"])
         for path in BOARDS
@@ -64,17 +64,17 @@ def queries():
 
 
 def metrics(exprs):
-    """The names of what they ask for, ours and RabbitMQ's."""
+    """Return the names of the metrics they use, ours and RabbitMQ's."""
     return {name for expr in exprs for name in NAME.findall(expr)}
 
 
 def seconds(span):
-    """How long `30s` or `5m` is."""
+    """Return the number of seconds in `30s` or `5m`."""
     return int(span[:-1]) * {"s": 1, "m": 60}[span[-1]]
 
 
 def promtool(*words):
-    """Run it; its exit code and words."""
+    """Run `promtool` and return its exit code and output."""
     done = subprocess.run(
         ["promtool", *words], capture_output=True, text=True, timeout=240, check=False
     )
@@ -82,10 +82,10 @@ def promtool(*words):
 
 
 class Prometheus:
-    """A server on a port of its own, which looks and decides every second."""
+    """A server on its own port that scrapes and evaluates rules every second."""
 
     def __init__(self, folder, targets):
-        """`targets`: ports on this machine by the name of their job."""
+        """Take `targets`: ports on this machine by the name of their job."""
         self.port = free_ports(1)[0]
         self._folder = folder
         self._targets = targets
@@ -121,15 +121,15 @@ class Prometheus:
         return False
 
     def names(self):
-        """All metrics that it has ever seen."""
+        """Return all metrics that it has ever scraped."""
         return set(self._ask("label/__name__/values"))
 
     def result(self, expr):
-        """What it answers now."""
+        """Return the current answer to a query."""
         return self._ask(f"query?{urlencode({'query': expr}, quote_via=quote)}")["result"]
 
     def firing(self):
-        """The names of the alerts that fire."""
+        """Return the names of the firing alerts."""
         found = self._ask("alerts")["alerts"]
         return {one["labels"]["alertname"] for one in found if one["state"] == "firing"}
 

@@ -1,6 +1,6 @@
-"""The fenced blocks of README and docs; who takes one here is the test that runs it.
+"""The fenced blocks of README and docs, for the tests that run them.
 
-A module takes what it runs where it begins, so that whoever imports it sees what it took.
+A test module selects its blocks at import time, so that another test can see which are tested.
 """
 
 import re
@@ -17,7 +17,7 @@ FENCE = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """What stands between two fences; `mark`: the comment before them."""
+    """The text between two fences; `mark` is the comment before them."""
 
     page: str
     heading: str
@@ -26,7 +26,7 @@ class Block:
 
     @property
     def name(self):
-        """The page, the heading, and its mark or first line."""
+        """The page, the heading, and the block's mark or first line."""
         return self.page, self.heading, self.mark or self.text.partition("\n")[0]
 
 
@@ -45,12 +45,12 @@ TAKEN: set[Block] = set()
 
 
 def text(page):
-    """The whole of a page: `docs/limits.md`."""
+    """Return the text of a page such as `docs/limits.md`."""
     return (ROOT / page).read_text("utf-8")
 
 
 def block(page, start, *, under=None):
-    """The one block of a page, and of a heading of it, that has this mark, or begins with this."""
+    """Return the one block of a page, or under a heading, that has or starts with this mark."""
     [found] = (
         one
         for one in ALL
@@ -63,7 +63,7 @@ def block(page, start, *, under=None):
 
 
 def files(page, mark="file"):
-    """The blocks of a page that are files, by their names."""
+    """Return the blocks of a page that are files, by their names."""
     found = [one for one in ALL if one.page == page and one.mark.startswith(f"{mark}: ")]
     TAKEN.update(found)
     return {one.mark.removeprefix(f"{mark}: "): one.text for one in found}

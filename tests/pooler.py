@@ -1,4 +1,4 @@
-"""PgBouncer before a PostgreSQL, for as long as a block runs."""
+"""PgBouncer in front of a PostgreSQL, for the duration of a block."""
 
 import contextlib
 import signal
@@ -16,7 +16,7 @@ PROGRAM = Path("/usr/sbin/pgbouncer")
 
 @contextlib.contextmanager
 def pooled(url, eventually, **options):
-    """The URL of the same database through a pooler with these options; its files are its own."""
+    """Yield the URL of the same database through a pooler with these options and its own files."""
     assert PROGRAM.exists(), "run `sh .ci/debian`"
     parts = urlsplit(url)
     (port,) = free_ports(1)
@@ -53,7 +53,7 @@ def pooled(url, eventually, **options):
 
 
 def answers(port):
-    """Tell whether something listens there."""
+    """Return whether something listens on the port."""
     try:
         socket.create_connection((HOST, port), timeout=1).close()
     except OSError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def popen(*args, **kwargs):
-    """As `with subprocess.Popen(…)`, which alone waits for ever for what a failed test left."""
+    """Like `with subprocess.Popen(…)`, but does not wait forever for a process of a failed test."""
     with subprocess.Popen(*args, **kwargs) as process:
         try:
             yield process
@@ -25,12 +25,12 @@ def children(pid):
 
 
 def descendants(pid):
-    """Return all below a process."""
+    """Return all descendants of a process."""
     return [each for child in children(pid) for each in (child, *descendants(child))]
 
 
 def has_ended(pid):
-    """Also when nobody has asked for its exit code yet."""
+    """Return whether a process has ended, even if its exit code was not collected yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -38,16 +38,16 @@ def has_ended(pid):
 
 
 def command_of(pid):
-    """Return its words; none when it has ended meanwhile."""
+    """Return the process's command line, empty if it has ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     return ""
 
 
 def started_by(master):
-    """Return the processes that a master has started by `multiprocessing`, oldest first.
+    """Return the processes that a master has started with `multiprocessing`, oldest first.
 
-    Under `forkserver` they are not its children, and one of those only counts semaphores.
+    Under `forkserver` they are not its children, and one child only tracks semaphores.
     """
     found = []
     for pid in children(master):

@@ -1,4 +1,4 @@
-"""Programs of tests: workers, commands, a browser, on the database and virtual host of each."""
+"""Programs for tests (workers, commands, a browser) on each test's database and virtual host."""
 
 import contextlib
 import functools
@@ -19,20 +19,20 @@ CLOCK = (
     "-c",
     "import sys; sys.argv[0] = 'periodiq'; from periodiq import entrypoint; entrypoint()",
 )
-"""What the program `periodiq` is; Workshed knows it by its name."""
+"""The code of the program `periodiq`; Workshed recognises it by its name."""
 RUNS_S = 240
-"""A program that has not ended by then hangs."""
+"""After this time a program is considered hung."""
 
 
 def mark_programs(item):
-    """Of each module of `e2e`, `make test` runs a fifth; see `tests/lanes.py`."""
+    """Mark the tests of an `e2e` module: `make test` runs a fifth, see `tests/lanes.py`."""
     item.add_marker(pytest.mark.one_in(5))
-    # They count connections, and processes that are killed leave some for a while.
+    # They count connections, and killed processes leave some for a while.
     item.add_marker(pytest.mark.fresh_vhost)
 
 
 class Worker:
-    """A `dramatiq` master with its workers and relay, in a process group of its own."""
+    """A `dramatiq` master with its workers and relay, in its own process group."""
 
     def __init__(self, warm, words, environment, log: Path):
         self.log = log
@@ -43,21 +43,21 @@ class Worker:
         return self.log.read_text()
 
     def children(self):
-        """Return the worker processes; the fork that supervises the relay comes after them."""
+        """Return the worker processes; the fork that supervises the relay comes last."""
         return started_by(self.process.pid)
 
     def kill(self):
-        """Kill all of it with SIGKILL, so that nothing is handed back in good order."""
+        """Kill all its processes with SIGKILL, without a graceful shutdown."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(60)
 
     def stop(self, timeout=90):
-        """Stop in good order; return the exit code."""
+        """Shut down gracefully and return the exit code."""
         self.process.terminate()
         return self.process.wait(timeout)
 
     def end(self):
-        """Leave nothing behind, whatever the test did."""
+        """Clean up, whatever the test did."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(60)
@@ -65,17 +65,17 @@ class Worker:
 
 @pytest.fixture
 def environment(database, vhost, mail_server, tmp_path):
-    """The variables with which a process finds the servers of this test."""
-    # The folder of the test's own actors, and the tree that is tested where it is not this one.
+    """Environment variables with which a process finds the servers of this test."""
+    # The folder of the test's own actors, and the tested tree if it is another one than this.
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture
 def numbers(tmp_path):
-    """The variables with which workers count into a folder that somebody else shows.
+    """Environment variables that make workers write metrics to a folder for another process.
 
-    Else each master starts two processes for its page, a quarter of what a start costs.
+    Otherwise each master starts two processes to serve metrics, a quarter of its start-up cost.
     """
     folder = tmp_path / "numbers"
     folder.mkdir()
@@ -84,7 +84,7 @@ def numbers(tmp_path):
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """What is built of the library."""
+    """The wheel of the library."""
 
     def build(folder):
         words = ("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
@@ -95,7 +95,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def module_workers():
-    """The workers that the tests of a module share, by what they were started with."""
+    """The workers that the tests of a module share, by their start arguments."""
     workers = {}
     yield workers
     for worker in workers.values():
@@ -104,11 +104,11 @@ def module_workers():
 
 @pytest.fixture
 def start_worker(request, warm, environment, numbers, broker, tmp_path, eventually):
-    """Start `dramatiq MODULES -p 1 -t 8`, or with other options; returns once it is ready.
+    """Start `dramatiq MODULES -p 1 -t 8`, or with other options; return once it is ready.
 
-    From a warm process: what starts one from nothing is in `test_worker.py`. In a module with
-    `pytestmark = pytest.mark.one_worker`, for tests of what a worker does and not of the process,
-    the next test gets the same one, and the same database and virtual host.
+    It is forked from a warm process; `test_worker.py` has tests that start one from scratch. In a
+    module with `pytestmark = pytest.mark.one_worker`, for tests of a worker's work and not of its
+    process, the next test gets the same worker, database and virtual host.
     """
     workers = []
     is_shared = request.node.get_closest_marker("one_worker") is not None
@@ -141,9 +141,9 @@ def start_worker(request, warm, environment, numbers, broker, tmp_path, eventual
 
 @pytest.fixture
 def run_apart(warm, tmp_path):
-    """`run_apart("-m", "dramatiq", …, NAME=value)`: run Python to its end.
+    """`run_apart("-m", "dramatiq", …, NAME=value)` runs Python to its end.
 
-    From the warm process, too: most of what a command takes is the import of others' packages.
+    It is forked from the warm process too, because most of a command's time goes into imports.
     """
 
     def run_apart(*words, **env):
@@ -155,7 +155,7 @@ def run_apart(warm, tmp_path):
 
 @pytest.fixture
 def run_cold(tmp_path):
-    """`run_cold("-P", "-c", …)`: the same from nothing, for what depends on the imports."""
+    """`run_cold("-P", "-c", …)` does the same from scratch, for tests that depend on imports."""
 
     def run_cold(*words, **env):
         done = subprocess.run(
@@ -175,7 +175,7 @@ def run_cold(tmp_path):
 
 @pytest.fixture
 def run(run_apart):
-    """`run("send.py")`: the same; its exit code and words."""
+    """`run("send.py")` does the same and returns the exit code and output."""
 
     def run(*words, **env):
         done = run_apart(*words, **env)
@@ -186,12 +186,12 @@ def run(run_apart):
 
 @pytest.fixture
 def workshed(run_apart, environment):
-    """`workshed("dead", "--json")`: run it; what it printed."""
+    """`workshed("dead", "--json")` runs the command and returns its output."""
     return functools.partial(printed, run_apart, environment, "workshed")
 
 
 def printed(run_apart, environment, module, *words, code=0):
-    """What a command prints that ends with this code."""
+    """Run a command that must end with this code; return its output."""
     done = run_apart("-m", module, *words, **environment)
     assert done.returncode == code, done.stderr
     return done.stdout
@@ -199,7 +199,7 @@ def printed(run_apart, environment, module, *words, code=0):
 
 @pytest.fixture
 def count(conn):
-    """Count rows: `count("workshed_mail.emails WHERE state = 'sent'")`."""
+    """Counts rows: `count("workshed_mail.emails WHERE state = 'sent'")`."""
     conn.autocommit = True
 
     def count(what):
@@ -210,6 +210,6 @@ def count(conn):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A browser without a window."""
+    """A headless browser."""
     with browser.chromium() as opened:
         yield opened

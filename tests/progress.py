@@ -1,11 +1,11 @@
-"""What a run says: how far it is, failures by name at once, and of each only what can be read."""
+"""What a run prints: its progress, failed tests at once, and shortened output for each."""
 
 import time
 
 import pytest
 
 EVERY_S = 20
-"""Seconds between two lines; a terminal and a log of CI can both be followed by them."""
+"""Seconds between two lines: readable in a terminal as well as in a CI log."""
 
 MEASURED_S = {
     "/e2e/": 8.0,
@@ -13,37 +13,37 @@ MEASURED_S = {
     "/integration/brokers/": 1.2,
     "/integration/": 0.5,
 }
-"""Seconds that a test of such a folder takes on average; in others they take next to nothing.
+"""Average seconds of a test in such a folder; tests in other folders take almost no time.
 
-Half of the tests take a hundredth of the time: by their number a run would seem done at its half.
+Half of the tests take a hundredth of the time, so counting tests would misjudge the time left.
 """
 
 OTHER_S = 0.05
 
 KNOWN_FROM = 0.02
-"""The part of a run that has to be done before it says anything about the rest."""
+"""The fraction of a run that must be done before it estimates the time left."""
 
 
 SHOWN_LINES = 100
-"""Of what a failed test has printed or logged, from its begin and from its end.
+"""Lines shown from the start and from the end of what a failed test printed or logged.
 
-Something that failed again and again has once filled a report of 36 MB.
+Repeated failures once produced a report of 36 MB.
 """
 
 SHOWN_CHARACTERS = 200
-"""On average for each of these lines."""
+"""Average per shown line."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
-    """Shorten what a test has printed and logged, in the process that ran it."""
+    """Shorten what a test printed and logged, in the process that ran it."""
     report = yield
     report.sections = [(name, shortened(text)) for name, text in report.sections]
     return report
 
 
 def shortened(text):
-    """The begin and the end of a text, and how much is left out between them."""
+    """Return the start and the end of a text, and how much is left out between them."""
     lines = text.splitlines(keepends=True)
     if (left := len(lines) - 2 * SHOWN_LINES) > 0:
         lines[SHOWN_LINES:-SHOWN_LINES] = [f"[… {left} lines are left out …]\n"]
@@ -60,33 +60,33 @@ def pytest_configure(config):
 
 
 def weight(nodeid):
-    """Seconds that a test takes on average, by its folder."""
+    """Return the average seconds that a test takes, by its folder."""
     return next((s for folder, s in MEASURED_S.items() if folder in nodeid), OTHER_S)
 
 
 def minutes(seconds):
-    """`about 7 min`, or `less than a minute`."""
+    """Return `about 7 min` or `less than a minute`."""
     return f"about {round(seconds / 60)} min" if seconds >= 60 else "less than a minute"
 
 
 class Progress:
-    """Writes a line each 20 s: tests done and failed, the time gone and about the time left."""
+    """Writes a line every 20 s: tests done and failed, elapsed time and estimated time left."""
 
     def __init__(self, config):
-        """Begin to count."""
+        """Start counting."""
         self.config = config
         self.began = self.last = time.monotonic()
         self.total_s = self.done_s = 0.0
         self.total = self.done = self.failed = 0
 
     def pytest_collection_finish(self, session):
-        """Take the tests of a run without pytest-xdist."""
+        """Store the tests of a run without pytest-xdist."""
         if session.items:
             self._take(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids):
-        """Take the tests of a run by several processes; each collects all of them."""
+        """Store the tests of a run by several processes; each collects all of them."""
         self._take(ids)
 
     def _take(self, ids):
@@ -95,7 +95,7 @@ class Progress:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report):
-        """Count a test; name it at once if it failed."""
+        """Count a test, and print its name at once if it failed."""
         if report.failed:
             self.failed += 1
             self._write(f"FAILED {report.nodeid} ({report.when})")
@@ -106,7 +106,7 @@ class Progress:
                 self._write(self.line())
 
     def line(self):
-        """`1204 of 7381 tests, 1 failed; about 3 min gone, about 7 min left`."""
+        """Return `1204 of 7381 tests, 1 failed; about 3 min gone, about 7 min left`."""
         gone = time.monotonic() - self.began
         counted = f"{self.done} of {self.total} tests, {self.failed} failed; {minutes(gone)} gone"
         if self.done_s < self.total_s * KNOWN_FROM:
@@ -118,4 +118,4 @@ class Progress:
         self.last = time.monotonic()
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal:
-            terminal.write(f"\n{line}\n")  # a line of dots has no end yet
+            terminal.write(f"\n{line}\n")  # pytest's current line of dots is not finished

@@ -1,4 +1,4 @@
-"""What the page about commands promises of `--json`."""
+"""The `--json` output that the page about commands documents."""
 
 import re
 
@@ -9,11 +9,11 @@ _ROW = re.compile(r"\| `(?:workshed|python -m shop) (.+?)` \| (a list of )?((?:`
 
 
 def promised():
-    """(words, whether it is a list, keys) of each row about `--json`."""
+    """Return (words, whether it is a list, keys) of each row about `--json`."""
     rows = map(_ROW.fullmatch, PAGE.splitlines())
     return [(row[1], bool(row[2]), re.findall(r"`(\w+)`", row[3])) for row in rows if row]
 
 
 def keys(line):
-    """The promised keys of what one command prints."""
+    """Return the documented keys of one command's output."""
     return next(found for words, _, found in promised() if words == line)

@@ -1,4 +1,4 @@
-"""A private authority, the certificates it signs, and servers that show them."""
+"""A private certificate authority, its certificates, and servers that use them."""
 
 import contextlib
 import json
@@ -16,11 +16,11 @@ from workshed.devserver.account import account
 from workshed.devserver.ports import HOST, free_ports
 
 NAME = "localhost"
-"""Whose certificates are; servers listen on `HOST`, which they are not for."""
+"""The name in the certificates; servers listen on `HOST`, for which they are not valid."""
 
 
 class Authority:
-    """One that nobody else knows; its files lie where a server reads them, as a user of its own."""
+    """An unknown authority; its files are readable by servers, which run as their own user."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -28,23 +28,23 @@ class Authority:
         self.file = self.write("ca.pem", self._own.cert_pem)
 
     def write(self, name, *blobs):
-        """The path of a file of that name, which has these."""
+        """Write these blobs to a file of that name and return its path."""
         path = self._folder / name
         path.write_bytes(b"".join(blob.bytes() for blob in blobs))
         path.chmod(0o644)
         return str(path)
 
     def issue(self, name=NAME, **span):
-        """`certfile` and `keyfile` of a certificate."""
+        """Return the `certfile` and `keyfile` of a new certificate."""
         own = self._own.issue_cert(name, **span)
-        label = secrets.token_hex(4)  # RabbitMQ reads them with each connection
+        label = secrets.token_hex(4)  # RabbitMQ reads the files for each connection
         return {
             "certfile": self.write(f"{label}.pem", *own.cert_chain_pems),
             "keyfile": self.write(f"{label}-key.pem", own.private_key_pem),
         }
 
     def issue_expired(self):
-        """The same, of one that was good until yesterday."""
+        """Return the files of a certificate that was valid until yesterday."""
         now = datetime.now(UTC)
         span = {"not_before": now - timedelta(days=2), "not_after": now - timedelta(days=1)}
         return self.issue(**span)
@@ -52,7 +52,7 @@ class Authority:
 
 @contextlib.contextmanager
 def authority():
-    """A new authority, whose files go at the end."""
+    """A new authority whose files are removed at the end."""
     with tempfile.TemporaryDirectory(prefix="workshed-tls-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -60,18 +60,18 @@ def authority():
 
 
 def another(folder):
-    """The file of an authority that has signed nothing."""
+    """Return the file of an authority that has signed nothing."""
     path = folder / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(path))
     return str(path)
 
 
 MUTUAL = {"verify": "verify_peer", "fail_if_no_peer_cert": "true"}
-"""Take nobody without a certificate."""
+"""Refuse clients without a certificate."""
 
 
 def listen(node, authority, files=None, *, verify="verify_none", **options):
-    """Take AMQP by TLS on one more port of the running node, until that ends; the port."""
+    """Accept AMQP over TLS on one more port of a running node until it stops; return the port."""
     (port,) = free_ports(1)
     words = _options(authority, files, verify=verify, **options)
     place = f'{{"{HOST}",{port},inet}}'
@@ -80,7 +80,7 @@ def listen(node, authority, files=None, *, verify="verify_none", **options):
 
 
 def manage(node, authority, files=None, *, verify="verify_none", **options):
-    """Serve the management API by TLS there, as `management.ssl.port` does; the port."""
+    """Serve the management API over TLS, as `management.ssl.port` does; return the port."""
     (port,) = free_ports(1)
     words = _options(authority, files, verify=verify, **options)
     place = f'[{{port,{port}}},{{ip,"{HOST}"}},{{ssl,true}},{{ssl_opts,{words}}}]'
@@ -97,11 +97,11 @@ def _options(authority, files, **options):
 
 @contextlib.contextmanager
 def postgres(database, files, eventually):
-    """A server of this database shows a certificate until the end; its URL.
+    """Let a server of this database present a certificate during the block; yields its URL.
 
-    PostgreSQL itself where it was built with TLS, and PgBouncer before it where it was not.
+    This is PostgreSQL itself if it was built with TLS, otherwise PgBouncer in front of it.
     """
-    for path in map(Path, files.values()):  # a key that others may read is refused
+    for path in map(Path, files.values()):  # a key readable by other users is refused
         path.chmod(0o600)
         account().give(path)
     certificate, key = files["certfile"], files["keyfile"]
@@ -132,7 +132,7 @@ SCHEMES = {"amqp": "amqps", "http": "https"}
 
 
 def by_tls(url, port, host=NAME, **options):
-    """The URL by which the same server is reached by TLS, with these options behind `?`."""
+    """Return the URL of the same server over TLS, with these options after `?`."""
     parts = urlsplit(url)
     scheme = SCHEMES.get(parts.scheme, parts.scheme)
     place = f"{parts.netloc.rpartition('@')[0]}@{host}:{port}"
@@ -140,5 +140,5 @@ def by_tls(url, port, host=NAME, **options):
 
 
 def verified(url, ca, host=NAME):
-    """The URL of a PostgreSQL that has to show a certificate of that authority and host."""
+    """Return the URL of a PostgreSQL that must present a certificate of that authority and host."""
     return by_tls(url, urlsplit(url).port, host, sslmode="verify-full", sslrootcert=ca)

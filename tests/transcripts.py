@@ -1,4 +1,4 @@
-"""What a terminal shows, as pages have it: `$ ` and a command, and below it what it prints."""
+"""Terminal sessions as in the docs: `$ ` and a command, followed by its output."""
 
 import contextlib
 import io
@@ -23,18 +23,18 @@ CHANGING = {
     re.compile(r"\b127\.0\.0\.1:\d+"): "PLACE",
     re.compile(r'(?<=port )"?\d+'): "PORT",
 }
-"""What is another each time, and what stands for it when two texts are compared."""
+"""Patterns of values that change with each run, and the words that replace them to compare."""
 
 
 def steps(session):
-    """Each command of a session, with what it prints."""
+    """Return each command of a session with its output."""
     return [
         step.partition("\n")[::2] for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]
     ]
 
 
 def masked(text, changing=()):
-    """The words of a text, without what is another each time."""
+    """Return the words of a text, with changing values replaced."""
     text = " ".join(text.split())
     for pattern, name in [*dict(changing).items(), *CHANGING.items()]:
         text = re.sub(pattern, name, text)
@@ -42,7 +42,7 @@ def masked(text, changing=()):
 
 
 def alike(shown, said, changing=()):
-    """Tell whether something was said as it is shown, where `…` is whatever it is."""
+    """Return whether the output matches what a page shows, where `…` matches anything."""
     wanted = [
         "(?:.* )?" if word == "…" else f"{re.escape(word).replace('…', '.*')} "
         for word in masked(shown, changing)
@@ -52,24 +52,24 @@ def alike(shown, said, changing=()):
 
 
 def check(shown, said, changing=()):
-    """See that they are alike."""
+    """Assert that the output matches what a page shows."""
     assert alike(shown, said, changing), f"shown:\n{shown}\nsaid:\n{said}"
 
 
 def follow(session, run=None, changing=()):
-    """Type each command of a session, in its order; each prints what stands there."""
+    """Run each command of a session in order and check its output."""
     for command, shown in steps(session):
         check(shown, (run or typed)(command), changing)
 
 
 def activated(env):
-    """The variables of somebody who has activated `.venv`."""
+    """Return the variables of a user who has activated `.venv`."""
     env = {**os.environ, "COLUMNS": "100", "PYTHONUNBUFFERED": "1", **env}
     return {**env, "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
 
 
 def begin(script, log, **env):
-    """Run a script in a process group of its own; what it prints goes to a log beside it."""
+    """Run a script in its own process group; its output goes to a log next to it."""
     with log.open("wb") as out:
         return subprocess.Popen(
             ["sh", "-c", script],
@@ -83,7 +83,7 @@ def begin(script, log, **env):
 
 
 def shell(folder, **env):
-    """A function that runs a line in a folder; what it has printed."""
+    """Return a function that runs a line in a folder and returns its output."""
 
     def run(line):
         done = subprocess.run(
@@ -103,12 +103,12 @@ def shell(folder, **env):
 
 
 def typed(line):
-    """Run a line of `workshed` in this process, without a terminal's keys; what one would show."""
+    """Run a `workshed` command in this process, without key input; return what it shows."""
     return shown(app, "workshed", shlex.split(line, comments=True))
 
 
 def shown(program, name, words):
-    """Run a program that has this name, with the words of a line; what a terminal would show."""
+    """Run a program of this name with the words of a line; return what a terminal would show."""
     with (
         mock.patch.object(sys, "argv", words),
         mock.patch.object(sys, "stdin", None),

@@ -1,4 +1,4 @@
-"""The variables of the settings of Workshed."""
+"""Environment variables of Workshed's settings."""
 
 import os
 
@@ -6,11 +6,11 @@ from workshed.settings import PREFIX
 
 
 def variable(name):
-    """The variable of a setting, in whichever case it is written."""
+    """Return the variable of a setting, in whichever case it is written."""
     return PREFIX + name.upper()
 
 
 def taken_away(prefix):
-    """Take all variables with a prefix out of the environment; what they were."""
+    """Remove all variables with a prefix from the environment and return them."""
     names = [name for name in os.environ if name.startswith(prefix)]
     return {name: os.environ.pop(name) for name in names}

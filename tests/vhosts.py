@@ -1,4 +1,4 @@
-"""Virtual hosts for tests: a few per process, each emptied after a test and used again."""
+"""Virtual hosts for tests: a few per process, each emptied after a test and reused."""
 
 import contextlib
 import secrets
@@ -11,7 +11,7 @@ from workshed.transport.amqp.arguments import EXCHANGE
 
 @contextlib.contextmanager
 def fresh_vhost(url):
-    """A virtual host on the server with this management API, deleted at the end; its API."""
+    """Create a virtual host on this API's server and delete it at the end; yields its API."""
     api = create(url)
     yield api
     delete(api)
@@ -20,15 +20,15 @@ def fresh_vhost(url):
 def create(url):
     """Create a virtual host; return its management API."""
     api = Management(url, f"test_{secrets.token_hex(6)}")
-    api.ask("PUT", f"vhosts/{api.vhost}", {})  # gives its maker all permissions
+    api.ask("PUT", f"vhosts/{api.vhost}", {})  # its creator gets all permissions
     return api
 
 
 class Vhosts:
-    """The virtual hosts that the tests of one process use, one after the other.
+    """The virtual hosts that the tests of one process use in turn.
 
-    To make and delete one takes RabbitMQ as long as to delete its queues. What else a test changed
-    there, as a policy or a right, deletes the virtual host.
+    Making and deleting one takes RabbitMQ as long as deleting its queues. If a test changed
+    anything else, for example a policy or a permission, the virtual host is deleted.
     """
 
     def __init__(self, url, management_url):
@@ -43,11 +43,11 @@ class Vhosts:
         while self._idle:
             if (api := self._idle.pop(0)).vhost in there and not api.queues():
                 return api
-            delete(api)  # somebody has come back to it
+            delete(api)  # something has reconnected to it
         return self._make()
 
     def _there(self):
-        """The names of all: a test may have lost those of others, with the data of a server."""
+        """Return all names: a test may have lost other virtual hosts with a server's data."""
         found = self._idle[0].ask("GET", "vhosts") if self._idle else []
         return {one["name"] for one in found}
 
@@ -75,8 +75,8 @@ class Vhosts:
     def _empty(self, api):
         """Delete the queues; return whether the virtual host is as it was made."""
         if queues := api.queues():
-            # Not purged: what a consumer has in hand would come back, and whether a queue is there
-            # may be what the next test looks at.
+            # Deleted, not purged: messages that a consumer holds would be requeued, and the next
+            # test may check whether a queue exists.
             with topology.open_connection([sibling(self._url, api.vhost)]) as connection:
                 channel = connection.channel()
                 for name in queues:
@@ -85,13 +85,13 @@ class Vhosts:
 
 
 def state(api):
-    """All that a virtual host is and has, apart from the exchange that a broker makes."""
+    """Return all properties and contents of a virtual host, except the exchange of a broker."""
     found = api.ask("GET", f"definitions/{api.vhost}")
     found["exchanges"] = [one for one in found["exchanges"] if one["name"] != EXCHANGE]
     return found | {"permissions": api.ask("GET", f"vhosts/{api.vhost}/permissions")}
 
 
 def delete(api):
-    """Delete a virtual host, if it is there."""
+    """Delete a virtual host if it exists."""
     with contextlib.suppress(AssertionError):
         api.ask("DELETE", f"vhosts/{api.vhost}")

@@ -1,4 +1,4 @@
-"""Programs that start where the packages of others are imported already: most of a start is that.
+"""Programs forked from a process that has imported third-party packages, to start faster.
 
 As a script it is the process from which they are forked; see `Warm` for its requests.
 """
@@ -18,7 +18,7 @@ import time
 import types
 from pathlib import Path
 
-# None that reads its environment as it is imported, as dramatiq does; and nothing of ours.
+# None that reads its environment at import time, as dramatiq does, and none of our own.
 PACKAGES = [
     *("asyncio", "multiprocessing.connection", "smtplib"),
     *("cronsim", "css_inline", "email_validator", "httpx2", "itsdangerous", "jinja2", "orjson"),
@@ -28,7 +28,7 @@ PACKAGES = [
 
 
 class Program:
-    """What was forked; as much of `subprocess.Popen` as tests ask of it."""
+    """A forked program with the parts of `subprocess.Popen` that tests use."""
 
     def __init__(self, pid, status):
         self.pid = pid
@@ -36,7 +36,7 @@ class Program:
         self._status = status
 
     def poll(self):
-        """Its exit code, below 0 for the signal that ended it; None while it runs."""
+        """Return the exit code, below 0 for the signal that ended it; None while it runs."""
         with contextlib.suppress(FileNotFoundError):
             if text := self._status.read_text():
                 self.returncode = int(text)
@@ -77,15 +77,15 @@ class Warm:
         self._process.stdout.close()
 
     def start(self, *words, env, log):
-        """Start a module, or what comes after `-c`, in the folder of its log.
+        """Start a module, or code after `-c`, in the folder of its log.
 
-        It leads a process group.
+        It leads its own process group.
         """
         how = words if words[0] == "-c" else ("-m", *words)
         return self._start(how, env, log.parent, log, log)
 
     def run(self, *words, env, folder, within_s):
-        """`python WORDS` in a folder to its end: a module, a script, or what comes after `-c`."""
+        """Run `python WORDS` in a folder to its end: a module, a script, or code after `-c`."""
         with tempfile.TemporaryDirectory() as place:
             out, err = Path(place, "out"), Path(place, "err")
             program = self._start(words, env, folder, out, err)
@@ -99,9 +99,9 @@ class Warm:
 
     def _start(self, words, env, folder, out, err):
         for file in (out, err):
-            file.touch()  # it can be read at once
+            file.touch()  # so that it can be read at once
         status = out.with_name(f"{out.name}.exit")
-        status.unlink(missing_ok=True)  # of one that wrote to the same log before
+        status.unlink(missing_ok=True)  # left by an earlier program with the same log
         files = {"out": str(out), "err": str(err), "status": str(status)}
         wanted = {"words": words, "env": env, "folder": str(folder), **files}
         with self._asking:
@@ -111,7 +111,7 @@ class Warm:
 
 
 def serve():
-    """Fork a program for each line that is read; write its exit code when it has ended."""
+    """Fork a program for each line read, and write its exit code when it has ended."""
     for name in PACKAGES:
         importlib.import_module(name)
     gc.freeze()
@@ -124,7 +124,7 @@ def serve():
                 Path(running.pop(pid)).write_text(str(os.waitstatus_to_exitcode(status)))
 
     signal.signal(signal.SIGCHLD, ended)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end this process
     for line in sys.stdin:
         wanted = json.loads(line)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -139,7 +139,7 @@ def serve():
 
 
 def become(words, env, folder, out, err, status):
-    """Do as a new Python does with these words, variables and files."""
+    """Behave like a new Python with these words, variables and files."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -159,14 +159,14 @@ def become(words, env, folder, out, err, status):
 
 
 def execute(first, *words):
-    """Run a module, code or a script, with what is left of the words as its arguments."""
+    """Run a module, code or a script, with the remaining words as its arguments."""
     if first == "-m":
         sys.argv[1:] = words[1:]
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     elif first == "-c":
         sys.argv[:] = ["-c", *words[1:]]
         sys.modules["__main__"] = main = types.ModuleType("__main__")
-        exec(compile(words[0], "<string>", "exec"), vars(main))  # noqa: S102 -- what a test wrote
+        exec(compile(words[0], "<string>", "exec"), vars(main))  # noqa: S102 -- code of a test
     else:
         sys.argv[:] = [first, *words]
         runpy.run_path(first, run_name="__main__")

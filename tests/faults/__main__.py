@@ -1,8 +1,8 @@
 """Run the fault campaign: `python -m tests.faults [--list] [--only NAME] [--scale full] [--json]`.
 
-Each experiment runs twice: as it is, and with its remedy taken out of the processes it starts,
-where it has to fail by the verdict it names. The exit code is 1 when one did not pass, or could not
-fail.
+Each experiment runs twice: as it is, and with its remedy taken out of the processes it starts. The
+second run must fail by the verdict that the experiment names. The exit code is 1 if a first run
+did not pass or a second one did not fail.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from tests.faults.outcome import Outcome, measured
 from tests.faults.table import Results
 
 AT_A_TIME = {"small": 4, "full": 1}
-"""Small ones mostly wait; those at full scale need both cores."""
+"""Small experiments mostly wait; those at full scale need both cores."""
 
 
 def main() -> int:
-    """Read the words, run, report."""
+    """Parse the command line, run the experiments, and report."""
     words = arguments()
     known = all_experiments()
     if unknown := set(words.only) - set(known):
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--list", action="store_true", help="name the experiments, run none")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="run this one")
@@ -70,7 +70,7 @@ def arguments() -> argparse.Namespace:
 
 
 def show_list(chosen: list[Experiment], *, as_json: bool) -> None:
-    """Name the experiments."""
+    """Print the experiments."""
     if as_json:
         names = ("name", "number", "fault", "load", "fails_by")
         rows = [{name: getattr(e, name) for name in names} for e in chosen]
@@ -83,13 +83,13 @@ def show_list(chosen: list[Experiment], *, as_json: bool) -> None:
 def run(
     chosen: list[Experiment], words: argparse.Namespace, results: Results | None
 ) -> Iterator[Outcome]:
-    """Run some at a time; each outcome as soon as it and those before it are there."""
+    """Run experiments in parallel; yield each outcome once it and all earlier ones are known."""
     options = [f"--fault-seed={words.seed}"] if words.seed is not None else []
 
     def one(e: Experiment) -> Outcome:
         outcome = measured(e, words.scale == "full", options)
         if results:
-            results.keep(outcome, words.scale)  # at once: a campaign of hours may be broken off
+            results.keep(outcome, words.scale)  # at once: a campaign of hours may be interrupted
         return outcome
 
     with ThreadPoolExecutor(words.jobs) as pool:

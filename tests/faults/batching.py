@@ -1,4 +1,4 @@
-"""Jobs of batches: some fail, some add others, some die until they are cured."""
+"""Jobs of batches: some fail, some add other jobs, and some die until they are cured."""
 
 import random
 import time
@@ -14,11 +14,11 @@ broker.add_queue(Queue("parts"))
 
 SOON = RetryOn(OSError, attempts=50, wait=timedelta(milliseconds=50))
 GROWING = 3
-"""The number of the job that adds another one, which ends alone, to every fourth batch."""
+"""In every fourth batch, the number of the job that adds another one, which ends alone."""
 BEAT_S = 0.02
-"""Jobs end on it, so that the last ones of a batch end at once."""
+"""Jobs end at multiples of this, so that the last ones of a batch end at the same time."""
 ILL = 5
-"""The number of the job that dies, of every third batch."""
+"""In every third batch, the number of the job that dies."""
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
@@ -37,7 +37,7 @@ def step(number, place):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def tell(number, event):
-    """Idempotent: one row. With it, how many of its jobs had ended by then."""
+    """Idempotent: one row. It also records how far the batch's jobs had got by then."""
     with db.transaction() as conn:
         found = Batch.current().progress(conn)
         conn.execute(

@@ -1,4 +1,4 @@
-"""Messages that somebody else has written, or something has damaged; chance makes each another."""
+"""Random messages as another program might write them, or as damage might leave them."""
 
 import json
 import random
@@ -54,7 +54,7 @@ PLAUSIBLE = (
     Message("parts", "take", (1,), {}, {}, "piped").asdict(),
     [Message("letters", "take_letter", (2,), {}, {}, "grouped").asdict()],
 )
-"""Each is what some option may be."""
+"""Values that some option accepts."""
 DEEP = 3_000
 TOO_LARGE_BYTES = 1_100_000
 JUNK = (
@@ -62,12 +62,12 @@ JUNK = (
     *("", "x", "5", "\0", "é" * 200, "take", "parts", "parts.dead", "../x", "'; --", "\ud7ff"),
     *([], [1], [[]], ["x", None], {}, {"x": 1}, {"": {}}, {"queue_name": "parts"}),
 )
-"""No number is a long time in milliseconds, where an option is one."""
+"""No number is a long duration, because some options are milliseconds."""
 
 
 @dataclass(slots=True)
 class Fuzzed:
-    """What is published: a body, to a queue, with some properties."""
+    """A message to publish: a body, a queue, and some properties."""
 
     queue: str
     body: bytes
@@ -77,8 +77,8 @@ class Fuzzed:
 
 
 def fuzzed(number: int) -> Fuzzed:
-    """Make the next one."""
-    queue = random.choice(list(ACTORS))  # noqa: S311 -- as all below: chance, and no secret
+    """Return the message with this number."""
+    queue = random.choice(list(ACTORS))  # noqa: S311 -- as all below: no secret
     name = f"fuzz-{number}"
     options = random.choice(({}, {"max_retries": 0}, {"tags": ["a"]}, {"time_limit": 9_000}))  # noqa: S311
     message = Message(queue, ACTORS[queue], (number,), {"word": "é"}, dict(options), name)
@@ -113,14 +113,14 @@ def add(fields: dict[str, Any]) -> None:
 
 
 def choose(fields: dict[str, Any]) -> None:
-    """Set an option, where there are any."""
+    """Set an option, if the message has options."""
     if isinstance(fields.get("options"), dict):
         value = random.choice(PLAUSIBLE) if random.random() < 0.7 else junk()  # noqa: S311
         fields["options"] = {**fields["options"], random.choice(OPTIONS): value}  # noqa: S311
 
 
 def misroute(fields: dict[str, Any]) -> None:
-    """As where a message was moved from another queue by hand."""
+    """Change the queue, as if the message was moved from another queue by hand."""
     fields["queue_name"] = OTHER.get(str(fields.get("queue_name")), "parts")
 
 
@@ -144,7 +144,7 @@ def repeat(body: bytes) -> bytes:
 
 
 def swallow(body: bytes) -> bytes:
-    """Make it deep, empty, or rarely too large."""
+    """Make the body deeply nested, empty, or (rarely) too large."""
     deep = b"[" * DEEP + b"]" * DEEP
     if random.random() < 0.02:  # noqa: S311
         return body + b" " * TOO_LARGE_BYTES

@@ -33,9 +33,9 @@ TABLES = """
     CREATE TABLE public.charges (number integer PRIMARY KEY, asked integer, charged_at timestamptz);
 """
 STILL_S = 30
-"""Longer than any wait of the product that comes before something happens here."""
+"""Longer than any wait of the product before the next visible progress."""
 COUNTS_S = 1.0
-"""For longer than RabbitMQ's counts are old."""
+"""Longer than the age of RabbitMQ's counts."""
 THREAD_DIED = r"thread \S+ has died"
 DEAD = "SELECT actor, error_class, reason, count(*) FROM workshed.dead GROUP BY 1, 2, 3"
 BEGUN = "SELECT * FROM workshed.redelivered_starts LIMIT 20"
@@ -43,18 +43,18 @@ UNDER_A_KEY = ("once", "retried", "mailed", "charged")
 
 
 def pytest_itemcollected(item):
-    """Of each module here, `make test` runs a third; see `tests/lanes.py`."""
+    """Mark the tests of a module here, of which `make test` runs a third; see `tests/lanes.py`."""
     item.add_marker(pytest.mark.one_in(3))
 
 
 class Drain:
-    """The time from the last send until nothing is left."""
+    """Measures the time from the last send until no job is left."""
 
     def __init__(self):
         self._began = None
 
     def begins(self):
-        """Note that something has been sent; the last time counts."""
+        """Note that a job was sent; the last time counts."""
         self._began = time.monotonic()
 
     def seconds(self):
@@ -65,7 +65,7 @@ class Drain:
 
 @pytest.fixture
 def database_url(fresh_database_url):
-    """A database of its own: an experiment changes tables, and hurts what is in them."""
+    """A fresh database, because an experiment changes tables and damages their contents."""
     return fresh_database_url
 
 
@@ -75,7 +75,7 @@ def drain():
 
 
 class Ledger:
-    """What was sent, and what came of it."""
+    """The jobs that were sent, and their effects."""
 
     def __init__(self, broker, rows, rabbitmq, drain):
         self.kinds = KINDS
@@ -87,26 +87,26 @@ class Ledger:
         self.sent: set[tuple[str, int]] = set()
 
     def message(self, number):
-        """Return the message of a job: each kind in turn."""
+        """Return the message of a job, of each kind in turn."""
         kind = self.kinds[number % len(self.kinds)]
         queue = "letters" if kind == "mailed" else "parts"
         return Message(queue, kind, (number,), {}, {})
 
     def send(self, number):
-        """Send one directly."""
+        """Send a job directly."""
         message = self.message(number)
         self._broker.enqueue(message)
         self.note(message)
 
     def commit(self, number, delay=None):
-        """Send one with a transaction that commits."""
+        """Send a job in a transaction that commits."""
         message = self.message(number)
         with db.transaction() as conn:
             schedule.send(conn, message, delay=delay)
         self.note(message)
 
     def note(self, message):
-        """Note one that was sent by somebody else."""
+        """Note a job that was sent elsewhere."""
         self.sent.add((message.actor_name, *message.args))
         self._drain.begins()
 
@@ -116,11 +116,11 @@ class Ledger:
         return {(kind, number): times for kind, number, times in self._rows(query)}
 
     def done(self):
-        """Tell whether everything that was sent has had its effect."""
+        """Return whether every sent job has had its effect."""
         return self.effects().keys() >= self.sent
 
     def where(self):
-        """Return how much is still on its way, by table and queue."""
+        """Return how many jobs are still under way, by table and queue."""
         tables = ("schedule", "redelivered_starts", "unique_locks")
         query = "SELECT count(*) FROM workshed.{}"
         rows = {name: self._rows(query.format(name))[0][0] for name in tables}
@@ -128,15 +128,15 @@ class Ledger:
         return rows | {name: queue.get("messages", 0) for name, queue in queues.items()}
 
     def left(self):
-        """Count what is still on its way."""
+        """Count the jobs that are still under way."""
         return sum(self.where().values())
 
     def moved(self):
-        """Return what changes as long as something happens."""
+        """Return values that change as long as there is progress."""
         return sum(self.effects().values()), self.left()
 
     def result(self):
-        """Count what went wrong; print what is dead of what is lost, and where what is left is."""
+        """Count what went wrong; print lost and dead jobs, and where remaining ones are."""
         effects, where = self.effects(), self.where()
         if lost := self.sent - effects.keys():
             sys.stdout.write(f"lost: {sorted(lost)[:20]}; dead: {self._rows(DEAD)}\n")
@@ -155,7 +155,7 @@ class Ledger:
 
 @pytest.fixture
 def ledger(broker, connect, rabbitmq, tmp_path, drain):
-    """The load of an experiment, and at its end what came of it, which must be no harm."""
+    """The load of an experiment, which records sent jobs and their effects."""
     connect(autocommit=True).execute(TABLES)
     (tmp_path / "load.py").write_text(ACTORS)
     broker.add_queue(Queue("parts"))
@@ -172,13 +172,13 @@ def ledger(broker, connect, rabbitmq, tmp_path, drain):
 
 @pytest.fixture
 def full(request):
-    """Whether these are the sizes that the promise names."""
+    """Whether the experiment runs at full scale."""
     return request.config.getoption("full")
 
 
 @pytest.fixture
 def seed(request):
-    """The number that chance begins with in this run; printed, and `--fault-seed` repeats it."""
+    """The random seed of this run; it is printed, and `--fault-seed` repeats it."""
     given = request.config.getoption("fault_seed")
     number = secrets.randbits(32) if given is None else given
     sys.stdout.write(f"--fault-seed={number}\n")  # pytest shows it when the test fails
@@ -187,7 +187,7 @@ def seed(request):
 
 
 class Judge:
-    """`judged(result)`: report what came of an experiment, and fail over harm."""
+    """`judged(result)`: report the result of an experiment, and fail if there was any harm."""
 
     def __init__(self, drain, judge):
         self.all_sent = drain.begins
@@ -216,9 +216,9 @@ def judged(request, seed, drain, tmp_path):
 
 @pytest.fixture(scope="session")
 def quiet():
-    """`quiet(is_over, moved, within_s)`: wait for it, or until nothing has moved for long.
+    """`quiet(is_over, moved, within_s)`: wait until it is over, or until progress has stopped.
 
-    What is missing then is counted, and no error: it is what an experiment looks for.
+    Missing jobs are not an error here: the experiment counts them.
     """
 
     def quiet(is_over, moved, within_s, still_s=STILL_S):
@@ -233,9 +233,9 @@ def quiet():
 
 
 class Emptied:
-    """Tells whether nothing is left, and has not been for longer than RabbitMQ's counts are old.
+    """Returns whether no job has been left for longer than the age of RabbitMQ's counts.
 
-    A message may have left PostgreSQL already, and not be counted by RabbitMQ yet.
+    A message may have left PostgreSQL already and not be counted by RabbitMQ yet.
     """
 
     def __init__(self, left):
@@ -252,7 +252,7 @@ class Emptied:
 
 @pytest.fixture
 def sink(ledger, monkeypatch):
-    """A server outside that jobs of the load ask, of which one in five does so."""
+    """An external server that receives a request from one in five jobs of the load."""
     with Sink() as server:
         monkeypatch.setenv("FAULTS_SINK", server.url)
         ledger.kinds = (*KINDS, "charged")
@@ -262,7 +262,7 @@ def sink(ledger, monkeypatch):
 
 @pytest.fixture
 def drained(ledger, quiet):
-    """`drained(within_s)`: wait until nothing is left; count."""
+    """`drained(within_s)`: wait until no job is left, and return the counts."""
 
     def drained(within_s):
         is_empty = Emptied(ledger.left)
@@ -277,7 +277,7 @@ def drained(ledger, quiet):
 
 @pytest.fixture
 def harmless(judged, drained):
-    """`harmless(within_s=240)`: wait until nothing is left; count, report, and fail over harm."""
+    """`harmless(within_s=240)`: wait until no job is left, report, and fail if there was harm."""
 
     def harmless(within_s=240):
         return judged(drained(within_s))
@@ -287,9 +287,9 @@ def harmless(judged, drained):
 
 @pytest.fixture
 def all_refused(judged, drained):
-    """`all_refused(somebody)`: wait until nothing is left; count, and see that nothing was let in.
+    """`all_refused(somebody)`: wait until no job is left, count, and check that all was refused.
 
-    `somebody` has `tried` a number of things, and knows what was `accepted`.
+    `somebody` has the number of attempts in `tried`, and those that were not refused in `accepted`.
     """
 
     def all_refused(somebody):
@@ -305,26 +305,26 @@ def all_refused(judged, drained):
 
 @pytest.fixture
 def start_one(ledger, start_worker):
-    """`start_one(ready=False)`: a master of workers on the load."""
+    """`start_one(ready=False)`: start a worker master that runs the load."""
     return functools.partial(start_worker, "load", threads=4)
 
 
 @pytest.fixture
 def two_workers(start_one):
-    """Two of them."""
+    """Two worker masters that run the load."""
     return [start_one() for _ in range(2)]
 
 
 class Killer:
-    """Kills one of some masters with all it started, in turn, by kill -9; it is started again.
+    """Kills worker masters in turn with kill -9, including all they started, and restarts them.
 
-    Once another one and its relay are up, or where all boot for longer than they live nothing
-    is ever done.
+    It waits until another master and its relay are up; if booting took longer than the time between
+    kills, no job would ever run.
     """
 
     def __init__(self, workers, start, eventually):
         self.times = 0
-        """Not of one that had ended by itself, as RabbitMQ was away when it booted."""
+        """Excludes masters that had already ended, because RabbitMQ was down when they booted."""
         self._workers = workers
         self._start = start
         self._eventually = eventually
@@ -338,7 +338,7 @@ class Killer:
             within_s=60,
         )
         if self._workers[number].process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # it ends just now
+            with contextlib.suppress(ProcessLookupError):  # it may end just now
                 self._workers[number].kill()
             self.times += 1
         self._workers[number] = self._start(ready=False)
@@ -350,5 +350,5 @@ def is_up(worker):
 
 @pytest.fixture
 def kill_a_worker(two_workers, start_one, eventually):
-    """`kill_a_worker()`: kill -9 of one of `two_workers`, which is started again."""
+    """`kill_a_worker()`: kill one of `two_workers` with kill -9 and restart it."""
     return Killer(two_workers, start_one, eventually)

@@ -1,9 +1,9 @@
-"""A process that forks senders, relays or workers, each of which ends by kill -9 at one line.
+"""A process that forks senders, relays or workers, each of which is killed at one line.
 
-`python crashing.py ROLE SEED FIRST POINT …` starts one for each point, one after the other, and at
-the end one that goes on; `crashes-FIRST` names the points at which they ended. The lines are those
-of `test_every_line.py`, patched in as this file's imports read them: each calls `here` with the
-name of its point.
+`python crashing.py ROLE SEED FIRST POINT …` starts one for each point in turn, and finally one that
+keeps running; `crashes-FIRST` lists the points at which they ended. The lines are those of
+`test_every_line.py`: when this file imports them, each is patched to call `here` with the name of
+its point.
 """
 
 import itertools
@@ -14,15 +14,18 @@ import sys
 import threading
 from pathlib import Path
 
-sys.modules.setdefault("crashing", sys.modules["__main__"])  # whom the patched lines import
+sys.modules.setdefault("crashing", sys.modules["__main__"])  # the patched lines import it
 
 PASSES = {"sender": (3, 20), "relay": (1, 3), "worker": (20, 40)}
-"""How often a point is passed before: a worker has ended by then what another one began, or the
-jobs that it runs first would be held for what kills it."""
+"""How often (least, most) a process passes a point before it ends there.
+
+A worker passes it often enough to finish the jobs of its predecessor; otherwise these would be
+taken for poison.
+"""
 
 
 class Fate:
-    """Where this process is to end."""
+    """Where this process will end."""
 
     point = ""
     left = 0
@@ -31,7 +34,7 @@ class Fate:
 
 
 def here(point):
-    """End, where this is the point and it was passed often enough."""
+    """Kill this process if this is its point and it was passed often enough."""
     if point != Fate.point:
         return
     with Fate.lock:
@@ -43,8 +46,8 @@ def here(point):
 
 
 def send(first):
-    """Send until it ends; what is known of each send commits with it, or is noted around it."""
-    from dramatiq import Message  # noqa: PLC0415 -- as are the next: the lines are patched by now
+    """Send until killed; each send is noted in its transaction, or before and after it."""
+    from dramatiq import Message  # noqa: PLC0415 -- as the next: the patches are in place by now
 
     from workshed import db  # noqa: PLC0415
     from workshed.transport import broker, schedule  # noqa: PLC0415
@@ -71,7 +74,7 @@ def send(first):
 
 def relay(_first):
     """Run a relay."""
-    from workshed.transport.relay.relay import main  # noqa: PLC0415 -- the lines are patched by now
+    from workshed.transport.relay.relay import main  # noqa: PLC0415 -- patched by now
 
     sys.argv[1:] = []
     main()
@@ -88,7 +91,7 @@ RUN = {"sender": send, "relay": relay, "worker": work}
 
 
 def main(role, seed, first, points):
-    """Fork one for each point."""
+    """Fork a process for each point."""
     import load  # noqa: F401, PLC0415 -- once for all that are forked
 
     from workshed.transport.relay import relay as _  # noqa: F401, PLC0415 -- likewise

@@ -25,7 +25,7 @@ settings.configure(
 )
 django.setup()
 
-import dramatiq  # noqa: E402 -- as a Django application does: its settings come first
+import dramatiq  # noqa: E402 -- as in a Django application, settings come first
 from django.db import models  # noqa: E402
 
 from workshed.middleware import RetryOn  # noqa: E402
@@ -34,28 +34,28 @@ from workshed.transport import Queue, broker  # noqa: E402
 broker.add_queue(Queue("parts"))
 
 AGAIN = RetryOn(Exception, attempts=4, wait=timedelta(milliseconds=100))
-"""As often as a job is tried by default, but sooner."""
+"""The default number of attempts, but sooner."""
 
 
 class Effect(models.Model):
-    """What a job has done."""
+    """The effect of a job."""
 
     kind = models.TextField()
     number = models.IntegerField()
 
     class Meta:
-        """The table is made by the test."""
+        """The test creates the table."""
 
         app_label = "shop"
         db_table = "effects"
 
     def __str__(self):
-        """Name it."""
+        """Return its name."""
         return f"{self.kind} {self.number}"
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", retry_on=AGAIN)
 def pay(number):
-    """Write the effect, without a transaction of its own."""
+    """Write the effect without opening a transaction."""
     Effect.objects.create(kind="pay", number=number)
     time.sleep(0.01)

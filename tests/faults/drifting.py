@@ -1,4 +1,4 @@
-"""Actors on queues that ship with Workshed, of either kind: its relay can make these anew."""
+"""Actors on queues of both kinds that ship with Workshed, so that its relay can declare them."""
 
 import time
 
@@ -15,11 +15,11 @@ def write(kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="default", once=True)
 def counted(number):
-    """Idempotent: one row. On a quorum queue: its message is all there is of it once it is sent."""
+    """Idempotent: one row. On a quorum queue: once sent, the job exists only as a message."""
     write("counted", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="emails", once=True)
 def mailed(number):
-    """Idempotent: one row. On a classic queue: it has a row until its outcome is settled."""
+    """Idempotent: one row. On a classic queue: the job has a row until its outcome is stored."""
     write("mailed", number)

@@ -1,4 +1,4 @@
-"""Do something again and again while a test goes on."""
+"""Repeat something while a test runs."""
 
 import threading
 import time
@@ -7,9 +7,9 @@ from typing import Self
 
 
 class Every:
-    """Does something every so many seconds, in a thread, until the block ends.
+    """Calls a function every so many seconds, in a thread, until the block ends.
 
-    Or as often as it can, where that takes longer.
+    If the function takes longer than that, it is called as often as possible.
     """
 
     def __init__(self, seconds: float, what: Callable[[], object]) -> None:
@@ -37,6 +37,6 @@ class Every:
             try:
                 self._what()
                 self.times += 1
-            except Exception as err:  # noqa: BLE001 -- told to the test at the end of the block
+            except Exception as err:  # noqa: BLE001 -- raised at the end of the block
                 self.error = err
                 return

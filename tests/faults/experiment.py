@@ -1,4 +1,4 @@
-"""What a fault experiment is: a test with a name, a fault, a load, and the remedy it proves."""
+"""A fault experiment: a test with a name, a fault, a load, and the remedy that it proves."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ import pytest
 
 LONGEST_S = 3600
 FAILED = 1
-"""pytest's code for tests that failed; an error of another kind proves nothing."""
+"""pytest's exit code for failed tests; an error of another kind proves nothing."""
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
@@ -24,9 +24,9 @@ Verdict = Literal["lost", "ghost", "duplicated", "uncounted", "stuck", "threads_
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """The lines of the product that keep a fault from doing harm, and what stands there without.
+    """The lines of the product that keep a fault from doing harm, and their replacement.
 
-    They are taken out in the memory of the processes of an experiment, as `patched/` does it.
+    `patched/` replaces them in the memory of an experiment's processes.
     """
 
     file: str
@@ -43,57 +43,57 @@ KEY = Remedy(
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A fault and a load; without `remedy` it has to fail, and by that verdict."""
+    """A fault and a load; without `remedy` it must fail, and by that verdict."""
 
     number: int
-    """Of `docs/faults.md`; several prove parts of one."""
+    """The number in `docs/faults.md`; several experiments may prove parts of one."""
     name: str
     fault: str
     load: str
     remedy: Remedy
     fails_by: Verdict
     node: str
-    """The test, as pytest names it."""
+    """The pytest node id of the test."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of it, in jobs."""
+    """The result of an experiment, counted in jobs."""
 
     lost: int = 0
-    """Sent, and without effect."""
+    """Sent, but without an effect."""
     ghost: int = 0
-    """An effect of what nobody sent, or what was rolled back."""
+    """Effects of jobs that were never sent, or were rolled back."""
     duplicated: int = 0
     """Effects under a key that happened more than once."""
     stuck: int = 0
-    """Rows, locks and messages that are left when nothing runs any more."""
+    """Rows, locks and messages left when nothing runs any more."""
     outside: int = 0
-    """Mails and requests that a server outside had more than once."""
+    """Emails and requests that an external server received more than once."""
     counted: int = 0
-    """How many of those may have come twice by the count of who sent them."""
+    """How many the sender has counted as possible duplicates."""
     threads_dead: int = 0
-    """Threads of workers that ended while their process went on."""
+    """Worker threads that ended while their process kept running."""
     repeats: int = 0
-    """Effects of plain actors that happened again: at least once is what they have."""
+    """Repeated effects of plain actors, which are at-least-once."""
     drain_s: float | None = None
-    """From the last send until nothing was left; None where that was not measured."""
+    """From the last send until no job was left; None if that was not measured."""
     seed: int = 0
     notes: dict[str, float] = field(default_factory=dict)
 
     @property
     def uncounted(self) -> int:
-        """Repeated outside, and not counted."""
+        """Return how many external duplicates were not counted."""
         return max(0, self.outside - self.counted)
 
     @property
     def harm(self) -> int:
-        """All that must be 0."""
+        """Return the sum of all counts that must be 0."""
         within = self.lost + self.ghost + self.duplicated + self.stuck
         return within + self.uncounted + self.threads_dead
 
     def as_json(self) -> dict[str, object]:
-        """Return the fields as they are reported."""
+        """Return the reported fields."""
         return asdict(self)
 
 
@@ -110,7 +110,7 @@ def experiment(
     fails_by: Verdict,
     in_suite: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Enter a test in the campaign; `make test` runs it too when it is in the suite."""
+    """Add a test to the campaign; if `in_suite`, `make test` runs it too."""
 
     def enter(test: Callable[..., None]) -> Callable[..., None]:
         file = Path(test.__code__.co_filename).relative_to(ROOT)
@@ -122,7 +122,7 @@ def experiment(
 
 
 def all_experiments() -> dict[str, Experiment]:
-    """Return them by name, in the order of their numbers."""
+    """Return all experiments by name, in the order of their numbers."""
     for file in sorted(FOLDER.glob("test_*.py")):
         importlib.import_module(f"tests.faults.{file.stem}")
     return dict(sorted(EXPERIMENTS.items(), key=lambda one: (one[1].number, one[0])))
@@ -131,14 +131,14 @@ def all_experiments() -> dict[str, Experiment]:
 def run_test(
     node: str, *options: str, without: Sequence[Remedy] = (), patched: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one test; `patched` gets a line of each process that did without a remedy."""
+    """Run one test; each process without a remedy writes a line to `patched`."""
     paths = [str(FOLDER / "patched"), str(ROOT)]
     patches = {
         "FAULTS_PATCHES": json.dumps([[one.file, one.old, one.new] for one in without]),
         "FAULTS_PATCHED": str(patched or os.devnull),
         "PYTHONPATH": os.pathsep.join(paths if without else paths[1:]),
     }
-    # pytest loads our packages itself to rewrite their assertions, past what patches them.
+    # To rewrite assertions, pytest would load our packages itself and bypass the patches.
     plain = ["--assert=plain"] if without else []
     words = ["-q", "-p", "no:cacheprovider", "-m", "", *plain, node, *options]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Actors that note whose body has reached them; `load.py` declares their queues."""
+"""Actors that record which messages have reached them; `load.py` declares their queues."""
 
 import dramatiq
 
@@ -13,11 +13,11 @@ def note():
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=1, min_backoff=20, max_backoff=20)
 def take(number, *, word=""):
-    """Not idempotent: a second run writes a second row. Other arguments than these it fails on."""
+    """Not idempotent: a second run writes a second row. Fails for other arguments than these."""
     note()
 
 
 @dramatiq.actor(broker=broker, queue_name="letters", max_retries=1, min_backoff=20, max_backoff=20)
 def take_letter(number, *, word=""):
-    """As the other one."""
+    """Do the same as `take`."""
     note()

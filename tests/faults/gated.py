@@ -1,4 +1,4 @@
-"""Actors whose jobs hold something until they end, under a middleware that skips some."""
+"""Actors whose jobs hold a resource until they end, under a middleware that skips some jobs."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ SOON = RetryOn(OSError, attempts=20, wait=timedelta(milliseconds=50))
 
 
 def write(kind, number):
-    """Have the effect, once more each time."""
+    """Write the effect, one more row each time."""
     with db.transaction() as conn:
         conn.execute("INSERT INTO effects VALUES (%s, %s)", (kind, number))
 
@@ -35,7 +35,7 @@ def limited(number):
 
 @dramatiq.actor(broker=broker, queue_name="letters", once=True, retry_on=SOON)
 def mailed(number):
-    """Is on a classic queue, and so has a row until its outcome."""
+    """Is on a classic queue, so it has a row until its outcome is stored."""
     write("mailed", number)
 
 

@@ -1,4 +1,4 @@
-"""Actors whose transactions meet each other, and are ended by PostgreSQL."""
+"""Actors whose transactions conflict, and are ended by PostgreSQL."""
 
 import random
 import time
@@ -15,7 +15,7 @@ broker.add_queue(Queue("parts"))
 
 ACCOUNTS = 2
 IDLE_S = 0.3
-"""After which PostgreSQL ends a transaction that does nothing."""
+"""The time after which PostgreSQL ends an idle transaction."""
 AGAIN = RetryOn(psycopg.Error, attempts=500, wait=timedelta(milliseconds=100))
 
 
@@ -25,7 +25,7 @@ def write(conn, kind, number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=AGAIN)
 def cross(number):
-    """Idempotent: one row. Locks rows in any order, so that some wait for each other."""
+    """Idempotent: one row. Locks rows in any order, so some jobs deadlock."""
     with db.transaction() as conn:
         for account in random.sample(range(ACCOUNTS), ACCOUNTS):
             conn.execute("UPDATE accounts SET moved = moved + 1 WHERE id = %s", (account,))
@@ -35,7 +35,7 @@ def cross(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", retry_on=AGAIN)
 def count(number):
-    """Idempotent: one row. Reads what others write, so some cannot be put in an order."""
+    """Idempotent: one row. Reads what others write, so some jobs cannot be serialized."""
     with db.separate_transaction() as conn:
         conn.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         if once(conn, str(number)):
@@ -48,7 +48,7 @@ def count(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=AGAIN)
 def linger(number):
-    """Idempotent: one row. Does nothing in its transaction for a while, sometimes for too long."""
+    """Idempotent: one row. Idles in its transaction for a while, sometimes for too long."""
     with db.transaction() as conn:
         write(conn, "linger", number)
         time.sleep(random.uniform(0, 1.5 * IDLE_S))  # noqa: S311 -- a die

@@ -1,4 +1,4 @@
-"""Somebody who may read and publish on RabbitMQ, and has no key."""
+"""An intruder who can read and publish on RabbitMQ, but has no signing key."""
 
 import json
 import random
@@ -13,9 +13,9 @@ from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.signing import HEADER, Signing
 
 FORGED = 10_000_000
-"""The numbers of what is made up begin with it."""
+"""The numbers of made-up jobs start here."""
 ONCE = {"parts": "once", "letters": "mailed"}
-"""An actor of each queue that takes effect once."""
+"""For each queue, an actor that takes effect once."""
 OTHER = {"parts": "letters", "letters": "parts"}
 THEIRS = Signing(["a-key-that-nobody-here-has-ever-seen"], required=True)
 REMEMBERED = 200
@@ -24,7 +24,7 @@ NAME = "intruder"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A message as it is on RabbitMQ."""
+    """A message as published on RabbitMQ."""
 
     queue: str
     headers: dict[str, Any]
@@ -79,18 +79,18 @@ FORGERIES = (
 
 
 def made_up(queue: str, number: int) -> bytes:
-    """Return the body of a job that nobody has sent."""
+    """Return the body of a job that was never sent."""
     return Message(queue, ONCE[queue], (number,), {}, {}).encode()
 
 
 class Intruder:
-    """Reads what is published, and publishes what it makes of that."""
+    """Reads published messages, and publishes forgeries and copies of them."""
 
     def __init__(self, channel: Any) -> None:
-        """Read along, by a queue of its own."""
+        """Start reading all messages, by its own queue."""
         self.seen: deque[Published] = deque(maxlen=REMEMBERED)
         self.forged: list[bytes] = []
-        """What it has published that no key has signed as it is."""
+        """The published bodies without a valid signature."""
         self.replayed = 0
         self._channel = channel
         tap = channel.queue_declare("", exclusive=True).method.queue
@@ -99,17 +99,17 @@ class Intruder:
         channel.basic_consume(tap, self._on_message, auto_ack=True)
 
     def look(self) -> None:
-        """Take note of what has come meanwhile."""
+        """Store the messages that have arrived since."""
         self._channel.connection.process_data_events(0)
 
     def forge(self, number: int) -> None:
-        """Publish something that is not as somebody with a key has signed it."""
+        """Publish a message without a valid signature."""
         made = random.choice(FORGERIES)(random.choice(self.seen), FORGED + number)  # noqa: S311 -- a die
         self.forged.append(made.body)
         self._publish(made)
 
     def replay(self) -> None:
-        """Publish what it has seen once more, if that is to take effect once."""
+        """Publish a copy of a seen message whose actor takes effect once."""
         once = [one for one in self.seen if json.loads(one.body)["actor_name"] != "plain"]
         if once:
             self.replayed += 1
@@ -120,5 +120,5 @@ class Intruder:
         self._channel.basic_publish(EXCHANGE, one.queue, one.body, properties)
 
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        if properties.app_id != NAME:  # its own come back to it
+        if properties.app_id != NAME:  # its own messages come back to it
             self.seen.append(Published(method.routing_key, properties.headers, body))

@@ -1,8 +1,7 @@
-"""A unique actor that sees whether another of its key runs, and senders that die.
+"""A unique actor that detects whether another job of its key runs, and senders that die.
 
 `python keys.py FIRST KEYS THREADS` sends every key from the first on, in each thread, and may be
-killed at any time. What it knows of a send is noted after it has returned, or in the transaction
-it belongs to.
+killed at any time. It records each send after that has returned, or in the send's transaction.
 """
 
 import random
@@ -51,7 +50,7 @@ def note(conn, message_id, fate):
 
 
 def send_one(key):
-    """Send by one of the ways; what is rolled back never was."""
+    """Send in a random way; what is rolled back does not count as sent."""
     me = str(uuid4())
     message = build.message(key, me).copy(message_id=me)
     way = random.choice(["send", "send", "later", "commit", "roll back"])  # noqa: S311 -- a die

@@ -1,7 +1,7 @@
-"""An actor with a limit that notes from when to when it ran, so that it is seen who ran together.
+"""An actor with a limit that records when it ran, so that concurrent runs can be counted.
 
-Its leases are short: an experiment has to wait for those of the workers it kills. As long as there
-is a file `hold`, who has a slot keeps it.
+Its leases are short, because an experiment has to wait for those of the workers it kills. As long
+as there is a file `hold`, running jobs keep their slots.
 """
 
 import os
@@ -26,7 +26,7 @@ broker.add_queue(Queue("parts"))
 
 @dramatiq.actor(broker=broker, queue_name="parts", limit=Limit.concurrent(AT_A_TIME))
 def work(number):
-    """Not idempotent: a second run writes a second row, also of a run that was killed."""
+    """Not idempotent: a second run writes a second row, even if the first run was killed."""
     began = "INSERT INTO runs (number, pid, began) VALUES (%s, %s, clock_timestamp()) RETURNING id"
     with db.transaction() as conn:
         (run,) = conn.execute(began, (number, os.getpid())).fetchone()

@@ -1,4 +1,4 @@
-"""The actors of the campaign; each writes its effect into a table, where repeats are seen."""
+"""The actors of the campaign; each writes its effect into a table that shows repeats."""
 
 import os
 import random
@@ -15,12 +15,12 @@ broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))
 
 TAKES_S = float(os.environ.get("FAULTS_TAKES_S", "0.005"))
-"""Each job."""
+"""The duration of each job."""
 SOON = RetryOn(OSError, attempts=20, wait=timedelta(milliseconds=50))
 
 
 def write(kind, number):
-    """Have the effect, once more each time."""
+    """Write the effect, one more row each time."""
     with db.transaction() as conn:
         conn.execute("INSERT INTO effects VALUES (%s, %s)", (kind, number))
 
@@ -41,7 +41,7 @@ def once(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def retried(number):
-    """Idempotent: one row. Fails half of the time; what it wrote then is gone."""
+    """Idempotent: one row. Fails half of the time, and its write is rolled back then."""
     write("retried", number)
     time.sleep(TAKES_S)
     if random.random() < 0.5:  # noqa: S311 -- a coin
@@ -50,16 +50,16 @@ def retried(number):
 
 @dramatiq.actor(broker=broker, queue_name="letters", once=True, retry_on=SOON)
 def mailed(number):
-    """On a classic queue, whose confirm is not on disk."""
+    """On a classic queue, which confirms before the message is on disk."""
     time.sleep(TAKES_S)
     write("mailed", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", retry_on=SOON)
 def charged(number):
-    """Asks a server outside, which no key of ours binds; that it may have asked twice is counted.
+    """Sends a request to an external server, which knows no key; possible repeats are counted.
 
-    Idempotent: does not charge twice. On crash: asks again, and `asked` counts it.
+    Idempotent: does not charge twice. On crash: sends it again, and `asked` counts that.
     """
     with db.transaction() as conn:
         query = """
@@ -83,7 +83,7 @@ def charged(number):
     retry_on=RetryOn(Exception, attempts=100, wait=timedelta(milliseconds=50)),
 )
 def failing(number):
-    """Not idempotent: writes a second row. Fails half of the time, whatever can be written."""
+    """Not idempotent: writes a second row. Fails half of the time, before it writes anything."""
     if random.random() < 0.5:  # noqa: S311 -- a coin
         raise OSError("told to fail")
     write("failing", number)

@@ -1,4 +1,4 @@
-"""An actor whose record may not be visible yet, or never was; it is read from a replica."""
+"""An actor that reads its record from a replica, where it may be missing, now or for ever."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ local = threading.local()
 
 
 def replica():
-    """Return this thread's connection to it."""
+    """Return this thread's connection to the replica."""
     if not hasattr(local, "conn"):
         local.conn = psycopg.connect(os.environ["REPLICA_URL"], autocommit=True)
     return local.conn

@@ -1,7 +1,7 @@
-"""Stock dramatiq's seventeen ways to lose, repeat or stall a job, each with what keeps us from it.
+"""Stock dramatiq's seventeen ways to lose, repeat or stall a job, each with our remedy.
 
-`python -m tests.faults.numbers [N …]` takes each remedy out of the processes of a test that has to
-fail then. The exit code is 1 when one did not.
+`python -m tests.faults.numbers [N …]` takes each remedy out of the processes of a test, which must
+then fail. The exit code is 1 if one did not.
 """
 
 import sys
@@ -16,14 +16,14 @@ INTEGRATION = "tests/library/integration/brokers"
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A fault, its regression test, and the remedy without which that fails."""
+    """A fault, its regression test, and the remedy without which that test fails."""
 
     number: int
     fault: str
     node: str
     remedy: Remedy
     without: str
-    """What was seen with the remedy taken out."""
+    """What happened with the remedy taken out."""
 
 
 NUMBERS = (
@@ -87,14 +87,14 @@ NUMBERS = (
     ),
     Number(
         6,
-        "a message nobody can read kills a thread, or restarts the consumer for ever",
+        "an unreadable message kills a thread, or restarts the consumer for ever",
         f"{INTEGRATION}/test_consuming.py::test_what_cannot_be_read_is_buried_and_blocks_nothing",
         Remedy(
             "workshed/transport/consuming/consumer.py",
             "        except EnvelopeError as err:\n            step",
             "        except ZeroDivisionError as err:\n            step",
         ),
-        "the consumer thread fails over each of them, and what comes behind waits",
+        "the consumer thread fails over each of them, and later messages wait",
     ),
     Number(
         7,
@@ -105,7 +105,7 @@ NUMBERS = (
             "            held = unique.move_locks(conn, job.message_id, job.generation + 1)",
             "            held = unique.release_locks(conn, job.message_id, job.generation)",
         ),
-        "while the retry waits another job takes its key, and two are alive",
+        "while the retry waits, another job takes its key, and two are alive",
     ),
     Number(
         8,
@@ -116,7 +116,7 @@ NUMBERS = (
             "AND due_at <= workshed.now()",
             "AND due_at <= workshed.now() + interval '9 years'",
         ),
-        "the relay sends what is not due yet",
+        "the relay sends jobs that are not due yet",
     ),
     Number(
         9,
@@ -127,7 +127,7 @@ NUMBERS = (
             "    if past.started and not job.isolated:",
             "    if False:",
         ),
-        "no start is made alone, so none counts, and the killers never die",
+        "no start is isolated, so none counts, and the killers never die",
     ),
     Number(
         10,
@@ -138,16 +138,16 @@ NUMBERS = (
             "        os.register_at_fork(after_in_child=self._reset)\n",
             "",
         ),
-        "the child waits for an I/O thread that only its parent has",
+        "the child waits for an I/O thread that exists only in its parent",
     ),
     Number(
         11,
-        "after SIGTERM jobs wait beside an idle worker, and are cut mid-way at the end",
+        "after SIGTERM jobs stay with an idle worker, and are interrupted at the end",
         f"{INTEGRATION}/test_leaving.py::test_what_waits_is_given_back_while_a_job_still_runs",
         Remedy(
             "workshed/transport/worker/lifecycle.py", "        self._leaving.chain_signals()\n", ""
         ),
-        "what waits is given back only when dramatiq has looked for the signal",
+        "waiting jobs are requeued only when dramatiq has checked for the signal",
     ),
     Number(
         12,
@@ -158,11 +158,11 @@ NUMBERS = (
             "        blocked = self._link is None or self._link.blocked is not None",
             "        blocked = self._link is None",
         ),
-        "messages that were given up lie in the socket, and arrive after the alarm",
+        "messages that were given up stay in the socket, and arrive after the alarm",
     ),
     Number(
         13,
-        "a dead letter says nothing of its error",
+        "a dead letter does not say what its error was",
         f"{INTEGRATION}/test_consuming.py::test_the_last_failure_is_buried_with_all_its_attempts",
         Remedy(
             "workshed/middleware/retrying/retries.py",
@@ -184,7 +184,7 @@ NUMBERS = (
     ),
     Number(
         15,
-        "an argument of a queue that changed is a 406 on every send",
+        "a changed argument of a queue is a 406 on every send",
         f"{INTEGRATION}/test_arguments.py::test_a_queue_of_each_type_can_be_made_and_used",
         Remedy(
             "workshed/transport/amqp/arguments.py",
@@ -214,13 +214,13 @@ NUMBERS = (
             "    if err.reply_code != ACCESS_REFUSED:",
             "    if True:",
         ),
-        "who may not declare cannot send either",
+        "a user who may not declare cannot send either",
     ),
 )
 
 
 def main() -> int:
-    """Take each remedy out, and see its test fail."""
+    """Take each remedy out and check that its test fails."""
     chosen = {int(word) for word in sys.argv[1:]} or {n.number for n in NUMBERS}
     held = 0
     for number in NUMBERS:
@@ -236,7 +236,7 @@ def main() -> int:
 
 
 def fails_without(number: Number) -> bool:
-    """Tell whether the test of a number fails when its remedy is taken out."""
+    """Return whether the test of a number fails without its remedy."""
     with tempfile.NamedTemporaryFile() as patched:
         done = run_test(number.node, without=[number.remedy], patched=Path(patched.name))
         return done.returncode == FAILED and bool(patched.read())

@@ -1,4 +1,4 @@
-"""An experiment that was run, with and without its remedy."""
+"""The outcome of an experiment, with and without its remedy."""
 
 import json
 import tempfile
@@ -10,17 +10,17 @@ from pathlib import Path
 from tests.faults.experiment import FAILED, Experiment, Remedy, Result, run_test
 
 TRIES = 3
-"""Without a remedy: where a kill at a small scale strikes is chance."""
+"""Attempts without a remedy: at a small scale, it is chance where a kill strikes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of the test of an experiment."""
+    """A run of an experiment's test."""
 
     code: int
-    """pytest's."""
+    """pytest's exit code."""
     result: Result | None
-    """None where the test ended before it had counted."""
+    """None if the test ended before it had counted."""
     patched: int
     """How many processes ran without the remedy."""
     words: str
@@ -28,7 +28,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An experiment, run with and without its remedy."""
+    """The runs of an experiment with and without its remedy."""
 
     experiment: Experiment
     run: Run
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def fails_without(self) -> int:
-        """What its verdict counted without the remedy; 0 where an error, or nothing, ended it."""
+        """The count of its verdict without the remedy; 0 if it passed, or ended by an error."""
         if self.without.code != FAILED or not self.without.result or not self.without.patched:
             return 0
         counted: int = getattr(self.without.result, self.experiment.fails_by)
@@ -45,16 +45,16 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Tell whether it did no harm, and would have without its remedy."""
+        """Return whether it did no harm, and would have done harm without its remedy."""
         return self.run.code == 0 and self.run.result is not None and self.fails_without > 0
 
     @property
     def words(self) -> str:
-        """What pytest said of the run that is to be mended."""
+        """pytest's output of the run that has to be fixed."""
         return self.run.words if self.run.code else self.without.words
 
     def line(self) -> str:
-        """Say in one line what came of it."""
+        """Format the outcome as one line."""
         e, r = self.experiment, self.run.result or Result()
         verdict = f"without its remedy {e.fails_by} {self.fails_without}"
         if not self.fails_without:
@@ -67,7 +67,7 @@ class Outcome:
         )
 
     def as_json(self) -> dict[str, object]:
-        """Return the fields that others read."""
+        """Return the fields of the JSON output."""
         e, without = self.experiment, self.without.result
         return {
             "name": e.name,
@@ -84,7 +84,7 @@ class Outcome:
 
 
 def measured(e: Experiment, full: bool, options: Sequence[str]) -> Outcome:
-    """Run an experiment, and then at a small scale without its remedy."""
+    """Run an experiment, and then without its remedy at a small scale."""
     started = time.monotonic()
     ran = run(e, [*options, *(["--full"] if full else [])])
     seconds = time.monotonic() - started
@@ -96,7 +96,7 @@ def measured(e: Experiment, full: bool, options: Sequence[str]) -> Outcome:
 
 
 def run(e: Experiment, options: Sequence[str], *, without: Sequence[Remedy] = ()) -> Run:
-    """Run its test."""
+    """Run an experiment's test."""
     with tempfile.TemporaryDirectory(prefix="workshed-faults-") as folder:
         report, patched = Path(folder, "report.json"), Path(folder, "patched")
         words = ["--fault-report", str(report), *options]

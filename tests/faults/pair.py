@@ -1,4 +1,4 @@
-"""A client's connection to a proxy, the one made for it to the server, and what passes between."""
+"""A client's connection to a proxy, and the proxy's connection to the server for it."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 CHUNK_BYTES = 65_536
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all: closing sends RST, and not FIN
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends RST instead of FIN
 
 Way = Literal["up", "down"]
 """`up` is from the client to the server."""
@@ -24,32 +24,32 @@ class Lane:
 
 
 class Pair:
-    """Passes on until either side ends, or until it is ended."""
+    """Forwards bytes until either side closes, or until it is closed."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
-        """Take a connected socket, and one to connect."""
+        """Take the client's connected socket, and an unconnected one for the server."""
         self.half_open = False
         self.reset = False
         self.left_bytes: dict[Way, int] = {}
-        """What may still pass before this is ended; a way that is not named: any number."""
+        """Bytes that may still pass before this is closed; a missing way is unlimited."""
         self._client = client
         self._server = server
 
     def deafen(self) -> None:
-        """Close the server's side: the client hears nothing of it, and what it sends vanishes."""
+        """Close only the server's side: the client does not notice, and what it sends vanishes."""
         self.half_open = True
-        with contextlib.suppress(OSError):  # it was not connected yet
+        with contextlib.suppress(OSError):  # it may not be connected yet
             self._server.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close both ends, by RST or by FIN."""
+        """Close both sides, by RST or by FIN."""
         for sock in (self._client, self._server):
             if self.reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             sock.close()
 
     async def serve(self, address: tuple[str, int], up: Lane, down: Lane) -> None:
-        """Connect to the server and pass bytes on."""
+        """Connect to the server and forward bytes."""
         loop = asyncio.get_running_loop()
         self._client.setblocking(False)
         self._server.setblocking(False)

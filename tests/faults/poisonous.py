@@ -1,6 +1,6 @@
-"""A job that is poison to the process it runs in, in one of seven ways.
+"""A job that is poison to its process, in one of seven ways.
 
-Memory is short in here, and a process that is frozen is noticed soon.
+The process has little memory, and a frozen process is noticed soon.
 """
 
 import ctypes
@@ -25,39 +25,39 @@ broker.add_queue(Queue("parts"))
 
 
 def leave():
-    """End the process, its other jobs too."""
+    """End the process, including its other jobs."""
     os._exit(3)
 
 
 def crash():
-    """Read where nothing is: SIGSEGV."""
+    """Read from an invalid address: SIGSEGV."""
     ctypes.string_at(0)
 
 
 def freeze():
-    """Hold the interpreter for ever: no other thread runs, and no handler of a signal."""
+    """Hold the interpreter for ever: no other thread and no signal handler runs."""
     sum(itertools.repeat(0))
 
 
 def devour():
-    """Take all the memory there is; the others that run now have none then."""
+    """Take all memory, so that other running jobs have none."""
     pieces = []
     while True:
         pieces.append(bytearray(PIECE_BYTES))
 
 
 def stop():
-    """Raise what ends a program."""
+    """Raise the exception that ends a program."""
     sys.exit("poison")
 
 
 def interrupt():
-    """Raise what Ctrl-C does."""
+    """Raise the exception of Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def descend():
-    """Call itself for ever."""
+    """Recurse for ever."""
     descend()
 
 
@@ -66,7 +66,7 @@ WAYS = (leave, crash, freeze, devour, stop, interrupt, descend)
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=1, min_backoff=50, max_backoff=50)
 def poison(number):
-    """Not idempotent: does the same again."""
+    """Not idempotent: a second run does the same again."""
     way = WAYS[number % len(WAYS)]
     with STARTS.open("a") as notes:
         notes.write(f"{number}\n")

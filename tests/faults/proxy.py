@@ -1,4 +1,4 @@
-"""A TCP proxy before a real server on loopback, which fails when it is told to."""
+"""A TCP proxy in front of a real server on loopback, with failures on demand."""
 
 import asyncio
 import socket
@@ -12,18 +12,18 @@ from workshed.devserver.ports import HOST, free_ports
 
 
 class Proxy:
-    """Passes bytes on, both ways, until told otherwise.
+    """Forwards bytes in both directions, until a method makes it fail.
 
     A method may be called from any thread, and has taken effect when it returns. `cut`, `half_open`
-    and `truncate` are done to the connections of that moment; later ones are passed on as ever.
+    and `truncate` affect only current connections; later ones work normally.
     """
 
     def __init__(self, host: str, port: int, at: str = HOST) -> None:
-        """Choose a port of the address `at`; nothing listens before the block is entered."""
+        """Choose a port of the address `at`; it starts to listen when the block is entered."""
         self.at = at
         self.port = free_ports(1)[0]
         self.accepted = 0
-        """Connections, also those that have ended."""
+        """Number of accepted connections, including closed ones."""
         self.lanes: dict[Way, Lane] = {"up": Lane(), "down": Lane()}
         self._server = (host, port)
         self._loop = asyncio.new_event_loop()
@@ -33,7 +33,7 @@ class Proxy:
         self._next_left_bytes: dict[Way, int] = {}
 
     def __enter__(self) -> Self:
-        """Start passing on."""
+        """Start forwarding."""
         self._thread.start()
         self.resume()
         self.accept()
@@ -48,22 +48,22 @@ class Proxy:
         self._loop.close()
 
     def url(self, url: str) -> str:
-        """Return the URL of a server as it is reached through here."""
+        """Return the URL of a server through this proxy."""
         parts = urlsplit(url)
         login, at, _ = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{login}{at}{self.at}:{self.port}"))
 
     @property
     def connections(self) -> int:
-        """How many there are now."""
+        """Return the number of open connections."""
         return len(self._pairs)
 
     def passed(self, way: Way) -> int:
-        """How many bytes were passed on."""
+        """Return how many bytes were forwarded in a direction."""
         return self.lanes[way].passed_bytes
 
     def cut(self, *, reset: bool = True) -> None:
-        """End all connections now, by RST or by FIN."""
+        """Close all connections now, by RST or by FIN."""
 
         def end(pair: Pair) -> None:
             pair.reset = reset
@@ -72,29 +72,29 @@ class Proxy:
         self._do(lambda: self._each(end))
 
     def half_open(self) -> None:
-        """Close the server's side: the client hears nothing of it, and what it sends vanishes."""
+        """Close only the server's side: clients do not notice, and what they send vanishes."""
         self._do(lambda: self._each(Pair.deafen))
 
     def refuse(self) -> None:
-        """Let nobody connect; who is connected stays so."""
+        """Refuse new connections; open ones stay open."""
         self._do(self._refuse)
 
     def accept(self) -> None:
-        """Let clients connect again, on the same port."""
+        """Accept connections again, on the same port."""
         self._do(self._accept)
 
     def stall(self, *ways: Way) -> None:
-        """Hold the bytes of one direction, or of both; none is lost."""
+        """Hold the bytes of one direction, or of both, without losing any."""
         for way in ways or self.lanes:
             self._do(self.lanes[way].flowing.clear)
 
     def resume(self) -> None:
-        """Pass on what was held, and what follows."""
+        """Forward the held bytes, and all later ones."""
         for lane in self.lanes.values():
             self._do(lane.flowing.set)
 
     def truncate(self, after_bytes: int, way: Way) -> None:
-        """Pass on so many bytes more of each connection, then end it."""
+        """Forward this many more bytes of each connection, then close it."""
 
         def limit(pair: Pair) -> None:
             pair.left_bytes[way] = after_bytes
@@ -102,11 +102,11 @@ class Proxy:
         self._do(lambda: self._each(limit))
 
     def truncate_next(self, after_bytes: int, way: Way) -> None:
-        """Do so to the next connection, from its first byte."""
+        """Do the same with the next connection, from its first byte."""
         self._do(lambda: self._next_left_bytes.update({way: after_bytes}))
 
     def delay(self, seconds: float) -> None:
-        """Pass each piece on later by so much."""
+        """Forward each piece later by this much."""
         for lane in self.lanes.values():
             lane.delay_s = seconds
 

@@ -1,4 +1,4 @@
-"""A relay of the test's own process, with a publisher of its own."""
+"""A relay in the test's process, with its own publisher."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from workshed.transport.relay.relay import Relay
 
 @contextmanager
 def relaying(urls: list[str]) -> Iterator[Relay]:
-    """Run a relay in a thread, which has ended when the block is left."""
+    """Run a relay in a thread, which ends with the block."""
     stop, publisher = threading.Event(), QueueDepthClient(urls, "relay")
     relay = Relay(publisher, stop)
     thread = threading.Thread(target=relay.run, daemon=True)

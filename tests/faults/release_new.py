@@ -1,9 +1,9 @@
-"""The release that replaces it, as `released`: names, a queue and arguments are others.
+"""The new release, as `released`: names, a queue and arguments have changed.
 
-Old names are kept where jobs that wait may have them: `ship` is `dispatch` now, and `bill`, of the
-queue `post`, is `charge` of the queue `parcels`. `weigh` has moved there under its own name.
+Old names are kept for waiting jobs: `ship` is now `dispatch`, and `bill` on the queue `post` is
+now `charge` on the queue `parcels`. `weigh` has moved there under its own name.
 
-Its Workshed is a later one, too, which knows a further option of messages.
+Its Workshed is also newer, and knows one more option of messages.
 """
 
 import dramatiq
@@ -36,7 +36,7 @@ def dispatch(number):
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def ship(number):
-    """Do what `dispatch` does; its name before."""
+    """Do what `dispatch` does; its old name."""
     dispatch(number)
 
 
@@ -56,7 +56,7 @@ def charge(number):
 
 @dramatiq.actor(broker=broker, queue_name="post", once=True)
 def bill(number):
-    """Do what `charge` does; its name before, on its queue before, which needs an actor."""
+    """Do what `charge` does; its old name on its old queue, which needs an actor."""
     charge(number)
 
 

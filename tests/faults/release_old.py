@@ -1,4 +1,4 @@
-"""The release that is replaced, as `released`."""
+"""The old release, as `released`."""
 
 import dramatiq
 

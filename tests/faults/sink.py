@@ -1,4 +1,4 @@
-"""An HTTP server outside, which remembers what it was asked and how often."""
+"""An external HTTP server that counts the requests it receives."""
 
 import threading
 from collections import Counter
@@ -9,10 +9,10 @@ from workshed.devserver.ports import HOST
 
 
 class Sink:
-    """Takes every POST; `asked` counts them by path."""
+    """Accepts every POST; `asked` counts them by path."""
 
     def __init__(self) -> None:
-        """Choose a port; nothing is served before the block is entered."""
+        """Choose a port; it starts to serve when the block is entered."""
         self.asked: Counter[str] = Counter()
         asked, lock = self.asked, threading.Lock()
 
@@ -24,19 +24,19 @@ class Sink:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Write nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="sink")
         self.url = f"http://{HOST}:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """Stop serving."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -1,7 +1,7 @@
-"""The actors of `load` with longer jobs; `LINGER` says between which numbers of seconds they take.
+"""The actors of `load` with longer jobs; `LINGER` is their shortest and longest time in seconds.
 
-Each notes that it begins, so that work done in vain can be counted. None has a retry: a job that
-was cut off has not failed.
+Each records its start, so that wasted work can be counted. None has retries, because an
+interrupted job has not failed.
 """
 
 import os
@@ -18,12 +18,12 @@ broker.add_queue(Queue("letters", kind="classic", levels=4))
 
 SHORTEST_S, LONGEST_S = map(float, os.environ["LINGER"].split())
 SLICE_S = 0.1
-"""A sleep is a call into C, which nothing can interrupt."""
+"""Longest single sleep, which is a call into C that nothing can interrupt."""
 BEGUN = Path(os.environ["BEGUN"])
 
 
 def linger(kind, number):
-    """Take a while, short ones more often than long ones: so a worker has both at any time."""
+    """Sleep, more often shortly than long, so that a worker has both kinds of jobs at any time."""
     with BEGUN.open("a") as notes:
         notes.write(f"{kind} {number}\n")
     share = random.random()  # noqa: S311 -- a die
@@ -33,7 +33,7 @@ def linger(kind, number):
 
 
 def write(kind, number):
-    """Have the effect, once more each time."""
+    """Write the effect, one more row each time."""
     with db.transaction() as conn:
         conn.execute("INSERT INTO effects VALUES (%s, %s)", (kind, number))
 
@@ -54,6 +54,6 @@ def once(number):
 
 @dramatiq.actor(broker=broker, queue_name="letters", max_retries=0, once=True)
 def mailed(number):
-    """On a classic queue, whose confirm is not on disk."""
+    """On a classic queue, which confirms before the message is on disk."""
     linger("mailed", number)
     write("mailed", number)

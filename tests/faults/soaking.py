@@ -1,4 +1,4 @@
-"""What is measured while a load goes on, and how much it grows."""
+"""Measurements during a steady load, and their growth."""
 
 import statistics
 import time
@@ -10,18 +10,18 @@ PAGE_MIB = 4096 / (1 << 20)
 
 
 class Samples:
-    """Numbers by name, each time they are taken."""
+    """A series of measured numbers by name."""
 
     def __init__(self, take: Callable[[], dict[str, float]]) -> None:
         self._take = take
         self._rows: list[tuple[float, dict[str, float]]] = []
 
     def add(self) -> None:
-        """Take them once more."""
+        """Measure once more."""
         self._rows.append((time.monotonic(), self._take()))
 
     def slope_s(self, name: str) -> float:
-        """Return its growth per second by least squares, after a warm-up of the first third."""
+        """Return a number's growth per second by least squares, without the first third."""
         rows = self._rows[len(self._rows) // 3 :]
         if len(rows) < 2:
             return 0.0
@@ -30,11 +30,11 @@ class Samples:
         return statistics.linear_regression(times, values).slope
 
     def a_day(self, name: str) -> float:
-        """Extrapolate that to a day."""
+        """Return the growth extrapolated to a day."""
         return round(self.slope_s(name) * DAY_S, 1)
 
     def growth(self, name: str) -> float:
-        """Return by how much the usual value of the last third exceeds that of the second."""
+        """Return by how much the typical value of the last third exceeds that of the second."""
         third = len(self._rows) // 3
         if not third:
             return 0.0
@@ -43,7 +43,7 @@ class Samples:
 
 
 def rss_mib(pids: Iterable[int]) -> float:
-    """Add up what processes have in memory; one that is gone has nothing."""
+    """Return the memory of processes in total; a process that has ended counts as 0."""
     total = 0.0
     for pid in pids:
         try:
@@ -55,7 +55,7 @@ def rss_mib(pids: Iterable[int]) -> float:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that it, or what it started, has started."""
+    """Return a process and all its descendants."""
     found = [pid]
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():

@@ -1,4 +1,4 @@
-"""A replica of PostgreSQL that is behind."""
+"""A PostgreSQL replica that lags behind."""
 
 import contextlib
 import subprocess
@@ -10,18 +10,18 @@ from workshed.devserver.state import temporary
 
 
 class Standby(PostgreSQLServer):
-    """Follows another one, and shows each commit so much later."""
+    """Follows another server, and shows each commit later by its lag."""
 
     lag_ms = 0
 
     def command(self) -> list[str]:
-        """Add how far it stays behind."""
+        """Add the lag to the command."""
         return [*super().command(), f"--recovery_min_apply_delay={self.lag_ms}ms"]
 
 
 @contextlib.contextmanager
 def standby(primary: PostgreSQLServer, lag_ms: int) -> Generator[Standby]:
-    """Run one while the block is in."""
+    """Run a replica for the duration of the block."""
     with temporary() as state:
         state.note(**{PASSWORD: primary.password})
         replica = Standby(state)

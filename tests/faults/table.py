@@ -1,4 +1,4 @@
-"""The page of the campaign's results, and the same as JSON beside it, from which it is made."""
+"""The page of the campaign's results, and the JSON file from which it is generated."""
 
 import json
 import os
@@ -39,7 +39,7 @@ COLUMNS = (
     *("outside", "stuck", "threads", "drain", "seconds", "without"),
 )
 EXTRAPOLATED = "extrapolated"
-"""What the name of such a note has."""
+"""The names of extrapolated notes contain this."""
 TAIL = """
 A run's seed is printed and is in `faults.json`; `--seed` repeats what is drawn by it, which is
 what is sent and what goes wrong, but not the moment at which something strikes.
@@ -49,30 +49,30 @@ comes from outside stays text (`test_evil_stays_text`).
 """
 
 Record = dict[str, Any]
-"""What is kept of an outcome."""
+"""The stored form of an outcome."""
 
 
 class Results:
-    """A page, and the file beside it that it is made from; each outcome is kept as it comes."""
+    """The page and its JSON file; each outcome is stored as it arrives."""
 
     def __init__(self, page: Path, known: Sequence[Experiment]) -> None:
-        """Take what is there; what is no experiment any more is forgotten."""
+        """Use existing results, except those of experiments that no longer exist."""
         self._page = page
         self._known = known
         self._lock = threading.Lock()
 
     @property
     def file(self) -> Path:
-        """The records, by the names of their experiments."""
+        """The JSON file with the records by the names of their experiments."""
         return self._page.with_suffix(".json")
 
     def read(self) -> dict[str, Record]:
-        """Return them, in the order of the experiments."""
+        """Return the records in the order of the experiments."""
         found = json.loads(self.file.read_text()) if self.file.exists() else {}
         return {e.name: found[e.name] for e in self._known if e.name in found}
 
     def keep(self, outcome: Outcome, scale: str) -> None:
-        """Take one in, and write both files anew."""
+        """Store an outcome and rewrite both files."""
         with self._lock:
             records = self.read() | {outcome.experiment.name: record(outcome, scale)}
             self.file.write_text(json.dumps(records, indent=1) + "\n")
@@ -80,7 +80,7 @@ class Results:
 
 
 def record(outcome: Outcome, scale: str) -> Record:
-    """Return what is kept."""
+    """Return the stored form of an outcome."""
     fields = outcome.as_json() | {"fails_without": outcome.fails_without}
     without = fields.pop("without")
     seed = without["seed"] if isinstance(without, dict) else None
@@ -102,7 +102,7 @@ def page(records: Sequence[Record]) -> str:
 
 
 def machines(records: Sequence[Record]) -> str:
-    """Say where and when, of all of them."""
+    """Describe the machines, Python versions and days of all records."""
     days = sorted({one["day"] for one in records})
     pythons = sorted({one["python"] for one in records})
     cores = sorted({str(one["cores"]) for one in records})
@@ -110,7 +110,7 @@ def machines(records: Sequence[Record]) -> str:
 
 
 def cells(one: Record) -> list[str]:
-    """Return the row of an experiment."""
+    """Return the table row of an experiment."""
     number = one["fails_without"]
     without = f"{one['fails_by']} {number}".replace("_", " ") if number else "**passes**"
     drain = one["drain_s"]
@@ -128,9 +128,9 @@ def cells(one: Record) -> list[str]:
 
 
 def remarks(one: Record) -> str:
-    """Return what an experiment counted beside that, as a line.
+    """Return an experiment's further counts as a line.
 
-    From less than a minute nothing is extrapolated.
+    Nothing is extrapolated from small runs, which take less than a minute.
     """
     full = one["scale"] == "full"
     told = ((name, n) for name, n in one["notes"].items() if full or EXTRAPOLATED not in name)

@@ -1,4 +1,4 @@
-"""RabbitMQ short of memory, then of disk, while somebody goes on sending."""
+"""RabbitMQ is short of memory, then of disk, while jobs are still being sent."""
 
 import contextlib
 import itertools
@@ -14,19 +14,19 @@ from tests.conftest import ALARMS
 from tests.faults.experiment import Remedy, experiment
 
 PER_S = 200
-"""Jobs that are sent; a fourth at a small scale, of which all are run meanwhile."""
+"""Jobs sent per second; a quarter of it at a small scale, so that all run meanwhile."""
 THREADS = 8
 KINDS = 4
 PATIENCE_S = 2.0
-"""How long a send waits for its confirm: an alarm lasts for several of these."""
+"""How long a send waits for its confirm; an alarm lasts several times as long."""
 
 
 class Site:
-    """Sends so many jobs a second, and notes how long each send took."""
+    """Sends jobs at a constant rate, and records how long each send took."""
 
     def __init__(self, ledger, per_s):
         self.duration_s = {None: [], **{kind: [] for kind in ALARMS}}
-        """By the alarm that there was, if any."""
+        """By the active alarm; `None` without one."""
         self.alarm = None
         self._ledger = ledger
         self._every_s = THREADS / per_s
@@ -35,7 +35,7 @@ class Site:
 
     @contextlib.contextmanager
     def sending(self):
-        """Send from several threads while the block is in."""
+        """Send from several threads for the duration of the block."""
         with ThreadPoolExecutor(THREADS) as pool:
             ended = [pool.submit(self._send) for _ in range(THREADS)]
             try:
@@ -48,17 +48,17 @@ class Site:
     def _send(self):
         due = time.monotonic()
         while not self._over.is_set():
-            due = max(due + self._every_s, time.monotonic() - 1)  # what is missed is not caught up
+            due = max(due + self._every_s, time.monotonic() - 1)  # do not catch up on missed sends
             self._over.wait(due - time.monotonic())
             alarm, began = self.alarm, time.monotonic()
-            self._ledger.send(KINDS * next(self._numbers))  # of the kind that shows each copy
+            self._ledger.send(KINDS * next(self._numbers))  # always the kind that shows each copy
             self.duration_s[alarm].append(time.monotonic() - began)
 
     def in_flight(self):
-        """Count the sends of which RabbitMQ may have had a copy, and nobody could know it.
+        """Count the sends of which RabbitMQ may have a copy without the sender's knowledge.
 
-        Those that had no confirm in time without an alarm, and of each thread the one that was on
-        its way when an alarm came: it lies in a socket, is stored, and both arrive.
+        These are late sends without an alarm and, for each thread and alarm, the send in flight
+        when the alarm started: it is in a socket and stored too, and both arrive.
         """
         late = sum(duration_s >= PATIENCE_S for duration_s in self.duration_s[None])
         return late + THREADS * len(ALARMS)
@@ -86,9 +86,9 @@ def site(ledger, broker, scale):
 def test_an_alarm_loses_and_copies_nothing(
     site, two_workers, ledger, judged, drained, alarm, scale
 ):
-    """Without the remedy senders go on into a socket that nobody reads, and then store it too.
+    """Without the remedy, senders write into a socket that is not read, and then store the job too.
 
-    What was on its way when the alarm came does so with it as well: at most one job of a thread.
+    With the remedy this happens only to jobs in flight when the alarm starts: one per thread.
     """
     with site.sending():
         for kind in ALARMS:
@@ -99,7 +99,7 @@ def test_an_alarm_loses_and_copies_nothing(
             site.alarm = None
         time.sleep(2)
     result = drained(within_s=240)
-    # Nothing ran twice by a failure of its own: each repeat is a copy that was sent.
+    # No job ran twice by its own failure: each repeat is a copy that was sent.
     result.duplicated = max(0, result.repeats - site.in_flight())
     result.notes = {"sent": len(ledger.sent), "copies": result.repeats}
     for kind, duration_s in site.duration_s.items():

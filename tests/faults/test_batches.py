@@ -15,7 +15,7 @@ from workshed.jobs.dead import dead_jobs
 
 PROGRAM = Path(__file__).parent / "batching.py"
 SIZE = 8
-"""Jobs of a batch when it is made."""
+"""Jobs in a new batch."""
 EVENTS = ("success", "complete", "death")
 TABLES = """
     CREATE TABLE public.steps (number integer, place integer);
@@ -33,7 +33,7 @@ def start_one(program, start_worker):
 
 @pytest.fixture
 def program(broker, tmp_path, connect):
-    """The actors of the load, known here and to the workers."""
+    """The actors of the load, imported here and by the workers."""
     connect(autocommit=True).execute(TABLES)
     (tmp_path / "batching.py").write_text(PROGRAM.read_text())
     known = broker.actors, broker.queues, broker._signatures
@@ -62,9 +62,8 @@ def program(broker, tmp_path, connect):
         "            ;",
     ),
 )
-def test_each_batch_tells_its_end_once(program, kill_a_worker, connect, judged, scale, eventually):
-    """Before all of its jobs have ended none does, and none is forgotten; nor is one that died, and
-    is retried."""
+def test_each_batch_ends_once(program, kill_a_worker, connect, judged, scale, eventually):
+    """It reports neither too early nor never, and the same holds after a dead job was retried."""
     count = scale(1_500, by=30)
     conn = connect(autocommit=True)
     made = []
@@ -101,7 +100,7 @@ def test_each_batch_tells_its_end_once(program, kill_a_worker, connect, judged, 
         eventually(lambda: idle() and one("SELECT count(*) FROM told") >= len(wanted), within_s=60)
 
     told = [tuple(row) for row in conn.execute("SELECT number, event FROM told")]
-    # Of one whose dead are retried, jobs may be pending again when its completion is told.
+    # In a batch with retried dead jobs, jobs may be pending again when its completion is reported.
     early = """
         SELECT count(*) FROM told
          WHERE (event = 'complete' AND mod(number, 3) <> 0 AND pending > 0)

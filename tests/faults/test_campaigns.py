@@ -1,4 +1,4 @@
-"""A campaign whose jobs come twice, to workers that are killed, while somebody signs up."""
+"""A campaign whose jobs are delivered twice, to workers that are killed, while users sign up."""
 
 import contextlib
 import functools
@@ -34,9 +34,9 @@ STATES = """
 LEFT = "SELECT count(*) FROM workshed.schedule WHERE actor LIKE 'send_%'"
 AWAY_S = 0.02
 WELCOME_S = 2.0
-"""Within which a mail to one person has come meanwhile, where a worker is up."""
+"""The time within which an email to one person arrives meanwhile, if a worker is up."""
 HELD = 40
-"""Mails that a worker may have on its threads, and in its hands, when another is sent."""
+"""Emails that a worker may be sending or have prefetched when another one is sent."""
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def start_one(start_worker):
 
 @pytest.fixture
 def far_away(mail_server, monkeypatch):
-    """Let each answer of the mail server be on its way for a while.
+    """Delay each answer of the mail server.
 
-    So a fifth of all who are killed while they send have sent and do not know it.
+    As a result, a fifth of the workers killed while sending have sent without knowing it.
     """
     with Proxy("127.0.0.1", mail_server.port) as proxy:
         proxy.delay(AWAY_S)
@@ -59,10 +59,10 @@ def far_away(mail_server, monkeypatch):
 
 @pytest.fixture
 def campaign(broker, mail_server, monkeypatch):
-    """`campaign(100)`: a draft for so many people; before the workers start."""
+    """`campaign(100)`: a draft for this many people; call it before the workers start."""
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
-    monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", "1")  # a claim of the dead is over after that
-    # Those of who is killed are free after half a minute, which is ten kills.
+    monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", "1")  # shortens the claims of killed workers
+    # A killed worker's connections are freed after half a minute, which is ten kills.
     monkeypatch.setenv("WORKSHED_SMTP_CONNECTIONS", "64")
     settings.cache_clear()
 
@@ -76,13 +76,13 @@ def campaign(broker, mail_server, monkeypatch):
 
 
 def welcome(address):
-    """Sign somebody up, whose welcome is sent by a job of another queue."""
+    """Sign a user up; a job on another queue sends the welcome email."""
     with db.transaction() as conn:
         sign_up(conn, name="New", email=address)
 
 
 def mail_to_one(address):
-    """Send somebody a mail by a job of the same queue."""
+    """Send a user an email by a job on the same queue."""
     draft = mail.Draft("test", address, "New", "Hello", "Hello.", about=address)
     with db.transaction() as conn:
         mail.deliver_later(conn, draft)
@@ -137,7 +137,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
     addresses = {f"ada{n}@example.org" for n in range(1, wanted + 1)}
     judged(
         Result(
-            # Who is counted as unknown has one mail or none.
+            # A recipient counted as unknown has one email or none.
             lost=sum(states[one] != "unknown" for one in addresses - came.keys()),
             ghost=len(came.keys() - addresses),
             duplicated=sum(came.values()) - len(came),
@@ -156,8 +156,8 @@ def test_each_recipient_has_one_mail_or_is_counted(
 def test_mails_to_one_pass_all_mails_of_a_campaign(
     campaign, start_one, mail_server, conn, scale, full, eventually, monkeypatch
 ):
-    """Whoever is to have one waits for none of those, also where both are in one queue."""
-    # No worker dies here, and a server on a busy machine may take more than a second to reply.
+    """A single email does not wait for a campaign's emails, even in the same queue."""
+    # No worker dies here, and on a busy machine the server may take over a second to reply.
     monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", "60")
     wanted = scale(10_000, by=40)
     number = campaign(wanted)
@@ -177,9 +177,9 @@ def test_mails_to_one_pass_all_mails_of_a_campaign(
             passed_by.append(place(mail_server, address) - before)
             assert campaigns.find(conn, number).state == "sending"
 
-    # One or another is late to come into the queue, where a machine is busy.
+    # On a busy machine, single emails may reach the queue late; hence the median.
     assert median(passed_by) <= HELD
-    if full:  # of a machine that does nothing else
+    if full:  # on an otherwise idle machine
         assert max(late) < WELCOME_S
     eventually(lambda: campaigns.find(conn, number).state == "sent", within_s=300)
     assert campaigns.progress(conn, number).sent == wanted
@@ -190,6 +190,6 @@ def has_come(mail_server, address):
 
 
 def place(mail_server, address):
-    """Return how many mails came before that to an address."""
+    """Return how many emails arrived before the one to this address; `None` without one."""
     places = (n for n, one in enumerate(mail_server.received) if one.recipients == (address,))
     return next(places, None)

@@ -1,4 +1,4 @@
-"""A cluster of three: nodes that are lost, killed, cut off and restarted, under load."""
+"""A cluster of three nodes that are lost, killed, cut off and restarted under load."""
 
 import contextlib
 import shutil
@@ -25,7 +25,7 @@ CUT_OFF = """
     spawn(fun() ->
         timer:sleep({ms}), [erlang:set_cookie(P, erlang:get_cookie()) || P <- Peers] end).
 """
-"""No handshake of the node with the others succeeds until then, in either direction."""
+"""Until the cookie is restored, no handshake with other nodes succeeds in either direction."""
 GROW = 'rabbit_quorum_queue:grow(\'{node}\', <<"{vhost}">>, <<".*">>, all).'
 
 
@@ -41,7 +41,7 @@ def vhost(cluster, rabbitmq):
 
 
 class Nodes:
-    """What is done to the nodes, each time to the one that leads `parts`."""
+    """Operations on the nodes, mostly on the leader of the queue `parts`."""
 
     def __init__(self, cluster, rabbitmq, eventually):
         self._cluster = cluster
@@ -54,7 +54,7 @@ class Nodes:
         return self._cluster.nodes
 
     def ask(self, path, besides=None):
-        """Ask a node that serves; one that has paused runs, and does not."""
+        """Query a node that answers; a paused node runs but does not answer."""
         for node in self.all:
             if node is not besides:
                 with contextlib.suppress(OSError, HTTPException):
@@ -65,13 +65,13 @@ class Nodes:
         return self.ask(f"queues/{self._vhost}/parts")
 
     def leader(self):
-        """Return the node that leads it; without quorum queues, the only one that has it."""
+        """Return the leader of `parts`; without quorum queues, the only node that has it."""
         found = self.parts()
         name = found.get("leader") or found["node"]
         return self.all[NODES.index(name)]
 
     def are_whole(self):
-        """Tell whether all run, and each queue has all its members."""
+        """Return whether all nodes run and each queue has all its members."""
         running = [one for one in self.ask("nodes") if one["running"]]
         queues = self.ask(f"queues/{self._vhost}")
         return len(running) == len(NODES) and all(
@@ -79,12 +79,12 @@ class Nodes:
         )
 
     def heal(self):
-        """Wait until they are whole; what never is shows in what comes of the jobs."""
+        """Wait until the cluster is whole; if it never is, the jobs' results show it."""
         with contextlib.suppress(AssertionError):
             self._eventually(self.are_whole, within_s=60)
 
     def lose(self):
-        """The leader is gone with its disk; an empty one of its name joins."""
+        """Remove the leader with its disk; an empty node with its name joins."""
         lost = self.leader()
         lost.kill()
         shutil.rmtree(lost.folder / "data")
@@ -95,14 +95,14 @@ class Nodes:
         self.heal()
 
     def kill(self):
-        """kill -9 of the leader; it is started again."""
+        """Kill the leader with kill -9 and restart it."""
         node = self.leader()
         node.kill()
         node.start()
         self.heal()
 
     def cut_off(self):
-        """The leader hears nothing of the others, nor they of it; clients it hears as ever."""
+        """Separate the leader from the other nodes; its clients stay connected."""
         node = self.leader()
         node.ctl("eval", CUT_OFF.format(ms=CUT_S * 1000))
 
@@ -114,7 +114,7 @@ class Nodes:
         self.heal()
 
     def restart(self, node):
-        """As for an upgrade."""
+        """Restart a node gracefully, as for an upgrade."""
         node.restart()
         self.heal()
 
@@ -126,14 +126,14 @@ def nodes(cluster, rabbitmq, eventually):
 
 @pytest.fixture
 def orders(vhost):
-    """The URLs of the nodes, once for each of them to be the first."""
+    """The URLs of the nodes, in three orders: each node comes first once."""
     urls = vhost.split(";")
     return [";".join(urls[n:] + urls[:n]) for n in range(len(urls))]
 
 
 @pytest.fixture
 def brokers(broker, orders):
-    """One of this process for each node."""
+    """A broker in this process for each node."""
     others = []
     for order in orders[1:]:
         config = settings().model_copy(update={"broker_url": SecretStr(order)})
@@ -146,13 +146,13 @@ def brokers(broker, orders):
 
 @pytest.fixture
 def refused():
-    """What `send` raised; such a job is not sent."""
+    """The errors of `send`; such jobs are not sent."""
     return []
 
 
 @pytest.fixture
 def send(ledger, brokers, refused):
-    """`send(number)`: some with a transaction, the others to all nodes in turn."""
+    """`send(number)`: some jobs in a transaction, the others to all nodes in turn."""
 
     def send(number):
         if number % 10 == 9:
@@ -186,7 +186,7 @@ def send(ledger, brokers, refused):
 def test_nodes_are_lost_killed_cut_off_and_restarted(
     nodes, send, refused, start_one, orders, harmless, in_threads, scale
 ):
-    """With classic queues, what waits on the node that is lost is lost with it."""
+    """With classic queues, the jobs waiting on the lost node are lost with it."""
     numbers = iter(range(scale(20_000, by=60)))
     share = scale(20_000, by=60) // FAULTS + 1
 
@@ -196,10 +196,10 @@ def test_nodes_are_lost_killed_cut_off_and_restarted(
     def under_load(fault, *words):
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(in_threads, send, some())
-            fault(*words)  # here: a node ends with the thread that has started it
+            fault(*words)  # in this thread, because a node ends with the thread that has started it
             sending.result()
 
-    in_threads(send, some())  # to wait there
+    in_threads(send, some())  # they wait on the node that will be lost
     nodes.lose()
     for order in orders:
         start_one(env={"WORKSHED_BROKER_URL": order, "WORKSHED_CLASSIC_QUEUE_RESEND_AFTER": "5"})

@@ -1,5 +1,7 @@
-"""Jobs sent in a transaction, whose record is not visible when they first run: it is read from a
-replica that is behind, and may not be committed either."""
+"""Jobs whose record is not visible when they first run.
+
+They are sent in a transaction that may not be committed yet, and read from a replica with a lag.
+"""
 
 import random
 import time
@@ -16,7 +18,7 @@ from workshed import Queue, db, schedule
 
 PROGRAM = (Path(__file__).parent / "looking.py").read_text()
 RECORD_VISIBILITY_GRACE_S = 30
-"""Far longer than a transaction takes here, also on a busy machine; and than the replica needs."""
+"""Far longer than a transaction and the replica's lag, even on a busy machine."""
 LAG_MS = 1_500
 SLOWEST_S = 0.5
 ROLLED_BACK, DELETED = 0.2, 0.05
@@ -34,7 +36,7 @@ LEFT = (
 
 @pytest.fixture
 def replica_url(servers, connect, database_url):
-    """Of the same database, on a server that is behind."""
+    """The URL of the same database on a replica with a lag."""
     connect(autocommit=True).execute(TABLES)
     with standby(servers.postgres, LAG_MS) as replica:
         ports = servers.postgres.ports["postgres"], replica.ports["postgres"]
@@ -57,7 +59,7 @@ def rows(broker, connect, replica_url, tmp_path, start_worker):
 
 
 class Senders:
-    """What each transaction came to, by number; and the job that was sent in it."""
+    """The fate of each transaction by number, and the job that was sent in it."""
 
     def __init__(self, broker, seed):
         self._broker = broker
@@ -106,7 +108,7 @@ class Senders:
 def test_a_record_that_is_not_visible_yet_discards_no_job(
     broker, rows, rabbitmq, in_threads, judged, quiet, seed, scale
 ):
-    """A job is discarded where its record was deleted, or never committed."""
+    """A job is discarded only if its record was deleted or never committed."""
     count = scale(10_000)
     senders = Senders(broker, seed)
 

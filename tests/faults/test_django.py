@@ -1,4 +1,4 @@
-"""PostgreSQL ends the connections of a Django application, again and again, while its jobs run."""
+"""PostgreSQL repeatedly ends the connections of a Django application while its jobs run."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ IN_VAIN = "SELECT count(*) FROM workshed.attempts WHERE error_class IS NOT NULL"
     ),
 )
 def test_django_cut(broker, database_url, start_worker, rabbitmq, tmp_path, quiet, judged, scale):
-    """A job that meets a dead connection fails once; the next attempt has a new one."""
+    """A job that gets a dead connection fails once; the next attempt has a new one."""
     broker.add_queue(Queue("parts"))
     (tmp_path / "djangoing.py").write_text(PROGRAM)
 

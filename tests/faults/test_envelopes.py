@@ -1,4 +1,4 @@
-"""Bodies that nobody here has written: each is run or dead, and none holds up what is healthy."""
+"""Bodies from elsewhere: each is run or dead, and none holds up healthy jobs."""
 
 import contextlib
 from pathlib import Path
@@ -14,13 +14,13 @@ from workshed.transport.messages.envelope import decode
 
 PROGRAM = (Path(__file__).parent / "fuzzed.py").read_text()
 HEALTHY_OF = 20
-"""After so many a healthy one is sent."""
+"""One healthy job is sent after this many bodies."""
 NOW = {"WORKSHED_UNKNOWN_ACTOR_GRACE": "1"}
 
 
 @pytest.fixture
 def taken(connect, tmp_path):
-    """The fuzzed actors, and the table of what has reached them."""
+    """The fuzzed actors, and the table of messages that reached them."""
     conn = connect(autocommit=True)
     conn.execute("CREATE TABLE public.taken (message_id text)")
     (tmp_path / "fuzzed.py").write_text(PROGRAM)
@@ -29,7 +29,7 @@ def taken(connect, tmp_path):
 
 @pytest.fixture
 def publishing(vhost, broker, ledger):
-    """`with publishing() as publish:` put a body into a queue as another program might."""
+    """`with publishing() as publish:` puts bodies into queues, as another program might."""
     broker.ensure_queues({"parts", "letters"})
 
     @contextlib.contextmanager
@@ -61,9 +61,7 @@ def publishing(vhost, broker, ledger):
         "        except ZeroDivisionError as err:\n            step",
     ),
 )
-def test_whatever_comes_is_run_or_dead(
-    ledger, taken, publishing, start_worker, quiet, judged, scale
-):
+def test_each_body_is_run_or_dead(ledger, taken, publishing, start_worker, quiet, judged, scale):
     workers = [start_worker("load", "fuzzed", threads=4, env=NOW) for _ in range(2)]
 
     readable, unreadable = set(), set()

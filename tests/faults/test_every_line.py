@@ -24,29 +24,29 @@ TABLES = """
 """
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 BACKLOG = 200
-"""Jobs that wait while processes crash: enough for all, and soon done."""
+"""Jobs that wait while processes crash: enough for all processes, and soon done."""
 HANGS_S = 60
-"""Without a crash for so long there are no more."""
+"""After this long without a crash, no more are expected."""
 LANES = {"sender": 1, "relay": 2, "worker": 2}
-"""How many of a role run at a time."""
+"""How many processes of a role run at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A line of the product, and where beside it a process ends."""
+    """A line of the product, before or after which a process ends."""
 
     role: str
     name: str
     file: str
     line: str
     before: bool = False
-    """Ahead of the line, and not after it."""
+    """Whether it ends before the line, not after it."""
     outer: int = 0
-    """How many blocks the line is in that have ended by then."""
+    """How many blocks around the line have ended when the process ends."""
 
     @property
     def patch(self):
-        """The file, what stands there, and what stands there instead."""
+        """The file, the original text, and its replacement."""
         indent = " " * (len(self.line) - len(self.line.lstrip()) - 4 * self.outer)
         call = f'{indent}__import__("crashing").here("{self.name}")'
         both = [call, self.line] if self.before else [self.line, call]
@@ -134,7 +134,7 @@ POINTS = (
 
 @pytest.fixture
 def lanes(ledger, environment, numbers, connect, tmp_path, seed):
-    """`lanes(3)`: processes that crash at each point so often, and go on then."""
+    """`lanes(3)`: processes that crash at each point three times, and then keep running."""
     connect(autocommit=True).execute(TABLES)
     (tmp_path / "crashing.py").write_text(PROGRAM)
     patches = json.loads(os.environ.get("FAULTS_PATCHES", "[]")) + [one.patch for one in POINTS]
@@ -155,7 +155,7 @@ def lanes(ledger, environment, numbers, connect, tmp_path, seed):
         first = 1_000_000_000 + number * 100_000_000
         own_seed = str(random.getrandbits(30))
         words = [sys.executable, "crashing.py", role, own_seed, str(first)]
-        # Read as that of a worker: a thread of it that died is told there.
+        # Named like a worker's log, because such logs are searched for threads that died.
         with (tmp_path / f"worker-of-lane-{number}.log").open("ab") as log:
             started.append(
                 subprocess.Popen(
@@ -182,7 +182,7 @@ def lanes(ledger, environment, numbers, connect, tmp_path, seed):
 
 
 def end(process):
-    """Leave nothing of it and what it forked."""
+    """Kill a process and everything it forked."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(60)
@@ -231,14 +231,14 @@ def test_every_line_may_be_the_last(
 
 
 def noted(ledger, conn):
-    """Enter what the senders noted as sent or committed."""
+    """Add the jobs that the senders recorded as sent or committed."""
     ledger.sent |= {tuple(row) for row in conn.execute("SELECT kind, number FROM sends")}
 
 
 def in_doubt(ledger, conn):
-    """Enter what a sender was sending as it ended, where that was sent: it may have been, or not.
+    """Add the jobs that a sender was sending when it ended, if they had an effect.
 
-    What it had not committed was never sent.
+    Such a job may or may not have been sent. Uncommitted jobs were never sent.
     """
     tried = {tuple(row) for row in conn.execute("SELECT kind, number FROM tries")}
     ledger.sent |= tried & ledger.effects().keys()

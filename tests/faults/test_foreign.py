@@ -23,12 +23,12 @@ HELD = """
          + (SELECT count(*) FROM workshed.batches WHERE completed_at IS NULL)
 """
 PARTS = 6
-"""Of a batch, and of a group."""
+"""Jobs in each batch and each group."""
 
 
 @pytest.fixture
 def adding(broker):
-    """Add middleware in the process of the test, which sends."""
+    """Add middleware in the test's process, which sends the jobs."""
     chain = list(broker.middleware)
     yield broker.add_middleware
     broker.middleware[:] = chain
@@ -38,7 +38,7 @@ def adding(broker):
 
 @pytest.fixture
 def gated(broker, connect, start_worker, tmp_path):
-    """`gated(query)`: workers under a middleware that skips; what the database has."""
+    """`gated(query)`: query the database, with workers under a middleware that skips jobs."""
     conn = connect(autocommit=True)
     conn.execute(TABLE)
     broker.add_queue(Queue("parts"))
@@ -69,7 +69,7 @@ def gated(broker, connect, start_worker, tmp_path):
 def test_hooks_that_fail_cost_no_job(
     ledger, adding, start_worker, in_threads, tmp_path, harmless, scale
 ):
-    """A job before which a hook raised went to the dead queue, and had not run."""
+    """Without the remedy, a job is in the dead queue without running if a hook raised before."""
     adding(Unreliable())
     for name in ("unreliable", "hooked"):
         (tmp_path / f"{name}.py").write_text((FOLDER / f"{name}.py").read_text())
@@ -77,7 +77,7 @@ def test_hooks_that_fail_cost_no_job(
         start_worker("hooked", threads=4)
 
     def send(number):
-        with contextlib.suppress(*RAISED):  # without the remedy; what was not sent is not promised
+        with contextlib.suppress(*RAISED):  # raised without the remedy; such jobs are not promised
             (ledger.send if number % 2 else ledger.commit)(number)
 
     in_threads(send, range(scale(5_000)))
@@ -102,7 +102,7 @@ def test_hooks_that_fail_cost_no_job(
 def test_a_job_that_is_skipped_holds_nothing(
     broker, gated, rabbitmq, in_threads, quiet, judged, scale
 ):
-    """It kept its key, its slot and its row, and its batch and group never ended."""
+    """Without the remedy it keeps its key, slot and row, and its batch and group never end."""
     jobs, several = scale(3_000), scale(500)
 
     in_threads(lambda number: broker.enqueue(message(number)), range(jobs))
@@ -142,7 +142,7 @@ def test_a_job_that_is_skipped_holds_nothing(
 
 
 def message(number):
-    """Return a job of each kind in turn, of which one in three is skipped."""
+    """Return a job of each kind in turn; one job in three is skipped."""
     kind = KINDS[number % 3]
     options = {"unique_key": f"keyed {number}"} if kind == "keyed" else {}
     queue = "letters" if kind == "mailed" else "parts"
@@ -150,7 +150,7 @@ def message(number):
 
 
 def parts(number):
-    """Return the jobs of a batch, or of a group."""
+    """Return the jobs of a batch or group."""
     first = number * PARTS
     return [Message("parts", "part", (first + at,), {}, {}) for at in range(PARTS)]
 

@@ -1,4 +1,4 @@
-"""An import whose jobs come three times, to workers that are killed."""
+"""An import whose jobs are delivered three times, to workers that are killed."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from workshed.settings import settings
 
 CHUNK = 250
 COPIES = 2
-"""Of each job, beside itself."""
+"""Additional copies of each job."""
 OWNER = "grace@example.org"
 WAITING = "SELECT count(*) FROM workshed.schedule WHERE actor = 'import_user_rows'"
 COMPLETIONS = (
@@ -30,9 +30,9 @@ def start_one(start_worker):
 
 @pytest.fixture
 def hand_in(broker, tmp_path, monkeypatch):
-    """`hand_in("name,email\\n…")`: an import of somebody's; its number.
+    """`hand_in("name,email\\n…")`: start an import and return its number.
 
-    Before the workers start, which have this environment.
+    Use it before the workers start, because it sets their environment.
     """
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     monkeypatch.setenv("SHOP_IMPORT_CHUNK", str(CHUNK))
@@ -50,7 +50,7 @@ def hand_in(broker, tmp_path, monkeypatch):
 
 
 def people_csv(count):
-    """Return so many rows, and the addresses of those who are to become users."""
+    """Return a CSV of this many rows, and the addresses of the expected users."""
     lines, addresses = ["name,email"], set()
     for n in range(count):
         match n % 10:
@@ -58,7 +58,7 @@ def people_csv(count):
                 lines.append(f",nobody{n}@example.org")
             case 8:
                 lines.append(f"Ada,ada{n} at example.org")
-            case 9:  # of the first of these ten
+            case 9:  # the address of the first of these ten
                 lines.append(f"Ada,ADA{n - 9}@Example.org")
             case _:
                 lines.append(f"Ada,ada{n}@example.org")

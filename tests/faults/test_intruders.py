@@ -1,4 +1,4 @@
-"""Messages that no key has signed, among good ones: none runs, and each is dead and counted."""
+"""Messages without a valid signature among good ones: none runs, each is dead and counted."""
 
 import contextlib
 
@@ -11,19 +11,19 @@ from tests.faults.experiment import Remedy, experiment
 from tests.faults.intruder import Intruder
 
 REPLAYS_OF = 5
-"""After so many forgeries something is replayed."""
+"""One message is replayed after this many forgeries."""
 
 
 @pytest.fixture(autouse=True)
 def _signed(monkeypatch):
-    """All that this test starts has the same key, and takes nothing that it has not signed."""
+    """Give all programs of this test the same key; they accept only messages signed with it."""
     monkeypatch.setenv("WORKSHED_SIGNING_KEYS", "the-only-key-of-this-installation")
     monkeypatch.setenv("WORKSHED_SIGNING", "require")
 
 
 @pytest.fixture
 def intruder(vhost, broker, ledger, eventually):
-    """Whoever reads and publishes; gone, with its queue, at the end of the block."""
+    """The intruder, whose connection and queue are removed at the end."""
     broker.ensure_queues({"parts", "letters"})
 
     @contextlib.contextmanager
@@ -39,7 +39,7 @@ def intruder(vhost, broker, ledger, eventually):
 
 @pytest.fixture
 def refused(numbers):
-    """`refused()`: how many messages the workers have counted as refused, by what was wrong."""
+    """`refused()`: how many messages the workers have counted as refused, by reason."""
 
     def refused():
         registry = CollectorRegistry()

@@ -33,7 +33,7 @@ def rows(connect):
 
 @pytest.fixture
 def senders(environment, tmp_path):
-    """`with senders(100):` processes send so many keys; one dies now and then."""
+    """`with senders(100):` processes send this many keys; one is killed now and then."""
     (tmp_path / "keys.py").write_text(PROGRAM)
     settings = {**os.environ, **environment}
     running, log = [], tmp_path / "senders.log"
@@ -56,7 +56,7 @@ def senders(environment, tmp_path):
 
         with Every(1, kill_one):
             yield
-            for one in running:  # which grows meanwhile
+            for one in running:  # the list grows meanwhile
                 assert one.wait(timeout=240) in (0, -signal.SIGKILL), log.read_text()
 
     yield sending
@@ -79,8 +79,8 @@ def senders(environment, tmp_path):
         "         WHERE true;",
     ),
 )
-def test_of_one_key_one_is_alive(broker, rows, senders, start_worker, judged, scale, eventually):
-    """Never two, never none when one was sent, and no key is left."""
+def test_one_job_per_key_is_alive(broker, rows, senders, start_worker, judged, scale, eventually):
+    """There are never two, never none if one was sent, and no key is left."""
     broker.add_queue(Queue("parts"))
     left = """
         SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*)

@@ -1,4 +1,4 @@
-"""Kill what can be killed, again and again, while jobs are sent and run."""
+"""Kill workers and servers repeatedly while jobs are sent and run."""
 
 import itertools
 import time
@@ -11,20 +11,20 @@ from tests.faults.every import Every
 from tests.faults.experiment import KEY, Remedy, experiment
 
 AWAY_S = 8.0
-"""Longer than the pool of a worker waits for a connection by itself."""
+"""Longer than a worker's pool waits for a connection."""
 KILLS = 2
-"""At least, before and after each end of RabbitMQ."""
+"""Least number of kills before and after each end of RabbitMQ."""
 SENDERS = 8
 BACKLOG = 80
 TAKES_S = 0.05
-"""Each job, so that many run whenever a worker is killed."""
+"""The duration of each job; long enough that many run whenever a worker is killed."""
 ACK_LAST = Remedy(
     "workshed/transport/consuming/execution.py",
     "        delivery.begun = True\n        job = delivery.job\n",
     "        delivery.begun = True\n        job = delivery.job\n"
     '        self._inbox.give(delivery, "ack")\n        delivery.parked = True\n',
 )
-"""Without it a job is acked as it starts."""
+"""Without this remedy, a job is acked when it starts."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def long_jobs(monkeypatch):
 
 @pytest.fixture
 def kill_a_worker(start_one, eventually):
-    """Of three: one is up whenever another is due, also where booting takes twice as long."""
+    """Kills one of three masters, so that one is up at each kill even if booting is slow."""
     return Killer([start_one() for _ in range(3)], start_one, eventually)
 
 
@@ -57,7 +57,7 @@ def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet,
         (ledger.commit if number % 10 == 9 else ledger.send)(number)
 
     def a_part():
-        """Keep workers busy for a third, and for longer where none was killed often by then."""
+        """Keep workers busy for a third of the jobs, and longer until there were enough kills."""
         sent, times = len(ledger.sent) + wanted // 3, kill_a_worker.times + KILLS
         while len(ledger.sent) < sent or kill_a_worker.times < times:
             assert kills.error is None
@@ -85,7 +85,7 @@ def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet,
     remedy=KEY,
 )
 def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, quiet, scale):
-    """By a proxy: RabbitMQ's own list of them is up to 5 s old, and names none of a short test."""
+    """A proxy cuts them: RabbitMQ's own list is up to 5 s old, too late for a short test."""
     between = proxy(vhost)
     for _ in range(2):
         start_worker("load", threads=4, env={"WORKSHED_BROKER_URL": between.url(vhost)})
@@ -115,7 +115,7 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, q
 )
 def test_postgresql_is_away(ledger, two_workers, harmless, servers, scale):
     wanted = scale(5_000) // 2 * 2
-    # Of the kinds that need no row first: what PostgreSQL is away for is theirs, not the sender's.
+    # Only kinds whose send needs no row: the outage must affect the jobs, not the sender.
     away = False
     try:
         for number in range(wanted):
@@ -128,6 +128,6 @@ def test_postgresql_is_away(ledger, two_workers, harmless, servers, scale):
                 servers.postgres.start()
                 away = False
     finally:
-        if away:  # the tests after this one need it
+        if away:  # later tests need it
             servers.postgres.start()
     harmless()

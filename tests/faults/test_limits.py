@@ -57,7 +57,7 @@ def rows(connect):
 def test_no_more_run_together_and_none_waits_for_ever(
     broker, rows, tmp_path, start_worker, judged, scale, eventually, quiet
 ):
-    """Without the look of the relay who waits for the slots of the dead is called by nobody."""
+    """Without the relay's check, nothing wakes the jobs that wait for slots of killed workers."""
     broker.add_queue(Queue("parts"))
     (tmp_path / "limited.py").write_text(PROGRAM)
     hold = tmp_path / "hold"
@@ -73,7 +73,7 @@ def test_no_more_run_together_and_none_waits_for_ever(
 
     def killed_once(is_time):
         workers = [start_worker("limited", threads=8) for _ in range(2)]
-        with contextlib.suppress(AssertionError):  # without the remedy none goes on
+        with contextlib.suppress(AssertionError):  # without the remedy no job continues
             eventually(is_time, within_s=30)
         for worker in workers:
             worker.kill()

@@ -1,4 +1,4 @@
-"""A mail server that is away for days, or takes so many mails a day: each mail comes, and once."""
+"""A mail server that is down for days or has a daily quota: each email arrives once."""
 
 import functools
 from collections import Counter
@@ -26,7 +26,7 @@ LEFT = """
 """
 ACTORS = ["deliver_email", "send_bulk_email", "send_campaign_email", "go_on_with_campaign"]
 DEAD = "SELECT count(*) FROM workshed.dead"
-# Time passes: what is remembered happened so much longer ago, also in messages.
+# Let time pass: move all stored times into the past, including those in messages.
 PASS = (
     """
     UPDATE workshed_mail.mail_servers
@@ -48,11 +48,11 @@ PASS = (
     """,
 )
 AWAY = timedelta(days=3)
-"""Longer than a mail is tried that is refused for itself."""
+"""Longer than the retries of an email that the server refuses."""
 
 
 class Rationed(MailCatcher):
-    """Takes so many mails until the next day."""
+    """Accepts a limited number of emails until the next day."""
 
     def __init__(self, maildir, a_day):
         super().__init__(maildir)
@@ -74,7 +74,7 @@ def start_one(start_worker):
 
 @pytest.fixture
 def serve(tmp_path, broker, monkeypatch):
-    """`serve(server)`: all mails go there, of workers too that start later."""
+    """`serve(server)`: send all emails there, including those of workers that start later."""
     started = []
 
     def start(server):
@@ -90,7 +90,7 @@ def serve(tmp_path, broker, monkeypatch):
 
 
 class Post:
-    """Mails to one person each, and a campaign."""
+    """Emails to one person each, and a campaign."""
 
     def __init__(self, singles, recipients):
         self.singles = {f"one{n}@example.org" for n in range(singles)}
@@ -107,7 +107,7 @@ class Post:
             start_campaign(conn, self.campaign)
 
     def result(self, conn, server, **notes):
-        """Count what came of it."""
+        """Return the counts of the experiment."""
         came = Counter(address for one in server.received for address in one.recipients)
         sent = self.singles | self.recipients
         query = "SELECT coalesce(sum(possible_duplicates), 0) FROM workshed_mail.emails"
@@ -128,7 +128,7 @@ class Post:
 
 
 def passes(**span):
-    """Let so much time pass for all that waits."""
+    """Let this much time pass for everything that waits."""
     ms = timedelta(**span) // timedelta(milliseconds=1)
     with db.transaction() as conn:
         for query in PASS:

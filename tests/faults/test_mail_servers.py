@@ -20,9 +20,9 @@ from workshed.settings import settings
 
 TIMEOUT_S = 1
 AWAY_S = 0.02
-"""Each answer is on its way for so long: some who are killed have sent and do not know it."""
+"""The delay of each answer, so that some killed workers have sent without knowing it."""
 REFUSED = 0.05
-"""So many of the addresses are refused for good."""
+"""The share of addresses that are refused permanently."""
 OPEN = "SELECT count(*) FROM workshed_mail.emails WHERE state NOT IN ('sent', 'failed')"
 LEFT = (
     "SELECT (SELECT count(*) FROM workshed.schedule) + (SELECT count(*) "
@@ -47,7 +47,7 @@ HELD = "SELECT id FROM workshed_mail.emails WHERE held_at IS NOT NULL"
 
 
 class Moody(MailCatcher):
-    """Refuses some addresses for good; of the other mails each may go wrong, until it is calm."""
+    """Refuses some addresses permanently; until it is calm, any other email may fail."""
 
     def __init__(self, maildir):
         super().__init__(maildir)
@@ -78,13 +78,13 @@ class Moody(MailCatcher):
 
 @pytest.fixture
 def mail_server(tmp_path, monkeypatch):
-    """A moody one, behind a proxy that breaks its connections in the middle of what they say."""
+    """A moody mail server, behind a proxy that breaks connections in mid-conversation."""
     with Moody(tmp_path / "mail") as server, Proxy("127.0.0.1", server.port) as between:
         between.delay(AWAY_S)
         server.between = between
         monkeypatch.setenv("WORKSHED_SMTP_URL", between.url(server.url))
         monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", str(TIMEOUT_S))
-        # Those of who is killed are free after half a minute, which is ten kills.
+        # A killed worker's connections are freed after half a minute, which is ten kills.
         monkeypatch.setenv("WORKSHED_SMTP_CONNECTIONS", "64")
         settings.cache_clear()
         yield server
@@ -96,7 +96,7 @@ def start_one(start_worker):
 
 
 def store(address, *, twice):
-    """Store a mail with its job; some are asked for once more."""
+    """Store an email with its job; some have a second job."""
     draft = mail.Draft("test", address, "Ada", "Hello", "Hello.\n" * 100, about=address)
     with db.transaction() as conn:
         email_id = mail.store(conn, draft)
@@ -106,7 +106,7 @@ def store(address, *, twice):
 
 
 def release_all(conn):
-    """Send once more what was in doubt twice, as an operator may."""
+    """Release the held emails, which were in doubt twice, as an operator may."""
     for (email_id,) in conn.execute(HELD).fetchall():
         with db.transaction() as own:
             mail.decide(own, email_id, arrived=False)
@@ -162,7 +162,7 @@ def test_each_mail_comes_and_what_comes_twice_is_counted(
         with Every(3, kill_a_worker), Every(1, break_off) as breaks:
             quiet(is_over, moved, within_s=600, still_s=60)
         mail_server.calm = True
-        for (message_id,) in conn.execute(DEAD).fetchall():  # it had failed too often
+        for (message_id,) in conn.execute(DEAD).fetchall():  # these had failed too often
             with contextlib.suppress(AssertionError):
                 assert dead_jobs.retry_job(conn, message_id)
         release_all(conn)

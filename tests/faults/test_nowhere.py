@@ -1,4 +1,4 @@
-"""Jobs that fail while there is nowhere to store that they run again."""
+"""Jobs that fail while their retry cannot be stored anywhere."""
 
 import contextlib
 import functools
@@ -29,11 +29,11 @@ WAYS = {
         "cannot be stored",
     ),
 }
-"""What is done to the role of the workers, what ends it, and what they say then of a failed job."""
+"""What is done to the workers' role, what undoes it, and what they then log for a failed job."""
 
 
 class Role:
-    """The role that workers connect as: it may do what the owner of the tables may."""
+    """The role of the workers, with the rights of the tables' owner."""
 
     def __init__(self, conn):
         self._conn = conn
@@ -41,7 +41,7 @@ class Role:
         self.do("CREATE ROLE {role} LOGIN PASSWORD {password} IN ROLE {owner}")
 
     def do(self, statement):
-        """Execute a statement about it."""
+        """Execute a statement about the role."""
         parts = {
             "role": sql.Identifier(self._name),
             "name": sql.Literal(self._name),
@@ -51,7 +51,7 @@ class Role:
         self._conn.execute(sql.SQL(statement).format(**parts))
 
     def url(self):
-        """Return the URL of the database for it."""
+        """Return the URL of the database with this role."""
         info = self._conn.info
         return f"postgresql://{self._name}:{self._password}@{info.host}:{info.port}/{info.dbname}"
 
@@ -72,7 +72,7 @@ def start_one(ledger, start_worker, role):
 
 @pytest.fixture
 def send_failing(ledger, broker):
-    """`send_failing(100)`: so many jobs that fail half of the time."""
+    """`send_failing(100)`: send this many jobs that fail half of the time."""
     numbers = itertools.count()
 
     def send(count):
@@ -102,7 +102,7 @@ def send_failing(ledger, broker):
 def test_none_is_acked_without_its_successor(
     ledger, two_workers, role, send_failing, broker, judged, quiet, scale
 ):
-    """What may not be written waits in the dead queue, from where an operator puts it back."""
+    """Jobs whose outcome cannot be written wait in the dead queue; an operator puts them back."""
     said, back = {}, []
 
     def text():

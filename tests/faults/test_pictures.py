@@ -47,7 +47,7 @@ LEDGER = """
 
 
 class Corpus:
-    """Pictures that no other is like, by kind."""
+    """Makes pictures of each kind, all different."""
 
     def __init__(self, seed):
         self._chance = random.Random(seed)  # noqa: S311 -- repeatable
@@ -59,7 +59,7 @@ class Corpus:
         match kind:
             case "bomb":
                 name = "PNG"
-            case "cut":  # often its end only, without which a decoder is content
+            case "cut":  # often only its end, which decoders do not miss
                 longest = self._chance.choice([9, len(content)])
                 content = content[: -self._chance.randrange(1, longest)]
             case "flipped":
@@ -82,7 +82,7 @@ class Corpus:
 
 
 class Watch:
-    """Looks at every content as soon as it can be seen, and knows all masters."""
+    """Checks every content as soon as it is visible, and knows all worker masters."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -91,7 +91,7 @@ class Watch:
         self.masters = []
 
     def ended(self):
-        """Count the masters that nobody has killed."""
+        """Count the masters that ended without being killed."""
         codes = [master.process.poll() for master in self.masters]
         return sum(code not in {None, -signal.SIGKILL} for code in codes)
 
@@ -108,7 +108,7 @@ class Watch:
 
 @pytest.fixture
 def contents(broker, tmp_path, monkeypatch):
-    """Where they are; before the workers start, which have this environment."""
+    """The folder of the contents; request it before the workers start, to set their environment."""
     folder = tmp_path / "contents"
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{folder}")
     settings.cache_clear()
@@ -131,7 +131,7 @@ def start_one(watch, start_worker):
 
 @pytest.fixture
 def upload(contents):
-    """`upload("photo.jpg", content)`: an attachment with its job; its id."""
+    """`upload("photo.jpg", content)`: store an attachment with its job and return its id."""
 
     @functools.cache
     def user():
@@ -149,7 +149,7 @@ def upload(contents):
 
 
 def is_shown(sha256):
-    """Tell whether a content is a picture, all of it."""
+    """Return whether a content is a complete picture."""
     with storage().open(sha256) as file, Image.open(file) as image:
         image.load()
         return image.width <= 800 and image.height <= 600
@@ -176,7 +176,7 @@ def is_shown(sha256):
 def test_each_picture_is_made_or_refused_once(
     upload, watch, kill_a_worker, connect, judged, quiet, seed, scale
 ):
-    """And nobody sees a content before all of it is there."""
+    """No content is visible before it is complete."""
     conn = connect(autocommit=True)
     conn.execute(LEDGER)
     corpus, kinds = Corpus(seed), {}

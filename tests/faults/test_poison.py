@@ -15,13 +15,13 @@ ACTORS = (Path(__file__).parent / "poisonous.py").read_text()
 DEAD = "SELECT count(*) FROM workshed.dead WHERE (actor = 'poison') = {}"
 STEPS = "SELECT COALESCE(sum(isolated), 0) FROM workshed.redelivered_starts"
 MOST_STARTS = 4
-"""The first is not recorded, the next makes it a suspect, and two are isolated in their process."""
+"""The first is not recorded, the second makes the job a suspect, and two run isolated."""
 STILL_S = 40
-"""Longer than workers that are killed take to boot on a busy machine."""
+"""Longer than restarted workers take to boot on a busy machine."""
 
 
 class Poison:
-    """What was sent, and how often each was started."""
+    """The poison jobs that were sent, and how often each was started."""
 
     def __init__(self, broker, rows, notes):
         self._broker = broker
@@ -30,24 +30,24 @@ class Poison:
         self.sent = 0
 
     def send(self):
-        """Send one more, of the next way."""
+        """Send one more, with the next kind of poison."""
         self._broker.enqueue(Message("parts", "poison", (self.sent,), {}, {}))
         self.sent += 1
 
     def dead(self):
-        """Count those that are dead."""
+        """Count the dead poison jobs."""
         return self._rows(DEAD.format("true"))[0][0]
 
     def neighbours(self):
-        """Count the others that are dead."""
+        """Count the other dead jobs."""
         return self._rows(DEAD.format("false"))[0][0]
 
     def moved(self):
-        """Return what changes as it comes nearer to its end."""
+        """Return values that change as long as there is progress."""
         return self.dead(), self._rows(STEPS)
 
     def starts(self):
-        """Return how often each was started."""
+        """Return how often each job was started."""
         return Counter(self._notes.read_text().split())
 
 
@@ -67,7 +67,7 @@ def start_one(poison, start_worker, tmp_path):
 
 @pytest.fixture
 def alive(two_workers, start_one):
-    """`with alive:` whoever ends is started again."""
+    """`with alive:` restarts workers that have ended."""
 
     def revive():
         for number, worker in enumerate(two_workers):
@@ -92,7 +92,7 @@ def alive(two_workers, start_one):
     ),
 )
 def test_poison_dies_and_its_neighbours_do_not(poison, alive, ledger, judged, quiet, scale):
-    """Without the remedy it is never isolated when it kills, so it never dies."""
+    """Without the remedy, a poison job is never isolated when it kills, so it never dies."""
     wanted, doses = scale(5_000, by=25), scale(50, by=7)
 
     is_empty = Emptied(ledger.left)

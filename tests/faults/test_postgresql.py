@@ -18,7 +18,7 @@ from workshed.devserver.account import account
 PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
 KINDS = ("cross", "count", "linger", "write_one")
 POOL = {"WORKSHED_POOL_SIZE": "2"}
-"""For eight threads."""
+"""Two connections for eight threads."""
 HOLD_S = 1.0
 TABLES = """
     CREATE TABLE public.effects (kind text, number integer);
@@ -26,7 +26,7 @@ TABLES = """
     INSERT INTO public.accounts SELECT generate_series(0, 1), 0;
 """
 LONGEST_S = 10
-"""To wait for it: without a remedy perhaps no job is left."""
+"""Longest wait for a job's transaction; without the remedy there may be no job left."""
 GROWING = (
     "workshed.schedule",
     "workshed.completed_generations",
@@ -36,7 +36,7 @@ GROWING = (
 )
 DISK_MIB = 64
 A_ROW_A_PAGE = 10
-"""Fill factor, in percent: tables of few jobs are to grow all the time."""
+"""Fill factor in percent, so that tables grow all the time even with few jobs."""
 SOON = "idle_in_transaction_session_timeout = '300ms'", "deadlock_timeout = '50ms'"
 OTHERS = """
     SELECT count(pg_terminate_backend(pid))
@@ -60,11 +60,11 @@ FAILED = {
     "IdleInTransactionSessionTimeout": "idle for too long",
     "DiskFull": "disk full",
 }
-"""What is noted of the attempts that failed, by the class of their error."""
+"""The notes about failed attempts, by the class of their error."""
 
 
 class Disk:
-    """A disk of its own for tables; only root can mount one."""
+    """A separate disk for tables; only root can mount one."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -81,18 +81,18 @@ class Disk:
         subprocess.run(["umount", self.folder], check=True)
 
     def fill(self):
-        """Leave no block of it."""
+        """Fill the disk to the last block."""
         with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
 
     def free(self):
-        """Take it back."""
+        """Free the space again."""
         self._ballast.unlink()
 
 
 class Hurt:
-    """A database, and what is done to it; asked by a new connection each time."""
+    """A database and its faults; each query uses a new connection."""
 
     def __init__(self, url, disk):
         self.url = url
@@ -114,26 +114,26 @@ class Hurt:
             self(f"ALTER DATABASE {name} SET {setting}")
 
     def leave_disk(self):
-        """Take the tables from it, or it could not be unmounted."""
+        """Move the tables away from the disk, which could not be unmounted otherwise."""
         for table in GROWING:
             self(f"ALTER TABLE {table} SET TABLESPACE pg_default")
         self("DROP TABLESPACE tight")
 
     def terminate(self):
-        """End all connections to it, as soon as a job has begun its transaction."""
+        """End all connections to the database as soon as a job is in a transaction."""
         until = time.monotonic() + LONGEST_S
         while not self(IN_A_JOB)[0][0] and time.monotonic() < until:
             time.sleep(0.01)
         self(OTHERS)
 
     def fill(self):
-        """Let the disk be full for a while."""
+        """Keep the disk full for a while."""
         self.disk.fill()
         time.sleep(HOLD_S)
         self.disk.free()
 
     def crowd(self):
-        """End all connections, and take all that the server has, for a while."""
+        """End all connections, then use up all that the server allows for a while."""
         with contextlib.ExitStack() as held:
             self.terminate()
             with contextlib.suppress(psycopg.OperationalError):
@@ -166,7 +166,7 @@ def hurt(database_url, open_folder):
     ),
 )
 def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet, judged, scale):
-    """Whatever PostgreSQL says, a job is acked only once its outcome is stored."""
+    """Whatever PostgreSQL does, a job is acked only after its outcome is stored."""
     broker.add_queue(Queue("parts"))
     (tmp_path / "hurting.py").write_text(PROGRAM)
     faults = [hurt.terminate, hurt.fill, hurt.crowd] * scale(40, by=20)

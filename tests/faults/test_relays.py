@@ -18,9 +18,9 @@ from workshed.transport.relay.relay import WINDOW, WINDOWS_IN_FLIGHT
 RELAYS = 3
 EVERY_S = 0.7
 LONGEST_S = 2.0
-"""For how long RabbitMQ hears nothing of any before one is killed."""
+"""How long a kill waits for a relay with claimed rows, while RabbitMQ receives nothing."""
 LATE_OF = 101
-"""Of so many rows one is stored in the long transaction; no multiple of the four kinds of jobs."""
+"""One row of this many is in the long transaction; not a multiple of 4, the kinds of jobs."""
 TAKING = """
     SELECT DISTINCT r.pid FROM workshed.schedule AS s
       JOIN workshed.relays AS r ON r.id = s.claimed_by
@@ -29,7 +29,7 @@ NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
 
 class Relay:
-    """A relay process in a process group of its own, and its own line to RabbitMQ."""
+    """A relay process with its own process group and its own proxy to RabbitMQ."""
 
     def __init__(self, warm, line, vhost, env, log):
         self.line = line
@@ -41,8 +41,8 @@ class Relay:
         return RELAY_READY in self.log.read_text()
 
     def kill(self):
-        """End it, and drop what it had sent and nobody has read."""
-        with contextlib.suppress(ProcessLookupError):  # it had ended
+        """Kill it, and drop what it had sent and RabbitMQ has not read."""
+        with contextlib.suppress(ProcessLookupError):  # it may have ended
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(60)
         self.line.cut()
@@ -50,9 +50,9 @@ class Relay:
 
 @pytest.fixture
 def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, eventually):
-    """`kill_a_relay()`: kill -9 of one that has taken rows, and not sent them; it is started again.
+    """`kill_a_relay()`: kill a relay that has claimed but not sent rows, and restart it.
 
-    Of any, where none has any for a while.
+    If none has claimed rows for a while, kill any relay.
     """
     started, turn = itertools.count(), itertools.cycle(range(RELAYS))
     conn = connect(autocommit=True)
@@ -100,7 +100,7 @@ def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, ev
     ),
 )
 def test_relays_are_killed(ledger, kill_a_relay, start_worker, drained, judged, scale):
-    """What a dead relay had taken is taken again; what commits late is seen, however late."""
+    """Rows claimed by a dead relay are claimed again, and rows that commit late are found."""
     wanted, rows = scale(50_000, by=50), scale(500, by=5)
     for _ in range(2):
         start_worker("load", threads=4, env=NO_RELAY)
@@ -108,7 +108,7 @@ def test_relays_are_killed(ledger, kill_a_relay, start_worker, drained, judged, 
     began = time.monotonic()
     with db.transaction() as long, Every(EVERY_S, kill_a_relay) as kills:
         for number in range(wanted):
-            # Evenly, so that there is something in flight all the time.
+            # At an even rate, so that rows are in flight all the time.
             time.sleep(max(0.0, began + number * EVERY_S / rows - time.monotonic()))
             if number % LATE_OF == LATE_OF - 1:
                 send_late(ledger, long, number)
@@ -122,7 +122,7 @@ def test_relays_are_killed(ledger, kill_a_relay, start_worker, drained, judged, 
 
 
 def send_late(ledger, conn, number):
-    """Send one in a transaction that commits much later."""
+    """Send a job in a transaction that commits much later."""
     message: Message = ledger.message(number)
     schedule.send(conn, message)
     ledger.note(message)

@@ -1,4 +1,4 @@
-"""One store restored without the other: what had a row is found again, the rest is counted."""
+"""One store is restored without the other: jobs with a row run again, others are counted."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from workshed import db, schedule
 from workshed.devserver.account import account
 
 LATER = {1, 3}
-"""Of each five: with a transaction. The others are sent directly."""
+"""Of every five jobs, these are sent in a transaction; the others are sent directly."""
 SOON = timedelta(seconds=3)
 RESEND = {"WORKSHED_CLASSIC_QUEUE_RESEND_AFTER": "2"}
 ROWS = "SELECT body FROM workshed.schedule"
@@ -23,7 +23,7 @@ ROWS = "SELECT body FROM workshed.schedule"
 
 @pytest.fixture
 def send(ledger):
-    """`send(numbers)`: direct, with a transaction, and with a transaction for later."""
+    """`send(numbers)`: send jobs directly, in a transaction, and in a transaction with a delay."""
 
     def send(numbers):
         for number in numbers:
@@ -40,7 +40,7 @@ def send(ledger):
 
 @pytest.fixture
 def rows():
-    """`rows()`: the jobs that PostgreSQL has."""
+    """`rows()`: the jobs that have a row in PostgreSQL."""
 
     def rows():
         with db.connect() as conn:
@@ -52,7 +52,7 @@ def rows():
 
 @pytest.fixture
 def found(ledger, judged, eventually):
-    """`found(wanted)`: wait until all these have their effect; count what has not, and report."""
+    """`found(wanted)`: wait for the effects of these jobs; count missing ones, and report."""
 
     def found(wanted, **notes):
         is_empty = Emptied(ledger.left)
@@ -77,7 +77,7 @@ def start_two(start_one):
 
 @pytest.fixture
 def rabbitmq_loses_all(servers, rabbitmq):
-    """`with rabbitmq_loses_all():` while it is away; afterwards it is there, and empty."""
+    """`with rabbitmq_loses_all():` RabbitMQ is down; after the block it runs again, empty."""
 
     @contextlib.contextmanager
     def loses_all():
@@ -107,7 +107,7 @@ def rabbitmq_loses_all(servers, rabbitmq):
 def test_rabbitmq_has_lost_all(
     ledger, send, rows, start_two, rabbitmq_loses_all, found, scale, eventually
 ):
-    """What only a quorum queue had is gone by nature; what has a row, or is a mail, is not."""
+    """Jobs that were only in a quorum queue are gone; those with a row, and emails, are not."""
     count = scale(5_000)
     workers = start_two()
     send(range(count * 3 // 4))
@@ -126,9 +126,9 @@ def test_rabbitmq_has_lost_all(
 
 @pytest.fixture
 def base_copy(servers, open_folder, count, eventually):
-    """`base_copy()`: as an operator makes one, while all goes on; returns how it is restored.
+    """`base_copy()`: back up like an operator, under load; return a function that restores it.
 
-    It has rows of mails that are on their way.
+    The copy contains rows of emails that are under way.
     """
     postgres = servers.postgres
 
@@ -165,10 +165,10 @@ def base_copy(servers, open_folder, count, eventually):
         "",
     ),
 )
-def test_postgresql_has_lost_what_came_after_a_copy(
+def test_postgresql_has_lost_everything_after_a_copy(
     ledger, send, rows, start_two, base_copy, found, scale, eventually
 ):
-    """What had run since then, and has a row in the copy, runs again: its effect is gone."""
+    """Jobs that ran since the copy and have a row in it run again, because their effect is gone."""
     third = scale(6_000) // 3
     send(range(third))
     restore = base_copy()

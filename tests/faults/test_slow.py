@@ -1,4 +1,4 @@
-"""Jobs that take long, while connections are lost and workers are replaced."""
+"""Long jobs, while connections are lost and workers are replaced."""
 
 import contextlib
 import functools
@@ -17,17 +17,17 @@ __all__ = ["workshed"]
 
 ACTORS = (Path(__file__).parent / "slow.py").read_text()
 PLAIN, ONCE, MAILED = KINDS = (0, 1, 3)
-"""Of the kinds of the load, those there are slow ones of."""
+"""The kinds of the load that have slow jobs."""
 
 ACCUSED = "workshed.dead WHERE reason LIKE 'killed its worker%'"
 DUPLICATE = "duplicate: "
-"""What a worker says of a job that another has done."""
+"""What a worker logs about a job that another one has done."""
 THREADS = 16
-"""Of a worker, twice as many at full scale."""
+"""Threads of a worker; twice as many at full scale."""
 
 
 class Slow:
-    """The load with jobs that take long, and two masters of workers that run it."""
+    """The load with long jobs, and two worker masters that run it."""
 
     def __init__(self, ledger, start_worker, threads, notes, eventually):
         self.ledger = ledger
@@ -42,11 +42,11 @@ class Slow:
         self.workers = []
 
     def start(self, linger, *environments, threads=(1, 1)):
-        """Start both, each with an environment and a share of the usual number of threads.
+        """Start both masters, each with an environment and a share of the usual number of threads.
 
-        Jobs take between two numbers of seconds.
+        `linger` is the shortest and longest time of a job in seconds.
         """
-        # One connection for each job that runs in a transaction.
+        # One connection for each job, because it runs in a transaction.
         usual = {"LINGER": linger, "BEGUN": str(self._notes), "WORKSHED_POOL_SIZE": "40"}
         self._starts = [
             functools.partial(
@@ -57,24 +57,24 @@ class Slow:
         self.workers = [start() for start in self._starts]
 
     def send(self, count, kinds=KINDS):
-        """Send so many of these kinds in turn, every tenth with a transaction."""
+        """Send jobs of these kinds in turn, every tenth in a transaction."""
         for turn, kind in zip(range(count), itertools.cycle(kinds), strict=False):
             number = next(self._numbers[kind])
             (self.ledger.commit if turn % 10 == 9 else self.ledger.send)(number)
 
     def replace(self, end):
-        """End one of the masters in a way, in turn, and start another."""
+        """End one of the masters in turn, by `end`, and start another."""
         number = next(self._turn)
-        with contextlib.suppress(ProcessLookupError):  # it had ended
+        with contextlib.suppress(ProcessLookupError):  # it may have ended
             end(self.workers[number])
         self.workers[number] = self._starts[number](ready=False)
         self.replaced += 1
 
     def wait_up(self):
-        """Wait until both are up with their relays, or where boots are long nothing is done."""
+        """Wait until both are up with their relays, so that jobs run even if boots are slow."""
 
         def is_up(worker):
-            # Or it has ended: its connection was cut when it booted.
+            # It may also have ended, if its connection was cut while it booted.
             return worker.process.poll() is not None or all(
                 words in worker.text() for words in (READY, RELAY_READY)
             )
@@ -83,13 +83,13 @@ class Slow:
             self._eventually(lambda: all(map(is_up, self.workers)), within_s=60)
 
     def begun(self):
-        """Return how many jobs were started, copies too."""
+        """Return how many jobs were started, including copies."""
         return len(self._notes.read_text().splitlines())
 
 
 @pytest.fixture
 def slow(ledger, start_worker, tmp_path, full, eventually):
-    """Jobs that take long; nothing runs yet."""
+    """The load with long jobs; no worker runs yet."""
     (tmp_path / "slow.py").write_text(ACTORS)
     (tmp_path / "begun.txt").touch()
     start = functools.partial(start_worker, "slow")
@@ -99,10 +99,10 @@ def slow(ledger, start_worker, tmp_path, full, eventually):
 
 @pytest.fixture
 def acquitted(drained, count, workshed):
-    """`acquitted(within_s)`: wait until nothing is left, twice if need be; count.
+    """`acquitted(within_s)`: wait until no job is left, retry the accused ones, and count.
 
-    A job whose process is killed twice while it runs alone there is dead, as its killer. With kills
-    as often as here chance does that to some, which an operator puts back.
+    A job is dead as a killer if its process is killed twice while the job runs isolated. With this
+    many kills, some jobs are accused by chance, and an operator retries them.
     """
 
     def acquitted(within_s):
@@ -133,7 +133,7 @@ def acquitted(drained, count, workshed):
 def test_an_ack_of_a_lost_channel_loses_no_other_job(
     slow, proxy, vhost, acquitted, judged, quiet, scale, full
 ):
-    """Without the remedy it acks a job that still runs, and is lost when that is killed."""
+    """Without the remedy it acks a running job, which is lost when its worker is killed."""
     between = proxy(vhost)
     linger, cut_s, kill_s = ("1 10", 3, 15) if full else ("0.2 2", 1, 4)
     environment = {"WORKSHED_BROKER_URL": between.url(vhost)}
@@ -146,7 +146,7 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
     with Every(cut_s, between.cut) as cuts, Every(kill_s, kill):
         slow.send(scale(2_000, by=4))
         quiet(slow.ledger.done, slow.ledger.moved, within_s=450 if full else 40, still_s=15)
-    # What was killed runs alone: where jobs are long, many of them take their time.
+    # Jobs of killed workers run isolated, which takes a while with many long jobs.
     result = acquitted(within_s=900 if full else 120)
     result.notes |= {"kills": slow.replaced, "cuts": cuts.times}
     judged(result)
@@ -165,15 +165,15 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
     load="1 000 jobs of 1 to 10 s, direct and transactional",
     remedy=KEY,
 )
-def test_what_a_deaf_worker_does_has_no_second_effect(
+def test_jobs_of_a_deaf_worker_have_no_second_effect(
     slow, proxy, vhost, judged, quiet, drained, scale, full
 ):
-    """Its jobs are another's meanwhile; who ends second writes nothing, and says so."""
+    """Another worker gets its jobs; the second one to finish a job writes nothing and logs it."""
     between = proxy(vhost)
-    # It gives the connection up after one and a half of its heartbeats.
+    # The worker gives up the connection after one and a half heartbeats.
     linger, heartbeat_s = ("1 10", 120) if full else ("0.2 2", 6)
     url = f"{between.url(vhost)}?heartbeat={heartbeat_s}"
-    # So few threads that of what it holds much is done elsewhere first.
+    # Few threads, so that many of the jobs it holds are done elsewhere first.
     slow.start(linger, {"WORKSHED_BROKER_URL": url}, {}, threads=(1 / 4, 1))
     half = scale(1_000) // 2
     slow.wait_up()
@@ -210,7 +210,7 @@ def test_what_a_deaf_worker_does_has_no_second_effect(
     ),
 )
 def test_a_deploy_loses_no_job(slow, judged, quiet, drained, scale, full):
-    """Without the remedy a job that the deploy interrupts has failed, and is dead."""
+    """Without the remedy, a job that the deploy interrupts has failed and is dead."""
     linger, every_s, grace = ("0.1 20", 10, "5") if full else ("0.05 3", 2, "0.5")
     slow.start(linger, *[{"WORKSHED_SHUTDOWN_GRACE": grace}] * 2)
     times = scale(30, by=6)

@@ -1,4 +1,4 @@
-"""A steady load for long, while a worker is killed now and then: what grows, and what is left."""
+"""A long steady load while a worker is killed now and then: what grows, and what is left."""
 
 import contextlib
 import time
@@ -21,20 +21,20 @@ BOUNDED = {
     *("migrations", "queues", "actors", "periodic_jobs", "workers", "relays", "limits"),
     *("run_locks", "runs_dropped"),
 }
-"""A row for each process, queue, actor and so on, and not for each job."""
+"""Tables with a row for each process, queue, actor and so on, not for each job."""
 TABLES = """
     SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE n.nspname = 'workshed' AND c.relkind = 'r' AND c.relname !~ '^runs' ORDER BY 1
 """
-"""All but the history of runs, which goes by whole days."""
+"""All tables but the history of runs, which is dropped by whole days."""
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 MOST_MORE = 4
-"""Connections: a pool may just have opened some."""
+"""Tolerated growth in connections, because a pool may just have opened some."""
 
 
 @pytest.fixture
 def measured(connect, rabbitmq):
-    """`measured(worker)`: connections, rows by table, and the memory of a master and its own."""
+    """`measured(worker)`: connections, rows by table, and the memory of a master's processes."""
     conn = connect(autocommit=True)
     tables = [name for (name,) in conn.execute(TABLES)]
 
@@ -57,7 +57,7 @@ def measured(connect, rabbitmq):
 
 
 def keep_nothing():
-    """Do as relays do, when all that is kept is old."""
+    """Clean up as relays do, with every retention time over."""
     keep = Maintenance(NOTHING)
     with db.connect() as conn:
         while keep(conn) != EVERY_S:
@@ -84,7 +84,7 @@ def keep_nothing():
     ),
 )
 def test_nothing_grows(ledger, start_one, measured, judged, drained, scale, eventually):
-    """What is kept for its time is deleted after it, all of it; growth is told per day."""
+    """Everything is deleted after its retention time; growth is reported per day."""
     seconds, kill_s, look_s = scale(600, by=15), scale(60, by=6), scale(5)
     steady, victims = start_one(), [start_one()]
     samples = Samples(lambda: measured(steady))

@@ -1,4 +1,4 @@
-"""Long jobs in steps, on workers that are killed: each block has its effect once."""
+"""Long jobs in steps on workers that are killed: each block has its effect once."""
 
 import contextlib
 import functools
@@ -67,7 +67,7 @@ def test_each_block_has_its_effect_once(
         return one("SELECT count(*) FROM workshed.steps WHERE done")
 
     def given_up():
-        """Workshed gives up a job that was killed repeatedly: it may have killed its workers."""
+        """Count the jobs that Workshed gave up, because they may have killed their workers."""
         return one("SELECT count(*) FROM workshed.dead")
 
     with Every(1, kill_a_worker):

@@ -1,6 +1,6 @@
-"""Whoever may not presses all buttons of the console, and reads its pages, while jobs run.
+"""Unauthorised requests to all buttons and pages of the console, while jobs run.
 
-What texts of others can do on its pages, `tests/library/integration/desk/test_evil.py` shows.
+`tests/library/integration/desk/test_evil.py` tests hostile texts on its pages.
 """
 
 import itertools
@@ -25,14 +25,14 @@ WAITING = "SELECT message_id FROM workshed.schedule WHERE claimed_by IS NULL LIM
 
 @pytest.fixture
 def console(warm, ledger, environment, tmp_path):
-    """That of this load; olga may do everything, rita may look."""
+    """The console of this load; olga may do everything, rita may only read."""
     with running(warm, environment, tmp_path, olga="operator", rita="reader") as started:
         yield started
 
 
 @pytest.fixture
 def strangers(console):
-    """Those who try."""
+    """The unauthorised clients."""
     with ExitStack() as stack:
 
         def browser(name=None):
@@ -46,7 +46,7 @@ def strangers(console):
 
 
 class Strangers:
-    """`accepted`: each button that did something, and who pressed it."""
+    """Unauthorised clients; `accepted` has each button that did something, and who pressed it."""
 
     def __init__(self, origin, browser):
         self.tried, self.accepted = 0, []
@@ -65,7 +65,7 @@ class Strangers:
         }
 
     def press(self, way, path, fields):
-        """Send a form."""
+        """Send a form as one of the clients."""
         self.tried += 1
         browser, secret, headers = self.ways[way]
         answer = browser.post(path, fields, csrf=secret, **{"origin": self._origin, **headers})
@@ -73,7 +73,7 @@ class Strangers:
             self.accepted.append((way, path, answer.status_code))
 
     def read(self, path):
-        """Ask for something without a login."""
+        """Request a page without a login."""
         self.tried += 1
         answer = self._nobody.get(f"{path}?id=1")
         if answer.status_code not in REFUSED and "/login" not in answer.headers.get("location", ""):

@@ -15,9 +15,9 @@ from workshed import db
 from workshed.settings import settings
 
 MORE = 2
-"""Times that each record is asked for besides."""
+"""Additional requests for each record."""
 BADLY = 0.1
-"""So many of the requests go wrong."""
+"""The share of requests that go wrong."""
 WAYS = ("429:1", "500", "503:1", "reset", "hang-up", "cut", "cut-json", "html", "wrong-type",
         "short", "fewer", "nothing", "first-again", "other-id", "408")  # fmt: skip
 WAITING = "SELECT count(*) FROM workshed.schedule WHERE actor LIKE 'sync%'"
@@ -28,7 +28,7 @@ HURRY = """
        SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now()
      WHERE circuit_open_until > workshed.now()
 """
-"""All waits are over: what is waited for is tested elsewhere."""
+"""Ends all waits; their lengths are tested elsewhere."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def start_one(start_worker):
 
 @pytest.fixture
 def source(broker, monkeypatch):
-    """A source with a temper; before the workers start, which have this environment."""
+    """A misbehaving source; request it before the workers start, to set their environment."""
     with Api(page=100) as api:
         monkeypatch.setenv("SHOP_SYNC_ORIGINS", api.origin)
         monkeypatch.setenv("SHOP_SYNC_TIMEOUT", "5")
@@ -49,7 +49,7 @@ def source(broker, monkeypatch):
 
 
 class Mirror:
-    """What there is, and what was made of it here."""
+    """The records of the source, and their copies here."""
 
     def __init__(self, api, conn):
         self._api = api
@@ -74,13 +74,13 @@ class Mirror:
         return self.rows(reading) == self.rows(WAITING) == [(0,)] and self.kept() == self.there()
 
     def left(self):
-        """Count what has not ended: each of these jobs has its key until then."""
+        """Count unfinished jobs, each of which holds its key until it ends."""
         ((locks,),) = self.rows("SELECT count(*) FROM workshed.unique_locks")
         ((waiting,),) = self.rows(WAITING)
         return locks + waiting
 
     def change(self, chance, version):
-        """Change a third of the records, let a tenth go, and as many come."""
+        """Change a third of the records, delete a tenth, and add as many."""
         names = sorted(self._api.records)
         for name in chance.sample(names, len(names) // 3):
             self._api.put(name, version, associations=[("owner", chance.choice(names))])
@@ -114,7 +114,7 @@ def hurry():
 
 
 def begin_anew():
-    """Do as the calendar does: of so many requests, ten may fail one run."""
+    """Start a run as the calendar does, because ten failed requests may fail a run."""
     start_syncs.fn()
 
 
@@ -137,7 +137,7 @@ def begin_anew():
 def test_each_change_is_written_and_logged_once(
     source, mirror, kill_a_worker, judged, seed, scale, eventually
 ):
-    chance = random.Random(seed)  # noqa: S311 -- to be run again
+    chance = random.Random(seed)  # noqa: S311 -- repeatable
     records = scale(2_000, by=25)
     for number in range(records):
         source.put(f"r{number:04}")

@@ -1,4 +1,4 @@
-"""The passwords of all parts are stolen; what a part may not do is done with none of them."""
+"""All passwords are stolen: none of them allows more than its part may do."""
 
 import contextlib
 import os
@@ -15,19 +15,19 @@ POOLS = {"mail": ["letters"], "rest": ["parts"]}
 JOBS_AN_OPERATION, STATEMENTS_A_JOB = 4, 8
 LATER = timedelta(seconds=2)
 SLOWLY = {"WORKSHED_RELAY_FORK": "false", "FAULTS_TAKES_S": "0.03"}
-"""So that jobs wait, and can be stolen."""
+"""Slow workers, so that jobs wait and could be stolen."""
 ROUNDS = 10
 
 
 @pytest.fixture
 def database_url(owned_database_url):
-    """An ordinary owner has made what is stolen."""
+    """A database whose owner is no superuser."""
     return owned_database_url
 
 
 @pytest.fixture
 def parts(vhost, database, rabbitmq, programs, broker, ledger):
-    """Those of an installation that has the queues of the load."""
+    """The parts of an installation with the queues of the load."""
     queues = [broker.declared[name] for names in POOLS.values() for name in names]
     found = Parts(vhost, database, rabbitmq, programs, queues, POOLS)
     yield found
@@ -36,7 +36,7 @@ def parts(vhost, database, rabbitmq, programs, broker, ledger):
 
 @pytest.fixture
 def relay(parts, warm, environment, numbers, tmp_path):
-    """One that both pools share."""
+    """A relay that both pools share."""
     log, env = tmp_path / "relay.log", {**os.environ, **environment, **numbers}
     process = warm.start(
         "workshed.transport.relay.relay", env={**env, **parts.env("relay", "relay")}, log=log
@@ -48,7 +48,7 @@ def relay(parts, warm, environment, numbers, tmp_path):
 
 @pytest.fixture
 def workers(parts, relay, start_one, connect):
-    """One of each pool; each of them, and the relay, may do its part."""
+    """A worker of each pool; each of them, and the relay, has only its own rights."""
     role = f"{parts.prefix}_worker"
     connect(autocommit=True).execute(f"GRANT ALL ON public.effects, public.charges TO {role}")
     return [
@@ -58,7 +58,7 @@ def workers(parts, relay, start_one, connect):
 
 
 def shuffled(forbidden, rounds):
-    """All of them so often, each time in another order."""
+    """Return the forbidden operations `rounds` times, each time in another order."""
     for _ in range(rounds):
         yield from random.sample(forbidden, len(forbidden))
 

@@ -1,4 +1,4 @@
-"""Time limits that strike about when a job ends: in its function, or not at all."""
+"""Time limits that expire about when a job ends: they strike in its function, or not at all."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def rows(connect):
 def test_a_limit_strikes_in_the_function_alone(
     broker, rows, rabbitmq, start_worker, tmp_path, quiet, judged, scale
 ):
-    """One that struck in a hook would fail a job that is done, and end a thread."""
+    """In a hook, a limit would fail a job that is done, and end a thread."""
     broker.add_queue(Queue("parts"))
     (tmp_path / "timed.py").write_text(PROGRAM)
     wanted = scale(10_000, by=33)
@@ -75,7 +75,7 @@ def test_a_limit_strikes_in_the_function_alone(
     judged(
         Result(
             lost=wanted - done(),
-            # Of a success, what failed all the same; and what was done again.
+            # Jobs that returned but failed, and jobs that ran again.
             duplicated=count("*", "returned AND kind <> 'succeeded'")
             + count("*", "kind = 'succeeded'")
             - done(),

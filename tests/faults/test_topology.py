@@ -1,4 +1,4 @@
-"""Queues, exchange and vhost that somebody deletes or changes, while jobs are sent and run."""
+"""An operator deletes or changes queues, exchange and vhost while jobs are sent and run."""
 
 import contextlib
 import threading
@@ -17,7 +17,7 @@ PROGRAM = (Path(__file__).parent / "drifting.py").read_text()
 RESEND_AFTER_S = 5
 QUEUES = {"counted": "default", "mailed": "emails"}
 OTHERWISE = {"durable": True, "arguments": {"x-queue-type": "classic", "x-max-length": 5}}
-"""Arguments of a queue as no release makes it."""
+"""Arguments that no release uses for a queue."""
 EFFECTS = "SELECT kind, number FROM effects"
 WAITING = "SELECT message_id FROM workshed.schedule WHERE claimed_by IS NULL"
 LEFT = (
@@ -27,7 +27,7 @@ LEFT = (
 
 
 class Sender:
-    """Sends jobs in a thread, of either kind, directly and with a transaction, until it is told."""
+    """Sends jobs of both kinds in a thread, directly and in transactions, until the block ends."""
 
     def __init__(self, broker, rows, pause_s):
         self._broker = broker
@@ -37,11 +37,11 @@ class Sender:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._ids = {}
         self.directly = True
-        """Else with a transaction only."""
+        """Otherwise only in transactions."""
         self.begun = 0
         self.sent, self.refused = set(), set()
         self.deleted = set()
-        """Sent to a quorum queue before it was deleted: what RabbitMQ was told to delete."""
+        """Jobs in a quorum queue when it was deleted, and their messages with it."""
 
     def __enter__(self):
         self._thread.start()
@@ -65,11 +65,11 @@ class Sender:
                     with db.transaction() as conn:
                         schedule.send(conn, message)
                 self.sent.add((kind, number))
-            except WorkshedError:  # it may have arrived
+            except WorkshedError:  # the message may have arrived
                 self.refused.add((kind, number))
 
     def note_deleted(self):
-        """Note whose messages are gone: not of who has a row that no relay has taken."""
+        """Record the jobs whose messages are gone; those with an unclaimed row are not."""
         begun = self.begun
         rows = {self._ids.get(message_id) for (message_id,) in self._rows(WAITING)}
         jobs = {(kind, number) for kind, number in self._ids.values() if number <= begun}
@@ -91,7 +91,7 @@ def start_one(rows, tmp_path, start_worker):
 
 
 class Operator:
-    """Deletes and changes what RabbitMQ has, through its management API."""
+    """Deletes and changes RabbitMQ's topology through its management API."""
 
     def __init__(self, api):
         self._api = api
@@ -99,7 +99,7 @@ class Operator:
     def _ask(self, method, path, body=None):
         try:
             self._api.ask(method, f"{path.replace('%v', self._api.vhost)}", body)
-        except AssertionError:  # it is not there, or somebody has made it again
+        except AssertionError:  # it does not exist, or was made again meanwhile
             return False
         return True
 
@@ -139,10 +139,10 @@ class Operator:
         "        if known := set[str]():",
     ),
 )
-def test_what_is_missing_is_made_again(
+def test_missing_queues_and_exchanges_are_made_again(
     broker, rows, rabbitmq, start_one, judged, quiet, scale, eventually
 ):
-    """What is different is refused at boot; what is sent meanwhile runs when it is deleted."""
+    """A changed queue is refused at boot; jobs sent meanwhile run once that queue is deleted."""
     operator = Operator(rabbitmq)
     start_one()
 
@@ -154,10 +154,10 @@ def test_what_is_missing_is_made_again(
         return rows(LEFT)[0][0] + waiting
 
     def flows():
-        """Wait until of what is sent from now on each kind runs."""
+        """Wait until jobs of each kind that are sent from now on run."""
         since = sender.begun + 1
         kinds = {"counted", "mailed"}
-        with contextlib.suppress(AssertionError):  # what does not is counted
+        with contextlib.suppress(AssertionError):  # missing jobs are counted
             eventually(lambda: {kind for kind, n in effects() if n > since} == kinds, within_s=40)
 
     with Sender(broker, rows, 0.05) as sender:
@@ -177,7 +177,7 @@ def test_what_is_missing_is_made_again(
         rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
         sender.note_deleted()
         flows()
-        sender.directly = False  # now nobody is there but the relay
+        sender.directly = False  # from now on only the relay publishes
         since = sender.begun + 1
         eventually(lambda: sender.begun > since, within_s=30)
         operator.delete_bindings()

@@ -1,4 +1,4 @@
-"""Two clocks that are killed and stopped at the times of runs: each has its run, and one."""
+"""Two clocks that are killed and stopped at the times of runs: each time has exactly one run."""
 
 import contextlib
 import random
@@ -22,7 +22,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 NOT_AWAY = timedelta()
 AWAY = (NOT_AWAY, MINUTE, HOUR, 3 * DAY)
 BEFORE, AFTER = timedelta(seconds=12), timedelta(seconds=3)
-"""Of a time: what is killed or moved is so before it, and clocks have fired after it."""
+"""Kills and moves come this long before a time, and clocks have fired this long after it."""
 ACTORS = """
 from datetime import timedelta
 import dramatiq
@@ -61,7 +61,7 @@ TOLD = "SELECT job, scheduled_for, count(*) FROM public.runs GROUP BY 1, 2"
 
 
 class Hosts:
-    """A worker with its relay, and two clocks; all of them may be killed."""
+    """A worker with its relay, and two clocks, all of which may be killed."""
 
     def __init__(self, start_worker, start_clock, eventually):
         self._start_worker = start_worker
@@ -120,7 +120,7 @@ def hosts(_moved, tmp_path, start_worker, start_clock, eventually):
     ),
 )
 def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, eventually):
-    """The clocks of hosts are moved, so a time of three days is not waited for."""
+    """The hosts' clocks are moved, so the test does not wait for three days."""
     chance = random.Random(seed)  # noqa: S311 -- repeatable
 
     def wait_until(moment):

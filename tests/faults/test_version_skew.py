@@ -1,4 +1,4 @@
-"""Workers and senders of two releases beside each other, forwards, backwards and forwards again."""
+"""Workers and senders of two releases side by side: upgrade, downgrade, and upgrade again."""
 
 import functools
 import os
@@ -17,14 +17,14 @@ __all__ = ["start_sender", "workshed"]
 FOLDER = Path(__file__).parent
 TABLE = "CREATE TABLE public.effects (kind text, number integer, release text)"
 SENT_BY_NEW = 1_000_000
-"""The numbers of what the new release sends begin with it."""
+"""The numbers of the jobs that the new release sends start here."""
 GRACE_S = 4
 STRANGE = "is known to this worker"
 PHASES = 5
 
 
 class Fleet:
-    """Two workers, and senders, each of one release or the other."""
+    """Two workers, and senders, each of one of the two releases."""
 
     def __init__(self, start, start_sender):
         self._start = start
@@ -40,7 +40,7 @@ class Fleet:
         self._all.append(worker)
 
     def replace(self, release, *, kill=False):
-        """Start one, and then end the oldest, in good order unless it is killed."""
+        """Start a worker, then end the oldest one, gracefully unless `kill`."""
         self.add(release)
         oldest = self._workers.pop(0)
         if kill:
@@ -49,11 +49,11 @@ class Fleet:
             assert oldest.stop(120) == 0, oldest.text()
 
     def add_sender(self, release, first):
-        """Let a release send all the time."""
+        """Start a process of a release that keeps sending."""
         self._senders.append(self._start_sender(release, first))
 
     def stop_senders(self):
-        """Let nothing more be sent."""
+        """Stop all senders."""
         for sender in self._senders:
             sender.stop()
 
@@ -62,7 +62,7 @@ class Fleet:
         return set().union(*(sender.sent() for sender in self._senders))
 
     def strangers(self):
-        """Return how often a worker has met an actor, or an option, that it does not know."""
+        """Return how often a worker has received an unknown actor or option."""
         return sum(worker.text().count(STRANGE) for worker in self._all)
 
 
@@ -84,7 +84,7 @@ def fleet(start_worker, start_sender, environment, tmp_path, eventually):
 
 
 class Found:
-    """What became of it, in PostgreSQL and on RabbitMQ."""
+    """The state of the jobs in PostgreSQL and on RabbitMQ."""
 
     def __init__(self, conn, rabbitmq):
         self._conn = conn
@@ -99,17 +99,17 @@ class Found:
         return {(kind, number): times for kind, number, times in self._conn.execute(query)}
 
     def left(self):
-        """Count what is still on its way."""
+        """Count the jobs that are still under way."""
         tables = ("schedule", "redelivered_starts", "unique_locks")
         rows = sum(self.count(f"workshed.{table}") for table in tables)
         return rows + sum(queue.get("messages", 0) for queue in self._rabbitmq.queues().values())
 
     def moved(self):
-        """Return what changes as long as something happens."""
+        """Return values that change as long as there is progress."""
         return sum(self.effects().values()), self.left()
 
     def has_buried_strangers(self):
-        """Tell whether jobs have ended for want of both; who keeps none has them rejected."""
+        """Return whether jobs with an unknown actor and an unknown option are dead or rejected."""
         query = "workshed.dead WHERE reason LIKE 'no {} % is known%'"
         dead = all(self.count(query.format(what)) for what in ("actor", "option"))
         return dead or self._rabbitmq.depth("parts.dead")
@@ -141,7 +141,7 @@ def found(connect, rabbitmq):
 def test_workers_are_rolled_forwards_backwards_and_forwards_again(
     fleet, found, workshed, quiet, judged, scale, eventually
 ):
-    """What the old release cannot run waits, or dies there and runs once it is retried."""
+    """Jobs that the old release cannot run wait, or die there and run once they are retried."""
     wanted = scale(10_000, by=20)
 
     def until(phase, *others):

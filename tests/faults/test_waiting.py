@@ -1,4 +1,4 @@
-"""Jobs that are due in days, and jobs for which RabbitMQ does not want to wait."""
+"""Jobs that are due in days, and jobs that run longer than RabbitMQ's consumer timeout."""
 
 import random
 from datetime import timedelta
@@ -38,9 +38,9 @@ def rows(connect):
 
 @pytest.fixture
 def impatient(servers, rabbitmq):
-    """RabbitMQ takes back what is not settled after 5 s, and looks for that every second.
+    """Let RabbitMQ take back deliveries not settled after 5 s, and check for that every second.
 
-    By a policy, too: of that and a queue's own argument the shorter time holds.
+    A policy sets it too, because the shorter one of policy and queue argument applies.
     """
 
     def set_to(timeout_ms, look_ms):
@@ -57,9 +57,9 @@ def impatient(servers, rabbitmq):
 
 @pytest.fixture
 def workers(broker, impatient, rows, start_worker, tmp_path, eventually):
-    """One for the long jobs and one for the others, on the actors of the load, with their relays.
+    """A worker for the long jobs and one for the others, with their relays.
 
-    So what is late for a retry is not that all threads have a long job.
+    So a retry is never late because all threads have long jobs.
     """
     for name in ("parts", "long"):
         broker.add_queue(Queue(name))
@@ -87,7 +87,7 @@ def workers(broker, impatient, rows, start_worker, tmp_path, eventually):
         "AND due_at <= workshed.now() + interval '9 years'",
     ),
 )
-def test_what_is_not_due_waits_and_nothing_waits_for_it(
+def test_jobs_that_are_not_due_wait_and_delay_no_other(
     broker, rows, rabbitmq, workers, quiet, judged, scale
 ):
     reminders, long, failing = scale(20_000), scale(200, by=5), scale(500, by=5)

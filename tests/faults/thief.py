@@ -1,4 +1,4 @@
-"""Somebody with the password of a part, who tries what that part may not."""
+"""A thief with a part's password, who tries what that part may not do."""
 
 import contextlib
 from typing import Any
@@ -15,11 +15,11 @@ from workshed import Queue
 from workshed.roles import ROLES, all_grants
 
 LONGEST = "2s"
-"""A statement that is refused waits for no lock."""
+"""Longest wait for a lock; a refused statement waits for none."""
 
 
 class Thief:
-    """Has all passwords. `accepted`: what was not refused, and with whose password."""
+    """Has all passwords; `accepted` is what was not refused, and with whose password."""
 
     def __init__(self) -> None:
         self.tried = 0
@@ -27,7 +27,7 @@ class Thief:
 
 
 class OnRabbitMQ(Thief):
-    """Tries operations of AMQP, where each pool of workers has an account."""
+    """Tries AMQP operations, with an account for each pool of workers."""
 
     def __init__(self, parts: Parts, mail: Queue, rest: Queue) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class OnRabbitMQ(Thief):
         ]
 
     def attempt(self, part: str, name: str) -> None:
-        """Do it, if RabbitMQ lets one."""
+        """Try the operation."""
         self.tried += 1
         channel = self._channel(part)
         try:
@@ -53,7 +53,7 @@ class OnRabbitMQ(Thief):
         self.accepted.append((part, name))
 
     def close(self) -> None:
-        """Leave."""
+        """Close all connections."""
         for connection in self._open.values():
             with contextlib.suppress(AMQPError):
                 connection.close()
@@ -103,6 +103,6 @@ class OnPostgreSQL(Thief):
         self.accepted.append((role, f"{right} {table}"))
 
     def close(self) -> None:
-        """Leave."""
+        """Close all connections."""
         for connection in self._open.values():
             connection.close()

@@ -1,4 +1,4 @@
-"""An actor that ends about when its time limit strikes, between hooks that take their time."""
+"""An actor that ends about when its time limit strikes, between slow hooks."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ here = threading.local()
 
 
 class Slow(Middleware):
-    """Does something before and after each job, for a while."""
+    """Takes a while before and after each job."""
 
     def before_process_message(self, broker, message):
         time.sleep(SLOW_S)
@@ -28,7 +28,7 @@ class Slow(Middleware):
 
 
 class Outcomes(OutcomeMiddleware):
-    """Writes each outcome, and whether the function had returned; that takes a while, too."""
+    """Writes each outcome, and whether the function had returned; this is slow too."""
 
     def concerns(self, job, outcome):
         return True
@@ -46,9 +46,9 @@ broker.add_middleware(Outcomes())
 
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=100, min_backoff=50, max_backoff=50)
 def work(number):
-    """Not idempotent: writes its outcome again. Takes its time when it runs for the first time."""
+    """Not idempotent: writes its outcome again. Its first run takes until about the limit."""
     job = context.current_job()
     run, until = job.run_id, time.monotonic() + (ENDS_S if job.attempt == 1 else 0)
     while time.monotonic() < until:
         time.sleep(0.001)
-    here.returned = run  # CPython looks for interrupts in calls: none strikes between this and ...
+    here.returned = run  # CPython checks for interrupts in calls: none strikes from here to return

@@ -1,4 +1,4 @@
-"""Middleware of an application, as an experiment's workers and senders have it."""
+"""Middleware of an application, for an experiment's workers and senders."""
 
 import random
 
@@ -8,7 +8,7 @@ OFTEN = 0.3
 
 
 class Unreliable(Middleware):
-    """Writes an option of its own, and fails in three of ten hooks around a job."""
+    """Adds its own option, and fails in three of ten hooks around a job."""
 
     @property
     def actor_options(self):
@@ -23,7 +23,7 @@ class Unreliable(Middleware):
         self.fail()
 
     def fail(self, *_, **__):
-        """Raise what a driver of a database or a client of a cache raises."""
+        """Raise an error that a database driver or a cache client might raise."""
         if random.random() < OFTEN:  # noqa: S311 -- a coin
             raise random.choice([ConnectionError, RuntimeError, KeyError])("told to fail")  # noqa: S311
 
@@ -33,7 +33,7 @@ class Unreliable(Middleware):
 
 
 class Gate(Middleware):
-    """A feature flag: skips one job of three, and lets what follows them run."""
+    """A feature flag: skips one job of three, and lets the jobs that follow them run."""
 
     def before_process_message(self, broker, message):
         if message.actor_name != "follow" and is_skipped(message.args[0]):

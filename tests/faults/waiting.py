@@ -1,4 +1,4 @@
-"""Actors that take long, that fail once, and that are not due for days."""
+"""Actors that take long, fail once, or are not due for days."""
 
 import time
 from datetime import timedelta
@@ -32,7 +32,7 @@ def last(number, seconds):
     retry_on=RetryOn(OSError, attempts=2, wait=timedelta(seconds=1)),
 )
 def fail(number):
-    """Idempotent: one row. Fails when it runs for the first time."""
+    """Idempotent: one row. The first run fails."""
     write("fail", number)
     if context.current_job().attempt == 1:
         raise OSError("told to fail")

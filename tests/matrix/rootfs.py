@@ -1,4 +1,4 @@
-"""A root file system of Debian's next release, and the command that runs another inside."""
+"""A root file system of Debian's next release, and a command that runs other commands inside."""
 
 import hashlib
 import os
@@ -49,7 +49,7 @@ class RootError(Exception):
 def ensure(cache: Path, log: Path, *, part: bool) -> Path:
     """Return the root file system; make it first if it is missing. Raises `RootError`.
 
-    A part needs no browser and no Prometheus, and uses the root of a whole run if that exists.
+    A partial run needs no browser and no Prometheus, and uses the root of a full run if it exists.
     """
     for packages in (WHOLE, PART) if part else (WHOLE,):
         made_of = hashlib.sha256(" ".join((SUITE, *packages)).encode()).hexdigest()[:12]
@@ -116,9 +116,9 @@ def mirror() -> str:
 def enter(
     root: Path, folder: Path, command: list[str], directory: Path, environment: dict[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that runs another inside, and its environment.
+    """Return a command that runs the given one inside, and its environment.
 
-    Its processes have a pid namespace of their own, so none outlives the command.
+    Its processes have their own pid namespace, so none outlives the command.
     """
     pip, files = pip_settings()
     variables = {

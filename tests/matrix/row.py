@@ -23,7 +23,7 @@ TAIL = 15
 """Lines printed from the log of a step that failed."""
 LONGEST_S = 3600
 TIED = ("setpriv", "--pdeathsig", "KILL")
-"""Ends a command with the runner, also if that is killed."""
+"""Ends a command with the runner, even if that is killed."""
 
 
 class RowError(Exception):
@@ -45,7 +45,7 @@ class Row:
         self._versions = ""
 
     def run(self, steps: list[Step]) -> Iterator[Result]:
-        """Set up the row and run all its steps, also after one that failed."""
+        """Set up the row and run all its steps, even after one that failed."""
         steps = [step for step in steps if step.only in (None, self.platform.python)]
         shutil.rmtree(self._logs, ignore_errors=True)
         self._logs.mkdir(parents=True)

@@ -34,17 +34,17 @@ class Step:
     name: str
     words: tuple[str, ...]
     part: tuple[str, ...] | None = None
-    """Its words for `--part`; `None` if `--part` leaves it out."""
+    """Its arguments for `--part`; `None` if `--part` leaves it out."""
     is_in_whole: bool = True
     """Whether a run of all steps includes it; `False` if it has to be asked for by name."""
     only: str | None = None
     """The only Python to run it on, if others would show the same."""
 
     def command(self, platform: Platform, *, part: bool) -> list[str]:
-        """Return the words for a row."""
+        """Return the command for a row."""
         words = list((part and self.part) or self.words)
         if words[0] in RUNNERS and platform.programs:
-            # As one word: pytest would take a second one for the folder of the tests.
+            # As one word, because pytest would treat a second one as the folder of the tests.
             words.append(f"--postgres={platform.programs}")
         if words[0] in RUNNERS and platform.in_root:
             words += ["--ignore", "tests/library/unit/test_matrix.py"]  # it makes such roots itself
@@ -75,7 +75,7 @@ NOT_RUN = {
 
 
 def pytest(*words: str) -> tuple[str, ...]:
-    """Return the words of a run of a few tests."""
+    """Return the command that runs a few tests."""
     return ("pytest", "-q", *TWO, "--exhaustive", *words)
 
 

@@ -1,4 +1,4 @@
-"""All commands of `workshed` and of the shop, and what they do."""
+"""All commands of `workshed` and of the shop, by the kind of their effect."""
 
 from tools.reference import commands
 
@@ -24,34 +24,34 @@ FINAL = {
     "sync remove",
     "unique release",
 }
-"""What deletes, or sends what cannot be called back: they count, ask, and can be tried."""
+"""Commands with irreversible effects: they show a count, ask, and have a dry run."""
 CHANGING = {
     "campaigns add",
     "campaigns pause",
     "campaigns send-test",
-    "enqueue",  # the job that was named, and cancelled by its id
+    "enqueue",  # sends the named job, which can be cancelled by its id
     "import",  # adds users
-    "mail try",  # tries sooner what would be tried anyway
+    "mail try",  # only makes an attempt earlier
     "queues pause",
     "queues resume",
     "periodic pause",
     "periodic resume",
     "periodic run",
     "scheduled move",
-    "scheduled rules delete",  # jobs run that somebody has sent
+    "scheduled rules delete",  # jobs run that were sent anyway
     "scheduled run",
     "sync add",
-    "sync release",  # asks sooner what would be asked anyway
+    "sync release",  # only makes a request earlier
     "workers quiet",  # until it is resumed
     "workers resume",
 }
-"""What changes something else: the audit has each, as it has what is final."""
+"""Other commands that change something: the audit records them, as it does `FINAL`."""
 READING = {
     "batches list",
     "batches show",
     "broker check",
-    "broker definitions",  # prints; what makes passwords writes them into the file that was named
-    "broker setup",  # makes what is missing, and refuses what differs
+    "broker definitions",  # prints; new passwords are written into the named file
+    "broker setup",  # creates what is missing, and refuses what differs
     "campaigns list",
     "campaigns preview",
     "campaigns recipients",
@@ -79,19 +79,19 @@ READING = {
     "worker",
     "workers list",
 }
-"""What only reads, makes what is missing, or runs processes; `console user` prints an entry."""
+"""Commands that read, create what is missing, or run processes; `console user` prints an entry."""
 HARMLESS = CHANGING | READING
 NOTED = FINAL - {"dev"} | CHANGING
-"""What stands in the audit; `dev --reset` wipes that with all the rest."""
+"""Commands in the audit; `dev --reset` deletes the audit with everything else."""
 
 
 def options(command):
-    """The options of a command."""
+    """Return the options of a command."""
     return {word for one in command.params for word in one.opts if word.startswith("-")}
 
 
 def meant(line):
-    """The command that a line calls: `dead list` of `dead --group`."""
+    """Return the command that a line calls: `dead list` for `dead --group`."""
     found = ""
     for word in line.split():
         longer = f"{found} {word}".strip()

@@ -1,4 +1,4 @@
-"""The service alone, whatever the shell of the developer sets for it."""
+"""Settings of the service, independent of the developer's shell."""
 
 from tests.service.variables import SHOP
 from tests.variables import taken_away

@@ -1,4 +1,4 @@
-"""What a terminal shows of the shop's own commands, as pages have it."""
+"""Terminal sessions of the shop's own commands, as in the docs."""
 
 import shlex
 
@@ -7,5 +7,5 @@ from tests.transcripts import shown
 
 
 def typed(line):
-    """Run a line of `python -m shop` in this process, without a terminal's keys."""
+    """Run a line of `python -m shop` in this process, without key input."""
     return shown(app, NAME, shlex.split(line, comments=True)[2:])

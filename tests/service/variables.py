@@ -1,4 +1,4 @@
-"""The variables of settings: those of Workshed, and those of the service."""
+"""Environment variables of Workshed's and the service's settings."""
 
 from shop.settings import ShopSettings
 from tests import variables
@@ -10,7 +10,7 @@ NAMES = {prefix_of(kind) + name.upper() for kind in KINDS for name in kind.model
 
 
 def variable(name):
-    """The variable of a setting, in whichever case it is written."""
+    """Return the variable of a setting, in whichever case it is written."""
     if name.lower() in ShopSettings.model_fields:
         return SHOP + name.upper()
     return variables.variable(name)

@@ -1,8 +1,8 @@
-"""Waits of dramatiq's own tests that do not depend on the speed of the machine.
+"""Waits for dramatiq's own tests that do not depend on the speed of the machine.
 
-Their tests sleep for a tenth of a second where a worker has to get something done, or compare the
-lengths of such sleeps. `differences.toml` names those tests, and the class here that replaces what
-they wait with. What they assert stays theirs.
+Some of those tests sleep for a tenth of a second to give a worker time, or compare the lengths of
+such sleeps. `differences.toml` lists these tests with the class here that replaces their waits.
+Their assertions stay unchanged.
 """
 
 import threading
@@ -13,7 +13,7 @@ PATIENCE_S = 90
 
 
 class Event(threading.Event):
-    """One that is waited for longer than the test says."""
+    """An event with a longer timeout than the test asks for."""
 
     def wait(self, timeout=None):
         return super().wait(max(timeout or 0, PATIENCE_S))
@@ -32,7 +32,7 @@ class Clock:
         self.over = threading.Event()
 
     def prepare(self, module, monkeypatch):
-        """Replace what the test waits with."""
+        """Replace the test's means of waiting."""
         for name, ours in (("time", self), ("Event", Event)):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, ours)
@@ -44,12 +44,12 @@ class Clock:
         return time.monotonic()
 
     def resumed(self, worker):
-        """Let the consumers and threads of a worker go on."""
+        """Let the consumers and threads of a worker continue."""
         worker.resume_all()
 
 
 class Slow(Clock):
-    """Time passes slower, so that starting and storing a job takes next to none of it."""
+    """Time passes more slowly, so that starting and storing a job takes almost none of it."""
 
     FACTOR = 40
 
@@ -61,21 +61,21 @@ class Slow(Clock):
 
 
 class LongerDelays(Clock):
-    """Delays are longer than two sends take, and one thread runs the jobs in their order."""
+    """Delays are longer than two sends take, and one thread runs the jobs in order."""
 
     longer_delays = 10
     threads = 1
 
 
 class Held(Clock):
-    """A job that sleeps goes on once its test is over, or its time limit ends it."""
+    """A sleeping job continues once its test is over, or is ended by its time limit."""
 
     def sleep(self, _seconds):
         until(self.over.is_set)
 
 
 class Arrived(Clock):
-    """What is sent to a worker whose threads are paused is in its memory, before anything else."""
+    """Messages to a worker with paused threads are in its memory before anything continues."""
 
     def sleep(self, _seconds):
         self._wait()
@@ -91,7 +91,7 @@ class Arrived(Clock):
 
 
 class Turns(Clock):
-    """Jobs finish one by one: each when the test waits for the next, and its result is stored."""
+    """Jobs finish one by one: each when the test waits for the next, with its result stored."""
 
     def prepare(self, module, monkeypatch):
         super().prepare(module, monkeypatch)
@@ -115,7 +115,7 @@ class Turns(Clock):
 
 
 def until(is_true, pause=lambda: time.sleep(0.02)):
-    """Return once something is true, or after `PATIENCE_S`: the test then says what is missing."""
+    """Return once something is true, or after `PATIENCE_S`, when the test reports the failure."""
     deadline = time.monotonic() + PATIENCE_S
     while not is_true() and time.monotonic() < deadline:
         pause()

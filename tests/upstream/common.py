@@ -1,4 +1,4 @@
-"""What dramatiq's own tests import from the module beside them."""
+"""The names that dramatiq's own tests import from their neighbouring module."""
 
 from contextlib import contextmanager
 
@@ -9,7 +9,7 @@ skip_in_ci = skip_on_windows = skip_on_pypy = pytest.mark.filterwarnings("defaul
 
 
 class Worker(dramatiq.Worker):
-    """A worker whose `resume` is the clock's of its test."""
+    """A worker whose `resume` is done by its test's clock."""
 
     def resume(self):
         self.broker.clock.resumed(self)

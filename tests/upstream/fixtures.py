@@ -1,7 +1,7 @@
-"""What dramatiq's own tests take from their environment, over this broker.
+"""The fixtures of dramatiq's own tests, on this broker.
 
-It is copied beside them as their `conftest.py`. Their stub broker and worker are the real RabbitMQ
-broker here, with PostgreSQL and a relay.
+This file is copied next to the tests as their `conftest.py`. Instead of their stub broker and
+worker they get the real RabbitMQ broker, with PostgreSQL and a relay.
 """
 
 import json
@@ -45,7 +45,7 @@ def name_of(nodeid):
 
 
 def pytest_runtest_logreport(report):
-    """Note how a test ended, and what it said; `error` is one of the fixtures."""
+    """Record how a test ended, and its output; `error` means one of the fixtures."""
     if report.passed and report.when != "call":
         return
     kind = report.outcome if report.when == "call" else "error"
@@ -57,14 +57,14 @@ def pytest_sessionfinish():
 
 
 class Events(Observer):
-    """Notes what happens to the jobs of a test."""
+    """Records what happens to the jobs of a test."""
 
     def __init__(self):
         self.worker = None
         self.sent = []
         self.outcomes = []
         self.errors = []
-        """Of jobs that died: the `join` of dramatiq's stub broker raises them."""
+        """Errors of dead jobs, which the `join` of dramatiq's stub broker raises."""
 
     def after_worker_boot(self, broker, worker):
         self.worker = worker
@@ -101,7 +101,7 @@ def clock(request, events, monkeypatch):
     name = name_of(request.node.nodeid)
     clock = CLOCKS.get(DIFFERENCES["clocks"].get(name), Clock)(events)
     clock.prepare(request.module, monkeypatch)
-    if name not in DIFFERENCES["fails"]:  # the others fail by waiting, some of them
+    if name not in DIFFERENCES["fails"]:  # some of the failing ones fail by a timeout
         clock.patience_s = PATIENCE_S
         monkeypatch.setattr(dramatiq.results.backend, "DEFAULT_TIMEOUT", PATIENCE_S * 1000)
     return clock
@@ -109,7 +109,7 @@ def clock(request, events, monkeypatch):
 
 @pytest.fixture
 def stub_broker(events, clock):
-    dramatiq.broker.global_broker = None  # that of the test before has actors
+    dramatiq.broker.global_broker = None  # the previous test's broker has actors
     build.broker.cache_clear()
     broker = build.broker()
     broker.add_middleware(events)
@@ -122,7 +122,7 @@ def stub_broker(events, clock):
     )
 
     def declare_queue(name):
-        if name not in broker.declared:  # as stock dramatiq, they name any queue
+        if name not in broker.declared:  # as with stock dramatiq, tests use any queue name
             broker.add_queue(Queue(name))
         declare(name)
 
@@ -137,7 +137,7 @@ def stub_broker(events, clock):
         join(queue_name, timeout=max(timeout, clock.patience_s * 1000))
         events.worker.join()
         errors = events.errors.copy() if fail_fast else []
-        events.errors.clear()  # one of the tests looks whether anybody holds on to an error
+        events.errors.clear()  # one of the tests checks that nothing keeps a reference to an error
         if errors:
             raise errors[0]
 
@@ -156,7 +156,7 @@ def stub_worker(stub_broker, clock):
     worker = Worker(stub_broker, worker_timeout=100, worker_threads=clock.threads)
     worker.start()
     yield worker
-    clock.over.set()  # a job that sleeps until then is not waited for
+    clock.over.set()  # do not wait for jobs that sleep until the test is over
     worker.stop()
 
 

@@ -1,6 +1,6 @@
-"""Patch files as a process reads them; Python imports this by itself where it is on its path.
+"""Patch files as a process reads them; Python imports this module if it is on its path.
 
-The campaign puts it there, for a test and all that it starts; nothing that is shipped knows of it.
+The campaign puts it there for a test and the programs it starts; no shipped code refers to it.
 """
 
 import importlib.abc
@@ -11,14 +11,14 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 PATCHES: dict[str, list[tuple[str, str]]] = {}
-"""What to replace, and by what, by the file from the root of the project."""
+"""Replacements (old, new) by the path of the file in the project."""
 for _file, _old, _new in json.loads(os.environ.get("FAULTS_PATCHES", "[]")):
     PATCHES.setdefault(_file, []).append((_old, _new))
 MODULES = {file.removesuffix(".py").replace("/", "."): file for file in PATCHES}
 
 
 def patched(file: str, text: str) -> str:
-    """Replace in the text of a file, and note that this process has done so."""
+    """Return the patched text of a file, and record that this process uses it."""
     for old, new in PATCHES[file]:
         if text.count(old) != 1:
             raise AssertionError(f"{file} has {text.count(old)} times {old!r}")
@@ -29,19 +29,19 @@ def patched(file: str, text: str) -> str:
 
 
 class Loader(SourceFileLoader):
-    """Runs a module as patched, and keeps no bytecode of it."""
+    """Runs a patched module, and does not cache its bytecode."""
 
     def get_code(self, fullname: str) -> object:  # type: ignore[override]
-        """Compile it."""
+        """Compile the patched source."""
         text = patched(MODULES[fullname], Path(self.path).read_bytes().decode())
         return compile(text, self.path, "exec")
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules that are to be patched where others find them."""
+    """Finds the modules to patch, by means of the other finders."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:  # type: ignore[override]
-        """Leave all others alone."""
+        """Return a patched module's spec; leave all other modules alone."""
         if name not in MODULES:
             return None
         others = (one for one in sys.meta_path if one is not self)
@@ -52,7 +52,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def read_text(path: Path, *words: object, **options: object) -> str:
-    """Read a file that is no module, as the SQL of a migration."""
+    """Read a file that is not a module, for example the SQL of a migration."""
     text = as_it_is(path, *words, **options)  # type: ignore[arg-type]
     file = next((file for file in PATCHES if path.as_posix().endswith(f"/{file}")), None)
     return patched(file, text) if file else text

@@ -7,26 +7,26 @@ from tests.programs import mark_programs, printed
 
 
 def pytest_itemcollected(item):
-    """Of each module here, `make test` runs a fifth; see `tests/lanes.py`."""
+    """Mark the tests of a module here: `make test` runs a fifth, see `tests/lanes.py`."""
     mark_programs(item)
 
 
 @pytest.fixture
 def environment(environment):
-    """The variables with which a process finds the servers of this test."""
-    # The calendar is to begin no sync in the middle of a test.
+    """Environment variables with which a process finds the servers of this test."""
+    # So that the calendar starts no sync in the middle of a test.
     return {**environment, "SHOP_SYNC_EVERY": "31536000"}
 
 
 @pytest.fixture
 def start_worker(start_worker):
-    """Start `dramatiq actors -p 1 -t 8`, or another; returns once it is ready."""
+    """Start `dramatiq actors -p 1 -t 8`, or other workers; return once they are ready."""
     return lambda *modules, **how: start_worker(*(modules or ["actors"]), **how)
 
 
 @pytest.fixture
 def workshed(run_apart, environment):
-    """`workshed("dead", "--json")`: run it, or the shop's for its commands; what it printed."""
+    """`workshed("dead", "--json")` runs a command, also one of the shop's; returns its output."""
 
     def command(*words, code=0):
         module = "shop" if words[0] in SHOP else "workshed"

@@ -1,7 +1,7 @@
-"""Take the pictures of the README: `python -m tests.service.e2e.screens FOLDER`.
+"""Take the screenshots of the README: `python -m tests.service.e2e.screens FOLDER`.
 
-A shop at work on private servers: jobs are done, fail, wait and are retried, files are imported;
-then the console is looked at in Chromium, light and dark. Takes some four minutes.
+A shop runs on private servers: jobs succeed, fail, wait and are retried, and files are imported.
+Then Chromium opens the console, light and dark. This takes about four minutes.
 """
 
 import csv
@@ -23,14 +23,14 @@ from workshed.devserver.ports import free_ports
 from workshed.settings import use
 
 PAGES = ("imports", "overview", "job", "dead")
-"""In this order: an import is still read when it is looked at."""
+"""In this order, so that an import is still being read in its screenshot."""
 SIZE = {"width": 1280, "height": 860}
 PASSWORD = secrets.token_urlsafe(12)
 PYTHON = [sys.executable, "-m"]
 WORKER = [*PYTHON, "dramatiq", "actors", "tests.library.e2e.console_world", "-p", "2", "-t", "4"]
 CONSOLE = [*PYTHON, "workshed", "console", "--port"]
 SENDS, PAUSE_S, WAVE = 1_200, 0.15, 200
-"""How often something is sent, how long it is waited then on average, and how many are a wave."""
+"""The number of sends, the average pause after each, and the number of sends in a wave."""
 CARD_EVERY, LATER_EVERY = 25, 150
 LONGEST_S = 60
 HALF_WAY = """() => [...document.querySelectorAll("progress")].some(
@@ -39,7 +39,7 @@ HALF_WAY = """() => [...document.querySelectorAll("progress")].some(
 
 
 def main(folder: Path) -> None:
-    """Take them all."""
+    """Take all screenshots."""
     with ExitStack() as stack:
         servers = stack.enter_context(DevServers(fresh=True, talk=print))
         people = format_entry("olga", "operator", PASSWORD)
@@ -63,7 +63,7 @@ def main(folder: Path) -> None:
 
 
 def logged_in(opened, at, scheme):
-    """A page of somebody who may do everything."""
+    """Return a page of a user who may do everything."""
     page = opened.new_page(viewport=SIZE, color_scheme=scheme)
     page.goto(at)
     page.fill("input[name=name]", "olga")
@@ -73,7 +73,7 @@ def logged_in(opened, at, scheme):
 
 
 def at_work(folder: Path) -> str:
-    """Send what the shop has to do; return a job that was retried by hand, and died again."""
+    """Send the shop's jobs; return a job that was retried manually and died again."""
     from shop import import_actions, people
     from tests.library.e2e import console_world as shop
     from workshed import db
@@ -104,7 +104,7 @@ def at_work(folder: Path) -> str:
 
 
 def csv_of_people(file: Path, rows: int) -> Path:
-    """Of whom some cannot become users."""
+    """Write a CSV of people, some of whom cannot become users."""
     with file.open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(("name", "email"))

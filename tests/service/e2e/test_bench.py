@@ -1,4 +1,4 @@
-"""`python -m bench`: it runs, and prints what its readers expect. Figures are not judged."""
+"""`python -m bench` runs and prints what its readers expect. Figures are not checked."""
 
 import json
 import os
@@ -47,8 +47,8 @@ def test_it_measures_and_writes_json_and_a_plot(tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_what_a_job_writes_is_counted():
-    """A plain job costs PostgreSQL nothing, and one with `once=True` a transaction of one row."""
+def test_writes_of_a_job_are_counted():
+    """A plain job costs PostgreSQL nothing; one with `once=True` costs a transaction of one row."""
     ways = {name: WAYS[name] for name in ("plain", "once")}
 
     with private() as world:
@@ -63,7 +63,7 @@ def test_what_a_job_writes_is_counted():
 
 
 @pytest.mark.exhaustive
-def test_two_hosts_are_measured_beside_one():
+def test_two_hosts_are_measured_and_compared_to_one():
     with private() as world:
         found = {one.name: (one.value, one.peer_value) for one in hosts(world, SMOKE)}
 
@@ -72,7 +72,7 @@ def test_two_hosts_are_measured_beside_one():
 
 
 @pytest.mark.exhaustive
-def test_what_is_stored_is_measured_with_each_way_to_vacuum():
+def test_storage_is_measured_with_each_way_to_vacuum():
     with private() as world:
         found = {one.name: one.value for one in vacuum(world, SMOKE)}
 

@@ -1,4 +1,4 @@
-"""docs/bulk-mail.md: its commands, run with real workers."""
+"""The commands of docs/bulk-mail.md, run with real workers."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ SERVING = ("-m", "tests.service.integration.campaigns.serving")
 
 @pytest.fixture
 def users(broker, environment, monkeypatch):
-    """People whom the links of mails lead to a page of this machine; environment of all."""
+    """Users whose email links lead to this machine, and the environment of all programs."""
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
     monkeypatch.setenv("SHOP_SITE_URL", "https://shop.example")
     settings.cache_clear()
@@ -39,7 +39,7 @@ def users(broker, environment, monkeypatch):
 
 @pytest.fixture
 def commands(tmp_path, environment):
-    """`commands()`: run what the page says, in its order; what each has printed."""
+    """`commands()` runs the page's commands in order and returns the output of each."""
     (tmp_path / NAME).write_text(TEXT)
     environment = {**os.environ, **environment}
 
@@ -95,7 +95,7 @@ def test_the_commands_of_the_page_send_a_mail_to_each(
 def test_no_more_are_sent_per_minute_than_may_be(
     users, start_worker, mail_server, conn, eventually
 ):
-    """Two a second, and two at once: eight take three seconds."""
+    """Two a second, with a burst of two: eight take three seconds."""
     wanted = 8 - len(users)
     with db.transaction() as own:
         for number in range(wanted):

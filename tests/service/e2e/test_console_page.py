@@ -1,4 +1,4 @@
-"""Pages of the service on the console in headless Chromium, beside real workers."""
+"""The service's pages of the console in headless Chromium, with real workers."""
 
 import re
 
@@ -23,11 +23,11 @@ WATCHED = """() => {
         if (bar) window.shares.push(bar.value / bar.max);
     }).observe(document.getElementById("changing"), { childList: true });
 }"""
-"""Notes each length that a bar of the page has."""
+"""Records each length of a bar on the page."""
 
 
 def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, monkeypatch):
-    """By itself, while a worker reads the file."""
+    """It moves without a reload while a worker reads the file."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     settings.cache_clear()
     file = tmp_path / "people.csv"

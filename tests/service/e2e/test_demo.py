@@ -1,4 +1,4 @@
-"""`python -m shop.demo` without a terminal: 0 only when every step was seen."""
+"""`python -m shop.demo` without a terminal returns 0 only if every step was seen."""
 
 import io
 import re
@@ -19,7 +19,7 @@ VARIES = {
     re.compile(r"\d[\d.,:]*"): "NUMBER",
     re.compile(r"─+"): "RULE",
 }
-"""What differs between two runs of the demo."""
+"""Values that differ between runs of the demo."""
 
 
 def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
@@ -110,7 +110,7 @@ def test_bars_grow_on_a_terminal():
 
 
 def test_a_step_that_was_not_seen_is_named_and_fails(run_cold, tmp_path):
-    """A worker that finds other actors: nothing is sent, and the demo says so."""
+    """With a worker that finds other actors, nothing is sent, and the demo says so."""
     (tmp_path / "actors.py").write_text("raise ImportError('broken on purpose')\n")
 
     code, said = run_cold("-P", "-m", "shop.demo")
@@ -126,7 +126,7 @@ def test_a_step_that_was_not_seen_is_named_and_fails(run_cold, tmp_path):
 
 
 def _is_printed(line, printed):
-    """Tell whether the demo printed a line of its page, but for what varies.
+    """Return whether the demo printed a line of its page, ignoring values that vary.
 
     On a busy machine one line may report several steps of a person's welcome.
     """
@@ -147,7 +147,7 @@ def _left_behind(said):
 
 
 def _command_line(path):
-    """The command line of a process; nothing of one that has ended meanwhile."""
+    """Return the command line of a process; empty if it has ended meanwhile."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Images made by real workers, which are killed meanwhile."""
+"""Images made by real workers, which are killed during that."""
 
 import io
 import random
@@ -16,7 +16,7 @@ from workshed.settings import settings
 
 @pytest.fixture
 def upload(broker, environment, tmp_path, monkeypatch):
-    """`upload(content)`: an attachment with its job; its id."""
+    """`upload(content)`: store an attachment with its job and return its id."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     settings.cache_clear()
     with db.transaction() as conn:
@@ -33,7 +33,7 @@ def upload(broker, environment, tmp_path, monkeypatch):
 
 
 def photo(seed, side=4000):
-    """A picture that takes some time, and no other is like it."""
+    """Return a unique picture that takes some time."""
     noise = random.Random(seed).randbytes(side * 3)  # noqa: S311 -- no secret
     file = io.BytesIO()
     Image.frombytes("RGB", (side, 1), noise).resize((side, side)).save(file, "JPEG", quality=95)
@@ -41,7 +41,7 @@ def photo(seed, side=4000):
 
 
 def decoders(worker):
-    """The processes of a worker that decode images, by pid."""
+    """Return the pids of a worker's processes that decode images."""
     found = []
     for parent in worker.children():
         for task in Path(f"/proc/{parent}/task").iterdir():
@@ -50,7 +50,7 @@ def decoders(worker):
 
 
 def words(pid):
-    """The command line of a process; nothing of one that is gone."""
+    """Return the command line of a process; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

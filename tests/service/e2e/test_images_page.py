@@ -1,4 +1,4 @@
-"""The example of docs/images.md, run as it stands there, and its list of settings."""
+"""The example of docs/images.md, run as printed, and its list of settings."""
 
 import http.client
 import io
@@ -50,14 +50,14 @@ def test_the_page_of_pictures_is_served_as_it_says(environment, broker, tmp_path
     finally:
         page.end()
 
-    assert status == http.client.UNAUTHORIZED  # it wants a token
+    assert status == http.client.UNAUTHORIZED  # a token is required
 
 
 def test_any_job_can_tell_a_browser(database):
     with db.transaction() as conn:
         user_id = people.create(conn, name="Ada", email="ada@example.org").id
         names = {"notify": notify, "conn": conn, "user_id": user_id}
-        exec(TELL, names)  # noqa: S102 -- of our own page
+        exec(TELL, names)  # noqa: S102 -- from our own page
         exec(TELL, names)  # noqa: S102
         assert notifications.last(conn, str(user_id)) == 1
 

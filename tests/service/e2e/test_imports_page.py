@@ -1,4 +1,4 @@
-"""docs/imports.md: its example and its command, run with real workers."""
+"""The example and the command of docs/imports.md, run with real workers."""
 
 import json
 import os
@@ -27,7 +27,7 @@ CONTENT = "name;email\nAda;ada@example.org\n;bob@example.org\nCyd;ADA@example.or
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory):
-    """Where the worker of this module finds files."""
+    """The folder in which the worker of this module finds files."""
     return tmp_path_factory.mktemp("contents")
 
 
@@ -56,7 +56,7 @@ def test_the_example_of_the_page_imports(
 
 
 @pytest.mark.one_worker
-def test_the_command_waits_and_says_what_came_of_it(owner, workshed, start_worker, tmp_path):
+def test_the_command_waits_and_prints_the_result(owner, workshed, start_worker, tmp_path):
     start_worker()
     words = ("import", "people.csv", "--owner", OWNER)
 
@@ -131,7 +131,7 @@ def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count,
         (["--owner", "1", "--encoding", "utf-9"], "the encoding 'utf-9' is not known"),
     ],
 )
-def test_options_that_make_no_sense_are_told(run_apart, tmp_path, words, said):
+def test_options_that_make_no_sense_are_refused(run_apart, tmp_path, words, said):
     (tmp_path / "people.csv").write_text(CONTENT)
 
     done = run_apart("-m", "shop", "import", "people.csv", *words)
@@ -140,7 +140,7 @@ def test_options_that_make_no_sense_are_told(run_apart, tmp_path, words, said):
     assert said in " ".join(done.stderr.split())
 
 
-def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
+def test_the_same_file_is_refused_with_its_import(owner, run_apart, environment, tmp_path):
     words = ("-m", "shop", "import", "people.csv", "--owner", str(owner.id))
     first = run_apart(*words, "--no-wait", **environment)
     number = int(first.stdout)
@@ -151,7 +151,7 @@ def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
     assert f"as import {number}, which is pending" in second.stderr
 
 
-def test_an_owner_that_nobody_is_is_named(owner, run_apart, environment):
+def test_an_unknown_owner_is_reported(owner, run_apart, environment):
     words = ("-m", "shop", "import", "people.csv", "--owner", "nobody@example.org")
 
     done = run_apart(*words, **environment)
@@ -171,7 +171,7 @@ def test_a_terminal_sees_how_far_it_is(owner, environment, start_worker, tmp_pat
     pid, ours = pty.fork()
     if not pid:
         os.chdir(tmp_path)
-        os.execve(sys.executable, (sys.executable, *words), terminal)  # noqa: S606 -- as a shell does
+        os.execve(sys.executable, (sys.executable, *words), terminal)  # noqa: S606 -- like a shell
     seen = b"".join(iter(lambda: piece(ours), b"")).decode(errors="replace")
     os.close(ours)
     _, status = os.waitpid(pid, 0)
@@ -183,7 +183,7 @@ def test_a_terminal_sees_how_far_it_is(owner, environment, start_worker, tmp_pat
 
 
 def piece(terminal):
-    """Read on; nothing once the program has closed it."""
+    """Read on from the terminal; empty once the program has closed it."""
     try:
         return os.read(terminal, 1 << 16)
     except OSError:

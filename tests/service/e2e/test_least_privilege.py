@@ -1,4 +1,4 @@
-"""Each part works with its own account of RabbitMQ and its own role of PostgreSQL, and no other."""
+"""Each part works with only its own RabbitMQ account and PostgreSQL role."""
 
 import contextlib
 import os
@@ -128,7 +128,7 @@ NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
 @pytest.fixture
 def database_url(owned_database_url):
-    """An ordinary owner has migrated it, so functions with their owner's rights have no more."""
+    """A database of an ordinary owner, so that functions with owner rights have only these."""
     return owned_database_url
 
 
@@ -143,7 +143,7 @@ def parts(database, vhost, rabbitmq, programs, environment, tmp_path):
 
 @pytest.fixture
 def beside(warm, environment, tmp_path):
-    """`beside("relay", words, env)`: start a program until the test ends; return its log."""
+    """`beside("relay", words, env)`: run a program until the test ends; return its log."""
     with contextlib.ExitStack() as stack:
 
         def start(name, words, env):
@@ -159,7 +159,7 @@ def beside(warm, environment, tmp_path):
 
 @pytest.fixture
 def all_parts(parts, start_worker, beside, environment):
-    """Two pools of workers, a relay and a clock; their logs."""
+    """Two pools of workers, a relay and a clock, by their logs."""
     logs = []
     for pool, names in (("mail", ["emails"]), ("rest", ["low", "default", "scheduled"])):
         env = parts.env(f"worker-{pool}", "worker") | NO_RELAY
@@ -172,7 +172,7 @@ def all_parts(parts, start_worker, beside, environment):
 def test_each_part_does_its_work_with_its_own_rights(
     all_parts, parts, run, environment, count, eventually
 ):
-    """A right that is missing is an error in a log, and a job that does not end."""
+    """A missing right would show as an error in a log, or as a job that does not end."""
     for code, account, role in ((SEND, "sender", "application"), (STORE, None, "sender")):
         ended, said = run("-c", code, **{**environment, **parts.env(account, role)})
         assert ended == 0, said
@@ -192,7 +192,7 @@ def test_each_part_does_its_work_with_its_own_rights(
 def test_the_shipped_jobs_and_their_cleaning_run_as_a_worker(
     all_parts, parts, run, environment, count, eventually
 ):
-    """Sent by an application, whose people come, go and come back."""
+    """They are sent by an application whose users sign up, unsubscribe and come back."""
     ended, said = run("-c", SHIPPED, **{**environment, **parts.env("sender", "application")})
     assert ended == 0, said
 
@@ -263,12 +263,12 @@ def test_a_monitor_is_told_by_the_doctor_what_it_may_see(
 # The console
 
 ACCOUNTS = {"operator": "dead-letter-operator", "reader": "monitor"}
-"""Of RabbitMQ, by the role of PostgreSQL."""
+"""Accounts of RabbitMQ by the role of PostgreSQL."""
 
 
 @pytest.fixture
 def console(parts, warm, broker, environment, servers, tmp_path):
-    """`with console("reader") as browser:` one with these accounts, used by an operator."""
+    """`with console("reader") as browser:` a console with these accounts, used by an operator."""
 
     @contextlib.contextmanager
     def run(role, account=None):
@@ -295,7 +295,7 @@ def console(parts, warm, broker, environment, servers, tmp_path):
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("role", ACCOUNTS)
 def test_all_pages_are_shown_as_a_role(console, superuser, tmp_path, role):
-    """Each with rows of all that it shows, also as JSON, and all downloads."""
+    """Each page has rows of everything it shows; also as JSON, and with all downloads."""
     layout = {"header": ["name", "email"], "name_column": None, "email_column": None}
     plant(superuser, product__imports=layout)
     plant_mail(tmp_path / "caught")
@@ -317,12 +317,12 @@ DETAILS_OF = {
     "/report/numbers.csv": "/report",
     "/mail/html": "/mail/one",
 }
-"""By a download the page of the same thing."""
+"""For each download, the page of the same thing."""
 
 
 @pytest.fixture
 def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
-    """What the form of each button sends, with something to do for each."""
+    """The form data of each button, with something to do for each."""
     monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
     settings.cache_clear()
     conn.autocommit = True
@@ -385,7 +385,7 @@ def test_every_button_has_something_to_do(buttons):
 
 
 def test_all_buttons_work_as_an_operator(console, buttons, count):
-    """Each asks first where it does, and then does it."""
+    """Each button asks first if it should, and then takes effect."""
     with console("operator") as browser:
         for path, fields in buttons:
             asked = browser.post(path, fields)
@@ -397,7 +397,7 @@ def test_all_buttons_work_as_an_operator(console, buttons, count):
 
 
 def test_a_queue_is_purged_by_the_account_of_its_workers(console, broker, count):
-    """That of operators reads what is dead, and no queue of workers."""
+    """The operators' account can read dead queues, but no queue of workers."""
     actors.maintain.send()
     broker.close()
     fields = {"name": actors.maintain.queue_name, "sure": "yes"}
@@ -414,7 +414,7 @@ def test_a_queue_is_purged_by_the_account_of_its_workers(console, broker, count)
 
 
 def test_as_a_reader_no_button_does_anything(console, buttons, count):
-    """Whatever role the people of the console have: what may be done, PostgreSQL says."""
+    """PostgreSQL decides what is permitted, whatever role the console's users have."""
     with console("reader") as browser:
         for path, fields in buttons:
             answer = browser.post(path, fields | {"sure": "yes"})

@@ -1,4 +1,4 @@
-"""What only Linux has is not needed to import the service."""
+"""The service can be imported without features that only Linux has."""
 
 from tests.library.e2e.test_macos import IMPORT, as_on_macos
 

@@ -1,4 +1,4 @@
-"""A worker is shut down while a mail server keeps it waiting for longer than it may."""
+"""A worker is shut down while a mail server keeps it waiting beyond its grace period."""
 
 import pytest
 from dramatiq import Message
@@ -19,7 +19,7 @@ def email_id(database):
 
 @pytest.fixture
 def serve(tmp_path):
-    """`serve(Slow)`: a mail server that answers when the test lets it."""
+    """`serve(Slow)`: a mail server that answers when the test allows it."""
     servers = []
 
     def start(kind):
@@ -36,7 +36,7 @@ def serve(tmp_path):
 
 @pytest.fixture
 def row(connect):
-    """`row()`: that of the mail; `row.run_out()` ends its claim, if there is one."""
+    """`row()`: the email's row; `row.run_out()` ends its claim, if any."""
     conn = connect(autocommit=True)
 
     def read():
@@ -54,21 +54,21 @@ def row(connect):
 
 @pytest.fixture
 def send(broker, email_id):
-    """`send()`: the job that delivers the mail."""
+    """`send()`: send the job that delivers the email."""
     return lambda: broker.enqueue(Message("emails", "deliver_email", (email_id,), {}, {}))
 
 
 @pytest.mark.parametrize(
     ("kind", "is_in_doubt"),
     [
-        (Slow, False),  # it was not sent: the server waits for the text
-        (Thorough, True),  # the server has all of it, and looks
+        (Slow, False),  # not sent: the server waits for the text
+        (Thorough, True),  # the server has the whole email and has not answered yet
     ],
 )
 def test_it_is_in_doubt_only_where_its_end_was_sent(
     kind, is_in_doubt, start_worker, serve, send, row, eventually
 ):
-    """The thread is in a call that nothing interrupts, so the process ends with it."""
+    """The thread is in a call that cannot be interrupted, so it ends with the process."""
     server = serve(kind)
     env = {"WORKSHED_SMTP_URL": server.url}
     first = start_worker("actors", threads=1, env=env | LEAVES_SOON)

@@ -1,4 +1,4 @@
-"""Real processes, and a Prometheus that scrapes them and decides by the rules of `deploy/`."""
+"""Real processes, and a Prometheus that scrapes them and evaluates the rules of `deploy/`."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from tests.monitoring import Prometheus
 from tests.programs import CLOCK
 from workshed.devserver.ports import HOST, free_ports
 
-pytestmark = pytest.mark.timeout(1800)  # a page, a rule and a fault after the other
+pytestmark = pytest.mark.timeout(1800)  # pages, rules and faults run one after the other
 
 ACTORS = """
 from datetime import timedelta
@@ -38,7 +38,7 @@ def tick(): pass
 """
 AT = re.compile(r"metrics are at http://127.0.0.1:(\d+)/metrics")
 PATIENCE_S = 300
-"""Everything is seen within this time, however busy this machine is."""
+"""Everything shows up within this time, even on a busy machine."""
 SOURCE = """
     INSERT INTO shop.sync_sources (name, url, created_at)
     VALUES ('crm', 'https://crm.example.org', workshed.now() - interval '2 hours')
@@ -47,7 +47,7 @@ MAIL_SERVER = """
     INSERT INTO workshed_mail.mail_servers (name, failures, failing_since, last_error)
     VALUES ('mail.example.org:25', 9, workshed.now() - interval '1 hour', 'it answered 421')
 """
-# What no release knows is left alone by all of them.
+# Includes a job of an unknown kind, which all releases leave alone.
 PERIODIC = """
     INSERT INTO workshed.periodic_jobs (name, queue, kind, spec, zone, misfire_policy,
                                          misfire_window, description,
@@ -64,16 +64,16 @@ AGED = "UPDATE workshed.migrations SET applied_at = applied_at - interval '3 day
 
 @pytest.fixture
 def numbers():
-    """Each master shows its own."""
+    """Each master serves its own metrics."""
     return {}
 
 
 @pytest.fixture
 def environment(environment, tmp_path):
-    """The variables of a process that measures.
+    """Environment variables of a process that serves metrics.
 
-    Where each master begins with the usual port, one of another test takes that of a dead one, and
-    Prometheus takes it for the same.
+    If every master started at the default port, one of another test could get the port of a dead
+    master, and Prometheus would take it for that one.
     """
     (tmp_path / "work.py").write_text(ACTORS)
     (tmp_path / "scratch").mkdir()
@@ -84,7 +84,7 @@ def environment(environment, tmp_path):
 
 @pytest.fixture(scope="module")
 def rabbitmq_page(servers):
-    """The port on which RabbitMQ's plugin shows its numbers."""
+    """The port on which RabbitMQ's plugin serves its metrics."""
     node, (port,) = servers.rabbitmq, free_ports(1)
     listener = f'[{{ip, "{HOST}"}}, {{port, {port}}}]'
     setting = f"rabbitmq_prometheus, tcp_config, {listener}, [{{persistent, true}}]"
@@ -100,7 +100,7 @@ def rabbitmq_page(servers):
 
 @pytest.fixture
 def start(warm, environment, tmp_path):
-    """`start("relay", "workshed", "relay")`: a program and what it has written."""
+    """`start("relay", "workshed", "relay")`: start a program; returns it with its output."""
     with contextlib.ExitStack() as opened:
 
         def one(name, *words, **env):
@@ -115,13 +115,13 @@ def start(warm, environment, tmp_path):
 
 @pytest.fixture
 def wires(proxy, vhost, database):
-    """Before PostgreSQL and RabbitMQ, for one relay."""
+    """Proxies in front of PostgreSQL and RabbitMQ, for one relay."""
     return proxy(database), proxy(vhost)
 
 
 @pytest.fixture
 def world(start, start_worker, wires, vhost, database, broker):
-    """A worker of queue `default`, a clock, and two relays, one on wires that can be cut."""
+    """A worker of queue `default`, a clock, and two relays, one of them behind the proxies."""
     postgresql, rabbitmq = wires
     cut = {
         "WORKSHED_DATABASE_URL": postgresql.url(database),
@@ -137,7 +137,7 @@ def world(start, start_worker, wires, vhost, database, broker):
 
 @pytest.fixture
 def prometheus(world, rabbitmq_page, tmp_path, eventually):
-    """It has seen all of them."""
+    """A Prometheus that has scraped all of these processes."""
     folder = tmp_path / "prometheus"
     folder.mkdir()
     ours = [
@@ -152,7 +152,7 @@ def prometheus(world, rabbitmq_page, tmp_path, eventually):
 
 @pytest.fixture
 def work(broker):
-    """`work("fail", 20)`: send so many jobs."""
+    """`work("fail", 20)`: send this many jobs."""
 
     def send(what="well", count=1, queue="default"):
         messages = [dramatiq.Message(queue, "work", (what,), {}, {}) for _ in range(count)]
@@ -163,13 +163,13 @@ def work(broker):
 
 @pytest.fixture
 def execute(connect):
-    """Each statement in a transaction of its own."""
+    """Execute a statement in its own transaction."""
     return connect(autocommit=True).execute
 
 
 @pytest.fixture
 def nothing_left(eventually):
-    """`nothing_left(missing)`: what that returns is empty in the end; else an error says what."""
+    """`nothing_left(missing)`: wait until `missing()` is empty; fails and shows the rest."""
 
     def wait(left):
         last = set()
@@ -189,11 +189,11 @@ def nothing_left(eventually):
 def test_all_that_rules_and_dashboards_ask_for_is_there_and_has_an_answer(
     prometheus, work, execute, broker, nothing_left
 ):
-    """A wrong name is no error to Prometheus: the alert never fires, the panel stays empty."""
+    """Prometheus does not report a wrong name: the alert never fires, the panel stays empty."""
     for statement in (SOURCE, MAIL_SERVER, PERIODIC):
         execute(statement)
     broker.enqueue(dramatiq.Message("default", "work", ("well",), {}, {}), delay=600_000)
-    work("wait")  # what runs is looked at every second
+    work("wait")  # running jobs are sampled every second
     asked = monitoring.queries()
     written = [one["expr"] for one in monitoring.rules()]
     named = monitoring.metrics([*(one.expr for one in asked), *written])
@@ -210,7 +210,7 @@ def test_all_that_rules_and_dashboards_ask_for_is_there_and_has_an_answer(
     nothing_left(missing)
     nothing_left(empty)
     for expr in written:
-        prometheus.result(expr)  # an error is none of its answers
+        prometheus.result(expr)  # fails if the query has an error
 
 
 @pytest.mark.exhaustive
@@ -218,7 +218,7 @@ def test_all_that_rules_and_dashboards_ask_for_is_there_and_has_an_answer(
 def test_each_fault_is_an_alert(
     prometheus, world, wires, work, execute, alarm, eventually, nothing_left
 ):
-    """With the true `for:` of each rule, unless that is above 30 s."""
+    """Each rule has its real `for:`, unless that is above 30 s."""
     fired = set()
 
     def fire(*names):

@@ -1,4 +1,4 @@
-"""An application's own package of actors that builds on those of the service."""
+"""An application's own package of actors that builds on the service's actors."""
 
 BOTH = """
 import dramatiq

@@ -24,12 +24,12 @@ from workshed.settings import settings
 __all__ = ["_environment", "ada", "people", "serve", "served"]
 
 SHOTS = os.environ.get("SHOTS")
-"""A folder for pictures of the page, for people to look at."""
+"""A folder for screenshots of the page, for a person to look at."""
 
 
 @pytest.fixture
 def complaints():
-    """What the browser complained of, to be empty at the end of the test."""
+    """The browser's complaints, which must be empty at the end of the test."""
     found = []
     yield found
     assert found == []
@@ -37,7 +37,7 @@ def complaints():
 
 @pytest.fixture
 def open_page(chromium, served, ada, complaints):
-    """`open_page(width=1200, dark=False)`: the page of Ada, opened by a link with a token."""
+    """`open_page(width=1200, dark=False)`: Ada's page, opened by a link with a token."""
     contexts = []
 
     def open_page(width=1200, *, dark=False):
@@ -64,7 +64,7 @@ def open_page(chromium, served, ada, complaints):
 
 @pytest.fixture
 def shoot():
-    """`shoot(page, "name")`: take a picture of the page, where somebody wants to see it."""
+    """`shoot(page, "name")`: take a screenshot of the page, if `SHOTS` is set."""
 
     def shoot(page, name):
         if SHOTS:
@@ -81,13 +81,13 @@ def run(connect):
 
 @pytest.fixture
 def keep(connect):
-    """`keep(content)`: its SHA-256, stored as a job would."""
+    """`keep(content)`: store a content as a job would, and return its SHA-256."""
     return functools.partial(uploads.keep, connect(autocommit=True))
 
 
 @pytest.fixture
 def attach(connect, ada):
-    """`attach("cat.jpg")`: the id of an attachment of Ada."""
+    """`attach("cat.jpg")`: add an attachment of Ada's and return its id."""
     conn = connect(autocommit=True)
     return lambda filename: uploads.attach(conn, ada, filename, secrets.token_bytes(8))
 
@@ -105,7 +105,7 @@ def tell(connect, ada):
 
 @pytest.fixture
 def process(run, keep, tell):
-    """`process(attachment_id, "teal")`: what the job does when all goes well."""
+    """`process(attachment_id, "teal")`: do what a successful job does."""
 
     def process(attachment_id, colour="teal", size=(800, 600)):
         sha256 = keep(jpeg(colour, size))
@@ -125,7 +125,7 @@ def process(run, keep, tell):
 
 @pytest.fixture
 def refuse(run, tell):
-    """`refuse(attachment_id, "…")`: what the job does with what is no image."""
+    """`refuse(attachment_id, "…")`: do what the job does with a file that is no image."""
 
     def refuse(attachment_id, reason):
         query = """
@@ -151,7 +151,7 @@ def item(page, attachment_id):
 
 
 def is_loaded(image):
-    """Whether the browser could decode it."""
+    """Return whether the browser could decode an image."""
     return image.evaluate("image => image.decode().then(() => image.naturalWidth)")
 
 
@@ -181,7 +181,7 @@ def test_a_refusal_appears_with_its_reason(open_page, attach, refuse):
     expect(page.locator("#said")).to_contain_text("No picture can be made of bomb.png")
 
 
-def test_what_is_uploaded_on_the_page_appears_on_it(open_page, process, run, shoot):
+def test_an_upload_on_the_page_appears_on_it(open_page, process, run, shoot):
     page = open_page()
     expect(page.get_by_text("Nothing here yet")).to_be_visible()
     files = [
@@ -218,7 +218,7 @@ def test_nothing_can_be_uploaded_before_the_page_can_send_it(open_page):
     expect(upload).to_be_enabled()
 
 
-def test_what_was_uploaded_in_another_window_appears_too(open_page, attach, process):
+def test_an_upload_in_another_window_appears_too(open_page, attach, process):
     page = open_page()
 
     cat = attach("cat.jpg")
@@ -228,7 +228,7 @@ def test_what_was_uploaded_in_another_window_appears_too(open_page, attach, proc
 
 
 def test_a_picture_that_appears_while_the_list_is_fetched_stays(open_page, attach, process):
-    """What the server has said before it knew of the picture must not replace it."""
+    """A list from before the picture was made must not replace it."""
     cat = attach("cat.jpg")
     page = open_page()
     image = item(page, cat).get_by_role("img")
@@ -283,7 +283,7 @@ def test_a_page_catches_up_after_its_server_was_away(
 def test_a_page_catches_up_after_an_answer_that_was_no_stream(
     open_page, attach, process, complaints
 ):
-    """As of a proxy whose server is away: a browser gives up, and only the script tries again."""
+    """For example the 502 of a proxy: the browser gives up, and only the script retries."""
     cat = attach("cat.jpg")
     page = open_page()
     page.route("**/events*", lambda route: route.fulfill(status=502), times=1)
@@ -292,7 +292,7 @@ def test_a_page_catches_up_after_an_answer_that_was_no_stream(
     process(cat)
 
     expect(item(page, cat).get_by_role("img")).to_be_visible()
-    complaints.clear()  # it tells of the 502
+    complaints.clear()  # the browser reports the 502
 
 
 def test_a_page_whose_token_has_expired_says_so(monkeypatch, serve, chromium, ada):
@@ -308,7 +308,7 @@ def test_a_page_whose_token_has_expired_says_so(monkeypatch, serve, chromium, ad
 
 
 def test_a_link_on_another_site_leads_to_the_page(chromium, served, ada):
-    """After a redirect the browser would not send the cookie: the link was another site's."""
+    """After a redirect the browser would not send the cookie, because another site linked to it."""
     page = chromium.new_page()
     link = f'<a href="{served.url}/?token={notifications.token(ada)}">My pictures</a>'
     page.route("http://mail.example/", lambda r: r.fulfill(body=link, content_type="text/html"))
@@ -324,7 +324,7 @@ def test_a_link_on_another_site_leads_to_the_page(chromium, served, ada):
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1200])
-def test_the_page_fits_any_screen_and_is_told_apart(
+def test_the_page_fits_any_screen_in_light_and_dark(
     open_page, attach, process, refuse, shoot, width, dark
 ):
     for name, colour, size in (
@@ -348,7 +348,7 @@ def test_the_page_fits_any_screen_and_is_told_apart(
     shoot(page, f"{width}-{'dark' if dark else 'light'}")
 
 
-def test_the_page_is_used_by_keyboard_alone_and_shows_where_one_is(open_page, shoot):
+def test_the_page_can_be_used_by_keyboard_and_shows_the_focus(open_page, shoot):
     page = open_page()
 
     page.keyboard.press("Tab")

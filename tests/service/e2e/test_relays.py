@@ -1,10 +1,10 @@
-"""Relays that carry the mails of the service: nothing is lost."""
+"""Relays that publish the service's emails: nothing is lost."""
 
 import shutil
 
 import pytest
 
-import actors  # noqa: F401 -- declares the job that delivers mails
+import actors  # noqa: F401 -- declares the job that delivers emails
 from tests.library.e2e.test_relays import NO_RELAY, start_relay
 from workshed import db
 from workshed.contrib import mail
@@ -14,7 +14,7 @@ __all__ = ["start_relay"]
 
 @pytest.fixture
 def emails(broker):
-    """The queue of mails, as a worker has made it that was there before."""
+    """The queue of emails, as declared by an earlier worker."""
     broker.ensure_queues({"emails"})
 
 
@@ -22,7 +22,7 @@ def emails(broker):
 def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
     start_relay, start_worker, servers, rabbitmq, mail_server, count, eventually, scale
 ):
-    """A classic queue's confirm is not on disk: without kept rows the mails would be gone."""
+    """A classic queue confirms before writing to disk: without rows the emails would be lost."""
     wanted = scale(1_000)
     start_relay(WORKSHED_CLASSIC_QUEUE_RESEND_AFTER="2")
     with db.transaction() as tx:

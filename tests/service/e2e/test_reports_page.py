@@ -1,4 +1,4 @@
-"""docs/reports.md: its example, run with real workers."""
+"""The example of docs/reports.md, run with real workers."""
 
 import re
 from datetime import datetime, time, timedelta
@@ -20,7 +20,7 @@ PAGE = pages.text("docs/reports.md")
 
 @pytest.fixture
 def grace(broker, environment, tmp_path, monkeypatch):
-    """Whom the page makes an admin."""
+    """The user whom the page makes an admin."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     settings.cache_clear()
     with db.transaction() as conn:
@@ -45,7 +45,7 @@ def test_the_example_of_the_page_is_mailed(
 def test_the_calendar_reports_each_day_at_the_time_of_its_zone(
     grace, start_worker, mail_server, conn, count, eventually
 ):
-    """Nobody was there for two days: each has its own report, of the day before it was due."""
+    """After two days without a worker, each has its own report, about the day before it was due."""
     conn.autocommit = True
     conn.execute("UPDATE shop.users SET admin = true")
     paris = ZoneInfo("Europe/Paris")

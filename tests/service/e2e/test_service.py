@@ -1,4 +1,4 @@
-"""The service in a folder of its own, beside the installed wheel: no clone, no PYTHONPATH."""
+"""The service in its own folder, with the installed wheel: no clone, no PYTHONPATH."""
 
 import contextlib
 import http.client
@@ -15,13 +15,13 @@ from shop import people
 from tests.installing import ROOT, Installed, environment, once_per_run
 from workshed import __version__, db, schedule
 
-pytestmark = pytest.mark.timeout(900)  # pip, or the wait for another process that runs it
+pytestmark = pytest.mark.timeout(900)  # for pip, or for another process that runs pip
 
 PACKAGES = ("actors", "brokers", "middleware", "shop")
 EXTRAS = "mail,periodiq,server,test"
 AT = re.compile(r"Console http://(127\.0\.0\.1:\d+)")
 ENTRY = "olga:operator:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
-"""A user of the console, with which no test logs in."""
+"""A console user with which no test logs in."""
 WHERE = "import actors, workshed; print(actors.__file__, workshed.__file__)"
 TEST = """
 from actors import send_welcome_email
@@ -35,7 +35,7 @@ def test_it(jobs):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The wheel with the extras that the service uses, and what it needs itself."""
+    """The wheel with the extras that the service uses, and the service's own requirements."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
     wanted = (f"{wheel}[{EXTRAS}]", *groups["service"])
     make = lambda folder: environment(folder / "env", *wanted, compiled=False)  # noqa: E731
@@ -44,7 +44,7 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """The service, copied into an empty folder; its App is in its `pyproject.toml`."""
+    """The service in an empty folder; its `pyproject.toml` names its App."""
     for name in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
@@ -55,13 +55,13 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def warm(installed):
-    """What starts the workers of this file: not this environment, but that one."""
+    """Starts the workers of this file from the installed environment."""
     return installed
 
 
 @pytest.fixture
 def run(installed, folder, environment):
-    """`run("workshed", "doctor")`: a program in that folder; what it printed."""
+    """`run("workshed", "doctor")`: run a program in that folder and return its output."""
 
     def run(program, *words, code=0, **env):
         env = {**environment, **env}
@@ -72,7 +72,7 @@ def run(installed, folder, environment):
 
 @pytest.fixture
 def start(installed, folder, environment):
-    """`start("periodiq", "actors")`: a program that goes on; its log, and the process."""
+    """`start("periodiq", "actors")`: start a program; return its log and the process."""
     started = []
 
     def start(program, *words, **env):
@@ -87,7 +87,7 @@ def start(installed, folder, environment):
         process.wait(90)
 
 
-def test_it_is_what_is_imported_and_all_of_it_can_be(run, folder, installed):
+def test_it_is_imported_from_its_folder_and_all_modules_can_be(run, folder, installed):
     service, library = run("python", "-c", WHERE).split()
     modules = (
         ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
@@ -118,7 +118,7 @@ def test_it_makes_the_schema(run, empty_database_url):
 
 
 def test_its_workers_run_a_job_and_stop(start_worker, mail_server, broker, eventually):
-    """From the send of an application to the mail in the mailbox."""
+    """From an application's send to the email in the mailbox."""
     with db.transaction() as conn:
         user = people.create(conn, name="Ada", email="ada@example.org")
         schedule.send(conn, send_welcome_email.message(user.id))
@@ -133,7 +133,7 @@ def test_its_workers_run_a_job_and_stop(start_worker, mail_server, broker, event
 def test_so_do_a_supervisor_a_relay_and_a_clock(start, broker, mail_server, conn, eventually):
     conn.autocommit = True
     user = people.create(conn, name="Ada", email="ada@example.org")
-    schedule.send(conn, send_welcome_email.message(user.id))  # which a relay publishes
+    schedule.send(conn, send_welcome_email.message(user.id))  # a relay publishes it
     programs = [
         start("workshed", "relay"),
         start("workshed", "worker", "--processes", "1", "--no-relay"),  # its App names `actors`
@@ -150,7 +150,7 @@ def test_so_do_a_supervisor_a_relay_and_a_clock(start, broker, mail_server, conn
 
 @pytest.mark.parametrize("words", [("workshed", "worker"), ("workshed", "relay")])
 def test_a_setting_of_its_own_that_cannot_be_read_ends_each_with_2(run, words):
-    """Of which systemd and Kubernetes know that a restart does not help."""
+    """By that code, systemd and Kubernetes know that a restart does not help."""
     said = run(*words, code=2, SHOP_IMAGE_MAX_BYTES="many")
 
     assert "SHOP_IMAGE_MAX_BYTES: Input should be a valid integer" in said
@@ -159,14 +159,14 @@ def test_a_setting_of_its_own_that_cannot_be_read_ends_each_with_2(run, words):
 def test_its_doctor_looks_at_its_queues_and_makes_its_checks(run, broker):
     broker.ensure_queues(set(broker.declared))
     words = ("workshed", "doctor", "--json", "--import", "actors")
-    said = run(*words, code=1)  # no worker is there
+    said = run(*words, code=1)  # no worker is running
     found = json.loads(said[: said.rindex("}") + 1])["checks"]
     said = {(one["check"], one["level"]) for one in found}
 
     assert {("actors", "ok"), ("queues", "ok"), ("charts", "ok")} <= said
 
 
-def test_its_console_asks_who_is_there(start, broker, eventually):
+def test_its_console_requires_a_login(start, broker, eventually):
     said = {"WORKSHED_CONSOLE_USERS": ENTRY, "WORKSHED_SECRET_KEY": "k" * 40}
 
     log, console = start("workshed", "console", "--port", "0", **said)

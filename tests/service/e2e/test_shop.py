@@ -1,4 +1,4 @@
-"""The shop in headless Chromium, with a real worker behind it."""
+"""The shop in headless Chromium, with a real worker."""
 
 import os
 import secrets
@@ -25,7 +25,7 @@ ROWS = 5_000
 
 @pytest.fixture
 def site(warm, broker, environment, tmp_path, monkeypatch):
-    """A process that serves the shop, the pictures, and the page to unsubscribe."""
+    """A process that serves the shop, the pictures and the unsubscribe page."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
     settings.cache_clear()
@@ -38,7 +38,7 @@ def site(warm, broker, environment, tmp_path, monkeypatch):
 
 @pytest.fixture
 def open_page(chromium, site, complaints):
-    """`open_page(width=1200, dark=False)`: the shop, in a browser of its own."""
+    """`open_page(width=1200, dark=False)`: the shop in a new browser."""
     contexts = []
 
     def open_page(width=1200, *, dark=False, **options):
@@ -62,7 +62,7 @@ def open_page(chromium, site, complaints):
 
 @pytest.fixture
 def sold(site):
-    """Three clocks, paid yesterday by somebody else."""
+    """Three clocks, paid yesterday by another user."""
     with db.transaction() as conn:
         user = people.create(conn, name="Bob", email="bob@example.org")
         yesterday = reports.asked(conn, None, shop_settings().report_zone)
@@ -72,7 +72,7 @@ def sold(site):
 
 @pytest.fixture
 def move(conn):
-    """`move(2)`: so many of the four rows of the only import are done, as a worker notes it."""
+    """`move(2)`: mark two of the only import's four rows as done, as a worker does."""
     conn.autocommit = True
 
     def move(done):
@@ -159,7 +159,7 @@ def test_without_scripts_all_but_uploads_can_be_done(open_page, sold, move, coun
     expect(page.locator("#reported")).to_contain_text("is being made")
     hand_in(page, people_csv(3))
     expect(page.locator("#imported")).to_contain_text("0 rows are read.")
-    page.wait_for_load_state()  # a page that is still on its way cannot be loaded again
+    page.wait_for_load_state()  # a page that is still loading cannot be reloaded
     move(2)
     page.reload()
     expect(page.locator("#imported")).to_contain_text("2 of 4 rows are done.")
@@ -189,7 +189,7 @@ def test_a_bar_goes_on_after_its_server_was_away(open_page, move, complaints):
     page = open_page()
     sign_up(page)
     hand_in(page, people_csv(3))
-    page.wait_for_load_state()  # its script, too
+    page.wait_for_load_state()  # including its script
     page.route("**/*", lambda route: route.abort())
     expect(page.get_by_text("Connecting again")).to_be_visible()
     move(2)
@@ -215,7 +215,7 @@ def test_a_page_whose_user_has_signed_out_elsewhere_says_so(open_page):
     expect(page.get_by_text("You are signed out.")).to_be_visible()
 
 
-def test_a_taken_address_is_told_of_with_what_was_given(open_page, sold, shoot, complaints):
+def test_a_taken_address_is_reported_and_the_form_stays(open_page, sold, shoot, complaints):
     page = open_page()
     page.get_by_label("Name").fill("Robert")
     page.get_by_label("E-mail").fill("bob@example.org")
@@ -226,7 +226,7 @@ def test_a_taken_address_is_told_of_with_what_was_given(open_page, sold, shoot, 
     expect(page.get_by_label("E-mail")).to_have_accessible_description(
         "Somebody has signed up with this address already. Use another one."
     )
-    complaints.clear()  # it tells of the 409
+    complaints.clear()  # the browser reports the 409
     shoot(page, "shop-taken")
 
 

@@ -1,4 +1,4 @@
-"""docs/sync.md: its example, with real workers and a source that misbehaves."""
+"""The example of docs/sync.md, with real workers and a source that misbehaves."""
 
 import json
 import re
@@ -37,13 +37,13 @@ def api():
 
 @pytest.fixture
 def numbers():
-    """Workers show their own page."""
+    """Workers serve their own metrics."""
     return {}
 
 
 @pytest.fixture
 def setting(api, environment, tmp_path):
-    """The environment of the example, beside which it lies."""
+    """The environment of the example, with the source next to it."""
     (tmp_path / NAME).write_text(TEXT)
     return {
         **environment,
@@ -71,7 +71,7 @@ def test_the_example_keeps_what_the_source_has(api, setting, run, start_worker, 
     assert float(requests['{outcome="answered",source="crm"}']) >= 9
 
 
-def test_a_sync_that_is_dead_is_told(
+def test_a_dead_sync_is_reported(
     api, setting, run, start_worker, count, eventually, sentry, workshed
 ):
     with db.transaction() as conn:
@@ -108,7 +108,7 @@ def test_the_commands_of_the_page_add_a_source_and_begin_to_read_it(broker, envi
     )
 
 
-def test_the_server_of_the_page_misbehaves_when_it_is_told_to(tmp_path):
+def test_the_server_of_the_page_misbehaves_on_demand(tmp_path):
     with popen(
         [sys.executable, "-m", "shop.demo.api"], stdout=subprocess.PIPE, text=True
     ) as server:
@@ -120,7 +120,7 @@ def test_the_server_of_the_page_misbehaves_when_it_is_told_to(tmp_path):
     assert statuses == [429, 500, 200, 200]
 
 
-def test_what_the_page_says_of_errors_is_so():
+def test_the_pages_table_of_errors_is_correct():
     rows = re.findall(r"^\| .+? \| (`\w+`(?:, `\w+`)*) \| (retry|alert|dead)", PAGE, re.MULTILINE)
     said = {name: verdict for names, verdict in rows for name in re.findall(r"`(\w+)`", names)}
 
@@ -161,7 +161,7 @@ def test_the_settings_of_the_page_exist():
 
 
 def told(worker, name):
-    """Return the lines of a metric of the service on the page of a worker, by their labels."""
+    """Return the values of a service metric that a worker serves, by their labels."""
     [url] = re.findall(r"metrics are at (http://\S+?/metrics)", worker.text())
     with urllib.request.urlopen(url) as answer:  # noqa: S310 -- ours
         page = answer.read().decode()

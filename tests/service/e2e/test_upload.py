@@ -1,4 +1,4 @@
-"""From a file in the browser to the picture on the page, with real workers and all between."""
+"""From a file in the browser to the picture on the page, with real workers and servers."""
 
 import io
 import secrets
@@ -19,7 +19,7 @@ ORIENTATION, TURNED = 0x0112, 6
 
 @pytest.fixture
 def page(chromium, broker, environment, start_worker, tmp_path, monkeypatch):
-    """The page of somebody's pictures, in Chromium."""
+    """The page of a user's pictures, in Chromium."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
     settings.cache_clear()
@@ -35,7 +35,7 @@ def page(chromium, broker, environment, start_worker, tmp_path, monkeypatch):
 
 
 def photo():
-    """1600x1200, of a camera that was held upright."""
+    """A photo of 1600x1200, taken with the camera held upright."""
     exif = Image.Exif()
     exif[ORIENTATION] = TURNED
     file = io.BytesIO()
@@ -43,7 +43,7 @@ def photo():
     return file.getvalue()
 
 
-def test_what_is_chosen_in_the_browser_appears_there(page):
+def test_a_file_chosen_in_the_browser_appears_there(page):
     files = [
         {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": photo()},
         {"name": "logo.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"},

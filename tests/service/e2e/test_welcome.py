@@ -1,4 +1,4 @@
-"""A sign-up becomes a delivered mail and a reminder, whatever dies on the way."""
+"""A sign-up becomes a delivered email and a reminder, whatever dies on the way."""
 
 import random
 
@@ -34,8 +34,8 @@ def test_a_sign_up_becomes_a_mail_and_a_reminder(
 
 
 def test_a_killed_worker_loses_no_welcome(start_worker, mail_server, eventually, count, scale):
-    """A mail that was being sent waits for the end of its claim, which follows the timeout."""
-    # Long enough for a busy machine: a mail whose reply is late twice is held for an operator.
+    """An email that was being sent waits for the end of its claim, which depends on the timeout."""
+    # Long enough for a busy machine: an email with two late replies is held for an operator.
     wanted, soon = scale(500), {"WORKSHED_SMTP_TIMEOUT": "5"}
     first = start_worker(env=soon)
     for number in range(wanted):
@@ -56,7 +56,7 @@ SLOWEST_COMMIT_S = 0.5
 
 
 def sign_up_and_send_before_commit(number):
-    """What a plain `send` in a request does: the job may run before its user can be seen."""
+    """Do what a plain `send` in a request does: the job may run before its user is visible."""
     with db.transaction() as conn:
         user = people.create(conn, name=f"Person {number}", email=f"p{number}@example.org")
         actors.send_welcome_email.send(user.id)
@@ -86,7 +86,7 @@ def test_sign_ups_whose_commit_is_slow_all_get_a_welcome(
 def test_without_looking_again_a_send_before_the_commit_is_lost(
     start_worker, mail_server, eventually, count, in_threads, scale
 ):
-    """The remedies removed, `sign_up`'s row and the second look, as stock dramatiq has it."""
+    """As in stock dramatiq, without the remedies: `sign_up`'s row and the second look."""
     wanted = scale(500)
     start_worker(env={"WORKSHED_RECORD_VISIBILITY_GRACE": "0"})
 

@@ -1,7 +1,7 @@
-"""Run jobs that are killed at their n-th line: `[N, "import_users", 7]` on each line of its input.
+"""Run jobs that are killed at their n-th line: `[N, "import_users", 7]` on each line of input.
 
-Each runs in a fork, whose exit code is a line of output: to import all of this again for each of
-them takes far longer than they run.
+Each runs in a fork, whose exit code is a line of output, because importing everything again takes
+far longer than the jobs run.
 """
 
 import json
@@ -14,7 +14,7 @@ import actors
 from shop.imports import reading
 
 ROOT = Path(actors.__file__).parents[1]
-# What changes something: not the loops that only look at a file.
+# Modules that change something; loops that only read a file are not listed.
 PARTS = (
     "actors",
     "shop/campaigns/recipients.py",
@@ -37,13 +37,13 @@ PARTS = (
     "workshed/contrib/notifications",
     "workshed/contrib/storage",
 )
-for name in PARTS:  # or a file that has moved would be killed at no line, and nobody would notice
+for name in PARTS:  # otherwise a moved file would go untested unnoticed
     assert (ROOT / name).exists(), name
 OURS = tuple(str(ROOT / name) for name in PARTS)
 
 
 def run(line, actor, *args):
-    """Count the lines of ours that this thread runs; no other is counted."""
+    """Run a job, and kill the process at the given line of ours; only this thread's lines count."""
     left = line
 
     def trace(frame, event, _):
@@ -62,14 +62,14 @@ def run(line, actor, *args):
 
 
 def main():
-    """Run one after the other; a fork ends as any process does."""
+    """Run each job in a fork, in turn; a fork ends like any process."""
     for words in sys.stdin:
         pid = os.fork()
         if not pid:
             run(*json.loads(words))
             return
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 -- the test reads it
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 -- read by the test
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ def test_the_runbooks_have_no_alert_that_there_is_not():
     assert {one for one in found if one.startswith("workshed")} == {one.lower() for one in ALERTS}
 
 
-def test_promtool_takes_what_the_page_says_of_scraping_and_each_of_its_questions(tmp_path):
-    """A question may go on in the next line, which is indented then."""
+def test_promtool_accepts_the_pages_configuration_and_queries(tmp_path):
+    """A query may continue in the next line, which is then indented."""
     config = tmp_path / "prometheus.yml"
     config.write_text(SCRAPED)
     lines = [line for line in QUESTIONS.splitlines() if line and line[0] != "#"]
@@ -100,7 +100,7 @@ def board(request):
 
 
 def test_promtool_can_read_each_query(tmp_path):
-    """In a rule of its own, with the variables replaced."""
+    """Each query is put into a rule, with its variables replaced."""
     written = [
         {"record": f"query:{number}", "expr": query.plain}
         for number, query in enumerate(monitoring.queries())
@@ -146,7 +146,7 @@ def test_a_dashboard_leads_to_those_of_rabbitmq(board):
     }
 
 
-def test_what_grafana_is_provisioned_with_finds_prometheus_and_the_dashboards():
+def test_the_provisioning_of_grafana_finds_prometheus_and_the_dashboards():
     read = {
         path.parent.name: yaml.safe_load(path.read_text("utf-8"))
         for path in (GRAFANA / "provisioning").glob("*/*.yml")

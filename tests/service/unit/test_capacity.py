@@ -1,4 +1,4 @@
-"""The model of `python -m bench.capacity`, and that its page is what it says."""
+"""The model of `python -m bench.capacity`, and its page."""
 
 import json
 import shlex
@@ -28,7 +28,7 @@ COMMANDS = pages.block("docs/capacity.md", "$ python -m bench.capacity")
 SPECIAL = sorted(set(KINDS) - {"plain"})
 shares = dictionaries(sampled_from(SPECIAL), floats(0, 1))
 rates = floats(0, 100_000)
-# Of a job whose mean is computed, adding up in another order may change the last digits.
+# Adding up a mean in another order may change its last digits.
 ALMOST = 1e-9
 
 
@@ -42,7 +42,7 @@ def test_more_jobs_never_need_less(rate, shares, job_ms, more):
 
 
 def test_the_commands_of_the_page_are_understood(monkeypatch, capsys, tmp_path):
-    """What measures for half an hour is only read."""
+    """The command that measures for half an hour is only parsed."""
     for command, _ in steps(COMMANDS):
         words = shlex.split(command.replace("bench-results/bench.json", str(OURS)), comments=True)
         monkeypatch.setattr(sys, "argv", words[2:])
@@ -54,7 +54,7 @@ def test_the_commands_of_the_page_are_understood(monkeypatch, capsys, tmp_path):
 
 
 @given(rate=rates, shares=shares, kind=sampled_from(SPECIAL))
-def test_what_a_job_uses_is_never_free(rate, shares, kind):
+def test_resources_of_a_job_are_never_free(rate, shares, kind):
     without, with_it = {**shares, kind: 0.0}, {**shares, kind: 1.0}
 
     less, more = need(Load(rate, shares=without), FOUND), need(Load(rate, shares=with_it), FOUND)
@@ -63,7 +63,7 @@ def test_what_a_job_uses_is_never_free(rate, shares, kind):
 
 
 @given(rate=floats(0, 1_000), shares=shares, times=integers(1, 9))
-def test_so_many_times_the_jobs_write_so_many_times_as_much(rate, shares, times):
+def test_writes_are_proportional_to_the_number_of_jobs(rate, shares, times):
     one, all_of = (
         need(Load(rate, shares=shares), FOUND),
         need(Load(rate * times, shares=shares), FOUND),
@@ -110,24 +110,24 @@ def test_a_plain_job_costs_postgresql_nothing():
     assert found.relays == 1  # the failures
 
 
-def test_what_a_queue_takes_it_has_to_give_too():
-    """At half of what it takes alone, half of its time is gone, and giving takes some more."""
+def test_a_queue_delivers_all_that_it_accepts():
+    """Publishing at half its maximum takes half of its time, and delivering takes some more."""
     rate = FOUND.published / 2
 
     assert need(Load(rate), FOUND).rabbitmq_share == pytest.approx(0.5 + rate / FOUND.taken)
 
 
-def test_one_queue_is_enough_until_it_is_used_as_far_as_was_said():
+def test_one_queue_is_enough_up_to_the_given_utilisation():
     most = 1 / (1 / FOUND.published + 1 / FOUND.taken)
 
     within, beyond = (need(Load(most * used), FOUND) for used in (0.69, 0.71))
 
     assert (within.queues, beyond.queues) == (1, 2)
-    assert beyond.groups == 1  # another queue is nearer than another PostgreSQL
+    assert beyond.groups == 1  # another queue is needed before another PostgreSQL
 
 
-def test_one_server_is_enough_until_it_is_used_as_far_as_was_said():
-    """The model says how many groups, and a group more would be idle."""
+def test_one_server_is_enough_up_to_the_given_utilisation():
+    """The model returns the number of groups; one more would be idle."""
     most = FOUND.committed / FOUND.costs["once"].commits
 
     within = need(Load(most * 0.69, shares={"once": 1.0}), FOUND)
@@ -136,8 +136,8 @@ def test_one_server_is_enough_until_it_is_used_as_far_as_was_said():
     assert (within.groups, beyond.groups) == (1, 2)
 
 
-def test_the_model_is_within_twice_of_what_was_measured():
-    """It takes the cores of the workers alone, which shared them with both servers."""
+def test_the_model_is_within_a_factor_of_two_of_the_measurements():
+    """The model counts only the workers' cores; in the measurement both servers shared them."""
     for kind, did in FOUND.drained.items():
         says = of_one_process(Load(1, shares={kind: 1.0, "history": 1.0}), FOUND)
         assert did / 2 <= says <= did * 2
@@ -156,7 +156,7 @@ def test_a_figure_that_is_missing_is_named_with_the_run_that_measures_it():
         of({}, {})
 
 
-def test_a_run_of_ones_own_has_the_word(tmp_path):
+def test_your_own_measurements_take_precedence(tmp_path):
     own = tmp_path / "bench.json"
     faster = [{"name": "PostgreSQL, commits of one row, 8 connections", "value": 50_000}]
     own.write_text(json.dumps({"measurements": faster, "surroundings": {"cores": 16}}))
@@ -200,7 +200,7 @@ def test_the_bench_measures_what_the_pages_show():
 @pytest.mark.parametrize(
     "words", [["--once", "1.1"], ["--rate", "-1"], ["--threads", "0"], ["--rate", "inf"]]
 )
-def test_what_makes_no_sense_is_refused(words, capsys):
+def test_invalid_options_are_refused(words, capsys):
     with pytest.raises(SystemExit):
         asked.parser().parse_args(words)
 

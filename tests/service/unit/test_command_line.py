@@ -1,4 +1,4 @@
-"""What holds for every command; a new one is put into a list of `tests/service/commands.py`."""
+"""Rules for every command; add new commands to a list of `tests/service/commands.py`."""
 
 import subprocess
 import sys
@@ -23,9 +23,9 @@ from workshed.console.cli import all_commands, typed
 from workshed.console.cli.terminal.summary import read_summary
 
 WITHOUT_JSON = {"console", "console user", "relay", "worker"}
-"""They run until they are told to stop, and log, or show something; one prints one value."""
+"""They run until they are stopped and log or show something; one prints a single value."""
 PREVIEWING = {"import"}
-"""They show what a file or a query has, which nobody knows before."""
+"""They show what a file or a query contains, which is not known before."""
 HEAVY = {
     *("PIL", "aiosmtpd", "boto3", "dramatiq", "httpx", "jinja2", "matplotlib", "orjson"),
     *("periodiq", "pika", "psycopg", "psycopg_pool", "pydantic_settings", "sentry_sdk"),
@@ -40,13 +40,13 @@ def test_each_is_final_or_harmless():
 
 
 @pytest.mark.parametrize("name", sorted(FINAL))
-def test_what_is_final_can_be_tried_and_agreed_to(name):
-    """Whether it does ask is tested in `tests/service/integration/console/test_asking.py`."""
+def test_irreversible_commands_have_a_dry_run_and_a_confirmation(name):
+    """`tests/service/integration/console/test_asking.py` tests that it asks for confirmation."""
     assert {"--dry-run", "--yes"} <= options(KNOWN[name])
 
 
-def test_what_is_harmless_asks_nothing():
-    """A yes that is needed everywhere is said without a thought."""
+def test_harmless_commands_do_not_ask():
+    """A confirmation that is needed everywhere is given without thinking."""
     asking = {name for name in HARMLESS if "--yes" in options(KNOWN[name])}
     tried = {name for name in HARMLESS if "--dry-run" in options(KNOWN[name])}
 

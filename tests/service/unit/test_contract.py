@@ -40,7 +40,7 @@ def test_wire_names_are_pinned():
     assert declared == CONTRACT
 
 
-def test_every_actor_says_what_a_copy_and_a_crash_do():
+def test_every_actor_documents_copies_and_crashes():
     for actor in ACTORS:
         assert "Idempotent: " in actor.fn.__doc__.replace("\n", " ")
         assert "On crash: " in actor.fn.__doc__.replace("\n", " ")

@@ -1,4 +1,4 @@
-"""What actors of the service say, as what is public in the library does."""
+"""The service's docstrings follow the same rules as the library's public ones."""
 
 import actors
 from tests.library.unit import test_docstrings as library
@@ -10,7 +10,7 @@ def test_each_public_name_says_what_it_is_for():
     assert library.silent(PACKAGES) == []
 
 
-def test_each_actor_says_what_a_second_delivery_does_and_a_crash():
+def test_each_actor_documents_a_second_delivery_and_a_crash():
     sent = {name: getattr(getattr(actors, name), "fn", None) for name in actors.__all__}
     silent = [
         name

@@ -1,4 +1,4 @@
-"""Each example of README and docs is run by a test, or it is said here why not."""
+"""Each example of README and docs is run by a test, or listed here with the reason why not."""
 
 import ast
 import importlib
@@ -58,35 +58,35 @@ NOT_RUN = {
         "it takes 40 minutes; `tests/service/e2e/test_bench.py` sees that each scenario runs"
     ),
 }
-"""By its name, why no test runs a block, and what is tested instead."""
+"""Blocks that no test runs, by name: the reason, and what is tested instead."""
 
 
 @pytest.fixture(scope="module")
 def taken():
-    """The names of all blocks that tests take."""
+    """The names of all blocks that tests use."""
     for path in USERS:
         importlib.import_module(path.removesuffix(".py").replace("/", "."))
     return {one.name for one in pages.TAKEN}
 
 
-def test_each_is_taken_by_a_test_or_it_is_said_why_not(taken):
+def test_each_is_run_by_a_test_or_listed_with_a_reason(taken):
     assert {one.name for one in pages.ALL} - taken == NOT_RUN.keys()
 
 
 @pytest.mark.parametrize("name", NOT_RUN)
-def test_what_is_tested_instead_is_there(name):
+def test_tests_named_instead_exist(name):
     for path in re.findall(r"`(tests/\S+)`", NOT_RUN[name]):
         assert (pages.ROOT / path).exists()
 
 
 def test_each_has_a_name_of_its_own():
-    """Else one that is taken would stand for another."""
+    """Otherwise a tested block could stand for another one of the same name."""
     assert max(Counter(one.name for one in pages.ALL).values()) == 1
 
 
 @pytest.mark.parametrize("path", USERS)
-def test_what_a_module_takes_it_uses(path):
-    """It is taken when the module is imported, and run only by what reads it."""
+def test_a_module_uses_each_block_that_it_selects(path):
+    """A block is selected at import time, but tested only if the module reads it."""
     tree = ast.parse((pages.ROOT / path).read_text("utf-8"))
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load)}

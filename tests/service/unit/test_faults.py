@@ -1,4 +1,4 @@
-"""The campaign's remedies stand where it says, and so do its tests."""
+"""The remedies and tests that the fault campaign names exist."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def test_each_of_the_seventeen_has_a_test():
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda n: n.number)
 def test_its_remedy_and_its_test_are_there(number):
-    """A remedy that was rewritten could not be taken out any more, and nobody would notice."""
+    """Otherwise a rewritten remedy could no longer be taken out, and that would go unnoticed."""
     text = (ROOT / number.remedy.file).read_text()
     file, _, name = number.node.partition("::")
 
@@ -40,7 +40,7 @@ def test_its_remedy_and_its_test_are_there(number):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_what_an_experiment_takes_out_is_there(name):
+def test_the_remedy_of_an_experiment_exists(name):
     remedy = EXPERIMENTS[name].remedy
 
     assert (ROOT / remedy.file).read_text().count(remedy.old) == 1, remedy
@@ -54,7 +54,7 @@ def test_the_line_at_which_a_process_is_to_end_is_there(point):
 
 
 def test_the_page_has_each_experiment_and_none_that_failed():
-    """`make faults` writes it anew; it is what its JSON says."""
+    """`make faults` rewrites the page, which must match its JSON."""
     path = ROOT / "docs" / "faults.md"
     records = Results(path, list(EXPERIMENTS.values())).read().values()
 
@@ -65,8 +65,8 @@ def test_the_page_has_each_experiment_and_none_that_failed():
     assert all(one["passed"] for one in records)
 
 
-def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
-    """Of a module, and of SQL; the tree stays as it is."""
+def test_a_remedy_is_missing_in_the_processes_of_a_test(tmp_path):
+    """Lines of a module and of SQL are replaced; the source tree stays unchanged."""
     (tmp_path / "test_it.py").write_text(IT)
     gone = [
         Remedy("workshed/jobs/outbox/claims.py", "AND due_at <= workshed.now()", "AND true"),
@@ -98,12 +98,12 @@ def test_it():
     assert "CREATE VIEW" in sql.read_text("utf-8")
     assert any("AND true" in str(one.__code__.co_consts) for one in vars(windows).values()
                if inspect.isfunction(one))
-    assert steps.FIRST_PAUSE_S == 9  # of a package that has a plugin of pytest
+    assert steps.FIRST_PAUSE_S == 9  # in a package with a pytest plugin
 """
 
 
 def test_no_shipped_line_knows_of_the_campaign():
-    """What takes a remedy out is in the campaign's own folder alone."""
+    """The code that takes remedies out is only in the campaign's own folder."""
     for package in ("actors", "brokers", "middleware", "shop", "workshed"):
         for path in (ROOT / package).rglob("*"):
             if path.suffix in {".py", ".sql"}:
@@ -125,7 +125,7 @@ def test_no_shipped_line_knows_of_the_campaign():
     ids=str,
 )
 def test_an_experiment_passes_where_its_verdict_counts_without_the_remedy(changes, passes):
-    """Not where an error ended it, another verdict counted, or no process had done without."""
+    """It fails after an error, by another verdict, or if no process ran without the remedy."""
     of = {
         "code": 0,
         "result": Result(),

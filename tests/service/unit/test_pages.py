@@ -1,4 +1,4 @@
-"""What all pages name exists: commands, settings, metrics, tests, and each other."""
+"""Everything that pages name exists: commands, settings, metrics, tests, and other pages."""
 
 import re
 import tomllib
@@ -22,14 +22,14 @@ PAGES = {
     str(page.relative_to(ROOT)): page.read_text("utf-8")
     for page in (ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS)
 }
-"""Their texts, by their paths."""
+"""The texts of the pages, by their paths."""
 for declared in app().metrics:
     module(declared)
 METRICS = {one.full_name for one in meters.ALL}
 DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
 SCHEMAS = {*list_streams()}
 OF_OTHERS = {"SHOP_SERVICE_HOST"}
-"""Set by Kubernetes; the page says what follows."""
+"""Set by Kubernetes; the page describes the consequences."""
 TESTS = {
     name
     for file in (ROOT / "tests").rglob("test_*.py")
@@ -55,28 +55,28 @@ FIRST_READ = (
     "docs/writing-an-actor.md",
 )
 PRIVATE_ENGLISH = {"anew", "beside", "nobody", "thereby", "told", "whoever"}
-"""Words that this project used where its field has a term or a shorter sentence."""
+"""Words that this project used instead of a term of its field or a shorter sentence."""
 CALL = re.compile(r"(?:`|^(?:\$ )?)workshed ([^`\n]+)", re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 
 ADDED = ("docs/app.md", "stock")
-"""A command that the application of this page adds."""
+"""A command that this page's application adds."""
 
 
 def called(text):
-    """Each call of a command on a page: its words, and its options."""
+    """Return the words and options of each command call on a page."""
     for found in CALL.finditer(text):
         words = re.split(r"\s{2,}|\s[(#;|]|…", found[1])[0].split()
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
-        # What stands for something else is left out: `job ID cancel` is `job cancel`.
+        # Placeholders are left out: `job ID cancel` becomes `job cancel`.
         named = [word for word in words if word != word.upper() and word[0] != "-"]
         yield named, given
 
 
 def command_of(words):
-    """The command that these words call, the rest being its arguments; `None`: there is none."""
+    """Return the command that these words call, or `None`; the remaining words are arguments."""
     found = ""
     for word in words:
         longer = f"{found} {word}".strip()
@@ -87,12 +87,12 @@ def command_of(words):
 
 
 def takes(command):
-    """The options of a command, also the other half of `--wait/--no-wait`."""
+    """Return the options of a command, including both halves of `--wait/--no-wait`."""
     return options(command) | {word for one in command.params for word in one.secondary_opts}
 
 
 def anchor(heading):
-    """The anchor that a heading has on the usual sites."""
+    """Return the anchor of a heading on the usual sites."""
     kept = (c for c in heading.lower().replace("`", "") if c in " -_" or c.isalnum())
     return unicodedata.normalize("NFC", "".join(kept)).replace(" ", "-")
 
@@ -166,7 +166,7 @@ def test_the_extras_of_the_readme_are_offered():
 
 
 @pytest.mark.parametrize("page", FIRST_READ)
-def test_what_an_adopter_reads_first_is_plain_english(page):
+def test_pages_for_new_users_are_in_plain_english(page):
     text = re.sub(r"`[^`\n]+`|\]\([^)]+\)", "", FENCED.sub("", PAGES[page])).lower()
 
     assert set(re.findall(r"[a-z]+", text)) & PRIVATE_ENGLISH == set()
@@ -181,7 +181,7 @@ def test_the_page_of_shipped_jobs_names_ours():
     assert set(named) <= set(actors.__all__)
 
 
-def test_the_comparison_is_with_what_is_installed_here():
+def test_the_comparison_is_with_the_installed_version():
     page = PAGES["docs/comparison.md"]
     compared = re.search(r"As of dramatiq (\S+), Celery (\S+) with", page).groups()
 

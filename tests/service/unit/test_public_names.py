@@ -1,4 +1,4 @@
-"""What `from brokers import broker` gives."""
+"""The object that `from brokers import broker` imports."""
 
 import subprocess
 import sys

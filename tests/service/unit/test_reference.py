@@ -1,4 +1,4 @@
-"""The parts of the documents that come from the code are up to date."""
+"""The generated parts of the docs are up to date."""
 
 import re
 from datetime import timedelta
@@ -37,7 +37,7 @@ def test_the_page_of_settings_has_them_as_they_are():
 
 
 def test_the_page_of_settings_exports_the_defaults():
-    """Copying its lines changes nothing."""
+    """Copying the page's lines changes nothing."""
     text = CONFIGURATION.read_text("utf-8")
     lines = re.findall(r"^export WORKSHED_(\w+)=(.+)$", text, re.MULTILINE)
 
@@ -62,7 +62,7 @@ def test_the_page_of_middleware_has_them_as_they_are():
 
 
 def test_the_definitions_of_rabbitmq_are_those_of_the_code():
-    """A worker that may not configure does not start on a queue that lacks an argument."""
+    """A worker without permission to configure does not start if a queue lacks an argument."""
     assert DEFINITIONS.read_text("utf-8") == definitions_file(), "run `make docs`"
 
 
@@ -84,8 +84,8 @@ def test_every_option_about_failures_is_on_its_page():
         assert [name for name in sorted(one.actor_options) if name not in page] == []
 
 
-def test_the_page_of_metrics_asks_only_for_what_there_is():
-    """A name that is misspelt is no error in Prometheus: its alert never rings."""
+def test_the_page_of_metrics_uses_only_existing_metrics():
+    """Prometheus does not report a misspelt name; its alert just never fires."""
     page = METRICS.read_text("utf-8")
     asked = re.findall(r"\b(?:workshed|shop)_\w+", page.partition("## All of them")[2])
     names = {one.full_name for one in meters.ALL}

@@ -1,4 +1,4 @@
-"""What a spreadsheet would compute is only text."""
+"""Cells that a spreadsheet would compute are written as text."""
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,7 @@ def test_it_is_taken_away_again(cell):
 
 
 @given(TEXTS)
-def test_what_comes_after_any_separator_is_no_formula(cell):
+def test_text_after_any_separator_is_no_formula(cell):
     for separator in ";,\t|\r\n":
         for part in shielded(cell).split(separator):
             assert not part.strip(" ").startswith(("=", "+", "-", "@"))

@@ -1,4 +1,4 @@
-"""The image of Workshed, built as anybody would build it."""
+"""The image of Workshed, built as a user would build it."""
 
 import os
 
@@ -11,7 +11,7 @@ DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
 
 @pytest.fixture(scope="session")
 def store(request, tmp_path_factory):
-    """Images, with `workshed` among them; the processes of one run of tests build it once."""
+    """Images, including `workshed`, which a test run builds once for all its processes."""
     assert os.geteuid() == 0, "containers and a systemd of their own: only root may start them"
     store = Store(DEBIAN.parent / "store")
     name = f"localhost/workshed-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
@@ -19,7 +19,7 @@ def store(request, tmp_path_factory):
         if not store.has("localhost/debian"):
             store.base("localhost/debian")
         if not store.has(name):
-            store.remove("localhost/workshed-*")  # those of runs before
+            store.remove("localhost/workshed-*")  # left by earlier runs
             store.build(name, DOCKERFILE, PYTHON="localhost/debian")
     store.workshed = name
     return store
@@ -27,14 +27,14 @@ def store(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def image(store):
-    """The folder of its files, and what it says of how it is run."""
+    """The folder of the image's files, and its configuration."""
     with store.unpacked(store.workshed) as files:
         yield files, store.config(store.workshed)
 
 
 @pytest.fixture
 def start_container(tmp_path):
-    """Start a container; it is killed after the test."""
+    """Start containers, which are killed after the test."""
     started = []
 
     def start(spec):

@@ -1,7 +1,7 @@
-"""The image of `deploy/container/Dockerfile`, built by buildah, and containers of it, run by crun.
+"""The image of `deploy/container/Dockerfile`, built by buildah, and its containers, run by crun.
 
-No registry of images is asked: its base is a Debian, which `.ci/image` makes of packages. crun
-is one of the programs that Docker and Kubernetes start for a container.
+No image registry is used: the base is a Debian that `.ci/image` makes from packages. crun is one
+of the programs that Docker and Kubernetes use to start a container.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ from tests.root import ROOT
 
 DEBIAN = ROOT / "var" / "deploy" / "debian.tar"
 CERTIFICATES = "/etc/ssl/certs"
-# crun wants the cgroups of today, which a machine may not have mounted. Each container has one of
-# its own: a systemd in it makes others below.
+# crun needs cgroup v2, which a machine may not have mounted. Each container has its own cgroup,
+# because a systemd in it creates others below.
 UNIFIED = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && cd /sys/fs/cgroup && "
 ENTER = 'mkdir "$0" && echo $$ > "$0/cgroup.procs" && '
 LEAVE = 'find "$0" -depth -type d -exec rmdir {} +'
 
 
 def run(*command, **options):
-    """Run a command to its end; what it printed."""
+    """Run a command and return its output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 class Store:
-    """Where buildah keeps images, away from those of this machine."""
+    """buildah's image store for tests, separate from that of this machine."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -40,7 +40,7 @@ class Store:
 
     @contextlib.contextmanager
     def alone(self):
-        """Let the other processes of this run of tests wait."""
+        """Keep the other processes of this test run waiting."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -53,7 +53,7 @@ class Store:
         return run("buildah", *self._at, *words, **options).strip()
 
     def base(self, name):
-        """Make an image of Debian's packages, in the place of one that a registry has."""
+        """Make an image from Debian's packages, instead of pulling one from a registry."""
         assert DEBIAN.exists(), f"{DEBIAN} is missing: sh .ci/image"
         empty = self.buildah("from", "scratch")
         self.buildah("add", "--quiet", empty, str(DEBIAN), "/")
@@ -64,7 +64,7 @@ class Store:
             self.buildah("rmi", "--force", found)
 
     def build(self, name, dockerfile, **arguments):
-        """Build one as Docker would. What pip and uv need to reach their index is lent for it."""
+        """Build an image as Docker would, with pip's and uv's settings for their index."""
         lent = [word for file in lendable() for word in ("--volume", f"{file}:{file}:ro")]
         words = [f"--build-arg={key}={value}" for key, value in arguments.items()]
         self.buildah(
@@ -74,12 +74,12 @@ class Store:
         )
 
     def config(self, name):
-        """What an image says of how it is run."""
+        """Return the configuration of an image."""
         return json.loads(self.buildah("inspect", "--type", "image", name))["OCIv1"]["config"]
 
     @contextlib.contextmanager
     def unpacked(self, name):
-        """A copy of its files."""
+        """Return a folder with a copy of an image's files."""
         container = self.buildah("from", name)
         try:
             yield Path(self.buildah("mount", container))
@@ -88,7 +88,7 @@ class Store:
 
 
 def limits():
-    """As this process has them: buildah would raise them, and may not."""
+    """Return this process's limits, because buildah would raise them and may not."""
     for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
         hard = resource.getrlimit(number)[1]
         yield f"--ulimit={name}={hard}:{hard}"
@@ -99,14 +99,14 @@ def lendable():
 
 
 def cache():
-    """Where uv keeps what it has fetched before."""
+    """Return uv's cache folder."""
     folder = Path(os.environ.get("UV_CACHE_DIR", Path.home() / ".cache" / "uv"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 class Container:
-    """A container that runs; its process is number 1 of its own, on the network of this machine."""
+    """A running container; its process has pid 1, on the network of this machine."""
 
     def __init__(self, folder, spec):
         folder.mkdir()
@@ -130,22 +130,22 @@ class Container:
         return self.log.read_text()
 
     def run(self, *command):
-        """Run another command in it; what it printed."""
+        """Run another command in it and return its output."""
         return run(*self._crun("exec", self._name, *command))
 
     def attempt(self, *command):
-        """Run one that may fail; its code, and what it said."""
+        """Run a command that may fail; return its exit code and output."""
         words = self._crun("exec", self._name, *command)
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def stop(self, within):
-        """As whoever runs it stops it: SIGTERM, and nothing else; its exit code."""
+        """Stop it with SIGTERM alone, as an engine does; return its exit code."""
         run(*self._crun("kill", self._name, "TERM"))
         return self.process.wait(within)
 
     def end(self):
-        """Leave nothing behind, whatever the test did."""
+        """Clean up, whatever the test did."""
         if self.process.poll() is None:
             with contextlib.suppress(AssertionError):
                 run(*self._crun("kill", self._name, "KILL"))
@@ -153,12 +153,12 @@ class Container:
                 self.process.wait(60)
             self.process.kill()
             self.process.wait(60)
-        with contextlib.suppress(AssertionError):  # it is gone already
+        with contextlib.suppress(AssertionError):  # it may be gone already
             run("unshare", "--mount", "bash", "-c", UNIFIED + LEAVE, self._name)
 
 
 def spec(root, args, env, *, cwd="/", user="0:0", read_only=False, capabilities=(), mounts=()):
-    """What crun is told, in the words of the OCI: all namespaces but that of the network."""
+    """Return the OCI configuration for crun: all namespaces except the network's."""
     uid, _, gid = user.partition(":")
     granted = sorted(capabilities)
     kinds = ("bounding", "effective", "permitted")
@@ -176,7 +176,7 @@ def spec(root, args, env, *, cwd="/", user="0:0", read_only=False, capabilities=
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             tmpfs("/dev", "mode=755"),
-            tmpfs("/dev/shm", "mode=1777"),  # noqa: S108 -- of the container
+            tmpfs("/dev/shm", "mode=1777"),  # noqa: S108 -- in the container
             bind("/etc/resolv.conf", "/etc/resolv.conf", "ro"),
             *mounts,
         ],

@@ -1,7 +1,7 @@
-"""The image is built here, and its containers run as `compose.yaml` says: read-only, as nobody.
+"""The image is built, and its containers run as in `compose.yaml`: read-only, unprivileged.
 
-Docker itself is not to be had where these tests run: buildah builds, crun runs, and the base is a
-Debian of the same release instead of python:3.13-slim-trixie.
+Docker is not available where these tests run: buildah builds, crun runs, and the base is a Debian
+of the same release instead of python:3.13-slim-trixie.
 """
 
 import os
@@ -23,7 +23,7 @@ SERVERS = ("WORKSHED_BROKER_URL", "WORKSHED_DATABASE_URL", "WORKSHED_MANAGEMENT_
 
 @pytest.fixture
 def start_service(image, start_container, broker, mail_server, tmp_path):
-    """Start a service of compose.yaml as it is there, on the servers of this test."""
+    """Start a service of compose.yaml unchanged, on the servers of this test."""
     files, config = image
     services = composed(tmp_path)["services"]
     data = tmp_path / "data"
@@ -39,7 +39,7 @@ def start_service(image, start_container, broker, mail_server, tmp_path):
         mounts = [tmpfs(folder, "mode=1777") for folder in service["tmpfs"]]
         mounts += [bind(data, one["target"]) for one in service.get("volumes", ())]
         init = ["/usr/bin/python3", "-c", INIT] if service.get("init") else []
-        # All of them are on the network of this machine, where somebody may have the port.
+        # All containers use the network of this machine, where the port may be taken.
         words = command or service["command"]
         words = [word if word != "8080" else "0" for word in words]
         container = start_container(
@@ -60,7 +60,7 @@ def start_service(image, start_container, broker, mail_server, tmp_path):
     return start
 
 
-# Docker's own init, of which this is all that matters here: it is process 1, and hands on SIGTERM.
+# The part of Docker's init that matters here: it is process 1 and forwards SIGTERM.
 INIT = """
 import os, signal, subprocess, sys
 child = subprocess.Popen(sys.argv[1:])
@@ -71,7 +71,7 @@ sys.exit(code if code >= 0 else 128 - code)
 
 
 def healthy(container, eventually):
-    """Wait until its health check, asked in it and on the port that it got, says so."""
+    """Wait until its health check succeeds, run in it and on its actual port."""
     found = eventually(
         lambda: AT.search(container.text()) or container.process.poll(), within_s=120
     )
@@ -82,7 +82,7 @@ def healthy(container, eventually):
 
 
 def holds_a_licence(path):
-    """Say so of the text of one; files with fewer bytes only name another."""
+    """Return whether a file has the text of a licence; small files only refer to another."""
     return re.search(r"licen[cs]e|copying|gpl", path.name, re.IGNORECASE) and (
         path.is_file() and path.stat().st_size > 500
     )
@@ -125,7 +125,7 @@ def test_a_worker_on_a_read_only_root_does_a_job_and_hears_sigterm(
 ):
     with conn.transaction():
         user = people.create(conn, name="Ada", email="ada@example.org")
-    start_service("relay")  # without one anywhere no worker is ready
+    start_service("relay")  # no worker is ready without a relay
     worker = start_service("worker")
     healthy(worker, eventually)
 
@@ -140,10 +140,10 @@ def test_a_worker_on_a_read_only_root_does_a_job_and_hears_sigterm(
     assert worker.stop(within=45) == 0
 
 
-def test_its_own_command_brings_a_relay_and_does_what_was_delayed(
+def test_its_own_command_starts_a_relay_and_runs_delayed_jobs(
     image, start_service, conn, count, eventually
 ):
-    """Without a relay nobody is ready, and what is delayed waits for one."""
+    """Without a relay no worker is ready, and delayed jobs wait."""
     with conn.transaction():
         user = people.create(conn, name="Ada", email="ada@example.org")
     worker = start_service("worker", image[1]["Cmd"])

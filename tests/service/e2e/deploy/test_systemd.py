@@ -1,4 +1,4 @@
-"""The units run under a real systemd: process 1 of a Debian that has Workshed in /opt/workshed."""
+"""The units run under a real systemd: process 1 of a Debian with Workshed in /opt/workshed."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from workshed.devserver.ports import HOST
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]  # the first one builds the image
 
 UNITS = ROOT / "deploy" / "systemd"
-# What a manager of services may do, in namespaces of its own.
+# The capabilities of a service manager, in its own namespaces.
 MANAGER = (
     *(
         "AUDIT_WRITE",
@@ -39,11 +39,11 @@ MANAGER = (
     ),
     *("SYS_CHROOT", "SYS_NICE", "SYS_PTRACE", "SYS_TTY_CONFIG"),
 )
-# Of a host that has booted: a network, and none of what else a machine starts.
+# Targets of a booted host: a network, and nothing else that a machine starts.
 BOOTED = ("sysinit.target", "basic.target", "network-online.target", "shutdown.target")
 AT = re.compile(r"metrics are at http://127\.0\.0\.1:(\d+)/metrics")
 ALONE = "[Unit]\nDefaultDependencies=no\n"
-# What each says once it is up.
+# What each part logs once it is up.
 UP = {
     "workshed-relay": "at work",
     "workshed-clock": "metrics are at",
@@ -53,7 +53,7 @@ CONSOLE = "WORKSHED_CONSOLE_USERS='olga:operator:$argon2id$v=19$m=8,t=1,p=1$c2Fs
 
 
 class Host:
-    """A Debian with systemd, as a container; commands are run on it."""
+    """A Debian with systemd in a container, on which commands are run."""
 
     def __init__(self, container):
         self.container = container
@@ -77,7 +77,7 @@ class Host:
 
 @pytest.fixture
 def host(store, start_container, broker, mail_server, eventually):
-    """A host on which Workshed is installed as the page says, on the servers of this test."""
+    """A host with Workshed installed as the page says, on the servers of this test."""
     with store.unpacked(store.workshed) as files:
         install(files)
         folders = [tmpfs("/run", "mode=755"), tmpfs("/tmp", "mode=1777")]  # noqa: S108
@@ -100,7 +100,7 @@ def host(store, start_container, broker, mail_server, eventually):
 
 
 def install(files):
-    """Do what deploy/README.md says, on the files of a host."""
+    """Follow the steps of deploy/README.md on the files of a host."""
     here = files / "etc/systemd/system"
     shutil.copytree(
         UNITS, here, dirs_exist_ok=True, ignore=shutil.ignore_patterns("etc", "sysusers*")
@@ -108,7 +108,7 @@ def install(files):
     for name in BOOTED:
         (here / name).write_text(ALONE)
     (here / "booted.target").write_text(ALONE)
-    # There is no journal; what a unit says goes to a file.
+    # There is no journal; the output of units goes to a file.
     loud = here / "workshed-.service.d" / "log.conf"
     loud.write_text(
         "[Service]\nStandardOutput=append:/var/log/%N\nStandardError=append:/var/log/%N\n"
@@ -122,7 +122,7 @@ def install(files):
     }
     written = "".join(f"{name}='{value}'\n" for name, value in settings.items())
     (files / "etc/workshed/workshed.env").write_text(written)
-    # Of all that a part may say for itself, what can be seen without a server of its own.
+    # One of the settings that a part may have of its own; it is visible without another server.
     (files / "etc/workshed/clock.env").write_text("WORKSHED_METRICS_PORT=9282\n")
     (files / "etc/workshed/console.env").write_text(
         f"{CONSOLE}WORKSHED_SECRET_KEY={'k' * 40}\nCONSOLE=--host {HOST} --port 0\n"
@@ -163,10 +163,10 @@ def test_the_target_starts_and_stops_all(host, eventually):
     assert [host.state(unit, "Result") for unit in units] == ["success"] * 4
     for unit, first in zip(units, (9192, 9181, 9282), strict=False):
         port = int(AT.search(host.log(unit))[1])
-        assert port - first in range(16)  # other tests of this machine have some
+        assert port - first in range(16)  # other tests on this machine may use some
 
 
-def test_what_dies_is_started_again_and_what_cannot_start_is_not(host, eventually):
+def test_a_killed_part_is_restarted_and_a_misconfigured_one_is_not(host, eventually):
     host.systemctl("start", *UP)
     for unit, word in UP.items():
         eventually(lambda: word in host.log(unit), within_s=120)  # noqa: B023 -- called at once

@@ -1,4 +1,4 @@
-"""How old the daily report is, as relays tell it."""
+"""The age of the daily report, as relays report it."""
 
 import math
 from datetime import timedelta
@@ -19,7 +19,7 @@ REPORT = """
 
 @pytest.fixture
 def conn(connect, database):
-    """Its product was made three days ago."""
+    """A connection; the shop's tables were made three days ago."""
     found = connect(autocommit=True)
     found.execute("UPDATE workshed.migrations SET applied_at = applied_at - interval '3 days'")
     return found
@@ -27,7 +27,7 @@ def conn(connect, database):
 
 @pytest.fixture
 def declare(conn):
-    """`declare("daily_report")`: a worker has this periodic job."""
+    """`declare("daily_report")`: declare this periodic job, as a worker does."""
 
     def declare(name):
         job = periodic_jobs.PeriodicDeclaration(name, "low", daily("09:00"))
@@ -38,7 +38,7 @@ def declare(conn):
 
 @pytest.fixture
 def look(conn, counted):
-    """`look("report_age_seconds")`: that number, after a look."""
+    """`look("report_age_seconds")`: the metric after a new check."""
 
     def look(name):
         assert tell_report_age(conn) >= 10
@@ -56,17 +56,17 @@ def test_the_age_of_the_report_is_the_time_since_its_day_ended(conn, declare, lo
 
 
 def test_without_any_report_it_is_the_time_since_there_could_have_been_one(declare, look):
-    """A job that has failed from its first day on would never be missed."""
+    """Otherwise a job that has failed since its first day would never be missed."""
     declare("daily_report")
 
-    # Migrated is the template that each database is a copy of, as the first test began.
+    # The template of all databases was migrated when the first test began.
     assert 3 * 86400 <= look("report_age_seconds") < 4 * 86400
 
 
 @pytest.mark.parametrize(
     "change", ["paused_at = workshed.now()", "seen_at = workshed.now() - interval '2 days'"]
 )
-def test_a_report_that_nobody_expects_is_not_missing(conn, declare, look, change):
+def test_a_report_that_is_not_expected_is_not_missing(conn, declare, look, change):
     declare("daily_report")
     conn.execute(f"UPDATE workshed.periodic_jobs SET {change}")  # noqa: S608 -- of the two above
 
@@ -74,7 +74,7 @@ def test_a_report_that_nobody_expects_is_not_missing(conn, declare, look, change
 
 
 @pytest.mark.fresh_database
-def test_without_the_product_there_is_no_report_to_tell_of(conn, declare, look):
+def test_without_the_product_there_is_no_report_age(conn, declare, look):
     declare("daily_report")
     conn.execute("DROP SCHEMA shop CASCADE")
     conn.execute("DELETE FROM workshed.migrations WHERE stream = 'shop'")

@@ -1,4 +1,4 @@
-"""What keeps mails from people, as relays tell it."""
+"""Problems with email delivery, as relays report them."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def conn(connect, database):
 
 @pytest.fixture
 def look(conn, counted):
-    """`look()`: for how long the server has failed, and how many mails are held, after a look."""
+    """`look()`: how long the server has failed, and how many emails are held, after a new check."""
     duty = MailTroubleGauge()
 
     def once():
@@ -54,7 +54,7 @@ def test_mails_that_are_held_are_counted(conn, look):
 
 
 @pytest.mark.fresh_database
-def test_before_its_tables_are_there_it_has_nothing_to_tell(conn, look):
+def test_without_its_tables_it_reports_nothing(conn, look):
     conn.execute("DROP SCHEMA workshed_mail CASCADE")
     conn.execute("DELETE FROM workshed.migrations WHERE stream = 'workshed_mail'")
 

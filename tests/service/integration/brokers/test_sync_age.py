@@ -1,4 +1,4 @@
-"""How old what we have of each source is, as relays tell it."""
+"""The age of each source's data, as relays report it."""
 
 import math
 import subprocess
@@ -25,7 +25,7 @@ def conn(connect, database, monkeypatch):
 
 @pytest.fixture
 def look(conn, counted):
-    """`look()`: age in seconds and failed runs of `crm`, after a look."""
+    """`look()`: the age in seconds and the failed runs of `crm`, after a new check."""
     duty = SyncAge()
 
     def once():
@@ -51,7 +51,7 @@ def test_it_is_the_time_since_the_last_success(conn, look):
     assert look()[1] == 1
 
 
-def test_of_a_source_that_is_gone_nothing_is_known(conn, look):
+def test_a_deleted_source_has_no_age(conn, look):
     look()
     conn.execute("DELETE FROM shop.sync_sources")
 
@@ -62,7 +62,7 @@ def test_of_a_source_that_is_gone_nothing_is_known(conn, look):
 
 
 @pytest.mark.fresh_database
-def test_before_its_tables_are_there_it_has_nothing_to_tell(conn, look):
+def test_without_its_tables_it_reports_no_age(conn, look):
     conn.execute("DROP SCHEMA shop CASCADE")
     conn.execute("DELETE FROM workshed.migrations WHERE stream = 'shop'")
 
@@ -70,7 +70,7 @@ def test_before_its_tables_are_there_it_has_nothing_to_tell(conn, look):
 
 
 def test_a_relay_imports_nothing_that_asks_a_source():
-    """One is started beside each master of workers: it would take a fifth longer, and 10 MB."""
+    """Each worker master starts a relay, which would take a fifth longer and 10 MB more."""
     code = (
         "import sys, workshed.transport.relay.relay\n"
         "found = {'email_validator', 'httpx2', 'jinja2', 'shop.sync'} & set(sys.modules)\n"

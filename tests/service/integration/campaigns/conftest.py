@@ -1,4 +1,4 @@
-"""Campaigns over the kit: people, templates, and what became of each recipient."""
+"""Campaigns with the test kit: people, templates, and the outcome of each recipient."""
 
 import secrets
 from collections import Counter
@@ -30,10 +30,10 @@ BLOCKED = """
 
 
 class Post:
-    """What a test does with campaigns, each step in a transaction of its own."""
+    """A test's operations on campaigns, each in its own transaction."""
 
     def people(self, count, *, active=False, prefix="user"):
-        """So many users; their ids."""
+        """Create users and return their ids."""
         query = """
             INSERT INTO shop.users (name, email, activated_at)
             SELECT 'Ada ' || n, %s || n || '@example.org', CASE WHEN %s THEN now() END
@@ -45,7 +45,7 @@ class Post:
         return [user_id for (user_id,) in rows]
 
     def draft(self, **given):
-        """A campaign that is a draft; its id."""
+        """Create a draft campaign and return its id."""
         said = {"name": "News", "subject": "News for {{ name }}", "text": TEXT, "html": HTML}
         with db.transaction() as conn:
             return campaigns.create(conn, **said | given).id
@@ -75,7 +75,7 @@ class Post:
             return campaigns.find(conn, campaign_id)
 
     def progress(self, campaign_id):
-        """How many recipients are in which state; those in none are left out."""
+        """Return the number of recipients in each state, without states that have none."""
         with db.transaction() as conn:
             found = campaigns.progress(conn, campaign_id)
         counts = {name: getattr(found, name) for name in found.__slots__}
@@ -95,7 +95,7 @@ class Post:
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch):
-    """`configured(campaign_batch="2")`: settings of this test, beside a key that signs."""
+    """`configured(campaign_batch="2")`: settings of this test, in addition to a signing key."""
 
     def change(**values):
         for name, value in values.items():
@@ -113,13 +113,13 @@ def post():
 
 @pytest.fixture
 def received(jobs):
-    """`received()`: how many mails each address has."""
+    """`received()`: the number of emails of each address."""
     return lambda: Counter(mail["To"].addresses[0].addr_spec for mail in jobs.mailbox)
 
 
 @pytest.fixture
 def hundred(configured):
-    """Batches of two, so that a few people are some of them."""
+    """Batches of two, so that a few people make several batches."""
     configured(campaign_batch="2", campaign_pause="5")
 
 
@@ -128,14 +128,14 @@ def addresses(numbers):
 
 
 def run_out(jobs):
-    """Run all, also what waits for a moment between two batches."""
+    """Run all jobs, including those that wait between two batches."""
     while jobs.enqueued:
         jobs.advance(seconds=5)
         jobs.drain()
 
 
 def handed_out(jobs, post):
-    """A campaign all of whose recipients are handed out, and none has been sent; its id."""
+    """Return the id of a campaign whose recipients are all handed out and not sent yet."""
     number = post.draft()
     jobs.perform(send_bulk_email, number)
     jobs.perform(send_bulk_email, number, 0)
@@ -144,7 +144,7 @@ def handed_out(jobs, post):
 
 @pytest.fixture
 def refusing(monkeypatch):
-    """`refusing(error, "user2@example.org")`: the mail server says this of an address."""
+    """`refusing(error, "user2@example.org")`: the server refuses an address with this error."""
 
     def refuse(error, address, times=99):
         deliver, left = mail.deliver, [times]

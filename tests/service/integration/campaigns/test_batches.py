@@ -1,4 +1,4 @@
-"""How recipients are handed out: some at a time, with a pause, and no others read."""
+"""Recipients are handed out in batches with a pause, without reading other recipients."""
 
 from datetime import timedelta
 
@@ -53,8 +53,8 @@ print(PER_MINUTE.size, PER_MINUTE.span.total_seconds(), pause_after(100).total_s
     assert run_python(code, SHOP_CAMPAIGN_RATE="6") == "1 10.0 1000.0\n"
 
 
-def test_to_hand_out_some_reads_no_others(jobs, post, scale):
-    """Of a campaign that the planner knows nothing of; by itself it sorts all for each hundred."""
+def test_handing_out_a_batch_reads_no_other_recipients(jobs, post, scale):
+    """Without statistics about the campaign, the planner alone would sort all for each hundred."""
     post.people(scale(1_000_000))
     number = post.draft()
     read = """

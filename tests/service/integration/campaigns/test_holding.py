@@ -1,4 +1,4 @@
-"""Mails that may have arrived: held, counted, and never sent again by themselves."""
+"""Emails that may have arrived: held, counted, and never sent again automatically."""
 
 import threading
 
@@ -9,8 +9,8 @@ from workshed import Batch, db
 from workshed.contrib import mail
 
 
-def test_one_that_may_have_come_is_no_failed_one(jobs, post, received):
-    """Killed when it knew, and before it noted it; the batch is cancelled before it comes back."""
+def test_an_email_that_may_have_arrived_has_not_failed(jobs, post, received):
+    """The worker is killed before it records the outcome; then the batch is cancelled."""
     (user_id,) = post.people(1)
     number = handed_out(jobs, post)
     batch = post.one("SELECT batch::text FROM shop.campaign_recipients")
@@ -30,7 +30,7 @@ def test_one_that_may_have_come_is_no_failed_one(jobs, post, received):
     assert received() == addresses([1])
 
 
-def test_who_was_only_slow_and_a_copy_lock_in_one_order(jobs, post, eventually):
+def test_a_slow_worker_and_a_copy_lock_in_the_same_order(jobs, post, eventually):
     (user_id,) = post.people(1)
     number = handed_out(jobs, post)
     with db.transaction() as conn:
@@ -54,14 +54,14 @@ def test_who_was_only_slow_and_a_copy_lock_in_one_order(jobs, post, eventually):
 
 
 def test_one_whose_sender_was_killed_is_held_and_counted(jobs, post, received):
-    """It may have arrived: of mails to many, one that is missing does less harm than two."""
+    """The email may have arrived: in a campaign, a missing email does less harm than two."""
     (user_id,) = post.people(1)
     number = handed_out(jobs, post)
     with db.transaction() as conn:
         campaigns.claim(conn, number, user_id)
 
     jobs.drain()
-    assert post.progress(number) == {"handed": 1}  # by somebody who may yet be there
+    assert post.progress(number) == {"handed": 1}  # its worker may still be alive
     jobs.advance(hours=1)
     run_out(jobs)
 
@@ -71,7 +71,7 @@ def test_one_whose_sender_was_killed_is_held_and_counted(jobs, post, received):
     assert post.find(number).state == "sent"
 
 
-def test_one_who_was_only_slow_is_sent_after_all(jobs, post):
+def test_an_email_of_a_slow_worker_counts_as_sent_later(jobs, post):
     (user_id,) = post.people(1)
     number = handed_out(jobs, post)
     with db.transaction() as conn:

@@ -1,4 +1,4 @@
-"""Each job of a campaign may be killed at any line, and come again: one mail, or one held."""
+"""Each job of a campaign may be killed at any line and redelivered: one email, or one held."""
 
 import contextlib
 from collections import Counter
@@ -10,7 +10,7 @@ from actors import send_bulk_email, send_campaign_email
 from tests.service.integration.images.conftest import killed
 from workshed.jobs import Discard
 
-pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, each in its own process
 
 __all__ = ["killed"]
 
@@ -22,12 +22,12 @@ HELD = """
         RETURNING id)
     SELECT count(*) FROM held
 """
-"""How many claims the dead had of mails to somebody; they are over now."""
+"""Ends the claims of killed workers on a user's emails, and counts them."""
 
 
 @pytest.fixture
 def mails(database, broker, tmp_path, configured):
-    """`mails()`: how many each address has got."""
+    """`mails()`: the number of emails of each address."""
     configured(smtp_url=f"maildir:{tmp_path}/mail", campaign_batch="2")
 
     def read():
@@ -38,15 +38,15 @@ def mails(database, broker, tmp_path, configured):
 
 
 def sent(post, actor):
-    """The arguments of each job of an actor that is sent."""
+    """Return the arguments of each sent job of an actor."""
     query = "SELECT array_agg((body::jsonb ->> 'args')) FROM workshed.schedule WHERE actor = %s"
     return post.one(query, actor) or []
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("after", [None, 0])
-def test_who_hands_out_is_killed_at_any_line(mails, post, killed, scale, lane, after):
-    """Whatever it had done, after it has come again each has one job, and the next is sent once."""
+def test_handing_out_is_killed_at_any_line(mails, post, killed, scale, lane, after):
+    """After redelivery each recipient has one job, and the next batch is sent once."""
     users = post.people(3)
     step = lane(sample=21, exhaustive=13 - scale(12))
     for line in range(1, MOST_LINES, step):
@@ -55,7 +55,7 @@ def test_who_hands_out_is_killed_at_any_line(mails, post, killed, scale, lane, a
             send_bulk_email(number)
 
         ended = killed(line, "send_bulk_email", number, *([] if after is None else [after]))
-        with contextlib.suppress(Discard):  # where all of it was done
+        with contextlib.suppress(Discard):  # if all of it was done
             send_bulk_email(number, after)
 
         if after is None:
@@ -74,8 +74,8 @@ def test_who_hands_out_is_killed_at_any_line(mails, post, killed, scale, lane, a
 
 
 @pytest.mark.timeout(3600)
-def test_who_sends_a_mail_is_killed_at_any_line(mails, post, killed, scale, lane):
-    """Delivered once and known to be; or held, and then delivered once or not at all."""
+def test_sending_a_mail_is_killed_at_any_line(mails, post, killed, scale, lane):
+    """The email is sent and delivered once, or held and delivered at most once."""
     step, outcomes = lane(sample=21, exhaustive=13 - scale(12)), Counter()
     for line in range(1, MOST_LINES, step):
         (user_id,) = post.people(1, prefix=f"line{line}user")

@@ -1,4 +1,4 @@
-"""Whether somebody has left is asked when their mail is sent."""
+"""Whether a recipient has unsubscribed is checked when their email is sent."""
 
 from actors import send_campaign_email
 from tests.service.integration.campaigns.conftest import addresses, run_out
@@ -6,7 +6,7 @@ from workshed import db
 from workshed.contrib import mail
 
 
-def test_who_unsubscribes_before_it_is_sent_gets_nothing(jobs, post, received, hundred):
+def test_a_user_who_unsubscribes_before_it_is_sent_gets_nothing(jobs, post, received, hundred):
     users = post.people(5)
     post.start(number := post.draft())
     jobs.drain()
@@ -19,7 +19,7 @@ def test_who_unsubscribes_before_it_is_sent_gets_nothing(jobs, post, received, h
     assert post.find(number).state == "sent"
 
 
-def test_who_unsubscribes_while_it_is_tried_again_gets_nothing(jobs, post, received):
+def test_a_user_who_unsubscribes_during_retries_gets_nothing(jobs, post, received):
     (user_id,) = post.people(1)
     post.start(number := post.draft())
     jobs.fail_next(mail_job := send_campaign_email, mail.MailTimeoutError("mail:25", "DATA", 10))
@@ -33,7 +33,7 @@ def test_who_unsubscribes_while_it_is_tried_again_gets_nothing(jobs, post, recei
     assert post.progress(number) == {"unsubscribed": 1}
 
 
-def test_who_is_deleted_before_it_is_sent_is_gone(jobs, post, received, hundred):
+def test_a_user_deleted_before_it_is_sent_counts_as_gone(jobs, post, received, hundred):
     users = post.people(3)
     post.start(number := post.draft())
     jobs.drain()

@@ -1,4 +1,4 @@
-"""Campaigns that are paused, resumed, cancelled, or sent once more to some."""
+"""Campaigns that are paused, resumed, cancelled, or sent again to some recipients."""
 
 import contextlib
 import threading
@@ -124,7 +124,7 @@ def test_a_campaign_that_is_cancelled_sends_no_more(jobs, post, received, hundre
         post.resume(number)
 
 
-def test_one_whose_batch_somebody_cancels_is_paused_and_goes_on_in_another(
+def test_one_whose_batch_is_cancelled_is_paused_and_resumed_in_another(
     jobs, post, received, hundred
 ):
     post.people(5)
@@ -144,10 +144,10 @@ def test_one_whose_batch_somebody_cancels_is_paused_and_goes_on_in_another(
     assert post.find(number).state == "sent"
 
 
-def test_who_is_put_back_while_it_is_resumed_is_not_left_behind(
+def test_a_recipient_put_back_during_a_resume_is_not_left_behind(
     jobs, post, received, hundred, eventually
 ):
-    """Refused for its sender, as another was that paused it, which somebody resumes just then."""
+    """Its email is refused because of the sender, just when the paused campaign is resumed."""
     users = post.people(5)
     post.start(number := post.draft())
     jobs.drain()
@@ -170,7 +170,7 @@ def test_who_is_put_back_while_it_is_resumed_is_not_left_behind(
 
 
 def test_a_batch_that_was_left_is_not_left_again(jobs, post, hundred):
-    """A copy that met a cancelled batch comes late: the campaign is in another one by now."""
+    """A copy from a cancelled batch comes late, when the campaign is already in another batch."""
     post.people(5)
     post.start(number := post.draft())
     jobs.drain()
@@ -187,7 +187,7 @@ def test_a_batch_that_was_left_is_not_left_again(jobs, post, hundred):
 
 
 @pytest.mark.parametrize("again", ["rejected", "unknown", "failed"])
-def test_one_that_was_sent_is_sent_once_more_to_those_who_have_it_not(
+def test_a_sent_campaign_is_sent_again_to_those_who_did_not_get_it(
     jobs, post, received, refusing, again
 ):
     post.people(3)

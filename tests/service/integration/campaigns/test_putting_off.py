@@ -1,4 +1,4 @@
-"""A campaign whose mail server takes nothing now: it pauses, says why, and goes on by itself."""
+"""A campaign whose mail server accepts nothing: it pauses, says why, and resumes by itself."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ NAMED = pages.block("docs/bulk-mail.md", "from actors import start_campaign")
 
 @pytest.fixture
 def serve(jobs, tmp_path, configured):
-    """`serve(Greylisting)`: a mail server of this kind, that all mails go to."""
+    """`serve(Greylisting)`: a mail server of this kind that receives all emails."""
     with contextlib.ExitStack() as opened:
 
         def start(kind, **how):
@@ -36,7 +36,7 @@ def serve(jobs, tmp_path, configured):
 
 
 def live(jobs, minutes, step=1):
-    """Let time pass in steps, in which jobs run; what is put off is no error here."""
+    """Let time pass in steps in which jobs run; postponed jobs are no error here."""
     for _ in range(0, minutes, step):
         with contextlib.suppress(mail.MailServerError):
             jobs.drain()
@@ -51,7 +51,7 @@ def arrived(server):
     return dict.fromkeys(came, 1)
 
 
-def test_an_outage_pauses_it_with_what_is_wrong_and_it_goes_on_by_itself(jobs, post, serve):
+def test_an_outage_pauses_it_with_the_reason_and_it_resumes_by_itself(jobs, post, serve):
     server = serve(Greylisting, wait_s=0)
     server.stop()
     post.people(PEOPLE)
@@ -84,7 +84,7 @@ def test_greylisting_of_all_pauses_it_with_the_words_of_the_server(jobs, post, s
     paused = post.find(number)
     assert paused.state == "paused"
     assert "450: 4.2.0 Greylisted, come back in 300 seconds" in paused.error
-    assert len(server.attempts) < PEOPLE  # the rest is not asked for
+    assert len(server.attempts) < PEOPLE  # the rest is not tried
     live(jobs, minutes=30)
     assert arrived(server) == addresses(range(1, PEOPLE + 1))
     assert post.find(number).state == "sent"
@@ -121,7 +121,7 @@ def test_one_that_is_put_off_again_soon_pauses_for_longer(jobs, post, serve):
     assert post.find(number).state == "paused"
 
 
-def test_an_operator_who_pauses_it_is_obeyed(jobs, post, serve):
+def test_a_pause_by_an_operator_lasts(jobs, post, serve):
     server = serve(Greylisting, wait_s=0)
     server.stop()
     post.people(3)
@@ -167,11 +167,11 @@ def test_while_the_server_is_held_no_more_are_handed_out(jobs, post, serve, hund
 
     assert post.progress(number)["waiting"] == PEOPLE
     query = "SELECT count(*) FROM workshed_mail.emails"
-    assert post.one(query) < 20  # of each probe, and those that were on their way
+    assert post.one(query) < 20  # one for each probe, and those that were under way
     assert server.attempts == []
 
 
-def test_its_end_says_what_has_happened(jobs, post, serve, caplog):
+def test_its_end_reports_its_result(jobs, post, serve, caplog):
     server = serve(Greylisting, wait_s=0)
     server.refuse_with(550, "user2@example.org")
     post.people(3)
@@ -184,7 +184,7 @@ def test_its_end_says_what_has_happened(jobs, post, serve, caplog):
     assert campaigns.CampaignProgress(sent=4624, failed=376).summary == "4 624 sent, 376 failed"
 
 
-# Who it goes to, and when
+# Its audience, and when it starts
 
 
 def test_its_audience_may_be_a_list_of_ids(jobs, post, received):
@@ -218,7 +218,7 @@ def test_a_query_may_be_one_without_values(jobs, post, received):
     assert received() == addresses([2])
 
 
-def test_who_is_named_and_has_unsubscribed_gets_nothing(jobs, post, received):
+def test_a_named_user_who_has_unsubscribed_gets_nothing(jobs, post, received):
     users = post.people(4)
     post.unsubscribe(users[0])
     number = post.draft(audience=users)
@@ -234,7 +234,7 @@ def test_who_is_named_and_has_unsubscribed_gets_nothing(jobs, post, received):
 
 
 @pytest.mark.parametrize("audience", [[], [10**9], campaigns.Choice("SELECT 1 WHERE false")])
-def test_a_campaign_to_nobody_is_refused_and_not_stored(jobs, post, audience):
+def test_a_campaign_without_recipients_is_refused_and_not_stored(jobs, post, audience):
     post.people(2)
 
     with pytest.raises(campaigns.EmptyAudienceError, match="nobody who was named"):
@@ -243,8 +243,8 @@ def test_a_campaign_to_nobody_is_refused_and_not_stored(jobs, post, audience):
     assert post.one("SELECT count(*) FROM shop.campaigns") == 0
 
 
-def test_a_worker_of_the_release_before_sends_it_to_nobody_else(jobs, post):
-    """It would take everybody, and meets a recipient who is there."""
+def test_a_worker_of_the_previous_release_sends_it_to_no_one_else(jobs, post):
+    """It would add all users, but violates the unique key of the existing recipient."""
     users = post.people(3)
     number = post.draft(audience=users[:1])
     everybody = """
@@ -321,9 +321,9 @@ def test_a_test_mail_goes_to_one_address_and_counts_nowhere(jobs, post):
     assert post.find(number).state == "draft"
 
 
-def test_the_functions_of_the_page_mail_who_is_named(jobs, post, received):
+def test_the_functions_of_the_page_mail_the_named_users(jobs, post, received):
     users, made = post.people(3), {}
-    exec(NAMED, made)  # noqa: S102 -- of our own page
+    exec(NAMED, made)  # noqa: S102 -- from our own page
     text = "Thank you {{ name }}: {{ unsubscribe_url }}"
 
     made["thank"](users[:2], "Thank you", text)

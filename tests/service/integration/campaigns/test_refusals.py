@@ -1,4 +1,4 @@
-"""What follows from a mail that the mail server does not take."""
+"""The consequences of emails that the mail server refuses."""
 
 import contextlib
 
@@ -21,7 +21,7 @@ NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
         (mail.MailDeliveryUnknownError("mail:25", "it hung up"), "unknown"),
     ],
 )
-def test_one_that_is_not_accepted_for_good_is_an_outcome_and_no_dead_job(
+def test_a_permanent_refusal_is_an_outcome_and_no_dead_job(
     jobs, post, received, refusing, error, state
 ):
     users = post.people(3)
@@ -54,7 +54,7 @@ def test_a_sender_that_is_refused_pauses_it_for_all(jobs, post, received, refusi
 
 
 def test_a_text_that_is_refused_to_most_pauses_it(jobs, post, monkeypatch):
-    """Else all its recipients are spent on one bad day of the mail server."""
+    """Otherwise one bad day of the mail server would use up all recipients."""
     post.people(30)
     error = mail.MailRefusedError("the text of the mail", 554, "no")
 

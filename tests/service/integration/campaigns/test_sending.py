@@ -1,4 +1,4 @@
-"""A campaign from its start to its end, and what comes of jobs that come twice."""
+"""A campaign from its start to its end, and jobs that are delivered twice."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_send_with_its_id_is_enough(jobs, post, received):
     assert received() == addresses(range(1, 4))
 
 
-def test_it_says_to_each_what_the_templates_say(jobs, post):
+def test_each_mail_is_made_from_the_templates(jobs, post):
     (user_id,) = post.people(1)
 
     post.start(post.draft())
@@ -49,7 +49,7 @@ def test_it_says_to_each_what_the_templates_say(jobs, post):
     assert f'href="{link}"' in page
 
 
-def test_mail_programs_are_told_how_to_unsubscribe_by_one_click(jobs, post):
+def test_mails_have_headers_to_unsubscribe_by_one_click(jobs, post):
     (user_id,) = post.people(1)
 
     post.start(post.draft())
@@ -71,7 +71,7 @@ def test_its_mails_yield_to_those_to_one_person(jobs, post):
 
 
 @pytest.mark.parametrize(("audience", "wanted"), [("everyone", 5), ("active", 2), ("inactive", 3)])
-def test_its_audience_is_who_has_not_unsubscribed(jobs, post, received, audience, wanted):
+def test_its_audience_has_no_unsubscribed_users(jobs, post, received, audience, wanted):
     post.people(2, active=True, prefix="active")
     post.people(3, prefix="inactive")
     for user_id in (
@@ -87,7 +87,7 @@ def test_its_audience_is_who_has_not_unsubscribed(jobs, post, received, audience
     assert {"left1@example.org", "gone1@example.org"}.isdisjoint(received())
 
 
-def test_who_comes_after_it_has_begun_is_not_of_its_audience(jobs, post, received, hundred):
+def test_later_users_are_not_in_its_audience(jobs, post, received, hundred):
     post.people(3)
     post.start(number := post.draft())
     jobs.drain()

@@ -1,4 +1,4 @@
-"""What is said: templates that are tried first, and names that are text."""
+"""Templates are tried before anything is sent, and names are text."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_templates_are_tried_before_the_first_mail_leaves(jobs, post, wrong, sai
         post.start(number)
     assert post.find(number).state == "draft"
     jobs.refute_enqueued(send_bulk_email)
-    send_bulk_email.send(number)  # also where nobody asked before
+    send_bulk_email.send(number)  # even without an earlier preview
     with pytest.raises(TemplateError):
         run_out(jobs)
 

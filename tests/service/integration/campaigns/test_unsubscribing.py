@@ -1,4 +1,4 @@
-"""The page where people leave: by its button, by that of a mail program, and by nothing else."""
+"""The unsubscribe page: its button and that of a mail program work, and nothing else."""
 
 import re
 
@@ -13,7 +13,7 @@ from workshed.contrib import notifications
 from workshed.errors import SettingsError
 from workshed.settings import settings
 
-pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+pytestmark = pytest.mark.one_in(3)  # each test starts its own programs
 
 __all__ = ["serve"]
 
@@ -42,7 +42,7 @@ def path_of(user_id):
 
 
 def test_looking_at_the_link_changes_nothing(page, ada):
-    """Programs that look for what is bad in a mail open each of its links."""
+    """Security scanners open each link of an email."""
     status, headers, body = page.ask(path_of(ada))
 
     assert status == 200
@@ -55,7 +55,7 @@ def test_looking_at_the_link_changes_nothing(page, ada):
 
 @pytest.mark.parametrize("body", [ONE_CLICK, ""])
 def test_the_button_of_the_page_and_that_of_a_mail_program_unsubscribe(page, ada, body):
-    """RFC 8058: a POST of this form, without cookies; no redirect answers it."""
+    """RFC 8058: a POST of this form without cookies, and no redirect in the answer."""
     for _ in range(2):
         status, headers, text = page.ask(path_of(ada), method="POST", body=body, **FORM)
 
@@ -81,7 +81,7 @@ def test_the_page_has_its_style(page, ada):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_link_of_nobody_unsubscribes_nobody(page, ada, method):
+def test_an_invalid_link_unsubscribes_no_one(page, ada, method):
     token = unsubscribing.token(ada)
     wrong = [
         token[:-1],
@@ -100,7 +100,7 @@ def test_a_link_of_nobody_unsubscribes_nobody(page, ada, method):
 
 
 def test_a_link_is_not_in_the_log(page, ada):
-    """It holds for as long as the keys do."""
+    """A link is valid as long as the keys are."""
     page.ask(path_of(ada))
     page.ask(f"{path_of(ada)}?a=1", method="POST")
 
@@ -109,8 +109,8 @@ def test_a_link_is_not_in_the_log(page, ada):
     assert unsubscribing.token(ada) not in page.text()
 
 
-def test_who_unsubscribes_is_not_reminded(page, ada):
-    """As by any other way to unsubscribe."""
+def test_an_unsubscribed_user_is_not_reminded(page, ada):
+    """This is the same as with any other way to unsubscribe."""
     page.ask(path_of(ada), method="POST")
 
     with db.transaction() as own:
@@ -147,6 +147,6 @@ def test_the_link_is_below_the_site(configured, site, wanted):
     assert unsubscribing.link(7) == wanted + unsubscribing.token(7)
 
 
-def test_a_token_of_another_purpose_is_none(configured):
+def test_a_token_of_another_purpose_is_invalid(configured):
     with pytest.raises(UnsubscribeTokenError):
         unsubscribing.user_of(notifications.token(7))

@@ -1,4 +1,4 @@
-"""What this service's own middleware does, as its workers have it."""
+"""The service's own middleware, as in its workers."""
 
 from datetime import timedelta
 
@@ -27,14 +27,14 @@ TO_WHAT_IS_DELETED = """
 
 @pytest.fixture
 def seen_at_once(broker, monkeypatch):
-    """A missing record is not waited for."""
+    """Jobs do not wait for a missing record."""
     (retries,) = (one for one in broker.middleware if isinstance(one, Retries))
     monkeypatch.setattr(retries, "record_visibility_grace", timedelta())
 
 
 @pytest.fixture
 def became(conn, broker, working, eventually):
-    """`became(message)`: the outcome and the reason of its first run, by a worker."""
+    """`became(message)`: the outcome and the reason of its first run in a worker."""
     conn.autocommit = True
 
     def became(message):
@@ -78,7 +78,7 @@ def test_a_job_whose_content_is_lost_is_not(actor, became):
     assert became(attach_lost.message())[0] == "dead"
 
 
-def test_its_foreign_keys_are_those_to_what_somebody_may_delete(conn):
+def test_its_foreign_keys_are_those_to_records_that_can_be_deleted(conn):
     kinds = {"shop.users": "user", "shop.sync_sources": "source"}
     found = {name: kinds[table] for name, table in conn.execute(TO_WHAT_IS_DELETED)}
     found.pop("orders_user_id_fkey")  # ON DELETE SET NULL, and no job writes orders
@@ -128,7 +128,7 @@ def test_an_image_has_one_job_however_often_it_is_asked_for(broker, conn):
 
 
 def without(kind, monkeypatch):
-    """The middleware of this service if a class were not in its chain."""
+    """Return the middleware of this service without one class."""
     left = tuple(one for one in CHAIN if one is not kind)
     monkeypatch.setattr(build, "app", lambda: App(middleware="middleware:CHAIN"))
     monkeypatch.setattr(build, "load", {"middleware:CHAIN": left}.get)

@@ -1,4 +1,4 @@
-"""The `workshed` command and the shop's, run in this process on the servers of the test."""
+"""The commands of Workshed and the shop, run in this process on the servers of the test."""
 
 import functools
 
@@ -42,13 +42,13 @@ __all__ = [
 
 @pytest.fixture
 def env(monkeypatch):
-    """`env(SYNC_ORIGINS="…")`: set variables of ours and of the shop for this process."""
+    """`env(SYNC_ORIGINS="…")`: set variables of Workshed and the shop in this process."""
     return functools.partial(set_variables, monkeypatch, variable)
 
 
 @pytest.fixture
 def workshed(run_program):
-    """`workshed("dead", "list")`: run it, or the shop's for its commands, without a terminal."""
+    """`workshed("dead", "list")`: run a command, also one of the shop's, without a terminal."""
 
     def run(*words):
         of_shop = words and words[0] in SHOP
@@ -59,11 +59,11 @@ def workshed(run_program):
 
 @pytest.fixture
 def something(broker, management, conn, store, bury, ran, env, open_folder):
-    """`something("dead show ID")`: words of a command, on one of each kind that there is here."""
+    """`something("dead show ID")`: the words of a command, with real objects for placeholders."""
     env(STORAGE_URL=f"file:{open_folder}/contents", SECRET_KEY="k" * 40, SYNC_ORIGINS=kinds.ORIGIN)
     (open_folder / "news.txt").write_text("{{ unsubscribe_url }}")
     (open_folder / "people.csv").write_text("name,email\nAda,ada@example.org\n")
-    broker.ensure_queues({"emails"})  # all of them take RabbitMQ 0.3 s of a processor
+    broker.ensure_queues({"emails"})  # all queues would take RabbitMQ 0.3 s of CPU time
     kinds.jobs(conn, store, bury, ran)
     draft, sent = kinds.product()
     names = {"BATCH": kinds.BATCH, "KEY": "greet:7", "NAME": "nightly", "RULE": "1"}
@@ -85,7 +85,7 @@ def something(broker, management, conn, store, bury, ran, env, open_folder):
 
 @pytest.fixture
 def called(something, broker, conn, rabbitmq, open_folder, eventually):
-    """`called("queues purge QUEUE")`: its words, where each has something to do."""
+    """`called("queues purge QUEUE")`: the words of a command that has something to do."""
     with topology.open_connection(broker.urls) as connection:
         for queue in ("emails", "emails.dead"):
             connection.channel().basic_publish("", queue, b"x")

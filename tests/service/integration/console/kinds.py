@@ -1,4 +1,4 @@
-"""One of each kind that a command can show or end."""
+"""One object of each kind that a command can show or end."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -23,11 +23,11 @@ BATCH = "00000000-0000-4000-8000-000000000001"
 ORIGIN = "https://crm.example.org"
 GRACE = "grace@example.org"
 SERVER = "mail.example.org:25"
-"""A mail server that takes no mails."""
+"""A mail server that accepts no emails."""
 
 
 def jobs(conn, store, bury, ran):
-    """Jobs that wait, are dead and have run; a batch of the first two; a key, a limit, a rule."""
+    """Make waiting, dead and finished jobs, a batch of the first two, a key, a limit and a rule."""
     store("waits")
     bury("died")
     ran("ran")
@@ -49,7 +49,7 @@ def jobs(conn, store, bury, ran):
 
 
 def product():
-    """Two people, a source, a campaign that is a draft, and one that is sent; their ids."""
+    """Make two users, a source, a draft campaign and a sent one; return their ids."""
     with db.transaction() as conn:
         grace = people.create(conn, name="Grace", email=GRACE)
         people.create(conn, name="Bob", email="bob@example.org")
@@ -71,7 +71,7 @@ def product():
 
 
 def mail_in_doubt():
-    """A mail that is held, while its server takes no more; its id."""
+    """Make a held email whose server accepts no more; return its id."""
     draft = mail.Draft("test", GRACE, "Grace", "Hello", "Hello.")
     held = """
         UPDATE workshed_mail.emails

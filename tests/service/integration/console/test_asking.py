@@ -1,11 +1,11 @@
-"""What cannot be taken back asks before it happens, and can be tried."""
+"""Irreversible commands ask for confirmation and have a dry run."""
 
 import pytest
 from psycopg import sql
 
 from tests.service.commands import FINAL, meant
 
-# How each is called where it has something to do, and how much of what it names then.
+# Calls that have something to do, and the count that each of them shows.
 CALLS = {
     "batches cancel BATCH": "of which 1 job have not ended",
     "batches retry BATCH": "Retry 1 job",
@@ -32,7 +32,7 @@ CALLS = {
 
 @pytest.fixture
 def everything(conn, rabbitmq, open_folder):
-    """All rows, depths and files there are, to be compared."""
+    """All rows, queue depths and files, for comparison."""
     query = """
         SELECT table_schema, table_name FROM information_schema.tables
          WHERE table_schema ~ '^(workshed|shop|workshed_[a-z]+)$' AND table_type = 'BASE TABLE'
@@ -57,7 +57,7 @@ def test_each_that_is_final_is_called_here():
 def test_tried_or_without_a_yes_it_says_how_much_and_changes_nothing(
     workshed, called, everything, line
 ):
-    """A script that meant something else is stopped before it has done anything."""
+    """A script with a mistake is stopped before it has done anything."""
     before = everything()
 
     tried = workshed(*called(line), "--dry-run")

@@ -1,4 +1,4 @@
-"""`python -m shop campaigns`: mails to many, from the draft to what became of each."""
+"""`python -m shop campaigns`: bulk email, from the draft to each recipient's outcome."""
 
 import pytest
 
@@ -13,7 +13,7 @@ TEXT = "Hello {{ name }}\n\n{{ unsubscribe_url }}\n"
 
 @pytest.fixture
 def text(env, tmp_path):
-    """The file of a template that can be sent."""
+    """A file with a valid template."""
     env(SECRET_KEY="k" * 40)
     path = tmp_path / "news.txt"
     path.write_text(TEXT)
@@ -22,7 +22,7 @@ def text(env, tmp_path):
 
 @pytest.fixture
 def added(workshed, text):
-    """The id of a draft, as the command printed it."""
+    """The id of a draft, as printed by the command."""
     done = workshed("campaigns", "add", "News", "--subject", "For {{ name }}", "--text", text)
     assert done.code == 0, done.err
     return done.out.strip()
@@ -30,7 +30,7 @@ def added(workshed, text):
 
 @pytest.fixture
 def people(conn):
-    """Two who are of its audience; their ids."""
+    """The ids of two users in its audience."""
     query = """
         INSERT INTO shop.users (name, email)
         VALUES ('Ada', 'ada@example.org'), ('Bob', 'bob@example.org') RETURNING id
@@ -39,7 +39,7 @@ def people(conn):
 
 
 def begun(number, people):
-    """Begin it, and give one of them an outcome."""
+    """Start the campaign, and give one recipient an outcome."""
     actors.campaigns.begin_campaign(int(number))
     with db.transaction() as conn:
         campaigns.hand_out(conn, int(number), 0, 10)
@@ -95,7 +95,7 @@ def test_a_file_that_is_not_utf_8_is_refused(workshed, text, tmp_path):
     )
 
 
-def test_an_audience_that_is_none_is_refused(workshed, text):
+def test_an_invalid_audience_is_refused(workshed, text):
     done = workshed("campaigns", "add", "N", "--subject", "S", "--text", text, "--audience", "all")
 
     assert done.code == 2
@@ -134,7 +134,7 @@ def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
     assert sent == [("send_bulk_email",)]
 
 
-def test_what_became_of_its_recipients_is_told(workshed, added, people):
+def test_the_outcomes_of_its_recipients_are_shown(workshed, added, people):
     begun(added, people)
 
     done = workshed("campaigns", "show", added)
@@ -173,7 +173,7 @@ def test_it_is_paused_resumed_and_cancelled(workshed, added, people):
     )
 
 
-def test_it_is_sent_once_more_to_those_who_have_it_not(workshed, added, people):
+def test_it_is_sent_again_to_those_who_did_not_get_it(workshed, added, people):
     begun(added, people)
 
     asked = workshed("campaigns", "resume", added, "--again", "rejected")
@@ -189,14 +189,14 @@ def test_it_is_sent_once_more_to_those_who_have_it_not(workshed, added, people):
 
 
 @pytest.mark.parametrize("command", ["show", "preview", "start", "pause", "resume", "cancel"])
-def test_what_is_not_there_is_said(workshed, command):
+def test_an_unknown_campaign_is_reported(workshed, command):
     done = workshed("campaigns", command, "404")
 
     assert done.code == 5
     assert done.err == "python -m shop: there is no campaign 404; see `python -m shop campaigns`\n"
 
 
-def test_a_draft_goes_to_those_who_are_named(workshed, text, people, tmp_path):
+def test_a_draft_goes_to_named_users(workshed, text, people, tmp_path):
     (tmp_path / "ids").write_text(f"{people[1]}\n")
     words = ("campaigns", "add", "News", "--subject", "Hi", "--text", text)
 
@@ -210,7 +210,7 @@ def test_a_draft_goes_to_those_who_are_named(workshed, text, people, tmp_path):
         assert (found["audience"], found["recipients"]["total"]) == ("chosen", 1)
 
 
-def test_of_three_ways_to_name_an_audience_one_is_taken(workshed, text, people, tmp_path):
+def test_only_one_of_three_ways_to_name_an_audience_is_accepted(workshed, text, people, tmp_path):
     (tmp_path / "ids").write_text("1 two")
     words = ("campaigns", "add", "News", "--subject", "Hi", "--text", text)
 
@@ -241,7 +241,7 @@ def test_a_test_mail_is_sent(workshed, added, conn):
     assert workshed("campaigns", "send-test", added, "nowhere").code == 1
 
 
-def test_its_end_says_what_has_happened(workshed, added, people):
+def test_its_end_reports_its_result(workshed, added, people):
     begun(added, people)
     with db.transaction() as conn:
         conn.execute(

@@ -1,4 +1,4 @@
-"""`workshed doctor` on the service: its own checks and settings, and that all is well."""
+"""`workshed doctor` on the service: its own checks and settings."""
 
 import sys
 
@@ -14,7 +14,7 @@ __all__ = ["healthy", "relay", "worked"]
 
 @pytest.fixture
 def examined():
-    """What the checks find now, by name."""
+    """Return the current findings of the checks, by name."""
 
     def run():
         here = look_around(("actors",), 1, 8)
@@ -24,7 +24,7 @@ def examined():
 
 
 def test_all_is_well(workshed, worked):
-    drawing()  # on a busy machine, importing Matplotlib takes longer than a check may
+    drawing()  # loads Matplotlib, which on a busy machine takes longer than a check may
     words = ("--import", "actors", "--processes", "1", "--stop-within", "30s")
     done = workshed("doctor", *words)
 
@@ -42,7 +42,7 @@ def test_all_is_well(workshed, worked):
         ("storage", "STORAGE_URL", "s3://bucket?regoin=x", "regoin"),
     ],
 )
-def test_what_only_an_added_check_reads_is_named_by_it(
+def test_settings_of_an_added_check_are_reported_by_it(
     examined, healthy, env, check, name, value, said
 ):
     env(**{name: value})
@@ -55,7 +55,7 @@ def test_what_only_an_added_check_reads_is_named_by_it(
     assert "secret" not in first.message
 
 
-def test_settings_of_an_application_are_looked_at_like_ours(examined, healthy, monkeypatch):
+def test_settings_of_an_application_are_checked_like_ours(examined, healthy, monkeypatch):
     monkeypatch.setenv("SHOP_SYNC_EVRY", "60")
     monkeypatch.setenv("SHOP_IMAGE_MAX_BYTES", "s3cret")
 

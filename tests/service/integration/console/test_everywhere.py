@@ -1,4 +1,4 @@
-"""What goes wrong with every command goes wrong with those of the service in the same way."""
+"""Commands of the service report common failures in the same way as all others."""
 
 import pytest
 

@@ -1,28 +1,29 @@
-"""What `--json` prints is in `docs/command-line.md`, and programs rely on it."""
+"""The output of `--json` is documented in `docs/command-line.md`; programs rely on it."""
 
 import pytest
 
 from tests.promises import keys, promised
 
 ELSEWHERE = {"dev", "import CSV --owner ADDRESS", "migrate"}
-"""Those that need servers (`tests/library/e2e/test_dev.py`), a worker (`test_imports_page.py`), or
-an empty database (below)."""
+"""Commands that other tests run.
+
+They need servers (`tests/library/e2e/test_dev.py`), a worker (`test_imports_page.py`), or an empty
+database (below).
+"""
 ROWS = [row for row in promised() if row[0] not in ELSEWHERE]
 
 
 @pytest.mark.sample(16)
 @pytest.mark.parametrize(("words", "many", "names"), ROWS, ids=[words for words, _, _ in ROWS])
-def test_the_table_of_the_document_is_what_is_printed(workshed, something, words, many, names):
-    """A key that is renamed breaks scripts of people who never read this repository."""
+def test_the_documented_table_matches_the_output(workshed, something, words, many, names):
+    """A renamed key breaks users' scripts."""
     found = workshed(*something(words), "--json").json
 
     assert isinstance(found, list) == many
     assert list(found[0] if many else found) == names
 
 
-def test_migrations_tell_what_was_applied_just_now_and_what_is_pending(
-    workshed, env, empty_database_url
-):
+def test_migrations_list_applied_and_pending_ones(workshed, env, empty_database_url):
     env(DATABASE_URL=empty_database_url)
 
     pending = workshed("migrate", "--status", "--json").json

@@ -1,4 +1,4 @@
-"""`workshed mail`: servers in trouble, and mails that may have arrived twice."""
+"""`workshed mail`: failing servers, and emails that may have arrived twice."""
 
 import re
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("database", "broker")
 
 @pytest.fixture
 def held(database):
-    """A mail that is held, and a server that takes none; the mail's id."""
+    """The id of a held email, whose server accepts none."""
     with db.transaction() as conn:
         people.create(conn, name="Grace", email=kinds.GRACE)
     return kinds.mail_in_doubt()
@@ -26,7 +26,7 @@ def state(email_id):
         return conn.execute(query, (email_id,)).fetchone()
 
 
-def test_it_says_what_the_server_said_and_which_mails_are_held(workshed, held):
+def test_it_shows_the_servers_reply_and_the_held_mails(workshed, held):
     done = workshed("mail")
 
     assert done.code == 0, done.err
@@ -39,7 +39,7 @@ def test_it_says_what_the_server_said_and_which_mails_are_held(workshed, held):
     assert [one["name"] for one in found["servers"]] == [kinds.SERVER]
 
 
-def test_it_says_so_where_all_is_well(workshed):
+def test_it_says_that_all_is_well(workshed):
     done = workshed("mail")
 
     assert (done.code, done.out) == (0, "")
@@ -81,7 +81,7 @@ def test_a_server_is_tried_at_once(workshed, held):
     assert trouble.circuit_open_until <= trouble.now
 
 
-def test_a_server_that_nobody_knows_is_named(workshed, held):
+def test_an_unknown_server_is_reported(workshed, held):
     done = workshed("mail", "try", "mail.example.org:26")
 
     assert done.code == 5

@@ -1,4 +1,4 @@
-"""What a command has changed stands in the audit, once, and nothing else does."""
+"""Each change by a command has exactly one audit entry, and nothing else has one."""
 
 import getpass
 import os
@@ -20,7 +20,7 @@ FIRST = {
     "periodic resume NAME": "periodic pause NAME",
     "workers resume WORKER": "workers quiet WORKER",
 }
-"""What makes that there is something to do."""
+"""Commands to run first, so that there is something to do."""
 CALLS = {
     "batches cancel BATCH --yes": 1,
     "batches retry BATCH --yes": 1,
@@ -60,7 +60,7 @@ CALLS = {
     "workers quiet WORKER": 1,
     "workers resume WORKER": 1,
 }
-"""How each is called, and how many it changes then."""
+"""The call of each command, and how many things it changes."""
 TWICE = [
     "mail try SERVER",
     "queues pause QUEUE",
@@ -69,13 +69,13 @@ TWICE = [
     "sync release SOURCE",
     "workers quiet WORKER",
 ]
-"""What finds the second time that it is so already."""
+"""Commands that have nothing to do the second time."""
 READ = [words for words, _, _ in promised() if meant(words) in READING - {"migrate"}]
 
 
 @pytest.fixture
 def called(called, conn):
-    """Where a source is held, too."""
+    """`called`, in addition with a held source."""
     conn.execute("""
         UPDATE shop.sync_sources
            SET circuit_opened_at = workshed.now(),
@@ -86,7 +86,7 @@ def called(called, conn):
 
 @pytest.fixture
 def breaking(conn):
-    """`breaking("INSERT", "workshed.dead")`: PostgreSQL is lost at the second such row."""
+    """`breaking("INSERT", "workshed.dead")`: the second such row ends the connection."""
 
     def breaking(event, table):
         conn.execute("""
@@ -127,7 +127,7 @@ def test_each_is_noted_once_with_how_many_it_has_changed(workshed, called, conn,
 
 @pytest.mark.sample(5)
 @pytest.mark.parametrize("line", [line for line in CALLS if "--yes" in line])
-def test_what_is_only_tried_is_not_noted(workshed, called, conn, line):
+def test_dry_runs_are_not_noted(workshed, called, conn, line):
     tried = workshed(*called(line.replace("--yes", "--dry-run")))
 
     assert tried.code == 0, tried.err
@@ -136,14 +136,14 @@ def test_what_is_only_tried_is_not_noted(workshed, called, conn, line):
 
 @pytest.mark.sample(6)
 @pytest.mark.parametrize("line", READ)
-def test_what_only_reads_is_not_noted(workshed, called, conn, line):
+def test_reading_commands_are_not_noted(workshed, called, conn, line):
     workshed(*called(line))
 
     assert audit.list_entries(conn) == []
 
 
 @pytest.mark.parametrize("line", TWICE)
-def test_what_was_so_already_is_not_noted_again(workshed, called, conn, line):
+def test_commands_without_a_change_are_not_noted_again(workshed, called, conn, line):
     workshed(*called(line))
 
     again = workshed(*called(line))
@@ -152,7 +152,7 @@ def test_what_was_so_already_is_not_noted_again(workshed, called, conn, line):
     assert len(audit.list_entries(conn)) == 1
 
 
-def test_what_was_named_is_there_and_so_is_what_became_of_each(workshed, something, conn, bury):
+def test_named_jobs_are_noted_with_the_result_of_each(workshed, something, conn, bury):
     bury("other")
 
     done = workshed(*something("dead retry ID nobody other"))
@@ -163,7 +163,7 @@ def test_what_was_named_is_there_and_so_is_what_became_of_each(workshed, somethi
     assert entry.summary == "died: retried; nobody: unknown; other: retried."
 
 
-def test_of_many_the_filter_is_there_and_they_are_counted(workshed, broker, conn, bury):
+def test_a_bulk_command_is_noted_with_its_filter_and_count(workshed, broker, conn, bury):
     for number in range(5):
         bury(f"{number}", queue="bulk")
 
@@ -176,7 +176,7 @@ def test_of_many_the_filter_is_there_and_they_are_counted(workshed, broker, conn
 
 
 @pytest.mark.usefixtures("database")
-def test_of_more_ids_than_an_entry_holds_there_is_the_number(workshed, conn):
+def test_more_ids_than_an_entry_holds_are_counted(workshed, conn):
     ids = [f"{number:04}" for number in range(1_002)]
 
     done = workshed("scheduled", "cancel", *ids, "--sent", "--yes")
@@ -196,9 +196,7 @@ def test_a_rule_that_is_left_has_an_entry_of_its_own(workshed, something, conn):
     assert rule.details == {"rule": 2, "all": True, "queue": "default"}
 
 
-def test_a_command_that_is_broken_off_is_noted_with_what_it_had_done(
-    workshed, broker, conn, bury, breaking
-):
+def test_an_interrupted_command_is_noted_with_its_progress(workshed, broker, conn, bury, breaking):
     for message_id in "abc":
         bury(message_id)
     breaking("DELETE", "workshed.dead")
@@ -211,7 +209,7 @@ def test_a_command_that_is_broken_off_is_noted_with_what_it_had_done(
     assert entry.summary == "a: discarded. Then it was broken off: of 3."
 
 
-def test_what_is_put_back_until_its_queue_is_full_is_noted(
+def test_messages_put_back_until_the_queue_is_full_are_noted(
     workshed, broker, conn, rabbitmq, eventually
 ):
     broker.ensure_queues({"emails"})
@@ -269,7 +267,7 @@ def test_a_purge_that_is_broken_off_is_noted_with_how_far_it_came(
     assert entry.summary == "0 jobs of emails discarded. 1 could not be read and are dead."
 
 
-def test_what_is_erased_does_not_stand_in_the_audit(workshed, something, conn, bury):
+def test_erased_data_is_not_in_the_audit(workshed, something, conn, bury):
     bury("about Ada", error=ValueError("no ada@example.org"), reason="no ada@example.org")
 
     done = workshed("erase", "ada@example.org", "--tag", "ada", "--yes")
@@ -281,8 +279,8 @@ def test_what_is_erased_does_not_stand_in_the_audit(workshed, something, conn, b
     assert "ada" not in str(entry).lower().replace(getpass.getuser(), "")
 
 
-def test_who_has_no_name_is_named_by_number(workshed, broker, conn, monkeypatch):
-    """As in a container, whose users may be numbers alone."""
+def test_a_user_without_a_name_is_noted_by_number(workshed, broker, conn, monkeypatch):
+    """For example in a container, whose users may have only a number."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)

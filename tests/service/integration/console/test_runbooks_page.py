@@ -1,4 +1,4 @@
-"""docs/runbooks.md: what is wrong with the service is printed as it stands there, too."""
+"""Commands print the service's problems as shown in docs/runbooks.md."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests import pages
 from tests.service.transcripts import typed
 from tests.transcripts import follow
 
-pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+pytestmark = pytest.mark.one_in(3)  # each test starts its own programs
 
 PAGE = "docs/runbooks.md"
 STALE = pages.block(PAGE, "$ python -m shop sync", under="WorkshedSyncStale")

@@ -1,4 +1,4 @@
-"""`workshed storage import-existing`: contents that PostgreSQL knows nothing of."""
+"""`workshed storage import-existing`: contents without a row in PostgreSQL."""
 
 import pytest
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @pytest.fixture
 def strays(env, tmp_path):
-    """Two contents whose rows are lost, and one that has its own."""
+    """Two contents whose rows are lost, and one with a row."""
     env(STORAGE_URL=f"file:{tmp_path}/contents")
     for text in (b"one", b"two", b"three"):
         with storage().draft() as draft:
@@ -26,7 +26,7 @@ def test_they_are_counted_and_adopted(workshed, strays):
         workshed("storage", "import-existing", "--dry-run").out
         == f"2 contents without a row in {strays}\n"
     )
-    assert workshed("storage", "import-existing").code == 2  # without a terminal nobody is asked
+    assert workshed("storage", "import-existing").code == 2  # it cannot ask without a terminal
 
     done = workshed("storage", "import-existing", "--yes")
 

@@ -1,4 +1,4 @@
-"""`python -m shop sync`: how each source is."""
+"""`python -m shop sync`: the state of each source."""
 
 import re
 from datetime import timedelta
@@ -32,7 +32,7 @@ def test_a_source_that_is_added_is_listed(workshed, added):
     assert (found["name"], found["records"], found["failed_runs"]) == ("crm", 0, 0)
 
 
-def test_what_is_wrong_with_it_is_said(workshed, added, conn):
+def test_its_problem_is_shown(workshed, added, conn):
     for _ in range(2):
         with db.transaction() as own:
             sync.failed(own, SourceFailedError("crm", "500 Internal Server Error"))

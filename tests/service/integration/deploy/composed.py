@@ -1,4 +1,4 @@
-"""`deploy/compose.yaml` as Docker's own program reads it."""
+"""`deploy/compose.yaml` as parsed by Docker's own program."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ SECRETS = {
 
 
 def composed(folder):
-    """Its services by name, with what a `.env` says; what it does not know, it refuses."""
+    """Return its services by name, with the values of a `.env`; unknown keys are refused."""
     written = folder / "env"
     written.write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
     words = ("docker-compose", "--env-file", str(written), "--file", str(DEPLOY / "compose.yaml"))

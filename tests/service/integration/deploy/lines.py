@@ -1,4 +1,4 @@
-"""A command of a unit, a container or a pod, judged by the program that would read it."""
+"""The command of a unit, a container or a pod, checked by the program that would run it."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from workshed.settings import PREFIX, Settings
 
 
 def problem(words):
-    """What a program says against a command line; nothing where it would run it."""
+    """Return a program's error for a command line; empty if it would run it."""
     program, *rest = words
     if program.rpartition("/")[2] == "periodiq":
         return _of_periodiq(rest)
@@ -20,12 +20,12 @@ def problem(words):
     try:
         while True:
             context = command.make_context(command.name, list(rest), parent=context)
-            # What is left over names a command of this one.
-            rest = [*context._protected_args, *context.args]  # the words that are not its own
+            # The remaining words start with a subcommand.
+            rest = [*context._protected_args, *context.args]  # not the program's own words
             if not rest:
                 return None
             _, command, rest = command.resolve_command(context, rest)
-    except Exception as err:  # noqa: BLE001 -- whatever it is
+    except Exception as err:  # noqa: BLE001 -- any error is a problem
         return str(err)
 
 
@@ -38,12 +38,12 @@ def _of_periodiq(words):
 
 
 def unknown(environment):
-    """Names of our own that are no setting."""
+    """Return names with our prefixes that are no settings."""
     return {name for name in environment if name.startswith((PREFIX, "SHOP_"))} - NAMES
 
 
 def load(environment):
-    """Settings with these values; raises what is wrong with one."""
+    """Return settings with these values; raises if one is wrong."""
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
@@ -53,7 +53,7 @@ def load(environment):
 
 
 def queues(words):
-    """The queues that `workshed worker` is told to work on."""
+    """Return the queues that `workshed worker` would work on."""
     pairs = itertools.pairwise(words)
     split = {value for name, value in pairs if name in {"--queue", "-Q"}}
     return split | {word.removeprefix("--queue=") for word in words if word.startswith("--queue=")}

@@ -1,4 +1,4 @@
-"""`deploy/compose.yaml` as Docker's own program reads it; no engine is here to run it."""
+"""`deploy/compose.yaml` as parsed by Docker's own program; there is no engine to run it."""
 
 import subprocess
 from datetime import timedelta
@@ -49,7 +49,7 @@ def test_each_variable_is_a_setting_with_a_value_that_is_read(name, services):
     assert load(environment).broker_url.get_secret_value() == "amqp://workshed:r@rabbitmq:5672/"
 
 
-def test_who_may_use_the_console_survives_its_dollar_signs(services):
+def test_console_users_survive_their_dollar_signs(services):
     said = services["console"]["environment"]["WORKSHED_CONSOLE_USERS"]
 
     assert f"'{said}'" == SECRETS["CONSOLE_USERS"]
@@ -57,15 +57,15 @@ def test_who_may_use_the_console_survives_its_dollar_signs(services):
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_nothing_of_ours_is_written_but_where_it_says_so(name, services):
+def test_our_services_write_only_to_declared_places(name, services):
     service = services[name]
 
     assert service["read_only"] is True
-    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 -- of the container
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 -- in the container
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert {one["target"] for one in mounts(service, "volume")} <= {"/var/lib/workshed"}
-    assert "user" not in service  # that of the image, which is nobody special
+    assert "user" not in service  # the image's user, which is unprivileged
 
 
 @pytest.mark.parametrize("name", sorted(LASTING))
@@ -78,7 +78,7 @@ def test_it_starts_once_the_schema_is_there_and_rabbitmq_answers(name, services)
 
 
 @pytest.mark.parametrize("name", sorted(LASTING))
-def test_its_health_is_asked_for_where_it_answers(name, services):
+def test_its_health_check_uses_the_port_that_answers(name, services):
     kind, program, option, code = services[name]["healthcheck"]["test"]
 
     assert (kind, program, option) == ("CMD", "python", "-c")
@@ -86,7 +86,7 @@ def test_its_health_is_asked_for_where_it_answers(name, services):
     compile(code, "healthcheck", "exec")
 
 
-def test_a_worker_is_given_its_grace_and_what_it_needs_beside_it(services):
+def test_a_worker_in_compose_has_its_grace_period_and_a_reserve(services):
     grace = load(services["worker"]["environment"]).shutdown_grace
     given = span(services["worker"]["stop_grace_period"])
 
@@ -167,5 +167,5 @@ def test_the_grace_is_that_of_the_settings():
         ("periodiq --once actors", "end with 2"),
     ],
 )
-def test_a_command_that_would_fail_is_told_from_one_that_would_not(line, word):
+def test_a_command_that_would_fail_is_recognised(line, word):
     assert word in problem(line.split())

@@ -1,4 +1,4 @@
-"""`deploy/container/Dockerfile`, by hadolint and by eye.
+"""`deploy/container/Dockerfile`, checked by hadolint and line by line.
 
 `tests/service/e2e/deploy` builds and runs it.
 """
@@ -40,7 +40,7 @@ def test_hadolint_has_nothing_against_an_image_on_top_of_it(tmp_path):
     assert problem(command) is None
 
 
-def test_what_builds_it_is_not_in_it():
+def test_build_tools_are_not_in_the_image():
     assert len(STAGES) == 2
     assert re.findall(r"COPY (?:--from=\S+ )?(.+)", FINAL) == [
         "LICENSE LICENSES-THIRD-PARTY.md /usr/share/doc/workshed/",
@@ -49,7 +49,7 @@ def test_what_builds_it_is_not_in_it():
     ]
 
 
-def test_it_runs_as_nobody_special_and_its_command_is_process_1():
+def test_it_runs_unprivileged_and_its_command_is_process_1():
     assert re.findall(r"(?m)^USER (.+)$", FINAL) == ["10001:10001"]
     assert not re.search(r"(?m)^ENTRYPOINT ", FINAL)
     (command,) = re.findall(r"(?m)^CMD (.+)$", FINAL)
@@ -73,7 +73,7 @@ def test_its_extras_are_all_that_a_server_can_use():
     assert re.findall(r"--group (\w+)", STAGES[0]) == ["service"]
 
 
-def test_the_build_is_given_what_is_packed_and_nothing_else():
+def test_the_build_context_has_only_packed_files():
     lines = (FOLDER / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     files = {
         "LICENSE",

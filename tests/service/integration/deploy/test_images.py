@@ -1,4 +1,4 @@
-"""The images that `deploy/` pins: series that the matrix runs, and named as untested."""
+"""The images that `deploy/` pins: of series that the matrix runs, or named as untested."""
 
 import platform
 import re
@@ -45,7 +45,7 @@ def test_a_server_is_pinned_to_a_series_that_the_matrix_runs(image, series):
     assert version in series
 
 
-def test_what_is_said_to_be_tested_instead_of_a_server_is_what_the_matrix_runs():
+def test_servers_named_as_tested_instead_are_those_of_the_matrix():
     said = {image.partition(":")[0]: text for image, text in TESTED.items()}
 
     for name, found in (

@@ -1,6 +1,6 @@
-"""What `kustomize build` makes, against the schemas of Kubernetes; no cluster is here to take it.
+"""The output of `kustomize build`, checked by Kubernetes' schemas, because there is no cluster.
 
-Objects of KEDA and of the operator of Prometheus have no schema here: their fields are looked at.
+Objects of KEDA and of the Prometheus operator have no schema here: their fields are checked.
 """
 
 import functools
@@ -27,10 +27,10 @@ LOCKED = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-WRITTEN = {"/tmp", "/var/lib/workshed"}  # noqa: S108 -- of the container
+WRITTEN = {"/tmp", "/var/lib/workshed"}  # noqa: S108 -- in the container
 LARGE = "overlays/large"
 ADDITION_S = 20
-# Of a PrometheusRule; an operator drops a field that it does not know, or refuses the object.
+# Fields of a PrometheusRule; an operator drops unknown fields or refuses the object.
 GROUP = {"name", "interval", "rules"}
 ALERT = {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
 SPAN = re.compile(r"([0-9]+h)?([0-9]+m)?([0-9]+s)?")
@@ -38,12 +38,12 @@ SPAN = re.compile(r"([0-9]+h)?([0-9]+m)?([0-9]+s)?")
 
 @functools.cache
 def rendered(folder):
-    """The objects of a kustomization."""
+    """Return the objects of a kustomization."""
     done = subprocess.run(
         ["kustomize", "build", FOLDER / folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert not done.stderr, done.stderr  # it warns of what is deprecated
+    assert not done.stderr, done.stderr  # it warns about deprecated fields
     return list(yaml.safe_load_all(done.stdout))
 
 
@@ -52,7 +52,7 @@ def named(folder, kind):
 
 
 def pods(folder):
-    """The pods that are made of it, by the name of what makes them."""
+    """Return the pods of a kustomization, by the name of the object that creates them."""
     makers = named(folder, "Deployment") | named(folder, "Job")
     return {name: one["spec"]["template"] for name, one in makers.items()}
 
@@ -156,12 +156,12 @@ def test_no_pod_is_root_or_writes_but_to_its_own_folders(folder):
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS)
 def test_no_service_can_put_a_variable_into_a_pod(folder):
-    """One named `workshed` would bring WORKSHED_SERVICE_HOST, which is refused as misspelt."""
+    """A service named `workshed` would add WORKSHED_SERVICE_HOST, which is refused as misspelt."""
     assert {pod["spec"]["enableServiceLinks"] for pod in pods(folder).values()} == {False}
 
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS)
-def test_a_worker_is_given_its_grace_and_what_it_needs_beside_it(folder):
+def test_a_worker_in_a_pod_has_its_grace_period_and_a_reserve(folder):
     grace = load(settings_of(folder)).shutdown_grace.total_seconds()
 
     given = {
@@ -180,7 +180,7 @@ def test_a_new_pod_is_ready_before_an_old_one_stops(folder):
 
 
 @pytest.mark.parametrize("name", sorted(PARTS))
-def test_its_probes_ask_where_it_answers(name):
+def test_its_probes_use_the_port_that_answers(name):
     one = container(name)
     ports = {port["name"]: port["containerPort"] for port in one["ports"]}
     asked = {
@@ -287,7 +287,7 @@ def test_keda_scales_each_group_and_an_apply_does_not():
 
 
 @pytest.mark.parametrize("name", sorted(name for name in PARTS if name.startswith("worker")))
-def test_it_scales_by_what_waits_for_longest(name):
+def test_it_scales_by_the_longest_wait(name):
     age = next(one for one in scalers()[name]["spec"]["triggers"] if one["type"] == "prometheus")
 
     metric, expression = re.fullmatch(
@@ -300,7 +300,7 @@ def test_it_scales_by_what_waits_for_longest(name):
 
 @pytest.mark.parametrize("name", sorted(name for name in PARTS if name.startswith("worker")))
 def test_it_scales_by_the_length_of_queues_over_http(name):
-    """Over AMQP it would count ready messages alone, and take busy workers away."""
+    """Over AMQP, KEDA would count only ready messages, and remove busy workers."""
     (length,) = (one for one in scalers()[name]["spec"]["triggers"] if one["type"] == "rabbitmq")
     said = length["metadata"]
 
@@ -319,7 +319,7 @@ def test_it_scales_by_the_length_of_queues_over_http(name):
     assert host["parameter"] == "host"
 
 
-def test_prometheus_scrapes_what_has_metrics_under_the_name_that_rules_know():
+def test_prometheus_scrapes_each_part_under_the_name_in_the_rules():
     (monitor,) = named(LARGE, "PodMonitor").values()
     endpoint = monitor["spec"]["podMetricsEndpoints"][0]
 

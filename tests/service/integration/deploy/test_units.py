@@ -1,4 +1,4 @@
-"""The units by systemd's own judgement; `tests/service/e2e/deploy` runs them under a systemd."""
+"""The units as checked by systemd's tools; `tests/service/e2e/deploy` runs them with systemd."""
 
 import configparser
 import os
@@ -22,7 +22,7 @@ from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 FOLDER = ROOT / "deploy" / "systemd"
 UNITS = {one.name: one for one in sorted(FOLDER.glob("workshed*.*")) if one.is_file()}
 SERVICES = [name for name in UNITS if name.endswith(".service")]
-# Whose account and role each file of the examples is for, in docs/roles.md.
+# The account and role in docs/roles.md that each example file is for.
 ROWS = {
     "migrate": "`workshed migrate`",
     "worker": "workers",
@@ -32,11 +32,11 @@ ROWS = {
 }
 LASTING = [name for name in SERVICES if "migrate" not in name]
 MOST_EXPOSED = 13
-"""Tenths, by `systemd-analyze security`: 100 is anything goes; below 20 is what it calls OK."""
+"""Limit in tenths for `systemd-analyze security`: 100 is unconfined, below 20 is OK."""
 
 
 class Unit(configparser.ConfigParser):
-    """A unit, each key with its last value."""
+    """A unit file in which the last value of a key counts."""
 
     def __init__(self, name):
         super().__init__(
@@ -56,19 +56,19 @@ def seconds(text):
 
 
 def variables(name):
-    """What a file of the example says, as systemd would read it."""
+    """Return the variables of an example file, as systemd would read it."""
     lines = (FOLDER / "etc" / name).read_text("utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and line[0] != "#")
 
 
 def proposed(name):
-    """What a file of the example says in comments, for whoever wants it."""
+    """Return the optional variables that an example file has in comments."""
     lines = (FOLDER / "etc" / name).read_text("utf-8").splitlines()
     return dict(line[1:].split("=", 1) for line in lines if line.startswith("#WORKSHED_"))
 
 
 def command(name, environment):
-    """The words of a unit's command, with the variables of its environment put in."""
+    """Return the words of a unit's command, with its environment variables expanded."""
     words = []
     for word in Unit(name).service("ExecStart").split():
         words += shlex.split(environment[word[1:]]) if word[0] == "$" else [word]
@@ -77,7 +77,7 @@ def command(name, environment):
 
 @pytest.fixture
 def installed(tmp_path):
-    """The units in a folder where systemd looks, with a program at the place that they name."""
+    """The units in a folder that systemd searches, with a program at the path that they name."""
     shutil.copytree(FOLDER, tmp_path / "units")
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\n")
@@ -106,14 +106,14 @@ def test_there_is_a_unit_for_each_part():
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_systemd_has_nothing_against_it(name, installed):
+def test_systemd_accepts_each_unit(name, installed):
     done = analyze(installed, "verify", "--man=no", name.replace("@.", "@mail."))
 
     ours = [line for line in done.stderr.splitlines() if "workshed" in line]
     assert ours == []
 
 
-def test_systemd_would_say_so(installed):
+def test_systemd_reports_a_wrong_unit(installed):
     file = installed / "workshed-relay.service"
     file.write_text(file.read_text("utf-8").replace("TimeoutStopSec", "TimeoutStopSek"))
 
@@ -123,7 +123,7 @@ def test_systemd_would_say_so(installed):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_it_is_locked_in(name, installed):
+def test_each_unit_is_confined(name, installed):
     unit = name.replace("@.", "@mail.")
 
     done = analyze(installed, "security", "--offline=true", f"--threshold={MOST_EXPOSED}", unit)
@@ -132,7 +132,7 @@ def test_it_is_locked_in(name, installed):
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_what_would_come_again_is_not_started_again_and_all_else_is(name):
+def test_a_unit_restarts_unless_its_settings_are_wrong(name):
     unit = Unit(name)
     prevented = {int(code) for code in unit.service("RestartPreventExitStatus").split()}
 
@@ -144,13 +144,13 @@ def test_what_would_come_again_is_not_started_again_and_all_else_is(name):
     assert unit.service("SuccessExitStatus") is None
 
 
-def test_a_worker_is_given_its_grace_and_what_it_needs_beside_it():
+def test_a_worker_has_its_grace_period_and_a_reserve():
     unit = Unit("workshed-worker@.service")
     grace = load(variables("workshed.env")).shutdown_grace.total_seconds()
 
     assert grace == Settings().shutdown_grace.total_seconds()
     assert seconds(unit.service("TimeoutStopSec")) >= grace + 20
-    assert unit.service("KillMode") == "mixed"  # else a second SIGTERM cuts jobs
+    assert unit.service("KillMode") == "mixed"  # otherwise a second SIGTERM interrupts jobs
 
 
 def test_a_worker_rolls_when_it_is_reloaded():
@@ -176,7 +176,7 @@ def test_each_variable_of_the_examples_is_a_setting_that_is_read(name):
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_part_may_have_an_account_and_a_role_of_its_own(name):
-    """Of two files the last one holds. Without one of its own, a part has the rights of all."""
+    """The last of two files wins. Without its own file, a part has the rights of all parts."""
     files = re.findall(r"(?m)^EnvironmentFile=(.+)$", UNITS[name].read_text("utf-8"))
     own = name.removeprefix("workshed-").removesuffix(".service").replace("@", "-%i")
 
@@ -225,7 +225,7 @@ def test_no_two_parts_of_a_host_have_the_same_port():
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_the_target_takes_it_along(name):
+def test_the_target_includes_each_unit(name):
     unit = Unit(name)
 
     assert unit["Unit"]["PartOf"] == "workshed.target"

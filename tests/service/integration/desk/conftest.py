@@ -1,4 +1,4 @@
-"""Pages of the service on the console, as a browser has them without one."""
+"""Fixtures for the service's pages of the console, without a browser."""
 
 from tests.library.integration.desk.conftest import (
     _ask_again,

@@ -1,4 +1,4 @@
-"""Campaigns on the console: what became of each mail, and what can be done about it."""
+"""Campaigns on the console: the outcome of each email, and the actions on them."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def post(database):
 
 @pytest.fixture
 def sending(operator, post, conn):
-    """`sending(unknown=2, sent=1)`: a campaign that is being sent to so many; its id."""
+    """`sending(unknown=2, sent=1)`: start a campaign with recipients in these states; its id."""
 
     def begin(name="News", **states):
         post.people(sum(states.values()), prefix=f"u{name.encode().hex()}")
@@ -45,7 +45,7 @@ def sending(operator, post, conn):
 
 @pytest.fixture
 def entries(conn):
-    """`entries()`: what the audit says, as (action, count, about), the latest first."""
+    """`entries()`: the audit's entries as (action, count, about), latest first."""
     return lambda: [(one.action, one.count, one.details) for one in audit.list_entries(conn)]
 
 
@@ -132,7 +132,7 @@ def test_recipients_of_one_state_can_be_paged_through(operator, sending):
     assert f"after={first['next']}" in operator.get(f"/campaign?id={number}&state=sent").text
 
 
-def test_what_cannot_be_asked_for_is_said(reader, post):
+def test_an_invalid_request_is_reported(reader, post):
     number = post.draft()
 
     assert reader.get(f"/campaign?id={number}&state=happy").status_code == 400
@@ -163,7 +163,7 @@ def test_a_draft_cannot_be_paused(operator, post, entries):
     assert entries() == []
 
 
-def test_held_mails_are_sent_again_by_who_is_sure(operator, sending, entries):
+def test_held_mails_are_sent_again_after_confirmation(operator, sending, entries):
     number = sending(sent=1, unknown=2)
     fields = [("id", number), ("state", "unknown")]
 
@@ -184,7 +184,7 @@ def test_held_mails_are_sent_again_by_who_is_sure(operator, sending, entries):
     assert entries() == [("campaigns.again", 2, about)]
 
 
-def test_nobody_is_sent_again_what_all_have(operator, sending, entries):
+def test_a_campaign_without_recipients_in_a_state_is_not_sent_again(operator, sending, entries):
     number = sending(sent=1)
 
     none = operator.post("/campaigns/again", {"id": number, "state": "unknown", "sure": "yes"})
@@ -194,7 +194,7 @@ def test_nobody_is_sent_again_what_all_have(operator, sending, entries):
     assert entries() == []
 
 
-def test_a_campaign_is_cancelled_by_who_is_sure(operator, sending, entries):
+def test_a_campaign_is_cancelled_after_confirmation(operator, sending, entries):
     number = sending(sent=1, waiting=2)
 
     asked = operator.post("/campaigns/cancel", {"id": number})
@@ -209,7 +209,7 @@ def test_a_campaign_is_cancelled_by_who_is_sure(operator, sending, entries):
 
 
 @pytest.mark.parametrize("number", ["", "x", "-1", "9" * 30, "7", "1\n"])
-def test_what_is_no_campaign_is_left_alone(operator, entries, number):
+def test_an_unknown_campaign_changes_nothing(operator, entries, number):
     assert operator.post("/campaigns/pause", {"id": number}).status_code == 404
     assert entries() == []
 

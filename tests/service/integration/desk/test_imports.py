@@ -1,4 +1,4 @@
-"""Imports on the console: how far each is, and which rows failed."""
+"""Imports on the console: the progress of each, and the failed rows."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def owner(database, conn, tmp_path, monkeypatch):
 
 @pytest.fixture
 def handed_in(owner):
-    """`handed_in("name,email\\n…")`: an import that nobody has begun; its id."""
+    """`handed_in("name,email\\n…")`: store an import that has not started; returns its id."""
 
     def hand_in(content=CSV, filename="people.csv"):
         with storage().draft() as draft:
@@ -41,7 +41,7 @@ def handed_in(owner):
 
 @pytest.fixture
 def imported(handed_in):
-    """`imported("name,email\\n…")`: an import that is over; its id."""
+    """`imported("name,email\\n…")`: run an import to its end; returns its id."""
 
     def work(*args, **given):
         import_id = handed_in(*args, **given)
@@ -76,7 +76,7 @@ def test_an_import_is_listed_with_its_progress(reader, imported):
     assert "grace@example.org" in text
 
 
-def test_an_import_that_nobody_has_begun_is_shown(reader, handed_in):
+def test_an_import_that_has_not_started_is_shown(reader, handed_in):
     import_id = handed_in()
 
     assert "0 rows read" in reader.get("/imports").text

@@ -1,4 +1,4 @@
-"""Mail on the console: what was caught is shown, and can do nothing there."""
+"""Mail on the console: caught emails are shown, and can do no harm there."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ BROKEN = [
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The maildir in which mails end."""
+    """The maildir that receives all emails."""
     monkeypatch.setenv("WORKSHED_SMTP_URL", f"maildir:{tmp_path}/mail")
     settings.cache_clear()
     return tmp_path / "mail"
@@ -52,7 +52,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def caught(folder):
-    """`caught(b"…")`: a mail that has come; the name of its file."""
+    """`caught(b"…")`: store a caught email; returns the name of its file."""
     names = set()
 
     def store(content):
@@ -92,7 +92,7 @@ def test_without_mails_the_page_says_so(folder, reader):
     assert reader.json("/mail") == {"folder": str(folder), "mails": []}
 
 
-def test_where_mails_are_sent_to_people_there_is_no_such_page(reader, monkeypatch):
+def test_with_a_real_mail_server_there_is_no_such_page(reader, monkeypatch):
     assert "/mail" in links(reader)
     monkeypatch.setenv("WORKSHED_SMTP_URL", "smtp://mail.example.org")
     settings.cache_clear()
@@ -106,7 +106,7 @@ def links(browser):
     return [part.partition('"')[0] for part in browser.get("/").text.split('<a href="')]
 
 
-def test_what_the_catcher_of_dev_keeps_is_shown(reader, caught, folder, monkeypatch):
+def test_mails_caught_by_dev_are_shown(reader, caught, folder, monkeypatch):
     caught(letter())
     monkeypatch.setattr(state, "default_folder", lambda: folder.parent)
     (folder.parent / state.NOTES).write_text(json.dumps({"mail_port": "21025"}))
@@ -120,7 +120,7 @@ def test_what_the_catcher_of_dev_keeps_is_shown(reader, caught, folder, monkeypa
     assert found == [200, 404, 404]
 
 
-def test_notes_of_dev_that_cannot_be_read_are_nobodys(reader, folder, monkeypatch):
+def test_unreadable_notes_of_dev_are_ignored(reader, folder, monkeypatch):
     folder.mkdir()
     (folder / state.NOTES).write_text("{")
     monkeypatch.setattr(state, "default_folder", lambda: folder)
@@ -160,7 +160,7 @@ def test_a_mail_is_shown_as_text_and_source(reader, caught):
     assert one(reader, name, "/mail/html").status_code == 404
 
 
-def test_the_html_of_a_mail_can_run_nothing_and_call_nobody(reader, caught):
+def test_the_html_of_a_mail_can_run_and_load_nothing(reader, caught):
     calls = '<LINK rel="preconnect" href="https://x.org"><iframe src="https://x.org"></iframe>'
     html = f"{SCRIPT}{calls}<b>Hello Zoë</b>"
     name = caught(letter(html=html))
@@ -230,7 +230,7 @@ def test_no_name_leads_to_another_file(reader, caught, folder, name):
 
     for path in ("/mail/one", "/mail/html", "/mail/one.json"):
         answer = one(reader, name.format(known), path)
-        # What holds a NUL is left out of a query as if it had not been sent.
+        # A parameter with a NUL is removed from the query, as if it had not been sent.
         assert answer.status_code == 404
         assert "Subject: secret" not in answer.text
     assert [mail["id"] for mail in reader.json("/mail")["mails"]] == [known]
@@ -249,7 +249,7 @@ def test_a_broken_mail_is_shown_as_far_as_it_goes(reader, caught, content):
     assert one(reader, name, "/mail/html").status_code in (200, 404)
 
 
-def test_what_headers_say_beyond_ascii_is_read(reader, caught):
+def test_headers_beyond_ascii_are_decoded(reader, caught):
     encoded = "=?utf-8?q?Zo=C3=AB?="
     name = caught(f"Subject: Grüße\nFrom: {encoded} <z@x.org>\n\nHello".encode())
 
@@ -291,7 +291,7 @@ def test_names_that_no_mail_program_makes_are_passed_over(reader, caught, folder
     assert [mail["id"] for mail in reader.json("/mail")["mails"]] == [name]
 
 
-def test_a_folder_that_cannot_be_read_is_said(reader, folder):
+def test_an_unreadable_folder_is_reported(reader, folder):
     folder.mkdir()
     (folder / "new").write_text("no folder")
 

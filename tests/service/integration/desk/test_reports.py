@@ -1,4 +1,4 @@
-"""Reports on the console: the numbers of days as they were stored, with their charts."""
+"""Reports on the console: the stored numbers of days, with charts."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def sales(currency="EUR", *, before="10.00", revenue="12345678901234567.05", top
 
 @pytest.fixture
 def stored(database, conn):
-    """`stored(FIRST, sales(…), …)`: the report of a day."""
+    """`stored(FIRST, sales(…), …)`: store the report of a day."""
 
     def store(of=FIRST, *currencies):
         day = days.day(of, "Europe/Paris")
@@ -101,7 +101,7 @@ def test_amounts_of_any_size_can_be_drawn(reader, stored, amount):
     assert heights(reader.get("/report?date=2026-03-01").text) == ["0.0"] * 29 + ["110.0"]
 
 
-def test_of_many_currencies_some_are_drawn_and_all_are_told(reader, stored):
+def test_of_many_currencies_some_are_drawn_and_all_are_listed(reader, stored):
     codes = ["EUR", *(f"AA{letter}" for letter in "ABCDEFGH")]
     stored(FIRST, *(sales(code) for code in codes))
 

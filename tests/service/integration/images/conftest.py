@@ -1,4 +1,4 @@
-"""Uploads, and what became of them."""
+"""Uploads and their results."""
 
 import contextlib
 import functools
@@ -41,7 +41,7 @@ def picture():
 
 @pytest.fixture
 def stored():
-    """`stored(content)`: the blob of a content that is kept."""
+    """`stored(content)`: store a content and return its blob."""
 
     def keep(content):
         with storage().draft() as draft:
@@ -59,7 +59,7 @@ def user(jobs):
 
 @pytest.fixture
 def upload(user, stored):
-    """`upload(content, "photo.jpg")`: an attachment, whose job is enqueued; its id."""
+    """`upload(content, "photo.jpg")`: store an attachment, enqueue its job, and return its id."""
 
     def attach(content, filename="photo.jpg", user_id=None):
         blob = stored(content)
@@ -71,7 +71,7 @@ def upload(user, stored):
 
 @pytest.fixture
 def replace(stored):
-    """`replace(attachment_id, content)`: it holds another content now."""
+    """`replace(attachment_id, content)`: replace an attachment's content."""
 
     def put(attachment_id, content, filename="photo.jpg"):
         blob = stored(content)
@@ -83,7 +83,7 @@ def replace(stored):
 
 @pytest.fixture
 def variants(jobs):
-    """`variants(attachment_id)`: what was made of what it holds now, as dictionaries."""
+    """`variants(attachment_id)`: the images made from its current content, as dictionaries."""
 
     def read(attachment_id):
         query = """
@@ -99,7 +99,7 @@ def variants(jobs):
 
 @pytest.fixture
 def told(jobs):
-    """`told()`: what browsers were told, in order, as (event, data)."""
+    """`told()`: the notifications to browsers in order, as (event, data)."""
 
     def read():
         query = """
@@ -126,10 +126,10 @@ def content():
 
 @pytest.fixture
 def killed():
-    """`killed(7, "import_users", 1)`: run it until its seventh line; whether it came to its end."""
+    """`killed(7, "import_users", 1)`: kill it at its seventh line; returns whether it finished."""
     with contextlib.ExitStack() as running:
 
-        @functools.cache  # not before the test has set its variables
+        @functools.cache  # started only after the test has set its variables
         def forks():
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             return running.enter_context(subprocess.Popen([sys.executable, KILLED_AT], **pipes))

@@ -1,4 +1,4 @@
-"""The actor that makes images, with all that is around a job."""
+"""The actor that makes images, with the middleware around a job."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def refusal(attachment_id):
         return conn.execute(query, (attachment_id,)).fetchone()[0]
 
 
-def test_an_upload_becomes_an_image_and_its_user_is_told(
+def test_an_upload_becomes_an_image_and_its_user_is_notified(
     jobs, upload, picture, variants, told, content
 ):
     attachment = upload(picture(1600, 1200))
@@ -64,7 +64,7 @@ def test_one_job_per_image_is_alive_until_it_is_executed(jobs, upload, picture, 
     assert len(jobs.enqueued) == 2
 
 
-def test_a_job_that_comes_twice_makes_and_tells_once(jobs, upload, picture, variants, told):
+def test_a_job_delivered_twice_makes_and_notifies_once(jobs, upload, picture, variants, told):
     attachment = upload(picture())
     jobs.drain()
 
@@ -74,7 +74,7 @@ def test_a_job_that_comes_twice_makes_and_tells_once(jobs, upload, picture, vari
     assert len(told()) == 1
 
 
-def test_the_same_content_is_decoded_once_and_both_are_told(
+def test_the_same_content_is_decoded_once_and_both_are_notified(
     jobs, upload, picture, told, monkeypatch
 ):
     upload(picture())
@@ -110,9 +110,7 @@ def test_the_format_is_a_setting(jobs, upload, picture, variants, monkeypatch, a
         (b"no image", "photo.jpg", ""),
     ],
 )
-def test_what_cannot_become_an_image_is_discarded_with_the_reason(
-    jobs, upload, told, bytes_, filename, reason
-):
+def test_other_files_are_discarded_with_the_reason(jobs, upload, told, bytes_, filename, reason):
     attachment = upload(bytes_, filename)
 
     with jobs.expect_discard(reason):
@@ -144,7 +142,7 @@ def test_a_photo_with_a_trailer_and_another_name_is_made_and_noted(
 def test_the_settings_let_a_jpeg_have_more_pixels_than_others(
     jobs, upload, picture, variants, monkeypatch
 ):
-    """As a photo of 48 megapixels has, which takes no more memory than a small PNG."""
+    """For example a photo of 48 megapixels, which takes no more memory than a small PNG."""
     monkeypatch.setenv("SHOP_IMAGE_MAX_PIXELS", "1000000")
     monkeypatch.setenv("SHOP_IMAGE_MAX_JPEG_PIXELS", "2000000")
     settings.cache_clear()
@@ -161,7 +159,7 @@ def test_the_settings_let_a_jpeg_have_more_pixels_than_others(
 def test_the_same_bytes_get_the_same_answer_whatever_was_made_before(
     jobs, upload, picture, variants, monkeypatch, strict
 ):
-    """Strictly the name is part of the question, whether or not the content is known."""
+    """In strict mode the name counts too, even if the content is already known."""
     monkeypatch.setenv("SHOP_IMAGE_STRICT", str(strict))
     settings.cache_clear()
     misnamed = upload(picture(), "photo.png")
@@ -175,7 +173,7 @@ def test_the_same_bytes_get_the_same_answer_whatever_was_made_before(
     assert [refusal(misnamed), refusal(again)] == [said, said]
 
 
-def test_a_refusal_that_comes_twice_is_told_once(jobs, upload, told):
+def test_a_refusal_delivered_twice_notifies_once(jobs, upload, told):
     attachment = upload(b"")
     jobs.drain()
 
@@ -239,7 +237,7 @@ def test_a_replaced_one_is_not_refused_for_what_it_held(
 def test_one_that_is_replaced_between_its_record_and_its_end_is_made_again(
     jobs, upload, replace, picture, variants, content, monkeypatch
 ):
-    """Sent as others are, the new job would not get the key that the old one still has."""
+    """An ordinary send would not get the unique key, which the old job still holds."""
     attachment = upload(picture(color="red"))
     emit_after, others = jobs._broker.emit_after, [picture(color="blue")]
 
@@ -256,7 +254,7 @@ def test_one_that_is_replaced_between_its_record_and_its_end_is_made_again(
     assert blue > red
 
 
-def test_replacing_makes_what_was_made_before(jobs, upload, replace, picture, variants):
+def test_replacing_makes_all_earlier_variants_again(jobs, upload, replace, picture, variants):
     attachment = upload(picture(color="red"))
     process_image.send(attachment, 100, 100, 50)
     jobs.drain()
@@ -316,7 +314,7 @@ def test_a_box_that_makes_no_sense_is_dead_at_once(jobs, upload, picture, box):
     assert len(jobs.dead) == 1
 
 
-def test_an_upload_of_nobody_stores_nothing(jobs, stored, picture):
+def test_an_upload_of_an_unknown_user_stores_nothing(jobs, stored, picture):
     blob = stored(picture())
 
     with pytest.raises(RecordMissing), db.transaction() as conn:
@@ -326,7 +324,7 @@ def test_an_upload_of_nobody_stores_nothing(jobs, stored, picture):
 
 
 def test_an_upload_is_stored_with_its_job_or_not_at_all(jobs, user, stored, picture):
-    """Committed alone it would be a picture that nobody ever makes."""
+    """An attachment without its job would never become an image."""
     blob = stored(picture())
 
     def attach_and_fail():

@@ -1,4 +1,4 @@
-"""Images are decoded where they can do no harm: in real processes, with limits."""
+"""Images are decoded where they can do no harm: in separate processes with limits."""
 
 import contextlib
 import os
@@ -25,9 +25,9 @@ from tests.service.variables import variable
 from workshed.interrupts import thread_gate
 from workshed.settings import settings
 
-pytestmark = pytest.mark.one_in(2)  # each test starts programs of its own
+pytestmark = pytest.mark.one_in(2)  # each test starts its own programs
 
-register_heif_opener()  # with it comes the encoder
+register_heif_opener()  # this registers the encoder too
 
 WANTED = ImageRequest(
     width=80,
@@ -56,7 +56,7 @@ def configure(monkeypatch):
 
 @pytest.fixture
 def decoders(tmp_path, monkeypatch):
-    """`decoders(planted)`: a decoder whose processes run these lines of Python first."""
+    """`decoders(planted)`: a decoder whose processes first run these lines of Python."""
     monkeypatch.syspath_prepend(tmp_path)
     with contextlib.ExitStack() as opened:
 
@@ -85,7 +85,7 @@ def photo(kind="JPEG", size=(400, 300), **options):
 
 @pytest.fixture
 def file(tmp_path):
-    """`file(data)`: a real file that holds it, open."""
+    """`file(data)`: an open file with this content."""
     with contextlib.ExitStack() as opened:
 
         def one(data=b""):
@@ -98,7 +98,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def run(file, decoder):
-    """`run(data, width=20, by=another)`: what is made of it, and its bytes."""
+    """`run(data, width=20, by=another)`: the resulting image, and its bytes."""
 
     def decode(data, by=None, **changes):
         target = file()
@@ -119,7 +119,7 @@ def pids(decoder):
 def is_gone(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):  # or gone while it is read
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends during the read
         return True
     return state == "Z"
 
@@ -135,7 +135,7 @@ def test_an_image_is_made_in_another_process(run, decoder):
     assert len(pids(decoder)) == 1
 
 
-def test_where_the_files_stand_is_no_matter(file, decoder):
+def test_the_position_of_the_files_does_not_matter(file, decoder):
     source, target = file(photo()), file(b"longer than what is made of it" * 1000)
     source.seek(100)
     target.seek(50)
@@ -155,7 +155,7 @@ def test_a_refusal_has_its_reason(run, decoder):
 
 
 def test_a_file_that_cannot_be_written_is_not_the_images_fault(file, decoder, tmp_path):
-    """A full disk is told apart from a broken image, or it would be refused for good."""
+    """A full disk is no broken image, which would be refused permanently."""
     with (
         Path("/dev/full").open("r+b", buffering=0) as full,
         pytest.raises(DecoderFailedError, match="No space left on device"),
@@ -197,7 +197,7 @@ def test_a_process_is_replaced_after_many_images(run, decoder, monkeypatch):
 
 
 def test_the_memory_of_one_image_is_used_for_the_next(run, decoder):
-    """Otherwise the kernel clears each page anew: 500 for each of these, 2 400 for a photo."""
+    """Otherwise the kernel clears every page again: 500 for each of these, 2 400 for a photo."""
 
     def faults():
         (pid,) = pids(decoder)
@@ -239,7 +239,7 @@ def test_the_process_that_is_warm_is_taken_first(run, decoder, in_threads):
         assert decoder._idle[-1].pid == last
 
 
-def test_a_process_that_was_idle_ends_by_itself_and_nobody_notices(decoders, run, eventually):
+def test_an_idle_process_ends_by_itself_and_is_replaced(decoders, run, eventually):
     short = decoders("child.IDLE_S = 0.2")
     run(photo(), by=short)
     (first,) = pids(short)
@@ -251,7 +251,7 @@ def test_a_process_that_was_idle_ends_by_itself_and_nobody_notices(decoders, run
     assert first not in pids(short)
 
 
-def test_no_process_that_ended_idle_is_left_unburied(decoders, run, in_threads, eventually):
+def test_no_process_that_ended_idle_becomes_a_zombie(decoders, run, in_threads, eventually):
     short = decoders("child.IDLE_S = 0.5")
     together = threading.Barrier(3)
 
@@ -269,7 +269,7 @@ def test_no_process_that_ended_idle_is_left_unburied(decoders, run, in_threads, 
 
 
 def test_a_process_that_ends_just_when_it_is_asked_is_asked_no_more(decoders, run, monkeypatch):
-    """It has ended, but was seen alive before: the request is sent once more."""
+    """The process ended after it was seen alive: the request is sent again to another one."""
     short = decoders("child.IDLE_S = 0.05")
     run(photo(), by=short)
     (child,) = short._all
@@ -293,7 +293,7 @@ def test_a_process_that_ended_idle_exits_with_0(decoders, run):
 
 @cache
 def film(frames=150):
-    """Of 800 by 600 pixels, in few bytes; each frame takes some 20 ms."""
+    """Return an animation of 800 by 600 pixels, in few bytes; each frame takes about 20 ms."""
     base = Image.radial_gradient("L").resize((800, 600)).point(lambda value: value & 0xF0)
     moved = [ImageChops.offset(base, 5 * at) for at in range(frames)]
     file = BytesIO()
@@ -314,7 +314,7 @@ def test_an_image_that_needs_too_much_memory_is_refused(run, decoder, configure)
 
 
 def test_a_heic_that_needs_too_much_memory_is_refused(run, decoder, configure):
-    """Its decoder reports that in words of its own."""
+    """Its decoder reports that in its own words."""
     configure(image_memory_bytes=256 << 20)
 
     with pytest.raises(ImageRefusedError, match="it needs more than 256 MiB of memory"):
@@ -326,14 +326,14 @@ def test_a_heic_that_needs_too_much_memory_is_refused(run, decoder, configure):
 
 @pytest.mark.exhaustive
 def test_a_heic_of_48_megapixels_fits_into_the_memory_that_is_allowed(run):
-    """As phones write it, in tiles."""
+    """The file consists of tiles, as phones write it."""
     made, _ = run(heic((8064, 6048)), width=800, height=600, max_pixels=50_000_000)
 
     assert (made.width, made.height) == (800, 600)
 
 
 def test_an_animation_never_has_all_its_frames_in_memory(run, configure):
-    """150 are 288 MB."""
+    """All 150 frames would take 288 MB."""
     configure(image_memory_bytes=256 << 20)
 
     assert run(film(), width=800, height=600)[0].frames == 150
@@ -341,7 +341,7 @@ def test_an_animation_never_has_all_its_frames_in_memory(run, configure):
 
 @cache
 def heic(size):
-    """Of one colour, in few bytes; the decoder's effort is that for any picture of this size."""
+    """Return a HEIC of one colour, in few bytes; decoding costs as much as any of this size."""
     file = BytesIO()
     options = {"tile_size": 512, "enc_params": {"preset": "ultrafast"}}
     Image.new("RGB", size, "teal").save(file, "HEIF", **options)
@@ -355,13 +355,13 @@ def test_an_image_that_takes_too_long_is_refused(run, decoder, configure):
     with pytest.raises(ImageRefusedError, match="it takes more than 1 s of CPU"):
         run(film(), width=800, height=600)
 
-    assert time.process_time() - started < 1  # not ours
+    assert time.process_time() - started < 1  # the time is not spent in this process
     assert pids(decoder) == set()
     assert run(photo())[0].width == 80
 
 
 def test_each_image_has_its_own_time(run, decoder, configure):
-    """Together they take more than a second."""
+    """All images together take more than a second."""
     configure(image_cpu=1)
     large = photo("PNG", (2000, 1500))
     for _ in range(20):
@@ -393,10 +393,10 @@ child.make, child.socket.recv_fds = make, recv_fds
 def test_an_image_that_took_almost_all_its_time_takes_none_of_the_next_ones(
     decoders, run, configure
 ):
-    """Otherwise the next one is refused for good, for the time in which it is received."""
+    """Otherwise the next image is refused permanently, because receiving it takes time too."""
     configure(image_cpu=2)
     slow = decoders(ALMOST_ALL)
-    run(photo(), by=slow)  # the first one takes the time to load what images need
+    run(photo(), by=slow)  # the first one also spends time on imports
 
     for _ in range(2):
         assert run(photo(), by=slow)[0].width == 80
@@ -434,7 +434,7 @@ def test_the_process_knows_nothing_of_ours(run, decoder, configure, monkeypatch)
     assert sorted(name.split(":")[0] for name in files) == ["/dev/null"] * 3 + ["socket"]
 
 
-# How it may end
+# Ends of the process
 
 
 def test_a_crash_refuses_the_image(decoders, run):
@@ -444,8 +444,8 @@ def test_a_crash_refuses_the_image(decoders, run):
         run(photo(), by=crashing)
 
 
-def test_a_crash_that_an_earlier_image_prepared_refuses_nobody(decoders, run):
-    """The second request to a process crashes it; without the second look the image is lost."""
+def test_a_crash_caused_by_an_earlier_image_refuses_no_image(decoders, run):
+    """The second request crashes the process; without a second attempt the image would be lost."""
     crashing = decoders(
         "import ctypes\n"
         "made = []\n"
@@ -457,7 +457,7 @@ def test_a_crash_that_an_earlier_image_prepared_refuses_nobody(decoders, run):
         assert run(photo(), by=crashing)[0].width == 80
 
 
-def test_memory_that_an_earlier_image_kept_refuses_nobody(decoders, run):
+def test_memory_kept_by_an_earlier_image_refuses_no_image(decoders, run):
     leaking = decoders(
         "made = []\n"
         "real = child.make\n"
@@ -475,14 +475,14 @@ def test_memory_that_an_earlier_image_kept_refuses_nobody(decoders, run):
 
 @contextlib.contextmanager
 def in_mid_image(run, decoder, eventually):
-    """A thread that waits for an image that takes long, its gate, and what it raised."""
+    """A thread that waits for a slow image, its gate, and the error that it raised."""
     raised, gates = [], []
 
     def wait():
         gates.append(thread_gate())
         try:
             run(film(), by=decoder, width=800, height=600)
-        except BaseException as err:  # noqa: BLE001 -- the test looks at it
+        except BaseException as err:  # noqa: BLE001 -- checked by the test
             raised.append(err)
 
     thread = threading.Thread(target=wait)
@@ -495,7 +495,7 @@ def in_mid_image(run, decoder, eventually):
 
 
 def test_a_process_that_is_killed_is_not_the_images_fault(run, decoder, eventually):
-    """The kernel kills when the machine has no memory left, whoever used it."""
+    """The kernel may kill any process when the machine is out of memory."""
     with in_mid_image(run, decoder, eventually) as (pid, thread, raised, _):
         os.kill(pid, signal.SIGKILL)
         thread.join()
@@ -524,16 +524,16 @@ def test_a_process_that_hangs_is_killed(decoders, run, monkeypatch, eventually):
 
 
 class Struck(BaseException):
-    """As dramatiq's time limit is."""
+    """An interrupt like dramatiq's time limit."""
 
 
 def test_an_interrupt_ends_the_process_and_the_next_answer_is_right(run, decoder, eventually):
-    """Otherwise the answer to this image would be taken for that to the next one."""
+    """Otherwise the answer for this image would be taken for the next one's."""
     with in_mid_image(run, decoder, eventually) as (pid, thread, raised, its_gate):
         struck_at = time.monotonic()
         its_gate.strike(Struck)
         thread.join()
-        assert time.monotonic() - struck_at < 45  # and not the minute for its answer
+        assert time.monotonic() - struck_at < 45  # less than the minute allowed for an answer
 
     assert [type(err) for err in raised] == [Struck]
     assert is_gone(pid)
@@ -541,7 +541,7 @@ def test_an_interrupt_ends_the_process_and_the_next_answer_is_right(run, decoder
 
 
 def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, decoder, lane):
-    """Between taking a process and giving it back, it would be lost, and never end."""
+    """While it is taken or given back, the process would be lost and never end."""
     source, target = file(photo()), file()
 
     def strike(after_s):
@@ -559,7 +559,7 @@ def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, dec
     assert {child.pid for child in decoder._idle} == pids(decoder)
 
 
-# The end of the parent
+# End of the parent process
 
 PARENT = """
 import sys, tempfile, threading
@@ -587,7 +587,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, None])
 def test_no_process_outlives_its_parent(how, tmp_path, eventually):
-    """Two of the three are in mid-image: these end when they have answered nobody."""
+    """Two of the three are decoding an image, and end when they cannot send their answer."""
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(photo())
     large.write_bytes(film())
@@ -606,7 +606,7 @@ def test_no_process_outlives_its_parent(how, tmp_path, eventually):
 
 
 def test_a_fork_leaves_the_processes_to_its_parent(run, decoder, eventually):
-    """A copy of the socket in a fork would keep a process alive that nobody asks any more."""
+    """A copy of the socket in a fork would keep an unused process alive."""
     run(photo())
     (pid,) = pids(decoder)
     (child,) = decoder._all
@@ -614,10 +614,10 @@ def test_a_fork_leaves_the_processes_to_its_parent(run, decoder, eventually):
     fork = os.fork()
     if not fork:
         os.close(tell)
-        os.read(told, 1)  # outlives the decoder of its parent
+        os.read(told, 1)  # outlive the parent's decoder
         os._exit(len(decoder._all))
 
-    child._socket.close()  # as when the parent dies
+    child._socket.close()  # as if the parent died
     eventually(lambda: is_gone(pid))
     os.close(tell)
 
@@ -656,7 +656,7 @@ if fork:
 """
 
 
-def test_a_fork_is_not_warned_of_processes_that_are_its_parents(tmp_path):
+def test_a_fork_gets_no_warnings_about_its_parents_processes(tmp_path):
     (tmp_path / "photo").write_bytes(photo())
     command = [sys.executable, "-W", "always", "-c", FORKING, tmp_path / "photo"]
 

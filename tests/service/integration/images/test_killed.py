@@ -1,4 +1,4 @@
-"""The job may be killed at any line, and come again: it has made and told everything once."""
+"""The job may be killed at any line and redelivered: everything is made and sent once."""
 
 import hashlib
 
@@ -10,14 +10,14 @@ from workshed import db
 from workshed.contrib.storage import storage
 from workshed.settings import settings
 
-pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, each in its own process
 
 MOST_LINES = 1_000
 
 
 @pytest.fixture
 def attach(database, broker, tmp_path, monkeypatch, picture):
-    """`attach(7)`: an attachment of a content of its own, and no job."""
+    """`attach(7)`: store an attachment with unique content, without a job."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     settings.cache_clear()
     with db.transaction() as conn:
@@ -42,7 +42,7 @@ def one(query, *args):
 def test_a_job_that_is_killed_at_any_line_ends_the_second_time(
     attach, killed, scale, lane, tmp_path
 ):
-    """At full scale at each; otherwise at a few."""
+    """At full scale it is killed at each line, otherwise at a few."""
     step = lane(sample=60, exhaustive=31 - scale(30))
     for line in range(1, MOST_LINES, step):
         attachment = attach(line)

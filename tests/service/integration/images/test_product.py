@@ -1,4 +1,4 @@
-"""What the shipped jobs keep is deleted when it is old, and not before."""
+"""Data of the shipped jobs is deleted when it is old, and not before."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from workshed.contrib.storage import ContentMissingError, storage
 
 @pytest.fixture
 def processed(jobs, upload, picture):
-    """An attachment, and what was made of it."""
+    """An attachment, and the image made from it."""
     attachment = upload(picture())
     jobs.drain()
     return attachment
@@ -25,7 +25,7 @@ def contents(attachment_id):
         return conn.execute(query, (attachment_id,)).fetchone()
 
 
-def test_what_somebody_has_is_kept(jobs, processed):
+def test_contents_in_use_are_kept(jobs, processed):
     jobs.advance(days=20)
 
     assert not any(retention.prune().values())
@@ -34,7 +34,7 @@ def test_what_somebody_has_is_kept(jobs, processed):
             assert file.read()
 
 
-def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, processed):
+def test_unused_contents_go_after_a_day_and_notifications_after_thirty(jobs, processed):
     original, variant = contents(processed)
     with db.transaction() as conn:
         conn.execute("DELETE FROM shop.attachments")
@@ -70,11 +70,11 @@ def test_it_is_a_part_of_the_nightly_maintenance(jobs, processed, caplog):
     assert "2 contents" in caplog.text
 
 
-def test_before_its_tables_are_there_nobody_runs_it():
+def test_it_does_not_run_without_its_tables():
     assert maintain.options["needs"] == "shop"
 
 
-def test_the_sweep_keeps_what_is_stored_again(jobs, processed, stored, picture):
+def test_the_sweep_keeps_contents_that_are_stored_again(jobs, processed, stored, picture):
     original, _ = contents(processed)
     with db.transaction() as conn:
         conn.execute("DELETE FROM shop.attachments")

@@ -1,4 +1,4 @@
-"""Files of people, and what became of them."""
+"""Files of people, and the results of importing them."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ def owner(jobs):
 
 @pytest.fixture
 def hand_in(owner):
-    """`hand_in("name,email\\n…")`: an import of a file, whose job is enqueued; its id."""
+    """`hand_in("name,email\\n…")`: store an import, enqueue its job, and return its id."""
 
     def start(content, filename="people.csv", **options):
         with storage().draft() as draft:
@@ -62,7 +62,7 @@ def found(jobs):
 
 @pytest.fixture
 def users(jobs):
-    """`users(import_id)`: (name, address) of everybody who came with it."""
+    """`users(import_id)`: (name, address) of each imported user."""
 
     def read(import_id):
         query = "SELECT name, email FROM shop.users WHERE imported_from = %s ORDER BY id"
@@ -74,7 +74,7 @@ def users(jobs):
 
 @pytest.fixture
 def failures(jobs):
-    """`failures(import_id)`: the list of its failed rows, as a list of lists."""
+    """`failures(import_id)`: the list of failed rows, as a list of lists."""
 
     def read(import_id):
         out = io.StringIO(newline="")

@@ -1,4 +1,4 @@
-"""The actors that import people, with all that is around a job."""
+"""The actors that import people, with the middleware around a job."""
 
 import gzip
 from pathlib import Path
@@ -26,7 +26,7 @@ TWO = "name,email\nAda,ada@example.org\nBob,bob@example.org\n"
 
 @pytest.fixture
 def chunk(monkeypatch):
-    """`chunk(1)`: so many rows are one job's."""
+    """`chunk(1)`: set the number of rows per job."""
 
     def of(rows):
         monkeypatch.setenv("SHOP_IMPORT_CHUNK", str(rows))
@@ -39,7 +39,7 @@ def sent(jobs, actor):
     return [job for job in jobs.enqueued if job.actor == actor.actor_name]
 
 
-def test_everybody_in_a_file_becomes_a_user(jobs, hand_in, found, users, told, rows_of):
+def test_each_person_in_a_file_becomes_a_user(jobs, hand_in, found, users, told, rows_of):
     number = hand_in(TWO)
     assert found(number).state == "pending"
 
@@ -105,7 +105,7 @@ def test_each_row_ends_with_its_line_and_reason(jobs, hand_in, rows_of, found, u
 
 
 def test_the_first_row_that_is_right_has_the_address(jobs, hand_in, rows_of):
-    """Whatever is done first: the jobs of later rows may run before."""
+    """The order of jobs does not matter: those of later rows may run first."""
     number = hand_in("name,email\n,a@example.org\nAda,a@example.org\nBob,a@example.org\n")
     import_users.fn(number)
 
@@ -173,7 +173,7 @@ def test_rows_that_overlap_are_counted_once(jobs, hand_in, found):
 def test_no_row_becomes_a_user_before_the_file_was_read_to_its_end(
     jobs, hand_in, found, users, monkeypatch
 ):
-    """Whoever sends a job for them by hand: the file may still be refused."""
+    """Not even by a job that is sent manually, because the file may still be refused."""
     monkeypatch.setattr(imports.reading, "BATCH", 1)
     monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
     number = hand_in(TWO)
@@ -197,7 +197,7 @@ def test_a_file_with_a_header_alone_is_completed(jobs, hand_in, found, told):
     assert told() == [("import_completed", {"import_id": number, "succeeded": 0, "failed": 0})]
 
 
-def test_a_file_that_cannot_be_read_makes_no_user_and_is_told_and_mailed(
+def test_an_unreadable_file_makes_no_user_and_its_owner_is_notified_and_mailed(
     jobs, hand_in, found, users, rows_of, told, monkeypatch
 ):
     monkeypatch.setattr(imports.reading, "BATCH", 1)
@@ -234,8 +234,8 @@ def test_a_job_that_dies_while_it_reads_fails_the_import(jobs, hand_in, found):
     assert len(jobs.mailbox) == 1
 
 
-def test_what_is_read_is_what_was_handed_in(jobs, hand_in, found):
-    """Whoever writes into the folder of contents mixes nothing in."""
+def test_only_the_stored_content_is_imported(jobs, hand_in, found):
+    """A file that is changed in the folder of contents is not imported."""
     number = hand_in(TWO)
     with storage().open(found(number).sha256) as file:
         path = Path(file.name)
@@ -248,7 +248,7 @@ def test_what_is_read_is_what_was_handed_in(jobs, hand_in, found):
     assert found(number).rows_read == 0
 
 
-def test_reading_goes_on_behind_what_was_stored(jobs, hand_in, found, users, monkeypatch):
+def test_reading_continues_after_the_stored_rows(jobs, hand_in, found, users, monkeypatch):
     monkeypatch.setattr(imports.reading, "BATCH", 2)
     monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
     number = hand_in("name,email\n" + "".join(f"A{n},a{n}@example.org\n" for n in range(5)))
@@ -288,7 +288,7 @@ def test_a_file_that_could_not_be_read_may_come_again(jobs, hand_in):
 
 
 def test_an_import_is_stored_with_its_job_or_not_at_all(jobs, owner):
-    """Committed alone it would wait for a day, and keep the same file from coming again."""
+    """Without its job, an import would wait for a day and block the same file meanwhile."""
     with storage().draft() as draft:
         draft.write(TWO.encode())
         blob = blobs.keep(draft)
@@ -314,7 +314,7 @@ def test_an_owner_must_be_there(jobs, owner, hand_in):
         hand_in(TWO)
 
 
-def test_what_is_of_an_owner_goes_with_them(jobs, owner, hand_in, rows_of):
+def test_imports_are_deleted_with_their_owner(jobs, owner, hand_in, rows_of):
     number = hand_in(TWO)
     jobs.drain()
 
@@ -324,7 +324,7 @@ def test_what_is_of_an_owner_goes_with_them(jobs, owner, hand_in, rows_of):
     assert rows_of(number) == []
 
 
-def test_everybody_is_welcomed_where_that_is_wanted(jobs, hand_in, users):
+def test_imported_users_are_welcomed_on_demand(jobs, hand_in, users):
     number = hand_in(TWO + "Ada,ada@example.org\n", welcome=True)
 
     jobs.drain()
@@ -393,8 +393,8 @@ def test_the_check_looks_again_less_and_less_often_until_it_is_over(jobs, hand_i
 
 
 @pytest.mark.parametrize("lost", ["import_users", "import_user_rows"])
-def test_what_was_lost_is_sent_again(jobs, hand_in, found, lost):
-    """As RabbitMQ loses it where a queue is purged: nothing else of the job is freed."""
+def test_lost_jobs_are_sent_again(jobs, hand_in, found, lost):
+    """For example when a queue is purged: nothing else of the job is released."""
     number = hand_in(TWO)
     if lost == "import_user_rows":
         import_users.fn(number)
@@ -408,8 +408,8 @@ def test_what_was_lost_is_sent_again(jobs, hand_in, found, lost):
     assert found(number).state == "completed"
 
 
-def test_what_was_lost_comes_in_few_jobs(jobs, hand_in, found, chunk):
-    """At 500 jobs of one row in each look, 100 000 rows would take weeks."""
+def test_lost_rows_are_sent_again_in_few_jobs(jobs, hand_in, found, chunk):
+    """With 500 jobs of one row per check, 100 000 rows would take weeks."""
     chunk(1)
     number = hand_in("name,email\n" + "".join(f"A{n},a{n}@example.org\n" for n in range(2_000)))
     import_users.fn(number)
@@ -467,14 +467,14 @@ def test_the_list_of_failures_can_be_corrected_and_handed_in(
 
 
 def test_an_import_that_was_not_read_yet_has_no_failures_in_any_layout(hand_in, failures):
-    """Its header is not known, so nor is where the columns are that were asked for."""
+    """Its header is not known yet, so neither are the positions of the named columns."""
     number = hand_in("Private address\nada@example.org\n", layout=Layout(email="Private address"))
 
     assert failures(number) == [["line", "reason", "name", "email"]]
 
 
 def test_the_whole_row_of_a_failure_comes_back(jobs, hand_in, failures, users, found):
-    """Also of one that fails late, because somebody has its address."""
+    """This includes a row that fails late, because a user has its address."""
     content = "id;Email Address;City;First;Last\n"
     content += "1;ada@example.org;London;Ada;Lovelace\n2;ADA@example.org;Paris;A.;L.\n"
     content += (
@@ -523,7 +523,7 @@ def test_how_a_file_was_read_is_kept(jobs, hand_in, found):
 
 
 def test_no_user_is_made_of_a_file_whose_names_look_wrong(jobs, hand_in, found, users, monkeypatch):
-    """Not even by a second run, that reads on behind what rows_read."""
+    """Not even by a second run, which continues after `rows_read`."""
     monkeypatch.setattr(imports.reading, "BATCH", 1)
     monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
     content = "name,email\nZoë,zoe@example.org\nJiří Dvořák,j@example.org\n".encode("cp1250")
@@ -543,7 +543,7 @@ def test_no_user_is_made_of_a_file_whose_names_look_wrong(jobs, hand_in, found, 
     assert (found(again).encoding, found(again).is_guess) == ("windows-1250", False)
 
 
-def test_a_packed_file_is_read_on_behind_what_was_stored(jobs, hand_in, users, monkeypatch):
+def test_a_packed_file_is_continued_after_the_stored_rows(jobs, hand_in, users, monkeypatch):
     monkeypatch.setattr(imports.reading, "BATCH", 1)
     monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
     number = hand_in(gzip.compress(TWO.encode()), "people.csv.gz")
@@ -556,7 +556,7 @@ def test_a_packed_file_is_read_on_behind_what_was_stored(jobs, hand_in, users, m
     assert users(number) == [("Ada", "ada@example.org"), ("Bob", "bob@example.org")]
 
 
-def test_what_ended_long_ago_is_deleted_but_not_its_users(jobs, hand_in, rows_of, users):
+def test_old_imports_are_deleted_but_not_their_users(jobs, hand_in, rows_of, users):
     number = hand_in(TWO)
     jobs.drain()
 

@@ -1,4 +1,4 @@
-"""The list of failed rows over HTTP: for the owner of the import, and nobody else."""
+"""The list of failed rows over HTTP, only for the owner of the import."""
 
 import http.client
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ CONTENT = "name,email\nAda,ada1@example.org\n=1+1,\nBob,bob at example.org\n"
 
 @pytest.fixture
 def ended(ada):
-    """The number of an import of Ada's that is over."""
+    """The number of a finished import of Ada's."""
     with storage().draft() as draft:
         draft.write(CONTENT.encode())
         blob = blobs.keep(draft)
@@ -38,7 +38,7 @@ def ended(ada):
 
 @pytest.fixture
 def get(served):
-    """`get(path, user_id)`: the answer, with its body."""
+    """`get(path, user_id)`: the answer with its body."""
 
     def ask(path, user_id=None):
         connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=60)
@@ -67,7 +67,7 @@ def test_the_owner_gets_it_as_a_file_for_spreadsheets(get, ended, ada):
     ]
 
 
-def test_nobody_else_does(get, ended, people):
+def test_other_users_do_not_get_it(get, ended, people):
     (other,) = people(1)
 
     assert get(f"/imports/{ended}/failures.csv", other).status == 404

@@ -1,4 +1,4 @@
-"""The jobs may be killed at any line, and come again: each row is counted once."""
+"""The jobs may be killed at any line and redelivered: each row is counted once."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +10,7 @@ from workshed import db
 from workshed.contrib.storage import blobs, storage
 from workshed.settings import settings
 
-pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, each in its own process
 
 MOST_LINES = 2_000
 ROWS, CHUNK = 12, 4
@@ -18,7 +18,7 @@ ROWS, CHUNK = 12, 4
 
 @pytest.fixture
 def hand_in(database, broker, tmp_path, monkeypatch):
-    """`hand_in(7)`: an import of people of its own, four of whose twelve rows are wrong."""
+    """`hand_in(7)`: an import of unique people; four of its twelve rows are wrong."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     monkeypatch.setenv("SHOP_IMPORT_CHUNK", str(CHUNK))
     settings.cache_clear()
@@ -53,7 +53,7 @@ def sent(number):
 
 
 def right(number):
-    """Tell whether each row was counted once, and the end was told once."""
+    """Return whether each row was counted once, and the end was notified once."""
     with db.transaction() as conn:
         found = imports.find(conn, number)
     end = (found.state, found.total, found.succeeded, found.failed)
@@ -66,7 +66,7 @@ def right(number):
 
 @pytest.mark.timeout(3600)
 def test_reading_is_killed_at_any_line(hand_in, killed, scale, lane):
-    """At full scale at each; otherwise at a few."""
+    """At full scale it is killed at each line, otherwise at a few."""
     step = lane(sample=60, exhaustive=31 - scale(30))
     for line in range(1, MOST_LINES, step):
         number = hand_in(line)

@@ -1,4 +1,4 @@
-"""Somebody's project, which tests the service."""
+"""A user's project that tests the service."""
 
 from tests.library.integration.kit.conftest import project, pytest_itemcollected
 

@@ -1,4 +1,4 @@
-"""The tests that docs/testing.md shows of the sample application, run as printed."""
+"""The tests of the sample application in docs/testing.md, run as printed."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ NOT_ENQUEUED = pages.block(DOCS, "send_onboarding_reminder(user_id=8)")
 
 @pytest.fixture
 def sample(project):
-    """The project tests the sample application, whose queues are in its App."""
+    """A project that tests the sample application, whose queues are in its App."""
     project.environment["WORKSHED_APP"] = "brokers.app:app"
 
 
@@ -32,20 +32,20 @@ def test_the_tests_of_the_welcome_job_pass(project):
 
 @pytest.mark.usefixtures("sample")
 def test_the_test_with_a_worker_that_is_killed_passes(project):
-    """With a RabbitMQ of its own, as there."""
+    """It starts its own RabbitMQ, as on the page."""
     for example in REAL.items():
         project.write(*example)
 
     project.run().assert_outcomes(passed=1)
 
     left = [one.name for one in project.temporary.iterdir()]
-    # A killed master deletes nothing: neither its numbers nor, from Python 3.14 on, the folder of
-    # its fork server.
+    # A killed master deletes nothing: neither its metrics nor, from Python 3.14 on, the folder
+    # of its fork server.
     expected = ("workshed-metrics-", "pymp-")
     assert [name for name in left if not name.startswith(expected)] == []
 
 
-def test_a_failure_looks_as_is_said(jobs):
+def test_a_failure_looks_as_documented(jobs):
     with db.transaction() as conn:
         conn.execute("ALTER TABLE shop.users ALTER id RESTART WITH 7")
         user = people.create(conn, name="Ada Lovelace", email="ada@example.org")

@@ -1,4 +1,4 @@
-"""A mail goes out again under its own id, however often its job is delivered."""
+"""An email is sent again under the same Message-ID, however often its job is delivered."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from workshed.testing.database import maildir
 
 
 def test_the_welcome_mail_is_sent_again_under_its_message_id(jobs):
-    """After its claim has ended, for which the clock is moved; it counts what may be a copy."""
+    """The clock is moved past the end of its claim; possible copies are counted."""
     with db.transaction() as conn:
         user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
 

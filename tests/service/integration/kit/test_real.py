@@ -13,8 +13,8 @@ from workshed.transport.errors import InvalidArgumentError
 pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
 
 
-def test_what_is_sent_has_run_when_it_is_drained(jobs):
-    """Sent directly, and in a transaction; a job that dies is raised once the others have run."""
+def test_sent_jobs_have_run_after_drain(jobs):
+    """Jobs are sent directly and in a transaction; a dead one raises once the others have run."""
     with db.transaction() as conn:
         ada = people.create(conn, name="Ada Lovelace", email="ada@example.org")
         grace = sign_up(conn, name="Grace Hopper", email="grace@example.org")
@@ -30,7 +30,7 @@ def test_what_is_sent_has_run_when_it_is_drained(jobs):
     assert [one.actor for one in jobs.dead] == ["daily_report"]
 
 
-def test_nothing_of_another_test_is_there_and_what_does_not_end_is_told(jobs):
+def test_jobs_of_other_tests_are_gone_and_unfinished_ones_are_reported(jobs):
     assert (jobs.enqueued, jobs.mailbox, jobs.dead) == ([], [], [])
     sent = send_welcome_email.send(404)
 
@@ -40,8 +40,8 @@ def test_nothing_of_another_test_is_there_and_what_does_not_end_is_told(jobs):
         jobs.drain(within=timedelta())
 
 
-def test_a_worker_dies_where_it_is_told_to(jobs):
-    """Before the second commit: the mail is out and not noted, so the next one sends it again."""
+def test_a_worker_dies_at_the_given_place(jobs):
+    """It dies before the second commit: the email is out but not recorded, so it is sent again."""
     with db.transaction() as conn:
         ada = people.create(conn, name="Ada Lovelace", email="ada@example.org")
 
@@ -53,7 +53,7 @@ def test_a_worker_dies_where_it_is_told_to(jobs):
         jobs.crash_during(send_onboarding_reminder, ada.id, at="its commit")
 
 
-def test_a_worker_that_does_not_start_is_told_with_its_last_words(jobs):
+def test_a_worker_that_does_not_start_is_reported_with_its_last_output(jobs):
     send_welcome_email.send(404)
     jobs._worker._modules = ["nowhere"]
 
@@ -61,15 +61,15 @@ def test_a_worker_that_does_not_start_is_told_with_its_last_words(jobs):
         jobs.drain()
 
 
-def test_what_only_other_modes_have_is_told(jobs):
+def test_functions_of_other_modes_are_reported(jobs):
     with pytest.raises(KitError, match=r"jobs\.perform is there in the modes fake and inline"):
         jobs.perform(send_welcome_email, 404)
     with pytest.raises(AttributeError, match="dran"):
         jobs.dran()
 
 
-def test_what_production_would_refuse_is_refused(jobs):
-    """By the annotations of the actor, and by its parameters."""
+def test_arguments_that_production_would_refuse_are_refused(jobs):
+    """The actor's annotations and its parameters decide."""
     with pytest.raises(InvalidArgumentError, match="argument user_id"):
         send_welcome_email.send("seven")
     with pytest.raises(InvalidArgumentError, match="missing a required argument: 'user_id'"):

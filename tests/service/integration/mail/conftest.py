@@ -1,4 +1,4 @@
-"""A mail server that says what a test has it say, and mails to send to it."""
+"""A mail server with scripted replies, and emails to send to it."""
 
 import contextlib
 import socket
@@ -37,8 +37,8 @@ class ScriptedServer:
     """Answers each verb, `CONNECT` and `DOT` with the next line of its script.
 
     `STALL` never answers, and at `TEXT` stops reading; `HANG_UP` closes the connection instead.
-    After the script it says what is usual. `heard` has all commands, `texts` what came before each
-    dot.
+    After the script it gives the usual replies. `heard` has all commands, `texts` the text before
+    each final dot.
     """
 
     def __init__(self):
@@ -56,11 +56,11 @@ class ScriptedServer:
         self._threads[0].start()
 
     def says(self, **lines):
-        """Put lines into the script, for each verb one or a list."""
+        """Add replies to the script: for each verb a line, or a list of lines."""
         self._script |= {v: [said] if isinstance(said, str) else said for v, said in lines.items()}
 
     def hang_up(self):
-        """Close all connections, as a server does that restarts."""
+        """Close all connections, like a server that restarts."""
         for sock in self._open:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -79,7 +79,7 @@ class ScriptedServer:
             thread.join()
 
     def _accept(self):
-        with contextlib.suppress(OSError):  # the listener was shut down
+        with contextlib.suppress(OSError):  # the listener may be shut down
             while True:
                 sock, _ = self._listener.accept()
                 self.connections += 1
@@ -111,7 +111,7 @@ class ScriptedServer:
         script = self._script.get(verb)
         said = script.pop(0) if script else USUAL.get(verb, "250 ok")
         if said == STALL:
-            sock.recv(1)  # until the client gives up
+            sock.recv(1)  # wait until the client gives up
         if said in (STALL, HANG_UP):
             return None
         sock.sendall(said.encode() + b"\r\n")
@@ -150,7 +150,7 @@ def _hang_up():
 
 @pytest.fixture
 def scripted():
-    """A server of the test's own, to which `send` sends."""
+    """A scripted server for this test, to which `send` sends."""
     server = ScriptedServer()
     yield server
     connections.close()
@@ -159,7 +159,7 @@ def scripted():
 
 @pytest.fixture
 def send(scripted):
-    """Hand a mail to the scripted server."""
+    """Send an email to the scripted server."""
 
     def send_one(recipient="ada@example.org", text=TEXT, url=None, wait_s=10, **how):
         envelope = Envelope("hello@workshed.invalid", recipient, text)
@@ -171,21 +171,21 @@ def send(scripted):
 
 @pytest.fixture
 def user(database):
-    """Somebody who has just signed up."""
+    """A user who has just signed up."""
     with db.transaction() as conn:
         return people.create(conn, name="Ada Lovelace", email="ada@example.org")
 
 
 @pytest.fixture
 def claimed(user):
-    """Their welcome mail, claimed."""
+    """The user's welcome email, claimed."""
     with db.transaction() as conn:
         return onboarding.claim_welcome(conn, user.id)
 
 
 @pytest.fixture
 def row(database):
-    """Read the row of a mail."""
+    """Read the row of an email."""
 
     def read(email_id):
         query = "SELECT * FROM workshed_mail.emails WHERE id = %s"
@@ -197,7 +197,7 @@ def row(database):
 
 @pytest.fixture
 def run_out(database):
-    """End the claim of a mail, as if its time had passed."""
+    """End the claim of an email, as if its time had passed."""
 
     def end(email_id):
         with db.transaction() as conn:
@@ -211,7 +211,7 @@ def run_out(database):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """A certificate for 127.0.0.1 that nobody trusts yet: (its file, a server's context)."""
+    """A certificate for 127.0.0.1 that is not trusted yet: (its file, a server's context)."""
     folder = tmp_path_factory.mktemp("tls")
     key, cert = folder / "key.pem", folder / "cert.pem"
     request = (

@@ -1,4 +1,4 @@
-"""Mail servers of ordinary life: each refuses for a while what it takes later."""
+"""Typical mail servers: each refuses for a while what it accepts later."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ DAY_S = 86_400
 
 
 class Greylisting(MailCatcher):
-    """Takes no mail for an address before 300 s have passed since the first one."""
+    """Accepts emails for an address only 300 s after the first attempt."""
 
     def __init__(self, maildir, *, wait_s=300):
         super().__init__(maildir)
@@ -26,7 +26,7 @@ class Greylisting(MailCatcher):
 
 
 class Quota(MailCatcher):
-    """Takes so many mails a day."""
+    """Accepts a limited number of emails a day."""
 
     def __init__(self, maildir, *, a_day):
         super().__init__(maildir)
@@ -44,7 +44,7 @@ class Quota(MailCatcher):
 
 
 class Narrow(MailCatcher):
-    """Has six connections at a time, and says 421 to the next."""
+    """Accepts six connections at a time, and answers 421 to the next."""
 
     def __init__(self, maildir, *, most=6):
         super().__init__(maildir)
@@ -70,7 +70,7 @@ class Narrow(MailCatcher):
 
 
 class Slow(MailCatcher):
-    """Answers RCPT only when a test lets it."""
+    """Answers RCPT only when a test allows it."""
 
     def __init__(self, maildir):
         super().__init__(maildir)
@@ -84,7 +84,7 @@ class Slow(MailCatcher):
 
 
 class Thorough(MailCatcher):
-    """Looks at a mail for as long as a test lets it, and says then that it has taken it."""
+    """Delays its acceptance of an email until a test allows it."""
 
     def __init__(self, maildir):
         super().__init__(maildir)

@@ -1,4 +1,4 @@
-"""The actors that send mails, with all that is around a job."""
+"""The actors that send emails, with the middleware around a job."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from workshed.contrib import mail
 
 @pytest.fixture
 def sign_up(jobs):
-    """`sign_up("ada@example.org")`: a person, whose welcome is enqueued."""
+    """`sign_up("ada@example.org")`: create a user and enqueue the welcome."""
 
     def sign_up(email="ada@example.org"):
         with db.transaction() as conn:
@@ -24,7 +24,7 @@ def sign_up(jobs):
 
 @pytest.fixture
 def row(jobs):
-    """Override: of the kit's database."""
+    """Override: read the row from the kit's database."""
 
     def read(kind="welcome"):
         query = (
@@ -128,11 +128,11 @@ def test_a_reminder_goes_with_the_priority_of_single_mails(jobs, sign_up):
     jobs.assert_enqueued(deliver_email, queue="emails", priority=mail.SINGLE)
 
 
-def test_a_reminder_nobody_needs_is_discarded_with_its_reason(jobs, sign_up):
+def test_an_unneeded_reminder_is_discarded_with_its_reason(jobs, sign_up):
     user = sign_up()
     jobs.drain()
     with db.transaction() as conn:
-        people.activate(conn, user.id)  # without cancelling: as if it were on its way already
+        people.activate(conn, user.id)  # without cancelling, as if the job was already under way
 
     jobs.advance(days=3)
     with jobs.expect_discard(f"user {user.id} needs no reminder any more"):
@@ -156,7 +156,7 @@ def test_a_mail_that_another_worker_sends_waits_for_its_claim(jobs, sign_up):
     assert jobs.mailbox[0]["Message-ID"] == claimed.message_id
 
 
-# What a mail server can do to a job
+# Replies of the mail server and their effect on a job
 
 
 def test_a_busy_server_gets_the_mail_at_the_next_attempt(jobs, sign_up, mail_server, row):

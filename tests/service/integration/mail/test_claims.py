@@ -1,4 +1,4 @@
-"""Who may send a mail, and when."""
+"""Which worker may send an email, and when."""
 
 import logging
 import threading
@@ -44,7 +44,7 @@ def test_a_snooze_lasts_until_the_claim_ends(connect, email_id, configure):
 
 
 def test_a_claim_is_over_soon_where_its_worker_has_died(conn, email_id):
-    """It is renewed while a worker delivers, which may take 25 minutes."""
+    """A claim is short because workers renew it during a delivery of up to 25 minutes."""
     mail.claim(conn, email_id)
 
     left = "SELECT claimed_until - workshed.now() FROM workshed_mail.emails"
@@ -154,7 +154,7 @@ def test_a_mail_that_was_sent_is_not_claimed(conn, email_id):
 
 
 def test_a_mail_that_failed_is_claimed_by_a_job_that_was_revived(conn, email_id):
-    """Otherwise a dead job, retried when its cause is mended, would be done and send nothing."""
+    """Otherwise a dead job, retried after its cause was fixed, would succeed without sending."""
     mail.give_back(conn, mail.claim(conn, email_id), state="failed", error="mailbox full")
 
     assert mail.claim(conn, email_id).possible_duplicates == 0
@@ -170,7 +170,7 @@ def deleted_by_the_database(conn, user_id):
 
 
 @pytest.mark.parametrize("delete", [deleted_by_the_database, mail.delete_of])
-def test_a_mail_to_somebody_who_left_is_gone(conn, delete):
+def test_a_mail_to_a_deleted_user_is_gone(conn, delete):
     user = people.create(conn, name="Ada", email="ada@example.org")
     email = onboarding.claim_welcome(conn, user.id)
     delete(conn, str(user.id))
@@ -189,8 +189,8 @@ def test_mails_to_others_stay(conn):
     assert conn.execute("SELECT kind FROM workshed_mail.emails").fetchall() == [("alert",)]
 
 
-def test_nobody_deletes_a_user_to_whom_a_mail_is_being_stored(connect):
-    """Else the mail would reach somebody who left: no foreign key leads to the users."""
+def test_a_user_cannot_be_deleted_while_a_mail_to_them_is_stored(connect):
+    """Otherwise the email would reach a deleted user, because there is no foreign key to users."""
     storing, deleting = connect(), connect()
     user = people.create(storing, name="Ada", email="ada@example.org")
     storing.commit()

@@ -1,4 +1,4 @@
-"""A mail that is cut off before its final dot is not out: it is sent again, and not in doubt."""
+"""An email interrupted before its final dot is not sent: it is sent again, and not in doubt."""
 
 import threading
 
@@ -13,7 +13,7 @@ from workshed.contrib.mail import delivery, seats
 
 @pytest.fixture
 def deliver(claimed, configure, tmp_path):
-    """`deliver(Slow)`: a thread delivers the mail to a server that keeps it waiting."""
+    """`deliver(Slow)`: a thread delivers the email to a server that keeps it waiting."""
     begun = []
 
     class Delivery:
@@ -36,7 +36,7 @@ def deliver(claimed, configure, tmp_path):
                 self.raised.append(type(err))
 
         def end(self):
-            """Let the server answer, and the thread come to its end."""
+            """Let the server answer and the thread finish."""
             self.server.answers.set()
             self.thread.join()
 
@@ -53,7 +53,7 @@ def again(email_id):
 
 
 def test_an_interrupt_before_the_final_dot_gives_the_mail_back(deliver, claimed, row):
-    """Its claim would run out, and a mail of a campaign would be held for good."""
+    """Otherwise its claim would expire, and a campaign's email would be held permanently."""
     delivery = deliver(Slow)
 
     delivery.gates[0].strike(Shutdown)
@@ -73,7 +73,7 @@ def test_an_interrupt_before_the_final_dot_gives_the_mail_back(deliver, claimed,
 
 
 def test_one_after_it_leaves_the_mail_in_doubt(deliver, claimed, row, run_out):
-    """The server has it, and nobody heard so."""
+    """The server has the email, but its reply was not received."""
     delivery = deliver(Thorough)
 
     delivery.gates[0].strike(Shutdown)
@@ -98,10 +98,8 @@ def test_an_error_that_no_server_has_to_do_with_gives_it_back_too(claimed, monke
     assert row(claimed.id).state == "pending"
 
 
-def test_a_process_that_leaves_gives_back_what_it_delivers_and_does_not_send_its_end(
-    deliver, claimed, row
-):
-    """Its threads are in a call that nothing interrupts, and another worker sends the mail."""
+def test_a_process_that_shuts_down_releases_its_mail_without_the_final_dot(deliver, claimed, row):
+    """Its threads are in a call that cannot be interrupted; another worker sends the email."""
     delivery = deliver(Slow)
 
     db.give_back()

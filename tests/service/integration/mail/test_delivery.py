@@ -1,4 +1,4 @@
-"""A claimed mail meets a mail server, and its row says what became of it."""
+"""A claimed email is delivered to a mail server, and its row records the outcome."""
 
 import logging
 import mailbox
@@ -40,7 +40,7 @@ def test_a_delivered_mail_is_marked_as_sent(claimed, mail_server, row):
     assert claim(claimed.id) is None
 
 
-def test_what_arrives_is_what_was_stored(claimed, mail_server):
+def test_the_stored_mail_arrives(claimed, mail_server):
     send(claimed)
 
     (received,) = mail_server.received
@@ -77,7 +77,7 @@ def test_a_failure_gives_the_claim_back_truthfully(
 
 
 @pytest.mark.usefixtures("claimed")
-def test_nobody_listening_leaves_the_mail_for_later(claimed, configure, row):
+def test_without_a_server_the_mail_is_left_for_later(claimed, configure, row):
     configure(smtp_url="smtp://127.0.0.1:1")
 
     with pytest.raises(mail.MailServerAway, match="nothing listens there"):
@@ -174,7 +174,7 @@ def test_a_maildir_that_cannot_be_written_leaves_the_mail_for_later(
     assert row(claimed.id).state == "pending"
 
 
-def test_what_the_server_says_may_hold_anything(claimed, to_scripted, row):
+def test_a_reply_of_the_server_may_contain_anything(claimed, to_scripted, row):
     to_scripted.says(RCPT="451 a\0b\x1b[31m")
 
     with pytest.raises(mail.MailTemporarilyRefusedError):

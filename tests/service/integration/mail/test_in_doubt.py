@@ -1,4 +1,4 @@
-"""A mail that may have arrived is sent again once; then somebody decides."""
+"""An email that may have arrived is sent again once; then an operator decides."""
 
 import logging
 
@@ -22,7 +22,7 @@ def sign_up(jobs):
 
 @pytest.fixture
 def doubtful(jobs, sign_up, mail_server):
-    """Somebody whose welcome a server took twice without a word; their id."""
+    """The id of a user whose welcome a server received twice without a reply."""
     mail_server.close_after_dot(times=2)
     user = sign_up()
     with jobs.expect_retry():

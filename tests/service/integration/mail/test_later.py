@@ -1,4 +1,4 @@
-"""Mails that are sent with a transaction, and the actor that an application declares for them."""
+"""Emails sent in a transaction, and the actor that an application declares for them."""
 
 from datetime import timedelta
 
@@ -55,7 +55,7 @@ def test_it_comes_before_others_as_its_draft_says(jobs):
     jobs.assert_enqueued(deliver_email, queue="emails", priority=mail.ALERT)
 
 
-def test_where_nobody_declared_the_actor_the_error_says_how(database, monkeypatch):
+def test_without_the_actor_the_error_says_how_to_declare_it(database, monkeypatch):
     monkeypatch.setattr(mail_jobs, "_actor", None)
 
     with (
@@ -65,7 +65,7 @@ def test_where_nobody_declared_the_actor_the_error_says_how(database, monkeypatc
         mail.deliver_later(conn, LETTER)
 
 
-def test_nothing_is_decided_where_nobody_declared_the_actor(database, monkeypatch):
+def test_nothing_is_decided_without_the_actor(database, monkeypatch):
     monkeypatch.setattr(mail_jobs, "_actor", None)
     with db.transaction() as conn:
         email_id = mail.store(conn, LETTER)
@@ -85,7 +85,7 @@ def test_it_is_declared_once():
 
 
 def test_without_the_extra_a_worker_does_not_start(monkeypatch):
-    """Once the first mail said so, hours after the deploy."""
+    """Otherwise the first email would fail, perhaps hours after the deploy."""
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
 
     with pytest.raises(MissingExtraError, match=r"pip install 'workshed\[mail\]'"):

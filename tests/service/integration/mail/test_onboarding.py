@@ -1,4 +1,4 @@
-"""The welcome and the reminder, each once and only to those who want it."""
+"""The welcome and the reminder, each sent once and only to users who need it."""
 
 import pytest
 
@@ -47,13 +47,13 @@ def test_a_welcome_that_is_tried_again_is_the_same_mail(conn, ada):
     assert (again.id, again.message_id, again.attempts) == (first.id, first.message_id, 2)
 
 
-def test_somebody_welcomed_is_not_welcomed_again(conn, welcomed):
+def test_a_welcomed_user_is_not_welcomed_again(conn, welcomed):
     assert onboarding.claim_welcome(conn, welcomed.id) is None
     assert count(conn) == 0
 
 
 @pytest.mark.parametrize("act", [onboarding.claim_welcome, onboarding.reminder])
-def test_nobody_is_there_to_be_written_to(conn, act):
+def test_an_unknown_user_gets_no_mail(conn, act):
     with pytest.raises(RecordMissing, match="user 404"):
         act(conn, 404)
 
@@ -68,12 +68,12 @@ def test_a_reminder_is_stored_once_however_often_the_job_runs(conn, welcomed):
 
 
 @pytest.mark.parametrize("change", [people.activate, people.unsubscribe])
-def test_who_came_back_or_left_is_not_reminded(conn, welcomed, change):
+def test_a_user_who_returned_or_left_is_not_reminded(conn, welcomed, change):
     change(conn, welcomed.id)
 
     assert onboarding.reminder(conn, welcomed.id) is None
     assert count(conn) == 0
 
 
-def test_who_was_never_welcomed_is_not_reminded(conn, ada):
+def test_a_user_without_a_welcome_is_not_reminded(conn, ada):
     assert onboarding.reminder(conn, ada.id) is None

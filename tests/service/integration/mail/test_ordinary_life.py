@@ -1,4 +1,4 @@
-"""What mail servers do on ordinary days: each mail arrives, and once."""
+"""The ordinary behaviour of mail servers: each email arrives once."""
 
 import contextlib
 import threading
@@ -24,7 +24,7 @@ PEOPLE = 12
 
 @pytest.fixture
 def serve(jobs, tmp_path, configure):
-    """`serve(Greylisting)`: a mail server of this kind, that all mails go to."""
+    """`serve(Greylisting)`: a mail server of this kind that receives all emails."""
     with contextlib.ExitStack() as opened:
 
         def start(kind, **how):
@@ -38,7 +38,7 @@ def serve(jobs, tmp_path, configure):
 
 @pytest.fixture
 def sign_up(jobs):
-    """`sign_up(12)`: so many people, whose welcomes are enqueued."""
+    """`sign_up(12)`: create this many users and enqueue their welcomes."""
 
     def sign_up(count=PEOPLE):
         with db.transaction() as conn:
@@ -49,7 +49,7 @@ def sign_up(jobs):
 
 
 def live(jobs, step_minutes=1, **span):
-    """Let time pass in steps, in which jobs run; what is put off is no error here."""
+    """Let time pass in steps in which jobs run; postponed jobs are no error here."""
     for _ in range(int(timedelta(**span) / timedelta(minutes=step_minutes))):
         with contextlib.suppress(mail.MailServerError):
             jobs.drain()
@@ -85,7 +85,7 @@ def test_an_outage_of_an_hour_costs_no_mail_and_no_attempt(jobs, serve, sign_up)
         [trouble] = servers.troubles(conn)
         tries = conn.execute("SELECT max(attempts) FROM workshed_mail.emails").fetchone()[0]
     assert "nothing listens there" in trouble.last_error
-    assert trouble.failures < 25  # one mail in five minutes tries it
+    assert trouble.failures < 25  # one email probes it every five minutes
     assert tries == 0
     server.start()
     live(jobs, minutes=6)
@@ -114,12 +114,10 @@ def test_a_recipient_is_refused_for_now_for_two_days_and_no_longer(jobs, serve, 
     live(jobs, days=2, hours=1)
 
     assert arrived(server) == everybody(1)
-    assert max(Counter(server.attempts).values()) < 70  # in an hour it is asked for once
+    assert max(Counter(server.attempts).values()) < 70  # about one attempt per hour
 
 
-def test_a_recipient_who_is_refused_for_longer_is_dead_with_the_words_of_the_server(
-    jobs, serve, sign_up
-):
+def test_a_recipient_refused_for_longer_is_dead_with_the_servers_reply(jobs, serve, sign_up):
     serve(Greylisting, wait_s=timedelta(days=9).total_seconds())
     sign_up(1)
 
@@ -130,7 +128,7 @@ def test_a_recipient_who_is_refused_for_longer_is_dead_with_the_words_of_the_ser
 
 
 def test_a_daily_quota_is_waited_for(jobs, serve, sign_up):
-    """`452` at MAIL FROM is about who sends, so it is no attempt of any mail."""
+    """`452` at MAIL FROM is about the sender, so it costs no email an attempt."""
     server = serve(Quota, a_day=5)
     sign_up()
 
@@ -144,7 +142,7 @@ def test_a_daily_quota_is_waited_for(jobs, serve, sign_up):
 def test_a_server_that_allows_six_connections_refuses_none_of_ours(
     jobs, serve, sign_up, in_threads
 ):
-    """Of two processes with sixteen threads each."""
+    """There are two processes with sixteen threads each."""
     server = serve(Narrow)
     processes, ways = [Seats(), Seats()], iter(range(1_000_000))
     count = 120
@@ -214,7 +212,7 @@ def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
 
 
 def test_each_step_has_the_time_that_the_rfc_gives_it(send, scripted, monkeypatch):
-    """Read from the sockets, as the server is about to answer."""
+    """The timeouts are read from the sockets when the server is about to answer."""
     spans = []
 
     clients, get_socket = [], connections._Patient._get_socket
@@ -235,7 +233,7 @@ def test_each_step_has_the_time_that_the_rfc_gives_it(send, scripted, monkeypatc
 
     send(wait_s=None)
 
-    waited = dict(spans)  # the greeting may be on its way before there is a connection
+    waited = dict(spans)  # the greeting may arrive before the connection is registered
     assert waited["EHLO"] == waited["MAIL"] == waited["RCPT"] == 300
     assert waited["DATA"] == 120
     assert waited["DOT"] == 600

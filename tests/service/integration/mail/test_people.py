@@ -1,4 +1,4 @@
-"""People as rows."""
+"""Users as rows."""
 
 import psycopg
 import pytest
@@ -32,7 +32,7 @@ def test_an_address_is_taken_in_any_case(conn, ada, address):
         ("Ada", "a@example.org\r\nBcc: eve@example.org", people.InvalidAddressError),
     ],
 )
-def test_what_could_inject_a_header_is_refused_before_anything_is_written(conn, name, email, error):
+def test_header_injection_is_refused_before_anything_is_written(conn, name, email, error):
     with pytest.raises(error):
         people.create(conn, name=name, email=email)
 
@@ -46,21 +46,21 @@ def test_the_database_refuses_line_breaks_that_come_another_way(conn):
             conn.execute(query, (f"A{end}B",))
 
 
-def test_nobody_is_a_missing_record(conn):
+def test_an_unknown_user_is_a_missing_record(conn):
     for act in (people.find, people.activate, people.unsubscribe):
         with pytest.raises(RecordMissing, match="user 404"):
             act(conn, 404)
 
 
 @pytest.mark.parametrize("act", [people.activate, people.unsubscribe])
-def test_the_reminder_to_cancel_is_told_once(conn, ada, act):
+def test_the_reminder_to_cancel_is_returned_once(conn, ada, act):
     people.mark_welcomed(conn, ada.id, "reminder-1")
 
     assert act(conn, ada.id) == "reminder-1"
     assert act(conn, ada.id) is None
 
 
-def test_who_was_never_welcomed_has_no_reminder_to_cancel(conn, ada):
+def test_a_user_without_a_welcome_has_no_reminder_to_cancel(conn, ada):
     assert people.activate(conn, ada.id) is None
     assert people.find(conn, ada.id).activated_at is not None
 

@@ -1,4 +1,4 @@
-"""Seats at a mail server: leases that all processes share."""
+"""Seats at a mail server: leases shared by all processes."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from workshed.jobs.locks import limits
 
 @pytest.fixture
 def one(jobs, monkeypatch):
-    """One process, and whoever waits does so for a moment only."""
+    """The seats of one process, with a short wait for a seat."""
     monkeypatch.setattr(seats, "WAIT_S", 0.1)
     found = Seats()
     yield found
@@ -33,7 +33,7 @@ def used():
 
 
 def rest(through, server, seats_of=2):
-    """Send through a seat, whose connection rests then."""
+    """Send through a seat and leave its connection idle."""
     with through.seat(server, seats_of):
         client = connections.take(server) or connections.connect(server, MailDeadline.start(None))
         connections.keep(server, client)
@@ -48,7 +48,7 @@ def test_a_seat_that_rests_is_still_taken_and_is_used_again(one, scripted):
     assert used() == [(f"mail server {server}", 1, 2)]
 
 
-def test_who_gets_no_seat_comes_back_later_at_no_cost(one, other, scripted):
+def test_a_job_without_a_seat_is_postponed_at_no_cost(one, other, scripted):
     server = SmtpServer.at(scripted.url)
 
     with (
@@ -86,7 +86,7 @@ def test_a_seat_is_given_up_after_some_mails_or_another_process_would_get_none(
 def test_the_seats_of_a_process_that_died_are_free_after_their_lease(one, other, scripted, jobs):
     server = SmtpServer.at(scripted.url)
     rest(one, server, 1)
-    one._free.clear()  # as if nobody renewed it any more
+    one._free.clear()  # as if it were no longer renewed
 
     jobs.advance(seconds=31)
 
@@ -110,7 +110,7 @@ def test_a_seat_is_held_for_as_long_as_its_process_lives(one, other, scripted, j
             pass
 
 
-def test_what_rests_for_long_is_hung_up(one, other, scripted, monkeypatch, eventually):
+def test_a_connection_that_idles_for_long_is_closed(one, other, scripted, monkeypatch, eventually):
     monkeypatch.setattr(seats, "IDLE_S", 0.0)
     server = SmtpServer.at(scripted.url)
     rest(one, server, 1)

@@ -1,4 +1,4 @@
-"""What each answer of a mail server means for the mail."""
+"""The meaning of each reply of a mail server for the email."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ STALL, HANG_UP = "stall", "hang up"
 
 
 def patience(said):
-    """How long to wait for a reply that never comes, or else for a slow machine."""
+    """Return the timeout: short if no reply comes, long enough for a slow machine otherwise."""
     return 0.5 if said == STALL else 10
 
 
@@ -78,7 +78,7 @@ def test_a_mail_that_was_surely_not_accepted(send, scripted, verb, said, error):
 
 
 @pytest.mark.parametrize("said", [HANG_UP, STALL, "garbage", "354 go on"])
-def test_a_mail_whose_fate_nobody_knows(send, scripted, said):
+def test_a_mail_whose_fate_is_unknown(send, scripted, said):
     scripted.says(DOT=said)
 
     with pytest.raises(MailDeliveryUnknownError) as failed:
@@ -88,7 +88,7 @@ def test_a_mail_whose_fate_nobody_knows(send, scripted, said):
     assert len(scripted.texts) == 1
 
 
-def test_nobody_listening_is_told_with_what_to_do(send):
+def test_an_unreachable_server_is_reported_with_what_to_do(send):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -96,7 +96,7 @@ def test_nobody_listening_is_told_with_what_to_do(send):
         send(url=f"smtp://127.0.0.1:{port}")
 
 
-def test_a_name_nobody_knows_is_told(send):
+def test_an_unknown_host_name_is_reported(send):
     with pytest.raises(MailServerUnreachableError, match="name cannot be resolved"):
         send(url="smtp://mail.invalid:25")
 
@@ -119,7 +119,7 @@ def test_all_steps_together_may_not_take_long(send, scripted, monkeypatch):
 # Addresses without an ASCII form
 
 
-def test_an_address_in_utf8_is_sent_as_such_where_the_server_can(send, scripted):
+def test_an_address_in_utf8_is_sent_if_the_server_supports_it(send, scripted):
     send("jürgen@example.org")
     send("ada@example.org")
 
@@ -128,7 +128,7 @@ def test_an_address_in_utf8_is_sent_as_such_where_the_server_can(send, scripted)
     assert "MAIL FROM:<hello@workshed.invalid>" in scripted.heard
 
 
-def test_an_address_in_utf8_is_rejected_for_good_where_the_server_cannot(send, scripted):
+def test_an_address_in_utf8_is_rejected_if_the_server_does_not_support_it(send, scripted):
     scripted.says(EHLO="250 localhost")
 
     with pytest.raises(RecipientRejectedError, match="needs SMTPUTF8"):
@@ -213,7 +213,7 @@ def test_a_refusal_says_good_bye_and_the_next_mail_begins_afresh(send, scripted,
 
     send()
 
-    eventually(lambda: "QUIT" in scripted.heard)  # nobody waits for the answer to it
+    eventually(lambda: "QUIT" in scripted.heard)  # its reply is not waited for
     assert scripted.heard.count("QUIT") == 1
     assert scripted.connections == 2
 
@@ -247,7 +247,7 @@ def test_an_interrupted_mail_leaves_no_half_of_it_to_the_next(send, scripted):
 
 def test_a_child_process_does_not_speak_on_its_parents_connection(send, scripted):
     send()
-    with warnings.catch_warnings(action="ignore"):  # that threads do not survive a fork
+    with warnings.catch_warnings(action="ignore"):  # warnings that threads do not survive a fork
         child = os.fork()
     if child == 0:
         os._exit(connections.take(SmtpServer.at(scripted.url)) is not None)
@@ -328,7 +328,7 @@ def test_a_password_is_not_sent_in_clear_over_a_network(send, scripted, monkeypa
 
 @pytest.fixture
 def trusted(scripted, certificate, monkeypatch):
-    """The scripted server has a certificate that is trusted."""
+    """The scripted server with a trusted certificate."""
     file, scripted.certificate = certificate
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     connections._trust.cache_clear()
@@ -338,7 +338,7 @@ def trusted(scripted, certificate, monkeypatch):
 
 @pytest.fixture
 def offers_tls(scripted, trusted):
-    """It offers to encrypt."""
+    """The scripted server offers STARTTLS."""
     scripted.says(EHLO=["250-localhost\r\n250 STARTTLS"])
 
 
@@ -351,7 +351,7 @@ def test_a_connection_is_encrypted_where_the_server_offers_it(send, scripted):
 
 
 @pytest.mark.usefixtures("offers_tls")
-def test_a_certificate_nobody_vouches_for_is_refused(send, scripted, monkeypatch):
+def test_an_untrusted_certificate_is_refused(send, scripted, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
     connections._trust.cache_clear()
 
@@ -378,7 +378,7 @@ def test_an_encryption_that_fails_is_not_done_without(send, scripted):
     assert scripted.texts == []
 
 
-def test_a_server_that_offers_no_encryption_gets_nothing_where_that_is_required(send, scripted):
+def test_required_encryption_that_is_not_offered_stops_the_mail(send, scripted):
     with pytest.raises(MailServerUnreachableError, match="WORKSHED_SMTP_STARTTLS=required"):
         send(must_encrypt=True)
 
@@ -387,7 +387,7 @@ def test_a_server_that_offers_no_encryption_gets_nothing_where_that_is_required(
 
 
 @pytest.mark.usefixtures("offers_tls")
-def test_a_server_that_offers_encryption_is_used_where_that_is_required(send, scripted):
+def test_required_encryption_that_is_offered_is_used(send, scripted):
     send(must_encrypt=True)
 
     assert "STARTTLS" in scripted.heard

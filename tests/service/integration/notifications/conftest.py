@@ -1,4 +1,4 @@
-"""People, what they are told, and a process that serves it."""
+"""Users, their notifications, and a process that serves these."""
 
 import secrets
 
@@ -13,7 +13,7 @@ STREAMS = "workshed streams"
 
 
 def pytest_itemcollected(item):
-    """`make test` runs a third of the tests that start a web server; see `tests/lanes.py`."""
+    """Mark tests that start a web server: `make test` runs a third, see `tests/lanes.py`."""
     if "serve" in item.fixturenames:
         item.add_marker(pytest.mark.one_in(3))
 
@@ -28,7 +28,7 @@ def _environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def people(connect):
-    """`people(3)`: the ids of so many new users, as notifications have them."""
+    """`people(3)`: create users; returns their ids as text, as notifications have them."""
 
     def people(count):
         query = """
@@ -48,7 +48,7 @@ def ada(people):
 
 @pytest.fixture
 def tell(connect):
-    """`tell(user_id, **data)`: tell somebody something, committed; its number."""
+    """`tell(user_id, **data)`: notify a user and commit; returns the notification's number."""
     conn = connect()
 
     def tell(user_id, event="image_processed", key=None, **data):
@@ -64,7 +64,7 @@ def tell(connect):
 def serve(database, tmp_path, warm):
     """`serve(port=0, sweep_s=15, send_s=60)`: serve the page on the database of this test.
 
-    `serve("-m", "uvicorn", …)`: by these words to Python.
+    `serve("-m", "uvicorn", …)`: serve it by Python with these arguments.
     """
     started = []
 
@@ -82,13 +82,13 @@ def serve(database, tmp_path, warm):
 
 @pytest.fixture
 def served(serve):
-    """One that sweeps so seldom that it hides nothing."""
+    """A served page with so rare sweeps that they hide no lost notification."""
     return serve(sweep_s=1_000)
 
 
 @pytest.fixture
 def read(served):
-    """`read(user_id, last=0)`: an open stream of a user."""
+    """`read(user_id, last=0)`: open a user's stream."""
     opened = []
 
     def read(user_id, **options):
@@ -102,7 +102,7 @@ def read(served):
 
 @pytest.fixture
 def backends(connect):
-    """`backends()`: the connections that listen, each with what it was asked last."""
+    """`backends()`: the listening connections, each with its last query."""
     conn = connect(autocommit=True)
 
     def backends():

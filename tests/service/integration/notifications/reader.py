@@ -1,4 +1,4 @@
-"""A browser as far as server-sent events go."""
+"""The part of a browser that reads server-sent events."""
 
 import contextlib
 import http.client
@@ -14,7 +14,7 @@ class Event:
 
 
 class Reader:
-    """An open stream: iterate over its events, until the server or `close` ends it."""
+    """An open stream: iterate over its events until the server or `close` ends it."""
 
     def __init__(self, served, token, *, last=None, query="", path="/events", timeout_s=60):
         self._connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=timeout_s)
@@ -48,17 +48,17 @@ class Reader:
                 fields = {}
 
     def take(self, count):
-        """The next so many events."""
+        """Return the next `count` events."""
         events = iter(self)
         return [next(events) for _ in range(count)]
 
     def _lines(self):
-        # A connection that breaks is the end, as it is to a browser.
+        # A broken connection ends the stream, as in a browser.
         with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
             while line := self.answer.readline():
                 yield line.decode().rstrip("\r\n")
 
     def close(self):
-        """Hang up."""
+        """Close the connection."""
         self.answer.close()
         self._connection.close()

@@ -1,4 +1,4 @@
-"""A process that serves the page, and what is asked of it."""
+"""A process that serves the page, and requests to it."""
 
 import contextlib
 import http.client
@@ -17,7 +17,7 @@ AT = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 
 
 class Served:
-    """`shop.web.pictures` in a process of its own, on a free port or a given one."""
+    """`shop.web.pictures` in its own process, on a free port or a given one."""
 
     def __init__(self, process, log):
         self.process = process
@@ -31,13 +31,13 @@ class Served:
 
     @classmethod
     def forked(cls, warm, log, *, port=0, sweep_s=600, send_s=60):
-        """Serve it as most tests want it; returns once it answers."""
+        """Serve it as most tests need it; return once it answers."""
         words, env = (str(port), str(sweep_s), str(send_s)), {**os.environ, "PYTHONPATH": str(ROOT)}
         return cls(warm.start(OURS, *words, env=env, log=log), log)
 
     @classmethod
     def started(cls, log, *words):
-        """Serve it by these words to Python."""
+        """Serve it by Python with these arguments."""
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, *words],
@@ -57,11 +57,11 @@ class Served:
         return int(found[1])
 
     def text(self):
-        """What it has logged."""
+        """Return its log."""
         return self.log.read_text()
 
     def ask(self, path, *, method="GET", token=None, cookie=None, body=None, **headers):
-        """One request; its status, headers and text."""
+        """Send one request; return its status, headers and text."""
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -74,19 +74,19 @@ class Served:
             return answer.status, answer.headers, answer.read()
 
     def rss_bytes(self):
-        """Memory that the process has in use."""
+        """Return the memory that the process uses."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
     def stop(self):
-        """End it as a deployment does; return how many seconds that took."""
+        """Stop it like a deployment; return how many seconds that took."""
         begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
         return time.monotonic() - begun
 
     def end(self):
-        """Leave nothing behind, whatever the test did."""
+        """Clean up, whatever the test did."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(60)

@@ -1,4 +1,4 @@
-"""The application as the tests serve it: `python -m … PORT SWEEP_S SEND_S`."""
+"""The application as served by the tests: `python -m … PORT SWEEP_S SEND_S`."""
 
 import sys
 
@@ -8,7 +8,7 @@ from shop.web.pictures import create_app
 
 
 def attach(conn, user_id, filename, blob):
-    """Store an attachment, and send nothing: no job belongs to these tests."""
+    """Store an attachment without sending a job, because these tests have none."""
     query = """
         INSERT INTO shop.attachments (user_id, filename, sha256)
         VALUES (%s, %s, %s)

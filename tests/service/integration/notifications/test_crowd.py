@@ -12,7 +12,7 @@ from workshed.contrib import notifications
 
 
 class Crowd:
-    """Many open streams, read in one thread; what each heard, and when."""
+    """Many open streams, read in one thread, with the events of each and their times."""
 
     def __init__(self, port, tokens):
         self.port = port
@@ -56,7 +56,7 @@ class Crowd:
 
 @pytest.fixture
 def many_files():
-    """Room for a socket per stream, here and in what is started from here."""
+    """Allow a socket per stream in this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))
     yield
@@ -86,7 +86,7 @@ def test_a_thousand_streams_each_hear_their_own_over_a_few_connections(
         return watching.execute(query).fetchone()[0]
 
     def tell(user, key):
-        """Return when it was committed."""
+        """Return the time of the commit."""
         notifications.tell(conn, user, "greeting", {"whose": user}, key=key)
         conn.commit()
         return time.monotonic()
@@ -95,7 +95,7 @@ def test_a_thousand_streams_each_hear_their_own_over_a_few_connections(
         return {user: tell(user, key) for user in users}
 
     async def run():
-        served.ask("/", cookie=tokens[users[0]])  # what any request needs is there
+        served.ask("/", cookie=tokens[users[0]])  # warm up
         before, crowd = served.rss_bytes(), Crowd(served.port, tokens)
         await crowd.open()
         await asyncio.to_thread(tell_all, "first")
@@ -117,9 +117,9 @@ def test_a_thousand_streams_each_hear_their_own_over_a_few_connections(
     heard, per_stream, used, calm, burst = asyncio.run(run())
 
     assert heard == {user: [{"whose": user}] * 3 for user in users}
-    assert used <= 5  # four that read, one that listens
+    assert used <= 5  # four for reading, one for listening
     with capsys.disabled():
-        print(  # noqa: T201 -- what the promise is about
+        print(  # noqa: T201 -- the measured figures
             f"\n{len(users)} streams: {per_stream / 1024:.0f} KiB each, {used} connections; "
             f"from commit to browser {in_ms(calm)}; all told at once {in_ms(burst)}"
         )

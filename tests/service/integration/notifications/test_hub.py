@@ -1,4 +1,4 @@
-"""When a stream is woken, by a hub that runs in the test."""
+"""When a stream is woken by a hub that runs in the test."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from workshed.contrib.notifications import channel
 
 @pytest.fixture
 def notify(connect, database):
-    """`notify(user_id, payload)`: say something on the channel of a user, at once."""
+    """`notify(user_id, payload)`: notify the channel of a user immediately."""
     conn = connect(autocommit=True)
     return lambda user_id, payload="1": conn.execute(
         "SELECT pg_notify(%s, %s)", (channel(user_id), payload)
@@ -21,7 +21,7 @@ def notify(connect, database):
 
 @asynccontextmanager
 async def hub_in_use():
-    """A hub that is connected, since it has a stream of somebody else."""
+    """A hub that is connected, because it has a stream of another user."""
     hub, other = Hub(sweep_s=1_000), Subscription("0")
     with hub.waking(other):
         await other.woken()
@@ -34,8 +34,8 @@ async def woken(place, within_s=60):
         await place.woken()
 
 
-def test_a_stream_is_first_woken_when_nothing_comes_unheard_any_more(notify):
-    """Were it earlier, it would read, and then miss what is told before the LISTEN."""
+def test_a_stream_is_first_woken_once_no_notification_can_be_missed(notify):
+    """If woken earlier, it would read, and then miss notifications before the LISTEN."""
 
     async def run():
         async with hub_in_use() as hub:
@@ -65,7 +65,7 @@ def test_a_stream_that_has_sent_a_number_is_not_woken_for_it(notify):
     asyncio.run(run())
 
 
-def test_what_somebody_else_says_on_the_channel_breaks_nothing(notify):
+def test_other_payloads_on_the_channel_break_nothing(notify):
     async def run():
         async with hub_in_use() as hub:
             place = Subscription("1")

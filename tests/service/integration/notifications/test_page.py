@@ -1,4 +1,4 @@
-"""The page over HTTP: who sees what, and what is taken from whom."""
+"""The page over HTTP: what each user sees and may upload."""
 
 import functools
 import http.client
@@ -19,13 +19,13 @@ JPEG = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 
 @pytest.fixture
 def keep(connect):
-    """`keep(content)`: its SHA-256, stored as a job would."""
+    """`keep(content)`: store a content as a job would, and return its SHA-256."""
     return functools.partial(uploads.keep, connect(autocommit=True))
 
 
 @pytest.fixture
 def attach(connect):
-    """`attach(user_id, filename, original)`: the id of an attachment."""
+    """`attach(user_id, filename, original)`: store an attachment and return its id."""
     conn = connect(autocommit=True)
 
     def attach(user_id, filename="cat.jpg", original=b"original"):
@@ -36,7 +36,7 @@ def attach(connect):
 
 @pytest.fixture
 def make(connect, keep):
-    """`make(original, content)`: record what was made of an original; its SHA-256."""
+    """`make(original, content)`: record a variant of an original and return its SHA-256."""
     conn = connect(autocommit=True)
 
     def make(original=b"original", content=JPEG, box=(800, 600)):
@@ -69,7 +69,7 @@ def see(served):
     return see
 
 
-# What is seen
+# What users see
 
 
 def test_the_newest_picture_comes_first(see, attach, ada):
@@ -111,7 +111,7 @@ def test_a_name_is_text_and_nothing_else(see, attach, ada):
     assert "<script>alert" not in see(ada)
 
 
-def test_nobody_sees_what_another_has(see, attach, people):
+def test_users_do_not_see_each_others_pictures(see, attach, people):
     one, other = people(2)
     attach(other, "theirs.jpg")
 
@@ -133,10 +133,10 @@ def test_older_pictures_are_on_further_pages(see, attach, ada):
     assert re.findall(r"<bdi>(.+?)</bdi>", see(ada, f"/?before={ids[1]}")) == ["0.jpg"]
 
 
-def test_what_is_told_while_a_page_is_made_is_on_it_or_follows(
+def test_changes_while_a_page_is_made_are_on_it_or_follow(
     served, connect, attach, make, ada, eventually
 ):
-    """Were the pictures read before the number, it would be neither."""
+    """If the pictures were read before the number, it could be missed."""
     attach(ada)
     holder, watching = connect(), connect(autocommit=True)
     holder.execute("LOCK TABLE workshed_notifications.inboxes")
@@ -162,7 +162,7 @@ def test_what_is_told_while_a_page_is_made_is_on_it_or_follows(
 # Contents
 
 
-def test_a_variant_is_served_to_who_has_its_original(served, attach, make, ada):
+def test_a_variant_is_served_to_owners_of_its_original(served, attach, make, ada):
     attach(ada)
     sha256 = make()
 
@@ -184,7 +184,7 @@ def test_a_large_variant_is_served_whole(served, attach, make, ada):
     assert served.ask(f"/contents/{sha256}", token=notifications.token(ada))[2] == content
 
 
-def test_others_are_not_told_that_it_is_there(served, attach, make, people):
+def test_other_users_do_not_learn_that_it_exists(served, attach, make, people):
     one, other = people(2)
     attach(other)
     known, unknown = make(), "0" * 64
@@ -207,9 +207,7 @@ def test_an_original_is_no_variant(served, attach, make, keep, ada):
     assert served.ask(path, cookie=notifications.token(ada))[0] == 404
 
 
-def test_what_was_made_of_a_replaced_original_is_served_no_more(
-    served, attach, make, keep, run, ada
-):
+def test_variants_of_a_replaced_original_are_not_served(served, attach, make, keep, run, ada):
     attach(ada)
     sha256 = make()
     run("UPDATE shop.attachments SET sha256 = %s", keep(b"another"))
@@ -234,7 +232,7 @@ def test_without_a_token_nothing_is_served(served, make):
 
 @pytest.fixture
 def upload(served):
-    """`upload(user_id, body)`: as the page does it."""
+    """`upload(user_id, body)`: upload a file as the page does."""
 
     def upload(user_id, body=b"picture", filename="cat.jpg", **headers):
         headers = {"X_Filename": quote(filename, safe=""), **headers}
@@ -256,7 +254,7 @@ def drafts(tmp_path):
     return list((tmp_path / "storage" / ".drafts").glob("*"))
 
 
-def test_what_is_uploaded_is_stored_under_its_name(upload, run, ada):
+def test_an_upload_is_stored_under_its_name(upload, run, ada):
     content = bytes(range(256)) * 2_000
     name = "Zoë's 100%.jpg"
 
@@ -271,7 +269,7 @@ def test_what_is_uploaded_is_stored_under_its_name(upload, run, ada):
 
 
 @pytest.mark.parametrize("way", ["declared", "chunked"])
-def test_what_is_too_large_is_refused_and_nothing_is_kept(
+def test_an_oversized_upload_is_refused_and_not_stored(
     monkeypatch, serve, ada, kept, run, tmp_path, way
 ):
     monkeypatch.setenv("SHOP_IMAGE_MAX_BYTES", "1000000")
@@ -379,7 +377,7 @@ def test_a_program_uploads_with_its_token_alone(served, ada, kept):
     assert (answer[0], kept()) == (201, ["a.jpg"])
 
 
-def test_somebody_who_is_gone_uploads_nothing(upload, run, ada):
+def test_a_deleted_user_uploads_nothing(upload, run, ada):
     run("DELETE FROM shop.users")
 
     status, _, text = upload(ada)
@@ -407,7 +405,7 @@ def test_a_token_in_the_address_becomes_a_cookie(served, ada):
 @pytest.mark.parametrize(
     "path", ["/", "/?token=x", "/events", "/contents/0", "/static/pictures.js", "/nowhere"]
 )
-def test_every_answer_tells_the_browser_what_not_to_do(served, ada, path):
+def test_every_answer_restricts_the_browser(served, ada, path):
     _, headers, _ = served.ask(path, cookie=notifications.token(ada) if path == "/" else None)
 
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
@@ -416,7 +414,7 @@ def test_every_answer_tells_the_browser_what_not_to_do(served, ada, path):
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_person_without_a_token_is_told_what_to_do(served):
+def test_a_page_without_a_token_says_what_to_do(served):
     status, headers, body = served.ask("/", Accept="text/html")
 
     assert status == 401

@@ -1,6 +1,6 @@
-"""Numbers that are seen in their order, none twice and none left out."""
+"""Numbers are seen in order, without duplicates and gaps."""
 
-# ruff: noqa: S311 -- chance decides how long a commit takes; nothing is secret
+# ruff: noqa: S311 -- random durations of commits; nothing is secret
 
 import random
 import threading
@@ -19,7 +19,7 @@ def numbers(conn, user_id, after=0, limit=1_000):
     return [one.number for one in notifications.after(conn, user_id, after, limit)]
 
 
-def test_what_is_told_is_numbered_from_one(conn, ada):
+def test_notifications_are_numbered_from_one(conn, ada):
     told = [notifications.tell(conn, ada, "greeting", {"n": n}, key=str(n)) for n in range(3)]
 
     assert told == [1, 2, 3]
@@ -28,12 +28,12 @@ def test_what_is_told_is_numbered_from_one(conn, ada):
     assert numbers(conn, ada, after=1, limit=1) == [2]
 
 
-def test_who_was_told_nothing_has_seen_all(conn, ada):
+def test_a_user_without_notifications_has_seen_all(conn, ada):
     assert notifications.last(conn, ada) == 0
     assert numbers(conn, ada) == []
 
 
-def test_the_same_key_is_told_once(conn, ada):
+def test_a_key_is_notified_once(conn, ada):
     first = notifications.tell(conn, ada, "greeting", {"n": 1}, key="a")
 
     assert notifications.tell(conn, ada, "greeting", {"n": 2}, key="a") is None
@@ -48,20 +48,20 @@ def test_a_key_is_of_one_user(conn, people):
     assert notifications.tell(conn, other, "greeting", {}, key="a") == 1
 
 
-def test_what_is_rolled_back_leaves_no_gap(conn, ada):
+def test_a_rollback_leaves_no_gap(conn, ada):
     notifications.tell(conn, ada, "greeting", {}, key="a")
     conn.rollback()
 
     assert notifications.tell(conn, ada, "greeting", {}, key="a") == 1
 
 
-def test_somebody_who_is_gone_is_told_nothing(conn):
+def test_a_deleted_user_gets_no_notification(conn):
     with pytest.raises(RecordMissing):
         notify(conn, 7, "greeting", {}, key="a")
 
 
-def test_nobody_deletes_a_user_who_is_being_told_something(connect, ada):
-    """Else the notification would outlive them: no foreign key leads to the users."""
+def test_a_user_cannot_be_deleted_during_a_notification(connect, ada):
+    """Otherwise the notification would outlive the user: there is no foreign key to users."""
     telling, deleting = connect(), connect()
     notify(telling, int(ada), "greeting", {}, key="a")
     deleting.execute("SET lock_timeout = '200 ms'")
@@ -71,7 +71,7 @@ def test_nobody_deletes_a_user_who_is_being_told_something(connect, ada):
 
 
 def test_an_id_may_be_any_text_however_long(connect):
-    """A channel of PostgreSQL has at most 63 bytes."""
+    """A channel name in PostgreSQL has at most 63 bytes."""
     ears, conn = connect(autocommit=True), connect()
     somebody = "tenant-é/" + "7" * 200
     ears.execute(f"LISTEN {notifications.channel(somebody)}")
@@ -90,7 +90,7 @@ def test_an_event_that_could_not_be_sent_is_refused(conn, ada):
 
 
 def test_a_later_number_waits_until_the_earlier_one_is_committed(connect, ada):
-    """Numbers of a sequence would not: who has seen 2 goes on after it, and 1 comes too late."""
+    """Numbers of a sequence would not wait: a reader that has seen 2 would miss a later 1."""
     slow, fast, reader = connect(), connect(), connect(autocommit=True)
     fast.execute("SET lock_timeout = '200 ms'")
     fast.commit()
@@ -105,7 +105,7 @@ def test_a_later_number_waits_until_the_earlier_one_is_committed(connect, ada):
     assert notifications.tell(fast, ada, "greeting", {}, key="fast") == 2
 
 
-def test_the_second_of_two_that_tell_the_same_finds_it_told(connect, ada):
+def test_the_second_of_two_with_the_same_key_does_nothing(connect, ada):
     first, second = connect(), connect()
     told = []
     notifications.tell(first, ada, "greeting", {}, key="a")
@@ -133,8 +133,8 @@ def test_users_do_not_wait_for_each_other(connect, people):
     assert notifications.tell(second, other, "greeting", {}, key="a") == 1
 
 
-def test_who_goes_on_after_the_last_it_saw_misses_none(connect, ada, scale, in_threads):
-    """Eight transactions at a time, slow and fast, some rolled back, while one reads."""
+def test_a_reader_that_continues_after_its_last_number_misses_none(connect, ada, scale, in_threads):
+    """Eight transactions at a time, slow and fast, some rolled back, while a reader follows."""
     total = scale(1_000)
     seen, reader = [], connect(autocommit=True)
     writers = [connect() for _ in range(8)]
@@ -156,7 +156,7 @@ def test_who_goes_on_after_the_last_it_saw_misses_none(connect, ada, scale, in_t
 
 
 def tell_slowly(conn, user_id, key):
-    """Commit after a moment, at the first or a later attempt."""
+    """Commit after a delay, at the first or a later attempt."""
     while True:
         notifications.tell(conn, user_id, "greeting", {}, key=str(key))
         conn.execute("SELECT pg_sleep(%s)", (random.uniform(0, 0.003),))
@@ -180,7 +180,7 @@ def test_only_the_user_s_own_channel_says_so_and_only_after_the_commit(connect, 
     assert (heard.channel, heard.payload) == (notifications.channel(other), "1")
 
 
-def test_what_is_old_is_deleted_and_its_numbers_are_not_given_again(conn, ada):
+def test_old_notifications_are_deleted_and_their_numbers_not_reused(conn, ada):
     for key in "abc":
         notifications.tell(conn, ada, "greeting", {}, key=key)
     conn.execute("""
@@ -196,7 +196,7 @@ def test_what_is_old_is_deleted_and_its_numbers_are_not_given_again(conn, ada):
     assert notifications.tell(conn, ada, "greeting", {}, key="e") == 5
 
 
-def test_what_another_deletes_is_passed_over(connect, ada):
+def test_rows_that_another_process_deletes_are_skipped(connect, ada):
     first, second = connect(), connect()
     notifications.tell(first, ada, "greeting", {}, key="a")
     first.commit()
@@ -210,7 +210,7 @@ def deleted_by_the_database(conn, user_id):
 
 
 @pytest.mark.parametrize("delete", [deleted_by_the_database, notifications.delete_of])
-def test_what_a_user_was_told_goes_with_them(conn, people, delete):
+def test_notifications_are_deleted_with_their_user(conn, people, delete):
     ada, other = people(2)
     for user_id in (ada, other):
         notifications.tell(conn, user_id, "greeting", {}, key="a")

@@ -1,6 +1,6 @@
-"""What a browser hears, whatever happens between it and the database."""
+"""The events that a browser receives, whatever happens between it and the database."""
 
-# ruff: noqa: S311 -- chance decides when what breaks; nothing is secret
+# ruff: noqa: S311 -- random times of failures; nothing is secret
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ def numbers(events):
     return [event.number for event in events]
 
 
-def test_a_stream_says_what_its_user_is_told(read, tell, ada):
+def test_a_stream_has_its_users_notifications(read, tell, ada):
     stream = read(ada, last=0)
 
     tell(ada, "image_processed", attachment_id=7, name="Zoë\u2028\n")
@@ -49,7 +49,7 @@ def test_a_new_stream_starts_with_what_comes_next(read, tell, ada, backends, eve
     stream = read(ada)
     eventually(backends)
 
-    # It may have begun before or after the second, but never with the first.
+    # It may start before or after the second event, but never with the first one.
     told = threading.Event()
     teller = threading.Thread(target=lambda: [told.wait(0.05) or tell(ada) for _ in range(20)])
     teller.start()
@@ -68,7 +68,7 @@ def test_more_than_is_read_at_once_comes_in_order(read, conn, ada):
 
 
 def test_a_number_that_was_never_given_counts_as_the_last(read, tell, ada):
-    """As after a database was put back: the stream would wait for a number that is far off."""
+    """For example after a restore of the database, a stream would wait for a far-off number."""
     tell(ada)
     stream = read(ada, last=10_000)
 
@@ -82,14 +82,14 @@ def test_a_number_that_was_never_given_counts_as_the_last(read, tell, ada):
 
 
 @pytest.mark.parametrize("last", ["-1", "1.5", "one", "9" * 30])
-def test_a_number_that_is_none_is_refused(read, ada, last):
+def test_an_invalid_number_is_refused(read, ada, last):
     assert read(ada, last=last).status == 400
 
 
 def test_nothing_is_lost_or_comes_twice_across_fifty_reconnects(
     served, proxy, connect, ada, scale, in_threads
 ):
-    """Streams end by the browser's will, or break in the middle of an event."""
+    """Streams are closed by the browser, or break in the middle of an event."""
     total = scale(5_000)
     seen, reconnects = [], 0
     writers, wire = [connect() for _ in range(6)], proxy(served.url)
@@ -119,7 +119,7 @@ def test_nothing_is_lost_or_comes_twice_across_fifty_reconnects(
 
 
 def tell_somehow(conn, user_id, key):
-    """Tell it once or twice, commit after a moment, or roll back and try again."""
+    """Notify once or twice, and commit after a delay, or roll back and try again."""
     while True:
         for _ in range(random.choice([1, 1, 2])):
             notifications.tell(conn, user_id, "greeting", {}, key=str(key))
@@ -166,7 +166,7 @@ def test_one_connection_listens_however_many_streams_there_are(
 def test_the_last_stream_of_a_user_takes_its_channel_with_it(
     served, read, tell, people, backends, eventually
 ):
-    """Or a process that was up for long would listen for everybody who ever came."""
+    """Otherwise a long-running process would listen for every user it ever served."""
     one, other = people(2)
     stream = read(other, last=0)
     leaves = f'UNLISTEN "{notifications.channel(one)}"'
@@ -181,8 +181,8 @@ def test_the_last_stream_of_a_user_takes_its_channel_with_it(
     assert numbers(stream.take(1)) == [1]
 
 
-def test_what_is_told_while_a_stream_opens_is_not_missed(read, tell, people, scale):
-    """The first read comes after LISTEN: what commits between the two would wait for a sweep."""
+def test_notifications_while_a_stream_opens_are_not_missed(read, tell, people, scale):
+    """The first read is after LISTEN; otherwise commits between the two would wait for a sweep."""
     for user in people(scale(1_000)):
         stream = read(user, last=0)
 
@@ -210,7 +210,7 @@ def test_a_stream_whose_read_failed_tries_again(read, tell, connect, ada, eventu
     assert numbers(stream.take(1)) == [2]
 
 
-def test_what_postgresql_did_not_say_is_found_by_the_sweep(serve, connect, ada):
+def test_missed_notifications_are_found_by_the_sweep(serve, connect, ada):
     served, conn = serve(sweep_s=0.3), connect(autocommit=True)
     with Reader(served, notifications.token(ada), last=0) as stream:
         tell_silently(conn, ada, 1)
@@ -232,7 +232,7 @@ def tell_silently(conn, user_id, number):
     conn.execute(query, {"user_id": user_id, "number": number})
 
 
-def test_nobody_hears_what_another_is_told(read, tell, people):
+def test_users_do_not_receive_each_others_notifications(read, tell, people):
     one, other = people(2)
     mine, theirs = read(one, last=0), read(other, last=0)
     for n in range(20):
@@ -263,7 +263,7 @@ def of_another_purpose():
 
 
 @pytest.mark.parametrize("make", [forged, of_another_purpose, lambda: ""])
-def test_nobody_gets_in_without_a_token_of_ours(served, make):
+def test_a_stream_requires_a_token_of_ours(served, make):
     status, headers, body = served.ask("/events", Authorization=f"Bearer {make()}")
 
     assert status == 401
@@ -325,10 +325,10 @@ def test_no_token_is_logged(served, ada):
     assert token not in served.text()
 
 
-# When something is away
+# Outages
 
 
-def test_a_browser_that_reads_nothing_holds_up_nobody_and_is_not_stored_for(
+def test_a_browser_that_reads_nothing_blocks_no_other_and_takes_no_memory(
     served, read, conn, people
 ):
     slow, quick = people(2)
@@ -336,7 +336,7 @@ def test_a_browser_that_reads_nothing_holds_up_nobody_and_is_not_stored_for(
     other = read(quick, last=0)
     before = served.rss_bytes()
     text = "x" * 50_000
-    for n in range(1_000):  # 50 MB that nobody takes; the kernel takes some
+    for n in range(1_000):  # 50 MB that are not read; the kernel buffers some
         notifications.tell(conn, slow, "greeting", {"text": text}, key=str(n))
     notifications.tell(conn, quick, "greeting", {}, key="a")
     conn.commit()
@@ -351,7 +351,7 @@ def test_a_browser_that_reads_nothing_for_long_is_let_go_and_comes_back_for_the_
 ):
     served, token = serve(send_s=1), notifications.token(ada)
     with Reader(served, token, last=0) as stuck:
-        for n in range(600):  # 30 MB, more than the kernel takes
+        for n in range(600):  # 30 MB, more than the kernel buffers
             notifications.tell(conn, ada, "greeting", {"text": "x" * 50_000}, key=str(n))
         conn.commit()
         eventually(lambda: "has read nothing for 1 s; its stream is closed" in served.text())
@@ -365,7 +365,7 @@ def test_a_browser_that_reads_nothing_for_long_is_let_go_and_comes_back_for_the_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_told_to_end_waits_for_no_stream(serve, tell, ada, number):
+def test_a_server_that_shuts_down_waits_for_no_stream(serve, tell, ada, number):
     served = serve("-m", "uvicorn", "shop.web.pictures:app", "--port", "0")
     streams = [Reader(served, notifications.token(ada), last=0) for _ in range(5)]
     tell(ada)
@@ -383,7 +383,7 @@ def test_a_server_that_is_told_to_end_waits_for_no_stream(serve, tell, ada, numb
 
 @pytest.fixture
 def wire(proxy, database, monkeypatch):
-    """What is between the server and PostgreSQL."""
+    """The proxy between the server and PostgreSQL."""
     between = proxy(database)
     monkeypatch.setenv("WORKSHED_DATABASE_URL", between.url(database))
     settings.cache_clear()
@@ -412,7 +412,7 @@ def test_streams_stay_open_while_postgresql_is_away(serve, wire, tell, ada):
 
 
 def test_a_connection_that_has_gone_silent_is_given_up(serve, wire, tell, ada, eventually):
-    """As behind a firewall that forgot it: no error would ever tell."""
+    """For example behind a firewall that dropped it, so that no error is ever reported."""
     served, token = serve(sweep_s=0.5), notifications.token(ada)
     with Reader(served, token, last=0) as stream:
         tell(ada)

@@ -1,4 +1,4 @@
-"""Contents and attachments as they are stored, without the jobs that store them."""
+"""Store contents and attachments without the jobs that usually do so."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ from workshed.contrib.storage import storage
 
 
 def keep(conn, content):
-    """Keep a content with its row; its SHA-256. The connection is in autocommit."""
+    """Store a content with its row and return its SHA-256; needs an autocommit connection."""
     sha256 = hashlib.sha256(content).hexdigest()
     query = "INSERT INTO workshed_storage.blobs VALUES (%s, %s) ON CONFLICT DO NOTHING"
     conn.execute(query, (sha256, len(content)))
@@ -17,7 +17,7 @@ def keep(conn, content):
 
 
 def attach(conn, user_id, filename, content):
-    """Store that somebody has uploaded a content; the id of the attachment."""
+    """Store an attachment of a user and return its id."""
     query = """
         INSERT INTO shop.attachments (user_id, filename, sha256)
         VALUES (%s, %s, %s)

@@ -1,4 +1,4 @@
-"""A shop: who came, what was sold, and what its report says."""
+"""A shop: its users, its sales, and its report."""
 
 import csv
 import io
@@ -25,14 +25,14 @@ SUNDAY = "2026-03-01"
 
 
 class Shop:
-    """People, products and orders, put where a test wants them."""
+    """Creates users, products and orders."""
 
     def one(self, query, *values):
         with db.transaction() as conn:
             return conn.execute(query, values).fetchone()[0]
 
     def user(self, name="Ada", *, at=MONDAY, admin=False, active=True):
-        """Who came at a time; the id."""
+        """Create a user who signed up at a time; return the id."""
         query = """
             INSERT INTO shop.users (name, email, created_at, admin, activated_at)
             VALUES (%s, gen_random_uuid() || '@example.org', %s, %s, %s) RETURNING id
@@ -44,7 +44,7 @@ class Shop:
         return self.one(query, name)
 
     def order(self, *lines, at, paid="at once", user=None, currency="EUR"):
-        """An order of lines, each (product, quantity, price); paid when placed if not said."""
+        """Create an order of lines (product, quantity, price); by default paid when placed."""
         paid_at = at if paid == "at once" else paid
         query = """
             INSERT INTO shop.orders (user_id, currency, placed_at, paid_at)
@@ -57,7 +57,7 @@ class Shop:
         return order_id
 
     def report(self, date=SUNDAY):
-        """The stored numbers of a day; `None` where there are none."""
+        """Return the stored numbers of a day; `None` if there are none."""
         query = """
             SELECT numbers::text FROM shop.daily_report_snapshots WHERE business_date = %s
         """
@@ -90,13 +90,13 @@ def configured(monkeypatch):
 
 @pytest.fixture
 def paris(configured):
-    """Whose days are reported."""
+    """Set the time zone of the reported days to Paris."""
     configured(report_time_zone="Europe/Paris")
 
 
 @pytest.fixture
 def sent(jobs):
-    """`sent()`: the mails of reports that were delivered."""
+    """`sent()`: the delivered report emails."""
 
     def read():
         return [mail for mail in jobs.mailbox if mail["Message-ID"].startswith("<daily_report.")]
@@ -118,7 +118,7 @@ def cells():
 
 @pytest.fixture
 def scheduled_for(jobs):
-    """`scheduled_for(MONDAY)`: send the run that is planned for a time."""
+    """`scheduled_for(MONDAY)`: send the run planned for a time."""
     return lambda at: actors.daily_report.send_with_options(
         scheduled_for=int(at.timestamp() * 1000)
     )
@@ -126,7 +126,7 @@ def scheduled_for(jobs):
 
 @pytest.fixture
 def run_python(tmp_path):
-    """`run_python("print(1)", NAME=value)`: what a program of its own prints."""
+    """`run_python("print(1)", NAME=value)`: the output of a separate process."""
 
     def run(code, **env):
         words = [sys.executable, "-c", code]

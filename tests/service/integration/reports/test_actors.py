@@ -1,4 +1,4 @@
-"""The actors that report, with all that is around a job."""
+"""The actors that report, with the middleware around a job."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ def grace(jobs, shop, paris):
 
 
 def yesterday(zone="Europe/Paris"):
-    """The date before that of now, which a test may meet at midnight."""
+    """Return yesterday's date; a test may run at midnight."""
     return str(days.before(datetime.now(UTC), zone).date)
 
 
@@ -34,7 +34,7 @@ def sent_now(jobs, actor):
     return [job for job in jobs.enqueued if job.actor == actor.actor_name]
 
 
-# Which day
+# The reported day
 
 
 def test_it_is_planned_daily_at_the_time_of_the_settings_in_their_zone():
@@ -85,7 +85,7 @@ def test_settings_that_mean_nothing_are_refused(monkeypatch, name, value, why):
 def test_a_run_reports_the_day_before_it_was_planned(
     jobs, grace, shop, scheduled_for, at, reported, hours
 ):
-    """Whenever it runs: now is months later."""
+    """The time at which it runs does not matter: now is months later."""
     scheduled_for(datetime.fromisoformat(at).replace(tzinfo=UTC))
 
     jobs.drain()
@@ -134,7 +134,7 @@ def test_outside_a_job_it_is_the_day_before_now(grace, shop):
 
 
 def test_a_day_that_is_not_over_by_postgresql_is_waited_for(jobs, grace, shop, scheduled_for):
-    """The clock that made the run, at midnight, is ahead of it."""
+    """The clock that made the run at midnight is ahead of PostgreSQL's."""
     tomorrow = days.before(datetime.now(UTC) + A_DAY, "Europe/Paris")
     scheduled_for(tomorrow.ends_at)
 
@@ -151,7 +151,7 @@ def test_a_day_that_is_not_over_by_postgresql_is_waited_for(jobs, grace, shop, s
     "text",
     ["2026-02-30", "20260301", "2026-W09-7", "yesterday", "", "2026-03-01T00:00", "٢٠٢٦-03-01"],
 )
-def test_what_is_no_date_is_dead_at_once(jobs, grace, shop, text):
+def test_an_invalid_date_is_dead_at_once(jobs, grace, shop, text):
     daily_report.send(text)
 
     with pytest.raises(DayRefusedError, match="write YYYY-MM-DD"):
@@ -183,7 +183,7 @@ def test_a_day_that_is_not_over_is_dead_at_once(jobs, grace, shop, away):
         (20260301, "write YYYY-MM-DD"),
     ],
 )
-def test_days_that_nobody_can_mean_are_refused(jobs, grace, text, why):
+def test_impossible_days_are_refused(jobs, grace, text, why):
     with pytest.raises(DayRefusedError, match=why):
         daily_report(text)
 
@@ -196,7 +196,7 @@ def test_a_day_that_the_clocks_passed_over_is_refused(jobs, configured):
 
 
 def test_a_day_is_over_to_the_moment(jobs, grace, shop):
-    """By the clock of PostgreSQL, in the zone of the report."""
+    """PostgreSQL's clock decides, in the zone of the report."""
     now = jobs.freeze()
     today = days.day(now.astimezone(UTC).date(), "UTC")
     with db.transaction() as conn:
@@ -209,10 +209,10 @@ def test_a_day_is_over_to_the_moment(jobs, grace, shop):
         assert reports.asked(conn, str(today.date), "UTC") == today
 
 
-# Once
+# Repeated runs
 
 
-def test_a_past_date_says_again_what_it_said_first(jobs, grace, shop, sent):
+def test_a_past_date_keeps_its_first_report(jobs, grace, shop, sent):
     desk = shop.product()
     order = shop.order((desk, 2, "10.05"), at=NOON)
     daily_report.send(SUNDAY)
@@ -282,7 +282,7 @@ def test_no_data_is_a_report_of_zeros(jobs, shop, sent, cells):
     assert "Nothing was sold" in mail.get_body(("html",)).get_content()
 
 
-def test_without_admins_a_day_is_stored_and_nobody_is_mailed(jobs, shop):
+def test_without_admins_a_day_is_stored_and_no_mail_is_sent(jobs, shop):
     daily_report.send(SUNDAY)
     jobs.drain()
 

@@ -1,4 +1,4 @@
-"""The job may be killed at any line, and come again: one report, and one mail to each admin."""
+"""The job may be killed at any line and redelivered: one report, and one email per admin."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from workshed import db
 from workshed.contrib.storage import storage
 from workshed.settings import settings
 
-pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, each in its own process
 
 MOST_LINES = 1_000
 ADMINS = 3
@@ -24,7 +24,7 @@ WAITING = """
 
 @pytest.fixture
 def day(database, broker, tmp_path, monkeypatch, shop):
-    """`day(7)`: a date of its own, on which something was sold."""
+    """`day(7)`: a unique date with sales."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     settings.cache_clear()
     for number in range(ADMINS):
@@ -41,7 +41,7 @@ def day(database, broker, tmp_path, monkeypatch, shop):
 
 @pytest.fixture
 def right(shop):
-    """`right("2026-03-01")`: whether its numbers, and each admin's mail and files, are whole."""
+    """`right("2026-03-01")`: whether its numbers and each admin's email and files are complete."""
 
     def look(of, units):
         found = shop.report(of)
@@ -59,14 +59,14 @@ def right(shop):
 
 
 def sent(shop, actor):
-    """The argument of each job of an actor that is sent."""
+    """Return the argument of each sent job of an actor."""
     query = "SELECT array_agg(body::json #>> '{args,0}') FROM workshed.schedule WHERE actor = %s"
     return shop.one(query, actor) or []
 
 
 @pytest.mark.timeout(3600)
 def test_a_report_is_killed_at_any_line(day, right, shop, killed, scale, lane):
-    """At full scale at each; otherwise at a few."""
+    """At full scale it is killed at each line, otherwise at a few."""
     step = lane(sample=60, exhaustive=31 - scale(30))
     for line in range(1, MOST_LINES, step):
         of = day(line)

@@ -1,4 +1,4 @@
-"""What arrives: read back with others' parsers."""
+"""Delivered report emails, read back with other parsers."""
 
 import html
 import io
@@ -34,7 +34,7 @@ def grace(jobs, shop, paris):
 
 @pytest.fixture
 def reported(jobs, grace, sent):
-    """`reported()`: the mail about Sunday."""
+    """`reported()`: the email about Sunday."""
 
     def report():
         daily_report.send(SUNDAY)
@@ -50,7 +50,7 @@ def text(mail, kind="plain"):
 
 
 def words(page):
-    """What a reader of a page sees."""
+    """Return the visible text of a page."""
     body = re.sub(r"<head>.*?</head>", "", page, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
@@ -178,7 +178,7 @@ def test_without_its_extra_it_goes_out_without_a_chart(reported, monkeypatch, ca
 
 
 def test_a_mail_keeps_the_files_it_was_stored_with(jobs, grace, reported, shop, monkeypatch):
-    """Those its page shows: one that is stored again may have others."""
+    """Its page refers to these files; a report stored again may have others."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)
         patch.delitem(sys.modules, "shop.reports.chart", raising=False)
@@ -210,7 +210,7 @@ def test_a_mail_whose_file_cannot_be_read_waits(jobs, grace, shop, sent):
     assert len(sent()) == 1
 
 
-def test_who_leaves_is_not_mailed_and_what_was_theirs_goes(jobs, grace, shop, sent):
+def test_a_deleted_admin_gets_no_mail_and_their_data_goes(jobs, grace, shop, sent):
     jobs.perform(daily_report, SUNDAY)
     with db.transaction() as conn:
         conn.execute("DELETE FROM shop.users WHERE id = %s", (grace,))

@@ -1,4 +1,4 @@
-"""The numbers of a report, beside those that plain Python makes of the same rows."""
+"""The numbers of a report, compared with those that plain Python computes from the same rows."""
 
 import random
 import threading
@@ -33,10 +33,10 @@ CASES = [
 
 @pytest.fixture
 def shop_of(jobs):
-    """`shop_of(zone, date, seed)`: a shop of many orders, most of them near a midnight."""
+    """`shop_of(zone, date, seed)`: a shop with many orders, most of them near a midnight."""
 
     def fill(zone, of, seed):
-        chance = random.Random(seed)  # noqa: S311 -- the same each time
+        chance = random.Random(seed)  # noqa: S311 -- the same in each run
         midnights = [
             datetime.combine(of + timedelta(days=n), datetime.min.time(), ZoneInfo(zone))
             for n in (-30, -29, -28, -1, 0, 0, 0, 1, 1, 1)
@@ -89,7 +89,7 @@ def shop_of(jobs):
 
 
 def counted(of, zone, currency):
-    """Compute a report from all rows there are, by what the clocks of a zone show."""
+    """Compute a report from all rows, by the local time of a zone."""
 
     def local(at):
         return None if at is None else at.astimezone(ZoneInfo(zone)).date()
@@ -127,7 +127,7 @@ def counted(of, zone, currency):
 
 
 def said(found):
-    """What a report says, in the form of `counted`."""
+    """Return a report's numbers in the form of `counted`."""
     return (
         found.new_users,
         found.active_users,
@@ -210,7 +210,7 @@ def test_an_order_counts_when_it_is_paid_and_its_user_when_it_is_placed(jobs, sh
     assert (found.active_users, found.sales[0].revenue) == (1, 4)
 
 
-def test_what_is_sold_outlives_who_bought_it(jobs, shop):
+def test_sales_outlive_their_buyers(jobs, shop):
     noon = datetime(2025, 6, 15, 12, tzinfo=UTC)
     ada = shop.user("Ada", at=noon)
     shop.order((shop.product(), 1, "5"), at=noon, user=ada)
@@ -223,7 +223,7 @@ def test_what_is_sold_outlives_who_bought_it(jobs, shop):
 
 
 @pytest.mark.parametrize("price", ["NaN", "Infinity", "-0.01", "1e15", "0.0000000000001"])
-def test_a_price_that_is_none_is_refused(jobs, shop, price):
+def test_an_invalid_price_is_refused(jobs, shop, price):
     desk = shop.product()
 
     with pytest.raises(db.psycopg.errors.CheckViolation, match="order_lines_unit_price"):
@@ -231,7 +231,7 @@ def test_a_price_that_is_none_is_refused(jobs, shop, price):
 
 
 def test_all_numbers_are_of_one_moment(database, connect, eventually, shop):
-    """What another commits between two queries of a report is in none of its numbers."""
+    """Rows committed between two queries of a report are in none of its numbers."""
     noon = datetime(2025, 6, 15, 12, tzinfo=UTC)
     desk = shop.product()
     shop.order((desk, 1, "5"), at=noon, user=shop.user("Ada", at=noon))

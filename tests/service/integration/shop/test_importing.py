@@ -1,4 +1,4 @@
-"""Files of people: handed in by a form, shown as far as they are."""
+"""Files of people: uploaded by a form, and shown with their progress."""
 
 import re
 
@@ -61,7 +61,7 @@ def test_an_import_whose_rows_are_on_their_way_shows_how_many_are_done(ada, rows
     assert "1,200 of 4,000 rows are done." in page
 
 
-def test_a_file_that_cannot_be_read_is_told_of(ada, jobs):
+def test_an_unreadable_file_is_reported(ada, jobs):
     ada.done("/imports", **files(b"PK\x03\x04 a workbook"))
 
     jobs.drain()
@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_read_is_told_of(ada, jobs):
     assert "data-moving" not in page
 
 
-def test_who_is_imported_gets_no_welcome(ada, jobs):
+def test_imported_users_get_no_welcome(ada, jobs):
     ada.done("/imports", **files())
 
     jobs.drain()
@@ -89,7 +89,7 @@ def test_a_file_without_a_row_is_shown_as_done(ada, jobs):
     assert "0 became users, 0 failed." in page
 
 
-def test_the_same_file_is_taken_twice_only_by_who_says_so(ada, rows):
+def test_the_same_file_is_accepted_twice_only_on_demand(ada, rows):
     ada.done("/imports", **files())
 
     page = ada.refused("/imports", status=409, **files())
@@ -100,7 +100,7 @@ def test_the_same_file_is_taken_twice_only_by_who_says_so(ada, rows):
 
 
 @pytest.mark.parametrize("wrong", [{"files": {"other": ("a.csv", b"a")}}, files(b"", ""), {}])
-def test_a_form_without_a_file_is_told_of(ada, rows, wrong):
+def test_a_form_without_a_file_is_refused(ada, rows, wrong):
     page = ada.refused("/imports", **wrong)
 
     assert "Choose a file first." in page
@@ -115,7 +115,7 @@ def test_a_file_that_is_too_large_is_not_taken(ada, rows):
 
 
 def test_a_form_that_is_cut_off_is_not_taken(ada, rows):
-    """A row too few would look like a whole file."""
+    """A file that lacks a row would look complete."""
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
     form = {"Sec-Fetch-Site": "same-origin", "Content-Type": "multipart/form-data; boundary=b"}
     whole = head + CONTENT + b"\r\n--b--\r\n"

@@ -45,7 +45,7 @@ def test_a_product_is_stored_once(ada, rows):
 
 
 @pytest.mark.parametrize("quantity", ["", "0", "100", "-1", "1.5", "x", "1e1", "²", "9" * 5_000])
-def test_a_wrong_quantity_is_told_of(ada, rows, quantity):
+def test_a_wrong_quantity_is_refused(ada, rows, quantity):
     page = ada.refused("/orders", {"product": "Wall clock", "quantity": quantity})
 
     assert "Order one of these products, and 1 to 99 of it." in page
@@ -54,7 +54,7 @@ def test_a_wrong_quantity_is_told_of(ada, rows, quantity):
 
 
 @pytest.mark.parametrize("product", [{}, {"product": ""}, {"product": "Moon"}])
-def test_a_product_that_is_not_sold_is_told_of(ada, rows, product):
+def test_a_product_that_is_not_sold_is_refused(ada, rows, product):
     page = ada.refused("/orders", {**product, "quantity": "1"})
 
     assert "Order one of these products" in page
@@ -83,13 +83,13 @@ def test_an_order_of_which_a_line_is_refused_is_not_there(ada, rows):
     assert rows("SELECT count(*) FROM shop.orders") == [(0,)]
 
 
-def test_nobody_who_is_gone_orders(jobs):
+def test_a_deleted_user_cannot_order(jobs):
     with db.transaction() as conn, pytest.raises(RecordMissing, match="user 7"):
         orders.place(conn, 7, "EUR", [])
 
 
 def test_a_product_that_two_bring_at_once_is_stored_once(connect, eventually):
-    """Without the lock the second, which sees nothing of the first, would store it again."""
+    """Without the lock, the second one would not see the first product and store it again."""
     first, second, watch = connect(), connect(), connect(autocommit=True)
     waiting = """
         SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'shop.products'::regclass

@@ -1,4 +1,4 @@
-"""Forms that a page of another site sends with the cookie of its visitor, or without."""
+"""Forms sent by a page of another site, with or without its visitor's cookie."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_form_of_another_site_does_nothing(ada, rows, jobs, path, headers):
 
 
 def test_a_browser_that_says_only_its_origin_is_believed(ada, rows):
-    """As where neither TLS nor loopback is; and that it says it, the page has to ask for."""
+    """Without TLS or loopback, browsers send only `Origin`, and only with the page's policy."""
     assert ada.client.get("/").headers["Referrer-Policy"] == "same-origin"
 
     ada.done("/orders", FORMS["/orders"]["data"], headers={"Origin": "http://testserver"})
@@ -59,5 +59,5 @@ def test_a_page_may_run_only_our_script_and_style(ada):
 
 
 @pytest.mark.parametrize("name", ["shop.js", "shop.css", "pictures.css", "icon.svg"])
-def test_what_the_page_loads_is_there(browser, name):
+def test_files_that_the_page_loads_exist(browser, name):
     assert browser.client.get(f"/static/{name}").status_code == 200

@@ -1,4 +1,4 @@
-"""The report that somebody runs by the button, and what the page says of it."""
+"""The report that a user starts by the button, and what the page shows of it."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -79,7 +79,7 @@ def test_a_second_press_shows_the_stored_numbers(ada, jobs, sold):
         ("<b>", "that is no date; write YYYY-MM-DD"),
     ],
 )
-def test_a_day_that_cannot_be_reported_is_told_of(ada, jobs, date, problem):
+def test_a_day_that_cannot_be_reported_is_refused(ada, jobs, date, problem):
     page = ada.refused("/reports", {"date": date})
 
     assert f"No report: {problem}" in page

@@ -1,4 +1,4 @@
-"""Signing up: what is stored, what a browser is handed, and what is told of a mistake."""
+"""Signing up: what is stored, what the browser receives, and messages about mistakes."""
 
 import time
 
@@ -11,7 +11,7 @@ from workshed.settings import settings
 USERS = "SELECT name, email FROM shop.users ORDER BY id"
 
 
-def test_who_signs_up_is_stored_welcomed_and_shown_the_shop(jobs, browser, rows):
+def test_a_new_user_is_stored_welcomed_and_shown_the_shop(jobs, browser, rows):
     assert "Sign up" in browser.see()
 
     page = browser.done("/sign-up", {"name": " Ada  Lovelace ", "email": "ada@Example.org"})
@@ -52,7 +52,7 @@ def test_a_link_to_the_pictures_opens_the_shop_too(ada):
 
 
 @pytest.mark.parametrize("address", ["ada@example.org", "ADA@example.org"])
-def test_a_taken_address_is_told_of_and_nothing_is_lost(ada, rows, address):
+def test_a_taken_address_is_reported_and_nothing_is_lost(ada, rows, address):
     page = Browser().refused("/sign-up", {"name": "Bob", "email": address}, status=409)
 
     assert "Somebody has signed up with this address already." in page
@@ -71,7 +71,7 @@ def test_a_taken_address_is_told_of_and_nothing_is_lost(ada, rows, address):
         ("Ada", "", "This address cannot be used: An email address must have an @-sign."),
     ],
 )
-def test_a_mistake_is_told_of_and_nothing_is_lost(browser, rows, name, email, problem):
+def test_a_mistake_is_reported_and_nothing_is_lost(browser, rows, name, email, problem):
     page = browser.refused("/sign-up", {"name": name, "email": email})
 
     assert problem in page
@@ -81,7 +81,7 @@ def test_a_mistake_is_told_of_and_nothing_is_lost(browser, rows, name, email, pr
     assert not browser.client.cookies
 
 
-def test_what_is_given_is_shown_as_text(browser):
+def test_input_is_shown_as_text(browser):
     given = {"name": '"><script>alert(1)</script>', "email": "<b>"}
 
     page = browser.post("/sign-up", given).text
@@ -90,7 +90,7 @@ def test_what_is_given_is_shown_as_text(browser):
     assert "<b>" not in page
 
 
-def test_who_signs_out_is_nobody_again(ada):
+def test_signing_out_removes_the_user(ada):
     page = ada.done("/sign-out")
 
     assert "Sign up" in page
@@ -103,7 +103,7 @@ def test_a_token_that_proves_nothing_leads_to_signing_up(browser):
     assert "Your token is not one of ours, or not whole." in browser.see()
 
 
-def test_who_is_gone_is_asked_to_sign_up(ada, rows):
+def test_a_deleted_user_is_asked_to_sign_up(ada, rows):
     rows("DELETE FROM shop.users RETURNING 1")
 
     assert "Your token is of somebody who is gone." in ada.see()

@@ -1,4 +1,4 @@
-"""Places for contents: a folder, and a bucket of an S3 that runs here."""
+"""Storages for contents: a folder, and a bucket of a local S3 server."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ from workshed.settings import settings
 KEY, SECRET = "KEYCANARY", "SECRETCANARY"
 REGION = "eu-west-1"
 PATIENT = StorageTimeouts(answer=timedelta(minutes=2))
-"""With a server that shares a busy machine with much else."""
+"""Timeouts for a server on a busy machine."""
 
 
 # S3
@@ -36,7 +36,7 @@ PATIENT = StorageTimeouts(answer=timedelta(minutes=2))
 
 @pytest.fixture(autouse=True)
 def _no_credentials_of_this_machine(monkeypatch):
-    """And no question to the network which machine this is."""
+    """Use no credentials of this machine, and do not query the metadata service for any."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -45,7 +45,7 @@ def _no_credentials_of_this_machine(monkeypatch):
 
 @pytest.fixture(scope="session")
 def s3_server():
-    """The address of an S3 that keeps everything in the memory of this process."""
+    """The address of an S3 server that keeps everything in this process's memory."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -56,7 +56,7 @@ def s3_server():
 
 @dataclass
 class Bucket:
-    """A bucket, seen by another client than ours."""
+    """A bucket as seen by a client other than ours."""
 
     client: Any
     name: str
@@ -64,12 +64,12 @@ class Bucket:
 
     @property
     def url(self):
-        """What leads `WORKSHED_STORAGE_URL` there."""
+        """Return the `WORKSHED_STORAGE_URL` of the bucket."""
         options = f"region={REGION}&endpoint={self.endpoint}"
         return f"s3://{KEY}:{SECRET}@{self.name}/contents?{options}"
 
     def objects(self):
-        """What is visible there: each key and its bytes."""
+        """Return the visible keys and their bytes."""
         listed = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
         return {
             one["Key"]: self.client.get_object(Bucket=self.name, Key=one["Key"])["Body"].read()
@@ -82,7 +82,7 @@ class Bucket:
 
 @pytest.fixture
 def bucket(s3_server):
-    """A bucket of this test."""
+    """A bucket for this test."""
     client = boto3.client(
         "s3",
         endpoint_url=s3_server,
@@ -99,7 +99,7 @@ def bucket(s3_server):
 
 @pytest.fixture
 def silent():
-    """The address of a server that takes every connection and never says a word."""
+    """The address of a server that accepts every connection and never answers."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen(64)
@@ -107,7 +107,7 @@ def silent():
 
 
 class Talkative(Loopback):
-    """An S3 that refuses, and quotes all it was told; `told` has it."""
+    """An S3 server that refuses requests and quotes them; `told` has their headers."""
 
     def __init__(self, code, status=403, says=""):
         self.told = []
@@ -141,7 +141,7 @@ class Talkative(Loopback):
 
 
 class Stumbling(Talkative):
-    """Answers 503 twice, and then with what another server says."""
+    """Answers 503 twice, and then forwards requests to another server."""
 
     def __init__(self, endpoint):
         super().__init__("SlowDown", 503)
@@ -174,14 +174,14 @@ class Stumbling(Talkative):
 
 @pytest.fixture
 def talkative():
-    """`talkative("AccessDenied", 403)`: such an S3."""
+    """`talkative("AccessDenied", 403)`: an S3 server that refuses with this error."""
     with contextlib.ExitStack() as running:
         yield lambda *words: running.enter_context(Talkative(*words))
 
 
 @pytest.fixture
 def stumbling(s3_server):
-    """Such an S3, before that of the other tests."""
+    """A stumbling S3 server in front of the one of the other tests."""
     with Stumbling(s3_server) as server:
         yield server
 
@@ -191,7 +191,7 @@ def stumbling(s3_server):
 
 @dataclass
 class Place:
-    """A place under test, and what another sees of it."""
+    """A storage under test, and its contents as seen from outside."""
 
     url: str
     bucket: Bucket | None
@@ -202,13 +202,13 @@ class Place:
         return place(self.url, PATIENT)
 
     def at(self, name):
-        """Another place, inside of this one."""
+        """Return another storage inside this one."""
         if self.bucket is None:
             return Place(f"{self.url}/{name}", None, self.folder / name)
         return Place(self.url.replace("/contents", f"/{name}"), self.bucket, self.folder)
 
     def visible(self):
-        """What is kept there: each path and its bytes."""
+        """Return the stored paths and their bytes."""
         if self.bucket is None:
             files = [path for path in self.folder.rglob("*") if path.is_file()]
             return {
@@ -224,7 +224,7 @@ class Place:
         }
 
     def put(self, sha256, content):
-        """Let something lie there under a name."""
+        """Store bytes under a name directly."""
         at = f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
         if self.bucket is None:
             (self.folder / at).parent.mkdir(parents=True, exist_ok=True)
@@ -235,19 +235,19 @@ class Place:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A place in a folder, which is not made yet."""
+    """A storage in a folder that does not exist yet."""
     return Place(f"file:{tmp_path}/var/contents", None, tmp_path / "var" / "contents")
 
 
 @pytest.fixture
 def in_s3(bucket, tmp_path):
-    """A place in a bucket."""
+    """A storage in a bucket."""
     return Place(bucket.url, bucket, tmp_path)
 
 
 @pytest.fixture(params=["folder", "in_s3"])
 def kept(request):
-    """Each kind of place."""
+    """Each kind of storage."""
     return request.getfixturevalue(request.param)
 
 
@@ -260,12 +260,12 @@ def configured(folder, monkeypatch):
 
 
 def named(content):
-    """The name of a content."""
+    """Return the name of a content."""
     return hashlib.sha256(content).hexdigest()
 
 
 def keep(storage, content):
-    """Store a content; its name."""
+    """Store a content and return its name."""
     with storage.draft() as draft:
         draft.write(content)
         storage.keep(draft, named(content))
@@ -274,13 +274,13 @@ def keep(storage, content):
 
 @pytest.fixture
 def store():
-    """`store(storage, b"…")`: keep a content; its name."""
+    """`store(storage, b"…")`: store a content and return its name."""
     return keep
 
 
 @pytest.fixture
 def python():
-    """`python(code, *words)`: run it in a process of its own; that process."""
+    """`python(code, *words)`: run code in a separate process, and return that process."""
     with contextlib.ExitStack() as running:
 
         def start(code, *words, **options):

@@ -1,4 +1,4 @@
-"""Contents with rows: what is stored stays, what nothing refers to goes, whoever dies meanwhile."""
+"""Contents with rows: used ones stay and unused ones go, whichever process dies meanwhile."""
 
 import hashlib
 import os
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.usefixtures("database", "configured")
 
 @pytest.fixture
 def rows(connect):
-    """`rows("SELECT …")`: in a transaction of its own."""
+    """`rows("SELECT …")`: run a query in its own transaction."""
     conn = connect(autocommit=True)
     return lambda query, *values: conn.execute(query, values).fetchall()
 
 
 @pytest.fixture
 def stored(rows):
-    """`stored(b"…", hours=2)`: a content that was kept so long ago; its name."""
+    """`stored(b"…", hours=2)`: store a content as if hours ago, and return its name."""
 
     def stored(content, hours=0):
         with storage().draft() as draft:
@@ -52,7 +52,7 @@ def stored(rows):
 
 @pytest.fixture
 def attach(database):
-    """`attach(sha256)`: let somebody have it; the id."""
+    """`attach(sha256)`: store a user's attachment with this content, and return its id."""
     with db.transaction() as conn:
         user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
     query = """
@@ -89,7 +89,7 @@ def known(rows):
     ]
 
 
-# Keeping
+# Storing
 
 
 def test_a_draft_is_kept_with_a_row(rows):
@@ -119,7 +119,7 @@ def test_what_a_child_wrote_through_the_descriptor_is_kept():
 
 
 def test_what_was_read_before_another_process_wrote_is_forgotten():
-    """A file object keeps what it read ahead, and gives it again."""
+    """A file object keeps data that it has read ahead, and would return it again."""
     with storage().draft() as draft:
         draft.write(b"before")
         draft.seek(0)
@@ -161,7 +161,7 @@ def test_as_much_as_the_caller_takes_is_kept():
 
 
 def test_in_a_transaction_of_the_caller_nothing_is_kept(rows):
-    """Its row would be there when the caller commits, and the content before: for ever, if not."""
+    """The content would be there before the row commits, and for ever if it never does."""
     with db.transaction() as conn, db.join_transaction(conn), storage().draft() as draft:
         with pytest.raises(RuntimeError, match="leave out once=True"):
             blobs.keep(draft)
@@ -173,7 +173,7 @@ def test_in_a_transaction_of_the_caller_nothing_is_kept(rows):
 
 @pytest.fixture
 def broken(monkeypatch):
-    """`broken("keep")`: a storage of which one function fails, or does something else first."""
+    """`broken("keep")`: a storage with one function that fails, or first does something else."""
 
     def broken(name, first):
         whole = storage()
@@ -189,7 +189,7 @@ def broken(monkeypatch):
 
 
 def test_the_row_is_there_before_the_content(rows, broken):
-    """Else a crash between the two leaves a content that nobody knows of, and nobody deletes."""
+    """Otherwise a crash between the two leaves an unknown content that is never deleted."""
     seen = []
     broken("keep", lambda draft, sha256: seen.append((known(rows), kept(sha256))))
 
@@ -203,7 +203,7 @@ def test_the_row_is_there_before_the_content(rows, broken):
 # Sweeping
 
 
-def test_what_nothing_refers_to_is_deleted_after_its_time(rows, stored):
+def test_unused_contents_are_deleted_after_their_time(rows, stored):
     old, young = stored(b"old", hours=2), stored(b"young")
 
     assert blobs.sweep(HOUR, 10) == 1
@@ -213,7 +213,7 @@ def test_what_nothing_refers_to_is_deleted_after_its_time(rows, stored):
 
 
 def test_a_content_without_a_row_is_given_one_and_deleted_after_its_time(rows, stored, monkeypatch):
-    """As after a restore of PostgreSQL, to before it was stored."""
+    """For example after restoring PostgreSQL to a time before it was stored."""
     monkeypatch.setattr(blobs, "ADOPTED_AT_ONCE", 2)
     names = [stored(text) for text in (b"one", b"two", b"three")]
     stays = stored(b"four")
@@ -228,7 +228,7 @@ def test_a_content_without_a_row_is_given_one_and_deleted_after_its_time(rows, s
     assert not any(kept(name) for name in names)
 
 
-def test_what_somebody_has_stays(rows, stored, attach):
+def test_a_content_in_use_stays(rows, stored, attach):
     sha256 = stored(b"hello", hours=2)
     attach(sha256)
 
@@ -237,9 +237,7 @@ def test_what_somebody_has_stays(rows, stored, attach):
     assert kept(sha256)
 
 
-def test_a_variant_and_its_original_stay_while_somebody_has_the_original(
-    conn, rows, stored, attach
-):
+def test_a_variant_and_its_original_stay_while_the_original_is_in_use(conn, rows, stored, attach):
     original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
     attach(original)
     rows(VARIANT, original, variant)
@@ -251,7 +249,7 @@ def test_a_variant_and_its_original_stay_while_somebody_has_the_original(
     assert kept(variant)
 
 
-def test_a_variant_that_nobody_forgot_keeps_its_original(rows, stored):
+def test_a_variant_with_a_row_keeps_its_original(rows, stored):
     original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
     rows(VARIANT, original, variant)
 
@@ -261,7 +259,7 @@ def test_a_variant_that_nobody_forgot_keeps_its_original(rows, stored):
 
 
 def test_the_file_of_a_mail_stays_as_long_as_the_mail_does(rows, stored):
-    """Nor does it keep others from being swept, though it is the oldest."""
+    """It does not keep others from being swept, although it is the oldest."""
     kept_one, other = stored(b"chart", hours=3), stored(b"other", hours=2)
     rows(
         """WITH mail AS (
@@ -282,8 +280,8 @@ def test_the_file_of_a_mail_stays_as_long_as_the_mail_does(rows, stored):
     assert not kept(kept_one)
 
 
-def test_what_a_table_of_any_application_refers_to_stays(conn, rows, stored):
-    """It is found by its foreign key: nobody tells the storage of it."""
+def test_contents_used_by_a_table_of_any_application_stay(conn, rows, stored):
+    """The storage finds the table by its foreign key, without any configuration."""
     kept_one, other = stored(b"invoice", hours=2), stored(b"other", hours=2)
     conn.execute("""
         CREATE SCHEMA "Some accounts";
@@ -304,10 +302,10 @@ def test_what_a_table_of_any_application_refers_to_stays(conn, rows, stored):
 @pytest.mark.parametrize(
     "key", ["DEFERRABLE INITIALLY DEFERRED", "ON DELETE CASCADE", "ON DELETE SET NULL"]
 )
-def test_what_is_referred_to_while_it_is_swept_stays_whatever_the_key(
+def test_a_content_referred_to_while_swept_stays_with_any_key(
     conn, connect, stored, monkeypatch, key
 ):
-    """Not each kind of foreign key refuses the deletion at once."""
+    """Not every kind of foreign key refuses the deletion immediately."""
     sha256 = stored(b"invoice", hours=2)
     conn.execute(f"CREATE TABLE invoices (file text REFERENCES workshed_storage.blobs {key})")
     conn.commit()
@@ -364,11 +362,11 @@ def test_no_more_are_swept_than_wanted_and_the_oldest_first(rows, stored):
     assert known(rows) == [named(b"2")]
 
 
-# Both at once
+# Storing and sweeping at the same time
 
 
 class Held:
-    """Stops whoever calls it, until it is let go."""
+    """A function that blocks its caller until it is released."""
 
     def __init__(self):
         self.reached, self.go = threading.Event(), threading.Event()
@@ -380,7 +378,7 @@ class Held:
 
 @contextmanager
 def running(function, *args):
-    """Run it in a thread, to the end of the block; its result."""
+    """Run a function in a thread, which ends with the block; yields its result."""
     result, errors = [], []
 
     def run():
@@ -407,7 +405,7 @@ def waits_for_a_lock(rows):
 def test_a_content_that_is_stored_again_while_it_is_deleted_is_there_afterwards(
     rows, stored, broken, eventually
 ):
-    """Without the lock it is found to be there, left as it is, and deleted a moment later."""
+    """Without the lock, the content is seen, left as it is, and deleted a moment later."""
     sha256 = stored(b"hello", hours=2)
     delete = Held()
     broken("delete", delete)
@@ -423,8 +421,8 @@ def test_a_content_that_is_stored_again_while_it_is_deleted_is_there_afterwards(
     assert kept(sha256)
 
 
-def test_what_is_being_stored_is_not_swept(rows, stored, broken):
-    """Its row is young before its content is written, also where it was old."""
+def test_contents_being_stored_are_not_swept(rows, stored, broken):
+    """Its row is young before its content is written, even if the row was old."""
     sha256 = stored(b"hello", hours=2)
     write = Held()
     broken("keep", write)
@@ -441,7 +439,7 @@ def test_what_is_being_stored_is_not_swept(rows, stored, broken):
 def test_a_content_whose_deletion_did_not_commit_is_written_when_it_is_stored_again(
     rows, stored, broken
 ):
-    """It is gone and its row is not: who trusts the row would store nothing."""
+    """The content is gone but its row is not, so storing must not rely on the row."""
     sha256 = stored(b"hello", hours=2)
 
     def crash(sha256):
@@ -459,8 +457,8 @@ def test_a_content_whose_deletion_did_not_commit_is_written_when_it_is_stored_ag
     assert kept(sha256)
 
 
-def test_what_somebody_takes_while_a_sweep_looks_stays(conn, rows, stored, attach, monkeypatch):
-    """Their row commits after the sweep has looked, and before it locks."""
+def test_a_content_referred_to_during_a_sweep_stays(conn, rows, stored, attach, monkeypatch):
+    """The new reference commits after the sweep's query and before its lock."""
     sha256 = stored(b"hello", hours=2)
     look = blobs._unused
     monkeypatch.setattr(blobs, "_unused", lambda *args: [look(*args), attach(sha256)][0])
@@ -470,7 +468,7 @@ def test_what_somebody_takes_while_a_sweep_looks_stays(conn, rows, stored, attac
     assert kept(sha256)
 
 
-def test_what_is_stored_again_while_a_sweep_looks_stays(rows, stored, monkeypatch):
+def test_a_content_stored_again_during_a_sweep_stays(rows, stored, monkeypatch):
     sha256 = stored(b"hello", hours=2)
     look = blobs._unused
     monkeypatch.setattr(blobs, "_unused", lambda *args: [look(*args), stored(b"hello")][0])
@@ -481,7 +479,7 @@ def test_what_is_stored_again_while_a_sweep_looks_stays(rows, stored, monkeypatc
     assert kept(sha256)
 
 
-def test_what_somebody_takes_while_it_is_deleted_is_refused_to_them(
+def test_a_reference_to_a_content_being_deleted_is_refused(
     rows, stored, attach, broken, eventually
 ):
     stored_one = stored(b"hello", hours=2)
@@ -491,7 +489,7 @@ def test_what_somebody_takes_while_it_is_deleted_is_refused_to_them(
     def take():
         try:
             attach(stored_one)
-        except Exception as err:  # noqa: BLE001 -- looked at below
+        except Exception as err:  # noqa: BLE001 -- checked below
             outcome.append(type(err).__name__)
 
     with running(blobs.sweep, HOUR, 10):
@@ -503,7 +501,7 @@ def test_what_somebody_takes_while_it_is_deleted_is_refused_to_them(
     assert outcome == ["ForeignKeyViolation"]
 
 
-def test_what_another_sweep_deletes_is_passed_over(rows, stored, broken):
+def test_contents_that_another_sweep_deletes_are_skipped(rows, stored, broken):
     stored(b"hello", hours=2)
     delete = Held()
     broken("delete", delete)
@@ -573,7 +571,7 @@ for line in map(int, sys.stdin):
 def test_a_process_that_is_killed_at_any_line_leaves_no_content_without_a_row(
     what, rows, stored, configured, python
 ):
-    """And what is stored after it is there."""
+    """Contents stored afterwards are there."""
     content = b"hello" * 1000
     child = python(KILLED, what, stdin=subprocess.PIPE)
     for line in range(1, 200, 4):

@@ -1,4 +1,4 @@
-"""What `workshed doctor` finds where contents are kept."""
+"""The findings of `workshed doctor` about the storage."""
 
 import time
 
@@ -13,7 +13,7 @@ from workshed.settings import settings
 
 @pytest.fixture
 def found(monkeypatch):
-    """`found("file:…")`: what the check finds there, and what `environment` does."""
+    """`found("file:…")`: the findings of the check and of `environment`."""
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
 
     def look(url):
@@ -73,7 +73,7 @@ def test_a_bucket_that_is_not_there(bucket, found):
 
 @pytest.mark.parametrize("away", ["127.0.0.1:9", "silent"])
 def test_an_s3_that_is_away_is_named(found, silent, away):
-    """Left to its usual patience the check would hang until the deadline, and name nobody."""
+    """With the usual timeouts the check would hang until its deadline, and name no server."""
     address = silent if away == "silent" else away
     started = time.monotonic()
 
@@ -86,7 +86,7 @@ def test_an_s3_that_is_away_is_named(found, silent, away):
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3://secretcanary@bucket", "file://host/folder"])
-def test_a_url_that_cannot_be_read_is_told_without_it(found, url):
+def test_an_invalid_url_is_reported_without_quoting_it(found, url):
     [finding], _ = found(url)
 
     assert finding.level == "failed"

@@ -1,4 +1,4 @@
-"""Contents in a folder: whole whenever they are seen, and after a power cut."""
+"""Contents in a folder: complete whenever they are visible, and after a power cut."""
 
 import hashlib
 import os
@@ -27,19 +27,19 @@ for number in range(50):
 
 
 def names(folder):
-    """What a reader finds who knows nothing of drafts."""
+    """Return the files that a reader without knowledge of drafts finds."""
     return [path for path in folder.rglob("*") if re.fullmatch("[0-9a-f]{64}", path.name)]
 
 
 def test_a_reader_sees_only_whole_contents_while_many_are_written(folder, python):
-    """200 are written by four processes, two of which write the same ones."""
+    """Four processes write 200 contents; two of them write the same ones."""
     writers = [python(WRITER, folder.url, seed) for seed in (1, 1, 2, 3)]
     seen, goes_on = {}, True
 
     while goes_on:
         goes_on = any(writer.poll() is None for writer in writers)
         for path in names(folder.folder):
-            if path.name not in seen:  # at its first moment
+            if path.name not in seen:  # as soon as it appears
                 seen[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
 
     assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
@@ -49,7 +49,7 @@ def test_a_reader_sees_only_whole_contents_while_many_are_written(folder, python
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What is put on disk, and what is moved, in their order."""
+    """The calls that sync or rename files, in order."""
     found, sync, replace = [], os.fsync, os.replace
 
     def synced(descriptor):
@@ -68,7 +68,7 @@ def steps(monkeypatch):
 def test_a_draft_is_on_disk_before_it_has_its_name_and_its_name_before_keep_returns(
     folder, store, steps
 ):
-    """The other way round, a power cut leaves a name with nothing or half of it."""
+    """In another order, a power cut could leave a name with no content or half of it."""
     name = store(folder.storage, b"hello")
 
     at = steps.index("moved")
@@ -81,7 +81,7 @@ def test_a_draft_is_on_disk_before_it_has_its_name_and_its_name_before_keep_retu
 
 
 def test_a_name_that_is_there_is_on_disk_before_keep_returns(folder, store, steps):
-    """Whoever wrote it may not have come so far, and a power cut would take it from both."""
+    """Its writer may not have synced it yet, and a power cut would lose it for both."""
     name = store(folder.storage, b"hello")
     steps.clear()
 
@@ -101,7 +101,7 @@ def test_folders_that_are_made_are_on_disk(folder, store, steps):
 
 
 def test_a_content_that_was_deleted_is_not_back_after_a_power_cut(folder, store, steps):
-    """Its row is gone by then: nobody would ever delete it."""
+    """Its row is gone by then, so it would never be deleted."""
     name = store(folder.storage, b"hello")
     steps.clear()
 
@@ -148,8 +148,8 @@ def test_a_place_without_drafts_has_no_stale_ones(folder):
     assert not folder.folder.exists()
 
 
-def test_a_draft_that_somebody_deleted_is_not_kept_and_says_so(folder):
-    """As `stale_drafts` does to a job that sleeps for longer than drafts are kept."""
+def test_a_deleted_draft_is_not_kept_and_raises(folder):
+    """For example by `stale_drafts`, if a job sleeps for longer than drafts are kept."""
     with folder.storage.draft() as draft:
         Path(draft.name).unlink()
 
@@ -180,7 +180,7 @@ except StorageError as err:
 """
 
 
-def test_what_does_not_fit_is_not_there_at_all(folder, python):
+def test_a_content_that_does_not_fit_is_not_stored_at_all(folder, python):
     said, _ = python(FULL, folder.url).communicate(timeout=60)
 
     assert "File too large" in said
@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_not_there_at_all(folder, python):
 
 
 def test_a_relative_folder_is_that_of_the_start(tmp_path, store, monkeypatch):
-    """A process that goes elsewhere would else find nothing of what it stored."""
+    """Otherwise a process that changes its folder would not find what it stored."""
     monkeypatch.chdir(tmp_path)
     storage = place("file:contents")
     (tmp_path / "elsewhere").mkdir()
@@ -211,7 +211,7 @@ def test_threads_share_one_storage(folder, store):
     assert len(names(folder.folder)) == 20
 
 
-def test_a_content_that_is_not_what_it_is_named_is_given_to_nobody(folder, store):
+def test_a_content_that_does_not_match_its_name_is_not_returned(folder, store):
     store(folder.storage, b"hello")
     (path,) = names(folder.folder)
     path.write_bytes(b"HELLO")

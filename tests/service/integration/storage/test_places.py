@@ -1,4 +1,4 @@
-"""What every place for contents does, a folder and S3 alike."""
+"""Behaviour that all storages share, in a folder as in S3."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from workshed.contrib.storage import ContentMissingError, ContentNameError
 NO_TIME = timedelta(seconds=-1)
 
 SIZES = (0, 1, 300_000, (11 << 20) + 3)
-"""The last is sent to S3 in parts."""
+"""The last one is sent to S3 in parts."""
 
 
 def named(content):
@@ -37,7 +37,7 @@ def test_a_content_is_read_back_as_it_was_stored(kept, store, size):
     assert kept.visible() == {path(content): content}
 
 
-def test_a_draft_is_a_file_and_gone_unless_it_is_kept(kept):
+def test_a_draft_is_a_file_that_vanishes_unless_it_is_kept(kept):
     with kept.storage.draft() as draft:
         draft.write(b"hello")
         draft.seek(1)
@@ -65,7 +65,7 @@ def test_what_a_child_wrote_through_the_descriptor_is_kept(kept):
 
 
 def test_what_was_read_before_another_process_wrote_is_forgotten(kept):
-    """A file object keeps what it read ahead, and gives it again."""
+    """A file object keeps data that it has read ahead, and would return it again."""
     with kept.storage.draft() as draft:
         draft.write(b"before")
         draft.seek(0)
@@ -123,7 +123,7 @@ def test_a_content_that_was_never_there_is_deleted(kept):
 
 
 def test_a_content_that_is_there_is_left_as_it_is(kept, store):
-    """The bytes are not these, which only this test can bring about."""
+    """The stored bytes are different, which only this test can cause."""
     kept.put(named(b"hello"), b"HELLO")
 
     store(kept.storage, b"hello")
@@ -131,8 +131,8 @@ def test_a_content_that_is_there_is_left_as_it_is(kept, store):
     assert kept.visible() == {path(b"hello"): b"HELLO"}
 
 
-def test_what_is_there_and_has_another_size_is_replaced(kept, store):
-    """A disk that was full, or a restore that ended early, else leaves a stump for ever."""
+def test_an_existing_content_of_another_size_is_replaced(kept, store):
+    """Otherwise a full disk or an aborted restore would leave a truncated file for ever."""
     kept.put(named(b"hello"), b"hel")
 
     store(kept.storage, b"hello")
@@ -148,7 +148,7 @@ def test_many_that_store_one_content_at_once_store_it(kept, store):
         barrier.wait()
         try:
             store(kept.storage, content)
-        except Exception as err:  # noqa: BLE001 -- whatever it is
+        except Exception as err:  # noqa: BLE001 -- any error
             errors.append(err)
 
     threads = [threading.Thread(target=write) for _ in range(8)]
@@ -179,7 +179,7 @@ def test_many_that_store_one_content_at_once_store_it(kept, store):
     ],
 )
 def test_a_name_that_is_none_is_refused(kept, name):
-    """Else it leads out of the place."""
+    """Otherwise a name could lead out of the storage."""
     with kept.storage.draft() as draft, pytest.raises(ContentNameError):
         kept.storage.keep(draft, name)
     with pytest.raises(ContentNameError), kept.storage.open(name):
@@ -226,7 +226,7 @@ for line, url in enumerate(sys.stdin, 1):
 
 
 def test_a_process_that_is_killed_at_any_line_leaves_all_of_it_or_nothing(kept, python):
-    """One place and one process for each line, until one survives."""
+    """There is one storage and one process for each line, until a process survives."""
     content = b"hello" * 1000
     child = python(KILLED, named(content), stdin=subprocess.PIPE)
     child.stdin.write(f"{kept.url}\n")

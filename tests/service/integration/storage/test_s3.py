@@ -1,4 +1,4 @@
-"""Contents in S3: sent and received whole, soon given up, and no secret in any error."""
+"""Contents in S3: complete transfers, short timeouts, and no secrets in errors."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ import pytest
 
 from workshed.contrib.storage import ContentDamagedError, StorageError, place
 
-pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+pytestmark = pytest.mark.one_in(3)  # each test starts its own programs
 
 NOBODY_LISTENS = "127.0.0.1:9"
 NAME = hashlib.sha256(b"hello").hexdigest()
@@ -62,7 +62,7 @@ def test_a_process_that_is_killed_between_two_parts_leaves_nothing_visible(in_s3
 
 
 class UnreadableError(Exception):
-    """Of the disk that holds a draft."""
+    """An error of the disk that holds a draft."""
 
 
 class Unreadable:
@@ -84,7 +84,7 @@ class Unreadable:
         return bytes(size)
 
 
-def test_what_cannot_be_read_to_its_end_is_not_there_at_all(in_s3):
+def test_a_draft_with_a_read_error_is_not_stored_at_all(in_s3):
     with pytest.raises((UnreadableError, OSError, StorageError)):
         in_s3.storage.keep(Unreadable(), NAME)
 
@@ -101,7 +101,7 @@ def test_a_content_that_is_there_is_not_sent_again(in_s3, store):
     assert len(client.list_object_versions(Bucket=name)["Versions"]) == 1
 
 
-def test_a_content_that_is_not_what_it_is_named_is_given_to_nobody(in_s3):
+def test_a_content_in_s3_that_does_not_match_its_name_is_not_returned(in_s3):
     in_s3.put(NAME, b"HELLO")
 
     with pytest.raises(ContentDamagedError, match="delete it, and store it again") as error:
@@ -160,19 +160,19 @@ def test_a_large_content_does_not_fill_the_memory(in_s3, store, python):
     assert sending_mb < 50
 
 
-def test_contents_lie_where_the_bucket_begins_without_a_prefix(bucket, store):
+def test_without_a_prefix_contents_are_at_the_top_of_the_bucket(bucket, store):
     name = store(place(bucket.url.replace("/contents", "")), b"hello")
 
     assert list(bucket.objects()) == [f"{name[:2]}/{name[2:4]}/{name}"]
 
 
-# Giving up
+# Timeouts
 
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("away", ["nobody", "silent"])
 def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
-    """By default its client tries for three minutes, and waits 30 s each time."""
+    """By default the client retries for three minutes, and waits 30 s each time."""
     address = NOBODY_LISTENS if away == "nobody" else silent
     started = time.monotonic()
 
@@ -186,7 +186,7 @@ def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
 
 @pytest.fixture
 def stalling():
-    """The address of a server that sends half of each content, and then nothing."""
+    """The address of a server that sends half of each content and then nothing."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\nETag: x\r\n"
     head += b"Last-Modified: Sun, 01 Mar 2026 09:00:00 GMT\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -216,7 +216,7 @@ def test_an_s3_that_stops_in_the_middle_is_soon_given_up(stalling):
 
 
 def test_an_s3_that_stumbles_is_asked_again(in_s3, store, stumbling):
-    """A server that is restarted answers 503 for a moment."""
+    """A restarting server answers 503 for a moment."""
     url = in_s3.url.replace(in_s3.bucket.endpoint, f"http://{stumbling.address}")
 
     store(place(url), b"hello")
@@ -265,7 +265,7 @@ print(status)
 
 
 def test_after_a_fork_the_client_of_the_parent_is_not_used(in_s3, python):
-    """It has lost its threads, and would be waited for for ever."""
+    """The client has lost its threads, so waiting for it would never end."""
     said, _ = python(FORKED, in_s3.url, hashlib.sha256(b"").hexdigest()).communicate(timeout=120)
 
     assert "use S3 in the child only" in said

@@ -1,4 +1,4 @@
-"""What S3 says, told without a secret, and what its client takes from `AWS_*`."""
+"""Errors of S3 without secrets, and what its client reads from `AWS_*`."""
 
 import hashlib
 import traceback
@@ -20,7 +20,7 @@ def at(address, login=f"key:{QUOTED}@"):
 
 
 def attempts(storage, store):
-    """Everything that can be asked of a storage."""
+    """Return a call of each operation of a storage."""
 
     def read():
         with storage.open(NAME) as file:
@@ -30,7 +30,7 @@ def attempts(storage, store):
 
 
 def errors(storage, store):
-    """What each of them raises, as a traceback has it."""
+    """Return the traceback of each operation's error."""
     found = []
     for attempt in attempts(storage, store):
         with pytest.raises(StorageError) as error:
@@ -44,7 +44,7 @@ def errors(storage, store):
     [("InvalidAccessKeyId", 403), ("SignatureDoesNotMatch", 403), ("Teapot", 418), ("Bad", 400)],
 )
 def test_no_secret_is_in_what_is_raised(store, talkative, code, status):
-    """Logs, the dead table and Sentry keep it."""
+    """Logs, the dead table and Sentry keep errors."""
     s3 = talkative(code, status, CANARY)
 
     found = errors(at(s3.address), store)
@@ -65,42 +65,42 @@ def test_a_refused_login_says_what_to_do(store, talkative):
 
 
 def test_a_deletion_that_is_refused_in_an_answer_of_success_is_refused(talkative):
-    """As S3 answers to who asks it to delete several; the row would go, and the content stay."""
+    """S3 answers like this to bulk deletions; otherwise the row would go and the content stay."""
     with pytest.raises(StorageError, match="refuses the credentials"):
         at(talkative("AccessDenied", 200).address).delete(NAME)
     with pytest.raises(StorageError, match="it answered Odd"):
         at(talkative("Odd", 200).address).delete(NAME)
 
 
-def test_a_deletion_of_what_is_not_there_is_fine_whatever_is_said_of_it(talkative):
+def test_deleting_a_missing_content_succeeds_despite_an_error(talkative):
     at(talkative("NoSuchKey", 200).address).delete(NAME)
 
 
 def test_a_missing_bucket_is_no_missing_content(s3_server, store):
-    """A job whose image is gone gives up for good; a bucket is missing by mistake."""
+    """A job gives up permanently if its image is gone; a missing bucket is a mistake to fix."""
     found = errors(place(f"s3://key:{QUOTED}@nowhere?region=eu-west-1&endpoint={s3_server}"), store)
 
     assert all("there is no such bucket" in said for said in found)
 
 
-def test_a_web_server_that_is_no_s3_is_none(store, talkative):
-    """Its 404 to what is sent there is no missing content."""
+def test_another_web_server_is_not_taken_for_s3(store, talkative):
+    """Its 404 does not mean a missing content."""
     with pytest.raises(StorageError, match="this is no S3"):
         store(at(talkative("Nothing here", 404).address), b"hello")
 
 
-def test_what_breaks_off_says_so(talkative):
+def test_an_aborted_answer_is_reported(talkative):
     with pytest.raises(StorageError, match="broke off"), at(talkative("", 200).address).open(NAME):
         pass
 
 
-def test_without_credentials_it_says_where_they_are_looked_for(store, s3_server):
+def test_without_credentials_it_says_where_to_set_them(store, s3_server):
     found = errors(at(s3_server.removeprefix("http://"), login=""), store)
 
     assert all("AWS_ACCESS_KEY_ID" in said for said in found)
 
 
-# What it takes from AWS_*
+# Settings from AWS_*
 
 
 def test_credentials_and_region_are_those_of_the_environment(monkeypatch, talkative):
@@ -121,7 +121,7 @@ def test_credentials_and_region_are_those_of_the_environment(monkeypatch, talkat
 
 
 def test_the_credentials_of_the_url_stand_without_those_of_the_environment(monkeypatch, talkative):
-    """With the session token of another key every request is refused."""
+    """With the session token of another key, every request is refused."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYOFENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "TOKENOFENV")

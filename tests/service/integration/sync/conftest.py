@@ -1,4 +1,4 @@
-"""A source over real sockets, and what was made of it."""
+"""A source over real sockets, and the data synced from it."""
 
 import contextlib
 
@@ -32,7 +32,7 @@ def use(monkeypatch):
 
 @pytest.fixture
 def api(use):
-    """A source that is named in the settings, and wants a token."""
+    """A source that the settings allow and that requires a token."""
     with Api(token="sesame", page=3) as found:
         use(SYNC_ORIGINS=found.origin, SYNC_TOKENS="crm=sesame", SYNC_TIMEOUT="15")
         yield found
@@ -40,7 +40,7 @@ def api(use):
 
 @pytest.fixture
 def crm(jobs, api):
-    """The source `crm`, with two admins who are told of it."""
+    """The source `crm`, with two admins who get its alerts."""
     with db.transaction() as conn:
         for name in ("Ada", "Bob"):
             people.create(conn, name=name, email=f"{name.lower()}@example.org")
@@ -54,7 +54,7 @@ def crm(jobs, api):
 
 @pytest.fixture
 def rows(database):
-    """`rows("SELECT …")`."""
+    """`rows("SELECT …")`: the rows of a query."""
 
     def read(query, *args):
         with db.transaction() as conn:
@@ -65,7 +65,7 @@ def rows(database):
 
 @pytest.fixture
 def kept(rows):
-    """`kept()`: version by id of all that is there, and nothing that is gone."""
+    """`kept()`: the version of each record by id, without deleted records."""
 
     def read():
         query = """
@@ -112,20 +112,20 @@ def sent(jobs, actor):
 
 
 def drain(jobs):
-    """Run all that is due, whatever becomes of it."""
+    """Run all due jobs, whatever their outcomes."""
     with contextlib.suppress(SourceError):
         jobs.drain()
 
 
 def fetch(name):
-    """Ask for a record, as its job does."""
+    """Fetch a record as its job does."""
     with db.transaction() as conn:
         leave = sync.admit(conn, "crm")
     return sync.fetch(leave, name)
 
 
 def run_all(jobs):
-    """Run all that waits, each wait at once, until nothing is left but the calendar."""
+    """Run all waiting jobs without the waits, until only periodic jobs are left."""
     for _ in range(60):
         drain(jobs)
         if not jobs.enqueued:

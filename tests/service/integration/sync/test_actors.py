@@ -1,4 +1,4 @@
-"""What the actors make of a source: what is kept, what is fetched, what is gone."""
+"""The result of a sync: what is kept, fetched and deleted."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_all_that_a_source_has_is_kept(jobs, six, kept, log, rows, state):
     assert six.requests.count("GET /records") == 2
 
 
-def test_only_what_is_newer_is_fetched(jobs, six, kept, log):
+def test_only_newer_records_are_fetched(jobs, six, kept, log):
     sync_critical_data.send("crm")
     jobs.drain()
     six.requests.clear()
@@ -67,7 +67,7 @@ def test_an_older_answer_changes_nothing(jobs, six, kept, log):
     assert log() == [("a", "created", 5)]
 
 
-def test_what_a_whole_listing_lacks_is_gone(jobs, six, kept, log, rows):
+def test_records_missing_in_a_whole_listing_are_deleted(jobs, six, kept, log, rows):
     sync_critical_data.send("crm")
     jobs.drain()
     del six.records["b"], six.records["e"]
@@ -80,7 +80,7 @@ def test_what_a_whole_listing_lacks_is_gone(jobs, six, kept, log, rows):
     assert rows("SELECT count(*) FROM shop.sync_associations") == [(0,)]
 
 
-def test_what_comes_again_is_there_again(jobs, six, kept, log):
+def test_a_record_that_returns_is_stored_again(jobs, six, kept, log):
     for there in (True, False, True):
         if there:
             six.put("b")
@@ -113,8 +113,8 @@ def test_an_answer_from_before_the_deletion_brings_nothing_back(jobs, six, kept)
     assert "b" not in kept()
 
 
-def test_what_was_fetched_since_the_listing_began_stays(jobs, six, kept, monkeypatch):
-    """It came after the page on which it would have been."""
+def test_records_fetched_since_the_listing_began_stay(jobs, six, kept, monkeypatch):
+    """It appeared after the page that would have listed it."""
     sync_critical_data.send("crm")
     jobs.drain()
     real = actors.sync.sync.read
@@ -144,12 +144,12 @@ def test_nothing_is_deleted_by_a_listing_that_is_not_whole(jobs, six, kept, stat
 
     assert sorted(kept()) == list(SIX)
     jobs.advance(minutes=1)
-    jobs.drain()  # from the first page on: what was read of it leads nowhere
+    jobs.drain()  # from the first page on, because the partial listing is discarded
     assert state().failed_runs == 0
 
 
-def test_what_a_listing_lacks_and_the_source_has_stays(jobs, six, kept, log):
-    """It says that there are as many as it names; what comes and goes meanwhile looks like that."""
+def test_a_record_missing_in_a_listing_stays_if_the_source_has_it(jobs, six, kept, log):
+    """Its total matches its items, as when records come and go during the listing."""
     sync_critical_data.send("crm")
     jobs.drain()
     six.misbehave("fewer", at="/records")
@@ -185,7 +185,7 @@ def test_a_page_that_names_a_record_twice_names_one(jobs, six, kept):
     assert kept() == dict.fromkeys(SIX, 1)
 
 
-def test_a_record_that_is_gone_is_left_to_the_next_listing(jobs, six, kept):
+def test_a_deleted_record_is_left_to_the_next_listing(jobs, six, kept):
     jobs.perform(sync_record, "crm", "b")
     del six.records["b"]
 
@@ -209,7 +209,7 @@ def test_an_id_that_would_be_another_path_is_no_record(jobs, six):
     assert six.requests == []
 
 
-def test_a_source_nobody_added_is_no_failure(jobs, crm):
+def test_an_unknown_source_is_no_failure(jobs, crm):
     with jobs.expect_discard("source shop does not exist"):
         jobs.perform(sync_critical_data, "shop")
 
@@ -240,7 +240,7 @@ def test_old_changes_are_forgotten_by_night(jobs, six, rows, log):
     assert len(rows("SELECT * FROM shop.sync_records")) == 5
 
 
-def test_a_listing_that_was_begun_long_ago_begins_anew(jobs, six, kept):
+def test_a_listing_that_was_begun_long_ago_is_restarted(jobs, six, kept):
     with db.transaction() as conn:
         first = sync.turn(conn, "crm", None)
         sync.land(conn, first, sync.read(first))
@@ -259,7 +259,7 @@ def test_a_copy_of_the_job_leaves_the_rest_to_the_other(jobs, six):
     with db.transaction() as conn:
         assert sync.land(conn, mine, page).wanted == list("abc")
     reads = pytest.raises(sources.Snooze, match="a copy of this job reads crm")
-    with reads, db.transaction() as conn:  # it may yet die
+    with reads, db.transaction() as conn:  # the reading copy may still die
         sync.land(conn, other, page)
     while not actors.sync.read_page("crm", None):
         pass
@@ -268,6 +268,6 @@ def test_a_copy_of_the_job_leaves_the_rest_to_the_other(jobs, six):
     assert (again.wanted, again.ended) == ([], True)
 
 
-def test_expired_certificates_are_of_those_told_at_once():
+def test_expired_certificates_are_reported_immediately():
     assert CertificateError.verdict == "alert"
     assert TruncatedAnswerError.verdict == "retry"

@@ -1,4 +1,4 @@
-"""Who is told of a source in trouble, and how often."""
+"""Who gets alerts about a failing source, and how often."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def subjects(jobs):
     return sorted((str(mail["To"]), str(mail["Subject"])) for mail in jobs.mailbox)
 
 
-def test_the_fourth_failed_run_is_told_once_per_window(jobs, six, state):
+def test_the_fourth_failed_run_alerts_once_per_window(jobs, six, state):
     jobs.freeze()
     told, windows = [], set()
     six.misbehave(*["500"] * 7)
@@ -47,7 +47,7 @@ def test_in_one_window_there_is_one(jobs, six, use):
     assert len(failing) == 2
 
 
-def test_each_source_is_told_by_itself(jobs, six, use):
+def test_each_source_has_its_own_alerts(jobs, six, use):
     use(SYNC_ALERT_WINDOW="86400000", SYNC_TOKENS="crm=sesame shop=sesame")
     with db.transaction() as conn:
         sync.add(conn, "shop", six.origin)
@@ -60,7 +60,7 @@ def test_each_source_is_told_by_itself(jobs, six, use):
     assert sorted(told) == ["crm: the sync fails"] * 2 + ["shop: the sync fails"] * 2
 
 
-def test_it_is_told_when_it_is_over(jobs, six, state, use):
+def test_the_recovery_is_reported(jobs, six, state, use):
     use(SYNC_ALERT_WINDOW="86400000")
     six.misbehave(*["500"] * 5)
     sync_critical_data.send("crm")
@@ -78,7 +78,7 @@ def test_it_is_told_when_it_is_over(jobs, six, state, use):
     assert len([one for one in subjects(jobs) if "again" in one[1]]) == 2
 
 
-def test_an_outage_that_ends_before_the_fourth_run_is_told_to_nobody(jobs, six):
+def test_an_outage_that_ends_before_the_fourth_run_alerts_no_one(jobs, six):
     six.misbehave("500", "cut", "429:1")
     sync_critical_data.send("crm")
     run_all(jobs)
@@ -87,7 +87,7 @@ def test_an_outage_that_ends_before_the_fourth_run_is_told_to_nobody(jobs, six):
 
 
 @pytest.mark.parametrize("faults", [["html"], ["all-bad"] * 2, ["same-cursor", "same-cursor"]])
-def test_what_somebody_should_look_at_is_told_at_once_and_tried_again(jobs, six, kept, faults):
+def test_errors_that_need_a_person_alert_at_once_and_are_retried(jobs, six, kept, faults):
     six.misbehave(*faults, at="/records")
     sync_critical_data.send("crm")
     drain(jobs)
@@ -99,7 +99,7 @@ def test_what_somebody_should_look_at_is_told_at_once_and_tried_again(jobs, six,
     assert sorted(kept()) == list(SIX)
 
 
-def test_a_record_whose_job_is_dead_is_told(jobs, six):
+def test_a_record_whose_job_is_dead_alerts(jobs, six):
     six.misbehave("401", "401")
     for name in "ab":
         sync_record.send("crm", name)

@@ -1,4 +1,4 @@
-"""A source in trouble is left alone, and then asked by one."""
+"""A failing source is left alone, and then probed by one job."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,7 +28,7 @@ def test_a_source_that_fails_is_left_alone_for_a_while(jobs, six, state):
     assert state().circuit_open_until is not None
 
 
-def test_then_one_asks_and_the_others_wait_for_what_comes_of_it(jobs, six, state):
+def test_then_one_job_probes_and_the_others_wait_for_its_result(jobs, six, state):
     six.misbehave(*["500"] * sources.TRIPS_AT)
     for _ in range(sources.TRIPS_AT):
         with pytest.raises(SourceFailedError):
@@ -72,7 +72,7 @@ def test_of_two_that_look_at_once_one_asks(jobs, six, eventually, rows):
         with db.transaction() as conn:
             sync.admit(conn, "crm")
             other = threads.submit(fetch, "a")
-            eventually(lambda: rows(waiting) == [(1,)])  # for what this one has claimed
+            eventually(lambda: rows(waiting) == [(1,)])  # it waits for this transaction's claim
         with pytest.raises(sources.Snooze):
             other.result()
     assert six.requests == ["GET /records/a"]
@@ -92,7 +92,7 @@ def test_it_rests_for_longer_each_time(jobs, six, state):
     assert rests == [30, 60, 120, 240, 480, 900, 900, 900, 900]
 
 
-def test_a_source_that_says_when_is_asked_by_nobody_before(jobs, six, state):
+def test_a_source_with_retry_after_gets_no_request_before(jobs, six, state):
     jobs.freeze()
     six.misbehave("429:40")
     for name in "abc":
@@ -103,7 +103,7 @@ def test_a_source_that_says_when_is_asked_by_nobody_before(jobs, six, state):
     assert (state().circuit_open_until - state().now).total_seconds() == 40
 
 
-def test_an_answer_from_before_frees_nobody(jobs, six, state):
+def test_an_answer_from_before_closes_no_circuit(jobs, six, state):
     jobs.freeze()
     with db.transaction() as conn:
         early, late = sync.admit(conn, "crm"), sync.admit(conn, "crm")
@@ -113,12 +113,12 @@ def test_an_answer_from_before_frees_nobody(jobs, six, state):
         sync.fetch(late, "a")
 
     with sources.asking(replace(early, failures=1)):
-        pass  # its answer is as good as what it found when it began
+        pass  # it succeeds, but with the state of the source when it began
 
     assert state().circuit_open_until is not None
 
 
-def test_what_says_nothing_of_the_source_holds_nobody(jobs, six, state):
+def test_errors_that_say_nothing_of_the_source_open_no_circuit(jobs, six, state):
     six.misbehave(*["wrong-type"] * 9)
     for _ in range(9):
         with pytest.raises(WrongAnswerError):

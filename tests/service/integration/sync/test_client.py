@@ -1,4 +1,4 @@
-"""What a source may do to us over a socket, and what each is taken for."""
+"""Misbehaviour of a source over a socket, and how each kind is classified."""
 
 import gzip
 import socket
@@ -77,7 +77,7 @@ JUDGED_LATER = {
 
 @pytest.fixture
 def authority(tmp_path, use):
-    """An authority that sources are trusted by."""
+    """A certificate authority that is trusted for sources."""
     found = trustme.CA()
     found.cert_pem.write_to_path(tmp_path / "ca.pem")
     use(SYNC_CA_FILE=str(tmp_path / "ca.pem"))
@@ -103,7 +103,7 @@ def fetch(api, path="records"):
 @pytest.mark.parametrize("fault", MEANING)
 def test_each_way_to_go_wrong_has_its_meaning(api, use, fault):
     if MEANING[fault] is SourceTimeoutError:
-        use(SYNC_TIMEOUT="0.3")  # the others may take as long as they like
+        use(SYNC_TIMEOUT="0.3")  # other faults need no short timeout
     api.misbehave(fault)
 
     with pytest.raises(SourceError) as caught:
@@ -157,7 +157,7 @@ def test_redirects_do_not_go_round(api):
 
 
 def test_a_body_of_several_members_of_gzip_is_whole(api):
-    """However it comes in pieces: each ends where a member may."""
+    """The chunks of the body do not matter, even if one ends where a member does."""
     api.put("a", data={"text": "x" * 1000})
     api.misbehave("gzip-members")
 
@@ -174,7 +174,7 @@ def test_members_may_be_cut_into_pieces_anywhere(size):
     assert (found, unfold.is_whole) == (b"[1, 2]", True)
 
 
-def test_a_second_member_that_is_cut_off_is_told():
+def test_a_truncated_second_member_is_reported():
     unfold = Folded("crm")
 
     unfold.more(gzip.compress(b"[1, ") + gzip.compress(b"2]")[:-4], 100)
@@ -183,7 +183,7 @@ def test_a_second_member_that_is_cut_off_is_told():
 
 
 @pytest.mark.parametrize("status", ["300", "304"])
-def test_a_redirect_that_leads_nowhere_is_told_and_asked_once(api, status):
+def test_a_redirect_that_leads_nowhere_is_reported_and_not_retried(api, status):
     api.misbehave(status)
 
     with pytest.raises(WrongAnswerError, match=f"{status} .* leads nowhere"):
@@ -191,8 +191,8 @@ def test_a_redirect_that_leads_nowhere_is_told_and_asked_once(api, status):
     assert len(api.requests) == 1
 
 
-def test_what_drips_ends_with_the_exchange(api, use):
-    """And not because one byte is late: each may take 20 times as long as the pause before it."""
+def test_a_dripping_answer_ends_with_the_exchange(api, use):
+    """The exchange takes too long, not a single byte: the timeout is 20 times the pause."""
     use(SYNC_TIMEOUT="1")
     api.misbehave("drip", "drip-body")
 
@@ -204,10 +204,10 @@ def test_what_drips_ends_with_the_exchange(api, use):
 
 
 @pytest.mark.parametrize("fault", ["bomb", "endless"])
-def test_what_is_too_large_is_never_in_memory(api, use, fault):
+def test_an_oversized_answer_is_never_in_memory(api, use, fault):
     use(SYNC_MAX_BYTES="100000")
     api.misbehave(fault)
-    assert len(bomb()) < 100_000  # it is made by now, and not while memory is measured
+    assert len(bomb()) < 100_000  # made before memory is measured
 
     tracemalloc.start()
     try:
@@ -246,7 +246,7 @@ def test_a_certificate_of_a_known_authority_is_good(authority, serve, use):
         assert fetch(api)["total"] == 0
 
 
-def test_a_certificate_that_has_expired_is_told(authority, serve, use):
+def test_an_expired_certificate_is_reported(authority, serve, use):
     past = datetime.now(UTC) - timedelta(days=1)
     with serve(authority.issue_cert("127.0.0.1", not_after=past)) as api:
         use(SYNC_ORIGINS=api.origin)
@@ -256,7 +256,7 @@ def test_a_certificate_that_has_expired_is_told(authority, serve, use):
         assert api.requests == []
 
 
-def test_a_certificate_of_another_host_is_told(authority, serve, use):
+def test_a_certificate_of_another_host_is_reported(authority, serve, use):
     with serve(authority.issue_cert("example.org")) as api:
         use(SYNC_ORIGINS=api.origin)
 
@@ -272,7 +272,7 @@ def test_a_certificate_of_nobody_is_told(authority, serve, use):
             fetch(api)
 
 
-def test_a_name_is_what_the_certificate_is_checked_for(authority, serve, use):
+def test_a_certificate_is_checked_for_the_name(authority, serve, use):
     with serve(authority.issue_cert("localhost")) as api:
         origin = f"https://localhost:{api.port}"
         use(SYNC_ORIGINS=f"{origin}=127.0.0.0/8")
@@ -281,10 +281,10 @@ def test_a_name_is_what_the_certificate_is_checked_for(authority, serve, use):
         assert ask("crm", origin, "records")["total"] == 0
 
 
-# Where it may be
+# Allowed addresses
 
 
-def test_a_host_that_nobody_allowed_is_not_asked(api, use):
+def test_a_host_that_is_not_allowed_gets_no_request(api, use):
     use(SYNC_ORIGINS="https://api.example.org")
 
     with pytest.raises(ForbiddenAddressError, match="SHOP_SYNC_ORIGINS"):
@@ -310,7 +310,7 @@ def test_another_scheme_port_or_name_is_another_host(api, use, change):
      "fe80::1", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1"],
 )  # fmt: skip
 def test_a_name_that_leads_inside_is_not_asked(api, use, monkeypatch, address):
-    """Whoever answers for the name may say anything; one wrong address spoils the others."""
+    """The name's DNS server may return anything; one forbidden address is enough to refuse it."""
     use(SYNC_ORIGINS=f"http://api.example.org:{api.port}")
     monkeypatch.setattr(socket, "getaddrinfo", names("1.1.1.1", address))
     monkeypatch.setattr(socket, "create_connection", refuse)
@@ -320,7 +320,7 @@ def test_a_name_that_leads_inside_is_not_asked(api, use, monkeypatch, address):
 
 
 def test_a_name_is_resolved_once(api, use, monkeypatch):
-    """A second answer, given after the first was judged, leads nobody anywhere."""
+    """A second answer, after the first was checked, has no effect."""
     use(SYNC_ORIGINS=f"http://api.example.org:{api.port}=127.0.0.1")
     answers = iter([names("127.0.0.1"), names("127.0.0.2")])
     asked = []
@@ -360,7 +360,7 @@ def test_a_name_without_an_address_is_tried_again(use):
         ask("crm", "https://nobody.invalid", "records")
 
 
-def test_a_port_where_nobody_listens_is_tried_again(use):
+def test_a_closed_port_is_tried_again(use):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -382,7 +382,7 @@ def test_many_threads_may_ask_at_once(api):
 
 
 def names(*addresses):
-    """Answer for a name as `getaddrinfo` does."""
+    """Return a function that answers for a name as `getaddrinfo` does."""
 
     def resolve(*_, **__):
         families = {True: socket.AF_INET6, False: socket.AF_INET}

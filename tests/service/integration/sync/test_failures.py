@@ -1,4 +1,4 @@
-"""What the actors do when a source goes wrong: what is tried again, when, and what is dead."""
+"""How the actors handle a failing source: what is retried, when, and what is dead."""
 
 import logging
 
@@ -18,7 +18,7 @@ from tests.service.integration.sync.conftest import SIX, drain, run_all, sent
 from workshed import db
 
 
-def test_a_run_goes_on_where_the_last_one_stopped(jobs, six, kept, monkeypatch):
+def test_a_run_continues_after_the_last_one(jobs, six, kept, monkeypatch):
     calls = []
     real = actors.sync.sync.read
 
@@ -39,7 +39,7 @@ def test_a_run_goes_on_where_the_last_one_stopped(jobs, six, kept, monkeypatch):
 
 
 def test_the_waits_are_those_that_were_asked_for(jobs, six):
-    """attempt⁴ and up to 30 s, but what the source says comes first."""
+    """The backoff is attempt⁴ plus up to 30 s, unless the source sends `Retry-After`."""
     jobs.freeze()
     sync_critical_data.send("crm")
     seconds = []
@@ -85,7 +85,7 @@ def test_the_error_and_where_it_happened_are_logged(jobs, six, caplog):
     [("401", "RefusedRequestError"), ("bomb", "OversizedAnswerError"),
      ("redirect:http://169.254.169.254/", "ForeignRedirectError")],
 )  # fmt: skip
-def test_what_trying_again_cannot_help_is_dead_at_once(jobs, six, fault, error):
+def test_errors_that_a_retry_cannot_fix_are_dead_at_once(jobs, six, fault, error):
     six.misbehave(fault)
     sync_critical_data.send("crm")
     drain(jobs)
@@ -121,7 +121,7 @@ def test_a_host_that_is_no_longer_allowed_is_dead_at_once(jobs, six, use):
 
 
 def test_a_record_that_stays_behind_is_asked_for_once_an_hour(jobs, six, rows):
-    """Its job tries again by itself; each listing would else send another."""
+    """Its job retries by itself; otherwise each listing would send another one."""
     six.misbehave("nul", at="/records/c")
     for _ in range(3):
         sync_critical_data.send("crm")
@@ -135,8 +135,8 @@ def test_a_record_that_stays_behind_is_asked_for_once_an_hour(jobs, six, rows):
     assert len(sent(jobs, sync_record)) == 2
 
 
-def test_what_changes_while_a_record_is_fetched_is_fetched_again(jobs, six, kept, monkeypatch):
-    """The key of its job is free by then, so the next is no copy of it."""
+def test_a_record_that_changes_while_it_is_fetched_is_fetched_again(jobs, six, kept, monkeypatch):
+    """The key of its job is released by then, so the next job is not dropped as a duplicate."""
     real = sync.fetch
 
     def fetch_and_change(leave, external_id):
@@ -156,7 +156,7 @@ def test_what_changes_while_a_record_is_fetched_is_fetched_again(jobs, six, kept
 def test_records_that_come_while_it_is_read_do_not_make_a_listing_fail(
     jobs, six, kept, monkeypatch
 ):
-    """The newest come first here: the last page counts what no page has named."""
+    """New records come first, so the last page's total includes records that no page has listed."""
     real = actors.sync.sync.read
 
     def read(turn):
@@ -181,8 +181,8 @@ def test_a_last_page_that_is_not_whole_has_its_records_all_the_same(jobs, six, k
     assert sorted(kept()) == list("bcdef")
 
 
-def test_what_was_found_again_is_not_deleted_by_a_later_answer(jobs, six, kept):
-    """One listing lacked it, weeks ago."""
+def test_a_record_found_again_is_not_deleted_by_a_later_answer(jobs, six, kept):
+    """An earlier listing lacked it."""
     sync_critical_data.send("crm")
     jobs.drain()
     six.page = 10
@@ -196,7 +196,7 @@ def test_what_was_found_again_is_not_deleted_by_a_later_answer(jobs, six, kept):
     assert "a" in kept()
 
 
-def test_a_token_that_is_revoked_is_told_once_and_asked_no_more(jobs, six, state):
+def test_a_revoked_token_alerts_once_and_is_not_retried(jobs, six, state):
     six.misbehave(*["401"] * 20)
     for name in SIX:
         sync_record.send("crm", name)

@@ -12,7 +12,7 @@ from workshed import db
 
 @pytest.fixture
 def skipped(database):
-    """`skipped()`: (item, reason) of what is listed as skipped."""
+    """`skipped()`: (item, reason) of each item listed as skipped."""
 
     def read():
         with db.transaction() as conn:
@@ -41,7 +41,7 @@ def test_a_bad_item_is_skipped_and_listed_and_the_rest_goes_on(
     assert "crm: skipped 1 items of its listing" in caplog.text
 
 
-def test_what_is_good_again_is_no_longer_listed(jobs, six, kept, skipped):
+def test_a_corrected_item_is_no_longer_listed(jobs, six, kept, skipped):
     six.misbehave("bad-id", at="/records")
     run_all(jobs)
 
@@ -62,7 +62,7 @@ def test_a_record_that_we_have_is_not_deleted_because_its_item_is_bad(jobs, six,
 
 
 def test_a_listing_of_which_nothing_can_be_read_is_another_api(jobs, six, kept, state):
-    """Nothing may be taken for gone by it."""
+    """It must not count records as deleted."""
     run_all(jobs)
     six.misbehave("all-bad", "all-bad", at="/records")
 
@@ -114,7 +114,7 @@ def test_a_listing_need_not_say_how_many_there_are(jobs, six, kept, state):
 
 
 def test_a_listing_stops_above_its_total(jobs, six, kept, state):
-    """Else one without an end is read for hours, again and again."""
+    """Otherwise an endless listing would be read for hours, repeatedly."""
     six.misbehave("overlong", "overlong", at="/records")
 
     with pytest.raises(OverlongListingError, match="3 records so far, and says there are 2"):

@@ -1,4 +1,4 @@
-"""The jobs may be killed at any line, and come again: each change is written and logged once."""
+"""The jobs may be killed at any line and redelivered: each change is written and logged once."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from shop import sync
 from workshed import db
 from workshed.jobs import Snooze
 
-pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, each in its own process
 
 MOST_LINES = 1_000
 STAYING = "abcde"
@@ -18,7 +18,7 @@ STAYING = "abcde"
 
 @pytest.fixture
 def source(database, broker, api):
-    """Two pages, of whose records one will be gone."""
+    """A source with two pages, one of whose records will be deleted."""
     with db.transaction() as conn:
         sync.add(conn, "crm", api.origin)
     return api
@@ -26,7 +26,7 @@ def source(database, broker, api):
 
 @pytest.fixture
 def version(source, rows):
-    """`version(7)`: another version of all that stays, and one more that is about to go."""
+    """`version(7)`: set a new version of all records, and add one that will be deleted."""
 
     def change(number):
         for name in STAYING:
@@ -42,7 +42,7 @@ def version(source, rows):
 
 @pytest.fixture
 def logged(rows):
-    """`logged(7)`: (id, change) of each line of the log about a version."""
+    """`logged(7)`: (id, change) of each log line about a version."""
 
     def read(number):
         query = """
@@ -56,7 +56,7 @@ def logged(rows):
 
 @pytest.fixture
 def sent(rows):
-    """The records whose jobs wait."""
+    """`sent()`: the records that have a waiting job."""
 
     def read():
         query = """
@@ -70,7 +70,7 @@ def sent(rows):
 
 @pytest.fixture
 def step(scale, lane):
-    """At full scale each line; otherwise a few, and fewer in a sample."""
+    """The step between lines: 1 at full scale, larger otherwise, and largest in a sample."""
     return lane(sample=120, exhaustive=61 - scale(60))
 
 
@@ -135,7 +135,7 @@ def test_a_record_is_killed_at_any_line(source, version, killed, logged, kept, r
 
 
 def read_all(_):
-    """Be one of several copies, of which but one goes on."""
+    """Run as one of several copies, of which only one continues."""
     with contextlib.suppress(Snooze):
         sync_critical_data.fn("crm")
 

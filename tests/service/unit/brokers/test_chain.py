@@ -1,4 +1,4 @@
-"""The chain of the service."""
+"""The service's chain of middleware."""
 
 from middleware import CHAIN as SAMPLE
 from tests.library.unit.brokers.test_chain import chain

@@ -1,4 +1,4 @@
-"""The queues of the service."""
+"""The service's queues."""
 
 from brokers.app import QUEUES
 

@@ -14,7 +14,7 @@ ADA = ("Ada Lovelace", "ada@example.org")
 
 
 def landed(content, layout=AS_FOUND):
-    """What each row of a file becomes."""
+    """Return the user or the failure that each row of a file becomes."""
     content = content.encode() if isinstance(content, str) else content
     with opened(io.BytesIO(content), layout) as source:
         return [judge(row, source.table.header) for row in source.rows()]
@@ -81,7 +81,7 @@ def test_the_columns_of_ordinary_files_are_found_and_the_others_skipped(header, 
     assert skipped(content) == left_out
 
 
-def test_columns_may_be_named_by_who_hands_the_file_in():
+def test_the_sender_of_a_file_may_name_its_columns():
     content = "Kunde;Email Address;Nick\nLovelace;ada@example.org;Ada\n"
 
     assert people(content, Layout(email="email address", name="{Nick} {Kunde}")) == [ADA]
@@ -113,7 +113,7 @@ def test_a_name_without_one_of_its_parts_is_the_others():
         (Layout(name="{name} }"), "'{name} }' has a brace too many"),
     ],
 )
-def test_a_column_that_is_named_and_not_there_is_told(layout, reason):
+def test_a_named_column_that_is_missing_is_reported(layout, reason):
     assert refusal("name,Mail address\nAda,a@example.org\n", layout).startswith(reason)
 
 
@@ -160,7 +160,7 @@ def test_all_of_a_row_is_kept_where_there_are_more_columns():
 @pytest.mark.parametrize(
     "name", ["\u200b", "\u3164", "\u2800", "\ufeff\u2060", "\u200d", "\u0301", "A\ufffe", "\uffff"]
 )
-def test_names_that_nobody_can_see_fail(name):
+def test_invisible_names_fail(name):
     (row,) = landed(f"name,email\n{name},ada@example.org\n")
 
     assert row.problem in ("name", "no name")
@@ -204,7 +204,7 @@ def test_a_packed_file_that_is_damaged_or_too_large_is_refused(monkeypatch):
         (b"people.csv".ljust(257, b"\0") + b"ustar\0", "it is an archive (tar)"),
     ],
 )
-def test_what_is_no_csv_is_told_in_words(content, reason):
+def test_a_file_that_is_no_csv_is_refused_in_words(content, reason):
     assert refusal(content).startswith(reason)
 
 

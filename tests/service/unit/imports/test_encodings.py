@@ -1,4 +1,4 @@
-"""Files that are not in UTF-8: right names, or none at all."""
+"""Files that are not in UTF-8: names are read correctly or the file is refused."""
 
 import io
 import random
@@ -69,7 +69,7 @@ def names(content, layout=AS_FOUND):
 
 
 def read(content):
-    """The names, or why the file is refused."""
+    """Return the names, or the reason why the file is refused."""
     try:
         return names(content)[1]
     except ImportRefusedError as err:
@@ -103,7 +103,7 @@ def test_lists_of_western_names_in_windows_1252_are_read(language):
 
 @pytest.mark.parametrize(("language", "name"), each(WESTERN))
 def test_one_name_alone_is_read_or_may_be_of_another_encoding(language, name):
-    """As `Käthe`, which is `Kõthe` in CP850; only its owner knows."""
+    """For example `Käthe`, which is `Kõthe` in CP850; only the file's owner knows."""
     content = file_of(name, "cp1252")
 
     found = read(content)
@@ -125,7 +125,7 @@ def test_a_list_that_reads_well_in_two_encodings_is_refused_with_both_readings()
 
 
 def test_a_list_of_names_from_several_countries_is_not_read_wrong_either():
-    """No language has the letters of both: `Käiv` and `Öris` would be taken for German."""
+    """No language has the letters of both: `Käiv` and `Öris` would pass as German."""
     assert "'Kõiv' in cp850" in refusal(listed(["Kõiv", "Íris"], "cp850"))
 
 
@@ -138,7 +138,7 @@ def test_one_name_is_enough_to_tell_them_apart():
 
 @pytest.mark.parametrize("language", WESTERN)
 def test_ten_western_names_are_nearly_always_enough(language):
-    chance = random.Random(7)  # noqa: S311 -- the same each time
+    chance = random.Random(7)  # noqa: S311 -- the same in each run
     known = [name for key, name in each(WESTERN) if key == language]
 
     found = [read(listed(chance.choices(known, k=10), "cp1252")) for _ in range(100)]
@@ -156,15 +156,15 @@ def test_a_name_of_another_encoding_is_right_or_refused_and_never_wrong(encoding
     assert names(content, Layout(encoding))[1] == ["Ada", name]
 
 
-def test_what_is_right_only_by_another_encoding_is_refused():
-    """Else the test above would show nothing."""
+def test_most_names_in_another_encoding_are_refused():
+    """Otherwise the test above would prove nothing."""
     told = [name for encoding, name in each(OTHERS) if not right(encoding, name)]
 
     assert len(told) > len(each(OTHERS)) * 0.9
 
 
 def right(encoding, name):
-    """Whether it is the same letters in Windows-1252, and plausible there."""
+    """Return whether the name is the same, and plausible, in Windows-1252."""
     text = name.encode(encoding).decode("cp1252", "replace")
     return text == name and is_western(text)
 
@@ -179,7 +179,7 @@ def right(encoding, name):
         ("José García", "mac-roman", "in mac-roman it reads 'José García'"),
     ],
 )
-def test_a_refusal_says_where_and_what_it_could_be(name, encoding, told):
+def test_a_refusal_names_the_place_and_possible_encodings(name, encoding, told):
     reason = refusal(file_of(name, encoding))
 
     assert reason.startswith("line 3, c")
@@ -189,7 +189,7 @@ def test_a_refusal_says_where_and_what_it_could_be(name, encoding, told):
 
 
 def test_one_name_that_cannot_be_right_is_enough_however_many_could():
-    """As with the customers of a shop in Prague that has some in Germany."""
+    """For example in a shop in Prague that has some customers in Germany."""
     rows = [f"Jürgen {n},j{n}@example.org" for n in range(5_000)]
     content = "\n".join(["name,email", *rows, "Jiří,x@example.org", ""]).encode("cp1250")
 
@@ -224,7 +224,7 @@ def test_an_encoding_may_be_given_by_any_of_its_names(said, used):
 
 
 @pytest.mark.parametrize("said", ["utf-9", "base64", "rot13", "idna", "undefined", "", "\0"])
-def test_what_is_no_encoding_of_files_is_refused_at_once(said):
+def test_an_invalid_encoding_is_refused_at_once(said):
     with pytest.raises(LayoutError):
         Layout(said)
 

@@ -1,4 +1,4 @@
-"""Files of people as they come: what is read of each, and where one goes wrong."""
+"""Files of people as they arrive: what is read from each, and where an error is."""
 
 import codecs
 import csv
@@ -16,7 +16,7 @@ USUAL = "name,email\nAda,ada@example.org\n"
 
 
 def read(content, layout=AS_FOUND):
-    """What is in a file, as (line, name, address) of each row."""
+    """Return (line, name, address) of each row of a file."""
     with opened(io.BytesIO(content), layout) as source:
         header = source.table.header
         return [
@@ -35,7 +35,7 @@ def refusal(content):
     "codec",
     ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"],
 )
-def test_any_usual_encoding_is_told(codec):
+def test_any_usual_encoding_is_recognised(codec):
     content = "name,email\nZoë Łukasz,zoe@example.org\n"
     content = content.replace("Ł", "L") if codec == "cp1252" else content
 
@@ -71,7 +71,7 @@ def test_utf_8_with_a_damaged_letter_is_not_taken_for_another_encoding():
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "it is a workbook of a spreadsheet; save it as CSV UTF-8"),
     ],
 )
-def test_what_is_no_text(content, reason):
+def test_a_file_that_is_no_text_is_refused(content, reason):
     assert refusal(content).startswith(reason)
 
 
@@ -87,7 +87,7 @@ def test_a_wrong_byte_is_found_however_lines_end(monkeypatch, end, mark, size):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_any_usual_delimiter_is_told(delimiter):
+def test_any_usual_delimiter_is_recognised(delimiter):
     content = f'E-Mail{delimiter}Name\nada@example.org{delimiter}"Lovelace, A; b|c\td"\n'
 
     assert read(content.encode()) == [(2, "Lovelace, A; b|c\td", "ada@example.org")]
@@ -193,7 +193,7 @@ def test_the_columns_of_the_list_of_failures_are_passed_over():
         ),
     ],
 )
-def test_what_breaks_the_rules_of_csv_is_named_by_line_and_column(rows, reason):
+def test_violations_of_csv_are_reported_by_line_and_column(rows, reason):
     assert refusal(f"name,email\n{rows}".encode()).startswith(reason)
 
 
@@ -206,7 +206,7 @@ FIELDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
     st.sampled_from(["\n", "\r\n"]),
 )
-def test_what_was_written_as_csv_is_read(rows, delimiter, codec, end):
+def test_rows_written_as_csv_are_read(rows, delimiter, codec, end):
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
     writer.writerows([("name", "email"), *rows])
@@ -217,7 +217,7 @@ def test_what_was_written_as_csv_is_read(rows, delimiter, codec, end):
     assert [(name, email) for _, name, email in found] == said
 
 
-def test_of_fields_that_nobody_asked_for_few_are_kept():
+def test_few_fields_of_skipped_columns_are_kept():
     content = b"name,email\n" + b"," * 1_000_000 + b"x\n"
 
     with opened(io.BytesIO(content), AS_FOUND) as source:

@@ -1,4 +1,4 @@
-"""Mails and people that were never stored."""
+"""Emails and people that were never stored."""
 
 from datetime import UTC, datetime
 from uuid import uuid4

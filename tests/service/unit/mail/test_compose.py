@@ -1,4 +1,4 @@
-"""What the mails say, and that nobody's name can say something else."""
+"""The texts of the emails, which no user's name can change."""
 
 import html
 import re
@@ -18,7 +18,7 @@ NAMES = ["Ada", "Zoë O'Brien", "שרה כהן", "محمد", "王小明", "<b>Bo
 
 
 def words(markup):
-    """Return what a reader of the HTML part sees, without marks of direction."""
+    """Return the visible text of the HTML part, without direction marks."""
     body = re.sub(r"<head>.*?</head>|</?(bdi|a)\b[^>]*>", "", markup, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 

@@ -1,4 +1,4 @@
-"""What a reply means, and how long to wait for one."""
+"""The meaning of the server's replies, and how long to wait for one."""
 
 import smtplib
 import socket
@@ -49,7 +49,7 @@ def test_each_refusal_is_an_error_of_its_own(code, error):
 
 
 @given(integers(min_value=-1, max_value=999))
-def test_only_a_refusal_for_good_is_permanent(code):
+def test_only_a_permanent_refusal_is_a_permanent_error(code):
     refusal = Reply(code, "").refusal(SERVER, "DATA")
 
     assert isinstance(refusal, PermanentError) != isinstance(refusal, MailServerError)
@@ -108,5 +108,5 @@ def test_the_longest_exchange_is_bounded():
     ],
     ids=str,
 )
-def test_what_a_server_says_of_itself_says_nothing_of_the_mail(error, of_server):
+def test_a_reply_about_the_server_says_nothing_about_the_mail(error, of_server):
     assert error.of_server is of_server

@@ -1,4 +1,4 @@
-"""Who the mails are from."""
+"""The sender of the emails."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the URL of a mail server says."""
+"""Parsing the URL of a mail server."""
 
 import pytest
 

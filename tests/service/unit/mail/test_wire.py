@@ -1,4 +1,4 @@
-"""A mail as bytes, read again by others' parsers."""
+"""An email as bytes, read back by other parsers."""
 
 import re
 from dataclasses import replace
@@ -44,7 +44,7 @@ def test_the_headers_a_mail_must_have(email):
 
 
 def test_a_mail_to_many_says_in_plain_words_how_to_unsubscribe(email, configure):
-    """RFC 8058; who reads it decodes nothing."""
+    """RFC 8058: programs read these headers without decoding them."""
     configure(secret_key="k" * 40, site_url=f"https://app.example.org/{'long/' * 20}")
 
     parsed = read(email(user_id="7", priority=BULK))
@@ -122,7 +122,7 @@ def test_an_address_without_an_ascii_form_needs_a_server_that_knows_utf8(email):
     assert "<jürgen@example.org>".encode() in envelope.payload
 
 
-def test_an_address_that_is_none_is_rejected_for_good(email):
+def test_an_invalid_address_is_rejected_permanently(email):
     with pytest.raises(RecipientRejectedError, match="553"):
         wire.envelope(email(recipient="ada@nowhere"))
 

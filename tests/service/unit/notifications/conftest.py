@@ -9,7 +9,7 @@ OLD, NEW = "o" * 32, "n" * 43
 
 @pytest.fixture
 def keys(monkeypatch):
-    """`keys(NEW, OLD)`: sign with the first, accept all."""
+    """`keys(NEW, OLD)` signs with the first key and accepts all."""
 
     def use(*keys):
         monkeypatch.setenv("WORKSHED_SECRET_KEY", ",".join(keys))

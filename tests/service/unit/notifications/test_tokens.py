@@ -1,4 +1,4 @@
-"""Which tokens are taken for whom."""
+"""Which tokens are accepted for which user."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -54,7 +54,7 @@ def test_a_token_of_another_key_is_refused(keys):
 
 
 def test_a_token_for_another_purpose_is_refused(keys):
-    """The key alone does not tell them apart: a link to unsubscribe would open the stream."""
+    """Otherwise, with the same key, an unsubscribe link would open the stream."""
     other = URLSafeTimedSerializer(NEW, salt="unsubscribe", signer_kwargs=SIGNER).dumps("7")
 
     with pytest.raises(TokenError):
@@ -112,6 +112,6 @@ def test_a_token_with_any_character_changed_is_refused(keys):
     for at, letter in enumerate(made):
         other = made[:at] + ("A" if letter != "A" else "B") + made[at + 1 :]
         if other[:-1] == made[:-1]:
-            continue  # the last character of base64 has bits that mean nothing
+            continue  # the last character of base64 has unused bits
         with pytest.raises(TokenError):
             user_of(other)

@@ -1,4 +1,4 @@
-"""Who is to be reminded."""
+"""Which users get a reminder."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,12 +20,12 @@ WELCOMED = User(
 )
 
 
-def test_somebody_welcomed_who_did_not_come_back_is_reminded():
+def test_a_welcomed_user_who_did_not_return_is_reminded():
     assert wants_reminder(WELCOMED)
 
 
 @pytest.mark.parametrize(
     "change", [{"welcomed_at": None}, {"activated_at": NOW}, {"unsubscribed_at": NOW}]
 )
-def test_nobody_else_is(change):
+def test_other_users_are_not_reminded(change):
     assert not wants_reminder(replace(WELCOMED, **change))

@@ -1,4 +1,4 @@
-"""Making an image of bytes, without the process around it."""
+"""Making an image from bytes, without the separate process."""
 
 from io import BytesIO
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
 
 @pytest.fixture(scope="session")
 def wanted():
-    """`wanted(width=20, …)`: what the settings want by default, changed."""
+    """`wanted(width=20, …)`: the request of the default settings, with changes."""
 
     def change(**values):
         usual = {
@@ -30,7 +30,7 @@ def wanted():
             "max_bytes": 30_000_000,
             "max_pixels": 40_000_000,
             "max_frames": 500,
-            "strict": True,  # which looks at more
+            "strict": True,  # checks more
         }
         given = usual | values
         return ImageRequest(**{"max_jpeg_pixels": given["max_pixels"]} | given)
@@ -40,7 +40,7 @@ def wanted():
 
 @pytest.fixture(scope="session")
 def variant(wanted):
-    """`variant(data, width=20, …)`: what is made, its bytes, and what Pillow reads in them."""
+    """`variant(data, width=20, …)`: the result, its bytes, and the image that Pillow reads."""
 
     def run(data, **values):
         target = BytesIO(b"left over from before, and longer than what is made" * 1000)
@@ -57,7 +57,7 @@ def variant(wanted):
 
 @pytest.fixture(scope="session")
 def refusal(wanted):
-    """`refusal(data, suffix=".png", …)`: why nothing is made of it."""
+    """`refusal(data, suffix=".png", …)`: the reason why the file is refused."""
 
     def run(data, **values):
         target = BytesIO()
@@ -71,5 +71,5 @@ def refusal(wanted):
 
 @pytest.fixture(scope="session")
 def small(wanted):
-    """Few pixels, or a bit of the size makes megabytes of it."""
+    """A limit of few pixels; otherwise one flipped bit of the size would cost megabytes."""
     return wanted(width=20, height=20, max_pixels=1_000_000, max_frames=20)

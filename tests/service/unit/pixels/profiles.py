@@ -1,4 +1,4 @@
-"""Colour profiles, as small as they can be."""
+"""Minimal colour profiles."""
 
 from PIL import ImageCms
 
@@ -10,7 +10,7 @@ def srgb():
 
 
 def swapped():
-    """A profile in which red is green and green is red; the colours of sRGB, moved."""
+    """Return sRGB with red and green swapped."""
     profile = bytearray(srgb())
     entries = int.from_bytes(profile[128:132])
     at = {bytes(profile[p : p + 4]): p for p in range(132, 132 + 12 * entries, 12)}
@@ -20,13 +20,13 @@ def swapped():
 
 
 def light_grey():
-    """Grey of a screen on which a quarter of the signal is half of the light: gamma 0.5."""
+    """Return a grey profile with gamma 0.5: a quarter of the signal is half of the light."""
     curve = b"curv" + bytes(4) + (1).to_bytes(4) + (128).to_bytes(2) + bytes(2)
     return _profile(b"mntrGRAYXYZ ", b"kTRC", curve)
 
 
 def dull_printer():
-    """Inks as on bad paper: a table of 2 levels for each, from inks to Lab (lut8)."""
+    """Return inks on bad paper: a table from inks to Lab with 2 levels for each ink (lut8)."""
 
     def lab(c, m, y, k):
         lightness = 100 * (1 - 0.5 * c) * (1 - 0.5 * m) * (1 - 0.1 * y) * (1 - k)

@@ -1,4 +1,4 @@
-"""Small images of every kind that is taken, made here."""
+"""Small generated images of every accepted kind."""
 
 import struct
 from io import BytesIO
@@ -6,11 +6,11 @@ from io import BytesIO
 from PIL import Image, ImageChops
 from pillow_heif import register_heif_opener
 
-register_heif_opener()  # with it comes the encoder
+register_heif_opener()  # this registers the encoder too
 
 
 def picture(mode="RGB", size=(48, 32)):
-    """A picture in which each pixel differs from its neighbours."""
+    """Return a picture in which each pixel differs from its neighbours."""
     across, down = (
         Image.linear_gradient("L").transpose(turn).resize(size)
         for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180)
@@ -22,20 +22,20 @@ def picture(mode="RGB", size=(48, 32)):
 
 
 def encoded(image, kind, **options):
-    """The bytes of a file of that kind."""
+    """Return the bytes of a file of that kind."""
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def film(kind, count=4, **options):
-    """An animation, each frame another colour."""
+    """Return an animation whose frames have different colours."""
     frames = [Image.new("RGB", (48, 32), (60 * at, 255 - 60 * at, 30)) for at in range(count)]
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
 
 def rle_bmp():
-    """A BMP of 4 by 2 pixels, compressed by hand, since Pillow only reads those."""
+    """Return a compressed BMP of 4 by 2 pixels, handmade because Pillow cannot write those."""
     rows = bytes([4, 1, 0, 0, 4, 2, 0, 1])
     palette = bytes([0, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0]) + bytes(4 * 253)
     start = 14 + 40 + len(palette)

@@ -1,4 +1,4 @@
-"""What moves goes on moving, at the same pace and as often."""
+"""Animations stay animations, with the same pace and number of loops."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ COLOURS = ["red", "lime", "blue", "white"]
 
 
 def pace(image):
-    """The milliseconds of each frame, and the colour in its middle."""
+    """Return the milliseconds of each frame and the colour in its middle."""
     found = []
     for frame in ImageSequence.Iterator(image):
         frame.load()
@@ -42,7 +42,7 @@ def test_each_frame_keeps_its_duration_and_its_place(kind, variant):
     ("kind", "options", "loops"),
     [
         ("GIF", {"loop": 0}, 0),
-        ("GIF", {"loop": 3}, 4),  # GIF counts how often it is shown again
+        ("GIF", {"loop": 3}, 4),  # GIF counts repeats after the first showing
         ("GIF", {}, 1),
         ("PNG", {"loop": 0}, 0),
         ("PNG", {"loop": 3}, 3),
@@ -86,8 +86,8 @@ def test_clear_pixels_of_an_animation_stay_clear(variant):
         assert alphas == [0, 255], kind
 
 
-def test_what_a_gif_draws_beside_its_picture_is_cut_off(variant):
-    """The second frame reaches out of the first, which Pillow takes for a larger picture."""
+def test_frames_outside_the_picture_of_a_gif_are_cut_off(variant):
+    """The second frame extends beyond the first, so Pillow reports a larger picture."""
     data = bytearray(film("GIF", 3, duration=40))
     second = data.index(b",", data.index(b",") + 1)
     assert struct.unpack_from("<HHHH", data, second + 1) == (0, 0, 48, 32)

@@ -1,4 +1,4 @@
-"""Colours are those of sRGB, whatever the profile of the image."""
+"""Colours end up in sRGB, whatever the image's profile."""
 
 import pytest
 from PIL import Image, ImageCms
@@ -17,7 +17,7 @@ def _forget_transforms():
 
 @pytest.fixture
 def applied(monkeypatch):
-    """The sizes of what a profile was applied to."""
+    """The sizes of the images to which a profile was applied."""
     sizes = []
     apply = ImageCms.ImageCmsTransform.apply
     monkeypatch.setattr(
@@ -69,8 +69,8 @@ def test_grey_has_its_profile_applied_and_stays_grey(variant):
         assert abs(made.getchannel("L").getpixel((20, 15)) - 188) < 8  # half of the light
 
 
-def test_what_is_srgb_already_is_left_alone(variant, applied):
-    """Without the look each photo costs 10 ms more, and some levels are off by one."""
+def test_an_image_in_srgb_is_left_alone(variant, applied):
+    """Without this check each photo costs 10 ms more, and some levels are off by one."""
     image = picture("RGB", (200, 100))
 
     with_profile = variant(encoded(image, "PNG", icc_profile=srgb()))
@@ -114,7 +114,7 @@ def test_a_profile_of_colours_is_ignored_for_grey_and_for_inks(variant):
 
 
 def test_inks_with_a_profile_have_the_colours_of_that(variant):
-    """Without it cyan is (0, 255, 255), which no printer can."""
+    """Without the profile cyan is (0, 255, 255), which no printer can produce."""
     cyan = Image.new("CMYK", (400, 300), (255, 0, 0, 0))
 
     for kind in ("JPEG", "TIFF"):

@@ -1,4 +1,4 @@
-"""The images that Pillow tests itself with: broken ones, and of all kinds that it knows."""
+"""Pillow's own test images: broken ones, and ones of all kinds that it supports."""
 
 import random
 from dataclasses import replace
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.corpus
 
 @pytest.fixture(scope="module")
 def corpus():
-    """The bytes of each."""
+    """The bytes of each image."""
     files = [file for file in sorted(FOLDER.rglob("*")) if file.is_file()]
     assert len(files) >= LEAST, f"{FOLDER} has {len(files)} images; run `sh .ci/corpus`"
     return [file.read_bytes() for file in files]
 
 
-@pytest.mark.filterwarnings("default")  # Pillow's, over what it reads all the same
+@pytest.mark.filterwarnings("default")  # Pillow warns about files that it still reads
 def test_each_image_becomes_one_that_fits_or_is_refused(corpus, small):
     made = [check(data, small) for data in corpus]
 
@@ -48,7 +48,7 @@ def test_each_that_is_cut_off_after_some_kibibytes(corpus, small):
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("default")
 def test_each_with_a_bit_that_is_flipped(corpus, small):
-    chance = random.Random(SEED)  # noqa: S311 -- the same each time
+    chance = random.Random(SEED)  # noqa: S311 -- the same in each run
     for data in corpus:
         for _ in range(FLIPS):
             broken = bytearray(data or b"\0")
@@ -57,8 +57,8 @@ def test_each_with_a_bit_that_is_flipped(corpus, small):
 
 
 @pytest.mark.filterwarnings("default")
-def test_what_pillow_opens_is_not_refused_for_what_follows_it_or_for_its_name(small, corpus):
-    """But strictly it is, of some: else this would show nothing."""
+def test_images_of_pillow_are_not_refused_for_trailing_data_or_their_name(small, corpus):
+    """In strict mode some of them are; otherwise this would prove nothing."""
     lenient = replace(small, strict=False, suffix=".other")
     strict = replace(small, suffix=".other")
 
@@ -69,7 +69,7 @@ def test_what_pillow_opens_is_not_refused_for_what_follows_it_or_for_its_name(sm
 
 
 def reason(data, wanted):
-    """Why nothing is made of it; empty where something is."""
+    """Return the reason for a refusal; empty if an image is made."""
     try:
         make(BytesIO(data), BytesIO(), wanted)
     except RefusedError as err:

@@ -1,4 +1,4 @@
-"""What cameras write behind their pictures, and how far these reach."""
+"""Data that cameras append to pictures, and where a picture ends."""
 
 import struct
 
@@ -17,7 +17,7 @@ MP4 = box(b"ftyp", b"mp42\0\0\0\0isommp42") + box(b"moov", bytes(40)) + box(b"md
 
 
 def samsung(*contents):
-    """The trailer of a Galaxy; each block begins with its type."""
+    """Return the trailer of a Galaxy; each block begins with its type."""
     blocks, entries = b"", b""
     bodies = [struct.pack("<HHI", 0, 0x0A01, 5) + b"Time!" + content for content in contents]
     whole = sum(map(len, bodies))
@@ -45,7 +45,7 @@ def samsung(*contents):
     ],
 )
 @pytest.mark.parametrize("progressive", [False, True])
-def test_what_cameras_write_behind_a_jpeg_is_harmless(progressive, tail, variant):
+def test_data_that_cameras_append_to_a_jpeg_is_harmless(progressive, tail, variant):
     data = encoded(picture(), "JPEG", progressive=progressive) + tail
 
     assert variant(data, suffix=".jpg").made
@@ -69,7 +69,7 @@ def test_what_cameras_write_behind_a_jpeg_is_harmless(progressive, tail, variant
         b"evil" + struct.pack("<II", 107, 0) + struct.pack("<I4s", 12, b"SEFT"),
     ],
 )
-def test_what_only_looks_like_it_is_refused(tail, refusal):
+def test_data_that_only_resembles_a_trailer_is_refused(tail, refusal):
     reason = refusal(JPEG + tail)
 
     assert reason.startswith("it is truncated") or "follow the end of the JPEG" in reason
@@ -86,8 +86,8 @@ def test_a_preview_within_a_jpeg_is_not_its_end(variant):
     assert variant(data).image.size == (48, 32)
 
 
-def test_the_end_of_a_jpeg_within_a_table_between_its_scans_is_none(variant):
-    """A comment, which may stand there as a table does."""
+def test_an_end_marker_inside_a_table_of_a_jpeg_is_ignored(variant):
+    """A comment may stand there, as a table may."""
     data = encoded(picture(), "JPEG", progressive=True)
     second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
     comment = b"\xff\xfe\0\x04\xff\xd9"

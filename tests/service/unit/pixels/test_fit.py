@@ -1,4 +1,4 @@
-"""How large an image becomes."""
+"""The size of the resulting image."""
 
 from hypothesis import given
 from hypothesis.strategies import integers

@@ -1,4 +1,4 @@
-"""What goes in, and what comes out."""
+"""The formats that are read, and those that are written."""
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
@@ -22,7 +22,7 @@ def test_every_kind_of_image_is_shrunk(name, variant):
 
 @pytest.mark.parametrize("name", OPAQUE)
 @pytest.mark.parametrize("wanted_format", ["jpeg", "webp", "avif"])
-def test_what_has_no_alpha_becomes_the_format_that_is_asked_for(name, wanted_format, variant):
+def test_images_without_alpha_get_the_requested_format(name, wanted_format, variant):
     assert (
         variant(SAMPLES[name][1], format=wanted_format).made.media_type == f"image/{wanted_format}"
     )
@@ -51,7 +51,7 @@ def test_the_first_picture_of_several_is_taken(variant):
     pictures = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     for kind in ("TIFF", "MPO"):
         data = encoded(pictures[0], kind, save_all=True, append_images=pictures[1:])
-        pictures = [one.copy() for one in pictures]  # or Pillow takes them for what it wrote last
+        pictures = [one.copy() for one in pictures]  # otherwise Pillow confuses the files
 
         outcome = variant(data)
 
@@ -71,7 +71,7 @@ def test_a_line_of_pixels_keeps_one(size, kind, variant):
     assert (made.width, made.height) == (min(size[0], 800), min(size[1], 600))
 
 
-def test_quality_is_heard(variant):
+def test_quality_takes_effect(variant):
     data = encoded(picture("RGB", (400, 300)), "PNG")
     for wanted_format in ("jpeg", "webp", "avif"):
         low, high = (len(variant(data, format=wanted_format, quality=q).data) for q in (20, 95))
@@ -79,7 +79,7 @@ def test_quality_is_heard(variant):
 
 
 def test_it_looks_as_before(variant):
-    """Also where a JPEG is decoded at an eighth of its size."""
+    """This includes a JPEG that is decoded at an eighth of its size."""
     for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP"):
         image = picture("RGB", (1200, 800))
         small = variant(encoded(image, kind), width=120, height=120).image
@@ -109,7 +109,7 @@ def test_a_box_beyond_what_the_encoder_can_write_is_no_reason_to_fail(variant):
 
 
 def test_pixels_that_are_hidden_do_not_shine_through(variant):
-    """Red that is clear beside green that is not: without premultiplying, the edge turns brown."""
+    """Transparent red next to opaque green: without premultiplying, the edge turns brown."""
     image = Image.new("RGBA", (400, 400), (255, 0, 0, 0))
     image.paste((0, 255, 0, 255), (0, 0, 201, 400))
 

@@ -1,4 +1,4 @@
-"""Broken files: an image that fits comes of them, or a refusal, and nothing else."""
+"""Broken files: each becomes an image that fits or is refused, and nothing else happens."""
 
 import random
 from io import BytesIO
@@ -14,11 +14,11 @@ SEED = 7
 
 
 def chances(name):
-    return random.Random(f"{SEED} {name}")  # noqa: S311 -- the same each time
+    return random.Random(f"{SEED} {name}")  # noqa: S311 -- the same in each run
 
 
 def check(data, wanted):
-    """Whether something was made of it."""
+    """Return whether an image was made."""
     target = BytesIO()
     try:
         made = make(BytesIO(data), target, wanted)
@@ -47,7 +47,7 @@ def test_a_bit_that_is_flipped(name, small, scale):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_bytes_that_are_written_over(name, small, scale):
-    """In the headers above all, where the numbers are that decoders believe."""
+    """Mostly in the headers, which hold the numbers that decoders trust."""
     data, chance = SAMPLES[name][1], chances(name)
 
     for _ in range(scale(500)):
@@ -66,7 +66,7 @@ def test_a_file_that_ends_anywhere(name, small, scale):
 
     made = [length for length in lengths if check(data[:length], small)]
 
-    # Of a TIFF the directory comes last, and of that the last bytes may be a resolution; of an MPO
-    # the first picture is one.
+    # A TIFF's directory comes last, and its last bytes may be only a resolution. In an MPO, the
+    # first picture alone is a whole image.
     whole = data.index(b"\xff\xd9\xff\xd8") + 2 if name == "mpo" else None
     assert set(made) <= {whole} or name.endswith("tiff")

@@ -1,4 +1,4 @@
-"""HEIC, the photos of iPhones: what is special about them."""
+"""What is special about HEIC, the photos of iPhones."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ def test_the_decoder_is_loaded_for_the_first_heic_and_for_nothing_else(tmp_path)
 
 
 def branded(brand, *boxes):
-    """A file of boxes whose first brand is this."""
+    """Return a file of boxes with this first brand."""
     return box(b"ftyp", brand + bytes(4) + brand + b"heic") + b"".join(boxes)
 
 
@@ -112,15 +112,15 @@ def test_more_than_8_bits_as_cameras_write_them(mode, pixel, variant):
     assert all(abs(a - b) < 4 for a, b in zip(found, expected, strict=True))
 
 
-# How the camera was held
+# Orientation
 
 
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
 
 
 @pytest.mark.parametrize("before", [b"", b"<x:xmpmeta/>\0"])
-def test_what_xmp_says_does_not_turn_it_again(before, variant):
-    """The decoder turns a HEIC by its own properties; the rest are copies."""
+def test_xmp_does_not_rotate_it_again(before, variant):
+    """The decoder rotates a HEIC by its own properties; other orientations are copies of these."""
     data = encoded(stored(1), "HEIF", xmp=before + XMP % 1)
     assert XMP % 1 in data
 
@@ -130,7 +130,7 @@ def test_what_xmp_says_does_not_turn_it_again(before, variant):
     assert corners(image) == ["red", "green", "blue", "white"]
 
 
-def test_what_exif_says_does_not_turn_it_again(variant):
+def test_exif_does_not_rotate_it_again(variant):
     data = encoded(stored(1), "HEIF", exif=tagged(6))
     assert tagged(6).tobytes() in data
     assert b"irot" not in data
@@ -138,12 +138,12 @@ def test_what_exif_says_does_not_turn_it_again(variant):
     assert corners(variant(data).image) == ["red", "green", "blue", "white"]
 
 
-# What is broken
+# Broken files
 
 
 @pytest.mark.parametrize("claimed", [0, 8, 63, 65, 600])
 def test_a_picture_of_another_size_than_its_header_says_is_refused(claimed, refusal):
-    """Before pillow-heif 1.4 a larger one is decoded, whatever that takes: hence the floor."""
+    """Before 1.4, pillow-heif decodes larger ones at any cost; hence the minimum version."""
     data = encoded(Image.new("RGB", (64, 64), "red"), "HEIF")
     sizes = b"ispe" + bytes(4)
     at = data.index(sizes) + len(sizes)
@@ -168,8 +168,8 @@ def test_the_same_file_gives_the_same_image_whatever_came_before(wanted):
     assert again == before
 
 
-def test_the_picture_is_what_is_shown_and_not_its_thumbnail(variant):
-    """Which may show another one, or be coarse."""
+def test_the_picture_is_used_and_not_its_thumbnail(variant):
+    """The thumbnail may show something else, or be coarse."""
     image = picture("RGB", (512, 512))
     plain, with_thumbnail = (
         variant(encoded(image, "HEIF", **options), width=64, height=64).data

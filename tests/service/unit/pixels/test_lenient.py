@@ -1,4 +1,4 @@
-"""Ordinary photos that have more in them than a picture: what is made of them is harmless."""
+"""Ordinary photos with additional data: the resulting image is harmless."""
 
 import pytest
 
@@ -10,7 +10,7 @@ JPEG = SAMPLES["jpeg"][1]
 
 @pytest.fixture
 def notes(variant):
-    """`notes(data, suffix=".jpg")`: what is noted of a file of which an image is made."""
+    """`notes(data, suffix=".jpg")`: the notes about a file from which an image is made."""
 
     def note(data, **values):
         return variant(data, strict=False, **values).made.notes
@@ -36,7 +36,7 @@ def test_bytes_behind_the_end_of_a_photo_are_noted(camera, tail, progressive, no
     (note,) = notes(data)
 
     assert "follow the end of the JPEG" in note or "truncated" in note
-    assert refusal(data) == note  # strictly
+    assert refusal(data) == note  # in strict mode
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if "tiff" not in name])
@@ -57,16 +57,16 @@ def test_of_an_ordinary_image_nothing_is_noted(notes):
     assert notes(JPEG, suffix=".jpg") == ()
 
 
-def test_a_script_where_no_browser_looks_is_nothing(notes, refusal):
+def test_a_script_beyond_a_browsers_reach_is_ignored(notes, refusal):
     far = encoded(picture(), "JPEG", comment=b"x" * 2000 + b"<script>")
 
     assert notes(far) == ()
     assert refusal(hidden(b"<script>"), strict=False).startswith("it holds a script as well")
-    assert refusal(far).startswith("it holds a script as well")  # strictly
+    assert refusal(far).startswith("it holds a script as well")  # in strict mode
 
 
 @pytest.mark.parametrize("data", [zipped(JPEG), JPEG[:-100], JPEG[:40], b"%PDF-1.7\n"])
-def test_what_is_no_whole_image_or_something_else_is_refused_all_the_same(data, refusal):
+def test_incomplete_images_and_other_files_are_still_refused(data, refusal):
     assert refusal(data, strict=False)
 
 

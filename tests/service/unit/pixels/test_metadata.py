@@ -1,4 +1,4 @@
-"""Nothing of an image goes on but its pixels."""
+"""Only the pixels of an image are kept."""
 
 import struct
 import zlib
@@ -20,7 +20,7 @@ def exif(orientation=6):
     tags.get_ifd(IFD.Exif)[Base.UserComment] = b"ASCII\0\0\0" + SECRET
     tags.get_ifd(IFD.GPSInfo)[GPS.GPSLatitudeRef] = "N"
     tags.get_ifd(IFD.GPSInfo)[GPS.GPSAreaInformation] = SECRET
-    return tags.tobytes() + SECRET  # behind it, where a thumbnail would be
+    return tags.tobytes() + SECRET  # after the tags, where a thumbnail would be
 
 
 def profile():
@@ -62,7 +62,7 @@ def png_texts():
 
 
 def gif_with_texts(data):
-    """A GIF with a comment, an XMP block, and a text to be drawn over it."""
+    """Return a GIF with a comment, an XMP block, and a text to be drawn over it."""
     at = 13 + (3 << (data[10] & 7) + 1)
     blocks = b""
     for code, first in ((0xFE, b""), (0xFF, b"XMP DataXMP"), (0x01, bytes(12))):
@@ -83,7 +83,7 @@ def tiff():
 
 
 def bmp():
-    """With a gap before the pixels, where anything may lie."""
+    """Return a BMP with a gap before the pixels that may hold any bytes."""
     data = encoded(picture(), "BMP")
     (start,) = struct.unpack_from("<I", data, 10)
     moved = struct.pack("<2sIHHI", b"BM", len(data) + len(SECRET), 0, 0, start + len(SECRET))
@@ -111,7 +111,7 @@ LADEN = {
     "avif with alpha": encoded(picture("RGBA"), "AVIF", **MARKED),
     "heic": encoded(picture(), "HEIF", **MARKED),
     "heic with alpha": encoded(picture("RGBA"), "HEIF", **MARKED),
-    # Pillow 13 crashes where it writes a film that is to be turned.
+    # Pillow 13 crashes when it writes an animation with a rotation.
     "moving avif": film("AVIF", duration=40, **MARKED | {"exif": exif(1)}),
     "tiff": tiff(),
     "bmp": bmp(),
@@ -131,7 +131,7 @@ def test_no_secret_of_the_file_is_in_what_is_made(name, wanted_format, variant):
 
 
 def jpeg_parts(data):
-    """The markers, and the kind of what the applications' ones hold."""
+    """Return the markers, with the content type of application markers."""
     found, at = set(), 2
     while data[at + 1] != 0xDA:
         length = int.from_bytes(data[at + 2 : at + 4])

@@ -1,4 +1,4 @@
-"""How the camera was held."""
+"""The orientation of the camera."""
 
 import pytest
 from PIL import Image
@@ -8,8 +8,8 @@ from tests.service.unit.pixels.samples import encoded
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255,) * 3}
 
-# The corners of the upright picture, from the top left clockwise, as EXIF 2.3 has the camera store
-# them: where the first row and the first column of what is stored belong.
+# The corners of the upright picture in the stored image, clockwise from the top left. EXIF 2.3
+# defines each orientation by the place of the first stored row and column.
 STORED = {
     1: ("red", "green", "blue", "white"),
     2: ("green", "red", "white", "blue"),
@@ -23,7 +23,7 @@ STORED = {
 
 
 def stored(orientation, size=(400, 200)):
-    """What the camera stores of a picture of that size with these corners when it is upright."""
+    """Return the stored image of a picture that has this size and these corners when upright."""
     width, height = size if orientation < 5 else size[::-1]
     image = Image.new("RGB", (width, height))
     boxes = [(0, 0), (width // 2, 0), (width // 2, height // 2), (0, height // 2)]
@@ -70,7 +70,7 @@ def corners(image):
     ],
 )
 def test_a_picture_is_set_upright_and_then_fits(kind, options, orientation, variant):
-    exif = tagged(orientation).tobytes()  # of which the encoder of HEIC makes a property
+    exif = tagged(orientation).tobytes()  # the HEIC encoder turns it into a property
     data = encoded(stored(orientation), kind, exif=exif, **options)
 
     image = variant(data, width=100, height=60).image
@@ -80,7 +80,7 @@ def test_a_picture_is_set_upright_and_then_fits(kind, options, orientation, vari
 
 
 def test_the_box_is_turned_before_a_jpeg_is_decoded_at_reduced_size(variant, monkeypatch):
-    """Otherwise it is decoded too small by far, and blown up, or far too large."""
+    """Otherwise it is decoded far too small and enlarged, or far too large."""
     decoded = []
     resize = Image.Image.resize
     monkeypatch.setattr(
@@ -108,7 +108,7 @@ def test_exif_that_cannot_be_read_is_ignored(kind, exif, variant):
 
 
 def test_an_orientation_behind_the_pixels_of_a_png_counts(variant):
-    """PNG allows it there, and some programs put it there."""
+    """PNG allows that, and some programs do it."""
     data = encoded(stored(3), "PNG", exif=tagged(3))
     at = data.index(b"eXIf") - 4
     end = at + 12 + int.from_bytes(data[at : at + 4])

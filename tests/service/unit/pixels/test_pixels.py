@@ -40,7 +40,7 @@ def test_grey_of_16_bits_is_scaled_and_not_cut_off(mode, kind, options, value, g
 
 
 def test_grey_of_12_bits_is_scaled_by_these(variant):
-    row = bytes([0x80, 0x08, 0x00] * 20)  # two pixels of 0x800 in three bytes
+    row = bytes([0x80, 0x08, 0x00] * 20)  # each three bytes hold two pixels of 0x800
     tags = [(256, 4, 1, 40), (257, 4, 1, 30), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1)]
     tags += [(273, 4, 1, 8 + 2 + 9 * 12 + 4), (277, 3, 1, 1), (278, 4, 1, 30)]
     tags += [(279, 4, 1, len(row) * 30)]
@@ -69,7 +69,7 @@ def test_colours_of_16_bits_keep_their_place(variant):
 
 
 def png_of(header, rows):
-    """A PNG of these pixels, which Pillow would not write."""
+    """Return a PNG of these pixels, which Pillow cannot write."""
 
     def chunk(name, content):
         return (
@@ -152,7 +152,7 @@ def test_half_clear_pixels_stay_half_clear(mode, variant):
 
 
 def test_premultiplied_alpha_is_undone(variant):
-    """TIFF's ExtraSamples 1; Pillow writes 2, hence the 1 that is put into the tag."""
+    """This is TIFF's ExtraSamples 1; Pillow writes 2, so the test changes the tag to 1."""
     data = bytearray(encoded(Image.new("RGBA", (40, 30), (100, 50, 25, 128)), "TIFF"))
     at = data.index(struct.pack("<HHIH", 338, 3, 1, 2))
     data[at + 8] = 1
@@ -183,7 +183,7 @@ def test_ycbcr_has_its_colours(variant):
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_32_bits_are_refused_as_nobody_knows_what_is_white(mode, refusal):
+def test_32_bits_are_refused_because_white_is_not_defined(mode, refusal):
     data = encoded(Image.new(mode, (40, 30)), "TIFF")
 
     assert refusal(data) == f"its pixels are signed or 32-bit numbers (mode {mode})"

@@ -1,4 +1,4 @@
-"""Why nothing is made of some files: each reason says what is wrong, and by how much."""
+"""Refused files: each reason says what is wrong, and by how much."""
 
 import io
 import struct
@@ -38,11 +38,11 @@ def test_too_many_pixels(name, refusal, variant):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF", "BMP"])
 def test_a_bomb_is_seen_before_anything_is_decoded(kind, refusal, monkeypatch):
-    """Of the 100 million pixels of a few kilobytes none is ever in memory."""
+    """A few kilobytes claim 100 million pixels, and none of them is ever in memory."""
     if kind == "BMP":
         data = bytearray(SAMPLES["rle.bmp"][1])
     else:
-        size = (64, 64) if kind == "HEIF" else (48, 32)  # other sizes are cropped from this
+        size = (64, 64) if kind == "HEIF" else (48, 32)  # HEIF crops other sizes from this one
         data = bytearray(encoded(Image.new("L", size), kind))
     grow(kind, data)
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("it was decoded"))
@@ -51,7 +51,7 @@ def test_a_bomb_is_seen_before_anything_is_decoded(kind, refusal, monkeypatch):
 
 
 def test_a_gif_whose_second_frame_is_a_bomb(refusal):
-    """Pillow makes its picture larger for that, after the header was judged."""
+    """Pillow enlarges the picture for it after the header was checked."""
     data = bytearray(film("GIF", 3, duration=40))
     second = data.index(b",", data.index(b",") + 1)
     struct.pack_into("<HH", data, second + 5, 10_000, 10_000)
@@ -60,7 +60,7 @@ def test_a_gif_whose_second_frame_is_a_bomb(refusal):
 
 
 def grow(kind, data):
-    """Write 10 000 by 10 000 where the header says 48 by 32."""
+    """Replace the header's size of 48 by 32 with 10 000 by 10 000."""
     places = {
         "JPEG": (">HH", (32, 48), (10_000, 10_000)),
         "PNG": (">II", (48, 32), (10_000, 10_000)),
@@ -120,7 +120,7 @@ def test_too_many_pages(refusal, variant):
         (b"\0\1\2\3", "no image that is known here"),
     ],
 )
-def test_what_is_no_image_is_called_by_its_name(data, called, refusal):
+def test_a_file_that_is_no_image_is_named_by_its_type(data, called, refusal):
     known = "AVIF, BMP, GIF, HEIC, JPEG, PNG, TIFF, WebP"
     assert refusal(data) == f"it is {called}, not one of {known}"
 
@@ -128,7 +128,7 @@ def test_what_is_no_image_is_called_by_its_name(data, called, refusal):
 @pytest.mark.parametrize(
     ("kind", "mode"), [("ICO", "RGB"), ("PPM", "RGB"), ("TGA", "RGB"), ("PCX", "RGB"), ("SGI", "L")]
 )
-def test_what_only_pillow_knows_is_refused(kind, mode, refusal):
+def test_other_formats_of_pillow_are_refused(kind, mode, refusal):
     assert "not one of" in refusal(encoded(picture(mode), kind))
 
 
@@ -170,7 +170,7 @@ def test_names_that_fit(name, suffixes, variant):
         assert variant(SAMPLES[name][1], suffix=suffix and f".{suffix}").made
 
 
-# What is an image and something else besides
+# Files that are an image and something else as well
 
 
 def hidden(code):
@@ -185,7 +185,7 @@ def test_a_script_anywhere_in_an_image(code, refusal):
 
 
 @pytest.mark.parametrize("code", [b"<?phpx", b"<scripts>", b"<?xml ", b"< script>"])
-def test_what_only_looks_like_a_script_is_none(code, variant):
+def test_text_that_only_resembles_a_script_is_accepted(code, variant):
     assert variant(hidden(code)).made
 
 
@@ -214,7 +214,7 @@ def test_an_image_that_is_a_zip_file_as_well(name, refusal):
 
 
 def test_a_zip_file_within_an_image(refusal):
-    """Nothing follows its end, and yet programs unpack it: they look for the last 64 KiB."""
+    """Nothing follows the image's end, but programs that search the last 64 KiB can unpack it."""
     assert refusal(encoded(picture(), "JPEG", comment=zipped())) == "it is a ZIP file as well"
 
 
@@ -224,15 +224,15 @@ def test_a_zip_file_within_an_image(refusal):
     ids=["a name in no encoding", "version 9.9"],
 )
 def test_a_zip_file_that_python_cannot_read(old, new, refusal):
-    """Other programs unpack it, and `zipfile` raises something else than `BadZipFile`."""
+    """Other programs can unpack it, and `zipfile` raises an error other than `BadZipFile`."""
     data = zipped(name="é.jsp").replace(old, new)
     assert new in data
 
     assert refusal(SAMPLES["jpeg"][1] + data) == "it is a ZIP file as well"
 
 
-def test_four_bytes_that_end_a_zip_file_make_none(variant):
-    """About one photo in 65 000 has them by chance."""
+def test_the_four_last_bytes_of_a_zip_file_alone_are_ignored(variant):
+    """About one photo in 65 000 contains them by chance."""
     assert variant(encoded(picture(), "JPEG", comment=b"PK\5\6" + b"\xff" * 40)).made
 
 
@@ -243,20 +243,20 @@ def test_anything_behind_an_image(name, more, refusal):
 
     reason = refusal(data + more)
 
-    if reason.startswith("it is truncated"):  # a box of AVIF may follow, so this looks like one
+    if reason.startswith("it is truncated"):  # in AVIF this looks like one more box
         assert name.endswith(("avif", "heic"))
     else:
         assert f"{len(more.lstrip(bytes(1)))} bytes follow the end of the" in reason
 
 
-# What is broken
+# Broken files
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name != "bmp"])
 def test_a_file_that_lost_its_end(name, refusal):
-    """Also by one byte, which most decoders never look for."""
+    """Even one missing byte counts, although most decoders never check."""
     data = SAMPLES[name][1]
-    if "tiff" in name:  # its directory is last, in what Pillow writes
+    if "tiff" in name:  # Pillow writes its directory last
         lengths = [8, 20, len(data) // 2]
     else:
         lengths = [len(data) - 1, len(data) - 2, len(data) // 2]
@@ -271,7 +271,7 @@ def test_a_file_that_lost_its_end(name, refusal):
     "compression", ["tiff_lzw", "tiff_adobe_deflate", "group4", "packbits", "jpeg"]
 )
 def test_a_tiff_without_its_last_strips(compression, refusal):
-    """Of which some decoders make white, without a word."""
+    """Some decoders silently make them white."""
     mode = "1" if compression == "group4" else "RGB"
     data = encoded(picture(mode, (480, 320)), "TIFF", compression=compression)
     moved = pixels_last(data)
@@ -280,7 +280,7 @@ def test_a_tiff_without_its_last_strips(compression, refusal):
 
 
 def pixels_last(data):
-    """The same TIFF, its pixels copied to its end, where Pillow has the directory."""
+    """Return the same TIFF with its pixels copied to its end, where Pillow puts the directory."""
     data = bytearray(data)
     (directory,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, directory)
@@ -336,8 +336,8 @@ def test_a_reason_never_shows_where_something_lies_in_memory(refusal):
         "Memory allocation error: Unspecified: Allocating 146313231 bytes failed",
     ],
 )
-def test_a_lack_of_memory_is_told_apart_from_nonsense(message, wanted, monkeypatch):
-    """Decoders say it in words; whoever runs them knows how much there was."""
+def test_a_lack_of_memory_is_distinguished_from_nonsense(message, wanted, monkeypatch):
+    """Decoders report it only in words; the parent process knows how much memory there was."""
     monkeypatch.setattr(Image.Image, "resize", lambda *_: (_ for _ in ()).throw(OSError(message)))
 
     with pytest.raises(MemoryError, match=message):
@@ -351,7 +351,7 @@ def test_a_lack_of_memory_is_told_apart_from_nonsense(message, wanted, monkeypat
         "Memory allocation error: Security limit exceeded: Image size 9x9 exceeds the maximum",
     ],
 )
-def test_what_libheif_only_calls_an_error_of_memory_is_nonsense(message, refusal, monkeypatch):
+def test_other_memory_errors_of_libheif_mean_a_broken_file(message, refusal, monkeypatch):
     monkeypatch.setattr(
         Image.Image, "resize", lambda *_: (_ for _ in ()).throw(RuntimeError(message))
     )
@@ -360,7 +360,7 @@ def test_what_libheif_only_calls_an_error_of_memory_is_nonsense(message, refusal
 
 
 def test_a_reason_can_be_stored(refusal, monkeypatch):
-    """It may quote the file, and PostgreSQL takes no zeros in a text."""
+    """A reason may quote the file, and PostgreSQL refuses zero bytes in a text."""
     quoting = ValueError("no such thing: \0\ud800\n" + "x" * 1000)
     monkeypatch.setattr(Image.Image, "resize", lambda *_: (_ for _ in ()).throw(quoting))
 

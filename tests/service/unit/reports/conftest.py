@@ -10,7 +10,7 @@ from shop.reports import Product, ReportNumbers, Sales, StoredReport, days
 
 @pytest.fixture
 def sales():
-    """`sales("EUR", "12.50", products)`: nothing before the day, and so much on it."""
+    """`sales("EUR", "12.50", products)`: this amount on the day, and nothing before it."""
 
     def make(currency="EUR", revenue="0", top=(), before="0"):
         trend = (Decimal(before),) * 29 + (Decimal(revenue),)
@@ -22,7 +22,7 @@ def sales():
 
 @pytest.fixture
 def report():
-    """`report(sales, …)`: of 1 March 2026 in Paris, or another day."""
+    """`report(sales, …)`: a report for 1 March 2026 in Paris, or another day."""
 
     def make(*sales, of="2026-03-01", zone="Europe/Paris", users=(3, 2)):
         day = days.day(date.fromisoformat(of), zone)

@@ -1,4 +1,4 @@
-"""The picture in a report's mail."""
+"""The chart in a report's email."""
 
 import io
 from itertools import product
@@ -15,7 +15,7 @@ def image(content):
 
 
 def columns(picture, colour):
-    """Where a colour stands, from the left."""
+    """Return the columns that contain a colour, from the left."""
     wanted = ImageColor.getrgb(colour)
     width, height = picture.size
     pixels = picture.load()
@@ -23,7 +23,7 @@ def columns(picture, colour):
 
 
 def bars(found):
-    """How many runs of neighbouring columns there are."""
+    """Return the number of runs of adjacent columns."""
     return sum(x - 1 not in found for x in found)
 
 

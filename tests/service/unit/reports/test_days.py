@@ -1,4 +1,4 @@
-"""When business days begin and end, in every zone there is."""
+"""When business days begin and end, in every time zone."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -23,7 +23,7 @@ def local(instant, zone):
 
 
 def changing(zone):
-    """The dates around each change of the clocks, found by looking at them every noon."""
+    """Return the dates around each clock change, found by comparing the offset at every noon."""
     noons = [NOON + n * A_DAY for n in range((LAST - FIRST).days + 1)]
     offsets = [noon.astimezone(ZoneInfo(zone)).utcoffset() for noon in noons]
     for at, (before, after) in enumerate(pairwise(offsets)):
@@ -32,7 +32,7 @@ def changing(zone):
 
 
 def check(of, zone):
-    """A day begins where the one before ends, and holds what its clocks call by its date."""
+    """Check that days are adjacent, and that each holds the instants whose local date it is."""
     found = days.day(of, zone)
 
     assert found.ends_at == days.day(of + A_DAY, zone).starts_at
@@ -81,15 +81,15 @@ def test_each_instant_is_of_the_day_that_its_clocks_show(at, zone):
         ("2024-03-31", "Europe/Paris", "2024-03-30T23:00", 23),
         ("2024-10-27", "Europe/Paris", "2024-10-26T22:00", 25),
         ("2024-03-10", "America/New_York", "2024-03-10T05:00", 23),
-        # Midnight is passed over, and comes twice.
+        # Midnight is skipped, or occurs twice.
         ("2024-03-10", "America/Havana", "2024-03-10T05:00", 23),
         ("2024-11-03", "America/Havana", "2024-11-03T04:00", 25),
         ("2024-04-07", "Australia/Lord_Howe", "2024-04-06T13:00", 24.5),
-        # A day that never was: the date line was moved.
+        # A day that never existed, because the date line was moved.
         ("2011-12-29", "Pacific/Apia", "2011-12-29T10:00", 24),
         ("2011-12-30", "Pacific/Apia", "2011-12-30T10:00", 0),
         ("2011-12-31", "Pacific/Apia", "2011-12-30T10:00", 24),
-        # The clocks passed over the half hour before midnight, and the one after it.
+        # The clocks skipped the half hour before midnight and the one after it.
         ("1919-03-31", "America/Toronto", "1919-03-31T04:30", 23.5),
     ],
 )

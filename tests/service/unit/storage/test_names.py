@@ -1,4 +1,4 @@
-"""Which names a content can have."""
+"""Valid names of a content."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Where contents are kept, as the URL says."""
+"""Parsing the URL of a storage."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_a_folder_is_read(url, folder):
 
 
 @pytest.mark.parametrize("url", ["file:", "file://", "file://host/path", "file:\0"])
-def test_a_folder_that_is_none_is_refused(url):
+def test_an_invalid_folder_is_refused(url):
     with pytest.raises(SettingsError, match=r"WORKSHED_STORAGE_URL: names .*; write file:"):
         LocalStorage.at(url)
 

@@ -1,4 +1,4 @@
-"""Which hosts may be asked."""
+"""Which hosts may be queried."""
 
 from ipaddress import ip_address
 
@@ -40,12 +40,12 @@ def test_a_url_leads_to_an_origin(url, origin):
         "https://[::1",
     ],
 )
-def test_what_programs_read_differently_is_refused(url):
-    with pytest.raises(ValueError):  # noqa: PT011 -- each says something else
+def test_ambiguous_urls_are_refused(url):
+    with pytest.raises(ValueError):  # noqa: PT011 -- each message is different
         origin_of(url)
 
 
-def test_an_origin_may_be_where_it_is_said_to_be():
+def test_an_origin_may_name_its_networks():
     public, inside, literal = parse(
         "https://api.example.org https://crm.internal=10.0.0.0/8 http://192.168.0.7:8080/"
     )

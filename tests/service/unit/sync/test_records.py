@@ -1,4 +1,4 @@
-"""The newer one wins, in whatever order."""
+"""The newer version wins, in any order of arrival."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
@@ -117,7 +117,7 @@ def test_a_record_that_is_not_as_agreed_is_named(change, reason):
     assert reason in str(caught.value)
 
 
-def test_what_a_source_has_besides_is_left_unread():
+def test_further_fields_of_a_source_are_ignored():
     answer = {"id": "a", "version": 1, "name": "A", "data": {}, "associations": [], "new": 1}
 
     assert record("crm", "a", answer).name == "A"

@@ -44,7 +44,7 @@ def test_it_says_how_long_to_wait(header, seconds):
         "Wed, 25 Nov 2026 12:02:00 +99999999999",
     ],
 )
-def test_what_cannot_be_read_says_nothing(header):
+def test_an_unreadable_header_is_ignored(header):
     assert delay_of(header, NOW) is None
 
 
