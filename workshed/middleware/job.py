@@ -216,6 +216,7 @@ class Outcome:
 
 
 SUCCEEDED = Outcome("succeeded")
+"""The outcome of a job whose actor returned."""
 
 
 class OutcomeMiddleware(Middleware):
