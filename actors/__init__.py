@@ -1,4 +1,4 @@
-"""What can be sent: one module per job family, thin actors only."""
+"""The jobs of the service: one module per job family, with thin actors only."""
 
 from actors.campaigns import (
     cancel_campaign,

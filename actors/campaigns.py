@@ -1,4 +1,4 @@
-"""Send campaigns: a mail each to many, behind the mails to one."""
+"""Send campaigns: bulk mails, which are delivered after mails to one person."""
 
 import logging
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ logger = logging.getLogger(__name__)
 A_MINUTE = timedelta(minutes=1)
 RATE = settings().campaign_rate
 PER_MINUTE = (
-    # After a pause, at most those of one second at once.
+    # After a pause, send at most one second's worth at once.
     Limit.bucket(RATE, per=A_MINUTE, burst=max(1, RATE // 60), name="bulk mail") if RATE else ()
 )
 
 
 @dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
 def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
-    """Begin a campaign, or hand out the next recipients behind `after`, and send itself again.
+    """Begin a campaign, or send the jobs of the next recipients behind `after`, then itself again.
 
     Idempotent: a second run finds that the campaign has begun, or is past these recipients.
-    On crash: the recipients that were handed out, their jobs and the next job commit together.
+    On crash: the progress, the recipients' jobs and the next job commit together.
     """
     if after is None:
         begin_campaign(campaign_id)
@@ -55,8 +55,8 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
     """Send one recipient the mail of a campaign, unless it is paused or they have unsubscribed.
 
     Idempotent: a second run finds the mail sent, and does nothing.
-    On crash: the mail may have arrived, so it is held and counted once its claim ends, and not sent
-    again. A shutdown before the end of the mail was sent gives it back instead.
+    On crash: the mail may have arrived, so once its claim ends it is held and counted, and not sent
+    again. A shutdown before the final dot releases the claim instead.
     """
     try:
         with db.transaction() as conn:
@@ -82,7 +82,7 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
 def end_campaign_batch(campaign_id: int) -> None:
-    """Note that all jobs of a batch have ended; the campaign has, when no recipient waits any more.
+    """Record that a batch's jobs have ended; the campaign ends with its last waiting recipient.
 
     Idempotent: a second run changes nothing.
     On crash: runs in one transaction, so a retry starts clean.
@@ -96,40 +96,40 @@ def end_campaign_batch(campaign_id: int) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=1))
 def go_on_with_campaign(campaign_id: int) -> None:
-    """Let a campaign go on that has paused because no mail could be sent.
+    """Resume a campaign that paused because no mail could be sent.
 
-    Idempotent: a second run finds that the campaign goes on.
-    On crash: the new state and the job that hands out commit together.
+    Idempotent: a second run finds that the campaign has resumed.
+    On crash: the new state and the next job commit together.
     """
     with db.transaction() as conn:
         left = campaigns.pauses_yet(conn, campaign_id)
         trouble = servers.rest(conn)
         if left is None:
-            raise Discard(f"campaign {campaign_id} does not pause any more, or not by itself")
+            raise Discard(f"campaign {campaign_id} is no longer paused, or not by itself")
         if left <= timedelta() and trouble is None:
             resume_campaign(conn, campaign_id, by_itself=True)
             return
         if trouble is not None:
             left = max(left, trouble[0])
             campaigns.pause_on(conn, campaign_id, trouble[1], left)
-    raise Snooze(left, f"campaign {campaign_id} pauses for longer")
+    raise Snooze(left, f"campaign {campaign_id} stays paused for longer")
 
 
 def start_campaign(conn: Connection, campaign_id: int, *, at: datetime | None = None) -> None:
-    """Send a draft's first job, in the caller's transaction; it takes the audience.
+    """Send a draft's first job, which takes the audience, in the caller's transaction.
 
     `at`, with a time zone: when it begins. Raises `CampaignStateError`, and what `campaigns.check`
-    does: roll back then.
+    raises; roll back then.
     """
     campaigns.check(campaigns.start(conn, campaign_id, at))
     schedule.send(conn, send_bulk_email.message(campaign_id), at=at)
 
 
 def send_test_email(conn: Connection, campaign_id: int, address: str) -> int:
-    """Send somebody the mail of a campaign, which is no recipient of it; return its id.
+    """Send the mail of a campaign to an address that is not a recipient; return the mail's id.
 
-    In the caller's transaction. Raises `RecordMissing`, `InvalidAddressError`, and what
-    `campaigns.check` does.
+    Runs in the caller's transaction. Raises `RecordMissing`, `InvalidAddressError`, and what
+    `campaigns.check` raises.
     """
     found = campaigns.find(conn, campaign_id)
     campaigns.check(found)
@@ -141,7 +141,7 @@ def send_test_email(conn: Connection, campaign_id: int, address: str) -> int:
 def resume_campaign(
     conn: Connection, campaign_id: int, again: Sequence[Again] = (), *, by_itself: bool = False
 ) -> None:
-    """Let a campaign that is paused go on, or be sent to some once more.
+    """Resume a paused campaign, or send it again to recipients in some states.
 
     Raises `CampaignStateError`.
     """
@@ -156,13 +156,13 @@ def resume_campaign(
 
 
 def cancel_campaign(conn: Connection, campaign_id: int) -> None:
-    """Let no more of a campaign be sent, ever; raises `CampaignStateError`."""
+    """Stop a campaign permanently; raises `CampaignStateError`."""
     for batch in campaigns.cancel(conn, campaign_id):
         Batch.with_id(batch).cancel(conn)
 
 
 def wait_for_server(campaign_id: int, user_id: int, away: mail.MailServerAway) -> None:
-    """Let a campaign pause until its mail server can be tried; raises `Discard` where it does."""
+    """Pause a campaign until its mail server can be tried; raises `Discard` if it pauses."""
     with db.transaction() as conn:
         pauses, waits = campaigns.pause_for(conn, campaign_id, user_id, away.said, away.delay)
         if pauses:
@@ -172,7 +172,7 @@ def wait_for_server(campaign_id: int, user_id: int, away: mail.MailServerAway) -
 
 
 def begin_campaign(campaign_id: int) -> None:
-    """Try its templates, take its audience, and hand out the first of them."""
+    """Check its templates, take its audience, and send the first job for its recipients."""
     with db.transaction() as conn:
         found = campaigns.find(conn, campaign_id)
     try:
@@ -184,13 +184,13 @@ def begin_campaign(campaign_id: int) -> None:
     batch = batch_of(campaign_id)
     with db.transaction() as conn:
         if not campaigns.begin(conn, campaign_id, batch.id):
-            raise Discard(f"campaign {campaign_id} has begun before")
+            raise Discard(f"campaign {campaign_id} has already begun")
         batch.open(conn)
         schedule.send(conn, send_bulk_email.message(campaign_id, 0))
 
 
 def hand_out(campaign_id: int, after: int) -> None:
-    """Send the jobs of the next recipients, and in a moment itself; the last close the batch."""
+    """Send the jobs of the next recipients and then itself again; the last run closes the batch."""
     try:
         with db.transaction() as conn:
             handed = campaigns.hand_out(conn, campaign_id, after, settings().campaign_batch)
@@ -203,20 +203,20 @@ def hand_out(campaign_id: int, after: int) -> None:
             else:
                 following = send_bulk_email.message(campaign_id, handed.users[-1])
                 schedule.send(conn, following, delay=pause_after(len(handed.users)))
-    except BatchError as err:  # somebody cancelled it
+    except BatchError as err:  # the batch was cancelled
         with db.transaction() as conn:
             campaigns.leave_batch(conn, campaign_id, err.batch, str(err))
         raise Discard(str(err)) from err
 
 
 def mail_to(campaign_id: int, user_id: int) -> Message:
-    """Return the job of one recipient, which comes after mails to one person."""
+    """Return the job of one recipient, whose priority is below that of mails to one person."""
     args = (campaign_id, user_id)
     return send_campaign_email.message_with_options(args=args, broker_priority=mail.BULK)
 
 
 def pause_after(mails: int) -> timedelta:
-    """Return how long to wait before more are handed out: they would only stand in the queue."""
+    """Return how long to wait before the next recipients, whose jobs would only fill the queue."""
     per_mail = A_MINUTE / RATE if RATE else timedelta()
     return max(settings().campaign_pause, mails * per_mail)
 

@@ -1,4 +1,4 @@
-"""Make images of what people upload, and tell their browsers."""
+"""Make images of uploads, and notify the browsers of their users."""
 
 import dramatiq
 
@@ -11,7 +11,7 @@ from workshed.db import Connection
 from workshed.duration import ms
 
 USUAL = (800, 600, 85)
-"""The box of what is made of every upload, in pixels, and its quality."""
+"""The box, in pixels, and the quality of the image that is made of every upload."""
 
 
 @dramatiq.actor(
@@ -24,16 +24,16 @@ USUAL = (800, 600, 85)
 def process_image(
     attachment_id: int, width: int = 800, height: int = 600, quality: int = 85
 ) -> None:
-    """Make an image of an attachment that fits within a box, and tell its user's browser.
+    """Make an image of an attachment that fits within a box, and notify its user's browser.
 
     Idempotent: an image is made once per content and options, and its user is notified once.
     On crash: image and notification commit together; a file without a row is swept after a day. An
-    attachment that is replaced meanwhile is looked at again.
+    attachment that is replaced meanwhile is processed again.
     """
     options = images.Options(width, height, quality, settings().image_format)
     with db.transaction() as conn:
         original = images.find(conn, attachment_id)
-        # Strictly the name counts, too, and an image of the same content says nothing about that.
+        # In strict mode the name counts, too, so an image of the same content proves nothing.
         strict = settings().image_strict
         variant = None if strict else images.find_variant(conn, original, options)
     try:
@@ -49,7 +49,7 @@ def process_image(
 def attach_image(conn: Connection, user_id: int, filename: str, blob: Blob) -> int:
     """Store an upload and send its job, both in the caller's transaction; return its id.
 
-    Raises `RecordMissing` when there is no such person.
+    Raises `RecordMissing` if the user does not exist.
     """
     attachment_id = images.attach(conn, user_id, filename, blob.sha256)
     schedule.send(conn, process_image.message(attachment_id))
@@ -57,9 +57,9 @@ def attach_image(conn: Connection, user_id: int, filename: str, blob: Blob) -> i
 
 
 def replace_image(conn: Connection, attachment_id: int, filename: str, blob: Blob) -> None:
-    """Let an attachment hold another content, and make of it what was made of the one before.
+    """Give an attachment a new content, and make the same images of it as of the old one.
 
-    What is still being made of that is ended: its key must not keep the new job away.
+    Jobs for the old content are ended, because their keys would block the new jobs.
     """
     before = images.replace(conn, attachment_id, filename, blob.sha256)
     for box in {USUAL, *((made.width, made.height, made.quality) for made in before)}:

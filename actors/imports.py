@@ -1,4 +1,4 @@
-"""Make users of the people in a file."""
+"""Create users from the rows of a file."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -19,14 +19,14 @@ from workshed.duration import ms
 AT_ONCE = 500
 """Jobs that are sent in one transaction."""
 ROWS_AGAIN = 1_000
-"""At least so many rows are one job's when they are sent again."""
+"""When rows are sent again, each job gets at least so many."""
 A_DAY = timedelta(days=1)
 FIRST_LOOK, LAST_LOOK = timedelta(minutes=1), timedelta(hours=1)
 
 
 @dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=1))
 def fail_import(message: dict[str, Any], reason: str) -> None:
-    """End an import whose file could not be read, and mail that to its owner.
+    """End an import whose file could not be read, and notify its owner by mail.
 
     Idempotent: a second run finds the import ended.
     On crash: state and mail commit together.
@@ -38,7 +38,7 @@ def fail_import(message: dict[str, Any], reason: str) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=2))
 def end_import_rows(message: dict[str, Any], reason: str) -> None:
-    """Let the rows of a job that is dead have failed, with its reason.
+    """Mark the rows of a dead job as failed, with its reason.
 
     Idempotent: a second run finds none of the rows open.
     On crash: rows and counters commit together.
@@ -57,11 +57,11 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
     on_dead=fail_import,
 )
 def import_users(import_id: int) -> None:
-    """Read all of a file, and send the jobs that make users of its rows.
+    """Read a whole file, and send the jobs that create users from its rows.
 
     Idempotent: each row is stored once, and each job is sent once.
-    On crash: what was stored and sent stays, and the next run goes on behind it. A file that cannot
-    be read makes no user at all.
+    On crash: what was stored and sent stays, and the next run continues after it. A file that
+    cannot be read creates no user at all.
     """
     try:
         imports.read(import_id)
@@ -77,10 +77,10 @@ def import_users(import_id: int) -> None:
     broker=broker, queue_name="imports", time_limit=ms(minutes=10), on_dead=end_import_rows
 )
 def import_user_rows(import_id: int, first: int, count: int) -> None:
-    """Make users of `count` rows from `first` on; the last rows complete the import.
+    """Create users from `count` rows, starting at `first`; the last rows complete the import.
 
-    Idempotent: rows that have ended are passed over, and counted once.
-    On crash: users, rows, welcomes and counters commit together.
+    Idempotent: rows that have ended are skipped, and counted once.
+    On crash: users, rows, welcome jobs and counters commit together.
     """
     with db.transaction() as conn:
         found = imports.find(conn, import_id)
@@ -92,13 +92,13 @@ def import_user_rows(import_id: int, first: int, count: int) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=2))
 def check_import_completion(import_id: int, looks: int = 0, steps: int = 0) -> None:
-    """Look after an import, less and less often, until it is over.
+    """Check an import at growing intervals until it is over.
 
-    Where nothing was done since the last look, what is left is sent again: its job was lost, as
-    with a queue that was purged, and so this one is in another.
+    If nothing has happened since the last check, the remaining rows are sent again, because their
+    jobs were lost, for example with a purged queue. So this job uses another queue.
 
     Idempotent: rows that have ended stay as they are.
-    On crash: what is sent again and the next look commit together.
+    On crash: the jobs that are sent again and the next check commit together.
     """
     with db.transaction() as conn:
         found = imports.find(conn, import_id)
@@ -118,12 +118,11 @@ def start_import(
     welcome: bool = False,
     again: bool = False,
 ) -> int:
-    """Store that a file is to be imported and send its job, in the caller's transaction.
+    """Store an import of a file and send its job, in the caller's transaction; return its id.
 
-    Returns the import's id. `layout` says which encoding the file is in and which columns are read,
-    where the file cannot say so itself. With `welcome` each who is imported is sent the welcome
-    mail. Raises `AlreadyImportedError`, but with `again`, and `RecordMissing` where there is no
-    such owner.
+    `layout` gives the encoding of the file and the columns to read, if the file itself does not.
+    With `welcome`, each imported user is sent the welcome mail. Raises `AlreadyImportedError`,
+    except with `again`, and `RecordMissing` if the owner does not exist.
     """
     import_id = imports.create(
         conn, owner_id, filename, blob.sha256, layout=layout, welcome=welcome, again=again
@@ -142,7 +141,7 @@ def send_some_rows(import_id: int) -> int:
 
 
 def send_again(conn: Connection, found: Import) -> None:
-    """Send what an import is waiting for."""
+    """Send the jobs again that an import is waiting for."""
     if found.total is None or found.queued_upto < found.total:
         schedule.send(conn, import_users.message(found.id))
     size = max(settings().import_chunk, ROWS_AGAIN)
@@ -150,26 +149,26 @@ def send_again(conn: Connection, found: Import) -> None:
 
 
 def send_parts(conn: Connection, parts: Iterable[RowRange]) -> None:
-    """Send the job of each."""
+    """Send one job per row range."""
     for part in parts:
         schedule.send(conn, import_user_rows.message(part.import_id, part.first, part.count))
 
 
 def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None:
-    """Send the next look."""
+    """Send the next check of an import."""
     message = check_import_completion.message(import_id, looks, steps)
     schedule.send(conn, message, delay=min(FIRST_LOOK * 2 ** min(looks, 10), LAST_LOOK))
 
 
 def look_after_all() -> None:
-    """Look again after imports that are not over after a day: their look may be lost."""
+    """Check imports again that are not over after a day, because their check may be lost."""
     with db.transaction() as conn:
         for import_id in imports.forgotten(conn, A_DAY):
             look_after(conn, import_id, 0, 0)
 
 
 def send_welcomes(conn: Connection, ended: RowResults) -> None:
-    """Send the welcome of everybody who is new."""
+    """Send the welcome jobs of the new users."""
     for user_id in ended.users:
         schedule.send(conn, send_welcome_email.message(user_id))
 

@@ -1,4 +1,4 @@
-"""Keep the tables small."""
+"""Delete old records."""
 
 import logging
 
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
     needs="shop",
 )
 def maintain() -> None:
-    """Delete expired records of the product every night, and look after old imports.
+    """Delete expired records of the product every night, and check old imports.
 
-    Idempotent: a second run passes over what the other deletes, and finds the rest gone.
-    On crash: what was deleted is committed; the next run goes on.
+    Idempotent: a second run skips what the other deletes, and finds the rest deleted.
+    On crash: what was deleted is committed; the next run continues.
     """
     look_after_all()
     deleted = retention.prune()

@@ -1,4 +1,4 @@
-"""Welcome somebody who signs up, and remind them when they do not come back."""
+"""Welcome new users, and remind those who do not come back."""
 
 from datetime import timedelta
 
@@ -22,16 +22,16 @@ REMIND_AFTER = timedelta(days=3)
     broker=broker, queue_name="default", time_limit=mail.TIME_LIMIT, retry_on=mail.FOR_TWO_DAYS
 )
 def send_welcome_email(user_id: int) -> None:
-    """Send the welcome mail; with it commit that it is out, and the reminder in three days.
+    """Send the welcome mail, and schedule the reminder in three days as its sending is recorded.
 
     Idempotent: the mail is stored once per user, so a second run finds it sent and does nothing.
     On crash: sent again once under the same Message-ID when the claim ends, and counted as in
-    doubt; then it is held. A shutdown before the end of the mail was sent gives it back instead.
+    doubt; then it is held. A shutdown before the final dot releases the claim instead.
     """
     with db.transaction() as conn:
         email = onboarding.claim_welcome(conn, user_id)
         if email is None and people.find(conn, user_id).welcomed_at is None:
-            # An operator took it for sent.
+            # An operator marked it as sent.
             people.mark_welcomed(conn, user_id, remind_later(conn, user_id))
     if isinstance(email, HeldEmail):
         raise Discard(email.reason)
@@ -44,7 +44,7 @@ def send_welcome_email(user_id: int) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=ms(minutes=1))
 def send_onboarding_reminder(user_id: int) -> None:
-    """Remind somebody who has not come back; whether that makes sense is asked now.
+    """Remind a user who has not come back; whether a reminder is needed is decided now.
 
     Idempotent: the mail is stored once per user, and delivered once.
     On crash: the mail and the job that delivers it commit together, or neither does.
@@ -52,14 +52,14 @@ def send_onboarding_reminder(user_id: int) -> None:
     with db.transaction() as conn:
         draft = onboarding.reminder(conn, user_id)
         if draft is None:
-            raise Discard(f"user {user_id} needs no reminder any more")
+            raise Discard(f"user {user_id} no longer needs a reminder")
         mail.deliver_later(conn, draft)
 
 
-def go_on_welcoming(conn: Connection, mail: InDoubt, *, arrived: bool) -> bool:  # noqa: ARG001 -- either way the job notes it
+def go_on_welcoming(conn: Connection, mail: InDoubt, *, arrived: bool) -> bool:  # noqa: ARG001 -- the job records either decision
     """Send the job of a welcome mail about which an operator has decided.
 
-    It also notes that the person is welcomed. Return `False` for mails of other kinds.
+    That job also records that the user is welcomed. Returns `False` for mails of other kinds.
     """
     if mail.kind != WELCOME or mail.user_id is None:
         return False
@@ -68,9 +68,9 @@ def go_on_welcoming(conn: Connection, mail: InDoubt, *, arrived: bool) -> bool: 
 
 
 def sign_up(conn: Connection, *, name: str, email: str) -> User:
-    """Store a person and send their welcome, both in the caller's transaction.
+    """Store a user and send their welcome job, both in the caller's transaction.
 
-    Raises `InvalidNameError`, `InvalidAddressError` or `AddressTakenError`, and sends nothing then.
+    Raises `InvalidNameError`, `InvalidAddressError` or `AddressTakenError`, and then sends nothing.
     """
     user = people.create(conn, name=name, email=email)
     schedule.send(conn, send_welcome_email.message(user.id))
@@ -78,22 +78,22 @@ def sign_up(conn: Connection, *, name: str, email: str) -> User:
 
 
 def activate(conn: Connection, user_id: int) -> None:
-    """Note that a person has come back, and cancel their reminder."""
+    """Record that a user has come back, and cancel their reminder."""
     cancel_reminder(conn, people.activate(conn, user_id))
 
 
 def unsubscribe(conn: Connection, user_id: int) -> None:
-    """Note that a person wants no reminders and no mails to many; cancel the one that waits."""
+    """Record that a user wants no reminders and no bulk mails, and cancel a waiting reminder."""
     cancel_reminder(conn, people.unsubscribe(conn, user_id))
 
 
 def remind_later(conn: Connection, user_id: int) -> str:
-    """Schedule the reminder; return its message id, with which it can be cancelled."""
+    """Schedule the reminder; return its message id, with which you can cancel it."""
     message = send_onboarding_reminder.message(user_id)
     return schedule.send(conn, message, delay=REMIND_AFTER).message_id
 
 
 def cancel_reminder(conn: Connection, message_id: str | None) -> None:
-    """Delete a reminder that waits; one on its way finds out by itself that it is not needed."""
+    """Delete a waiting reminder; one that was already published finds that it is not needed."""
     if message_id is not None:
         schedule.cancel(conn, message_id)

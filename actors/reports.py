@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 @dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=10))
 def cleanup_old_reports() -> None:
-    """Delete reports, and the mails that brought them, after their retention.
+    """Delete reports, and the mails that delivered them, after their retention.
 
-    Idempotent: a second run passes over what the other deletes, and finds the rest gone.
-    On crash: what was deleted is committed; the next run goes on.
+    Idempotent: a second run skips what the other deletes, and finds the rest deleted.
+    On crash: what was deleted is committed; the next run continues.
     """
     deleted = reports.prune(settings().report_retention)
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
@@ -29,18 +29,18 @@ def cleanup_old_reports() -> None:
     broker=broker,
     queue_name="scheduled",
     time_limit=ms(minutes=10),
-    max_retries=8,  # the last of them an hour later
+    max_retries=8,  # the last one after about an hour
     periodic=daily(settings().report_time, tz=settings().report_time_zone or None, misfire="all"),
     needs="shop",
 )
 def daily_report(date: str | None = None) -> None:
     """Store the numbers of a business day, and mail them to each active admin.
 
-    Without a date it is the day before the time that this run is for, whenever it runs.
+    Without a date, it reports the day before the time for which this run is scheduled.
 
     Idempotent: the numbers of a day are stored once, and so is each admin's mail about it.
-    On crash: the numbers stay, and the next run mails those; the mails commit together, with the
-    jobs that deliver them.
+    On crash: the numbers stay, and the next run mails them; the mails commit together with the jobs
+    that deliver them.
     """
     with db.transaction() as conn:
         day = reports.asked(conn, date, settings().report_zone)

@@ -1,4 +1,4 @@
-"""Keep what we have of other systems as they have it."""
+"""Keep local copies of other systems' records up to date."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ by_attempts = polynomial_wait()
 
 
 def as_asked(attempt: int, error: BaseException) -> timedelta:
-    """Wait as long as the source asks, else attempt⁴ seconds and up to 30 more."""
+    """Wait as long as the source asks, or else attempt⁴ seconds and up to 30 more."""
     asked = error.delay if isinstance(error, sync.SourceBusyError) else None
     return asked or by_attempts(attempt, error)
 
@@ -36,7 +36,7 @@ RETRY = RetryOn(sync.SourceError, attempts=10, wait=as_asked)
     unique=ONE_ALERT,
 )
 def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
-    """Mail the admins that a job of a source is dead.
+    """Notify the admins by mail that a job of a source is dead.
 
     Idempotent: each mail is stored once.
     On crash: mails and their jobs commit together.
@@ -54,9 +54,9 @@ def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
     on_dead=tell_of_dead_sync,
 )
 def sync_record(source: str, external_id: str) -> None:
-    """Fetch a record, and write what it has become, its associations and the line of the log.
+    """Fetch a record, and write it with its associations and its log line.
 
-    Idempotent: a record that is as new as ours changes nothing.
+    Idempotent: a record that is not newer than ours changes nothing.
     On crash: all of it commits together.
     """
     with db.transaction() as conn:
@@ -75,10 +75,11 @@ def sync_record(source: str, external_id: str) -> None:
     on_dead=tell_of_dead_sync,
 )
 def sync_critical_data(source: str, cursor: str | None = None) -> None:
-    """Read all that a source has, page by page, and send a job for each record that is newer.
+    """Read all of a source page by page, and send a job for each record that is newer than ours.
 
-    Idempotent: a page is stored once, and a second run looks again later.
-    On crash: each page commits with its jobs and the next cursor, where the next run goes on.
+    Idempotent: a page is stored once, and a second run checks again later.
+    On crash: each page commits with its jobs and the next cursor, from which the next run
+    continues.
     """
     try:
         while not read_page(source, cursor):
@@ -97,10 +98,10 @@ def sync_critical_data(source: str, cursor: str | None = None) -> None:
     needs="shop",
 )
 def start_syncs() -> None:
-    """Begin to sync each source.
+    """Start a sync of each source.
 
     Idempotent: a source that is being synced is left alone.
-    On crash: the next run begins the rest.
+    On crash: the next run starts the rest.
     """
     with db.transaction() as conn:
         for source in sync.names(conn):
@@ -108,7 +109,7 @@ def start_syncs() -> None:
 
 
 def read_page(source: str, start: str | None) -> bool:
-    """Read and land the next page, and send the jobs of its records; True after the last."""
+    """Read and store the next page, and send the jobs of its records; True after the last page."""
     with db.transaction() as conn:
         turn = sync.turn(conn, source, start)
     page = sync.read(turn)
@@ -123,6 +124,6 @@ def read_page(source: str, start: str | None) -> bool:
 
 
 def deliver(conn: Connection, mails: list[int]) -> None:
-    """Send the jobs of alerts."""
+    """Send the jobs of alert mails."""
     for email_id in mails:
         mail.deliver_stored(conn, email_id, priority=mail.ALERT)

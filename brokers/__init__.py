@@ -1,4 +1,4 @@
-"""The queues of the sample application, and what it adds to the processes of Workshed."""
+"""The queues of the sample application, and its extensions of Workshed's processes."""
 
 from typing import TYPE_CHECKING
 

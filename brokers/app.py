@@ -1,4 +1,4 @@
-"""The sample application: its queues, and what it adds to the processes of Workshed."""
+"""The sample application: its queues, and its extensions of Workshed's processes."""
 
 from workshed.app import App
 from workshed.queues import Queue

@@ -1,6 +1,6 @@
-"""What happens around every job of this application, in order: the library's and its own.
+"""Middleware around every job of this application, in order: the library's and its own.
 
-`before_*` and what writes an outcome run downwards, `after_*` upwards.
+`before_*` hooks and what writes an outcome run downwards, `after_*` hooks upwards.
 """
 
 from dramatiq.middleware import Middleware
@@ -39,33 +39,33 @@ from workshed.transport.sidecars.metrics_fork import MetricsFork
 from workshed.transport.sidecars.relay_fork import RelayFork
 
 CHAIN: tuple[type[Middleware] | Middleware, ...] = (
-    DatabasePool,  # first: all below use it
+    DatabasePool,  # first, because all below use it
     UnsupportedOptions,  # refuses at declaration, before anything wraps the function
-    Redaction,  # before anything wraps the function: its parameters are read
-    DjangoConnections,  # what it puts around an async actor runs on the loop
-    EventLoop,  # innermost of the wrappers: all others see a function
-    ParentJob,  # what a job sends knows of it
-    LogContext,  # above the rest, so that what they log names the job
-    Spans,  # its span is there before other observers begin, and after they end
-    ShopSentry,  # its scope is there before other observers begin, and after they end
+    Redaction,  # before anything wraps the function, because it reads the parameters
+    DjangoConnections,  # its wrapper of an async actor runs on the loop
+    EventLoop,  # innermost of the wrappers, so that all others see a function
+    ParentJob,  # adds the sending job to each message
+    LogContext,  # above the rest, so that their log lines name the job
+    Spans,  # its span starts before other observers begin, and ends after them
+    ShopSentry,  # its scope opens before other observers begin, and closes after them
     Metrics,  # observes
     Promptness,  # observes
-    Cancellation,  # before deduplication: it writes nothing, and may change what all below write
-    Deduplication,  # before anything is written: a copy writes nothing
-    Expiry,  # below deduplication: a duplicate is one, however late
-    Results,  # within the limit and `OncePerMessage`, as the next
-    Callbacks,  # within both, too: a result that cannot be handed on is a failure
+    Cancellation,  # before deduplication: it writes nothing, and may replace the outcome for all
+    Deduplication,  # before anything is written, because a copy writes nothing
+    Expiry,  # below deduplication: a copy of a finished job is a duplicate, however late
+    Results,  # its wrapper is inside those of the time limit and `OncePerMessage`
+    Callbacks,  # inside both, too: a result that cannot be passed on fails the job
     TimeLimit,  # wraps the actor's function; its hook only notes the limit
-    OncePerMessage,  # around the limit: none strikes in the commit
+    OncePerMessage,  # outside the time limit, which must not interrupt the commit
     Uniqueness,  # below what may end a job without its lock
-    Limits,  # asked last: what a start takes of a window is spent
-    Periodic,  # below what adds options to messages, which it notes
-    DiscardGone,  # the outer wrapper: what it sees was rolled back
-    Retries,  # decides on failures, of which all above may be the cause
-    DiscardRecorder,  # its outcome is that of `Retries`, which it follows
+    Limits,  # last of the checks, because a slot of a window is spent once it is taken
+    Periodic,  # below what adds options to messages, which it declares
+    DiscardGone,  # the outermost wrapper: the errors that it sees were rolled back
+    Retries,  # stores what follows a failure, whichever of the above caused it
+    DiscardRecorder,  # after `Retries`, whose outcome it records
     Groups,  # counts the outcomes of members
-    Batches,  # last of those that write: what it locks, others wait for until the commit
-    History,  # keeps the history of what all above have decided
+    Batches,  # last that writes: others wait for its locks until the commit
+    History,  # records the outcome that all above have decided
     RelayFork,  # starts a relay process
     MetricsFork,  # starts a process that serves the metrics
     ParentWatch,  # last: `after_*` run upwards, and it watches from the start

@@ -1,4 +1,4 @@
-"""Which errors mean that a record is gone, so that its jobs have nothing left to do."""
+"""Errors which mean that a record is deleted, so that its jobs have nothing left to do."""
 
 import functools
 import re
@@ -19,20 +19,21 @@ GONE = {
     "sync_skipped_source_fkey": "source",
 }
 """Foreign keys to records that a user can delete, by name, and the kind of record. Keys to stored
-files are left out on purpose: a job that has lost its file must not look finished."""
+files are left out on purpose, because a job that has lost its file must not look finished."""
 KEY = re.compile(r"=\((.*?)\)")
-"""The value in PostgreSQL's words, in any language: `Key (user_id)=(7) is not present in …`."""
+"""The value in PostgreSQL's message, in any language: `Key (user_id)=(7) is not present in …`."""
 
 
 class DiscardGone(Middleware):
     """Discard jobs whose record was deleted while they ran.
 
-    A job that looks for its record and finds nothing raises `RecordMissing`. One that had found it
-    fails on a foreign key; this ends it in the same way, without another attempt.
+    A job that looks for its record and finds nothing raises `RecordMissing`. If the record is
+    deleted later, the job fails on a foreign key; this middleware ends it in the same way, without
+    another attempt.
     """
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Let such an error of the actor mean what `RecordMissing` does."""
+        """Wrap the actor, so that such an error becomes `RecordMissing`."""
         perform = actor.fn
 
         @functools.wraps(perform)

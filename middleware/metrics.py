@@ -1,11 +1,11 @@
-"""What this service measures itself: whether jobs start as soon as their queue promises."""
+"""Metrics of this service: whether jobs start as soon as their queue promises."""
 
 from workshed.metrics import Counter
 from workshed.middleware.job import Job
 from workshed.middleware.observer import Observer
 
 PROMISED_S = {"critical": 5, "emails": 30, "default": 60, "images": 60}
-"""Seconds from the publish to the start, by queue: people wait for these. Others promise none."""
+"""Seconds from publish to start, by queue, where people wait. Other queues promise nothing."""
 
 STARTS = Counter(
     "job_starts",
@@ -19,7 +19,7 @@ class Promptness(Observer):
     """Count the first start of each job by whether it was in time."""
 
     def began(self, job: Job) -> None:
-        """Count it; a job that was put back on its way has waited on purpose."""
+        """Count the start; a retried or rescheduled job has waited on purpose."""
         promised_s = PROMISED_S.get(job.message.queue_name)
         if promised_s is None or job.generation or job.queue_wait_s is None:
             return

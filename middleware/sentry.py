@@ -13,7 +13,7 @@ class ShopSentry(Sentry):
     """Tag each event with the family of its job; report critical jobs from their first failure."""
 
     def tags(self, job: Job) -> Mapping[str, str]:
-        """Name the module of the actor: who gets an alert depends on it."""
+        """Return the module of the actor, which decides who gets an alert."""
         actor = self.actor_of(job)
         return {"family": actor.fn.__module__.rpartition(".")[2]} if actor is not None else {}
 

@@ -1,1 +1,1 @@
-"""Parts that applications may add; nothing else imports them."""
+"""Optional parts that an application can add; nothing else imports them."""

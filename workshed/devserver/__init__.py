@@ -1,6 +1,6 @@
 """Private PostgreSQL, RabbitMQ and mail servers, for development, the demo and the tests.
 
-with Servers(fresh=True) as servers:
+with DevServers(fresh=True) as servers:
     subprocess.run([…], env=os.environ | servers.environment())
 """
 

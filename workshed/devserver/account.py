@@ -1,4 +1,4 @@
-"""Whom the servers run as, and how they are made to die with their parent."""
+"""The user that the servers run as, and how they are made to end with their parent."""
 
 import os
 import pwd
@@ -14,21 +14,21 @@ UNPRIVILEGED = "nobody"
 
 @dataclass(frozen=True, slots=True)
 class ServerAccount:
-    """The user of the servers: ours, or `nobody` for root, as whom PostgreSQL refuses to run."""
+    """The servers' user: ours, or `nobody` for root, because PostgreSQL refuses to run as root."""
 
     uid: int
     gid: int
 
     @property
     def differs(self) -> bool:
-        """Whether files and processes have to be handed to it."""
+        """Whether it is another user, so that files and processes must be passed to it."""
         return self.uid != os.geteuid()
 
     def command(self, *words: str, death: signal.Signals) -> list[str]:
-        """Wrap a command: run as this user, sent `death` when the thread that starts it ends.
+        """Wrap a command to run as this user and get `death` when the thread that starts it ends.
 
-        The kernel watches that thread and not its process, so the thread that starts a server must
-        outlive it. Without setpriv (macOS) a server outlives a parent that is killed.
+        The kernel watches that thread, not its process, so the thread that starts a server must
+        outlive it. Without setpriv (macOS), a server outlives a parent that is killed.
         """
         setpriv = shutil.which("setpriv")
         if setpriv is None:
@@ -39,22 +39,22 @@ class ServerAccount:
         return [*prefix, "--", *words]
 
     def give(self, path: Path) -> Path:
-        """Hand a file or folder of ours over to it."""
+        """Make this user the owner of a file or folder."""
         if self.differs:
             os.chown(path, self.uid, self.gid)
         return path
 
     def enters(self, folder: Path) -> bool:
-        """Tell whether it may pass through a folder and all those above."""
+        """Return whether this user may enter a folder and all its parents."""
         folder = folder.resolve()
         return not self.differs or all(
             each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents)
         )
 
     def reads(self, file: Path) -> bool:
-        """Tell whether it may read a file where it is."""
+        """Return whether this user may read a file where it is."""
         file = file.resolve()
-        if not self.differs:  # a capability of ours is none of PostgreSQL's, and this asks for none
+        if not self.differs:  # `access` ignores capabilities, which PostgreSQL would not have
             return os.access(file, os.R_OK)
         return bool(file.stat().st_mode & stat.S_IROTH) and self.enters(file.parent)
 

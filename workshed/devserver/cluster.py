@@ -1,4 +1,4 @@
-"""Three nodes of RabbitMQ on loopback that are one cluster: quorum queues have three members."""
+"""Three nodes of RabbitMQ on loopback that form one cluster, for quorum queues of three members."""
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ RESTARTS = 3
 
 
 class ClusterNode(RabbitMQServer):
-    """One node of a cluster; it finds the others by the port mapper of all."""
+    """One node of a cluster; it finds the others by their common port mapper."""
 
     port_names: ClassVar[Sequence[str]] = ("amqp", "management", "distribution")
 
@@ -40,18 +40,18 @@ class ClusterNode(RabbitMQServer):
         self.cookie = cookie
 
     def prepare(self) -> None:
-        """Write its configuration, and the cookie by which the nodes know each other."""
+        """Write its configuration, and the cookie that authenticates the nodes to each other."""
         super().prepare()
         secret_file(self.folder / ".erlang.cookie", self.cookie)
 
     def map_ports(self) -> None:
-        """Leave the port mapper to the cluster, whose other nodes need it."""
+        """Do nothing: the cluster runs the port mapper for all nodes."""
 
     def unmap_ports(self) -> None:
-        """Likewise."""
+        """Do nothing: the other nodes need the port mapper."""
 
     def settings(self) -> dict[str, str]:
-        """Name the nodes; one that is cut off from the others takes nothing until it is back."""
+        """Name the nodes; a node without a majority pauses until it is connected again."""
         peers = "cluster_formation.classic_config.nodes"
         return {
             "cluster_formation.peer_discovery_backend": "classic_config",
@@ -61,7 +61,7 @@ class ClusterNode(RabbitMQServer):
 
 
 class Cluster:
-    """The nodes together, started and stopped as one server is."""
+    """The nodes together, with the interface of one server."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Cluster:
         config: Mapping[str, str] | None = None,
         talk: Callable[[str], None] = print,
     ) -> None:
-        """Prepare the nodes; `config` is that of each, and `talk` hears of one that has ended."""
+        """Prepare the nodes; `config` applies to each, and `talk` reports a node that has ended."""
         self.talk = talk
         kept = {PASSWORD: secrets.token_urlsafe(16), COOKIE: secrets.token_hex(16)}
         kept |= {name: value for name, value in state.notes().items() if name in kept}
@@ -87,29 +87,29 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """The AMQP URLs of all nodes, as `WORKSHED_BROKER_URL` has several."""
+        """The AMQP URLs of all nodes, in the format of `WORKSHED_BROKER_URL`."""
         return ";".join(node.url for node in self.nodes)
 
     @property
     def management_url(self) -> str:
-        """The management UI and API of a node that runs."""
+        """The management UI and API of a running node."""
         return self._one_that_runs().management_url
 
     def ctl(self, *words: str) -> str:
-        """Run `rabbitmqctl` on a node that runs, as `RabbitMQ.ctl` does."""
+        """Run `rabbitmqctl` on a running node, as `RabbitMQServer.ctl` does."""
         return self._one_that_runs().ctl(*words)
 
     def launch(self) -> None:
-        """Start all at once: new ones find each other, and old ones wait for each other's data."""
+        """Start all at once: new nodes find each other, old ones wait for each other's data."""
         self.mapper.start(free_ports(1)[0])
         for node in self.nodes:
             node.launch()
 
     def wait(self) -> None:
-        """Return when all serve at once. Raises `ServerError` as a single one does.
+        """Return when all nodes serve at once. Raises `ServerError` as a single node does.
 
-        On a busy machine RabbitMQ ends a member at times while another one joins, and may take
-        seconds for it: such a member is started again.
+        On a busy machine, RabbitMQ sometimes ends a member while another one joins, which may take
+        seconds: such a member is started again.
         """
         left = RESTARTS
         while not all(node.answers() for node in self.nodes):
@@ -124,19 +124,19 @@ class Cluster:
                     self.check()
 
     def start(self) -> None:
-        """Start them and return when they serve."""
+        """Start the nodes and return when they serve."""
         self.launch()
         self.wait()
 
     def check(self) -> None:
-        """Start a node again that was killed: to see that is what a cluster here is for."""
+        """Start killed nodes again, because surviving that is what a cluster is tested for."""
         for node in self.nodes:
             if node.pid is None:
                 self.talk(f"{node.node} has ended; it is started again")
                 node.launch()
 
     def stop(self) -> None:
-        """Stop them in good order."""
+        """Shut the nodes down."""
         for node in self.nodes:
             node.stop()
         self.mapper.stop()
@@ -146,5 +146,5 @@ class Cluster:
 
 
 def at_localhost(name: str) -> str:
-    """Return the full name of a node: at localhost, since the machine's may change."""
+    """Return the full name of a node: at localhost, because the machine's name may change."""
     return f"{name}@localhost"

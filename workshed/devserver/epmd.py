@@ -1,4 +1,4 @@
-"""Erlang's port mapper, which tells RabbitMQ's nodes and tools where a node listens."""
+"""Erlang's port mapper, from which RabbitMQ's nodes and tools learn where a node listens."""
 
 import os
 import signal
@@ -7,21 +7,21 @@ import subprocess
 from workshed.devserver.account import account
 from workshed.devserver.ports import HOST
 
-# A node asks a port mapper for others of its kind, and starts one that outlives it where none
-# answers, on 4369 of all addresses. It is given one that is ours and dies with us.
+# If no port mapper answers, a node starts one on port 4369 of all addresses, which outlives it.
+# So it gets a port mapper of ours, which ends with us.
 NO_OTHER = "-start_epmd false"
 
 
 class PortMapper:
-    """A port mapper of ours on a loopback port; one serves all nodes of a cluster."""
+    """A private port mapper on a loopback port; one serves all nodes of a cluster."""
 
     def __init__(self) -> None:
-        """Start nothing."""
+        """Prepare; no process runs yet."""
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     def start(self, port: int) -> None:
-        """Start it again; what was registered is forgotten."""
+        """Start or restart it; a restart loses what was registered."""
         self.stop()
         self.port = port
         self.process = subprocess.Popen(
@@ -42,7 +42,7 @@ class PortMapper:
             self.process = None
 
     def environment(self) -> dict[str, str]:
-        """Return what lets a node ask this one, and start no other."""
+        """Return variables that make a node use this port mapper and start no other."""
         return {
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": str(self.port),

@@ -2,7 +2,7 @@
 
 WorkshedError
 └── ServerError           a server does not start, or stopped by itself
-    └── NotInstalledError what it needs is not on this machine; says how to install it
+    └── NotInstalledError a program or package is missing; says how to install it
 """
 
 from workshed.errors import WorkshedError

@@ -1,4 +1,4 @@
-"""Find RabbitMQ on this machine; install it where that needs nobody's leave."""
+"""Find RabbitMQ on this machine, or install it as root or with the user's consent."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ HOW = """RabbitMQ is not installed. Install it and run this again:
   Debian, Ubuntu   sudo apt-get install --no-install-recommends rabbitmq-server
   Fedora           sudo dnf install rabbitmq-server
   macOS            brew install rabbitmq
-or set WORKSHED_BROKER_URL to a server of yours. Its system service is not needed: Workshed runs
+or set WORKSHED_BROKER_URL to your own server. Its system service is not needed: Workshed runs
 a private copy of it."""
 
 AS_ROOT = ("sudo", sys.executable, "-m", "workshed.devserver.install")
@@ -40,7 +40,7 @@ REFUSAL = "#!/bin/sh\nexit 101\n"
 
 
 def find(places: Iterable[str] = PLACES) -> Path | None:
-    """Return the folder of RabbitMQ's scripts, the newest where there are several."""
+    """Return the folder of RabbitMQ's scripts, the newest if there are several."""
     for place in places:
         for folder in sorted(Path("/").glob(place.lstrip("/")), reverse=True):
             if os.access(folder / PROGRAM, os.X_OK):
@@ -48,16 +48,16 @@ def find(places: Iterable[str] = PLACES) -> Path | None:
     on_path = shutil.which(PROGRAM) if places is PLACES else None
     if on_path:
         folder = Path(on_path).resolve().parent
-        # RabbitMQ's scripts stand beside this one; beside a wrapper they do not.
+        # RabbitMQ's scripts are in the same folder, but not in that of a wrapper.
         return folder if (folder / "rabbitmq-env").exists() else None
     return None
 
 
 def ensure(talk: Callable[[str], None], places: Iterable[str] = PLACES) -> Path:
-    """Return the folder of RabbitMQ's scripts, after installing it from Debian if need be.
+    """Return the folder of RabbitMQ's scripts, after installing it from Debian if necessary.
 
-    That is done as root, or by `sudo` once a person at the terminal has said yes. Raises
-    `NotInstalledError` with what to install everywhere else.
+    Installs it as root, or by `sudo` after a person at the terminal has agreed. Otherwise raises
+    `NotInstalledError` with what to install.
     """
     found = find(places)
     if found is None and shutil.which("apt-get") and places is PLACES:
@@ -72,7 +72,7 @@ def ensure(talk: Callable[[str], None], places: Iterable[str] = PLACES) -> Path:
 
 
 def agreed() -> bool:
-    """Ask the person at the terminal; where there is none, the answer is no."""
+    """Ask the person at the terminal; without a terminal the answer is no."""
     if not (shutil.which("sudo") and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(f"{PROGRAM} is not installed. Install it now with sudo? [y/N] ", end="", file=sys.stderr)
@@ -81,7 +81,7 @@ def agreed() -> bool:
 
 
 def install(talk: Callable[[str], None]) -> None:
-    """Install it from Debian's packages, as root; raises `ServerError` with apt's words."""
+    """Install it from Debian's packages, as root; raises `ServerError` with apt's output."""
     talk(f"Installing {PROGRAM} with apt-get; its system service is not started …")
     with no_services_started():
         output = _apt("update", "--quiet")
@@ -92,7 +92,7 @@ def install(talk: Callable[[str], None]) -> None:
         )
     talk(f"Installed {PROGRAM}.")
     if Path("/run/systemd/system").exists():
-        talk(f"The system would start it at the next boot: systemctl disable {PROGRAM}")
+        talk(f"To keep the system from starting it at boot: systemctl disable {PROGRAM}")
 
 
 def _apt(*words: str) -> subprocess.CompletedProcess[str]:
@@ -109,7 +109,7 @@ def _apt(*words: str) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def no_services_started(policy: Path = POLICY) -> Generator[None]:
-    """Keep packages from starting services; a policy that is there is left as it is."""
+    """Prevent packages from starting services; an existing policy is left unchanged."""
     try:
         with policy.open("x") as file:
             file.write(REFUSAL)

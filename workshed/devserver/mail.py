@@ -1,4 +1,4 @@
-"""A mail server that keeps every mail in a Maildir, and misbehaves when told to."""
+"""A mail server that stores every mail in a Maildir, and simulates failures on request."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from workshed.devserver.errors import ServerError
 from workshed.devserver.ports import HOST, free_ports
 
 Stage = Literal["connect", "helo", "mail", "rcpt", "data", "dot"]
-"""Where a session stands: the greeting, four commands, and the dot that ends a mail."""
+"""The stage of a session: the greeting, four commands, and the dot that ends a mail."""
 
 START_S = 10
 PORT_TRIES = 5
@@ -32,7 +32,7 @@ DOWN = "421 4.3.2 Down for maintenance"
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A mail as it was taken, its lines ended by LF, with what only the envelope told."""
+    """A mail as it was accepted, with LF line ends, and with its envelope."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -47,14 +47,14 @@ class Received:
 class MailCatcher:
     """An SMTP server on a loopback port, in a thread of this process.
 
-    What it saw: `connections` counts them, `attempts` has the address of every RCPT in order,
-    `received` each mail it took. The methods below make it fail, for tests and the demo.
+    `connections` counts the connections, `attempts` has the address of every RCPT in order, and
+    `received` has each accepted mail. The methods below make it fail, for tests and the demo.
     """
 
     def __init__(
         self, maildir: Path, *, port: int | None = None, busy_once: Collection[str] = ()
     ) -> None:
-        """Prepare a server; the first RCPT of each address in `busy_once` is answered 451."""
+        """Prepare a server; the first RCPT of each address in `busy_once` gets 451 as reply."""
         self.maildir = maildir
         self.port = port
         self.connections = 0
@@ -70,7 +70,7 @@ class MailCatcher:
 
     @property
     def url(self) -> str:
-        """The value of `WORKSHED_SMTP_URL` that leads here."""
+        """The value of `WORKSHED_SMTP_URL` for this server."""
         return f"smtp://{HOST}:{self.port}"
 
     def refuse_with(self, code: int, address: str | None = None) -> None:
@@ -78,19 +78,19 @@ class MailCatcher:
         self._refusals[address] = code
 
     def stall_at(self, stage: Stage) -> None:
-        """Never answer at a stage; sessions that have begun stall too."""
+        """Never answer at a stage; this includes sessions that have begun."""
         self._stalled.add(stage)
 
     def close_after_dot(self, *, keep: bool = True, times: int = 1) -> None:
-        """Hang up where the reply to a mail is due, having kept the mail or not."""
+        """Hang up instead of replying to a mail, with or without storing it."""
         self._closes_after_dot += [keep] * times
 
     def go_down(self) -> None:
-        """Take no mails, and say so."""
+        """Refuse all mails as if down for maintenance."""
         self._is_down = True
 
     def come_up(self) -> None:
-        """Take mails again; what else was asked for stays."""
+        """Accept mails again; other faults stay."""
         self._is_down = False
 
     def behave(self) -> None:
@@ -102,7 +102,7 @@ class MailCatcher:
         self._closes_after_dot.clear()
 
     def start(self) -> Self:
-        """Serve from now on."""
+        """Start serving."""
         mailbox.Maildir(self.maildir, create=True)
         ready = threading.Event()
         self.thread = threading.Thread(
@@ -114,7 +114,7 @@ class MailCatcher:
         return self
 
     def stop(self) -> None:
-        """Hang up on everybody and serve no more."""
+        """Close all connections and stop serving."""
         if self.thread and self.thread.is_alive():
             self._loop.call_soon_threadsafe(self._end.set)
             self.thread.join()
@@ -132,7 +132,7 @@ class MailCatcher:
         """Stop."""
         self.stop()
 
-    # What aiosmtpd calls, in the order of a session.
+    # Called by aiosmtpd, in the order of a session.
 
     async def handle_EHLO(  # noqa: N802 - its name in aiosmtpd
         self, _: SMTP, session: Session, _envelope: Envelope, name: str, replies: list[str]
@@ -145,7 +145,7 @@ class MailCatcher:
     async def handle_MAIL(  # noqa: N802
         self, _: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Take the sender."""
+        """Accept the sender."""
         await self.pause("mail")
         if self._is_down:
             return DOWN
@@ -156,7 +156,7 @@ class MailCatcher:
     async def handle_RCPT(  # noqa: N802
         self, _: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """Take a recipient, or refuse it when told to."""
+        """Accept a recipient, or refuse it if a fault is set."""
         self.attempts.append(address)
         await self.pause("rcpt")
         if address in self._busy:
@@ -171,7 +171,7 @@ class MailCatcher:
     async def handle_DATA(  # noqa: N802
         self, conversation: "_Conversation", _session: Session, envelope: Envelope
     ) -> str:
-        """Keep the mail; hang up instead of saying so when told to."""
+        """Store the mail; hang up instead of replying if that fault is set."""
         await self.pause("dot")
         hang_up = bool(self._closes_after_dot)
         if not hang_up or self._closes_after_dot.pop(0):
@@ -182,7 +182,7 @@ class MailCatcher:
         return TAKEN
 
     async def pause(self, stage: Stage) -> None:
-        """Wait until the client gives up, if told to stall here."""
+        """Wait until the client gives up, if a stall is set for this stage."""
         if stage in self._stalled:
             await _for_ever()
 
@@ -192,7 +192,7 @@ class MailCatcher:
         self._open.add(conversation)
 
     def disconnected(self, conversation: "_Conversation") -> None:
-        """Forget it."""
+        """Forget a connection."""
         self._open.remove(conversation)
 
     def _keep(self, envelope: Envelope) -> None:
@@ -229,7 +229,7 @@ class MailCatcher:
 
 
 class _Conversation(SMTP):
-    """One session; stalls at the two replies for which aiosmtpd calls no handler."""
+    """One session; it also stalls at the two replies for which aiosmtpd calls no handler."""
 
     def __init__(self, catcher: MailCatcher) -> None:
         super().__init__(
@@ -270,6 +270,6 @@ async def _for_ever() -> None:
 
 
 def _unless_hung_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Say nothing of clients that leave in the middle."""
+    """Ignore clients that disconnect in the middle of a session."""
     if not isinstance(context.get("exception"), ConnectionError):
         loop.default_exception_handler(context)

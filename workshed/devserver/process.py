@@ -1,4 +1,4 @@
-"""A server process: started, watched while it starts, stopped, gone with its parent."""
+"""A server process: started, waited for and stopped; it ends with its parent."""
 
 import contextlib
 import os
@@ -25,19 +25,19 @@ LOG_LINES = 25
 
 
 class DevServer(ABC):
-    """One private server with its data, log and ports under a state folder.
+    """One private server with its data, log and ports in a state folder.
 
-    `launch` and `wait` are the two halves of `start`, so that several may start at once. Start it
-    from a thread that lives as long as it shall: see `Account.command`.
+    `launch` and `wait` are the two halves of `start`, so that several servers can start at once.
+    Start it from a thread that lives as long as the server should: see `ServerAccount.command`.
     """
 
     name: ClassVar[str]
     death: ClassVar[signal.Signals]
-    """What stops it in good order and at once."""
+    """The signal that shuts it down cleanly and immediately."""
     port_names: ClassVar[Sequence[str]]
 
     def __init__(self, state: StateFolder) -> None:
-        """Look up the ports of the last run; take others where they are taken."""
+        """Reuse the ports of the last run; choose others if they are in use."""
         self.state = state
         self.log = state.log(self.name.lower())
         self.ports = self._known_ports() or self._free_ports()
@@ -51,19 +51,19 @@ class DevServer(ABC):
 
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """Return all that the program finds in its environment."""
+        """Return the program's complete environment."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Write what must be there before the program starts."""
+        """Write what the program needs before it starts."""
 
     @abstractmethod
     def answers(self) -> bool:
-        """Tell whether it serves; a stranger on its port does not count."""
+        """Return whether it serves; another program on its port does not count."""
 
     @property
     def pid(self) -> int | None:
-        """The process of the server, if it runs."""
+        """The process id of the server, if it runs."""
         return None if self.process is None or has_ended(self.process) else self.process.pid
 
     def start(self) -> None:
@@ -74,7 +74,7 @@ class DevServer(ABC):
     def launch(self) -> None:
         """Start it, for the first time or after it has ended."""
         if self.process is not None:
-            self.process.wait()  # its exit code; nothing has asked for that so far
+            self.process.wait()  # reap the ended process
         self.prepare()
         with self.log.open("ab") as log:
             self._log_from = log.tell()
@@ -85,17 +85,17 @@ class DevServer(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C at the terminal is ours to answer
+                start_new_session=True,  # we handle Ctrl-C at the terminal
                 pass_fds=[self.state.lock],
             )
 
     def wait(self) -> None:
         """Return when it serves.
 
-        Raises `ServerError` with the end of its log as soon as it has stopped, or after 120 s.
-        Where a port was taken since we looked, other ports are tried. Those that somebody knows
-        already stay, and are waited for a little: what took one while this server was down may be
-        gone soon.
+        Raises `ServerError` with the end of its log as soon as it has stopped, or after 120 s. If a
+        port was taken since it was chosen, other ports are tried. Ports that were announced before
+        stay. If one is in use, this waits for a short time, because what took it while this server
+        was down may end soon.
         """
         deadline = time.monotonic() + READY_S
         tries = PORT_TRIES
@@ -117,13 +117,13 @@ class DevServer(ABC):
         raise ServerError(f"{self.name} is not ready after {READY_S} s.\n{self.log_end()}")
 
     def check(self) -> None:
-        """Raise `ServerError` when it is not running."""
+        """Raise `ServerError` if it is not running."""
         if self.pid is None:
             code = self.process.wait() if self.process else "none"
             raise ServerError(f"{self.name} stopped (exit code {code}).\n{self.log_end()}")
 
     def stop(self) -> None:
-        """Stop it in good order; kill it when that takes more than 30 s."""
+        """Shut it down; kill it if that takes more than 30 s."""
         self.end_by(self.death)
 
     def kill(self) -> None:
@@ -147,7 +147,7 @@ class DevServer(ABC):
             self.process.wait()
 
     def log_end(self) -> str:
-        """Return the last lines that it wrote since it was started."""
+        """Return the last lines that it has written since it was started."""
         with contextlib.suppress(FileNotFoundError), self.log.open(errors="replace") as log:
             log.seek(self._log_from)
             return f"The end of {self.log}:\n" + "".join(deque(log, LOG_LINES)).rstrip()
@@ -178,10 +178,10 @@ class DevServer(ABC):
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Return whether a process has ended, without asking `Popen.poll`.
+    """Return whether a process has ended, without calling `Popen.poll`.
 
-    That takes a lock. Ctrl-C between two of its instructions leaves the lock taken, and from then
-    on `Popen.wait` never returns.
+    `poll` takes a lock. A Ctrl-C between two of its instructions leaves the lock taken, and
+    `Popen.wait` then never returns.
     """
     if process.returncode is not None:
         return True

@@ -1,4 +1,4 @@
-"""A private RabbitMQ that shares nothing with one of the system."""
+"""A private RabbitMQ that shares nothing with the system's."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ from workshed.devserver.process import DevServer, secret_file
 from workshed.devserver.state import StateFolder
 
 USER = "workshed"
-# At localhost: data stay readable when the machine's name changes.
+# At localhost, so that data stay readable if the machine's name changes.
 NODE = "workshed@localhost"
 PASSWORD = "rabbitmq_password"  # noqa: S105 - its name in the notes
 OLDEST = (4, 0)
@@ -27,7 +27,7 @@ CTL_S = 180
 
 
 class RabbitMQServer(DevServer):
-    """RabbitMQ with its management UI on loopback ports; nothing read from /etc."""
+    """RabbitMQ with its management UI on loopback ports; it reads nothing from /etc."""
 
     name = "RabbitMQ"
     death = signal.SIGTERM
@@ -56,9 +56,9 @@ class RabbitMQServer(DevServer):
         return f"http://{USER}:{self.password}@{HOST}:{self.ports['management']}"
 
     def ctl(self, *words: str) -> str:
-        """Run `rabbitmqctl` on this node and return what it prints.
+        """Run `rabbitmqctl` on this node and return its output.
 
-        Raises `ServerError` when it fails.
+        Raises `ServerError` if it fails.
         """
         program = str(self.scripts / "rabbitmqctl")
         done = subprocess.run(
@@ -76,14 +76,14 @@ class RabbitMQServer(DevServer):
         return done.stdout
 
     def end_by(self, number: signal.Signals) -> None:
-        """Send a signal, and stop the port mapper when the node has ended."""
+        """Send a signal, and stop the port mapper once the node has ended."""
         super().end_by(number)
         self.unmap_ports()
 
     def prepare(self) -> None:
         """Start its port mapper; write its configuration, with the ports and the password."""
         self.map_ports()
-        # The password makes the user on the first run and is ignored on later ones.
+        # The password creates the user on the first run and is ignored on later ones.
         self.state.note(**{PASSWORD: self.password})
         config = {
             "listeners.tcp.1": f"{HOST}:{self.ports['amqp']}",
@@ -102,11 +102,11 @@ class RabbitMQServer(DevServer):
         self.mapper.start(self.ports["epmd"])
 
     def unmap_ports(self) -> None:
-        """Stop it."""
+        """Stop its port mapper."""
         self.mapper.stop()
 
     def settings(self) -> dict[str, str]:
-        """Return further lines of its configuration."""
+        """Return additional lines of its configuration."""
         return {}
 
     def command(self) -> list[str]:
@@ -123,15 +123,15 @@ class RabbitMQServer(DevServer):
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
-            "HOME": str(folder),  # of the Erlang cookie
-            # The script then becomes the server instead of waiting for it as a child, which a kill
-            # of the script would leave behind, and which the parent's death signal would not reach.
+            "HOME": str(folder),  # for the Erlang cookie
+            # Makes the script exec the server instead of waiting for it as a child. A kill of the
+            # script would leave a child behind, and the parent's death signal would not reach it.
             "RUNNING_UNDER_SYSTEMD": "true",
             "ERL_CRASH_DUMP_SECONDS": "0",
             "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),  # none
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),  # does not exist
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -145,14 +145,14 @@ class RabbitMQServer(DevServer):
     def answers(self) -> bool:
         """Ask the management API, with the password, whether the node listens for AMQP.
 
-        Raises `NotInstalledError` when it is too old for what the queues rely on.
+        Raises `NotInstalledError` if it is too old for what the queues need.
         """
         overview = self._overview()
         version = str(overview.get("rabbitmq_version", ""))
         if version and tuple(map(int, version.split(".")[:2])) < OLDEST:
             raise NotInstalledError(
                 f"RabbitMQ 4.0 or newer is needed; {self.scripts} holds {version}. "
-                "Install a newer one, or set WORKSHED_BROKER_URL to a server of yours"
+                "Install a newer one, or set WORKSHED_BROKER_URL to your own server"
             )
         listeners = overview.get("listeners", [])
         return any(each["port"] == self.ports["amqp"] for each in listeners)
@@ -166,7 +166,7 @@ class RabbitMQServer(DevServer):
             answer: dict[str, Any] = (
                 json.load(response) if response.status == http.HTTPStatus.OK else {}
             )
-        except (OSError, http.client.HTTPException, ValueError):  # a stranger may say anything
+        except (OSError, http.client.HTTPException, ValueError):  # any program may answer
             return {}
         else:
             return answer

@@ -1,4 +1,4 @@
-"""All private servers together, beside those that the environment names."""
+"""All private servers, except those that the environment replaces by servers of your own."""
 
 import secrets
 from collections.abc import Callable, Collection, Mapping
@@ -27,16 +27,16 @@ SECRET_KEY = "secret_key"  # noqa: S105 -- the name under which it is noted
 
 
 def silent(_: str) -> None:
-    """Tell nobody."""
+    """Discard a message."""
 
 
 class DevServers:
     """PostgreSQL, RabbitMQ and a mail catcher for as long as the block runs.
 
     A server that the environment names (`WORKSHED_DATABASE_URL`, `…_BROKER_URL`, `…_SMTP_URL`) is
-    used as it is and none is started in its place; `postgres`, `rabbitmq` and `mail` are the
-    private ones. They end with this process, also when it is killed; enter the block from a thread
-    that lives as long.
+    used as it is, and no private one is started in its place. `postgres`, `rabbitmq` and `mail` are
+    the private ones. They end with this process, even if it is killed; enter the block from a
+    thread that lives as long.
     """
 
     postgres: PostgreSQLServer | None = None
@@ -55,11 +55,12 @@ class DevServers:
         broker_config: Mapping[str, str] | None = None,
         busy_once: Collection[str] = (),
     ) -> None:
-        """Choose what is started and where its data stay.
+        """Choose what to start and where its data stay.
 
-        `folder` is the user's own by default, or with `fresh` a temporary one. `given` is what the
-        environment names; `talk` hears what takes long. `nodes` of RabbitMQ are 1 or 3.
-        `broker_config` and `busy_once` go to RabbitMQ and the mail catcher.
+        `folder` is by default the user's own, or with `fresh` a temporary one. `given` has the
+        servers that the environment names. `talk` receives messages about slow steps. `nodes` of
+        RabbitMQ are 1 or 3. `broker_config` and `busy_once` are passed to RabbitMQ and the mail
+        catcher.
         """
         self.given = settings() if given is None else given
         self.kinds = kinds
@@ -94,7 +95,7 @@ class DevServers:
 
     @property
     def maildir(self) -> Path | None:
-        """Where mails land, if that is a folder here."""
+        """The folder where mails arrive, if that is on this machine."""
         if self.mail:
             return self.mail.maildir
         scheme, _, path = self.smtp_url.partition(":")
@@ -109,7 +110,7 @@ class DevServers:
 
     @property
     def secret_key(self) -> str:
-        """The value for `WORKSHED_SECRET_KEY`; of a folder that stays it is always the same."""
+        """The value for `WORKSHED_SECRET_KEY`; it stays the same for a folder that is kept."""
         if key := self.given.secret_key.get_secret_value():
             return key
         if SECRET_KEY not in self.state.notes():
@@ -119,7 +120,7 @@ class DevServers:
     def environment(self) -> dict[str, str]:
         """Return the `WORKSHED_…` variables with which a process finds these servers.
 
-        And a folder for contents and a key to sign with, which it needs as well.
+        They include a folder for contents and a secret key, which a process also needs.
         """
         urls = {
             "database_url": (self.postgres, self.database_url),
@@ -136,13 +137,13 @@ class DevServers:
         return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
 
     def check(self) -> None:
-        """Raise `ServerError` with the end of its log when a server has stopped by itself."""
+        """Raise `ServerError` with the end of its log if a server has stopped by itself."""
         for server in (self.postgres, self.rabbitmq):
             if server:
                 server.check()
 
     def __enter__(self) -> Self:
-        """Start what is missing, all at once."""
+        """Start the missing servers, all at once."""
         with ExitStack() as stack:
             self.state = stack.enter_context(self._claim)
             self._start(stack, self.state)
@@ -155,14 +156,14 @@ class DevServers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop what was started."""
+        """Stop the started servers."""
         self._exit.close()
 
     def _start(self, stack: ExitStack, state: StateFolder) -> None:
         if self._is_wanted("rabbitmq", "broker_url"):
             self.rabbitmq = self._prepared(state, install.ensure(self.talk))
             stack.callback(self.rabbitmq.stop)
-            self.rabbitmq.launch()  # takes 3 to 4 s, all else less than one
+            self.rabbitmq.launch()  # takes 3 to 4 s, everything else less than one
         if self._is_wanted("postgres", "database_url"):
             self.postgres = PostgreSQLServer(state)
             stack.callback(self.postgres.stop)

@@ -24,29 +24,29 @@ COPIES = 20
 
 
 class StateFolder:
-    """A folder claimed by one set of servers."""
+    """A folder in use by one set of servers."""
 
     def __init__(self, folder: Path, lock: int) -> None:
-        """Take a folder whose `lock`, a file descriptor, is held."""
+        """Use a folder whose `lock`, a file descriptor, is held."""
         self.folder = folder
         self.lock = lock
 
     def subfolder(self, name: str) -> Path:
-        """Make a folder of the servers' user, closed to others."""
+        """Create a folder that only the servers' user may enter."""
         path = self.folder / name
         path.mkdir(mode=0o700, exist_ok=True)
         return account().give(path)
 
     def log(self, name: str) -> Path:
-        """Return where a server's output goes."""
+        """Return the path of a server's output."""
         return self.subfolder("logs") / f"{name}.log"
 
     def notes(self) -> dict[str, str]:
-        """Return what was noted by an earlier run: passwords, which data depend on, and ports."""
+        """Return the values of earlier runs: ports, and passwords that the data depend on."""
         return noted(self.folder)
 
     def note(self, **values: str) -> None:
-        """Keep values for the next run, readable by us alone."""
+        """Keep values for the next run, readable only by our user."""
         draft = self.folder / f"{NOTES}.new"
         draft.touch(mode=0o600)
         draft.write_text(json.dumps(self.notes() | values, indent=1) + "\n")
@@ -64,7 +64,7 @@ class StateFolder:
         return found
 
     def wipe(self) -> None:
-        """Delete what the servers made; anything else in the folder stays."""
+        """Delete what the servers created; anything else in the folder stays."""
         for name in WIPED:
             path = self.folder / name
             if path.is_dir():
@@ -75,9 +75,9 @@ class StateFolder:
 
 @contextlib.contextmanager
 def claimed(folder: Path | None = None) -> Generator[StateFolder]:
-    """Hold `folder`, or the user's own one; where that is busy, `…-2`, `…-3` and so on.
+    """Lock `folder`, or by default the user's own; if that is in use, `…-2`, `…-3` and so on.
 
-    Raises `ServerError` when a folder that was asked for is in use.
+    Raises `ServerError` if a given folder is in use.
     """
     candidates = own_folders() if folder is None else [folder.absolute()]
     for candidate in candidates:
@@ -93,7 +93,7 @@ def claimed(folder: Path | None = None) -> Generator[StateFolder]:
 
 @contextlib.contextmanager
 def temporary() -> Generator[StateFolder]:
-    """Hold a fresh folder, removed afterwards."""
+    """Lock a new folder, and remove it afterwards."""
     for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp names a fresh one
         if parent.is_dir() and account().enters(parent):
             break
@@ -107,7 +107,7 @@ def temporary() -> Generator[StateFolder]:
 
 
 def noted(folder: Path) -> dict[str, str]:
-    """Return what was noted in a folder; nothing where nobody has."""
+    """Return the values kept in a folder; empty if there are none."""
     with contextlib.suppress(FileNotFoundError):
         notes: dict[str, str] = json.loads((folder / NOTES).read_text())
         return notes
@@ -115,17 +115,17 @@ def noted(folder: Path) -> dict[str, str]:
 
 
 def own_folders() -> list[Path]:
-    """Name the folders that this user's servers may have, the first first."""
+    """Return the folders that this user's servers may use, in order."""
     first = default_folder()
     return [first, *(first.with_name(f"{NAME}-{n}") for n in range(2, COPIES + 1))]
 
 
 def default_folder() -> Path:
-    """Name the folder of this user, outside of homes that the servers' user cannot enter."""
+    """Return the folder of this user, outside of homes that the servers' user cannot enter."""
     if account().differs:
         return Path("/var/lib") / NAME
     base = os.environ.get("XDG_STATE_HOME", "")
-    if os.path.isabs(base):  # the standard has others ignored  # noqa: PTH117
+    if os.path.isabs(base):  # relative ones are to be ignored  # noqa: PTH117
         return Path(base) / NAME
     home = os.environ.get("HOME") or _home_of_account()
     if os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK):  # noqa: PTH117
@@ -145,22 +145,22 @@ def _made(folder: Path) -> Path:
         folder.mkdir(parents=True)
         folder.chmod(_mode())
     if folder.stat().st_uid != os.geteuid():
-        # In a folder for all, such as /tmp, somebody else may have been first.
+        # In a shared folder such as /tmp, another user may have created it first.
         raise ServerError(f"{folder} belongs to another user; choose one with --state")
     if not account().enters(folder):
         raise ServerError(
-            f"the servers run as nobody, who cannot enter {folder}; choose one with --state"
+            f"the servers run as user nobody, who cannot enter {folder}; choose one with --state"
         )
     return folder
 
 
 def _mode() -> int:
-    """Close the folder, but let root's servers, as nobody, pass through to what is theirs."""
+    """Close the folder, but let root's servers, which run as nobody, reach their subfolders."""
     return 0o711 if account().differs else 0o700
 
 
 def _lock(folder: Path) -> int | None:
-    """Take the folder's lock, which the servers inherit: it is held until the last has ended."""
+    """Take the folder's lock, which the servers inherit, so it is held until the last has ended."""
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + LEFTOVER_S
     while True:
@@ -178,7 +178,7 @@ def _lock(folder: Path) -> int | None:
 
 
 def _runs(pid: bytes) -> bool:
-    if not pid.isdigit():  # the one that took the lock is about to write it
+    if not pid.isdigit():  # the holder of the lock is about to write its pid
         return True
     try:
         os.kill(int(pid), 0)

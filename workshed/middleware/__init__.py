@@ -1,4 +1,4 @@
-"""What happens around every job: one concern per file."""
+"""Middleware that runs around every job: one concern per file."""
 
 from workshed.middleware.composition.batches import Batches
 from workshed.middleware.composition.callbacks import Callbacks

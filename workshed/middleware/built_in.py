@@ -1,4 +1,4 @@
-"""dramatiq's own middleware: what each of it corrupts here, and what is built in instead."""
+"""dramatiq's own middleware: why each would do harm here, and what replaces it."""
 
 from dramatiq.middleware import (
     AgeLimit,
@@ -27,25 +27,24 @@ from workshed.middleware.runtime.parent_watch import ParentWatch
 from workshed.middleware.runtime.time_limit import TimeLimit as OurTimeLimit
 
 INSTEAD: dict[type[Middleware], str] = {
-    Retries: "retries are built in, and it would send each failed job a second time: say "
-    "retry_on=, max_retries=, min_backoff= or max_backoff= where the actor is declared",
-    Pipelines: "pipelines are built in, and it would send each next step a second time: say "
+    Retries: "retries are built in, and it would send each failed job a second time: set "
+    "retry_on=, max_retries=, min_backoff= or max_backoff= on the actor",
+    Pipelines: "pipelines are built in, and it would send each next step a second time: use "
     "a.message(1) | b.message()",
-    Callbacks: "callbacks are built in, and it would send each a second time: say on_success= or "
-    "on_failure= where the actor is declared",
+    Callbacks: "callbacks are built in, and it would send each a second time: set on_success= or "
+    "on_failure= on the actor",
     GroupCallbacks: "group callbacks are built in, and it would send one before its group is "
     "complete: `group(…).add_completion_callback(…)` needs no middleware and no Redis",
-    Results: "results are built in, and it would store those of failed attempts, too: say "
-    "store_results=True where the actor is declared",
-    TimeLimit: "time limits are built in, and it would interrupt the storing of an outcome: say "
-    "time_limit= where the actor is declared",
-    AgeLimit: "it would drop old jobs without a trace: say expires=timedelta(…) where the actor is "
-    "declared",
+    Results: "results are built in, and it would also store those of failed attempts: set "
+    "store_results=True on the actor",
+    TimeLimit: "time limits are built in, and it would interrupt the storing of an outcome: set "
+    "time_limit= on the actor",
+    AgeLimit: "it would drop old jobs without a trace: set expires=timedelta(…) on the actor",
     ShutdownNotifications: "every job that outlives WORKSHED_SHUTDOWN_GRACE is interrupted by "
-    "`dramatiq.middleware.Shutdown` and runs again, and it would interrupt the others, too",
+    "`dramatiq.middleware.Shutdown` and runs again; it would also interrupt the other jobs",
     AsyncIO: "async actors are built in, and it would wrap them a second time",
 }
-"""What to do instead of adding it."""
+"""Why each class is refused, and what to do instead of adding it."""
 
 COUNTERPARTS: dict[type[Middleware], type[Middleware]] = {
     Retries: OurRetries,
@@ -59,9 +58,9 @@ COUNTERPARTS: dict[type[Middleware], type[Middleware]] = {
     AsyncIO: EventLoop,
     CurrentMessage: LogContext,
 }
-"""What does the same here, as a place in the chain."""
+"""The class here that takes the place of each class of dramatiq's in the chain."""
 
-# Importing it would make a folder in /tmp in every process, for metrics that are written elsewhere.
+# By name, because importing it creates a folder in /tmp in every process, for unused metrics.
 PROMETHEUS = ("dramatiq.middleware.prometheus", "Prometheus")
 
 
@@ -71,7 +70,7 @@ def refuse_harmful(middleware: Middleware) -> None:
     if type(middleware).__module__ == "periodiq":
         raise WorkshedError(
             f"{name} of periodiq drops each run that starts more than 30 s late, and each retry: "
-            "leave it out, `periodic=` is known without it"
+            "leave it out, `periodic=` works without it"
         )
     for stock, instead in INSTEAD.items():
         if isinstance(middleware, stock):
@@ -80,10 +79,10 @@ def refuse_harmful(middleware: Middleware) -> None:
 
 
 def place_of(chain: list[Middleware], wanted: type[Middleware] | None) -> type[Middleware] | None:
-    """Return the class in the chain that `before=` or `after=` means.
+    """Return the class in the chain that `before=` or `after=` refers to.
 
-    Raises `WorkshedError` with the classes there are for one that is neither in the chain nor has a
-    counterpart there.
+    Raises `WorkshedError`, which names the classes in the chain, for a class that is neither in the
+    chain nor has a counterpart there.
     """
     if wanted is None or any(isinstance(one, wanted) for one in chain):
         return wanted
@@ -94,5 +93,5 @@ def place_of(chain: list[Middleware], wanted: type[Middleware] | None) -> type[M
     names = ", ".join(type(one).__name__ for one in chain)
     raise WorkshedError(
         f"{wanted.__name__} is not in the chain, so nothing can be put before or after it; "
-        f"there are, in their order: {names}"
+        f"the chain is, in order: {names}"
     )

@@ -21,31 +21,31 @@ async def _no_job() -> None: ...
 
 
 OF_ASYNC_ACTORS = async_to_sync(_no_job).__code__
-"""What dramatiq puts around the function of each async actor, and nothing else has."""
+"""The code of dramatiq's wrapper around the function of each async actor."""
 
 
 class DjangoConnections(Middleware):
     """Check Django's database connections before each job and close them after it.
 
-    Django keeps a connection per thread and opens a new one only when the old one was closed. In a
-    web process Django does that around each request, by `close_old_connections()`. Without it, a
-    thread whose connection was cut fails every later job. This does the same around each job: a
-    connection that PostgreSQL has ended, or that is older than `CONN_MAX_AGE`, is closed. One that
-    is kept is checked when the job first uses it, as with `CONN_HEALTH_CHECKS`. Each async actor
+    Django keeps one connection per thread and opens a new one only if the old one was closed. In a
+    web process, Django calls `close_old_connections()` around each request. Without that call, a
+    thread whose connection was cut fails every later job. This middleware does the same around each
+    job: it closes connections that PostgreSQL has ended or that are older than `CONN_MAX_AGE`. The
+    others are checked when the job first uses them, as with `CONN_HEALTH_CHECKS`. Each async actor
     has a thread of its own for the ORM, as a request has under ASGI.
 
-    It is active once Django's settings are configured in the process; there is nothing to set.
+    It is active once Django's settings are configured in the process; you need not set anything.
 
     *Order:* before anything wraps the function; no hook above it uses Django.
     """
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Let an async actor close the connections that Django opens for it."""
+        """Wrap an async actor, so that it closes the connections that Django opens for it."""
         if getattr(actor.fn, "__code__", None) is OF_ASYNC_ACTORS:
             actor.fn = async_to_sync(_with_own_thread(vars(actor.fn)["__wrapped__"]))
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Close what cannot be used, and let Django check the rest on first use."""
+        """Close unusable connections, and let Django check the others on first use."""
         renew_connections()
 
     def after_process_message(
@@ -56,19 +56,19 @@ class DjangoConnections(Middleware):
         result: Any | None = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Close what Django would close after a request."""
+        """Close the connections that Django would close after a request."""
         renew_connections()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Do the same after a job that a check or the job itself has skipped."""
+        """Close them likewise after a job that was skipped by a check or by itself."""
         renew_connections()
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
-        """Close all of a thread that ends."""
+        """Close all connections of a thread that ends."""
         close_all()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Close all of the thread that ends the worker."""
+        """Close all connections of the thread that ends the worker."""
         close_all()
 
 
@@ -104,7 +104,7 @@ def open_connections() -> list[Any]:
 
 
 def is_in_use() -> bool:
-    """Tell whether this process has loaded Django's database layer and its settings."""
+    """Return whether this process has loaded Django's database layer and its settings."""
     # Another thread may be in the middle of importing either.
     settings = getattr(sys.modules.get("django.conf"), "settings", None)
     has_connections = hasattr(sys.modules.get("django.db"), "connections")

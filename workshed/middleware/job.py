@@ -1,4 +1,4 @@
-"""The job a worker runs, the outcome it comes to, and what middleware may write about it."""
+"""A job that a worker runs, its outcome, and the base of middleware that writes the outcome."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from workshed.redaction import hide_words
 
 
 class Job:
-    """One delivery of a message that an actor is to run.
+    """One delivery of a message to its actor.
 
     Class attributes are the defaults of what most jobs never have. What a single feature keeps of
     a job has a class of its own in `job_state`.
@@ -46,7 +46,7 @@ class Job:
     duration_s: float | None = None
     """How long its actor ran, in seconds."""
     secrets: tuple[str, ...] = ()
-    """Texts that are not to be shown of it, the longest first."""
+    """Texts to hide wherever the job is shown, the longest first."""
 
     def __init__(
         self,
@@ -57,19 +57,19 @@ class Job:
         published: datetime | None = None,
         isolated: bool = False,
     ) -> None:
-        """Take what its delivery says."""
+        """Take the message and the properties of its delivery."""
         self.message = message
         self.may_be_duplicate = may_be_duplicate
         """A copy of it may exist: redelivered, sent again, or by a relay. Deduplication looks."""
         self.redelivered = redelivered
-        """Delivered before, or sent before with unknown fate: it may have been started."""
+        """It was delivered before, or may have been, so it may have been started."""
         self.published = published
-        """When this copy was handed to RabbitMQ, by its sender's clock."""
+        """When this copy was published to RabbitMQ, by the sender's clock."""
         self.notes: dict[str, Any] = {}
-        """What observers keep of it while it runs, each under its own name."""
+        """What observers keep about it while it runs, each under its own name."""
         options = message.options
         self.trace = traces.trace_id(options) if "trace" in options else None
-        """The id of the trace it runs in: its sender's, unless an observer has begun another."""
+        """The id of its trace: the sender's, unless an observer has started another."""
         if isolated:
             self.isolated = True
 
@@ -85,7 +85,7 @@ class Job:
 
     @property
     def log_fields(self) -> dict[str, Any]:
-        """What is on each log line about it."""
+        """The fields of each log line about it."""
         message = self.message
         fields = {
             "job_id": message.message_id,
@@ -97,7 +97,7 @@ class Job:
 
     @property
     def message_id(self) -> str:
-        """The same on every generation of a message."""
+        """The id of its message, the same for every generation."""
         return self.message.message_id
 
     @property
@@ -107,12 +107,12 @@ class Job:
 
     @property
     def attempt(self) -> int:
-        """This run; the first is 1. It stands still when a run costs none."""
+        """The number of this attempt, from 1; a run that costs no attempt does not raise it."""
         return int(self.message.options.get("attempt", 1))
 
     @property
     def generation(self) -> int:
-        """How often the message was put back on its way; never reset."""
+        """How often the message was sent again; never reset."""
         return int(self.message.options.get("generation", 0))
 
     def redact(self, text: str) -> str:
@@ -137,16 +137,16 @@ class Job:
 
     @property
     def first_due_ms(self) -> int:
-        """When it was due first, or was wanted back since; Unix ms."""
+        """When it was first due, or was redriven since; Unix ms."""
         options = self.message.options
         sent: int = self.message.message_timestamp
         return int(options.get("redriven", max(options.get("due", 0), sent)))
 
     @property
     def queue_wait_s(self) -> float | None:
-        """For how long it was in its queue, and in this worker's memory, until its actor started.
+        """How long it waited in its queue and in this worker's memory until its actor started.
 
-        In seconds, from when this copy was handed to RabbitMQ, by its sender's clock.
+        In seconds, from when this copy was published to RabbitMQ, by the sender's clock.
         """
         if self.started_at is None or self.published is None:
             return None
@@ -154,30 +154,30 @@ class Job:
 
     @property
     def batch(self) -> str | None:
-        """The id of the batch it is in, or whose end it is told of."""
+        """The id of the batch that it belongs to, or whose callback it is."""
         options = self.message.options
         return options.get("batch") or options.get("callback_of")
 
     @property
     def scheduled_for(self) -> datetime | None:
-        """The time a periodic job is for."""
+        """The scheduled time of a periodic run."""
         scheduled_for = self.message.options.get("scheduled_for")
         return None if scheduled_for is None else datetime.fromtimestamp(scheduled_for / 1000, UTC)
 
     @property
     def sent_at(self) -> datetime:
-        """When it was sent; no generation changes that."""
+        """When it was first sent; later generations keep it."""
         return datetime.fromtimestamp(self.message.message_timestamp / 1000, UTC)
 
     @property
     def transactional(self) -> bool:
-        """It was stored together with its sender's data, so that data is visible or gone."""
+        """Whether it was stored with its sender's data, which is then visible or deleted."""
         return self.message.options.get("origin") == "transaction"
 
 
 @dataclass(frozen=True, slots=True)
 class RetriesExhausted:
-    """What a job that is dead had: `max_retries` is `None` where no number bounded them."""
+    """The retries of a dead job; `max_retries` is `None` if no number limited them."""
 
     retries: int
     max_retries: int | None
@@ -185,28 +185,28 @@ class RetriesExhausted:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What follows from a run. Reached before anything is written about it."""
+    """What follows from a run; decided before anything is written about it."""
 
     kind: OutcomeKind
     reason: str = ""
     error: BaseException | None = None
     delay: timedelta = timedelta()
-    """Until the next run, of a job that is retried or snoozed."""
+    """Until the next run of a job that is retried or snoozed."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What the message of the next run carries besides."""
+    """Options that are added to the message of the next run."""
     queue: str | None = None
-    """Where the next run waits, when not where this one did."""
+    """The queue of the next run; `None`: the same queue."""
     spent: RetriesExhausted | None = None
-    """Of a dead job: it was retried until its retries were spent."""
+    """Set for a dead job whose retries were exhausted."""
 
     @property
     def is_discarded(self) -> bool:
-        """The job ends without a failure, and did not succeed: discarded, cancelled or skipped."""
+        """The job ended without success or failure: discarded, cancelled or skipped."""
         return self.kind in DISCARDED
 
     @property
     def is_dead(self) -> bool:
-        """The job is a dead job from now on: it failed for good, expired, or is a poison job."""
+        """The job is dead: it failed permanently, expired, or is a poison job."""
         return self.kind in DEAD
 
     @property
@@ -220,47 +220,49 @@ SUCCEEDED = Outcome("succeeded")
 
 
 class OutcomeMiddleware(Middleware):
-    """Middleware with a step that must happen.
+    """Middleware that writes a part of each outcome.
 
-    `settle` writes in the one transaction of an outcome. It is not a hook: its failure is not
-    swallowed. A passing one is repeated in place, any other sends the delivery to the dead queue.
+    `settle` runs in the transaction that stores the outcome. It is not a hook, so its errors are
+    not swallowed: a transient error is retried in place, and any other error sends the delivery to
+    the dead queue.
     """
 
     is_one_statement = False
-    """Where nobody else writes, its step needs no transaction around it."""
+    """Whether its step needs no transaction when no other middleware writes."""
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
-        """Tell whether this middleware writes anything; where none does, nothing is opened."""
+        """Return whether this middleware writes anything; if none does, no transaction starts."""
         return outcome.kind != "succeeded"
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Write what follows from the outcome.
 
-        May return the same one with another time or reason, for those below and for observers.
+        May return the same outcome with another time or reason, for later middleware and for
+        observers.
         """
         raise NotImplementedError
 
 
 class DuplicateDelivery(Exception):  # noqa: N818 -- control flow, no error
-    """Raised by a check, or by `settle`, when another copy of the job has written its outcome."""
+    """Raised by a check, or by `settle`, when another copy of the job has stored its outcome."""
 
 
 class OutcomeKnown(Exception):  # noqa: N818 -- control flow, no error
-    """Raised by a check before the job: it does not run, its outcome is known."""
+    """Raised by a check before the job: its outcome is known, so it does not run."""
 
     def __init__(self, outcome: Outcome) -> None:
-        """Keep the outcome, to be stored."""
+        """Keep the outcome to store."""
         super().__init__(outcome.reason)
         self.outcome = outcome
 
 
 class RunIsolated(Exception):  # noqa: N818 -- control flow, no error
-    """Raised by a check before the job: it may kill its worker, and runs when nothing else does."""
+    """Raised by a check before the job: it may kill its worker, so it must run alone."""
 
 
 class RunLockLost(Exception):  # noqa: N818 -- control flow, no error
-    """Raised by `settle` when another job may have run meanwhile: this run has no outcome."""
+    """Raised by `settle` when another job may have run meanwhile, so this run stores no outcome."""
 
     def __init__(self, key: str) -> None:
-        """Keep the key of the turn."""
-        super().__init__(f"the turn of {key} was lost: its process was silent for too long")
+        """Keep the key of the run lock."""
+        super().__init__(f"the run lock of {key} was lost: its process stood still for too long")

@@ -1,4 +1,4 @@
-"""What is told of each attempt; it watches, and changes nothing."""
+"""The base of middleware that watches jobs without changing them."""
 
 from dramatiq.middleware import Middleware
 
@@ -6,21 +6,21 @@ from workshed.middleware.job import Job, Outcome
 
 
 class Observer(Middleware):
-    """Middleware that is told when an actor starts, and what became of each delivery.
+    """Middleware that is called when an actor starts, and with the outcome of each delivery.
 
-    Both are called by the thread that works on the job, `began` downwards and `ended` upwards in
-    the middleware's order; only a job that is cut off is told of by another thread. What they raise
-    is logged, no more. `job.notes` is there for what one of them keeps of a job in between.
+    Both methods are called by the thread that runs the job, `began` in the order of the middleware
+    and `ended` in reverse. For a job that is cut off, another thread calls `ended`. Errors they
+    raise are only logged. Keep what you need between the two calls in `job.notes`.
     """
 
     def began(self, job: Job) -> None:
-        """Do something before the actor runs; every check has passed. Not called of other jobs."""
+        """React to the start of an actor: every check has passed. Not called for other jobs."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Do something once the outcome is stored, and only then: what is delivered again has none.
+        """React to a stored outcome; a delivery that will be redelivered has none.
 
-        Called once of each delivery, also of one whose actor did not run.
+        Called once for each delivery, even if its actor did not run.
         """
 
     def leaving(self) -> None:
-        """Send on what is kept: the process ends in a moment, without its threads and its hooks."""
+        """Send what is buffered: the process is about to end without its threads and its hooks."""

@@ -1,4 +1,4 @@
-"""The test kit: fixture `jobs` of a pytest plugin, for tests of what sends jobs and of jobs."""
+"""The test kit: the fixture `jobs` of a pytest plugin, for tests of jobs and of their senders."""
 
 import importlib
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The schedule as the kit reads it: all that waits, in the order in which it will run."""
+"""The schedule as the kit reads it: all waiting jobs in the order in which they will run."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ class Enqueued:
 
     @property
     def delay(self) -> timedelta:
-        """How long it was to wait, from when it was sent or put back."""
+        """How long it waits, from when it was sent or rescheduled."""
         return self.due_at - self.sent_at
 
 
 def list_enqueued(conn: Connection) -> list[Enqueued]:
-    """Return what waits, as it will run."""
+    """Return the waiting jobs in the order in which they will run."""
     query = """
         SELECT body, queue, due_at, created_at, due_at <= workshed.now()
           FROM workshed.schedule
@@ -62,7 +62,7 @@ def list_enqueued(conn: Connection) -> list[Enqueued]:
 def take_next(
     conn: Connection, message_id: str | None = None, *, excluding: Collection[str] = ()
 ) -> dramatiq.Message[Any] | None:
-    """Take the next job that is due and not excluded by its id, or a certain one, due or not."""
+    """Take the next due job whose id is not in `excluding`, or the job `message_id`, due or not."""
     query = """
         DELETE FROM workshed.schedule
          WHERE number = (
@@ -81,6 +81,6 @@ def take_next(
 
 
 def of_plain_send(message: dramatiq.Message[Any]) -> Enqueued:
-    """Return a message that was sent without a delay, and recorded."""
+    """Return a recorded message that was sent without a delay."""
     at = datetime.fromtimestamp(message.message_timestamp / 1000, UTC)
     return Enqueued(message, due_at=at, sent_at=at, is_due=True)

@@ -1,11 +1,11 @@
-"""What the kit says when a test asks for what it cannot give.
+"""Errors of the test kit.
 
 WorkshedError
 └── KitError
-    ├── NeedsDatabaseError    more than plain sends was asked for, and there is no PostgreSQL
-    ├── ScratchError          no database can be made beside the one that is named
-    ├── OtherDatabaseError    a connection leads to another database than that of the test
-    ├── EndlessError          jobs go on sending jobs
+    ├── NeedsDatabaseError    a test needs more than plain sends, and there is no PostgreSQL
+    ├── ScratchError          the test database cannot be created
+    ├── OtherDatabaseError    a connection leads to another database than the test's
+    ├── EndlessError          jobs send jobs without an end
     └── DiedError             a job died without an error of its own
 """
 
@@ -13,14 +13,14 @@ from workshed.errors import WorkshedError
 
 
 class KitError(WorkshedError):
-    """Root of what the test kit raises itself; failed expectations are `AssertionError`."""
+    """Root of the test kit's own errors; failed expectations are `AssertionError`."""
 
 
 class NeedsDatabaseError(KitError):
-    """More than plain sends was asked for, and there is no PostgreSQL."""
+    """A test needs more than plain sends, and there is no PostgreSQL."""
 
     def __init__(self, what: str, why: str) -> None:
-        """Say what is missing and how to have it."""
+        """Say what is missing and how to get it."""
         super().__init__(
             f"{what} needs PostgreSQL, and there is none: {why}\n"
             "Set WORKSHED_DATABASE_URL, or install what starts a private one: "
@@ -29,14 +29,14 @@ class NeedsDatabaseError(KitError):
 
 
 class ScratchError(KitError):
-    """No database of its own can be made beside the one that `WORKSHED_DATABASE_URL` names."""
+    """The test database cannot be created next to the one that `WORKSHED_DATABASE_URL` names."""
 
 
 class OtherDatabaseError(KitError):
-    """A statement was to reach another database than that of the test; it was not executed."""
+    """A statement would have reached another database than the test's; it was not executed."""
 
     def __init__(self, other: str, own: str) -> None:
-        """Name both, and say how to have one."""
+        """Name both databases, and say what to do."""
         super().__init__(
             f"this connection leads to {other}, and the test works in {own}; nothing was executed. "
             "Make your engine, pool or connection lead to the database that the fixture "
@@ -48,8 +48,8 @@ class OtherDatabaseError(KitError):
 
 
 class EndlessError(KitError):
-    """Jobs go on sending jobs, or come back at once."""
+    """Jobs send jobs without an end, or run again at once."""
 
 
 class DiedError(KitError):
-    """A job died for another reason than an error of its own."""
+    """A job died for a reason other than its own error."""

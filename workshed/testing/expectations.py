@@ -1,4 +1,4 @@
-"""What a test expects to become of the jobs that it runs."""
+"""What a test expects of the outcomes of the jobs that it runs."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,15 +13,15 @@ LEAST = timedelta(seconds=1)
 def expect_retried(
     runs: Sequence[KitRun], after: timedelta | None, within: timedelta | None
 ) -> None:
-    """Fail unless one of the jobs is to be tried again, after about that long."""
+    """Fail unless one of the jobs is to be retried, after about that time."""
     waits = [run.outcome.delay for run in runs if run.outcome.kind == "retry"]
     if after is None:
-        found, wanted = bool(waits), "no job is to be tried again"
+        found, wanted = bool(waits), "no job is to be retried"
     else:
         margin = max(after * JITTER, LEAST) if within is None else within
         found = any(abs(wait - after) <= margin for wait in waits)
         span = f"{text.span_text(after)} (within {text.span_text(margin)})"
-        wanted = f"no job is to be tried again after {span}"
+        wanted = f"no job is to be retried after {span}"
     if not found:
         raise AssertionError(_what_happened(wanted, runs))
 

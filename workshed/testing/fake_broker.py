@@ -1,4 +1,4 @@
-"""A broker for tests: the schedule is its queue, and the thread that asks is its worker."""
+"""A broker for tests: the schedule is its queue, and the calling thread is its worker."""
 
 import functools
 import sys
@@ -32,13 +32,13 @@ Actor = dramatiq.Actor[..., Any]
 Error = BaseException | type[BaseException]
 
 TAKEN_OVER = ("enqueue", "enqueue_many", "send_async", "settle")
-"""What a program calls on its broker, and what its actors do."""
+"""The methods of a broker that a program and its actors call."""
 GRACE_OF_STRANGERS = timedelta(hours=1)
 
 
 @dataclass(slots=True)
 class KitRun:
-    """What became of one run of a job."""
+    """The result of one run of a job."""
 
     message: Message
     outcome: Outcome
@@ -51,20 +51,20 @@ class KitRun:
 
 
 class SimulatedCrash(BaseException):
-    """The process of a job ends here: no outcome is stored, and RabbitMQ delivers it again."""
+    """The process of a job crashes here: no outcome is stored, and RabbitMQ redelivers the job."""
 
 
 class NotStoredError(WorkshedError):
-    """The outcome of a job could not be stored; a worker would put it into the dead queue."""
+    """A job's outcome could not be stored; with a worker, the job would go to the dead queue."""
 
 
 class KitDelivery(Delivery):
-    """A job in the hands of the test's own thread."""
+    """A job that the test's own thread runs."""
 
     def __init__(
         self, message: Message, broker: "FakeBroker", *, redelivered: bool = False, **headers: bool
     ) -> None:
-        """Let `headers` say which way it came, as RabbitMQ's do."""
+        """Set the `headers` of RabbitMQ that say how the message was sent."""
         channel = AckingChannel(SimpleNamespace(is_open=True))
         letter = RawDelivery(
             0, redelivered, properties=message_properties(message, **headers), body=b""
@@ -76,12 +76,12 @@ class KitDelivery(Delivery):
 
     @property
     def is_ours(self) -> bool:
-        """Tell that no step is repeated: nothing that has failed here would be cured by waiting."""
+        """Return False, so that no step is retried: waiting would cure no error here."""
         return False
 
     @property
     def held(self) -> bool:
-        """Tell whether a worker would give it back, to be delivered again."""
+        """Return whether a worker would requeue it."""
         return self._held
 
     @held.setter
@@ -90,48 +90,48 @@ class KitDelivery(Delivery):
         self.trouble = sys.exc_info()[1] if value else None
 
     def fail(self) -> None:
-        """Keep why; the test is told."""
+        """Keep the error for the test."""
         self.trouble = sys.exc_info()[1]
         super().fail()
 
 
 class OutcomeSpy(OutcomeMiddleware):
-    """Remembers the outcome of the run that ended last.
+    """Remembers the outcome of the last run.
 
-    *Order:* last, so that what it has seen was written by all others.
+    *Order:* last, so that all others have written what it sees.
     """
 
     def __init__(self) -> None:
-        """Nothing has run."""
+        """Start without an outcome."""
         self._outcome: Outcome | None = None
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:  # noqa: ARG002 -- of every job
-        """Every outcome."""
+        """Return True: it needs every outcome."""
         return True
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:  # noqa: ARG002
-        """Remember it."""
+        """Remember the outcome."""
         self._outcome = outcome
 
     def asked(self) -> Outcome:
-        """Return the outcome; a run that stored none was one of a copy."""
+        """Return the outcome; a run that stored none was a duplicate."""
         found = self._outcome
         self.forget()
-        return found or Outcome("discarded", "a copy of it had run already")
+        return found or Outcome("discarded", "a copy of it had already run")
 
     def forget(self) -> None:
-        """Forget it."""
+        """Forget the outcome."""
         self._outcome = None
 
 
 class FakeBroker(ExecutingBroker):
-    """Stores what is sent as rows of the schedule, and runs a row when it is told to.
+    """Stores sent messages as rows of the schedule, and runs a row when a test asks for it.
 
-    Checks, middleware, verdict and outcome are those of a worker; only RabbitMQ is not there.
+    Checks, middleware and outcomes are those of a worker; only RabbitMQ is missing.
     """
 
     def __init__(self, other: WorkshedBroker) -> None:
-        """Take the place of a program's broker: its actors, its queues, its middleware."""
+        """Replace a program's broker: share its actors, queues and middleware."""
         super().__init__(other.declared, [])
         share_actors(self, other)
         self._witness = OutcomeSpy()
@@ -155,9 +155,9 @@ class FakeBroker(ExecutingBroker):
     def process(self, message: Message, error: Error | None = None) -> KitRun:
         """Run a job now, in this thread, and store its outcome; or fail with `error` instead.
 
-        Raises `NotStoredError` where the outcome could not be stored.
+        Raises `NotStoredError` if the outcome could not be stored.
         """
-        # As a relay sends it: it may have copies, so deduplication looks.
+        # As if a relay had sent it, so that deduplication treats it as a possible copy.
         delivery = KitDelivery(message, self, outbox=True)
         around = nullcontext() if error is None else self._failing(message, error)
         return self._work(delivery, around)
@@ -165,10 +165,10 @@ class FakeBroker(ExecutingBroker):
     def deliver(
         self, message: Message, around: AbstractContextManager[None], *, again: bool
     ) -> KitRun:
-        """Run a job as one that was sent directly, and delivered for the first time or `again`.
+        """Run a job as one that was sent directly, delivered for the first time or `again`.
 
-        The actor runs inside `around`. Where that raises `SimulatedCrash` the process of the job
-        has ended: the same is raised here, and the next job runs in another one.
+        The actor runs inside `around`. If that raises `SimulatedCrash`, the job's process has
+        crashed: the error is raised here, and the next job runs as in a new process.
         """
         return self._work(KitDelivery(message, self, redelivered=again), around)
 
@@ -197,7 +197,7 @@ class FakeBroker(ExecutingBroker):
 
     @contextmanager
     def _failing(self, message: Message, error: Error) -> Generator[None]:
-        """Put a function that fails where the actor's own is: inside what is wrapped around it."""
+        """Replace the actor's own function, inside its wrappers, by one that fails."""
         actor = self.get_actor(message.actor_name)
         function = actor.fn
 
@@ -213,24 +213,24 @@ class FakeBroker(ExecutingBroker):
             actor.fn = function
 
     def _begin(self) -> None:
-        """Be a worker that has just started: nothing runs, and this thread knows of no job."""
+        """Reset to a worker that has just started: nothing runs, and this thread has no job."""
         context.leave_job()
         logs.subject.set(None)
         self._witness.forget()
         self._execution = JobExecutor(ConsumerConnection([], "test kit"), GRACE_OF_STRANGERS)
         self._execution.use(self.middleware)
 
-    def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
-        """Refuse: nothing can be consumed here."""
+    def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- no worker can run here
+        """Refuse, because nothing can be consumed here."""
         self.consume()
 
     def consume(self, *_: object, **__: object) -> NoReturn:
-        """Refuse: nothing can be consumed here."""
+        """Refuse, because nothing can be consumed here."""
         raise WorkshedError("the test kit has no RabbitMQ: `jobs.drain()` runs what is due")
 
 
 def share_actors(new: WorkshedBroker, other: WorkshedBroker) -> None:
-    """Let a broker know the actors and queues of another, also those declared later."""
+    """Give a broker the actors and queues of another, including those declared later."""
     names = ("actors", "queues", "declared", "actor_options", "added_options")
     for name in (*names, "_signatures", "_names", "_checks", "_added"):
         setattr(new, name, getattr(other, name))
@@ -238,9 +238,9 @@ def share_actors(new: WorkshedBroker, other: WorkshedBroker) -> None:
 
 @contextmanager
 def in_place_of(other: WorkshedBroker, new: WorkshedBroker) -> Generator[None]:
-    """Let what is sent through `other` go to `new` inside the block.
+    """Redirect messages sent through `other` to `new` inside the block.
 
-    By its methods and not by itself: modules and actors hold on to the object.
+    Replaces methods instead of the object, because modules and actors hold references to it.
     """
     for name in TAKEN_OVER:
         setattr(other, name, getattr(new, name))

@@ -1,8 +1,8 @@
 """Keep a test from reading or writing any other PostgreSQL database than its own.
 
-An engine, pool or connection that the application made before the test leads to the database of its
-settings. What a test writes there stays, and a job sent on it would run in production. So while a
-test has `jobs`, the drivers refuse a statement on a connection to any other database.
+An engine, pool or connection that the application created before the test leads to the database of
+its settings. What a test writes there stays, and a job sent on it would run in production. So while
+a test uses `jobs`, the drivers refuse statements on connections to any other database.
 """
 
 import fnmatch
@@ -30,25 +30,25 @@ Query = Callable[..., Any]
 
 
 class DatabaseAddress(NamedTuple):
-    """Where a database is."""
+    """The address of a database."""
 
     name: str
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Write it the way errors show it."""
+        """Return the text that errors show."""
         return f'"{self.name}" at {self.host or "a local socket"}:{self.port}'
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Return what two names of one server have in common."""
+        """Return a key that is equal for different names of the same server."""
         is_local = self.host in LOCAL or self.host.startswith("/")
         return self.name, "" if is_local else self.host, self.port
 
 
 def place_of(url: str) -> DatabaseAddress:
-    """Read where a URL leads."""
+    """Return the address in a URL."""
     parts = conninfo_to_dict(url)
     name = parts.get("dbname") or parts.get("user") or ""
     return DatabaseAddress(
@@ -61,12 +61,12 @@ class Guard:
     """The databases that statements may reach now."""
 
     own: DatabaseAddress | None = None
-    """That of the test; None outside of tests, where nothing is refused."""
+    """The database of the test; None outside of tests, when nothing is refused."""
     others: Sequence[str] = ()
-    """Names, or patterns such as `analytics_*`, of further databases that the tests may use."""
+    """Names, or patterns such as `analytics_*`, of other databases that tests may use."""
 
     def check(self, place: Callable[[], DatabaseAddress]) -> None:
-        """Raise `OtherDatabaseError` for a connection that leads elsewhere."""
+        """Raise `OtherDatabaseError` for a connection to another database."""
         if self.own is None:
             return
         found = place()
@@ -82,7 +82,7 @@ guard = Guard()
 
 @contextmanager
 def guard_connections(url: str, others: Sequence[str] = ()) -> Generator[None]:
-    """Refuse statements on connections to other databases than that of `url` inside the block."""
+    """Refuse statements on connections to databases other than that of `url` inside the block."""
     install_guard()
     before = guard.own, guard.others
     guard.own, guard.others = place_of(url), others
@@ -94,7 +94,7 @@ def guard_connections(url: str, others: Sequence[str] = ()) -> Generator[None]:
 
 @functools.cache
 def install_guard() -> None:
-    """Have the drivers ask the guard before each statement, also those imported later."""
+    """Make the drivers call the guard before each statement, including drivers imported later."""
     _watch_psycopg()
     for name, watch in LATER.items():
         if name in sys.modules:
@@ -103,7 +103,7 @@ def install_guard() -> None:
 
 
 def _watch(cls: type, names: Sequence[str], place: Callable[[Any], DatabaseAddress]) -> None:
-    """Let methods of a class ask the guard first, about the connection that `place` looks at."""
+    """Make methods of a class call the guard first, with the address that `place` returns."""
     for name in names:
         method = getattr(cls, name)
 
@@ -129,27 +129,27 @@ def _of_psycopg(cursor: Any) -> DatabaseAddress:
 
 
 HEAP_TYPE = 1 << 9
-"""The flag of a class that Python code has made, and whose methods can be replaced."""
+"""The flag of a class that was created in Python, so that its methods can be replaced."""
 WAYS_OF_PSYCOPG2 = ("execute", "executemany", "callproc", "copy_expert", "copy_from", "copy_to")
 
 
 class Psycopg2:
-    """Lets each cursor ask, of whichever class, also those of connections that are open already.
+    """Makes each cursor of any class call the guard, including those of open connections.
 
-    The classes of psycopg2 are in C, whose methods cannot be replaced.
+    The classes of psycopg2 are written in C, so their methods cannot be replaced.
     """
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
+        """Prepare; nothing is watched yet."""
         extensions: Any = importlib.import_module("psycopg2.extensions")
-        importlib.import_module("psycopg2.extras")  # the cursors that most use
+        importlib.import_module("psycopg2.extras")  # the most used cursors
         self._cursor: type = extensions.cursor
         self._connection: type = extensions.connection
         self._watched: dict[type, type] = {}
         asking = self.asking
 
         class Connection(extensions.connection):  # type: ignore[misc]  # not known here
-            """A connection whose cursors ask, also those whose class is named."""
+            """A connection whose cursors call the guard, including those of a named class."""
 
             def cursor(
                 self, name: str | None = None, cursor_factory: Any = None, *args: Any, **kwargs: Any
@@ -160,7 +160,7 @@ class Psycopg2:
         self._asking_connection: type = Connection
 
     def asking(self, factory: Any) -> Any:
-        """Return a class of cursors that asks: this one, or a subclass of one in C."""
+        """Return a cursor class that calls the guard: this one, or a subclass of a class in C."""
         cls = factory or self._cursor
         if not isinstance(cls, type):
             return cls
@@ -171,25 +171,25 @@ class Psycopg2:
         return self._watched[cls]
 
     def connecting(self, connect: Query) -> Query:
-        """Return a function that does as `connect`, with connections whose cursors ask."""
+        """Wrap `connect`, so that cursors of its connections call the guard."""
 
         @functools.wraps(connect)
         def connect_asking(*args: Any, **kwargs: Any) -> Any:
             factory = kwargs.get("connection_factory") or self._connection
             if factory is self._connection:
                 kwargs["connection_factory"] = self._asking_connection
-            elif isinstance(factory, type):  # its own `cursor` chooses a class, and calls ours
+            elif isinstance(factory, type):  # its own `cursor` chooses a class and calls ours
                 bases = (factory, self._asking_connection)
                 kwargs["connection_factory"] = type(factory.__name__, bases, {})
             conn = connect(*args, **kwargs)
-            if not isinstance(conn, self._asking_connection):  # made by a function
+            if not isinstance(conn, self._asking_connection):  # created by a function
                 self.watch_open(conn)
             return conn
 
         return connect_asking
 
     def watch_all_open(self) -> None:
-        """Watch the connections that are open, and each class they may be asked for by name."""
+        """Watch the open connections, and each cursor class that they may use."""
         for one in gc.get_objects():
             if issubclass(type(one), self._connection):
                 self.watch_open(one)
@@ -197,7 +197,7 @@ class Psycopg2:
             self.asking(cls)
 
     def watch_open(self, conn: Any) -> None:
-        """Watch a connection of another class than ours."""
+        """Watch a connection of a class other than ours."""
         conn.cursor_factory = self.asking(conn.cursor_factory)
 
 
@@ -229,7 +229,7 @@ def _watch_asyncpg(_: ModuleType) -> None:
 
 
 def _of_asyncpg(conn: Any) -> DatabaseAddress:
-    # It names neither in public.
+    # asyncpg has no public attributes for them.
     address, database = conn._addr, conn._params.database  # noqa: SLF001
     host, port = address if isinstance(address, tuple) else _of_socket(address)
     return DatabaseAddress(database, host, port)
@@ -244,16 +244,16 @@ LATER: dict[str, Callable[[ModuleType], None]] = {
     "psycopg2": _watch_psycopg2,
     "asyncpg": _watch_asyncpg,
 }
-"""Drivers that nobody has to have, and what makes them ask."""
+"""Optional drivers, and the functions that make them call the guard."""
 
 
 class Importing(importlib.abc.MetaPathFinder):
-    """Makes a driver ask that is imported while, or after, the first test runs."""
+    """Makes drivers that are imported during or after the first test call the guard."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find one of those as Python does, and have its loader do the rest."""
+        """Find such a driver as Python does, and extend its loader."""
         if fullname not in LATER:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)

@@ -1,4 +1,4 @@
-"""The fixture `jobs` where what is sent runs at once."""
+"""The fixture `jobs` in mode `inline`: jobs run as soon as they are sent."""
 
 import threading
 from collections.abc import Generator, Sequence
@@ -17,13 +17,13 @@ R = TypeVar("R")
 
 
 class Inline(Jobs):
-    """Runs what is due in the thread that sends it, once what it has sent is committed.
+    """Runs due jobs in the sending thread, once what it has sent is committed.
 
-    What a job sends runs when that job has ended. The first error is raised where it was sent.
+    Jobs that a job sends run when that job has ended. The first error is raised at the send.
     """
 
     def __init__(self, *args: Any) -> None:
-        """Take what the jobs of any test take."""
+        """Take the arguments of `Jobs`."""
         super().__init__(*args)
         self._thread = threading.local()
         self._connections.committed = self._run_at_once
@@ -31,19 +31,19 @@ class Inline(Jobs):
     def perform(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R | None:
-        """Run one job now; what it has sent has run when this returns."""
+        """Run one job now; the jobs that it sent have run when this returns."""
         with self._leaving_the_rest():
             result = super().perform(actor, *args, **kwargs)
         self._run_at_once()
         return result
 
     def drain(self, *, at_most: int = LONGEST_DRAIN) -> int:
-        """Run all that is due since time has moved, and what these jobs send."""
+        """Run all jobs that became due as time moved, and the jobs that they send."""
         with self._leaving_the_rest():
             return super().drain(at_most=at_most)
 
     def run_next(self) -> KitRun | None:
-        """Run one job that is due since time has moved; what it sends waits for `drain`."""
+        """Run one job that became due as time moved; the jobs that it sends wait for `drain`."""
         with self._leaving_the_rest():
             return super().run_next()
 
@@ -70,7 +70,7 @@ class Inline(Jobs):
 
     @contextmanager
     def _leaving_the_rest(self) -> Generator[None]:
-        """Let what is sent inside the block wait."""
+        """Let jobs that are sent inside the block wait."""
         before = getattr(self._thread, "is_busy", False)
         self._thread.is_busy = True
         try:

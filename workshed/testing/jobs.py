@@ -1,4 +1,4 @@
-"""The fixture `jobs`: what a test says to the kit."""
+"""The fixture `jobs`: the interface of the kit for tests."""
 
 import functools
 from collections import defaultdict, deque
@@ -51,19 +51,19 @@ class Jobs(StoredJobs):
 
     @property
     def runs(self) -> Sequence[KitRun]:
-        """What has run in this test, the first one first."""
+        """All runs of this test, in order."""
         return self._runs
 
     def perform(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R | None:
-        """Run one job now, with arguments as JSON gives them back and all that is around a job.
+        """Run one job now, with arguments as JSON returns them and with all middleware.
 
-        Returns what the actor returns, or raises what it raised; its outcome is stored as a
-        worker's would be: a retry waits then. What it does not find is gone, as when it was sent
-        in the transaction that wrote it. A discard or snooze raises nothing.
+        Returns what the actor returns, or raises what it raised. Its outcome is stored as by a
+        worker, so a retry then waits. A missing record is final, as for a job that was sent in the
+        transaction that wrote the record. A discard or snooze raises nothing.
 
-        Raises `KitError` where another job has its unique key.
+        Raises `KitError` if another job holds its unique key.
         """
         run = self._run(self._sent(actor, args, kwargs).message_id)
         if error := self._failure_of(run):
@@ -71,9 +71,9 @@ class Jobs(StoredJobs):
         return None if run is None else run.result
 
     def drain(self, *, at_most: int = LONGEST_DRAIN) -> int:
-        """Run all that is due, also what these jobs send, until nothing is; return how many ran.
+        """Run all due jobs, and those that they send, until none is due; return how many ran.
 
-        A job that fails does not keep the others from running, as in a worker; the first error is
+        As in a worker, a failing job does not keep the others from running; the first error is
         raised at the end. Raises `EndlessError` after `at_most` runs.
         """
         errors: list[BaseException] = []
@@ -89,7 +89,7 @@ class Jobs(StoredJobs):
         return count
 
     def run_next(self) -> KitRun | None:
-        """Run the job that is due first, and no other; `None` where none is due.
+        """Run only the job that is due first; `None` if none is due.
 
         Raises its error, as `drain` does.
         """
@@ -99,10 +99,11 @@ class Jobs(StoredJobs):
         return run
 
     def progress(self, batch: Batch) -> BatchProgress:
-        """Return how many jobs of a batch have ended, and how; what is committed counts."""
+        """Return how many jobs of a batch have ended, and how; only committed data count."""
         return batch.progress(self._conn)
 
-    # No parameter may stand between those of a ParamSpec: with `ignore` the run checks the others.
+    # No parameter may stand between those of a ParamSpec, so with `ignore` the others are checked
+    # only at run time.
     @overload
     def assert_idempotent(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -118,24 +119,24 @@ class Jobs(StoredJobs):
     ) -> IdempotenceReport:
         """Fail unless a job leaves the same however often it is delivered, and wherever it crashes.
 
-        It runs to its end, with the jobs that it sends; other jobs that wait do not run. Then all
-        is as before, and it is delivered twice; and once more with a crash before and after each
-        statement and commit of its own, after which it is delivered again. Each time the same rows
-        must be left in all tables but those of schema `workshed`, the same jobs must wait, and the
-        same mails be sent; a mail that is sent again under its Message-ID is counted, and no
-        failure.
+        The job runs to its end, with the jobs that it sends; other waiting jobs do not run. Then
+        the starting state is restored, and the job is delivered twice. After that it is delivered
+        once more for each failpoint: it crashes before or after one of its own statements or
+        commits, and is delivered again. Each time, all tables except those of schema `workshed`
+        must have the same rows, the same jobs must wait, and the same mails must be sent. A mail
+        that is sent again with its Message-ID is counted, and is no failure.
 
-        `ignore`: columns and tables that may differ: `"token"`, `"users.token"`, `"visits"`. Of
-        times it counts whether they are set; of numbers that PostgreSQL gives, their order. The
-        clock stands still from now on, as after `freeze`.
+        `ignore`: columns and tables that may differ: `"token"`, `"users.token"`, `"visits"`. For
+        times only whether they are set counts, and for numbers that PostgreSQL generates only their
+        order. The clock stands still from now on, as after `freeze`.
 
-        Raises `KitError` where another job has its unique key, or it has run already.
+        Raises `KitError` if another job holds its unique key, or if the job has already run.
         """
         message = enqueued.take_next(self._conn, self._sent(actor, args, kwargs).message_id)
         if message is None:
-            raise KitError(f"{actor.actor_name} was sent, and has run already")
+            raise KitError(f"{actor.actor_name} was sent, and has already run")
         before = len(self._runs)
-        # What a fixture has sent is no doing of this job: it goes on waiting.
+        # Jobs that a fixture has sent are not effects of this job, so they keep waiting.
         others = frozenset(job.message_id for job in self.enqueued)
         run_next = functools.partial(self._run, excluding=others)
         trial = IdempotenceCheck(
@@ -147,23 +148,23 @@ class Jobs(StoredJobs):
             del self._runs[before:]
 
     def advance(self, **units: float) -> None:
-        """Move the clock on, PostgreSQL's and Python's, by `days=3` or other units of a span.
+        """Move PostgreSQL's and Python's clocks forward, by `days=3` or other units of a timedelta.
 
-        What is due then waits for `drain`.
+        Jobs that become due wait for `drain`.
         """
         self._clock.advance(timedelta(**units))
 
     def freeze(self) -> datetime:
-        """Stop the clock, PostgreSQL's and Python's, at a whole second; return that time.
+        """Stop PostgreSQL's and Python's clocks at a whole second; return that time.
 
-        `advance` moves it on.
+        `advance` moves them forward.
         """
         return self._clock.stop()
 
     def fail_next(self, actor: Actor, error: Error) -> None:
-        """Let the next run of an actor raise an error before its body; a second one the run after.
+        """Make the next run of an actor raise an error instead of its body; each call adds one run.
 
-        What is around the actor meets it as if the body had raised it.
+        Middleware around the actor sees the error as if the body had raised it.
         """
         self._errors[actor.actor_name].append(error)
 
@@ -171,10 +172,10 @@ class Jobs(StoredJobs):
     def expect_retry(
         self, *, after: timedelta | None = None, within: timedelta | None = None
     ) -> Generator[None]:
-        """Fail unless a job that runs in the block is to be tried again; its error is not raised.
+        """Fail unless a job that runs in the block is to be retried; its error is not raised.
 
-        `after`: about how long after; `within`, how far off that may be, is a quarter of it, since
-        waits have jitter, and at least a second.
+        `after`: the approximate delay. `within`: how far off it may be; by default a quarter of
+        `after`, because delays have jitter, and at least a second.
         """
         start, before, self._may_retry = len(self._runs), self._may_retry, True
         try:
@@ -185,7 +186,7 @@ class Jobs(StoredJobs):
 
     @contextmanager
     def expect_discard(self, reason: str = "") -> Generator[None]:
-        """Fail unless a job that runs in the block is discarded, with this in its reason."""
+        """Fail unless a job that runs in the block is discarded, with `reason` in its reason."""
         start = len(self._runs)
         yield
         expectations.expect_discarded(self._runs[start:], reason)

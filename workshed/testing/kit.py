@@ -1,4 +1,4 @@
-"""What the tests of one process share, and what each of them has to itself."""
+"""The resources that the tests of one process share, and those of each test."""
 
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -43,19 +43,19 @@ LOCK_WAIT = "2s"
 FAKE = "fake"
 REAL = "real"
 MODES: dict[str, type[Sends]] = {FAKE: Jobs, "inline": Inline, REAL: RealJobs}
-"""What `@pytest.mark.jobs(mode=…)` may say."""
+"""Values of `@pytest.mark.jobs(mode=…)`."""
 
 
 class Kit(Protocol):
-    """Gives each test its jobs."""
+    """Provides the jobs of each test."""
 
     @property
     def database_url(self) -> str:
-        """The database of the tests; raises `NeedsDatabaseError` where there is none."""
+        """The database of the tests; raises `NeedsDatabaseError` if there is none."""
 
     @contextmanager
     def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Iterator[Sends]:
-        """Let the block be one test, in one of the `MODES`; `rabbitmq` is asked for by `real`."""
+        """Run the block as one test, in one of the `MODES`; only `real` calls `rabbitmq`."""
 
 
 class OnDatabase:
@@ -68,7 +68,7 @@ class OnDatabase:
         other_databases: Sequence[str] = (),
         worker_modules: Sequence[str] = (),
     ) -> None:
-        """`conn` is the kit's own connection; tests may use `other_databases`, by name, as well.
+        """Take the kit's own `conn`, and the names of `other_databases` that tests may also use.
 
         A worker imports `worker_modules` before the modules of the actors.
         """
@@ -80,17 +80,17 @@ class OnDatabase:
 
     @cached_property
     def _tables(self) -> list[sql.Identifier]:
-        """The tables to empty; not asked before the first test, when yours are made."""
+        """The tables to empty; read at the first test, when your own tables exist."""
         return scratch.list_empty_tables(self._conn)
 
     @contextmanager
     def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Generator[Sends]:
-        """Send all that the program sends to the database of the tests.
+        """Redirect everything that the program sends to the database of the tests.
 
-        Mails, and contents that are stored, go to a folder of the test.
+        Mails and stored contents go to a folder of the test.
         """
         if mode not in MODES:
-            raise KitError(f"mode={mode!r} of the marker `jobs` is none of {', '.join(MODES)}")
+            raise KitError(f"mode={mode!r} of the marker `jobs` is not one of {', '.join(MODES)}")
         tables = self._tables
         with ExitStack() as stack:
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
@@ -144,22 +144,22 @@ class OnDatabase:
         return made
 
     def _declare(self, broker: WorkshedBroker) -> None:
-        """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
+        """Declare queues and actors as a worker does: a job sent by SQL names only its actor."""
         queues.declare_queues(
             self._conn, {queue.name: queue.kind for queue in broker.declared.values()}
         )
         queues.declare_actors(self._conn, known_actors(broker))
 
     def _empty(self, tables: list[sql.Identifier]) -> None:
-        """Empty the tables; raises `KitError` where the test holds on to one, and ends that."""
+        """Empty the tables; raises `KitError` if the test left a transaction open, and ends it."""
         try:
             self._delete_rows(tables)
         except psycopg.errors.LockNotAvailable as err:
             scratch.end_transactions(self._conn)
             self._delete_rows(tables)
             raise KitError(
-                f"this test has left a transaction open ({err}); it is ended now, so that the "
-                "next one starts with empty tables. Commit it, or close its connection"
+                f"this test has left a transaction open ({err}); it was ended, so that the next "
+                "test starts with empty tables. Commit it, or close its connection"
             ) from None
 
     def _delete_rows(self, tables: list[sql.Identifier]) -> None:
@@ -175,15 +175,15 @@ class OnDatabase:
 
 
 class WithoutDatabase:
-    """The kit where there is no PostgreSQL: it records plain sends."""
+    """The kit without PostgreSQL: it records plain sends."""
 
     def __init__(self, why: str) -> None:
-        """Keep why there is none."""
+        """Keep the reason why there is no PostgreSQL."""
         self._why = why
 
     @property
     def database_url(self) -> str:
-        """There is none."""
+        """Raise `NeedsDatabaseError`."""
         raise NeedsDatabaseError("jobs_database", self._why)
 
     @contextmanager
@@ -196,7 +196,7 @@ class WithoutDatabase:
         share_actors(stub, real)
         stub.middleware = real.middleware
         with in_place_of(real, stub), pytest.MonkeyPatch.context() as patch:
-            # Your connection leads to a database that is none of a test's.
+            # The application's connection does not lead to a test database.
             patch.setattr(real, "storing", self._refuse)
             yield PlainJobs(stub, self._why)
 
@@ -205,13 +205,13 @@ class WithoutDatabase:
 
 
 class Unwatched:
-    """Stands in for the thread that ends jobs at their time limit: tests have their own."""
+    """Replaces the thread that enforces time limits, because tests have their own."""
 
     def set(self, alarm: Any) -> None:
-        """Let it never ring."""
+        """Ignore the alarm."""
 
     def ring_all(self, error: type[BaseException]) -> None:
-        """Ring none."""
+        """Do nothing."""
 
 
 @contextmanager
@@ -221,7 +221,7 @@ def kit(
     other_databases: Sequence[str] = (),
     worker_modules: Sequence[str] = (),
 ) -> Generator[Kit]:
-    """Make what the tests of one process share."""
+    """Create the resources that the tests of one process share."""
     if isinstance(server, Exception):
         yield WithoutDatabase(str(server))
         return
@@ -239,7 +239,7 @@ def kit(
 
 @contextmanager
 def environment(**values: str) -> Generator[None]:
-    """Let settings have these values inside the block, also in child processes."""
+    """Set these values for the settings inside the block, including those of child processes."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             patch.setenv(PREFIX + name, value)

@@ -1,4 +1,4 @@
-"""The fixture `jobs` where there is no PostgreSQL."""
+"""The fixture `jobs` without PostgreSQL."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from workshed.transport.stub import Stub
 
 
 class PlainJobs(Sends):
-    """What there is without PostgreSQL: the plain sends, and a word on what is missing."""
+    """Records plain sends; any other use raises an error that says what is missing."""
 
     def __init__(self, broker: Stub, why: str) -> None:
-        """`why` there is no PostgreSQL."""
+        """Keep `why` there is no PostgreSQL."""
         self._broker = broker
         self._why = why
 
     @property
     def enqueued(self) -> list[Enqueued]:
-        """What was sent, oldest first."""
+        """The sent messages, oldest first."""
         return [rows.of_plain_send(message) for message in self._broker.sent]
 
     def __getattr__(self, name: str) -> Any:
-        """Say what is missing, of whatever only `Jobs` has."""
+        """Raise `NeedsDatabaseError` for an attribute that only `Jobs` has."""
         if hasattr(Jobs, name):
             raise NeedsDatabaseError(f"jobs.{name}", self._why)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The pytest plugin. Every pytest loads it, so it imports nothing of ours before `jobs` is used."""
+"""The pytest plugin. Every pytest run loads it, so it imports our modules only once needed."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let `--strict-markers` know the marker."""
+    """Register the marker for `--strict-markers`."""
     config.addinivalue_line("markers", 'jobs(mode="fake"): when the jobs of a test run')
 
 
 @pytest.fixture(scope="session")
 def jobs_server() -> Iterator[str | Exception]:
-    """URL of the PostgreSQL for the tests, or why there is none; override it to name another."""
+    """URL of the PostgreSQL for the tests, or why there is none; override this to use another."""
     from workshed.testing.real_worker import servers
 
     with servers.find_server() as url:
@@ -30,13 +30,13 @@ def jobs_server() -> Iterator[str | Exception]:
 
 @pytest.fixture(scope="session")
 def jobs_other_databases() -> Sequence[str]:
-    """Names or patterns of other databases that tests with `jobs` may use; override it."""
+    """Names or patterns of other databases that tests with `jobs` may use; override this."""
     return ()
 
 
 @pytest.fixture(scope="session")
 def jobs_worker_modules() -> Sequence[str]:
-    """Modules that the worker of mode `real` imports before those of the actors; override it."""
+    """Modules that the worker of mode `real` imports before those of the actors; override this."""
     return ()
 
 
@@ -57,13 +57,13 @@ def jobs_kit(
 
 @pytest.fixture(scope="session")
 def jobs_database(jobs_kit: "Kit") -> str:
-    """URL of the database in which the tests' jobs run, for the tables of your application."""
+    """URL of the database in which the tests' jobs run; create your application's tables there."""
     return jobs_kit.database_url
 
 
 @pytest.fixture(scope="session")
 def jobs_rabbitmq(jobs_database: str) -> "Iterator[KitRabbitMQ]":
-    """Run a RabbitMQ for tests in mode `real`; override it to name another."""
+    """Run a RabbitMQ for tests in mode `real`; override this to use another."""
     from workshed.testing.real_worker import servers
 
     with servers.private_rabbitmq(jobs_database) as started:
@@ -74,7 +74,7 @@ def jobs_rabbitmq(jobs_database: str) -> "Iterator[KitRabbitMQ]":
 def jobs(jobs_kit: "Kit", request: pytest.FixtureRequest) -> "Iterator[Sends]":
     """Jobs that wait in PostgreSQL, and run in this thread when the test says so.
 
-    `@pytest.mark.jobs(mode="inline")`: they run at once; `"real"`: in a worker process.
+    `@pytest.mark.jobs(mode="inline")`: they run at once; `"real"`: they run in a worker process.
     """
     marker = request.node.get_closest_marker("jobs")
     options = marker.kwargs if marker else {}

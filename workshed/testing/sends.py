@@ -1,4 +1,4 @@
-"""What a test asks about the jobs that were sent."""
+"""Assertions about the jobs that were sent."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,12 +17,12 @@ class Sends:
 
     @property
     def enqueued(self) -> list[Enqueued]:
-        """All that waits, in the order in which it will run."""
+        """All waiting jobs in the order in which they will run."""
         raise NotImplementedError
 
     @property
     def runs(self) -> Sequence[KitRun]:
-        """What has run in this test, the first one first."""
+        """All runs of this test, in order."""
         return ()
 
     def assert_enqueued(
@@ -40,10 +40,10 @@ class Sends:
     ) -> Enqueued | None:
         """Fail unless such a job waits; return the first of them.
 
-        Arguments may be given by position or by name, whichever way the job was sent; each may be
-        a matcher, such as `unittest.mock.ANY`. Without any, they do not matter. `in_` is the delay
-        it was sent with, `at` the time it is due, `within` how far off these may be; `priority`
-        RabbitMQ's. `times`: exactly so many of them wait, and no longer at least one.
+        You can give arguments by position or by name, whichever way the job was sent, and matchers
+        such as `unittest.mock.ANY`. If you give none, any arguments match. `in_` is the delay it
+        was sent with, `at` the time at which it is due, and `within` how far off these may be;
+        `priority` is RabbitMQ's. `times`: exactly so many must wait, instead of at least one.
         """
         wanted = _wanted(actor, args, kwargs, queue, priority, in_, at, within)
         jobs = self.enqueued
@@ -67,7 +67,7 @@ class Sends:
         priority: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Fail if such a job waits; without arguments, if any job of this actor does."""
+        """Fail if such a job waits; without arguments, if any job of this actor waits."""
         wanted = _wanted(actor, args, kwargs, queue, priority, in_, at, within)
         jobs = self.enqueued
         same, _ = wanted.split(jobs)
@@ -92,7 +92,7 @@ class Sends:
 
 
 def times_text(number: int) -> str:
-    """Say how often."""
+    """Return a count in words."""
     return "once" if number == 1 else f"{number} times"
 
 

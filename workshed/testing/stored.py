@@ -15,29 +15,29 @@ MOST_DEAD = 10_000
 
 
 class StoredJobs(Sends):
-    """What waits, what has died, and which mails were sent."""
+    """The waiting jobs, the dead jobs and the sent mails of a test."""
 
     def __init__(self, conn: Connection, folder: Path) -> None:
-        """`conn` is the kit's own, in autocommit: what is not committed, it does not see."""
+        """Take the kit's own `conn`, in autocommit mode, which sees only committed data."""
         self._conn = conn
         self._folder = folder
 
     @property
     def enqueued(self) -> list[Enqueued]:
-        """All that waits, in the order in which it will run; beside workers it is gone at once."""
+        """All waiting jobs in the order in which they will run; a worker empties it at once."""
         return rows.list_enqueued(self._conn)
 
     @property
     def scheduled(self) -> list[Enqueued]:
-        """What waits for its time, the next due first."""
+        """Jobs that are not due yet, the next one first."""
         return [job for job in self.enqueued if not job.is_due]
 
     @property
     def dead(self) -> list[Dead]:
-        """The rows of jobs that died, the first one first."""
+        """The rows of dead jobs, the oldest first."""
         return dead.list_dead_jobs(self._conn, limit=MOST_DEAD)[::-1]
 
     @property
     def mailbox(self) -> list[EmailMessage]:
-        """The mails that were sent, the oldest first."""
+        """The sent mails, the oldest first."""
         return maildir.read_mails(self._folder / maildir.NAME)

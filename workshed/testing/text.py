@@ -1,4 +1,4 @@
-"""What a failed expectation prints: aligned, so that two jobs can be compared at a glance."""
+"""Texts of failed expectations, aligned so that you can compare two jobs at a glance."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -10,25 +10,25 @@ from workshed.testing.fake_broker import KitRun
 
 UNITS = (("days", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
 SHOWN = 20
-"""Jobs that are listed; of a thousand the first tell enough."""
+"""The most jobs that are listed."""
 
 
 def call_text(actor: str, arguments: Mapping[str, Any] | None) -> str:
-    """Write a job as a call of its actor; with any arguments where they do not matter."""
+    """Return a job as a call of its actor, with `…` if any arguments match."""
     if arguments is None:
         return f"{actor}(…)"
     return f"{actor}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
 def sent_text(job: Enqueued) -> str:
-    """Write a job as it was sent."""
+    """Return a job as it was sent."""
     words = [repr(arg) for arg in job.message.args]
     words += [f"{name}={value!r}" for name, value in job.message.kwargs.items()]
     return f"{job.actor}({', '.join(words)})"
 
 
 def span_text(time: timedelta) -> str:
-    """Write a span as people say it: `3 days`, `1 h 30 min`, `11.3 s`."""
+    """Return a span in words: `3 days`, `1 h 30 min`, `11.3 s`."""
     if time < timedelta():
         return f"-{span_text(-time)}"
     parts = []
@@ -42,19 +42,19 @@ def span_text(time: timedelta) -> str:
 
 
 def due_text(job: Enqueued) -> str:
-    """Say for how long it was to wait."""
+    """Return the delay of a job in words."""
     return "now" if job.delay <= timedelta() else f"in {span_text(job.delay)}"
 
 
 def outcome_text(outcome: Outcome) -> str:
-    """Say what became of a run: `retry in 15 s: ValueError: no`."""
+    """Return the outcome of a run, for example `retry in 15 s: ValueError: no`."""
     delay = f" in {span_text(outcome.delay)}" if outcome.delay else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"{outcome.kind}{delay}{reason}"
 
 
 def align_table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Align columns; the last one stays ragged."""
+    """Align all columns but the last."""
     rows = [tuple(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -64,7 +64,7 @@ def align_table(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def titled_list(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    """List them under a title with their number; or say that there are none."""
+    """Return a titled list with its length, or say that it is empty."""
     if not rows:
         return [f"{title}: none"]
     lines = [f"  {line}" for line in align_table(rows[:SHOWN])]
@@ -73,11 +73,11 @@ def titled_list(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def job_line(job: Enqueued) -> tuple[str, str, str]:
-    """Return what is listed of a job."""
+    """Return the columns that are listed for a job."""
     priority = "" if job.priority is None else f"  priority {job.priority}"
     return sent_text(job), job.queue, due_text(job) + priority
 
 
 def of_run(run: KitRun) -> tuple[str, str]:
-    """Return what is listed of a run."""
+    """Return the columns that are listed for a run."""
     return run.title, outcome_text(run.outcome)

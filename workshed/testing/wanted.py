@@ -1,4 +1,4 @@
-"""The job a test wants to be enqueued, and how another one differs from it."""
+"""The job that a test expects to be enqueued, and how other jobs differ from it."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Actor = dramatiq.Actor[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class ExpectedJob:
-    """What a job must be; what is `None` does not matter."""
+    """What a job must be; `None` matches anything."""
 
     actor: Actor
     arguments: Mapping[str, Any] | None
@@ -28,7 +28,7 @@ class ExpectedJob:
     """How far off `in_` and `at` may be."""
 
     def differences(self, job: Enqueued) -> list[str]:
-        """Say what is not as it must be; nothing for the same job."""
+        """Return how a job differs; empty if it matches."""
         found = []
         if self.arguments is not None:
             found += self._other_arguments(job, self.arguments)
@@ -54,14 +54,14 @@ class ExpectedJob:
         ]
 
     def split(self, jobs: Sequence[Enqueued]) -> tuple[list[Enqueued], list[Enqueued]]:
-        """Part the actor's jobs into those that are as wanted and the rest, the closest first."""
+        """Split the actor's jobs into those that match and the rest, the closest first."""
         ours = [job for job in jobs if job.actor == self.actor.actor_name]
         rest = [job for job in ours if self.differences(job)]
         same = [job for job in ours if job not in rest]
         return same, sorted(rest, key=lambda job: len(self.differences(job)))
 
     def __str__(self) -> str:
-        """Write it as a call, with what else matters."""
+        """Return it as a call, with its other requirements."""
         parts = [text.call_text(self.actor.actor_name, self.arguments)]
         if self.queue is not None:
             parts.append(f"on {self.queue}")
@@ -75,7 +75,7 @@ class ExpectedJob:
 
 
 def name_arguments(actor: Actor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Name each argument as the actor does, defaults included; raises `TypeError`."""
+    """Return the arguments by parameter name, including defaults; raises `TypeError`."""
     signature = inspect.signature(actor.fn)
     try:
         bound = signature.bind(*args, **kwargs)

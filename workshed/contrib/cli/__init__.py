@@ -1,1 +1,1 @@
-"""Commands of the parts, for the App that takes them."""
+"""Commands of the optional parts, for the App that includes them."""

@@ -1,4 +1,4 @@
-"""`workshed mail`: what keeps mails from people, and mails that may have arrived twice."""
+"""`workshed mail`: mail servers in trouble, and mails that may have arrived twice."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -31,16 +31,16 @@ mail = typer.Typer(
 )
 
 MOST = 100_000
-"""Held mails that are looked through."""
+"""How many held mails are searched."""
 MailId = Annotated[int, typer.Argument(metavar="ID", min=1, show_default=False)]
 
 
 @mail.command("list")
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
-    """List the mails that are held, and the mail servers that take none; `workshed mail` does too.
+    """List held mails and mail servers in trouble; the same as `workshed mail`.
 
-    A mail is held that was sent twice, and may have arrived each time: the server hung up, or the
-    worker died, before it was known.
+    A mail is held if it was sent twice and may have arrived each time, because the server hung up
+    or the worker died before the result was known.
     """
     with open_database(STREAM) as conn:
         troubles, found, now = servers.troubles(conn), list_held(conn, limit), database_now(conn)
@@ -61,14 +61,14 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
         ]
         output.table(("mail", "kind", "to", "stored", "because"), lines, elastic=4)
     elif not troubles:
-        output.talk("The mail server takes mails, and none is held.")
+        output.talk("The mail server takes mails, and no mail is held.")
 
 
 @mail.command()
 def release(
     mail_id: MailId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Send a mail that is held once more; somebody may then have it three times."""
+    """Send a held mail once more; its recipient may then have it three times."""
     _decide(mail_id, arrived=False, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
@@ -76,7 +76,7 @@ def release(
 def arrived(
     mail_id: MailId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Take a mail that is held for sent; your application does what follows a sent mail."""
+    """Mark a held mail as sent; your application then does what follows a sent mail."""
     _decide(mail_id, arrived=True, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
@@ -86,9 +86,9 @@ def try_server(
     *,
     as_json: Json = False,
 ) -> None:
-    """Let a mail server that is held be tried now, and not when its time is over.
+    """Try a held mail server now instead of waiting until it is due.
 
-    One mail is sent; by what comes of it the server is free, or held again.
+    One mail is sent. Depending on its result, the server is free or held again.
     """
     with open_database(STREAM) as conn:
         known = [one.name for one in servers.troubles(conn)]
@@ -97,7 +97,7 @@ def try_server(
             raise NotFoundError(f"no mail server {server!r} is in trouble{hint}; there are {there}")
         with conn.transaction():
             freed = servers.release(conn, server)
-            said = f"{server} is tried before its time is over."
+            said = f"{server} is tried before it is due."
             note(conn, "mail.try", {"server": server}, count=int(freed), said=said)
     answer = "is tried again" if freed else "was not held"
     print_json({"server": server, "answer": answer}) if as_json else print(f"{server}  {answer}")
@@ -122,15 +122,15 @@ def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: b
             raise NotFoundError(f"no mail {mail_id} is held; see `workshed mail`")
         one = known[mail_id]
         if not dry_run:
-            verb, how = ("Take", "for sent") if arrived else ("Send", "once more")
+            verb, how = ("Mark", "as sent") if arrived else ("Send", "once more")
             agreed(f"{verb} {one.subject!r} to {one.recipient} {how}", yes=yes)
             with db.transaction() as own:
                 decide(own, mail_id, arrived=arrived)
                 word = "arrived" if arrived else "release"
-                said = f"mail {mail_id} is {'taken for sent' if arrived else 'sent once more'}."
+                said = f"mail {mail_id} is {'marked as sent' if arrived else 'sent once more'}."
                 note(own, f"mail.{word}", {"mail": mail_id}, said=said)
     would = "would be" if dry_run else "is"
-    answer = f"{would} taken for sent" if arrived else f"{would} sent once more"
+    answer = f"{would} marked as sent" if arrived else f"{would} sent once more"
     if as_json:
         print_json({"mail_id": mail_id, "answer": answer})
     else:

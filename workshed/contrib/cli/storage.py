@@ -1,4 +1,4 @@
-"""`workshed storage`: what is kept in WORKSHED_STORAGE_URL."""
+"""`workshed storage`: the contents that are kept in WORKSHED_STORAGE_URL."""
 
 from workshed.console.cli.terminal.audit import note
 from workshed.console.cli.terminal.confirm import agreed
@@ -23,11 +23,11 @@ def group() -> None:
 
 @storage.command("import-existing")
 def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Let the next sweep delete contents that this database knows nothing of.
+    """Let the next sweep delete contents that this database does not know.
 
-    A restore of PostgreSQL from an older backup leaves such contents. They are deleted by
-    age, unless they are stored again. If another database keeps its contents in the same
-    place, these may be its contents: look with --dry-run first.
+    Such contents are left when PostgreSQL is restored from an older backup. They are deleted by
+    age, unless they are stored again. If another database keeps its contents in the same place,
+    they may belong to it: run with --dry-run first.
     """
     with open_database(STREAM):
         count = blobs.import_existing(only_count=True)

@@ -1,4 +1,4 @@
-"""Where the mails of this installation end, if that is a folder on this machine."""
+"""Where this installation's mails are caught, if that is a folder on this machine."""
 
 import contextlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from workshed.settings import settings
 
 
 def folder() -> Path | None:
-    """Return the maildir; `None` where mails go out to people."""
+    """Return the maildir; `None` if mails are sent to real recipients."""
     url = settings().smtp_url.get_secret_value()
     if url.startswith(MAILDIR):
         return Path(url.removeprefix(MAILDIR)).absolute()
@@ -20,15 +20,16 @@ def folder() -> Path | None:
 
 
 def _of_dev(url: str) -> Path | None:
-    """Return where the catcher of `workshed dev` keeps mails, if the address is that of one.
+    """Return the mail folder of `workshed dev`, if the address is that of its mail catcher.
 
-    Of one with `--fresh` or `--state` nothing is known: its folder is in nobody's notes.
+    The catcher of a stack with `--fresh` or `--state` cannot be found, because its folder is not
+    recorded.
     """
     parts = urlsplit(url)
     if parts.hostname != HOST:
         return None
     for own in own_folders():
-        with contextlib.suppress(OSError, ValueError):  # somebody else's, or half written
+        with contextlib.suppress(OSError, ValueError):  # another user's, or partly written
             if noted(own).get(MAIL_PORT) == str(parts.port):
                 return own / MAIL_FOLDER
     return None

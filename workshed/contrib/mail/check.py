@@ -1,4 +1,4 @@
-"""Where mails go: a server that takes the login and the mails, or a folder that can be written."""
+"""Check where mails go: a server that accepts the login, or a writable folder."""
 
 import os
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from workshed.contrib.mail.tables import STREAM
 from workshed.errors import SettingsError
 
 STEP = timedelta(seconds=4)
-"""Longest wait for one reply; below the deadline of a check, so that the server is named."""
+"""Longest wait for one reply; shorter than a check's deadline, so that the server is named."""
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Read the sender, connect and log in; this sends no mail."""
+    """Read the sender, connect and log in, without sending a mail."""
     try:
         sender.parse(here.settings.mail_from)
     except SettingsError as err:
@@ -48,7 +48,7 @@ def check(here: DoctorContext) -> Iterator[Finding]:
 
 
 def troubles(here: DoctorContext) -> Iterator[Finding]:
-    """Name the mail servers that take no mails, and count the mails an operator decides about."""
+    """Name the mail servers in trouble, and count the mails that need an operator's decision."""
     if STREAM not in here.app.migrations:
         said = "your App has no tables of mails"
         yield failed(said, f'add "{STREAM}": "workshed.contrib.mail" to `migrations` of your App')
@@ -61,16 +61,16 @@ def troubles(here: DoctorContext) -> Iterator[Finding]:
             again = f", tried again {due(one.circuit_open_until, one.now)}"
         since = ago(one.failing_since, one.now)
         said = f"{one.name} takes no mails, since {since}{again}: {one.last_error}"
-        yield warning(said, f"workshed mail try {one.name}  (once its cause is mended)")
+        yield warning(said, f"workshed mail try {one.name}  (once the cause is fixed)")
     if doubtful:
-        said = f"mails that may have arrived twice, and are held: {doubtful}"
-        yield warning(said, "workshed mail  (then release each, or take it for arrived)")
+        said = f"held mails that may have arrived twice: {doubtful}"
+        yield warning(said, "workshed mail  (then release each, or mark it as arrived)")
     if not (found or doubtful):
-        yield ok("mails are taken, and none is held")
+        yield ok("the mail server takes mails, and no mail is held")
 
 
 def folder(path: Path) -> Finding:
-    """See that mails can be written there."""
+    """Check that mails can be written there."""
     there = next(one for one in (path, *path.absolute().parents) if one.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return ok(f"mails are written to {path}")

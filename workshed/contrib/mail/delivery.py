@@ -1,4 +1,4 @@
-"""Deliver a claimed mail, and give the claim back truthfully when that fails."""
+"""Deliver a claimed mail, and release its claim with the right state if that fails."""
 
 import logging
 import os
@@ -27,9 +27,9 @@ from workshed.settings import settings
 logger = logging.getLogger(__name__)
 
 STORED = (MailError, MailServerAway, SettingsError, StorageError, ContentMissingError, Discard)
-"""The errors after which the row of a mail says what became of it."""
+"""Errors after which the row of a mail already has its result."""
 _under_way: dict[UUID, tuple[Email, Handover]] = {}
-"""What this process delivers, by claim."""
+"""Deliveries in progress in this process, by claim."""
 
 
 def deliver(
@@ -37,15 +37,17 @@ def deliver(
 ) -> None:
     """Return when the server of `WORKSHED_SMTP_URL` has accepted the mail.
 
-    Call it with no transaction open, after the claim has committed, and then `mark_sent`.
-    Raises `MailServerAway` where the server has trouble of its own, which costs no attempt;
-    a `MailServerError` when the mail waits for another attempt, or a `StorageError` where its files
-    cannot be read now; a `PermanentError` when it was refused for good, and `Discard` when it is
-    held for an operator. Its row says so already. `through`: the seats of this process.
-    `unsubscribe`: a function from a user's id to the link that mails to many show as a button.
+    Call this after the claim has committed, with no transaction open, and call `mark_sent`
+    afterwards. The row of the mail already records any of these errors. Raises `MailServerAway` if
+    the server itself has trouble, which costs no attempt; a `MailServerError` if the mail waits for
+    another attempt; a `StorageError` if its files cannot be read now; a `PermanentError` if it was
+    refused permanently; and `Discard` if it is held for an operator. `through`: the seats of this
+    process. `unsubscribe`: a function from a user's id to the link that bulk mails show as a
+    button.
 
-    Whatever else ends it, an interrupt for example, gives the claim back where the final dot was
-    not sent: the mail is certainly not delivered. Later it is in doubt, and the claim runs out.
+    Any other exception, for example an interrupt, releases the claim if the final dot was not sent,
+    because the mail is then certainly not delivered. After the final dot the mail is in doubt, and
+    the claim expires.
     """
     with _noted(email) as handover:
         try:
@@ -69,14 +71,14 @@ def _noted(email: Email) -> Generator[Handover]:
 
 
 def leave() -> None:
-    """Give back what this process delivers and has not ended: it leaves now, threads and all."""
+    """Release the claims of unfinished deliveries: this process ends now, with all its threads."""
     for email, handover in list(_under_way.values()):
         _withdraw(email, handover, "its worker was shut down")
 
 
 def _withdraw(email: Email, handover: Handover, reason: str) -> None:
     if handover.withdraw():
-        error = f"cut off before its end was sent: {reason}"
+        error = f"interrupted before its end was sent: {reason}"
         _give_back(email, "pending", error, is_attempt=False)
         if email.leave is not None:
             servers.unasked(email.leave)
@@ -113,7 +115,7 @@ def _hand_over(envelope: Envelope, through: Seats, handover: Handover) -> None:
 
 
 def _conclude(email: Email, error: MailError) -> None:
-    """Say what follows from an error; raises what the job is to end by, where that is another."""
+    """Record what follows from an error; raises the error that ends the job, if it is another."""
     leave = email.leave or SendPermit(servers.name(), datetime.now(UTC), 0, held=False)
     if error.of_server:
         _give_back(email, "pending", error, is_attempt=False)
@@ -121,12 +123,12 @@ def _conclude(email: Email, error: MailError) -> None:
             with db.transaction() as conn:
                 away = servers.failed(conn, leave, error)
         except db.PASSING_ERRORS as lost:
-            logger.warning("trouble of %s is not noted: %s", leave.server, str(lost).strip())
+            logger.warning("trouble of %s is not recorded: %s", leave.server, str(lost).strip())
             raise error from None
         raise away from error
     is_held = (
         isinstance(error, MailDeliveryUnknownError)
-        and email.priority != BULK  # those are held the first time, by their campaign
+        and email.priority != BULK  # a campaign holds its mails the first time
         and email.possible_duplicates >= MOST_RESENDS
     )
     _give_back(email, error.leaves, error, is_held=is_held)
@@ -148,8 +150,8 @@ def _give_back(
         with db.transaction() as conn:
             emails.give_back(conn, email, state=state, error=str(error), **how)
     except db.PASSING_ERRORS as lost:
-        # The mail's own error must go out; the claim runs out by itself, and counts as in doubt.
-        logger.warning("the claim of mail %d runs out by itself: %s", email.id, lost)
+        # Keep the mail's own error: the claim expires by itself, and counts as in doubt.
+        logger.warning("the claim of mail %d expires by itself: %s", email.id, lost)
 
 
 os.register_at_fork(after_in_child=_under_way.clear)

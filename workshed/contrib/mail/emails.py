@@ -1,4 +1,4 @@
-"""Stored mails: the intent to send each, who is sending it, and what became of it."""
+"""Stored mails: which are to be sent, which worker sends each, and the result."""
 
 import hashlib
 import logging
@@ -24,32 +24,32 @@ from workshed.settings import settings
 logger = logging.getLogger(__name__)
 
 MOST_RESENDS = 1
-"""So often a mail is sent again that may have arrived; then an operator decides."""
+"""How often a mail that may have arrived is sent again before an operator decides."""
 
-# Between a claim that was refused and the look at why, its holder may have given the mail back.
+# The wait if a mail's claim was released between the refusal and the query for its reason.
 A_MOMENT = timedelta(seconds=1)
 
 
 ALERT, SINGLE, BULK = 4, 2, 0
-"""RabbitMQ's priorities of a mail, high first: an alert, a mail to one person, and one to many."""
+"""RabbitMQ's priorities of a mail, high first: an alert, a mail to one person, a bulk mail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A mail that is to be stored."""
+    """A mail to store."""
 
     kind: str
-    """A word in small letters, which also begins the `Message-ID`."""
+    """A lower-case word, which also begins the `Message-ID`."""
     recipient: str
     recipient_name: str
     subject: str
     text_body: str
     html_body: str | None = None
     user_id: str | None = None
-    """Who it is for: your id of a user. Lock the user's row first, so that nobody deletes it before
-    this transaction ends."""
+    """The user it is for, by your own id. Lock the user's row first, so that it is not deleted
+    before this transaction ends."""
     about: str = ""
-    """Tells two mails of a kind to one person apart, such as a date."""
+    """Distinguishes mails of one kind to the same person, for example by a date."""
     priority: int = SINGLE
     files: tuple[File, ...] = ()
 
@@ -74,12 +74,12 @@ class Email:
     created_at: datetime
     files: tuple[File, ...] = ()
     leave: SendPermit | None = None
-    """Of the mail server; `None` in a test that asked for none."""
+    """The permit of the mail server; `None` in a test that did not ask for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """A mail that is held, as people read it."""
+    """A held mail, as people read it."""
 
     id: int
     kind: str
@@ -88,23 +88,23 @@ class InDoubt:
     subject: str
     message_id: str
     possible_duplicates: int
-    """How often it was sent again although it may have arrived already."""
+    """How often it was sent again although it may have arrived."""
     last_error: str | None
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class HeldEmail:
-    """A mail that may have arrived more than once, and is not sent again until somebody decides."""
+    """A mail that may have arrived more than once and is held until an operator decides."""
 
     id: int
     reason: str
 
 
 def message_id(draft: Draft) -> str:
-    """Derive the Message-ID from what the mail is: the same even if its row is lost and made again.
+    """Derive the Message-ID from the mail's identity, so that a lost and recreated row keeps it.
 
-    The address is part of it, so that test and production data of one domain do not share ids.
+    The address is part of it, so that test and production data of one domain have different ids.
     """
     identity = "\0".join((draft.kind, draft.user_id or "", draft.about, draft.recipient))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
@@ -121,15 +121,15 @@ INSERT = """
 
 
 def store(conn: Connection, draft: Draft) -> int:
-    """Store the intent to send a mail, once, with its files; return the id, old or new."""
-    # It changes nothing, but returns the row.
+    """Store a mail and its files, once; return the id, new or existing."""
+    # The update changes nothing, but makes PostgreSQL return the row.
     found = _stored(conn, INSERT + "DO UPDATE SET kind = excluded.kind RETURNING id", draft)
-    assert found is not None  # noqa: S101 -- as that says
+    assert found is not None  # noqa: S101 -- one row by construction
     return found
 
 
 def store_new(conn: Connection, drafts: Iterable[Draft]) -> list[int]:
-    """Store mails, once each; return the ids of those that were not there before."""
+    """Store mails, once each; return the ids of those that are new."""
     found = (_stored(conn, INSERT + "DO NOTHING RETURNING id", draft) for draft in drafts)
     return [email_id for email_id in found if email_id is not None]
 
@@ -146,7 +146,7 @@ def _stored(conn: Connection, query: LiteralString, draft: Draft) -> int | None:
 def claim(conn: Connection, email_id: int) -> Email | HeldEmail | None:
     """Claim a mail, which `deliver` then renews; `None` if it was sent.
 
-    Raises `Snooze` until the end of another worker's claim, since its holder may yet die, and while
+    Raises `Snooze` until another worker's claim ends, because that worker may still die, or while
     the mail server is held; and `RecordMissing`. A mail that may have been sent before is claimed
     once more, counted and logged; the next time it is held.
     """
@@ -177,12 +177,12 @@ def claim(conn: Connection, email_id: int) -> Email | HeldEmail | None:
             "mail %d may have arrived before, sends in doubt: %d; sending it again as %s",
             *(email.id, email.possible_duplicates, email.message_id),
         )
-    leave = servers.admit(conn)  # last: it may be the one mail that tries the server
+    leave = servers.admit(conn)  # last, because this may be the mail that probes the server
     return replace(email, files=files.of(conn, email_id), leave=leave)
 
 
 def renew(conn: Connection, claim: UUID, lease: timedelta) -> None:
-    """Let a claim last for longer, unless it was given back or taken over."""
+    """Extend a claim, unless it was released or taken over."""
     query = """
         UPDATE workshed_mail.emails SET claimed_until = workshed.now() + %s
          WHERE claim = %s AND state = 'sending'
@@ -216,26 +216,26 @@ def _why_unclaimed(conn: Connection, email_id: int) -> HeldEmail | None:
 
 
 def why_held(email_id: int, possible_duplicates: int) -> str:
-    """Say why a mail is not sent again, and what to do."""
+    """Explain why a mail is not sent again, and what to do."""
     return (
         f"mail {email_id} was sent {possible_duplicates + 1} times, "
         "and may have arrived each time: it is "
         f"held; `workshed mail release {email_id}` sends it once more, and `workshed mail arrived "
-        f"{email_id}` takes it for sent"
+        f"{email_id}` marks it as sent"
     )
 
 
 def delete_of(conn: Connection, user_id: str) -> int:
     """Delete all mails of a user; return how many.
 
-    Call it in the transaction that deletes the user, after that: then no mail is stored in between.
-    A job that was to deliver one finds nothing, and is discarded.
+    Call this in the transaction that deletes the user, after that deletion, so that no mail is
+    stored in between. A job that was to deliver one of the mails finds nothing and is discarded.
     """
     return conn.execute("DELETE FROM workshed_mail.emails WHERE user_id = %s", (user_id,)).rowcount
 
 
 def list_held(conn: Connection, limit: int) -> list[InDoubt]:
-    """Return the mails that are held, the oldest first."""
+    """Return the held mails, the oldest first."""
     query = """
         SELECT id, kind, user_id, recipient, subject, message_id, possible_duplicates, last_error,
                created_at
@@ -249,16 +249,16 @@ def list_held(conn: Connection, limit: int) -> list[InDoubt]:
 
 
 def count_held(conn: Connection) -> int:
-    """Return how many mails are held; it reads nothing else of them."""
+    """Return how many mails are held, without reading their other columns."""
     query = "SELECT count(*) FROM workshed_mail.emails WHERE held_at IS NOT NULL"
     with conn.cursor(row_factory=args_row(int)) as cur:
         return cur.execute(query).fetchone() or 0
 
 
 def prune_emails(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete mails that were sent, or refused for good, so long ago; return how many.
+    """Delete mails that were sent, or refused permanently, so long ago; return how many.
 
-    A mail that is stored again after that is a new one, and is sent.
+    If such a mail is stored again later, it is a new one and is sent.
     """
     has_ended = "state IN ('sent', 'failed')"
     table = "workshed_mail.emails"  # whose rows have no index by time
@@ -266,9 +266,9 @@ def prune_emails(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -> InDoubt | None:
-    """Let a held mail be sent once more, or take it for sent; `None` where it is not held.
+    """Let a held mail be sent once more, or mark it as sent; `None` if it is not held.
 
-    The caller sends the job that goes on from there.
+    The caller sends the job that continues from there.
     """
     query = """
         UPDATE workshed_mail.emails
@@ -284,9 +284,9 @@ def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -
 
 
 def mark_unknown(conn: Connection, email_id: int) -> bool:
-    """Leave a mail as it is that may have arrived; False for one whose fate is known, or claimed.
+    """Mark a mail `unknown` instead of sending it again; False if it is claimed or has a result.
 
-    Of mails to many, where one that is missing does less harm than one that comes twice.
+    For bulk mails, where a missing one does less harm than a duplicate.
     """
     query = """
         UPDATE workshed_mail.emails
@@ -299,7 +299,7 @@ def mark_unknown(conn: Connection, email_id: int) -> bool:
 
 
 def mark_sent(conn: Connection, email: Email) -> bool:
-    """Note that the mail was accepted; False, and nothing written, if the claim was taken over."""
+    """Record that the mail was accepted; False, without a write, if the claim was taken over."""
     query = """
         UPDATE workshed_mail.emails
            SET state = 'sent', sent_at = workshed.now(), claim = NULL, claimed_until = NULL
@@ -309,7 +309,7 @@ def mark_sent(conn: Connection, email: Email) -> bool:
 
 
 def mark_arrived(conn: Connection, email: Email) -> bool:
-    """Note that a mail was accepted, also when it was held meanwhile; False if it was before."""
+    """Record that a mail was accepted, even if it was held meanwhile; False if it already was."""
     query = """
         UPDATE workshed_mail.emails
            SET state = 'sent', sent_at = workshed.now(), claim = NULL, claimed_until = NULL
@@ -327,9 +327,9 @@ def give_back(
     is_attempt: bool = True,
     is_held: bool = False,
 ) -> bool:
-    """End the claim and say what became of the mail; False if the claim was taken over.
+    """Release the claim and record the mail's state; False if the claim was taken over.
 
-    `is_held`: it is not sent again until an operator decides.
+    `is_held`: the mail is not sent again until an operator decides.
     """
     query = """
         UPDATE workshed_mail.emails

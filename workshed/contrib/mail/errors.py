@@ -1,22 +1,22 @@
-"""What can go wrong between a stored mail and the server that should take it.
+"""What can go wrong between a stored mail and its mail server.
 
     MailError
-    ├── MailServerError                     passing: the mail waits for the next attempt
+    ├── MailServerError                     transient: the mail waits for the next attempt
     │   ├── MailServerUnreachableError      no connection, or one that broke; not handed over
     │   ├── MailTimeoutError                no reply in time; not handed over
     │   ├── MailLoginRefusedError           user or password, about the server and not the mail
-    │   ├── MailTemporarilyRefusedError     the server said: later (SMTP 4xx)
-    │   ├── MailWithdrawnError              its process leaves; not handed over
-    │   └── MailDeliveryUnknownError            handed over, and no reply: it may have arrived
-    ├── RecipientRejectedError              the server refused the address for good
-    └── MailRefusedError                    the server refused the sender or the text for good
+    │   ├── MailTemporarilyRefusedError     the server asked to try again later (SMTP 4xx)
+    │   ├── MailWithdrawnError              its process ends; not handed over
+    │   └── MailDeliveryUnknownError        handed over, and no reply: it may have arrived
+    ├── RecipientRejectedError              the server refused the address permanently
+    └── MailRefusedError                    the server refused the sender or the text permanently
 
-    MailActorMissingError                   nobody has declared the job that delivers mails
+    MailActorMissingError                   no actor is declared that delivers mails
 
 `RecipientRejectedError` and `MailRefusedError` are also `PermanentError`. Messages and `last_error`
-hold what the server said, but never a password.
+contain the server's reply, but never a password.
 
-An error that is `of_server` says nothing about the mail: no other mail would have gone through. The
+An error that is `of_server` is not about the mail: every other mail would have failed, too. The
 mail then waits for the server, which costs it no attempt: `MailServerAway`, a `Snooze`.
 """
 
@@ -27,7 +27,7 @@ from workshed.errors import PermanentError, WorkshedError
 from workshed.jobs import Snooze
 
 Left = Literal["pending", "unknown", "failed"]
-"""The states in which an attempt that did not succeed can leave a mail."""
+"""The states in which an unsuccessful attempt can leave a mail."""
 
 CONNECTION, LOGIN, SENDER = "the connection", "EHLO, STARTTLS or the login", "MAIL FROM"
 OF_SERVER = (CONNECTION, LOGIN, SENDER)
@@ -38,7 +38,7 @@ class MailActorMissingError(WorkshedError):
     """No actor of this process delivers mails."""
 
     def __init__(self) -> None:
-        """Say what to do."""
+        """Say how to declare the actor."""
         super().__init__(
             "no actor delivers mails here: call `workshed.contrib.mail.declare(queue=…)` in a "
             "module of your actors, and name that module in `actors` of your App, or import it"
@@ -46,23 +46,23 @@ class MailActorMissingError(WorkshedError):
 
 
 class MailError(WorkshedError):
-    """A mail was not accepted, as far as anybody knows."""
+    """A mail was not accepted, or it is unknown whether it was."""
 
     leaves: ClassVar[Left] = "pending"
     """The state in which the mail is left."""
     of_server: bool = False
-    """Whether it is trouble of the server, that each mail would meet."""
+    """Whether the server itself has trouble, which would affect every mail."""
 
 
 class MailServerError(MailError):
-    """The server could not take the mail now; the next attempt may go well."""
+    """The server could not accept the mail now; the next attempt may succeed."""
 
 
 class MailServerUnreachableError(MailServerError):
     """No connection to the mail server, or it broke before the mail was handed over."""
 
     def __init__(self, server: str, reason: str, step: str = CONNECTION) -> None:
-        """Name the server as `host:port` and what to look at."""
+        """Name the server as `host:port`, and what to check."""
         super().__init__(f"the mail server {server} cannot be used (WORKSHED_SMTP_URL): {reason}")
         self.server = server
         self.reason = reason
@@ -85,12 +85,12 @@ class MailTimeoutError(MailServerError):
 
 
 class MailLoginRefusedError(MailServerError):
-    """The mail server did not accept user and password, or wants some."""
+    """The mail server refused the user and password, or requires a login."""
 
     of_server = True
 
     def __init__(self, server: str, reason: str) -> None:
-        """Keep what the server said, never what was sent to it."""
+        """Keep the server's reply, never what was sent to it."""
         super().__init__(f"the mail server {server} refused the login: {reason}")
         self.server = server
         self.reason = reason
@@ -109,31 +109,33 @@ class MailTemporarilyRefusedError(MailServerError):
 
 
 class MailWithdrawnError(MailServerError):
-    """The process that delivers the mail leaves, and has given it back before its end was sent."""
+    """The process that delivers the mail ends, and released it before the final dot."""
 
     def __init__(self) -> None:
-        """Say so."""
-        super().__init__("the mail is given back before its end was sent: this process leaves")
+        """Explain the release."""
+        super().__init__("the mail is released before its end was sent: this process is ending")
 
 
 class MailDeliveryUnknownError(MailServerError):
-    """The whole mail was handed over and no reply came: it may or may not arrive.
+    """The whole mail was handed over and no reply came, so it may or may not arrive.
 
-    A mail to one person is sent again, once, under the same Message-ID, and counted; then it is
-    held until an operator decides.
+    A mail to one person is sent again once under the same Message-ID, and counted; then it is held
+    until an operator decides.
     """
 
     leaves = "unknown"
 
     def __init__(self, server: str, reason: str) -> None:
-        """Say how the reply was lost."""
-        super().__init__(f"the mail server {server} may or may not have taken the mail: {reason}")
+        """Keep how the reply was lost."""
+        super().__init__(
+            f"the mail server {server} may or may not have accepted the mail: {reason}"
+        )
         self.server = server
         self.reason = reason
 
 
 class RecipientRejectedError(MailError, PermanentError):
-    """The address was refused for good."""
+    """The address was refused permanently."""
 
     leaves = "failed"
 
@@ -146,25 +148,25 @@ class RecipientRejectedError(MailError, PermanentError):
 
 
 class MailRefusedError(MailError, PermanentError):
-    """The sender or the mail itself was refused for good."""
+    """The sender or the mail itself was refused permanently."""
 
     leaves = "failed"
 
     def __init__(self, step: str, code: int, text: str) -> None:
         """Keep the SMTP code and text of the reply."""
-        super().__init__(f"refused for good at {step} with SMTP {code}: {text}")
+        super().__init__(f"refused permanently at {step} with SMTP {code}: {text}")
         self.step = step
         self.code = code
         self.text = text
 
 
 class MailServerAway(Snooze):
-    """The mail server takes no mail now; the job comes back, and this costs it no attempt."""
+    """The mail server accepts no mail now; the job runs again later at no cost of an attempt."""
 
     def __init__(self, delay: timedelta, server: str, said: str, *, is_held: bool) -> None:
-        """Keep what is wrong, in the words of the server where it said something.
+        """Keep the problem, in the server's own words if it gave any.
 
-        `is_held`: no mail is sent through it for so long.
+        `is_held`: the server is held for `delay`, so no mail is sent through it.
         """
         super().__init__(delay, said)
         self.server = server

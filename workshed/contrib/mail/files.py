@@ -1,4 +1,4 @@
-"""The files of mails: which each has, and where their contents are."""
+"""The files of mails, and how their contents are read."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,19 +11,19 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a mail; its content is one of `blobs`, of which many mails may have the same."""
+    """A file of a mail; its content is one of `blobs`, which many mails can share."""
 
     filename: str
     media_type: str
     sha256: str
     content_id: str | None = None
-    """By which the HTML shows it, as `cid:…`; `None` for one that is attached."""
+    """The id by which the HTML shows it, as `cid:…`; `None` for an attachment."""
 
 
 def attach(conn: Connection, email_id: int, files: Sequence[File]) -> None:
-    """Give a mail its files, unless it has some: with those its text was written.
+    """Add files to a mail, unless it has some: its text was written with those.
 
-    In the transaction that stores the mail, which holds up a second one that stores it.
+    Runs in the transaction that stores the mail; a second transaction that stores it waits.
     """
     if not files or of(conn, email_id):
         return

@@ -1,9 +1,9 @@
-"""Names inside other text: cut to fit, and kept from reordering what stands around them."""
+"""Filters for names inside other text: shorten them, and isolate right-to-left ones."""
 
 import unicodedata
 
 NAME_IN_SUBJECT = 40
-"""Phones show some 60 characters of a subject; the words around the name need the rest."""
+"""Phones show about 60 characters of a subject; the words around the name need the rest."""
 
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
@@ -11,7 +11,7 @@ ZERO_WIDTH_JOINER = "\u200d"
 
 
 def shortened(name: str, most: int = NAME_IN_SUBJECT) -> str:
-    """Cut a long name to so many characters, at a space if one is near, never inside a letter."""
+    """Cut a long name to `most` characters, at a space if one is near, never inside a letter."""
     if len(name) <= most:
         return name
     last = most - 1  # the ellipsis takes one
@@ -23,16 +23,16 @@ def shortened(name: str, most: int = NAME_IN_SUBJECT) -> str:
 
 
 def isolated(name: str) -> str:
-    """Fence a name that is written from right to left; others need no invisible characters."""
+    """Isolate a name that is written from right to left; others need no invisible characters."""
     if any(unicodedata.bidirectional(c) in RIGHT_TO_LEFT for c in name):
         return f"{FIRST_STRONG_ISOLATE}{name}{POP_ISOLATE}"
     return name
 
 
 def _clings(c: str) -> bool:
-    """Whether a character is part of the one before it: accents, joiners, skin tones."""
+    """Return whether a character belongs to the one before: accents, joiners, skin tones."""
     return c == ZERO_WIDTH_JOINER or unicodedata.category(c) in ("Mn", "Mc", "Me", "Sk")
 
 
 FILTERS = {"shortened": shortened, "isolated": isolated}
-"""By their names in templates."""
+"""The filters by their names in templates."""

@@ -1,4 +1,4 @@
-"""The job that delivers stored mails, an actor that the application declares."""
+"""The actor that delivers stored mails, which the application declares."""
 
 from datetime import timedelta
 from typing import Any, Protocol
@@ -18,21 +18,21 @@ from workshed.middleware.options.retry_on import RetryOn
 from workshed.transport import build, schedule
 
 TIME_LIMIT = ms(minutes=26)
-"""Milliseconds; longer than a mail server may take: the last step begins within 15 minutes, and
-takes 10."""
+"""Milliseconds; longer than a mail server may take: the last step begins within 15 minutes and
+takes up to 10."""
 FOR_TWO_DAYS = RetryOn(
     MailServerError,
     retry_for=timedelta(days=2),
     wait=exponential_wait(timedelta(seconds=15), timedelta(hours=1)),
 )
-"""Retries of what a mail server says of one mail; trouble of the server itself costs no attempt."""
+"""Retries of a server's replies about one mail; trouble of the server itself costs no attempt."""
 
 
 class AfterDecision(Protocol):
-    """Goes on with a mail about which an operator has decided."""
+    """Called with a mail about which an operator has decided."""
 
     def __call__(self, conn: Connection, mail: InDoubt, *, arrived: bool) -> bool:
-        """Send the job that goes on, and return `True`; or return `False`."""
+        """Send the job that continues and return `True`, or return `False`."""
 
 
 _actor: dramatiq.Actor[[int], None] | None = None
@@ -40,11 +40,12 @@ _after_decision: AfterDecision | None = None
 
 
 def deliver_email(email_id: int) -> None:
-    """Deliver a stored mail; one already sent is left alone.
+    """Deliver a stored mail; one that was sent is skipped.
 
-    Idempotent: a run that meets a live claim snoozes until it ends, since its holder may yet die.
+    Idempotent: a run that finds the mail claimed snoozes until that claim ends, because its holder
+    may still die.
     On crash: sent again once under the same Message-ID when the claim ends, and counted as in
-    doubt; then it is held. A shutdown before the end of the mail was sent gives it back instead.
+    doubt; then it is held. A shutdown before the final dot releases the claim instead.
     """
     with db.transaction() as conn:
         email = emails.claim(conn, email_id)
@@ -62,17 +63,17 @@ def declare(
     retry_on: RetryOn = FOR_TWO_DAYS,
     after_decision: AfterDecision | None = None,
 ) -> dramatiq.Actor[[int], None]:
-    """Declare the actor `deliver_email`; call it once, in a module of your actors.
+    """Declare the actor `deliver_email`; call this once, in a module of your actors.
 
     `queue`: give it four levels of priority, so that alerts come before mails to one person, and
-    those before mails to many. `retry_on`: when an attempt that failed is repeated.
-    `after_decision` is called in the transaction in which an operator decides about a mail that may
-    have arrived: for a kind of mail that you deliver in an actor of your own, send that job and
-    return `True`. Return `False` for all others. Raises `ValueError` when it is called again, and
-    `MissingExtraError` without the extra `mail`.
+    those before bulk mails. `retry_on`: when a failed attempt is repeated. `after_decision` is
+    called in the transaction in which an operator decides about a mail that may have arrived. For a
+    kind of mail that you deliver in an actor of your own, send that job and return `True`; for all
+    others, return `False`. Raises `ValueError` if it is called again, and `MissingExtraError`
+    without the extra `mail`.
     """
     global _actor, _after_decision  # noqa: PLW0603 -- an application has one
-    extras.require("mail", "email_validator")  # and not at the first mail
+    extras.require("mail", "email_validator")  # now rather than at the first mail
     _actor = dramatiq.actor(
         broker=build.broker(), queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
     )(deliver_email)
@@ -81,10 +82,10 @@ def declare(
 
 
 def deliver_later(conn: Connection, draft: Draft) -> int:
-    """Store a mail and the job that delivers it, both in the caller's transaction; return its id.
+    """Store a mail and the job that delivers it in the caller's transaction; return the mail's id.
 
-    If that commits, the mail is sent; a mail of the same kind, person and `about` is stored and
-    sent once. Raises `MailActorMissingError`.
+    The mail is sent if that transaction commits. A mail of the same kind, person and `about` is
+    stored and sent once. Raises `MailActorMissingError`.
     """
     email_id = emails.store(conn, draft)
     deliver_stored(conn, email_id, priority=draft.priority)
@@ -92,7 +93,7 @@ def deliver_later(conn: Connection, draft: Draft) -> int:
 
 
 def deliver_stored(conn: Connection, email_id: int, *, priority: int = SINGLE) -> None:
-    """Send the job that delivers a mail which `store` has stored, in the caller's transaction.
+    """Send the job that delivers a mail stored by `store`, in the caller's transaction.
 
     Raises `MailActorMissingError`.
     """
@@ -110,9 +111,9 @@ def declared() -> dramatiq.Actor[[int], None]:
 
 
 def decide(conn: Connection, email_id: int, *, arrived: bool) -> InDoubt | None:
-    """Take a held mail for sent, or send it once more, in the caller's transaction.
+    """Mark a held mail as sent, or send it once more, in the caller's transaction.
 
-    `None` where it is not held. Raises `MailActorMissingError`.
+    Returns `None` if it is not held. Raises `MailActorMissingError`.
     """
     declared()  # before anything is written
     found = emails.decide(conn, email_id, "sent" if arrived else "pending")

@@ -1,4 +1,4 @@
-"""Mails as files in a maildir: the default on a laptop, and readable by any mail program."""
+"""Mails as files in a maildir: the default on a laptop, readable by any mail program."""
 
 import contextlib
 import heapq
@@ -15,10 +15,10 @@ from workshed.contrib.mail.protocol.envelope import Envelope
 
 @dataclass(frozen=True, slots=True)
 class MaildirEntry:
-    """A mail that lies in a maildir."""
+    """A mail in a maildir."""
 
     name: str
-    """That of its file, ASCII without controls, with the marks that mail programs add."""
+    """The name of its file, printable ASCII, with the flags that mail programs add."""
     path: Path
     at: datetime
     """When its file was written."""
@@ -26,11 +26,11 @@ class MaildirEntry:
 
 
 def store(folder: Path, envelope: Envelope) -> None:
-    """Write the mail beside the others and move it in when it is whole and on disk.
+    """Write the mail to the folder's `tmp`, and move it into `new` once it is on disk.
 
-    Raises `MailServerUnreachableError` when the folder cannot be written.
+    Raises `MailServerUnreachableError` if the folder cannot be written.
     """
-    lines = envelope.payload.replace(b"\r\n", b"\n")  # as files on this system end theirs
+    lines = envelope.payload.replace(b"\r\n", b"\n")  # this system's line ends
     try:
         for part in ("tmp", "new", "cur"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -40,9 +40,9 @@ def store(folder: Path, envelope: Envelope) -> None:
 
 
 def newest(folder: Path, limit: int) -> list[MaildirEntry]:
-    """Return the mails that came last, the newest first.
+    """Return the latest mails, the newest first.
 
-    A folder that is not there has none. Raises `MailServerUnreachableError` when it cannot be read.
+    A folder that does not exist has none. Raises `MailServerUnreachableError` if it cannot be read.
     """
     return heapq.nlargest(limit, _every(folder), key=lambda one: (one.at, one.name))
 
@@ -50,15 +50,15 @@ def newest(folder: Path, limit: int) -> list[MaildirEntry]:
 def named(folder: Path, name: str) -> MaildirEntry | None:
     """Return the mail of this name; raises like `newest`.
 
-    It is looked for among the names that are there, so that no name leads to another folder.
+    Searches the existing names, so that no name can lead to another folder.
     """
     return next((one for one in _every(folder) if one.name == name), None)
 
 
 def _every(folder: Path) -> Iterator[MaildirEntry]:
-    """Yield what is whole, read or not; links, and names that no mail program makes, are not ours.
+    """Yield each complete mail, read or unread; skip links and names that no mail program makes.
 
-    A mail that a mail program moves meanwhile is passed over.
+    A mail that a mail program moves meanwhile is skipped.
     """
     for part in ("new", "cur"):
         try:

@@ -1,10 +1,10 @@
-"""What relays measure of mails. Each relay tells the same: take the `max`."""
+"""Metrics of mails, set by relays. Every relay reports the same values: take the `max`."""
 
 from workshed.metrics import Gauge
 
 MAIL_SERVER_FAILING = Gauge(
     "mail_server_failing_seconds",
-    "For how long the mail server has taken no mails; 0 since it takes them again.",
+    "How long the mail server has taken no mails; 0 once it takes them again.",
     ("server",),
     mode="livemax",
 )

@@ -1,4 +1,4 @@
-"""Mail: what was caught in a folder instead of being sent to people."""
+"""Mails that were caught in a folder instead of being sent to people."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,26 +11,26 @@ from workshed.contrib.mail.errors import MailServerUnreachableError
 from workshed.contrib.mail.maildir import MaildirEntry
 
 HEAD_BYTES = 1 << 16
-"""In which the headers of a mail are looked for."""
+"""How much of a mail is searched for headers."""
 MOST_BYTES = 10_000_000
-"""Of a mail that is taken apart; what is behind that is left out."""
+"""How much of a mail is parsed; the rest is left out."""
 LONGEST_TEXT = 200_000
-"""Characters of a text, or of a source, that are shown."""
+"""Characters of a text or source that are shown."""
 PAPER = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'self'; sandbox"
 )
-"""A mail of anybody's runs nothing, asks nobody, and is shown in our page alone."""
+"""A mail may come from anyone: it runs nothing, requests nothing, and only our page shows it."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:  # noqa: ARG001 -- mails are no rows
-    """Show the mails that were caught last."""
+def look(ask: PageRequest) -> Mapping[str, Any]:  # noqa: ARG001 -- mails are not rows
+    """Show the latest caught mails."""
     folder = _folder()
     return {"folder": str(folder), "mails": [_listed(one) for one in maildir.newest(folder, ROWS)]}
 
 
 def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
-    """Show one mail: what it says, as what, and all of it as it came."""
+    """Show one mail: its text, its attachments and its source."""
     found = _known(ask)
     content = _content(found, MOST_BYTES)
     letter = received.letter(content)
@@ -46,7 +46,7 @@ def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def html(ask: PageRequest) -> Downloaded:
-    """Send the HTML of a mail as a document that can do nothing."""
+    """Send the HTML of a mail as a document that can run and load nothing."""
     page = received.letter(_content(_known(ask), MOST_BYTES)).html
     if page is None:
         raise NotFoundError("This mail has no HTML.")
@@ -56,7 +56,7 @@ def html(ask: PageRequest) -> Downloaded:
 def _folder() -> Path:
     found = caught_mail.folder()
     if found is None:
-        raise NotFoundError("Mails are sent to people here, and none is caught.")
+        raise NotFoundError("Mails are sent to their recipients here, and none is caught.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a mail says that anybody may have written, broken as it may be."""
+"""Parse a mail that may come from anyone and be broken."""
 
 import base64
 import re
@@ -11,23 +11,23 @@ from email.message import Message
 from urllib.parse import unquote
 
 POLICY = policy.compat32
-"""The newer one reads addresses, and raises at some that are broken."""
+"""The newer policy parses addresses, and raises on some broken ones."""
 PICTURE = re.compile(r"image/[a-z0-9.+-]+")
 CID = re.compile(r"""cid:([^"'\s()<>]+)""", re.IGNORECASE)
 CONNECTING = re.compile(r"<(?=(?:link|i?frame|object|embed)\b)", re.IGNORECASE)
 HEAD = re.compile(rb"\r?\n\r?\n")
-"""What ends the headers."""
+"""The end of the headers."""
 LONGEST_HEADER = 10_000
-"""Characters that are decoded: Python's library takes a time that grows with their square."""
+"""Characters that are decoded, because Python's library takes time that grows quadratically."""
 LONGEST_PAGE = 20_000_000
-"""Characters of a page with its pictures: each may be shown many times."""
+"""Characters of a page including its pictures, each of which may be shown many times."""
 UNREADABLE = (MessageError, LookupError, ValueError, TypeError, RecursionError)
-"""What parts of Python's library raise at a mail that is broken on purpose."""
+"""What parts of Python's library raise for a mail that is broken on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What a mail says of itself; what it lacks is empty."""
+    """The headers of a mail; a missing one is empty."""
 
     subject: str
     sender: str
@@ -38,7 +38,7 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class MailAttachment:
-    """A part that is neither of its two bodies."""
+    """A part that is not one of the two bodies."""
 
     filename: str
     media_type: str
@@ -47,18 +47,18 @@ class MailAttachment:
 
 @dataclass(frozen=True, slots=True)
 class ParsedMail:
-    """A mail that was taken apart."""
+    """A mail in its parts."""
 
     headers: Headers
     text: str | None
     html: str | None
-    """With its pictures in it, as a page that needs nothing else."""
+    """A page with its pictures embedded, which loads nothing else."""
     attached: list[MailAttachment]
 
 
 def headers(content: bytes) -> Headers:
-    """Read the headers of a mail, of which the beginning suffices."""
-    # Not all are ASCII, as they would have to be.
+    """Parse the headers of a mail; the beginning of the mail is enough."""
+    # Some headers are not ASCII, although they should be.
     head = HEAD.split(content, maxsplit=1)[0].decode("utf-8", "replace")
     try:
         found = message_from_string(f"{head}\n\n", policy=POLICY)
@@ -69,7 +69,7 @@ def headers(content: bytes) -> Headers:
 
 
 def letter(content: bytes) -> ParsedMail:
-    """Take a mail apart; what cannot be read of it is left out."""
+    """Parse a mail; unreadable parts are left out."""
     text = html = None
     rest: list[MailAttachment] = []
     pictures: dict[str, str] = {}
@@ -88,14 +88,14 @@ def letter(content: bytes) -> ParsedMail:
 
 
 def _header(found: Message, name: str) -> str:
-    """Return a header in one line; one that cannot be decoded as it stands there."""
+    """Return a header as one line; raw if it cannot be decoded."""
     raw = str(_tried(lambda: found.get(name, "")))[:LONGEST_HEADER]
     decoded = _tried(lambda: str(make_header(decode_header(raw))))
     return " ".join(_text(raw if decoded is None else decoded).split())
 
 
 def _parts(content: bytes) -> list[Message]:
-    """Return the parts that have no parts; of a tree that is too deep, none."""
+    """Return the leaf parts; none if the tree is too deep."""
     try:
         found = message_from_bytes(content, policy=POLICY)
         return [part for part in found.walk() if not part.is_multipart()]
@@ -124,7 +124,7 @@ def _decoded(part: Message, body: bytes) -> str:
 
 
 def _picture(part: Message, kind: str, body: bytes) -> dict[str, str]:
-    """Return a picture by the name under which the page shows it."""
+    """Return a picture by the content id under which the page shows it."""
     content_id = _header(part, "Content-ID").strip("<> ")
     if not content_id or not PICTURE.fullmatch(kind):
         return {}
@@ -132,7 +132,7 @@ def _picture(part: Message, kind: str, body: bytes) -> dict[str, str]:
 
 
 def _whole(html: str, pictures: Mapping[str, str]) -> str:
-    """Put pictures where the page names them, and leave out what would ask other hosts."""
+    """Embed the pictures that the page names, and disable tags that connect to other hosts."""
     left = LONGEST_PAGE
 
     def put(found: re.Match[str]) -> str:
@@ -141,7 +141,7 @@ def _whole(html: str, pictures: Mapping[str, str]) -> str:
         left -= len(picture)
         return picture if picture and left > 0 else found[0]
 
-    # What these name a browser connects to, though a policy keeps it from asking for anything.
+    # Browsers connect to the hosts in these tags, even if a policy forbids the requests.
     return CID.sub(put, CONNECTING.sub("<no-", html))
 
 
@@ -153,5 +153,5 @@ def _tried(ask: Callable[[], object]) -> object:
 
 
 def _text(value: object) -> str:
-    """Return what can be written as UTF-8."""
+    """Return the text without what UTF-8 cannot encode."""
     return "" if value is None else str(value).encode("utf-8", "replace").decode()

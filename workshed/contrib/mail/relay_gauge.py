@@ -1,4 +1,4 @@
-"""Tell what keeps mails from people."""
+"""Report mail servers in trouble and held mails."""
 
 import time
 
@@ -7,18 +7,18 @@ from workshed.db import Connection
 
 LOOK_S = 10.0
 SHARE = 0.01
-"""Share of the time that looks may take."""
+"""Share of the time that the queries may take."""
 
 
 class MailTroubleGauge:
-    """A duty of relays: workers whose mails wait for a server run none of their jobs."""
+    """A duty of relays, because workers whose mails wait for a server run none of their jobs."""
 
     def __init__(self) -> None:
-        """Nothing was told yet."""
+        """Start with nothing reported."""
         self._told: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:
-        """Look once; a server that takes mails again has failed for no time."""
+        """Query once; a server that accepts mails again is reported with 0."""
         started = time.monotonic()
         found = troubles.find(conn)
         if found is None:

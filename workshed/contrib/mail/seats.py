@@ -1,9 +1,9 @@
-"""Seats at a mail server: so many connections it is given, by all processes together.
+"""Seats at a mail server: they limit its connections across all processes.
 
-A seat is a lease in PostgreSQL, and the place of one connection. Who needs one takes a seat of this
-process that is free, then a new one; who gets none for a moment comes back later, at no cost. A
-thread keeps the leases of the process, and those of the mails that it delivers, and hangs up what
-has rested for long.
+A seat is a lease in PostgreSQL with a slot for one connection. A delivery takes a free seat of its
+process, or else a new one. If it gets none within a short wait, its job runs again later at no cost
+of an attempt. A thread renews the process's leases and the claims of the mails that it delivers,
+and closes connections that have been idle for long.
 """
 
 import logging
@@ -32,14 +32,14 @@ from workshed.jobs.locks.limits import JobStart, SlotRequest
 logger = logging.getLogger(__name__)
 
 WAIT_S = 2.0
-"""For so long a thread waits for a seat; the mail then waits outside."""
+"""How long a thread waits for a seat, before its mail is postponed."""
 ASK_EVERY_S = 0.2
 AGAIN = timedelta(seconds=3)
-"""Once or twice this, a mail that got no seat comes back."""
+"""A mail that got no seat is retried after one to two times this."""
 MOST_MAILS, MOST_S = 50, 30.0
-"""After these a seat is given up, or another process would never get one."""
+"""A seat is given up after so many mails or seconds, so that other processes get one."""
 RENEW_S = 2.0
-"""A seat has a lease of half a minute, and a claim one of ten seconds or more."""
+"""Short compared with the leases: half a minute for a seat, ten seconds or more for a claim."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Seat:
 
     @property
     def is_spent(self) -> bool:
-        """Whether others are to have it."""
+        """Whether it is another process's turn."""
         return self.mails >= MOST_MAILS or time.monotonic() - self.since_s > MOST_S
 
 
@@ -63,7 +63,7 @@ class Seats:
     """The seats of this process."""
 
     def __init__(self) -> None:
-        """Have none."""
+        """Start without seats."""
         self._change = threading.Condition()
         self._asking = threading.Lock()
         self._taken: dict[UUID, Seat] = {}
@@ -73,7 +73,7 @@ class Seats:
 
     @contextmanager
     def seat(self, server: SmtpServer, most: int) -> Generator[None]:
-        """Send through a seat inside the block; raises `MailServerAway` where there is none."""
+        """Send through a seat inside the block; raises `MailServerAway` if there is none."""
         with (
             thread_gate().shut()
         ):  # an interrupt in between would keep the seat until the process ends
@@ -86,7 +86,7 @@ class Seats:
 
     @contextmanager
     def claimed(self, claim: UUID, lease: timedelta) -> Generator[None]:
-        """Keep the claim of a mail inside the block."""
+        """Renew the claim of a mail inside the block."""
         with thread_gate().shut():  # an interrupt in between would keep the claim likewise
             with self._change:
                 self._claims[claim] = lease
@@ -99,7 +99,7 @@ class Seats:
                     self._claims.pop(claim, None)
 
     def close(self) -> None:
-        """Hang up what rests, and let others have those seats."""
+        """Close idle connections, and release their seats."""
         with self._change:
             free, self._free = self._free, []
         for seat in free:
@@ -112,7 +112,7 @@ class Seats:
                 if seat := self._rested(key):
                     self._taken[seat.token] = seat
                     return seat
-            # One thread asks for all that wait: the seat may be for any of them.
+            # One thread asks on behalf of all waiting threads; any of them may get the seat.
             if self._asking.acquire(blocking=False):
                 try:
                     if seat := self._new(key, most):
@@ -169,31 +169,31 @@ class Seats:
             with db.autocommit_statement() as conn:
                 limits.release_slots(conn, [seat.key], seat.token, seat.key, None)
         except db.PASSING_ERRORS as lost:
-            logger.debug("a seat at the %s is given up when its lease ends: %s", seat.key, lost)
+            logger.debug("a seat at the %s is free when its lease ends: %s", seat.key, lost)
 
     def _keep(self) -> None:
-        """Start the thread that keeps leases, where it does not run; the caller has the lock."""
+        """Start the thread that renews leases, unless it runs; the caller has the lock."""
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._run, name="mail seats", daemon=True)
             self._keeper.start()
 
     def _run(self) -> None:
-        time.sleep(RENEW_S)  # most mails have gone by then, and need no connection to PostgreSQL
+        time.sleep(RENEW_S)  # most mails are sent by then, and need no connection to PostgreSQL
         while self._holds():
             try:
-                # Not of the pool, which is closed before the last of these threads has ended.
+                # Not from the pool, which is closed before the last of these threads ends.
                 with db.limited_wait(), db.connect() as conn:
                     while self._holds():
                         self._renew(conn)
                         time.sleep(RENEW_S)
-            except Exception as err:  # noqa: BLE001 -- it tries again, whatever it was
+            except Exception as err:  # noqa: BLE001 -- it tries again after any error
                 logger.warning(
                     "claims of mails are not renewed: %s; trying again", str(err).strip()
                 )
                 time.sleep(RENEW_S)
 
     def _holds(self) -> bool:
-        """Return whether there is something to keep; where there is not, the thread ends."""
+        """Return whether there is anything to renew; if not, the thread ends."""
         with self._change:
             if self._keeper is None:
                 return False
@@ -217,11 +217,11 @@ class Seats:
 
 
 def _forget() -> None:
-    """Have no seat: after a fork those that there are belong to the parent."""
+    """Drop all seats, because after a fork they belong to the parent."""
     own.__init__()  # type: ignore[misc]
 
 
 own = Seats()
-"""Those of this process."""
+"""The seats of this process."""
 os.register_at_fork(after_in_child=_forget)
 db.before_closing(own.close)

@@ -1,4 +1,4 @@
-"""Who the mails are from, as `WORKSHED_MAIL_FROM` says."""
+"""The sender of mails, from `WORKSHED_MAIL_FROM`."""
 
 from email.headerregistry import Address
 from email.utils import parseaddr
@@ -9,13 +9,13 @@ from workshed.settings import settings
 
 
 def sender() -> Address:
-    """Return name and address; raises `SettingsError` when the setting holds none."""
+    """Return name and address; raises `SettingsError` if the setting contains none."""
     return parse(settings().mail_from)
 
 
 @cache
 def parse(text: str) -> Address:
-    """Read `Name <address>`, the domain in its ASCII form."""
+    """Parse `Name <address>`, with the domain in its ASCII form."""
     name, address = parseaddr(text)
     local, _, domain = address.rpartition("@")
     if not (text.isprintable() and local and domain):

@@ -1,4 +1,4 @@
-"""Where a mail server is and how to log in, as the URL says."""
+"""The address and login of a mail server, from its URL."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -22,14 +22,14 @@ class SmtpServer:
     user: str | None
     password: str = field(repr=False)
     must_encrypt: bool = False
-    """Whether nothing is sent to it in clear."""
+    """Whether nothing may be sent to it unencrypted."""
 
     @classmethod
     def at(cls, url: str, *, must_encrypt: bool = False) -> Self:
-        """Read a URL; user and password are percent-encoded.
+        """Parse a URL; user and password are percent-encoded.
 
-        Without a port: 465 for `smtps://`, else 587 with a user and 25 without.
-        Raises `SettingsError`, which does not quote the URL.
+        Without a port: 465 for `smtps://`, else 587 with a user and 25 without. Raises
+        `SettingsError`, which does not quote the URL.
         """
         try:
             parts = urlsplit(url)
@@ -46,9 +46,9 @@ class SmtpServer:
 
     @property
     def is_local(self) -> bool:
-        """Whether what is said to it stays on this machine."""
+        """Whether what is sent to it stays on this machine."""
         return self.host in LOOPBACK
 
     def __str__(self) -> str:
-        """Name it as messages do, without user and password."""
+        """Return its name for messages, without user and password."""
         return f"{self.host}:{self.port}"

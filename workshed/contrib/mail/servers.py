@@ -1,9 +1,9 @@
-"""The circuit of each mail server, which keeps mails from a server that is in trouble.
+"""A circuit breaker for each mail server, which holds back mails while a server is in trouble.
 
-What a server says of itself, and of no mail, costs no mail an attempt: it has no connection to
-give, is closing, or takes no login or no sender now. After a few of those in a row the server is
-held: until then no worker sends anything through it. Then one mail is sent; by what comes of it the
-server is free, or held for longer.
+Trouble of the server itself costs no mail an attempt: it refuses the connection, is closing, or
+accepts no login or no sender now. After a few such failures in a row the server is held, and no
+worker sends anything through it. Then one mail probes it: depending on its result, the server is
+free, or held for longer.
 """
 
 import logging
@@ -28,13 +28,13 @@ MAILDIR = "maildir:"
 TRIPS_AT = 3
 FIRST_REST, LONGEST_REST = timedelta(seconds=15), timedelta(minutes=5)
 A_MOMENT = timedelta(seconds=5)
-"""Once or twice this: a mail comes back after a failure that was not one too many, and while the
-probe is on its way."""
+"""A mail is retried after one to two times this if its failure did not trip the circuit, or while
+the probe is in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendPermit:
-    """Leave to send one mail through a server."""
+    """Permission to send one mail through a server."""
 
     server: str
     since: datetime
@@ -45,7 +45,7 @@ class SendPermit:
 
 @dataclass(frozen=True, slots=True)
 class ServerTrouble:
-    """A mail server that does not take mails, as people read it."""
+    """A mail server in trouble, as people read it."""
 
     name: str
     failures: int
@@ -53,11 +53,11 @@ class ServerTrouble:
     last_error: str
     circuit_open_until: datetime | None
     now: datetime
-    """PostgreSQL's clock, to compare them with."""
+    """PostgreSQL's clock, to compare the times with."""
 
 
 def name(known: Settings | None = None) -> str:
-    """Return what the server of `WORKSHED_SMTP_URL` is called: `host:port`, or its folder.
+    """Return the name of the server of `WORKSHED_SMTP_URL`: `host:port`, or its folder.
 
     Raises `SettingsError`.
     """
@@ -66,7 +66,7 @@ def name(known: Settings | None = None) -> str:
 
 
 def admit(conn: Connection) -> SendPermit:
-    """Give leave to send a mail; raises `MailServerAway` while the server is held."""
+    """Permit one mail to be sent; raises `MailServerAway` while the server is held."""
     server = name()
     query = """
         SELECT now, coalesce(failures, 0), circuit_open_until IS NOT NULL,
@@ -82,7 +82,7 @@ def admit(conn: Connection) -> SendPermit:
 
 
 def rest(conn: Connection) -> tuple[timedelta, str] | None:
-    """Return for how long the server is held yet, and why; `None`: it can be tried."""
+    """Return how much longer the server is held, and why; `None` if it can be tried."""
     query = """
         SELECT circuit_open_until - workshed.now(), last_error FROM workshed_mail.mail_servers
          WHERE name = %s AND circuit_open_until > workshed.now()
@@ -92,7 +92,7 @@ def rest(conn: Connection) -> tuple[timedelta, str] | None:
 
 
 def answered(leave: SendPermit) -> None:
-    """Free a server that spoke about a mail, but where it was held after this had begun."""
+    """Free a server that replied about a mail, unless it was held after that delivery began."""
     if not (leave.failures or leave.held):
         return
     query = """
@@ -104,25 +104,26 @@ def answered(leave: SendPermit) -> None:
     try:
         with db.transaction() as conn:
             conn.execute(query, {"server": leave.server, "since": leave.since})
-    except db.PASSING_ERRORS as lost:  # the mail is out, and that must be noted
-        logger.warning("%s is not noted to be free: %s", leave.server, str(lost).strip())
+    except db.PASSING_ERRORS as lost:  # the caller must still record that the mail is out
+        logger.warning("that %s is free is not recorded: %s", leave.server, str(lost).strip())
 
 
 def unasked(leave: SendPermit) -> None:
-    """Let another mail try a server that was held, since this one was not sent to it."""
+    """Let another mail probe a held server, because this one was not sent to it."""
     if not leave.held:
         return
     query = """
         UPDATE workshed_mail.mail_servers SET probe_at = NULL WHERE name = %s AND probe_at = %s
     """
-    with suppress(*db.PASSING_ERRORS), db.transaction() as conn:  # else it ends by itself
+    with suppress(*db.PASSING_ERRORS), db.transaction() as conn:  # if that fails, the probe expires
         conn.execute(query, (leave.server, leave.since))
 
 
 def failed(conn: Connection, leave: SendPermit, error: MailError) -> MailServerAway:
-    """Count trouble of the server, hold it where it is one too many; return what its mail does.
+    """Count a failure of the server, hold it if there are too many; return the error for the mail.
 
-    Each probe that fails doubles the rest. Who began before it was held says nothing new.
+    Each failed probe doubles the time that the server is held. A delivery that began before the
+    server was held does not count.
     """
     query = """
         INSERT INTO workshed_mail.mail_servers AS s (name, failures, failing_since, last_error)
@@ -155,7 +156,7 @@ def failed(conn: Connection, leave: SendPermit, error: MailError) -> MailServerA
 
 
 def release(conn: Connection, server: str) -> bool:
-    """Let a server that is held be tried now; False where it is not held."""
+    """Let a held server be tried now; False if it is not held."""
     query = """
         UPDATE workshed_mail.mail_servers
            SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now(),
@@ -166,7 +167,7 @@ def release(conn: Connection, server: str) -> bool:
 
 
 def troubles(conn: Connection) -> list[ServerTrouble]:
-    """Return the servers that have failed since they last took a mail, and are used now."""
+    """Return the servers that have failed since they last accepted a mail."""
     query = """
         SELECT name, failures, failing_since, last_error, circuit_open_until, workshed.now() AS now
           FROM workshed_mail.mail_servers
@@ -178,7 +179,7 @@ def troubles(conn: Connection) -> list[ServerTrouble]:
 
 
 def _probe(conn: Connection, leave: SendPermit) -> bool:
-    """Be the only one that tries a server which was held."""
+    """Become the only delivery that probes a held server."""
     query = """
         UPDATE workshed_mail.mail_servers SET probe_at = %(since)s
          WHERE name = %(server)s AND circuit_open_until <= %(since)s
@@ -190,7 +191,7 @@ def _probe(conn: Connection, leave: SendPermit) -> bool:
 
 
 def _after(left: timedelta) -> timedelta:
-    """Come back when the rest is over, and not all at once."""
+    """Return when to retry: once the server is no longer held, and not all mails at once."""
     return max(left, timedelta()) + A_MOMENT * random.uniform(1, 2)  # noqa: S311
 
 

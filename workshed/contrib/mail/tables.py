@@ -1,7 +1,7 @@
 """The tables of mail: their stream of migrations, and what each role may do with them.
 
-An App names them `migrations={"workshed_storage": "workshed.contrib.storage", "workshed_mail":
-"workshed.contrib.mail"}`, since the files of mails are kept there, and
+An App names them with `migrations={"workshed_storage": "workshed.contrib.storage", "workshed_mail":
+"workshed.contrib.mail"}`, because the storage keeps the files of mails, and
 `grants=("workshed.contrib.storage.tables:GRANTS", "workshed.contrib.mail.tables:GRANTS")`.
 """
 
@@ -20,10 +20,10 @@ GRANTS = Grants(
     },
     columns={
         "workshed_mail.emails": {
-            # They count the mails that are held, and read none.
+            # These roles count held mails without reading them.
             "relay": {"r": "held_at"},
             "monitor": {"r": "held_at"},
-            # It stores mails, once each, and deletes those of a user; it reads none.
+            # The application stores mails, once each, and deletes those of a user, but reads none.
             "application": {
                 "a": "kind, user_id, about, recipient, recipient_name, subject, text_body, "
                 "html_body, priority, message_id",

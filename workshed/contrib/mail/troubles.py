@@ -1,4 +1,4 @@
-"""What keeps mails from being delivered, for relays."""
+"""Mail servers in trouble and held mails, for relays."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,15 +11,15 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class MailTroubles:
-    """How the mail servers are, and how many mails an operator is to decide about."""
+    """Mail servers in trouble, and how many mails need an operator's decision."""
 
     failing_for: dict[str, timedelta]
-    """By the server; one that takes mails is not there."""
+    """By server; one that accepts mails is not listed."""
     held: int
 
 
 def find(conn: Connection) -> MailTroubles | None:
-    """Look; `None` before its tables are there."""
+    """Query the state; `None` if its tables do not exist yet."""
     if not migrate.is_applied(conn, STREAM):
         return None
     query = """

@@ -1,4 +1,4 @@
-"""What users are told, in numbered order, and the tokens by which their browsers may read it."""
+"""Numbered notifications of users, and the tokens with which their browsers read them."""
 
 from workshed.contrib.notifications.errors import TokenError
 from workshed.contrib.notifications.rows import (

@@ -1,4 +1,4 @@
-"""The same rows, read from an event loop."""
+"""Read notifications from an event loop."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from workshed.contrib.notifications.rows import AFTER, LAST, Notification
 async def after(
     conn: AsyncConnection[Any], user_id: str, number: int, limit: int
 ) -> list[Notification]:
-    """Return what the user was told after this number, the oldest first, at most so many."""
+    """Return a user's notifications after this number, the oldest first, at most `limit`."""
     values = {"user_id": user_id, "number": number, "limit": limit}
     async with conn.cursor(row_factory=class_row(Notification)) as cur:
         await cur.execute(AFTER, values)
@@ -20,13 +20,13 @@ async def after(
 
 
 async def last(conn: AsyncConnection[Any], user_id: str) -> int:
-    """Return the number of what the user was told last; 0 for nothing."""
+    """Return the number of a user's latest notification; 0 if there is none."""
     found = await (await conn.execute(LAST, (user_id,))).fetchone()
     return found[0] if found else 0
 
 
 async def behind(conn: AsyncConnection[Any], seen: Mapping[str, int]) -> list[str]:
-    """Return which users were told more than the number that they are known to have seen."""
+    """Return the users who have notifications after the number that they have seen."""
     query = """
         SELECT i.user_id
           FROM unnest(%s::text[], %s::bigint[]) AS reader (user_id, seen)

@@ -1,4 +1,4 @@
-"""What a user is told: rows whose numbers are seen in their order."""
+"""Notifications: rows that each user sees in the order of their numbers."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from workshed.db import Connection
 from workshed.pruning import delete_old
 
-# Said once, for connections that are waited for and for those of an event loop (`live`).
+# Shared by synchronous connections and those of an event loop (`live`).
 AFTER = """
     SELECT number, event, data, created_at
       FROM workshed_notifications.notifications
@@ -30,14 +30,14 @@ class Notification:
     number: int
     event: str
     data: Any
-    """What JSON can say."""
+    """Any JSON value."""
     created_at: datetime
 
 
 def channel(user_id: str) -> str:
-    """Name the channel of PostgreSQL on which only this user's numbers are heard.
+    """Return the PostgreSQL channel that announces only this user's numbers.
 
-    By a hash, since a name has at most 63 bytes and an id may be longer.
+    Uses a hash, because a channel's name has at most 63 bytes and an id may be longer.
     """
     return f"notifications_{hashlib.sha256(user_id.encode()).hexdigest()[:32]}"
 
@@ -45,12 +45,12 @@ def channel(user_id: str) -> str:
 def tell(
     conn: Connection, user_id: str, event: str, data: Mapping[str, Any], *, key: str
 ) -> int | None:
-    """Tell a user something, once per key; return its number, `None` if it was told already.
+    """Notify a user once per key; return the number, `None` if the key was used before.
 
-    It commits with the caller's transaction, which from here on holds up all others that tell this
-    user: so tell at its end, and several users in the order of their ids. `event` is a lower-case
-    word. `user_id` is an id of the application: lock that record first, so that nobody deletes it
-    before this transaction ends.
+    The notification commits with the caller's transaction. Until then all other notifications of
+    this user wait, so call this at the end of the transaction, and for several users in the order
+    of their ids. `event` is a lower-case word. `user_id` is an id of the application: lock that
+    record first, so that it is not deleted before this transaction ends.
     """
     _hold(conn, user_id)
     query = """
@@ -76,10 +76,10 @@ def tell(
 
 
 def _hold(conn: Connection, user_id: str) -> None:
-    """Lock the user's inbox, a new one if there is none.
+    """Lock the user's inbox, which is created if there is none.
 
-    A statement of its own: the next sees what was committed while this one waited. The update is
-    of no row, but the row is locked.
+    This is a statement of its own, so that the next one sees what was committed while this one
+    waited. It updates no row, but locks it.
     """
     query = """
         INSERT INTO workshed_notifications.inboxes (user_id)
@@ -90,14 +90,14 @@ def _hold(conn: Connection, user_id: str) -> None:
 
 
 def after(conn: Connection, user_id: str, number: int, limit: int) -> list[Notification]:
-    """Return what the user was told after this number, the oldest first, at most so many."""
+    """Return a user's notifications after this number, the oldest first, at most `limit`."""
     values = {"user_id": user_id, "number": number, "limit": limit}
     with conn.cursor(row_factory=class_row(Notification)) as cur:
         return cur.execute(AFTER, values).fetchall()
 
 
 def last(conn: Connection, user_id: str) -> int:
-    """Return the number of what the user was told last; 0 for nothing."""
+    """Return the number of a user's latest notification; 0 if there is none."""
     found = conn.execute(LAST, (user_id,)).fetchone()
     return found[0] if found else 0
 
@@ -105,7 +105,8 @@ def last(conn: Connection, user_id: str) -> int:
 def delete_of(conn: Connection, user_id: str) -> int:
     """Delete all notifications of a user; return how many.
 
-    Call it in the transaction that deletes the user, after that: then nothing is told in between.
+    Call this in the transaction that deletes the user, after that deletion, so that no notification
+    is stored in between.
     """
     conn.execute("DELETE FROM workshed_notifications.inboxes WHERE user_id = %s", (user_id,))
     query = "DELETE FROM workshed_notifications.notifications WHERE user_id = %s"
@@ -113,9 +114,9 @@ def delete_of(conn: Connection, user_id: str) -> int:
 
 
 def prune_notifications(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete what was told long ago, at most `limit`; return how many.
+    """Delete old notifications, at most `limit`; return how many.
 
-    Inboxes keep their numbers, so none is ever given twice.
+    Inboxes keep their numbers, so no number is used twice.
     """
     table = "workshed_notifications.notifications"
     return delete_old(conn, table, "created_at", older_than, limit)

@@ -1,6 +1,6 @@
 """The tables of notifications: their stream of migrations, and what each role may do with them.
 
-An App names them `migrations={"workshed_notifications": "workshed.contrib.notifications"}` and
+An App names them with `migrations={"workshed_notifications": "workshed.contrib.notifications"}` and
 `grants=("workshed.contrib.notifications.tables:GRANTS",)`.
 """
 

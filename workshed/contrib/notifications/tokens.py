@@ -1,4 +1,4 @@
-"""Signed tokens: who shows one is its user, until it expires."""
+"""Signed tokens: a browser that presents one acts as its user until it expires."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,29 +13,29 @@ from workshed.contrib.notifications.errors import TokenError
 from workshed.settings import settings
 
 PURPOSE = "workshed.notifications.streams"
-"""What tokens are signed for. It is no name of a module: tokens outlive a release."""
+"""What tokens are signed for; not a module's name, because tokens outlive a release."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a token says."""
+    """The contents of a token."""
 
     user_id: str
     expires_at: datetime
 
 
 def token(user_id: str) -> str:
-    """Return a token of this user, valid from now for `token_lifetime`; it can stand in a URL."""
+    """Return a token for this user, valid from now for `token_lifetime`; it is safe in a URL."""
     return str(secret_keys.timed_signer(PURPOSE).dumps(user_id))
 
 
 def user_of(token: str) -> str:
-    """Return whose a token is; raises `TokenError`."""
+    """Return the user of a token; raises `TokenError`."""
     return read(token).user_id
 
 
 def read(token: str) -> TokenClaims:
-    """Return what a token says; raises `TokenError` for one that is forged or has expired."""
+    """Return the contents of a token; raises `TokenError` if it is forged or expired."""
     lifetime = settings().token_lifetime
     try:
         user_id, signed_at = secret_keys.timed_signer(PURPOSE).loads(
@@ -43,7 +43,7 @@ def read(token: str) -> TokenClaims:
         )
     except SignatureExpired:
         raise TokenError("has expired") from None
-    except (BadData, ValueError):  # the error of a library may quote the token
+    except (BadData, ValueError):  # `from None`, because a library's error may quote the token
         raise TokenError("is not one of ours, or not whole") from None
     if not isinstance(user_id, str):
         raise TokenError("names no user")

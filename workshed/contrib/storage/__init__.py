@@ -1,4 +1,4 @@
-"""Contents, named by their SHA-256: whole or not there, in a folder or in S3."""
+"""Contents named by their SHA-256, complete or absent, in a folder or in S3."""
 
 from workshed.contrib.storage.contract import Storage
 from workshed.contrib.storage.errors import (

@@ -1,7 +1,7 @@
-"""Contents that have a row: kept while something refers to them, and then swept.
+"""Contents with a row: kept while another row refers to them, and then swept.
 
-The row comes before the content and goes, under its lock, after it: a content without a row is one
-that nobody would ever delete, so it is given one.
+The row is written before the content and deleted after it, under a lock. A content without a row
+would never be deleted, so `import_existing` gives it one.
 """
 
 import hashlib
@@ -27,31 +27,31 @@ ADOPTED_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A content that is kept."""
+    """A stored content."""
 
     sha256: str
     size_bytes: int
 
 
 class BlobTooLargeError(PermanentError):
-    """A content is larger than its caller takes; nothing of it was kept."""
+    """A content is larger than its caller allows; nothing of it was kept."""
 
     def __init__(self, size_bytes: int, most_bytes: int) -> None:
         """Keep both sizes."""
-        super().__init__(f"it has {size_bytes} bytes; {most_bytes} are taken at most")
+        super().__init__(f"it has {size_bytes} bytes; at most {most_bytes} are accepted")
         self.size_bytes = size_bytes
         self.most_bytes = most_bytes
 
 
 def keep(draft: BinaryIO, *, most_bytes: int | None = None) -> Blob:
-    """Keep all of a draft of `storage()`; when this returns, its row and then it are on disk.
+    """Keep a whole draft of `storage()`; on return, first its row and then its content are on disk.
 
-    A sweep that deletes this very content is waited for. Store a row that refers to it soon, before
-    a sweep takes it for old. Raises `BlobTooLargeError`, `StorageError`, and `RuntimeError` in the
+    Waits for a sweep that is deleting the same content. Store a row that refers to it soon, before
+    a sweep considers it old. Raises `BlobTooLargeError`, `StorageError`, and `RuntimeError` in the
     transaction of an actor with `once=True`.
     """
     _refuse_joined("keep")
-    # From the end first, which forgets what was read ahead: a child may have written since.
+    # Seek to the end first, which drops the read-ahead buffer: a child may have written since.
     size_bytes = draft.seek(0, os.SEEK_END)
     draft.seek(0)
     if most_bytes is not None and size_bytes > most_bytes:
@@ -60,17 +60,17 @@ def keep(draft: BinaryIO, *, most_bytes: int | None = None) -> Blob:
     blob = Blob(digest.hexdigest(), size_bytes)
     with db.transaction() as conn:
         _note(conn, blob)
-    # Also where the row was there: its content may be gone with a sweep that did not commit.
+    # Even if the row existed: a sweep that did not commit may have deleted its content.
     storage().keep(draft, blob.sha256)
     return blob
 
 
 def sweep(older_than: timedelta, limit: int) -> int:
-    """Delete at most `limit` contents that nothing refers to, stored so long ago; return how many.
+    """Delete at most `limit` old contents to which no row refers; return how many.
 
-    Whatever refers to a content has a foreign key to `workshed_storage.blobs`, and the right to
-    read that column is needed. Each is deleted in a transaction of its own, so that one that is
-    stored again waits for no other. Raises `StorageError`, and `RuntimeError` like `keep`.
+    A row refers to a content by a foreign key to `workshed_storage.blobs`; this needs the right to
+    read those columns. Each content is deleted in a transaction of its own, so that storing one
+    again waits for no other. Raises `StorageError`, and `RuntimeError` like `keep`.
     """
     _refuse_joined("sweep")
     with db.transaction() as conn:
@@ -82,12 +82,12 @@ def sweep(older_than: timedelta, limit: int) -> int:
 def import_existing(
     *, only_count: bool = False, step: Callable[[int], None] = lambda _: None
 ) -> int:
-    """Give a row to each content that has none; return how many, as `step` is told of some each.
+    """Create rows for contents that have none; return how many. `step` receives each batch's count.
 
-    Such are left where PostgreSQL was restored from an older backup than the contents. Nothing
-    refers to them, so they are swept after their grace like all others, and under the same lock.
-    Never by itself: where two databases share a place, each has contents of which the other knows
-    nothing. Raises `StorageError`.
+    Such contents are left when PostgreSQL is restored from an older backup than theirs. No row
+    refers to them, so they are swept after their grace like all others, under the same lock. This
+    never runs by itself: if two databases share a place, each has contents that the other does not
+    know. Raises `StorageError`.
     """
     found, total = storage().contents(), 0
     while batch := list(islice(found, ADOPTED_AT_ONCE)):
@@ -128,7 +128,7 @@ def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
 
 
 def _unused(conn: Connection, older_than: timedelta, limit: int, unused: Composable) -> list[str]:
-    """Look at all once, and not again for each: the oldest are those that are used for years."""
+    """Return unused contents in one query, because the oldest contents are usually in use."""
     query = sql.SQL("""
         SELECT b.sha256
           FROM workshed_storage.blobs b
@@ -143,7 +143,7 @@ def _unused(conn: Connection, older_than: timedelta, limit: int, unused: Composa
 
 
 def _nothing_refers(conn: Connection) -> Composable:
-    """Return the conditions for a content `b` to which no row of any table refers."""
+    """Return the SQL conditions for a content `b` to which no row of any table refers."""
     query = """
         SELECT n.nspname, c.relname, a.attname
           FROM pg_constraint AS k
@@ -162,10 +162,10 @@ def _nothing_refers(conn: Connection) -> Composable:
 
 
 def _delete(sha256: str, older_than: timedelta, unused: Composable) -> bool:
-    """Delete a row and then its content; one who stores it meanwhile waits for the commit.
+    """Delete a row and then its content; a transaction that stores it meanwhile waits.
 
-    Who refers to it meanwhile waits, too, and is refused then. What committed a moment ago is
-    looked for once the row is locked: not every foreign key would refuse its deletion at once.
+    A transaction that refers to it meanwhile waits, too, and then fails. References are checked
+    again once the row is locked, because not every foreign key refuses the deletion immediately.
     """
     lock = """
         SELECT FROM workshed_storage.blobs
@@ -187,10 +187,10 @@ def _delete(sha256: str, older_than: timedelta, unused: Composable) -> bool:
 
 
 def _refuse_joined(what: str) -> None:
-    """See that what is written here commits now, whatever becomes of the caller."""
+    """Refuse to run in a joined transaction, because what is written here must commit by itself."""
     if db.joined_connection() is not None:
         raise RuntimeError(
             f"blobs.{what}() commits by itself, so it cannot be called in the transaction of an "
-            "actor with once=True; leave out once=True, and let what refers to the content be "
-            "written twice without harm"
+            "actor with once=True; leave out once=True, and make the writes that refer to the "
+            "content idempotent"
         )

@@ -1,4 +1,4 @@
-"""Where contents are kept: one can be written, read back and deleted."""
+"""Check the storage: a content can be written, read back and deleted."""
 
 import hashlib
 import os
@@ -17,17 +17,17 @@ from workshed.contrib.storage.patience import StorageTimeouts
 from workshed.errors import SettingsError, WorkshedError
 
 WAIT = timedelta(seconds=3)
-"""Longest wait for one reply; below the deadline of a check, so that the server is named."""
+"""Longest wait for one reply; shorter than a check's deadline, so that the server is named."""
 PATIENCE = StorageTimeouts(connect=WAIT, answer=WAIT, retries=timedelta(), whole=WAIT)
 PROBE_BYTES = 64
-"""Random ones, which nobody else keeps: what is deleted is the probe's."""
+"""Random bytes that no other content has, so the check deletes only its own."""
 ANOTHER = (
     "export WORKSHED_STORAGE_URL=file:/a/folder, or s3://key:secret@bucket?region=…&endpoint=…"
 )
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Try it with a content of the check's own; a folder that is not there yet is not made."""
+    """Test the storage with a probe content; a missing folder is not created."""
     try:
         storage = place(here.settings.storage_url.get_secret_value(), PATIENCE)
     except SettingsError as err:
@@ -45,15 +45,15 @@ def check(here: DoctorContext) -> Iterator[Finding]:
 
 
 def folder(path: Path) -> Finding:
-    """See that it can be made."""
+    """Check that the folder can be created."""
     there = next(one for one in path.parents if one.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-        return ok(f"contents will be kept in {path}, which the first makes")
+        return ok(f"contents will be kept in {path}, which the first one creates")
     return failed(f"contents cannot be kept in {path}", f"chown $USER {there}")
 
 
 def probe(storage: Storage) -> None:
-    """Keep a content, read it back, and leave nothing of it."""
+    """Store a content, read it back, and delete it."""
     content = secrets.token_bytes(PROBE_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     with storage.draft() as draft:

@@ -1,4 +1,4 @@
-"""Contents in a folder: of this machine, or of a file system that several share."""
+"""Contents in a folder of this machine, or of a file system that several machines share."""
 
 import hashlib
 import os
@@ -17,20 +17,20 @@ from workshed.errors import SettingsError
 
 DRAFTS = ".drafts"
 MODE = 0o644
-"""Of contents, before the umask: a web server of another user may read them."""
+"""Mode of contents, before the umask: a web server of another user may read them."""
 
 
 class LocalStorage:
-    """A file per content; a draft is moved to its name when it is whole and on disk."""
+    """A file per content; a draft is moved to its name once it is complete and on disk."""
 
     def __init__(self, root: Path) -> None:
-        """Make nothing yet."""
+        """Create nothing yet."""
         self.root = root.absolute()
         self._drafts = self.root / DRAFTS
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Read `file:PATH`, relative to the working directory, or `file:///PATH`, where %XX stands.
+        """Parse `file:PATH`, relative to the working directory, or `file:///PATH`, percent-encoded.
 
         Raises `SettingsError`.
         """
@@ -46,7 +46,7 @@ class LocalStorage:
 
     @contextmanager
     def draft(self) -> Generator[BinaryIO]:
-        """Lend a file beside the contents; a process that dies leaves it to `stale_drafts`."""
+        """Open a file next to the contents; if its process dies, `stale_drafts` deletes it."""
         path = self._drafts / uuid4().hex
         with self._usable():
             _make(self._drafts)
@@ -55,11 +55,11 @@ class LocalStorage:
             yield file
         finally:
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # what was not written yet, and will not be
+            with suppress(OSError):  # a buffered write may fail, but the draft is gone anyway
                 file.close()
 
     def keep(self, draft: BinaryIO, sha256: str) -> None:
-        """Move a draft to its name, between two syncs: a power cut leaves all of it, or nothing."""
+        """Move a draft to its name between two syncs: a power cut leaves all of it or nothing."""
         path = self._path(sha256)
         with self._usable():
             draft.flush()
@@ -67,13 +67,13 @@ class LocalStorage:
             if _size(path) != os.fstat(draft.fileno()).st_size:
                 _make(path.parent)
                 Path(draft.name).replace(path)
-            # Also of one that was there: its writer may not have come so far.
+            # Even if the content existed: its writer may not have synced the folders yet.
             for folder in (path.parent, path.parent.parent, self.root):
                 _sync(folder)
 
     @contextmanager
     def open(self, sha256: str) -> Generator[BinaryIO]:
-        """Lend the file, for reading; raises `ContentDamagedError` for another one."""
+        """Open the file for reading; raises `ContentDamagedError` if it does not match its name."""
         with self._opened(sha256) as file:
             with self._usable():
                 found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # files have `readinto`
@@ -83,15 +83,15 @@ class LocalStorage:
             yield file
 
     def delete(self, sha256: str) -> None:
-        """Delete the file; for good when this returns."""
+        """Delete the file; the deletion is on disk when this returns."""
         path = self._path(sha256)
         with self._usable(), suppress(FileNotFoundError):
             path.unlink(missing_ok=True)
-            # Else it may be back after a power cut, and nobody knows of it.
+            # Otherwise the file may reappear after a power cut, without a row.
             _sync(path.parent)
 
     def contents(self) -> Iterator[tuple[str, int]]:
-        """Walk through the folders."""
+        """Yield the contents of all folders."""
         with self._usable():
             for path in self.root.glob("??/??/*"):
                 found = name(path.relative_to(self.root).as_posix())
@@ -100,13 +100,13 @@ class LocalStorage:
                     yield found, size
 
     def stale_drafts(self, older_than: timedelta) -> int:
-        """Delete what lies among the drafts and was not written to for so long."""
+        """Delete the drafts that were not written to for so long."""
         before = time.time() - older_than.total_seconds()
         with self._usable():
             return sum(_discard(path, before) for path in self._drafts.glob("*"))
 
     def __str__(self) -> str:
-        """Name it as messages do."""
+        """Return its name for messages."""
         return f"file:{self.root}"
 
     def _path(self, sha256: str) -> Path:
@@ -122,7 +122,7 @@ class LocalStorage:
 
     @contextmanager
     def _usable(self) -> Generator[None]:
-        """Say what the system says of the folder, and what to do."""
+        """Convert errors of the folder to `StorageError`, with the system's text and a remedy."""
         try:
             yield
         except OSError as err:
@@ -138,7 +138,7 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder, and those it lies in, so that a power cut leaves them."""
+    """Create a folder and its parents, so that they survive a power cut."""
     if not folder.is_dir():
         _make(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -146,7 +146,7 @@ def _make(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Put on disk which files a folder holds."""
+    """Write a folder's directory entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Names of contents, and where each lies."""
+"""Names of contents, and the path of each."""
 
 import re
 
@@ -8,9 +8,10 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def key(sha256: str) -> str:
-    """Return `ab/cd/` and the name: of a million contents no folder then holds more than 256.
+    """Return `ab/cd/` and the name, so that no folder holds more than 256 of a million contents.
 
-    Raises `ContentNameError`: a name with `..` in it would lead out of the place.
+    Raises `ContentNameError`, for example for a name with `..`, which would lead out of the
+    storage.
     """
     if not NAME.fullmatch(sha256):
         raise ContentNameError(sha256)
@@ -18,6 +19,6 @@ def key(sha256: str) -> str:
 
 
 def name(path: str) -> str | None:
-    """Return the name of the content whose key this is; `None` for what is no content of ours."""
+    """Return the name of the content with this key; `None` if it is not the key of a content."""
     last = path.rpartition("/")[2]
     return last if NAME.fullmatch(last) and key(last) == path else None

@@ -1,4 +1,4 @@
-"""How long a server that keeps contents is waited for."""
+"""How long to wait for a storage server."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,16 +6,16 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class StorageTimeouts:
-    """One that is dead is given up after `retries` and, at most, one more `answer`."""
+    """A dead server is given up after `retries` plus at most one more `answer`."""
 
     connect: timedelta = timedelta(seconds=5)
     answer: timedelta = timedelta(seconds=15)
-    """Longest wait for a reply, and for each further piece of it. A part of 5 MB is sent within
-    it, or not at all."""
+    """Longest wait for a reply and for each further piece of it. A part of 5 MB must also be sent
+    within this time."""
     retries: timedelta = timedelta(seconds=10)
-    """How long after the first attempt a last one may begin."""
+    """How long after the first attempt the last one may begin."""
     whole: timedelta = timedelta(minutes=5)
-    """Longest time for a request and all of its reply, however it trickles."""
+    """Longest time for a request and its whole reply, however slowly it arrives."""
 
 
 USUAL = StorageTimeouts()

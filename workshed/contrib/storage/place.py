@@ -1,4 +1,4 @@
-"""Where contents are kept, as `WORKSHED_STORAGE_URL` says."""
+"""The storage that `WORKSHED_STORAGE_URL` names."""
 
 import os
 from functools import cache
@@ -15,12 +15,12 @@ INSTALL = "WORKSHED_STORAGE_URL: S3 needs its client, which is missing: pip inst
 
 
 def storage() -> Storage:
-    """Return the storage that the settings name, one for each; raises `SettingsError`."""
+    """Return the storage of the settings, always the same object; raises `SettingsError`."""
     return _known(settings().storage_url.get_secret_value())
 
 
 def place(url: str, patience: StorageTimeouts = USUAL) -> Storage:
-    """Return what a URL leads to, without trying it; raises `SettingsError`."""
+    """Return the storage of a URL, without connecting to it; raises `SettingsError`."""
     if not url.startswith("s3://"):
         return LocalStorage.at(url)
     address = S3Address.at(url)
@@ -32,7 +32,7 @@ _known = cache(place)
 
 
 def _s3() -> Any:
-    """Import what needs the client."""
+    """Import the module that needs the client."""
     try:
         from workshed.contrib.storage import s3  # noqa: PLC0415 -- an extra
     except ImportError as err:

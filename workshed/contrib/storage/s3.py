@@ -1,4 +1,4 @@
-"""Contents in a bucket of S3, or of what speaks like it; needs the extra `workshed[s3]`."""
+"""Contents in a bucket of S3 or a compatible server; needs the extra `workshed[s3]`."""
 
 import hashlib
 import os
@@ -22,36 +22,36 @@ from workshed.contrib.storage.s3_client import client, lost_its_threads
 from workshed.contrib.storage.s3_errors import translated
 
 PART_BYTES = 5 << 20
-"""Of what is sent in parts; the least that S3 takes."""
+"""Size of a part of a multipart upload; the smallest that S3 accepts."""
 PARTS_AT_ONCE = 2
-"""Each has a part in memory, and the line to itself for less time the more there are."""
+"""Each part takes memory, and more parts leave each less bandwidth."""
 LISTED_AT_ONCE = 1_000
 PIECE_BYTES = 1 << 20
-"""Of what is received, in memory at once."""
-NOT_TAKEN = "there is no such bucket, or this is no S3; make it, or correct the endpoint"
+"""Size of a received piece in memory."""
+NOT_TAKEN = "there is no such bucket, or this is not S3; create it, or correct the endpoint"
 FORKED = (
-    "this process was forked from one that had used S3, which its client does not outlive; use S3 "
-    "in the child only"
+    "this process was forked from one that had used S3, whose client does not survive a fork; use "
+    "S3 in the child only"
 )
 
 
 class S3Storage:
-    """An object per content; S3 shows one only when all of it has come."""
+    """An object per content; S3 shows an object only once all of it has arrived."""
 
     def __init__(self, address: S3Address, patience: StorageTimeouts) -> None:
-        """Connect to nothing yet."""
+        """Prepare the client, without connecting."""
         self.address = address
         with translated(address):
             self._store: S3Store = client(address, patience)
 
     @contextmanager
     def draft(self) -> Generator[BinaryIO]:
-        """Lend an unnamed file of this machine."""
+        """Open an unnamed file on this machine."""
         with tempfile.TemporaryFile() as file:
             yield file
 
     def keep(self, draft: BinaryIO, sha256: str) -> None:
-        """Send a draft, unless an object of its size is there already."""
+        """Upload a draft, unless an object of its size exists."""
         at = self._key(sha256)
         size = draft.seek(0, os.SEEK_END)
         draft.seek(0)
@@ -61,7 +61,7 @@ class S3Storage:
 
     @contextmanager
     def open(self, sha256: str) -> Generator[BinaryIO]:
-        """Receive an object into an unnamed file; raises `ContentDamagedError` for another one."""
+        """Download an object to an unnamed file; raises `ContentDamagedError` on a mismatch."""
         with tempfile.TemporaryFile() as file:
             self._receive(sha256, file)
             file.seek(0)
@@ -74,7 +74,7 @@ class S3Storage:
             obstore.delete(self._store, at)
 
     def contents(self) -> Iterator[tuple[str, int]]:
-        """List the bucket below its prefix, a thousand at a time."""
+        """List the bucket below its prefix, a thousand objects at a time."""
         prefix = self.address.prefix
         with self._asking():
             for page in obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE):
@@ -84,15 +84,15 @@ class S3Storage:
                         yield found, one["size"]
 
     def stale_drafts(self, older_than: timedelta) -> int:  # noqa: ARG002 -- as `Storage` has it
-        """Find none: they have no name, and go with their process.
+        """Return 0: drafts are unnamed files that disappear with their process.
 
-        Parts of what a killed process was sending are S3's to delete, by a rule of the bucket
+        S3 deletes the parts of interrupted uploads by a rule of the bucket
         (`AbortIncompleteMultipartUpload`).
         """
         return 0
 
     def __str__(self) -> str:
-        """Name it as messages do, without credentials."""
+        """Return its name for messages, without credentials."""
         return str(self.address)
 
     def _key(self, sha256: str) -> str:
@@ -112,7 +112,7 @@ class S3Storage:
             return None
 
     def _send(self, at: str, draft: BinaryIO) -> None:
-        """Write an object; large ones in parts."""
+        """Upload an object, a large one in parts."""
         parts = PARTS_AT_ONCE
         try:
             obstore.put(self._store, at, draft, chunk_size=PART_BYTES, max_concurrency=parts)
@@ -120,7 +120,7 @@ class S3Storage:
             raise StorageError(str(self), NOT_TAKEN) from None
 
     def _receive(self, sha256: str, file: BinaryIO) -> None:
-        """Write an object into the file, and look at all of it on the way."""
+        """Download an object into the file, and verify it on the way."""
         at, digest = self._key(sha256), hashlib.sha256()
         try:
             with self._asking():

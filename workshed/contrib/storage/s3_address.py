@@ -1,4 +1,4 @@
-"""Which bucket of which S3, and who asks, as the URL says."""
+"""The bucket, server and credentials in the URL of an S3 storage."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -11,7 +11,7 @@ OPTIONS = ("endpoint", "region")
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """`s3://key:secret@bucket/prefix?region=…&endpoint=…`; what it leaves out comes of `AWS_*`."""
+    """`s3://key:secret@bucket/prefix?region=…&endpoint=…`; missing parts come from `AWS_*`."""
 
     bucket: str
     prefix: str
@@ -22,7 +22,7 @@ class S3Address:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Read a URL; key and secret are percent-encoded.
+        """Parse a URL; key and secret are percent-encoded.
 
         Raises `SettingsError`, which does not quote the URL.
         """
@@ -52,11 +52,11 @@ class S3Address:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the URL says that nothing is encrypted on the way."""
+        """Whether the URL asks for unencrypted connections."""
         return self.endpoint is not None and self.endpoint.startswith("http://")
 
     def __str__(self) -> str:
-        """Name it as messages do, without key and secret."""
+        """Return its name for messages, without key and secret."""
         path = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         return f"{path} at {self.endpoint}" if self.endpoint else path
 
@@ -64,14 +64,14 @@ class S3Address:
 def _options(parts: SplitResult) -> dict[str, str]:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := sorted(options.keys() - set(OPTIONS)):
-        raise _wrong(f"{unknown[0]!a} is no option; known are {', '.join(OPTIONS)}")
+        raise _wrong(f"{unknown[0]!a} is not an option; known are {', '.join(OPTIONS)}")
     if empty := [name for name, value in options.items() if not value]:
         raise _wrong(f"{empty[0]} is empty")
     return options
 
 
 def _endpoint(url: str | None) -> str | None:
-    """Check the address of a server; it may hold a path, and no credentials."""
+    """Check the address of a server, which may contain a path but no credentials."""
     if url is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The client of S3, which waits only so long."""
+"""The S3 client, with time limits."""
 
 import os
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ from workshed.contrib.storage.patience import StorageTimeouts
 from workshed.contrib.storage.s3_address import S3Address
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config, S3Credential  # its stubs have them, and it has not
+    from obstore.store import S3Config, S3Credential  # they exist only in its stubs
 
 MAX_RETRIES = 100
-"""More than fit into the time for them, which is the limit."""
+"""More than fit into the retry time, which is the actual limit."""
 LONGEST_PAUSE = timedelta(seconds=2)
-"""Between two attempts; it comes on top of the time for them."""
+"""Between two attempts; added to the retry time."""
 
 
 def client(address: S3Address, patience: StorageTimeouts) -> S3Store:
-    """Return a client; it takes from `AWS_*` what the address leaves out."""
+    """Return a client; `AWS_*` variables supply what the address lacks."""
     return S3Store(
         address.bucket,
         config=_config(address),
@@ -44,24 +44,25 @@ def client(address: S3Address, patience: StorageTimeouts) -> S3Store:
 
 
 def lost_its_threads() -> bool:
-    """Tell whether a parent of this process used the client: it then waits for ever here.
+    """Return whether a parent of this process used the client, which would hang here for ever.
 
-    Its threads are not copied by a fork, and it does not notice.
+    A fork does not copy the client's threads, and the client does not notice.
     """
     return _first_process() != os.getpid()
 
 
 @cache
 def _first_process() -> int:
-    """Return the process that asked first; a fork copies the answer."""
+    """Return the first process that called this; a fork inherits the cached answer."""
     return os.getpid()
 
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """Who asks, as the URL says.
+    """The credentials from the URL.
 
-    As keys beside those of `AWS_*` they would be sent with `AWS_SESSION_TOKEN`, which is another's.
+    Given as configuration, they would be sent together with `AWS_SESSION_TOKEN` from the
+    environment, which belongs to other credentials.
     """
 
     key_id: str = field(repr=False)

@@ -1,4 +1,4 @@
-"""What S3 and its client say, in our words: theirs quote requests, and what was signed."""
+"""Errors of S3 and its client in our words, because theirs quote requests and signed data."""
 
 import re
 from collections.abc import Generator
@@ -25,9 +25,9 @@ NO_CREDENTIALS = (
 REASONS = (
     ("/latest/(api/token|meta-data)", NO_CREDENTIALS),
     ("code: AccessDenied", REFUSED),
-    ("(?i)timed ?out", "it does not answer in time; see whether it runs, and the network"),
+    ("(?i)timed ?out", "it does not answer in time; check that it runs, and the network"),
     ("(?i)connection refused", "nothing listens there; start it, or correct the endpoint"),
-    ("(?i)dns error|failed to lookup", "nobody knows that host; correct region or endpoint"),
+    ("(?i)dns error|failed to lookup", "the host is unknown; correct region or endpoint"),
     ("(?i)certificate", "its certificate is not trusted"),
     (
         "BadScheme|scheme is not http",
@@ -39,17 +39,17 @@ REASONS = (
 
 @contextmanager
 def translated(address: S3Address) -> Generator[None]:
-    """Raise `StorageError` for what the client raises, but `FileNotFoundError` for no such key."""
+    """Raise `StorageError` for the client's errors, but `FileNotFoundError` for a missing key."""
     try:
         yield
     except FileNotFoundError as err:
         if NO_BUCKET not in str(err):
             raise
-        raise StorageError(str(address), "there is no such bucket; make it") from None
+        raise StorageError(str(address), "there is no such bucket; create it") from None
     except (PermissionDeniedError, UnauthenticatedError):
         raise StorageError(str(address), REFUSED) from None
     except BaseError as err:
-        if NO_KEY in str(err):  # of what is deleted in bulk, some say so
+        if NO_KEY in str(err):  # a bulk deletion reports a missing key this way
             raise FileNotFoundError from None
         raise StorageError(str(address), _reason(err)) from None
 
@@ -62,4 +62,8 @@ def _reason(error: BaseError) -> str:
     status = re.search(r"status(?: code)?: (\d{3})", text)
     code = re.search(r"(?:<Code>|\(code: )(\w{1,50})", text)
     found = " ".join(part.group(1) for part in (status, code) if part)
-    return f"it answered {found}" if found else "it broke off, or does not speak as S3 does"
+    return (
+        f"it answered {found}"
+        if found
+        else "it closed the connection, or is not compatible with S3"
+    )

@@ -1,6 +1,6 @@
 """The table of the storage: its stream of migrations, and what each role may do with it.
 
-An App names them `migrations={"workshed_storage": "workshed.contrib.storage"}` and
+An App names them with `migrations={"workshed_storage": "workshed.contrib.storage"}` and
 `grants=("workshed.contrib.storage.tables:GRANTS",)`.
 """
 

@@ -1,1 +1,1 @@
-"""Jobs that follow from jobs: batches, callbacks, groups, results."""
+"""Jobs that depend on other jobs: batches, callbacks, groups, results."""

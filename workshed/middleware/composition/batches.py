@@ -1,4 +1,4 @@
-"""Tell a batch that a job of it has ended."""
+"""Record in a batch that one of its jobs has ended."""
 
 from workshed.db import Connection
 from workshed.jobs.batches import batches
@@ -7,25 +7,26 @@ from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 
 class Batches(OutcomeMiddleware):
-    """Note the end of a job in its batch, and send what follows from it; both commit, or neither.
+    """Record the end of a job in its batch, and send what follows in the same transaction.
 
-    A copy of the job has no outcome, and what ends a second time is not counted.
+    Duplicate deliveries have no outcome, and a job that ends a second time is not counted again.
 
-    *Order:* last of those that write: what the end of the last job locks, others wait for.
-    *Options:* of a message `batch=`, the id of its batch.
+    *Order:* last of the middleware that writes, because other jobs wait for the locks that the end
+    of a batch's last job takes.
+    *Options:* on a message `batch=`, the id of its batch.
     """
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
-        """Only the end of a job of a batch."""
+        """Return whether a job of a batch has ended."""
         return "batch" in job.message.options and outcome.is_final
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Note it."""
+        """Record the end of the job in its batch."""
         batches.end_job(conn, job.message_id, end_of(outcome))
 
 
 def end_of(outcome: Outcome) -> End:
-    """Say what an end is to a batch; one that somebody cancelled has not succeeded."""
+    """Map an outcome to how a batch counts it; a cancelled job has not succeeded."""
     if outcome.kind in ("succeeded", "cancelled"):
         return outcome.kind
     return "dead" if outcome.is_dead else "discarded"

@@ -1,4 +1,4 @@
-"""Send what follows a job in the transaction of its outcome."""
+"""Send the jobs that follow a job in the transaction that stores its outcome."""
 
 import functools
 import inspect
@@ -27,85 +27,86 @@ ON_DEATH = ("on_dead", "on_failure", "on_retry_exhausted")
 NAMES = (*ON_DEATH, "on_success")
 
 LARGEST_DATA_BYTES = 48 << 10
-"""Of a message that is handed on as an argument, so that the whole stays below 64 KiB."""
+"""Limit of a message that is passed as an argument, so that the callback stays below 64 KiB."""
 
 Function = Callable[..., Any]
 Message = dramatiq.Message[Any]
 
 
 class CallbackError(WorkshedError):
-    """An actor names another one that cannot be told of its jobs."""
+    """An actor names a callback that cannot be sent or that would never end."""
 
 
 class ResultError(PermanentError):
-    """What a job returned cannot be handed on, so its successor is not sent and it is dead."""
+    """A job's result cannot be passed on, so the job is dead and its successor is not sent."""
 
 
 @runtime_checkable
 class MessageValidator(Protocol):
-    """A broker that can say whether it would take a message."""
+    """A broker that can check whether it would accept a message."""
 
     def check(self, message: Message) -> None:
         """Raise what `send` would raise."""
 
 
 class Callbacks(OutcomeMiddleware):
-    """Send another job when one is dead or done: both commit, or neither does.
+    """Send a callback when a job succeeds or is dead, in the transaction that stores the outcome.
 
-    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so
-    that what a job returns is looked at while it can still fail.
+    *Order:* above `OncePerMessage` and `TimeLimit`, so that their wrappers enclose this one and a
+    result is checked while the job can still fail.
 
-    *Options:* each an actor or its name. `on_dead=` is sent (message, reason) with the dead row,
-    whatever the job died of. `on_failure=` is sent then, too, and not for each failed attempt as in
-    dramatiq: (message, {"type", "message"}) of the error. As in dramatiq: `on_retry_exhausted=`
-    where its retries were spent, (message, {"retries", "max_retries"}); `on_success=` (message,
-    result). `message` is a dict of its fields. `pipe_ignore=` (bool): take no result of the job
-    before it in a pipeline.
+    *Options:* each callback is an actor or its name. `on_dead=` receives (message, reason) whenever
+    a job becomes dead. `on_failure=` receives (message, {"type", "message"}) of the error, also
+    only when a job becomes dead; in dramatiq it runs after each failed attempt. As in dramatiq,
+    `on_retry_exhausted=` receives (message, {"retries", "max_retries"}) when the retries are
+    exhausted, and `on_success=` receives (message, result). `message` is a dict of the message's
+    fields. `pipe_ignore=` (bool): ignore the result of the previous job in a pipeline.
     """
 
     def __init__(self) -> None:
-        """No actor is declared yet, and no job runs."""
+        """Start with no actors and no running job."""
         self._broker: Broker | None = None
         self._named: dict[str, dict[str, str]] = {}
         self._running = threading.local()
 
     @property
     def actor_options(self) -> set[str]:
-        """Who is told of the jobs of an actor."""
+        """The callbacks of an actor, and whether it ignores piped results."""
         return {*NAMES, "pipe_ignore"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Note whom it names, and wrap the function; its signature and name stay."""
+        """Note the actor's callbacks, and wrap its function; the signature and name stay."""
         self._broker = broker
         named = self._named[actor.actor_name] = dict(_named(actor))
         for option in ON_DEATH:
             if named.get(option) == actor.actor_name:
-                raise ValueError(f"{actor.actor_name}: {option} is itself; it would never end")
+                raise ValueError(f"{actor.actor_name}: {option} names itself; it would never end")
         if isinstance(broker, MessageValidator):
             actor.fn = self._noting(broker, actor.actor_name, actor.fn)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Refuse a name nobody has, and what would go round in circles.
+        """Refuse callbacks that name an unknown actor or form a cycle.
 
-        Raises `CallbackError`. Not when the actor is declared: the other may come after it.
+        Raises `CallbackError`. The check waits for the boot because a callback may be declared
+        after the actor that names it.
         """
         check_callbacks(broker)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Note the job that this thread is about to run, when its result is wanted."""
+        """Note the job that this thread is about to run, if its result is needed."""
         told = "on_success" in self._named.get(message.actor_name, ())
         wanted = told or "pipe_target" in message.options
         self._running.job = message.job if wanted else None
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
-        """Tell whether anybody is to be told."""
+        """Return whether the outcome has anything to send."""
         if outcome.kind == "succeeded":
             return bool(job.successors)
         named = self._named.get(job.message.actor_name, {})
         return outcome.is_dead and any(name in named for name in ON_DEATH)
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Store what is to be sent."""
+        """Store the messages that follow."""
         broker = self._broker
         assert broker is not None  # noqa: S101 -- an actor was declared on it
         named = self._named.get(job.message.actor_name, {})
@@ -138,15 +139,16 @@ class Callbacks(OutcomeMiddleware):
             try:
                 broker.check(without_delay(message))
             except WorkshedError as err:
-                raise ResultError(f"its result cannot be handed on: {err}") from err
+                raise ResultError(f"its result cannot be passed on: {err}") from err
         return found
 
 
 def enqueue_follow_up(broker: Broker, message: Message, outcome: Outcome) -> None:
-    """Send what follows an outcome, in its transaction.
+    """Send a message that follows an outcome, in the outcome's transaction.
 
-    That its key is held, or that a middleware vetoes it, is no reason to lose the outcome. Raises
-    `WorkshedError` where it cannot be sent at all, and the job was done: it is dead then, instead.
+    A duplicate or vetoed message is logged and not sent, so that the outcome is not lost. Raises
+    `WorkshedError` if the message cannot be sent and the job succeeded: the job is then dead
+    instead.
     """
     try:
         broker.enqueue(without_delay(message), delay=message.options.get("delay"))
@@ -159,7 +161,7 @@ def enqueue_follow_up(broker: Broker, message: Message, outcome: Outcome) -> Non
 
 
 def without_delay(message: Message) -> Message:
-    """Return a message without the delay that a step of a pipeline has: that is no option."""
+    """Return the message without the `delay` of a pipeline step, which is not a message option."""
     if "delay" not in message.options:
         return message
     options = {name: value for name, value in message.options.items() if name != "delay"}
@@ -167,7 +169,7 @@ def without_delay(message: Message) -> Message:
 
 
 def check_callbacks(broker: Broker) -> None:
-    """Raise `CallbackError` for an actor whose jobs nobody could be told of."""
+    """Raise `CallbackError` for an actor whose callbacks cannot be sent or would never end."""
     for name in sorted(broker.actors):
         for option, target in _named(broker.actors[name]):
             _check_target(broker, f"{name}: {option}={target!r}", target)
@@ -175,9 +177,10 @@ def check_callbacks(broker: Broker) -> None:
 
 
 def message_fields(message: Message) -> dict[str, Any]:
-    """Return a message's fields as an argument.
+    """Return a message's fields as a dict, to be passed as an argument.
 
-    Where they are large it has no arguments and options: its row has them, of a job that is dead.
+    A large message is passed without its args, kwargs and options. If its job is dead, its row has
+    them.
     """
     fields = {
         "queue_name": message.queue_name,
@@ -189,7 +192,7 @@ def message_fields(message: Message) -> dict[str, Any]:
         "message_timestamp": message.message_timestamp,
     }
     try:
-        # As deep as it will stand in the other message: 254 levels can be written.
+        # Nested as deep as in the callback's message, because orjson writes at most 254 levels.
         small = len(orjson.dumps([[[fields]]])) <= LARGEST_DATA_BYTES
     except orjson.JSONEncodeError:
         small = False
@@ -197,7 +200,7 @@ def message_fields(message: Message) -> dict[str, Any]:
 
 
 def _told(broker: Broker, named: dict[str, str], job: Job, outcome: Outcome) -> Iterator[Message]:
-    """Make what is sent about a dead job."""
+    """Build the messages about a dead job."""
     data, error, spent = message_fields(job.message), outcome.error, outcome.spent
     reason = to_storable(outcome.reason)[:LONGEST_ERROR]
     if target := named.get("on_dead"):
@@ -212,14 +215,14 @@ def _told(broker: Broker, named: dict[str, str], job: Job, outcome: Outcome) -> 
 
 
 def _message(broker: Broker, target: str, *args: object) -> Message:
-    # It is stored with the outcome it tells of, so what it is about is visible or gone.
+    # Stored with the outcome that it reports, so its data is either visible or deleted.
     return broker.get_actor(target).message_with_options(args=args, origin="transaction")
 
 
 def _next(broker: Broker, piped: dict[str, Any], result: object) -> Message:
-    """Make the next message of a pipeline."""
+    """Build the next message of a pipeline."""
     message: Message = dramatiq.Message(**{**piped, "args": tuple(piped["args"])})
-    actor = broker.actors.get(message.actor_name)  # it may be another program's
+    actor = broker.actors.get(message.actor_name)  # it may belong to another program
     usual = actor is not None and actor.options.get("pipe_ignore", False)
     args = message.args
     if not message.options.get("pipe_ignore", usual):
@@ -228,7 +231,7 @@ def _next(broker: Broker, piped: dict[str, Any], result: object) -> Message:
 
 
 def _named(actor: dramatiq.Actor[..., Any]) -> Iterator[tuple[str, str]]:
-    """Return the option and the name of each actor that an actor names."""
+    """Yield the option and the name of each callback of an actor."""
     for option in NAMES:
         target = actor.options.get(option)
         if isinstance(target, dramatiq.Actor):
@@ -255,7 +258,7 @@ def _check_target(broker: Broker, said: str, target: str) -> None:
 
 
 def _check_no_circle(broker: Broker, name: str) -> None:
-    """Refuse what would tell of the death of what tells of its own, without an end."""
+    """Refuse a cycle of callbacks for dead jobs, which would never end."""
     way, left = {name}, [name]
     while left:
         for option, target in _named(broker.actors[left.pop()]):

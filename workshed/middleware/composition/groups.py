@@ -1,4 +1,4 @@
-"""What follows a group, once each of its jobs is done."""
+"""Send a group's callbacks once each of its jobs is done."""
 
 import logging
 from datetime import timedelta
@@ -22,45 +22,45 @@ logger = logging.getLogger(__name__)
 
 SCOPE = "dramatiq.group"
 TTL = timedelta(days=30)
-"""For so long a group is counted after its last job was done."""
+"""How long a group's count is kept after the last job that was counted."""
 
 
 class Groups(GroupCallbacks, OutcomeMiddleware):
-    """dramatiq's `GroupCallbacks`, whose count commits with the outcomes that it counts.
+    """dramatiq's `GroupCallbacks`, counting each job in the transaction of its outcome.
 
     `group(messages)` with `add_completion_callback(message)`: each callback is sent once, in the
-    transaction in which the last of the jobs is done, however often any of them was delivered. One
-    that was discarded had nothing left to do, and counts. A group one of whose jobs is dead is not
-    complete until somebody has put that one back; nor is one of which a job was cancelled.
+    transaction that completes the last of the jobs, however often any of them was delivered. A
+    discarded or skipped job had nothing left to do, so it counts. A dead or cancelled job does not
+    count: the group stays incomplete until you put the dead job back.
     """
 
     def __init__(self) -> None:
-        """No actor is declared yet."""
+        """Start with no actors."""
         super().__init__(PostgresRateLimiterBackend(), barrier_ttl=TTL // timedelta(milliseconds=1))
         self._broker: Broker | None = None
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Know where callbacks are sent."""
+        """Note the broker that callbacks are sent to."""
         self._broker = broker
 
-    # It is counted by now, and only once. This is called of no job.
+    # Disabled, because `settle` counts each job, and only once.
     after_process_message = Middleware.after_process_message
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
-        """Tell whether a job of a group is done whose end somebody waits for."""
+        """Return whether a job of a group with callbacks is done."""
         if "group_completion_uuid" not in job.message.options:
             return False
         return outcome.kind in ("succeeded", "discarded", "skipped")
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Count it, once; after the last send what was to follow."""
+        """Count the job once; after the last one, send the callbacks."""
         options = job.message.options
         group: str = options["group_completion_uuid"]
         if not once_keys.claim_key(conn, SCOPE, f"{group} {job.message_id}", job.message_id):
             return
         if not counters.is_counted(conn, group):
             logger.warning(
-                "group %s was begun more than %d days ago: nothing follows it", group, TTL.days
+                "group %s is older than %d days: its callbacks are not sent", group, TTL.days
             )
         elif not counters.change_counter(conn, group, -1, TTL, lowest=1):
             self._follow(conn, options["group_completion_callbacks"], outcome)

@@ -1,4 +1,4 @@
-"""Note on each message which job sent it."""
+"""Record on each message which job sent it."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from workshed.jobs.context import current_job
 
 
 class ParentJob(Middleware):
-    """Put the id of the job that sends into what it sends, also what is sent with its outcome."""
+    """Record the id of the sending job on each message that it sends, also with its outcome."""
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
-        """Note it; a message that is put back on its way keeps its first sender."""
+        """Record the sending job; a message that is sent again keeps its first sender."""
         parent = current_job()
         if parent is not None:
             message.options.setdefault("parent", parent.message_id)

@@ -1,4 +1,4 @@
-"""What a job returns, stored with its outcome."""
+"""Store what a job returns together with its outcome."""
 
 import functools
 from collections.abc import Callable
@@ -25,17 +25,17 @@ LARGEST_BYTES = 1 << 20
 MILLISECOND = timedelta(milliseconds=1)
 AWAITED = "awaited"
 NOT_RUN = None
-"""What is stored of a job that was discarded, as dramatiq does of one that was skipped."""
+"""Stored for a discarded job, as dramatiq does for a skipped one."""
 
 
 class PostgresResults(ResultBackend):
-    """Keeps results in `workshed.results` until they expire.
+    """Keep results in `workshed.results` until they expire.
 
-    `message.get_result(block=True, timeout=10_000)` looks again and again, less and less often.
+    `message.get_result(block=True, timeout=10_000)` polls at growing intervals.
     """
 
     def build_message_key(self, message: dramatiq.Message[Any]) -> str:
-        """Leave the queue out: what is tried again may be in another than its sender knows."""
+        """Leave out the queue, because a retry may run in another queue than the sender's."""
         return f"{self.namespace}:{message.actor_name}:{message.message_id}"
 
     def _get(self, message_key: str) -> Any:
@@ -49,19 +49,20 @@ class PostgresResults(ResultBackend):
 
 
 class Results(Stock, OutcomeMiddleware):
-    """dramatiq's `Results`, whose results commit with the outcome of their jobs.
+    """dramatiq's `Results`, storing each result in the transaction of its job's outcome.
 
-    So a result is there when its job is done, and a job that is tried again has none. Of a dead job
-    it is its error, which `get_result` raises as `ResultFailure`; of a discarded one it is `None`.
+    A result is therefore available once its job is done, and a job that will be retried has none.
+    The result of a dead job is its error, which `get_result` raises as `ResultFailure`; that of a
+    discarded job is `None`.
 
-    *Order:* above `OncePerMessage` and `TimeLimit`, whose wrappers are then around this one, so
-    that what a job returns is looked at while it can still fail. *Options:* `store_results=`
-    (bool), `result_ttl=` (milliseconds, 10 minutes); of a message `awaited=`: store that it has
-    ended, whatever it returns.
+    *Order:* above `OncePerMessage` and `TimeLimit`, so that their wrappers enclose this one and a
+    result is checked while the job can still fail. *Options:* `store_results=` (bool),
+    `result_ttl=` (milliseconds; by default 10 minutes); on a message `awaited=`: record that the
+    job has ended, whatever it returns.
     """
 
     def __init__(self, backend: ResultBackend | None = None) -> None:
-        """Keep them in PostgreSQL, unless `backend` does."""
+        """Keep results in PostgreSQL, unless you pass another `backend`."""
         super().__init__(  # type: ignore[no-untyped-call]  # dramatiq's
             backend=backend or PostgresResults(encoder=JSONEncoder())
         )
@@ -73,13 +74,13 @@ class Results(Stock, OutcomeMiddleware):
         actor.fn = self._noting(actor.fn, always=bool(actor.options.get("store_results")))
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
-        """Tell whether a result is wanted, and known."""
+        """Return whether there is a result to store."""
         if outcome.kind == "succeeded":
             return job.returned is not None or AWAITED in job.message.options
         return outcome.is_final and self._options(job)[0]
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Store it."""
+        """Store the result."""
         ttl = self._options(job)[1]
         with db.join_transaction(conn):
             if outcome.is_dead:
@@ -89,7 +90,7 @@ class Results(Stock, OutcomeMiddleware):
                 found = NOT_RUN if returned is None else returned.value
                 self.backend.store_result(job.message, found, ttl)
 
-    # It is stored by now, and a failure in a hook would lose it. These are called of no job.
+    # Disabled: `settle` stores the result, because an error in a hook would lose it.
     after_process_message = Middleware.after_process_message
     after_skip_message = Middleware.after_skip_message
     after_nack = Middleware.after_nack
@@ -112,7 +113,7 @@ class Results(Stock, OutcomeMiddleware):
         return noting
 
     def _checked(self, result: object) -> object:
-        """Return a result as it will come back; raises `ResultError` where it would be another."""
+        """Return the result; raises `ResultError` if JSON would change it or it is too large."""
         if problem := strict_json.find_inexact(result, "its result"):
             raise ResultError(f"{problem}; return an id, a string, a number, or a list of them")
         size = len(self.backend.encoder.encode(result))
@@ -124,7 +125,7 @@ class Results(Stock, OutcomeMiddleware):
 
 
 def _shown(job: Job, outcome: Outcome) -> Exception:
-    """Return the error of a dead job as everybody may see it: in words that can be stored."""
+    """Return a dead job's error as callers may see it: storable text without secrets."""
     error = outcome.error
     text = outcome.reason if error is None else text_of(error)
     name = "RuntimeError" if error is None else type(error).__name__

@@ -1,1 +1,1 @@
-"""How many jobs run at once: unique keys, limits."""
+"""How many jobs run at once: unique keys, concurrency limits and rate limits."""

@@ -1,4 +1,4 @@
-"""Hold the leases of the jobs that run in this process for as long as it lives."""
+"""Renew the leases of the jobs that run in this process for as long as it lives."""
 
 import logging
 import threading
@@ -12,16 +12,16 @@ from workshed.jobs.locks.run_locks import LEASE
 logger = logging.getLogger(__name__)
 
 Renew = Callable[[Connection, Sequence[UUID]], int]
-"""Holds leases for longer, by their tokens; returns how many rows of them are still there."""
+"""Extends leases by their tokens; returns how many of their rows still exist."""
 
 EVERY_S = LEASE.total_seconds() / 6
 
 
 class LeaseRenewer:
-    """A thread that renews what was added and not dropped; four renewals of five may fail."""
+    """A thread that renews leases until they are dropped; up to four renewals in a row may fail."""
 
     def __init__(self, what: str, renew: Renew) -> None:
-        """Start nothing. `what` names the leases in the log."""
+        """Prepare the thread; `what` names the leases in the log."""
         self._what = what
         self._renew = renew
         self._tokens: set[UUID] = set()
@@ -29,30 +29,30 @@ class LeaseRenewer:
         self._over = threading.Event()
 
     def start(self) -> None:
-        """Renew from now on."""
+        """Start renewing."""
         self._over = over = threading.Event()
         threading.Thread(target=self._run, args=[over], name="renewal", daemon=True).start()
 
     def stop(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         self._over.set()
 
     def add(self, token: UUID) -> None:
-        """Hold a lease."""
+        """Renew a lease from now on."""
         with self._lock:
             self._tokens.add(token)
 
     def drop(self, token: UUID) -> None:
-        """Let go of one."""
+        """Stop renewing a lease."""
         with self._lock:
             self._tokens.discard(token)
 
     def renew(self, conn: Connection) -> None:
-        """Renew all of them now."""
+        """Renew all leases now."""
         with self._lock:
             tokens = list(self._tokens)
         if tokens and self._renew(conn, tokens) < len(tokens):
-            logger.debug("a job has ended meanwhile, or has lost its lease (%s)", self._what)
+            logger.debug("a job has just ended, or has lost its lease (%s)", self._what)
 
     def _run(self, over: threading.Event) -> None:
         while not over.wait(EVERY_S):

@@ -1,4 +1,4 @@
-"""Let jobs wait that are over a limit of their actor."""
+"""Postpone jobs that are over a limit of their actor."""
 
 import logging
 import os
@@ -26,46 +26,47 @@ logger = logging.getLogger(__name__)
 
 
 class Limits(OutcomeMiddleware):
-    """Take a slot of each limit before a job starts, of all or of none, or put it back.
+    """Take a slot of every limit before a job starts, or postpone the job if any limit is full.
 
-    One that is put back has spent no attempt. Its row is due when it has its slot, in the order of
-    arrival; where only the end of another job can tell, that calls it in the transaction of its
-    outcome. What runs holds leases, so the slot of a worker that died is free 30 s later. A retry
-    is another start.
+    Postponing costs no attempt. Waiting jobs are first come, first served: window and bucket limits
+    assign each job a start time, and for concurrency limits a finishing job wakes the next one in
+    the transaction that stores its own outcome. Running jobs hold leases, so the slot of a worker
+    that died is free 30 s later. A retry counts as another start.
 
-    *Order:* below `Uniqueness`: what is taken of a window is spent, so a job asks when nothing else
-    keeps it from running. Above `Retries`, which stores when it runs again.
+    *Order:* below `Uniqueness`, because a slot of a window is spent once it is taken: a job asks
+    only when nothing else keeps it from running. Above `Retries`, which stores when the job runs
+    again.
     *Options:* `limit=` (a `Limit`, or several).
     """
 
     is_one_statement = True
 
     def __init__(self) -> None:
-        """Nothing is taken."""
+        """Start with no slots held."""
         self._renewal = LeaseRenewer("slots", limits.renew_slots)
         self._of: dict[str, tuple[Limit, ...]] = {}
-        """By the names of actors that have any."""
+        """By actor name, only for actors that have limits."""
         self._known: dict[str, Limit] = {}
 
     @property
     def actor_options(self) -> set[str]:
-        """What an actor is limited by."""
+        """The limits of an actor."""
         return {"limit"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Refuse what could not work."""
+        """Refuse limits that cannot work."""
         self._of.pop(actor.actor_name, None)
         if "limit" not in actor.options:
             return
         rules: tuple[Limit, ...] = as_tuple(actor.options["limit"])
         for rule in rules:
             if not isinstance(rule, Limit):
-                raise ValueError(f"{actor.actor_name}: limit={rule!r} is no Limit.…(…)")  # noqa: TRY004 -- as for every option
+                raise ValueError(f"{actor.actor_name}: limit={rule!r} is not a Limit.…(…)")  # noqa: TRY004 -- as for every option
             rule.check(actor)
         titles = [rule.title(actor.actor_name) for rule in rules]
         if doubled := sorted({title for title in titles if titles.count(title) > 1}):
             raise ValueError(
-                f"{actor.actor_name}: two limits are {doubled[0]}; give one of them a name="
+                f"{actor.actor_name}: two limits are both {doubled[0]}; give one of them a name="
             )
         for title, rule in zip(titles, rules, strict=True):
             self._check_same(actor.actor_name, title, rule)
@@ -74,24 +75,24 @@ class Limits(OutcomeMiddleware):
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
-        """Raise in the caller of `send` what would keep the job from asking."""
+        """Raise in the caller of `send` what would keep the job from asking for its slots."""
         if message.actor_name in self._of:
             self._slot_requests(broker, message)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Renew what is taken, from now on, where anything can be."""
+        """Start renewing leases, if any actor has a concurrency limit."""
         if any(rule.kind == "concurrent" for rules in self._of.values() for rule in rules):
             self._renewal.start()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Take what the job asks for; conclude one that does not get it."""
+        """Take the job's slots; postpone a job that does not get them."""
         if message.actor_name not in self._of:
             return
         job: Job = message.job
         try:
             requests = self._slot_requests(broker, job.message)
         except Exception as err:
-            reason = f"what it asks of its limits cannot be told: {err}"
+            reason = f"the key of a limit cannot be computed: {err}"
             raise OutcomeKnown(Outcome("dead", reason, err)) from err
         job.slots = job.slots or SlotClaim(requests)
         self._start(job, job.slots)
@@ -109,11 +110,11 @@ class Limits(OutcomeMiddleware):
         self._stop_renewal(message.job)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Nothing runs any more."""
+        """Stop renewing, because no job runs any more."""
         self._renewal.stop()
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
-        """Whatever gives a slot back, and all that may end or begin a wait."""
+        """Return whether the outcome frees a slot, or starts or ends a wait for one."""
         if job.message.actor_name not in self._of:
             return False
         return outcome.kind != "succeeded" or (
@@ -142,8 +143,8 @@ class Limits(OutcomeMiddleware):
         known = self._known.setdefault(title, rule) if rule.name is not None else rule
         if (known.size, known.span) != (rule.size, rule.span):
             raise ValueError(
-                f"{actor_name}: the limit {title} is {rule.size} per {rule.span} here, and "
-                f"{known.size} per {known.span} of another actor; let both be the same object"
+                f"{actor_name}: the limit {title} is {rule.size} per {rule.span} here, but "
+                f"{known.size} per {known.span} on another actor; use the same object for both"
             )
 
     def _stop_renewal(self, job: Job) -> None:
@@ -167,8 +168,8 @@ class Limits(OutcomeMiddleware):
             slots.state = "held"
             return
         with db.transaction() as conn:
-            # Undone when it does not start: until then it has its key. And first, as each job that
-            # settles does, or two copies of the job wait for each other.
+            # If the job does not start, this rolls back and it keeps its key. The key comes before
+            # the slots, as in every outcome, or two copies of the job would deadlock.
             unique.release_locks(conn, job.message_id, job.generation)
             refused = limits.acquire_slots(conn, slots.requests, start)
             if refused is not None:

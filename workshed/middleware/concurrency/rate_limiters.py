@@ -16,39 +16,39 @@ MILLISECOND = timedelta(milliseconds=1)
 class PostgresRateLimiterBackend(RateLimiterBackend):
     """Counts for `ConcurrentRateLimiter`, `BucketRateLimiter`, `WindowRateLimiter` and `Barrier`.
 
-    `ConcurrentRateLimiter(PostgresRateLimiterBackend(), "printer", limit=2)`. Each number commits
-    by itself, also inside an actor with `once=True`: what is taken there is taken at once. Spans
-    are milliseconds, by PostgreSQL's clock. Errors of PostgreSQL go out as they are.
+    For example `ConcurrentRateLimiter(PostgresRateLimiterBackend(), "printer", limit=2)`. Each
+    change commits by itself at once, even inside an actor with `once=True`. Durations are
+    milliseconds, by PostgreSQL's clock. PostgreSQL's errors are raised unchanged.
     """
 
     def add(self, key: str, value: int, ttl: int) -> bool:
-        """Begin at a number, unless there is one."""
+        """Create a counter with this value, unless it exists."""
         with db.separate_transaction() as conn:
             return counters.create_counter(conn, key, value, ttl * MILLISECOND)
 
     def incr(self, key: str, amount: int, maximum: int, ttl: int) -> bool:
-        """Count up, unless that is above the maximum."""
+        """Increase the counter, unless it would exceed the maximum."""
         with db.separate_transaction() as conn:
             return counters.change_counter(conn, key, amount, ttl * MILLISECOND, highest=maximum)
 
     def decr(self, key: str, amount: int, minimum: int, ttl: int) -> bool:
-        """Count down, unless that is below the minimum."""
+        """Decrease the counter, unless it would fall below the minimum."""
         with db.separate_transaction() as conn:
             return counters.change_counter(conn, key, -amount, ttl * MILLISECOND, lowest=minimum)
 
     def incr_and_sum(
         self, key: str, keys: Callable[[], Sequence[str]], amount: int, maximum: int, ttl: int
     ) -> bool:
-        """Count up, unless the number or the sum of all is above the maximum then."""
+        """Increase the counter, unless it or the sum of all would exceed the maximum."""
         with db.separate_transaction() as conn:
             return counters.change_of_sum(
                 conn, key, keys, amount, ttl * MILLISECOND, highest=maximum
             )
 
     def wait(self, key: str, timeout: int | None) -> bool:
-        """Wait until it is notified, for so many milliseconds at most; `None`: for ever.
+        """Wait for a notification, at most `timeout` milliseconds; `None`: without a limit.
 
-        A notification stands for its own time to live: who comes later finds it too.
+        A notification stays until its time to live ends, so later callers also receive it.
         """
         until = None if timeout is None else time.monotonic() + timeout / 1000
         while True:
@@ -60,6 +60,6 @@ class PostgresRateLimiterBackend(RateLimiterBackend):
             time.sleep(LOOK_S)
 
     def wait_notify(self, key: str, ttl: int) -> None:
-        """Let all who wait go on."""
+        """Notify everything that waits."""
         with db.separate_transaction() as conn:
             counters.create_counter(conn, key, 1, ttl * MILLISECOND)

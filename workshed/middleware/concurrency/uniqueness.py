@@ -1,4 +1,4 @@
-"""Keep one job alive, or one running, per key."""
+"""Allow one queued or one running job per key."""
 
 import functools
 import logging
@@ -32,35 +32,36 @@ Function = Callable[..., Any]
 
 
 class Uniqueness(OutcomeMiddleware):
-    """Take, hand on and give back the keys of unique jobs.
+    """Acquire, pass on and release the locks of unique jobs.
 
-    A key held from the send on is taken in the transaction that stores the job; it moves with the
-    job's generations and is freed with its end, by its holder only: a lock that is gone for another
-    reason never drops a job. The turn of a job of which one runs at a time is a lease: a process
-    that was stopped for longer than it lasts stores no outcome, and its job runs again.
+    A key that is held from the send is acquired in the transaction that stores the job. It moves
+    with the job's generations and is released at its end, only by its holder; a job whose lock was
+    lost for another reason is never dropped. The run lock of a job that runs one at a time is a
+    lease: a process that was stopped for longer than the lease stores no outcome, and its job runs
+    again.
 
-    *Order:* below `OncePerMessage` and `TimeLimit`, so that its wrapper is the outer one.
-    *Options:* `unique=` (a `Unique`); of a message `unique_key=`, `unique_for=` (milliseconds),
+    *Order:* below `OncePerMessage` and `TimeLimit`, so that its wrapper encloses theirs.
+    *Options:* `unique=` (a `Unique`); on a message `unique_key=`, `unique_for=` (milliseconds),
     `on_conflict=`.
     """
 
     def __init__(self) -> None:
-        """No turn is taken."""
-        self._renewal = LeaseRenewer("turns", run_locks.renew_locks)
+        """Start with no run lock held."""
+        self._renewal = LeaseRenewer("run locks", run_locks.renew_locks)
         self._refused = threading.local()
 
     @property
     def actor_options(self) -> set[str]:
-        """What an actor is unique by."""
+        """The uniqueness rule of an actor."""
         return {"unique"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Refuse what could not work; wrap the function, whose signature and name stay."""
+        """Refuse a rule that cannot work; wrap the function, whose signature and name stay."""
         rule = actor.options.get("unique")
         if rule is None:
             return
         if not isinstance(rule, Unique):
-            raise ValueError(f"{actor.actor_name}: unique={rule!r} is no Unique(…)")  # noqa: TRY004 -- as for every option
+            raise ValueError(f"{actor.actor_name}: unique={rule!r} is not a Unique(…)")  # noqa: TRY004 -- as for every option
         rule.check(actor)
         if rule.locks_when_run:
             actor.fn = self._in_turn(actor.fn)
@@ -68,7 +69,7 @@ class Uniqueness(OutcomeMiddleware):
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
-        """Write the key into the message; it is taken when the message is stored."""
+        """Write the key into the message; it is acquired when the message is stored."""
         actor = broker.actors.get(message.actor_name)
         rule: Unique | None = actor.options.get("unique") if actor is not None else None
         if actor is None or rule is None or not rule.locks_when_sent:
@@ -80,11 +81,11 @@ class Uniqueness(OutcomeMiddleware):
             message.options.setdefault("unique_for", milliseconds)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Renew what is taken, from now on."""
+        """Start renewing run locks."""
         self._renewal.start()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Get the key that the job has waited for, or its turn; give back what ends now."""
+        """Acquire the key that the job waited for, or its run lock; release a key that ends now."""
         job: Job = message.job
         actor = broker.get_actor(message.actor_name)
         rule = actor.options.get("unique")
@@ -125,7 +126,7 @@ class Uniqueness(OutcomeMiddleware):
         self._stop_renewal(message.job)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Nothing runs any more."""
+        """Stop renewing, because no job runs any more."""
         self._renewal.stop()
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
@@ -199,7 +200,10 @@ def run_lock_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunL
 
 
 def wait_for_key(conn: Connection, job: Job) -> None:
-    """Take the key of a job that was sent while another had it; raises when one still has it."""
+    """Acquire the key of a job that was sent while another job held it.
+
+    Raises `OutcomeKnown` if a job still holds it.
+    """
     options = job.message.options
     span = options.get("unique_for")
     claim = KeyClaim(

@@ -1,1 +1,1 @@
-"""What a delivery may still do: duplicates, cancellations, once."""
+"""Whether a delivery may still run: duplicates, cancellations, once."""

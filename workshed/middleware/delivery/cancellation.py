@@ -1,4 +1,4 @@
-"""End what was cancelled, instead of putting it back on its way."""
+"""End cancelled jobs instead of running them again."""
 
 from typing import Any
 
@@ -13,33 +13,34 @@ from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddlewar
 
 
 class TagsError(MiddlewareError):
-    """Tags that a message cannot carry."""
+    """The tags of a message are invalid."""
 
 
 class Cancellation(OutcomeMiddleware):
-    """Discard a cancelled job that failed, or that asks to run again; keep one that succeeded.
+    """Discard a cancelled job that failed or would run again; keep one that succeeded.
 
-    Else its next generation would wait, with its lock, to be discarded when it is due, which may be
+    Otherwise its next generation would keep its lock until it is due and discarded, possibly for
     days.
 
-    *Order:* above all that write: the outcome they write is another one. *Options:* `tags=` (up to
-    10 short strings, by which rules and filters cancel), also of a message, which has both.
+    *Order:* above all middleware that writes, because it replaces the outcome they would write.
+    *Options:* `tags=` (up to 10 short strings, by which rules and filters select jobs), also on a
+    message, which then has both.
     """
 
     @property
     def actor_options(self) -> set[str]:
-        """Tags of all jobs of an actor."""
+        """The tags of all jobs of an actor."""
         return {"tags"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Refuse tags that a message could not carry."""
+        """Refuse tags that a message cannot carry."""
         if "tags" in actor.options and (problem := tags.tags_problem(actor.options["tags"])):
             raise TagsError(f"{actor.actor_name}: tags {problem}")
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
-        """Put the actor's tags on the message: what looks for them knows no actors."""
+        """Add the actor's tags to the message, because a search by tag does not know actors."""
         actor = broker.actors.get(message.actor_name)
         if actor is None or "tags" not in actor.options:
             return
@@ -50,7 +51,7 @@ class Cancellation(OutcomeMiddleware):
         message.options["tags"] = found
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
-        """Whatever is not the end the job came to by itself."""
+        """Return whether the job neither succeeded nor was discarded."""
         return outcome.kind != "succeeded" and not outcome.is_discarded
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:

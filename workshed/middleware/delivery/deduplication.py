@@ -23,24 +23,24 @@ from workshed.middleware.observer import Observer
 
 
 class Deduplication(OutcomeMiddleware, Observer):
-    """Let one outcome of each generation take effect.
+    """Let each generation of a job take effect once.
 
-    A delivery that may have a copy asks at its start, so that a job whose outcome is stored
-    does not run again, and stores its outcome at its end, whatever it is: of two copies that run
-    side by side the second to end rolls back all that it would have written.
+    A delivery that may have a copy checks for a stored outcome before it runs, and claims the
+    generation when it stores its own. If two copies run at the same time, the second to end rolls
+    back everything that it would have written.
 
-    A redelivered job records its start. Where a start has no outcome the job may be what ended its
-    process: it runs isolated, and after two such starts without an outcome it is dead.
+    A redelivered job records its start. If an earlier start has no outcome, the job may have killed
+    its worker: it runs isolated, and after two isolated starts without an outcome it is dead.
 
     *Order:* first, so that nothing is written for a copy.
     """
 
     def __init__(self, retention: timedelta) -> None:
-        """Keep for how long outcomes are remembered."""
+        """Keep `retention`, for which outcomes are remembered."""
         self.retention = retention
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Skip a job that has its outcome; conclude one that must not run; record a start."""
+        """Skip a job that has its outcome, end one that must not run, and record a start."""
         job: Job = message.job
         if not job.may_be_duplicate:
             return
@@ -64,20 +64,20 @@ class Deduplication(OutcomeMiddleware, Observer):
         return job.may_be_duplicate or bool(job.successors) or outcome.kind != "succeeded"
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Raise `DuplicateDelivery` when another copy was first."""
+        """Raise `DuplicateDelivery` if another copy was first."""
         if not settled.complete_generation(conn, job.message_id, job.generation):
             raise DuplicateDelivery(
                 f"generation {job.generation} of {job.message_id} has its outcome already"
             )
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Leave no start of a copy: it is committed, and what refused the copy rolls back."""
+        """Delete the start of a copy: it was committed before the copy was refused."""
         if job.redelivered and outcome.kind == "duplicate":
             with db.limited_wait(), db.autocommit_statement() as conn:
                 starts.delete_start(conn, job.message_id)
 
     def _refuse_forgotten(self, job: Job) -> None:
-        """Refuse a copy so old that its outcome, if it had one, may have been forgotten."""
+        """Refuse a copy so old that its outcome may already have been deleted."""
         if job.published is None:
             return
         age = datetime.now(UTC) - job.published
@@ -85,14 +85,14 @@ class Deduplication(OutcomeMiddleware, Observer):
             raise OutcomeKnown(
                 Outcome(
                     "dead",
-                    f"published {age.days} days ago, and outcomes are remembered for "
-                    f"{self.retention.days}: whether it has run already is not known",
+                    f"published {age.days} days ago, but outcomes are kept for "
+                    f"{self.retention.days} days: whether it has already run is unknown",
                 )
             )
 
 
 def raise_if_not_runnable(job: Job, past: Past) -> None:
-    """Raise what follows when this delivery must not run, or not beside others."""
+    """Raise if this delivery must not run, or must run isolated."""
     if past.settled:
         raise DuplicateDelivery(f"a copy of {job.message_id}, which has its outcome already")
     if past.cancelled:

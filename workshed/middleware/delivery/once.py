@@ -1,4 +1,4 @@
-"""Let what a job writes happen once, however often the job is delivered."""
+"""Commit what a job writes once, however often the job is delivered."""
 
 import functools
 import threading
@@ -26,22 +26,23 @@ class OutcomeStore(Protocol):
 
 
 class OncePerMessage(Middleware):
-    """Run an actor with `once=True` in one transaction with its key and its outcome.
+    """Run an actor with `once=True` in the transaction that stores its once key and its outcome.
 
-    `db.transaction()` in the actor joins that transaction, and what the actor sends is stored in
-    it. A copy that finds the key runs nothing; one that ends second rolls back.
+    `db.transaction()` in the actor joins that transaction, and messages that the actor sends are
+    stored in it. A copy that finds the key does not run the actor; a copy that ends second rolls
+    back.
 
-    *Order:* below `TimeLimit`, so that its wrapper is the outer one and no time limit strikes in a
-    commit. *Options:* `once=` (bool).
+    *Order:* below `TimeLimit`, so that its wrapper encloses `TimeLimit`'s and no time limit
+    interrupts a commit. *Options:* `once=` (bool).
     """
 
     def __init__(self) -> None:
-        """No job runs yet."""
+        """Start with no running job."""
         self._running = threading.local()
 
     @property
     def actor_options(self) -> set[str]:
-        """Whether an actor is run so."""
+        """Whether an actor runs once per message."""
         return {"once"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
@@ -53,7 +54,7 @@ class OncePerMessage(Middleware):
             actor.fn = self._once(broker, actor.actor_name, actor.fn)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Note the job that this thread is about to run, when it is to run once."""
+        """Note the job that this thread is about to run, if it runs once."""
         once = broker.get_actor(message.actor_name).options.get("once", False)
         self._running.job = message.job if once else None
 

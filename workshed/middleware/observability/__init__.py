@@ -1,1 +1,1 @@
-"""What is seen of jobs: history, logs, metrics, Sentry, traces."""
+"""Observing jobs: history, logs, metrics, Sentry, traces."""

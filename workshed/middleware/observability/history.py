@@ -22,23 +22,23 @@ NUL, REPLACEMENT = b"\\u0000", b"\\ufffd"
 
 
 class History(Observer):
-    """Record what became of each delivery, beside the jobs; a worker that is cut off loses some.
+    """Record each delivery's outcome in the background; a worker that is killed loses some records.
 
-    What must not be lost of a job is written elsewhere, in the transaction of its outcome.
+    Facts that must not be lost are stored elsewhere, in the transaction of the outcome.
 
-    *Order:* any: the outcome was stored before any observer is told of it.
+    *Order:* any, because observers run after the outcome is stored.
     """
 
     def __init__(self, kept: Kept, release: str) -> None:
-        """Keep which runs are recorded: all, or those that did not end with success."""
+        """Keep which runs to record: all, only those that did not succeed, or none."""
         self._kept = kept
         self._release = release
         self._broker: Broker | None = None
         self.recorder: HistoryWriter | None = None
-        """Of a worker; in other processes nothing runs."""
+        """Set only in a worker, because no other process runs jobs."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Begin to write."""
+        """Start writing."""
         if self._kept != "none":
             self._broker = broker
             self.recorder = HistoryWriter()
@@ -56,7 +56,7 @@ class History(Observer):
             self.recorder.close()
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Hand its record over."""
+        """Pass its record to the writer."""
         recorder = self.recorder
         if recorder is None or (self._kept == "failures" and outcome.kind == "succeeded"):
             return
@@ -95,11 +95,11 @@ class History(Observer):
     def _arguments(self, job: Job) -> str | None:
         broker, message = self._broker, job.message
         actor = None if broker is None else broker.actors.get(message.actor_name)
-        if actor is None:  # which of them is secret only its program knows
+        if actor is None:  # only the actor's own program knows which arguments are secret
             return None
         body = orjson.dumps(redacted_arguments(actor, message))
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return None
-        if NUL in body:  # jsonb has none
+        if NUL in body:  # jsonb cannot store it
             body = body.replace(NUL, REPLACEMENT)
         return body.decode()

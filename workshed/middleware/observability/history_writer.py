@@ -1,4 +1,4 @@
-"""Write the history of runs beside the jobs: in batches, in bounded memory."""
+"""Write the history of runs in the background: in batches, in bounded memory."""
 
 import itertools
 import logging
@@ -19,28 +19,28 @@ from workshed.metrics import meters
 logger = logging.getLogger(__name__)
 
 LARGEST_BYTES = 32 << 20
-"""Of rows that wait to be written; some 70 000 of jobs that were done."""
+"""Limit of rows that wait to be written; about 70 000 of succeeded jobs."""
 OVERHEAD_BYTES = 48
-"""Of a row besides what is written of it."""
+"""Memory of a waiting row in addition to its content."""
 WINDOW = 1_000
 LOOK_S = 0.5
-"""Between two looks, of a worker that has less than a window to write."""
+"""Interval between checks, if less than a full window waits to be written."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
 CLOSE_S = 5.0
 
 
 class HistoryWriter:
-    """One thread with a connection of its own, in a worker.
+    """A thread of a worker that writes history on a connection of its own.
 
-    Jobs never wait for their history: a record that finds no room is dropped and counted. What a
-    worker had not written when it was killed, of half a second at most, is not counted.
+    Jobs never wait for their history: a record that does not fit is dropped and counted. Records
+    that a killed worker had not written, of at most half a second, are lost uncounted.
     """
 
     def __init__(self) -> None:
-        """Start nothing."""
+        """Prepare the thread."""
         self.lost = 0
-        """Records that found no room or could not be written, since this process started."""
+        """Records that did not fit or could not be written, since this process started."""
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._noted = 0
         self._waiting: deque[bytes] = deque()
@@ -51,11 +51,11 @@ class HistoryWriter:
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
 
     def start(self) -> None:
-        """Write from now on."""
+        """Start writing."""
         self._thread.start()
 
     def add(self, row: bytes) -> None:
-        """Take a row; waits for nothing."""
+        """Queue a row without waiting."""
         size = len(row) + OVERHEAD_BYTES
         with self._lock:
             if self._bytes + size > LARGEST_BYTES:
@@ -67,7 +67,7 @@ class HistoryWriter:
             self._wake.set()
 
     def close(self) -> None:
-        """Write what waits, if PostgreSQL takes it now."""
+        """Write what is queued, if PostgreSQL accepts it now."""
         self._closing.set()
         self._wake.set()
         self._thread.join(CLOSE_S)
@@ -103,8 +103,8 @@ class HistoryWriter:
             self._wake.clear()
 
     def _window(self) -> list[bytes]:
-        """Return what is written next, which stays until that is done."""
-        with self._lock:  # none is added between the start of an iteration and its end
+        """Return the next rows to write; they stay queued until they are written."""
+        with self._lock:  # `add` must not change the deque during the iteration
             return list(itertools.islice(self._waiting, WINDOW))
 
     def _write(self, conn: Connection, rows: list[bytes]) -> None:
@@ -112,10 +112,10 @@ class HistoryWriter:
             runs.write_runs(conn, rows)
         except PASSING_ERRORS:
             raise
-        except CheckViolation:  # a new day, or the table refuses one of them
+        except CheckViolation:  # the partition of a new day is missing, or the table refuses a row
             runs.add_partitions(conn)
             self._write_each(conn, rows)
-        except Exception:  # noqa: BLE001 -- one of them cannot be stored, whatever it has
+        except Exception:  # noqa: BLE001 -- at least one row cannot be stored
             self._write_each(conn, rows)
 
     def _write_each(self, conn: Connection, rows: list[bytes]) -> None:
@@ -134,7 +134,7 @@ class HistoryWriter:
                 self._bytes -= len(self._waiting.popleft()) + OVERHEAD_BYTES
 
     def _note_lost(self, conn: Connection) -> None:
-        """Let those who read the history know that it is not whole."""
+        """Record for readers of the history that it is incomplete."""
         lost = self.lost
         if lost > self._noted:
             runs.note_lost(conn, self.worker, lost - self._noted)

@@ -1,4 +1,4 @@
-"""Put the job on every log line about it, and keep its secret arguments out of them."""
+"""Put the job on each log line about it, and keep its secret arguments out."""
 
 import logging
 from collections.abc import Iterator
@@ -14,23 +14,24 @@ from workshed.middleware.job import Job
 from workshed.middleware.observability.redaction import redacted_arguments, secret_values
 
 ARGUMENTS = "Received args=%r kwargs=%r."
-"""What dramatiq says, for debugging, when an actor is called; it said so of the message before."""
+"""dramatiq's debug line when an actor is called; it has already logged the message."""
 
 
 class LogContext(Middleware):
     """Bind job id, actor, queue, attempt and trace to the thread that works on a job.
 
-    It is bound before the first check, and so by the broker: hooks run after some of them.
+    The broker binds them before the first check, because hooks run only after some of the checks.
 
-    *Order:* first of those with `after_*` hooks, so that what these log carries the job too.
+    *Order:* first of the middleware with `after_*` hooks, so that their log lines carry the job
+    too.
     """
 
     def __init__(self) -> None:
-        """No actor is declared yet."""
+        """Start with no actors."""
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Know it: it says which arguments are secret."""
+        """Keep the actor, which names its secret arguments."""
         self._actors[actor.actor_name] = actor
 
     def after_process_boot(self, broker: Broker) -> None:
@@ -40,7 +41,7 @@ class LogContext(Middleware):
             handler.addFilter(self._without_secrets)
 
     def bind(self, job: Job) -> None:
-        """Bind a job, until dramatiq is done with it."""
+        """Bind a job until dramatiq is done with it."""
         actor = self._actors.get(job.message.actor_name)
         if actor is not None and actor.options.get("redact"):
             job.secrets = secret_values(actor, job.message)
@@ -48,7 +49,7 @@ class LogContext(Middleware):
 
     @contextmanager
     def about(self, job: Job) -> Iterator[None]:
-        """Bind a job for a while, in a thread that is not the one which works on it."""
+        """Bind a job for a while in a thread other than the one that works on it."""
         before = logs.subject.get()
         self.bind(job)
         try:
@@ -64,15 +65,15 @@ class LogContext(Middleware):
         result: object = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Unbind it."""
+        """Unbind the job."""
         logs.subject.set(None)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Unbind it."""
+        """Unbind the job."""
         self.after_process_message(broker, message)
 
     def _without_secrets(self, record: logging.LogRecord) -> bool:
-        """Let a record show messages, as dramatiq's do before a job is bound, without secrets."""
+        """Hide secret arguments in a record, also of messages logged before a job is bound."""
         about = logs.subject.get()
         if record.msg == ARGUMENTS and about is not None and self._hides(about.log_fields):
             return False

@@ -1,4 +1,4 @@
-"""Count and time what became of each job."""
+"""Count and time the outcomes of jobs."""
 
 import importlib
 from types import MappingProxyType
@@ -21,24 +21,25 @@ from workshed.settings import settings
 
 
 class Metrics(Observer):
-    """Tell Prometheus of each delivery, by labels of closed sets: a message chooses none."""
+    """Record metrics of each delivery; labels come from closed sets, never from a message."""
 
     def __init__(self) -> None:
-        """Know no actor; import the meters of the application.
+        """Start with no actors; import the application's meters.
 
-        Raises `SettingsError` where its App names a module that is not there.
+        Raises `SettingsError` if its App names a module that does not exist.
         """
         for name in app().metrics:
             module(name)
         self._actors: set[str] = set()
         self._queues: set[str] = set()
         self._ledger: MetricBuffer | None = None
-        """Of a worker; elsewhere there is nothing in a hurry."""
+        """Set only in a worker; other processes are not in a hurry."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Begin to hand on what jobs note.
+        """Start passing on what jobs record.
 
-        Counters without labels begin at 0: in one that appears at 1 Prometheus sees no increase.
+        Counters without labels start at 0, because Prometheus sees no increase in one that first
+        appears at 1.
         """
         for meter in meters.ALL:
             if isinstance(meter, Counter) and not meter.labels:
@@ -47,31 +48,31 @@ class Metrics(Observer):
         self._ledger.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Hand on what is left."""
+        """Pass on what is left."""
         self.leaving()
         self._ledger = None
 
     def leaving(self) -> None:
-        """Hand on what is left."""
+        """Pass on what is left."""
         if self._ledger is not None:
             self._ledger.close()
 
     def after_declare_actor(self, broker: Broker, actor: dramatiq.Actor[Any, Any]) -> None:
-        """Take its name for a label."""
+        """Allow its name as a label."""
         self._actors.add(actor.actor_name)
 
     def after_declare_queue(self, broker: Broker, queue_name: str) -> None:
-        """Take its name for a label."""
+        """Allow its name as a label."""
         self._queues.add(queue_name)
 
     def began(self, job: Job) -> None:
-        """Tell how long it has waited."""
+        """Record how long the job has waited."""
         queue_wait_s = job.queue_wait_s
         if queue_wait_s is not None:
             self._note(meters.WAIT, "observe", queue_wait_s, self.labels(job.message))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Tell what became of it, and how long it ran if it did."""
+        """Record the outcome, and how long the job ran if it did."""
         labels = self.labels(job.message)
         self._note(meters.JOBS, "inc", 1, (*labels, outcome.kind))
         if job.duration_s is not None:
@@ -84,7 +85,7 @@ class Metrics(Observer):
             self._ledger.note(meter, method, number, labels)
 
     def labels(self, message: dramatiq.Message[Any]) -> tuple[str, str]:
-        """Return a message's actor and queue, where this program declares them."""
+        """Return the message's actor and queue, replaced unless this program declares them."""
         return (
             message.actor_name if message.actor_name in self._actors else OTHER,
             message.queue_name if message.queue_name in self._queues else OTHER,
@@ -92,15 +93,15 @@ class Metrics(Observer):
 
 
 def serve_own(others: Pages = MappingProxyType({})) -> None:
-    """Show this process's own numbers, in a thread, from now on, and other pages beside them.
+    """Serve this process's own metrics and `others`, other pages, in a thread from now on.
 
-    For one that is alone, as a relay or a clock. Where a folder is named it shares that with
-    others, and the program that named it shows all.
+    For a process that runs alone, such as a relay or a clock. Where a metrics folder is set, the
+    process shares it with others, and the program that set it serves the metrics of all.
     """
     config = settings()
     shown = dict(others)
     if config.counts_in_folder:
-        # Not at the top: where nothing is measured, nothing is imported.
+        # Imported here, so that processes without metrics do not import it.
         exposition = importlib.import_module("workshed.metrics.exposition")
         shown["/metrics"] = exposition.metrics_page(exposition.collect_own)
     if shown:

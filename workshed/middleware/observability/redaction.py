@@ -1,4 +1,4 @@
-"""Keep an actor's secret arguments out of all that shows its jobs."""
+"""Keep an actor's secret arguments out of everything that shows its jobs."""
 
 import functools
 import inspect
@@ -13,28 +13,28 @@ from dramatiq.middleware import Middleware
 from workshed.redaction import HIDDEN, hide_words
 
 SHORTEST_SECRET = 4
-"""Characters; a shorter value is found in every text, so it is hidden by its name only."""
+"""Characters. A shorter value occurs in any text, so only the argument with its name is hidden."""
 
 Actor = dramatiq.Actor[..., Any]
 
 
 class Redaction(Middleware):
-    """Know which arguments are not to be shown.
+    """Hide the values of secret arguments wherever jobs are shown.
 
-    *Options:* `redact=` (the names of parameters). Their values are in the message, or the job
-    could not run; history, logs, Sentry and the console show `[redacted]` instead.
+    *Options:* `redact=` (the names of parameters). The message still carries their values, because
+    the job needs them; history, logs, Sentry and the console show `[redacted]` instead.
     """
 
     @property
     def actor_options(self) -> set[str]:
-        """Names of the parameters whose values are not shown."""
+        """Names of the parameters whose values are hidden."""
         return {"redact"}
 
     def before_declare_actor(self, broker: Broker, actor: Actor) -> None:
-        """Refuse a name that is no parameter: it would hide nothing."""
+        """Refuse a name that is not a parameter, because it would hide nothing."""
         names = actor.options.get("redact", ())
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{actor.actor_name}: redact={names!r} is no list of names")
+            raise ValueError(f"{actor.actor_name}: redact={names!r} is not a list of names")
         parameters = inspect.signature(actor.fn).parameters
         takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         for name in names:
@@ -47,9 +47,10 @@ class Redaction(Middleware):
 
 
 def redacted_arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
-    """Name each argument as the actor does, with what is secret hidden.
+    """Return the arguments by parameter name, with secret ones hidden.
 
-    Those that do not fit its signature are named by their number, and hidden where anything is.
+    Arguments that do not fit the signature are named by number. They are all hidden if the actor
+    has any secret argument.
     """
     secret = actor.options.get("redact", ())
     named = _named(actor.fn, message, hide=bool(secret))
@@ -59,7 +60,7 @@ def redacted_arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str
 
 
 def scrub_text(actor: Actor, message: dramatiq.Message[Any], text: str) -> str:
-    """Hide the values of secret arguments in a text, such as that of an error."""
+    """Hide the values of secret arguments in a text, for example that of an error."""
     return hide_words(text, secret_values(actor, message))
 
 
@@ -74,7 +75,7 @@ def secret_values(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ..
 
 
 def positional_parameters(function: Callable[..., Any]) -> list[str]:
-    """Name those that can be given by place, in their order."""
+    """Return the names of the parameters that can be passed by position, in order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
 
@@ -94,7 +95,7 @@ def _named(
 
 
 def _words(value: object) -> Iterator[str]:
-    """Return the texts a value may appear as."""
+    """Yield the texts that a value may appear as."""
     match value:
         case str():
             found = [value, repr(value)[1:-1], json.dumps(value)[1:-1]]

@@ -1,4 +1,4 @@
-"""Tell Sentry what jobs fail of, in the trace they were sent in."""
+"""Report the errors of jobs to Sentry, in the trace in which they were sent."""
 
 import logging
 import sys
@@ -25,30 +25,31 @@ FLUSH_S = 2.0
 
 
 class Sentry(Observer):
-    """Report the failures that matter, run each job in a scope and a transaction of its own.
+    """Report the failures that matter, and run each job in its own scope and transaction.
 
-    Off where neither `WORKSHED_SENTRY_DSN` is set nor the application has initialised the SDK
-    itself; nothing of it is imported then. Where it is wanted and not installed, workers do not
-    boot, and what reports raises the same `SettingsError`.
+    Active if `WORKSHED_SENTRY_DSN` is set or the application has initialised the SDK itself.
+    Otherwise nothing of the SDK is imported. If it is needed but not installed, workers do not
+    boot, and reporting raises the same `SettingsError`.
 
-    A class that inherits from it may say more of each job (`tags`), and report others (`matters`).
+    In a subclass you can add tags to reports (`tags`) and choose which outcomes are reported
+    (`matters`).
 
-    *Order:* high, so that the scope is there before other observers begin, and after they end.
+    *Order:* high, so that the scope opens before other observers begin and closes after they end.
     """
 
     def __init__(self, config: Settings) -> None:
-        """Import nothing yet."""
+        """Keep the settings; the SDK is not imported yet."""
         self._config = config
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Know it: what it hides is hidden in all that is reported of its jobs."""
+        """Keep the actor: its secret arguments are hidden in reports."""
         self._actors[actor.actor_name] = actor
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Initialise the SDK, or use the application's; after the fork: its thread is in no child.
+        """Initialise the SDK, or use the application's; after the fork, which ends its threads.
 
-        Raises `SettingsError` where it is wanted and not installed.
+        Raises `SettingsError` if the SDK is needed but not installed.
         """
         if self._config.sentry_dsn is not None or _initialised():
             _reports().start_sdk(self._config)
@@ -56,12 +57,12 @@ class Sentry(Observer):
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
-        """Note the sender's trace; what is put back on its way keeps its first."""
+        """Record the sender's trace; a message that is sent again keeps its first."""
         if not _initialised() or "sentry-trace" in message.options.get("trace", {}):
             return
         try:
             traces.carry_headers(message.options, _reports().trace_headers(message))
-        except Exception:  # of the application's own client; the job is sent all the same
+        except Exception:  # the application's own client failed; send the job anyway
             logger.exception("a message is sent without its trace")
 
     def began(self, job: Job) -> None:
@@ -73,7 +74,7 @@ class Sentry(Observer):
                 job.trace = report.trace_id
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Report it, if it is a failure that matters; by a thread of another job at times."""
+        """Report the outcome if it is a failure that matters; another thread may call this."""
         report = job.notes.get(NAME)
         if report is not None:
             report.end(outcome, matters=self._judged(job, outcome))
@@ -92,7 +93,7 @@ class Sentry(Observer):
         result: object = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Close the scope, in the thread that opened it, also where no outcome was stored."""
+        """Close the scope in the thread that opened it, even if no outcome was stored."""
         if (report := message.job.notes.pop(NAME, None)) is not None:
             report.close()
 
@@ -101,62 +102,63 @@ class Sentry(Observer):
         self.after_process_message(broker, message)
 
     def leaving(self) -> None:
-        """Send what waits to be sent: the process ends without its threads."""
+        """Send pending events, because the process ends without its threads."""
         if _initialised():
             _reports().flush_events(FLUSH_S)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Send what waits to be sent."""
+        """Send pending events."""
         self.leaving()
 
     def tags(self, job: Job) -> Mapping[str, str]:
-        """Return more tags of what is reported of a job."""
+        """Return additional tags for reports about a job."""
         return {}
 
     def matters(self, job: Job, outcome: Outcome) -> bool:
-        """Tell whether an outcome is reported; by default `WORKSHED_SENTRY_EVENTS` says so."""
+        """Return whether to report an outcome; by default `WORKSHED_SENTRY_EVENTS` decides."""
         if outcome.is_dead:
             return True
         first = job.attempt == 1 and self._config.sentry_events == "first_and_final"
         return outcome.kind == "retry" and (first or self._config.sentry_events == "all")
 
     def actor_of(self, job: Job) -> dramatiq.Actor[..., Any] | None:
-        """Return the actor of a job, where this program declares it."""
+        """Return the actor of a job, if this program declares it."""
         return self._actors.get(job.message.actor_name)
 
     def _report(self, job: Job) -> Any:
         report = _reports().SentryRun(self._config, job, self.actor_of(job))
         try:
             report.tag(self.tags(job))
-        except Exception:  # of an application's class; the job is reported all the same
-            logger.exception("a job of %s has no tags of its own", job.message.actor_name)
+        except Exception:  # an application's subclass failed; report the job anyway
+            logger.exception("tags() failed for a job of %s", job.message.actor_name)
         return report
 
     def _judged(self, job: Job, outcome: Outcome) -> bool:
-        """Ask whether it is reported; what cannot be told is."""
+        """Return whether to report it; if `matters` fails, it is reported."""
         try:
             return self.matters(job, outcome)
-        except Exception:  # of an application's class
-            logger.exception("a job of %s is reported", job.message.actor_name)
+        except Exception:  # an application's subclass failed
+            logger.exception("matters() failed: job of %s is reported", job.message.actor_name)
             return True
 
 
 def without_stock(chain: list[Middleware]) -> list[Middleware]:
-    """Leave out what the SDK's Dramatiq integration puts into every broker.
+    """Remove the SDK's Dramatiq integration, which it adds to every broker.
 
-    It reports each attempt with its arguments, and puts an option on messages that no worker takes.
+    It reports each attempt with its arguments, and adds an option to messages that no worker
+    accepts.
     """
     return [m for m in chain if type(m).__module__ != "sentry_sdk.integrations.dramatiq"]
 
 
 def _initialised() -> bool:
-    """Tell whether there is anybody to report to."""
+    """Return whether a Sentry client is active."""
     sdk = sys.modules.get("sentry_sdk")
     return sdk is not None and sdk.is_initialized()
 
 
 def _reports() -> Any:
-    """Import what needs the SDK."""
+    """Import the module that needs the SDK."""
     try:
         from workshed.middleware.observability import sentry_events  # noqa: PLC0415 -- an extra
     except ImportError as err:

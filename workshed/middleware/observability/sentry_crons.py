@@ -1,4 +1,4 @@
-"""Tell Sentry's monitors when a periodic job begins and ends; needs its SDK."""
+"""Notify Sentry's cron monitors when a periodic job begins and ends; needs its SDK."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from workshed.middleware.job import Job, Outcome
 from workshed.middleware.runtime.time_limit import DEFAULT_MS, hard_limit_ms
 
 MARGIN_MINUTES = 5
-"""How late a run may begin before Sentry says that it was missed."""
+"""How late a run may begin before Sentry reports it as missed."""
 LONGEST_SLUG = 50
 
 Actor = dramatiq.Actor[..., Any]
@@ -25,30 +25,31 @@ Actor = dramatiq.Actor[..., Any]
 
 @runtime_checkable
 class HasCronSchedule(Protocol):
-    """What the option `periodic=` of an actor is, if a monitor can follow it."""
+    """The value of an actor's `periodic=` option, if a monitor can follow it."""
 
     def monitor(self) -> Mapping[str, Any] | None:
-        """Return its `schedule` and `timezone` as a monitor's config has them.
+        """Return the `schedule` and `timezone` of the monitor's config.
 
-        `{"schedule": {"type": "crontab", "value": "0 9 * * *"}, "timezone": "Europe/Paris"}`, or a
-        schedule of `{"type": "interval", "value": 2, "unit": "hour"}`; `None` for one that a
-        monitor has no words for. `checkin_margin` and `max_runtime`, in minutes, may be added.
+        For example `{"schedule": {"type": "crontab", "value": "0 9 * * *"}, "timezone":
+        "Europe/Paris"}`, or a schedule of `{"type": "interval", "value": 2, "unit": "hour"}`.
+        Return `None` if a monitor cannot express the schedule. You may add `checkin_margin` and
+        `max_runtime`, in minutes.
         """
 
 
 def check_in_started(job: Job, actor: Actor | None) -> None:
-    """Say that a run goes on, at each attempt of it."""
+    """Report at each attempt that a run is in progress."""
     _check_in(job, actor, "in_progress")
 
 
 def check_in_finished(job: Job, actor: Actor | None, outcome: Outcome) -> None:
-    """Say how a run ended, if it will not be tried again."""
+    """Report how a run ended, if it will not be retried."""
     if outcome.is_final:
         _check_in(job, actor, "error" if outcome.is_dead else "ok")
 
 
 def _check_in(job: Job, actor: Actor | None, status: Literal["in_progress", "ok", "error"]) -> None:
-    # One that somebody sends, beside those of the clock, is no run of the schedule.
+    # A job without a scheduled time was sent by hand and is no run of the schedule.
     if actor is None or "scheduled_for" not in job.message.options:
         return
     spec = actor.options.get("periodic")
@@ -62,16 +63,16 @@ def _check_in(job: Job, actor: Actor | None, status: Literal["in_progress", "ok"
 
 
 def longest_minutes(actor: Actor) -> int:
-    """Return how long an attempt may take until it is given up, in whole minutes."""
+    """Return how long an attempt may take before it is given up, in whole minutes."""
     limit_ms = actor.options.get("time_limit", DEFAULT_MS)
     return math.ceil(hard_limit_ms(limit_ms, actor.options) / 60_000)
 
 
 def check_in_id(job: Job) -> str:
-    """Return the same for all attempts of a run, in whatever process."""
+    """Return an id that is the same for all attempts of a run, in any process."""
     return uuid.uuid5(uuid.NAMESPACE_OID, job.message_id).hex
 
 
 def monitor_slug(name: str) -> str:
-    """Return the name of an actor as Sentry takes it."""
+    """Return an actor's name in the form that Sentry accepts."""
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower())[:LONGEST_SLUG]

@@ -1,4 +1,4 @@
-"""What Sentry is told of a job; needs its SDK."""
+"""What is reported to Sentry about a job; needs its SDK."""
 
 import re
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ from workshed.settings import Settings
 
 ORIGIN = "auto.queue.workshed"
 WORDS = "workshed words"
-"""The key of a hint under which the secret words of an event's job are."""
+"""The key in an event's hint of the secret values of its job."""
 
-# They say again, as errors, what is reported.
+# These loggers log errors that are already reported.
 ECHOES = ("dramatiq.worker.WorkerThread", "workshed.transport.consuming.execution")
 NOT_IN_APP = ["dramatiq", "workshed"]
 
-# What an event is made of, which the value of a secret argument may happen to look like.
+# Structural fields of an event, which must survive if a secret value happens to equal them.
 MADE_OF = {"event_id", "trace_id", "span_id", "parent_span_id", "timestamp", "start_timestamp"}
 MADE_OF |= {"type", "level", "platform"}
 OF_THESE = re.compile(
@@ -54,17 +54,17 @@ STATUS: dict[OutcomeKind, str] = {
 
 
 class SentryRun:
-    """A job in a scope of its own, from which nothing is left for the next one of its thread."""
+    """A job in its own scope, which leaves nothing behind for the next job of its thread."""
 
     def __init__(self, config: Settings, job: Job, actor: dramatiq.Actor[..., Any] | None) -> None:
-        """Open the scope, in the trace of the job's sender; `close` is called by this thread."""
+        """Open the scope in the sender's trace; call `close` in the same thread."""
         self._config = config
         self._job = job
         self._actor = actor
         self._transaction: Span | None = None
         self._open = ExitStack()
         self._scope = self._open.enter_context(sentry_sdk.isolation_scope())
-        self._scope.clear_breadcrumbs()  # of what the thread did since its last job
+        self._scope.clear_breadcrumbs()  # left by the thread since its last job
         self._describe()
         self._continued = self._scope.continue_trace(
             job.message.options.get("trace", {}),
@@ -88,17 +88,17 @@ class SentryRun:
         sentry_crons.check_in_started(job, self._actor)
 
     def tag(self, tags: Mapping[str, str]) -> None:
-        """Say more of the job."""
+        """Add tags to the scope."""
         for name, value in tags.items():
             self._scope.set_tag(name, value)
 
     @property
     def trace_id(self) -> str:
-        """The trace it is in: its sender's, or one that begins with it."""
+        """The id of its trace: the sender's, or a new one."""
         return self._continued.trace_id
 
     def end(self, outcome: Outcome, *, matters: bool) -> None:
-        """Note the outcome, and report it if it matters; any thread may."""
+        """Record the outcome, and report it if it matters; any thread may call this."""
         if self._transaction is not None:
             self._transaction.set_status(STATUS.get(outcome.kind, "ok"))
         with use_isolation_scope(self._scope):
@@ -107,7 +107,7 @@ class SentryRun:
             sentry_crons.check_in_finished(self._job, self._actor, outcome)
 
     def close(self) -> None:
-        """End the transaction, and return to the scope of before."""
+        """End the transaction and restore the previous scope."""
         self._open.close()
 
     def _describe(self) -> None:
@@ -162,15 +162,15 @@ class SentryRun:
 
 
 class SecretScrubber:
-    """Takes secrets out of an event when nothing is put into it any more."""
+    """Removes secrets from an event once nothing more is added to it."""
 
     def __init__(self, config: Settings, before: Any) -> None:
-        """Keep what the application itself does with an event at last; it is done first."""
+        """Keep the application's own last step for an event, which runs first."""
         self._secrets = process_secrets(config)
         self._before = before
 
     def __call__(self, event: Event, hint: Hint) -> Event | None:
-        """Return the event without local variables, arguments of the program, and secrets."""
+        """Return the event without local variables, program arguments and secrets."""
         found = event if self._before is None else self._before(event, hint)
         if found is None:
             return None
@@ -181,7 +181,7 @@ class SecretScrubber:
 
 
 def start_sdk(config: Settings) -> None:
-    """Initialise the SDK, unless the application has; clean what leaves in any case."""
+    """Initialise the SDK unless the application has; scrub outgoing events in either case."""
     if not sentry_sdk.is_initialized():
         assert config.sentry_dsn is not None  # noqa: S101 -- else there is nothing to start
         sentry_sdk.init(
@@ -206,7 +206,7 @@ def start_sdk(config: Settings) -> None:
 
 
 def trace_headers(message: dramatiq.Message[Any]) -> dict[str, str]:
-    """Return the headers of the trace that a message is sent in; note in it that it was sent."""
+    """Return the headers of the trace in which a message is sent, and record the send in it."""
     scope = sentry_sdk.get_current_scope()
     if scope.span is None:
         return dict(scope.iter_trace_propagation_headers())
@@ -218,12 +218,12 @@ def trace_headers(message: dramatiq.Message[Any]) -> dict[str, str]:
 
 
 def flush_events(timeout_s: float) -> None:
-    """Wait until all is sent."""
+    """Wait until all events are sent, at most `timeout_s`."""
     sentry_sdk.flush(timeout_s)
 
 
 def _without_locals(value: Any) -> Any:
-    """Leave out the local variables of all frames, which an application's own client may add."""
+    """Remove the local variables of all frames, which an application's own client may add."""
     match value:
         case dict():
             is_frame = "lineno" in value or "abs_path" in value

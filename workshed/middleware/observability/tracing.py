@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry for what is sent and what is run; imported only where they are wanted."""
+"""OpenTelemetry spans for sends and runs; imported only if tracing is enabled."""
 
 import logging
 import traceback
@@ -34,34 +34,35 @@ NAME = "tracing"
 FLUSH_MS = 2_000
 """Longest wait for the collector at the end of a process."""
 
-# Whatever else OTEL_PROPAGATORS names, a message has no room for it.
+# OTEL_PROPAGATORS is ignored, because a message has no room for the headers of others.
 W3C = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpan:
-    """The span of a run, and what makes the context of before current again."""
+    """The span of a run, and the token that restores the previous context."""
 
     span: Span
     token: Token[Context]
 
 
 class Tracing(Observer):
-    """Make a producer span of each send, and a consumer span of each run.
+    """Create a producer span for each send and a consumer span for each run.
 
-    The first run is a child of its sender's span. Each later one is a trace of its own with a link
-    to that span: it may be days later, and a trace that lasts as long is shown by nothing.
+    The span of the first run is a child of its sender's span. Each later run starts a trace of its
+    own with a link to that span, because it may run days later, and no tool shows a trace that
+    lasts that long.
     """
 
     def __init__(self, config: Settings, provider: trace.TracerProvider | None = None) -> None:
-        """Take spans to `provider`, else to that of the process, whenever it is set."""
+        """Send spans to `provider`, or else to that of the process, whenever it is set."""
         self._secrets = process_secrets(config)
         self._tracer = trace.get_tracer("workshed", tracer_provider=provider)
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
         self._provider: Any = provider
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Know it: what it hides is hidden in the texts of errors."""
+        """Keep the actor: its secret arguments are hidden in error texts."""
         self._actors[actor.actor_name] = actor
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
@@ -72,16 +73,16 @@ class Tracing(Observer):
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
-        """Note the sender's context; what is put back on its way keeps its first."""
+        """Record the sender's context; a message that is sent again keeps its first."""
         if "traceparent" in message.options.get("trace", {}):
             return
         try:
             traces.carry_headers(message.options, self._headers(message))
-        except Exception:  # a span processor of the application's; the job is sent all the same
+        except Exception:  # an application's span processor failed; send the job anyway
             logger.exception("a message is sent without its trace")
 
     def began(self, job: Job) -> None:
-        """Begin the span, which is current while the actor runs."""
+        """Start the span, which is current while the actor runs."""
         sent_in = W3C.extract(job.message.options.get("trace", {}), Context())
         sender = trace.get_current_span(sent_in).get_span_context()
         is_first = job.generation == 0
@@ -102,7 +103,7 @@ class Tracing(Observer):
             job.trace = trace.format_trace_id(found.trace_id)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """End the span with the outcome; by another thread where the job is cut off."""
+        """End the span with the outcome; called by another thread if the job is cut off."""
         running: RunSpan | None = job.notes.get(NAME)
         if running is None:
             return
@@ -121,7 +122,7 @@ class Tracing(Observer):
         result: object = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Return to the context of before, in the thread that left it."""
+        """Restore the previous context in the thread that changed it."""
         running: RunSpan | None = message.job.notes.pop(NAME, None)
         if running is not None:
             if running.span.is_recording():  # no outcome was stored
@@ -129,16 +130,16 @@ class Tracing(Observer):
             context.detach(running.token)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Return to it after a job whose actor skipped it."""
+        """Restore the previous context after a job whose actor skipped it."""
         self.after_process_message(broker, message)
 
     def leaving(self) -> None:
-        """Send what waits to be sent: the process ends without its threads."""
+        """Send pending spans, because the process ends without its threads."""
         if hasattr(self._provider, "force_flush"):
             self._provider.force_flush(FLUSH_MS)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Send what waits to be sent."""
+        """Send pending spans."""
         self.leaving()
 
     def _headers(self, message: dramatiq.Message[Any]) -> dict[str, str]:
@@ -152,7 +153,7 @@ class Tracing(Observer):
         return headers
 
     def _record(self, span: Span, outcome: Outcome, scrubber: Scrubber) -> None:
-        """Tell why it failed, as `Span.record_exception` does, but without secrets."""
+        """Record why the job failed, as `Span.record_exception` does, but without secrets."""
         span.set_status(Status(StatusCode.ERROR, scrubber.text(outcome.reason)))
         if (error := outcome.error) is not None:
             span.add_event(
@@ -179,14 +180,14 @@ def _attributes(message: dramatiq.Message[Any], name: str, kind: str) -> dict[st
 
 
 def _provider() -> trace.TracerProvider:
-    """Return the provider of this process; if it has none, one that exports by OTLP over HTTP.
+    """Return the process's provider; if it has none, set one that exports by OTLP over HTTP.
 
     The SDK reads its own variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, and so on.
     """
     found = trace.get_tracer_provider()
     if not isinstance(found, trace.ProxyTracerProvider):
         return found
-    # What senders do not need: they leave the SDK to their application.
+    # Imported here, because senders leave the SDK to their application.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt, as functions of (attempt, error)."""
+"""Backoff: how long to wait before the next attempt, as functions of (attempt, error)."""
 
 import logging
 import random
@@ -13,29 +13,29 @@ Wait = Callable[[int, BaseException], timedelta]
 LONGEST = timedelta(days=7)
 SHORTEST = timedelta(milliseconds=1)
 FURTHEST = timedelta(days=365)
-"""Beyond it a wait is a mistake, and beyond the year 9999 no row could hold it."""
+"""A longer wait is a mistake, and no row can hold a time beyond the year 9999."""
 
 
 def clamp_wait(span: timedelta) -> timedelta:
-    """Bring a wait that a job asked for into what can be waited."""
+    """Limit a wait that a job asked for to between 0 and 365 days."""
     return min(max(span, timedelta()), FURTHEST)
 
 
 def fixed_wait(span: timedelta) -> Wait:
-    """Wait the same span each time."""
+    """Wait for the same span each time."""
     return lambda _attempt, _error: span
 
 
 def exponential_wait(
     first: timedelta = timedelta(seconds=15), longest: timedelta = LONGEST, jitter: float = 0.25
 ) -> Wait:
-    """Double from `first` to at most `longest`, each up to `jitter` of itself shorter.
+    """Double the wait from `first` up to `longest`, then shorten it by up to the fraction `jitter`.
 
-    The jitter keeps jobs that failed together from coming back together.
+    The jitter keeps jobs that failed together from retrying together.
     """
 
     def wait(attempt: int, _error: BaseException) -> timedelta:
-        # Capped before it is multiplied: a span has a largest value.
+        # Capped before the multiplication, because a timedelta can overflow.
         times = min(2 ** min(attempt - 1, 62), longest // max(first, SHORTEST) + 1)
         span: timedelta = min(first * times, longest)
         return span * (1 - random.uniform(0, jitter))  # noqa: S311
@@ -44,7 +44,7 @@ def exponential_wait(
 
 
 def polynomial_wait(jitter: timedelta = timedelta(seconds=30)) -> Wait:
-    """Wait attempt⁴ seconds and up to `jitter` more, as Sidekiq and ActiveJob do."""
+    """Wait attempt⁴ seconds plus up to `jitter`, as Sidekiq and ActiveJob do."""
 
     def wait(attempt: int, _error: BaseException) -> timedelta:
         span = timedelta(seconds=min(attempt**4, LONGEST.total_seconds()))
@@ -54,9 +54,10 @@ def polynomial_wait(jitter: timedelta = timedelta(seconds=30)) -> Wait:
 
 
 def custom_wait(wait: Wait, otherwise: Wait) -> Wait:
-    """Ask a function of the program, and wait as `otherwise` says where it gives no span.
+    """Call a function of the application; use `otherwise` if it returns no valid span.
 
-    It is asked when a job has failed: an error of its own must not cost the job its retry.
+    The function is called after a job has failed, so an error of its own must not cost the job its
+    retry.
     """
 
     def guarded(attempt: int, error: BaseException) -> timedelta:
@@ -67,7 +68,9 @@ def custom_wait(wait: Wait, otherwise: Wait) -> Wait:
         else:
             if isinstance(span, timedelta) and timedelta() <= span <= FURTHEST:
                 return span
-            logger.error("wait=%r gave %r, no span up to a year; waiting exponentially", wait, span)
+            logger.error(
+                "wait=%r returned %r, not a span up to a year; waiting exponentially", wait, span
+            )
         return otherwise(attempt, error)
 
     return guarded

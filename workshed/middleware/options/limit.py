@@ -1,4 +1,4 @@
-"""What an actor says about its limits, and what one of its jobs asks of them."""
+"""The limits of an actor, and the slots that one of its jobs asks for."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,7 @@ from workshed.middleware.options.backoff import FURTHEST
 from workshed.middleware.options.keys import Key, check_key, render_key
 
 MOST = 1_000_000
-"""Each start of a window has a row until it has left it."""
+"""Each start is a row until it leaves its window."""
 SHORTEST = timedelta(milliseconds=1)
 LONGEST_NAME = 100
 """Bytes."""
@@ -19,18 +19,18 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Let no more jobs run at a time, or start within a span, per key.
+    """Limit how many jobs run concurrently, or how many start per time window, per key.
 
-    `Limit.concurrent(5)`: at most five at a time, all workers together.
+    `Limit.concurrent(5)`: at most five at a time across all workers.
     `Limit.window(100, per=timedelta(minutes=1))`: at most 100 starts in any minute.
-    `Limit.bucket(10, per=timedelta(seconds=1), burst=20)`: ten starts a second, and after a pause
-    twenty at once.
+    `Limit.bucket(10, per=timedelta(seconds=1), burst=20)`: ten starts a second, and up to twenty at
+    once after a pause.
 
-    `key`: the arguments each of whose values has a limit of its own (`["tenant_id"]`), or a
-    function of the arguments that returns it; without it all jobs have one.
-    `share`: the arguments on whose behalf a job runs. What is free is divided evenly among those
-    that wait: one that is alone may have all of it.
-    `name`: of a limit that several actors have together; without it the actor's.
+    `key`: the arguments whose values each have a limit of their own (for example `["tenant_id"]`),
+    or a function of the arguments that returns the key. By default all jobs share one limit.
+    `share`: the arguments that name on whose behalf a job runs. Free slots are divided evenly among
+    the shares with waiting jobs; a share that waits alone may have them all.
+    `name`: the name of a limit that several actors share. By default each actor has its own.
     """
 
     kind: Kind
@@ -44,7 +44,7 @@ class Limit:
     def concurrent(
         cls, most: int, *, key: Key | None = None, share: Key | None = None, name: str | None = None
     ) -> Self:
-        """Let at most so many run at a time."""
+        """Let at most `most` jobs run at a time."""
         _check_number("concurrent", most)
         return cls("concurrent", most, None, key, share, name)
 
@@ -58,7 +58,7 @@ class Limit:
         share: Key | None = None,
         name: str | None = None,
     ) -> Self:
-        """Let at most so many start within any span of this length."""
+        """Let at most `most` jobs start within any span of length `per`."""
         _check_number("window", most)
         _check_span("window", per)
         return cls("window", most, per, key, share, name)
@@ -74,41 +74,41 @@ class Limit:
         share: Key | None = None,
         name: str | None = None,
     ) -> Self:
-        """Let so many start per span; what was not used adds up to `burst`, by default `rate`."""
+        """Let `rate` jobs start per span; unused starts add up to `burst`, by default `rate`."""
         _check_number("bucket", rate)
         _check_span("bucket", per)
         if burst is not None:
             _check_number("bucket: burst", burst)
-        each = -((-per) // rate)  # rounded up: at no time one more
+        each = -((-per) // rate)  # rounded up, so that the rate is never exceeded
         return cls("bucket", burst or rate, each, key, share, name)
 
     def __post_init__(self) -> None:
-        """Refuse what could not work, when the actor is declared."""
+        """Refuse limits that cannot work, when the actor is declared."""
         if self.name is not None and not 0 < len(self.name.encode()) <= LONGEST_NAME:
             raise ValueError(f"Limit: name={self.name!r:.50} must have 1 to {LONGEST_NAME} bytes")
         if self.share is None or callable(self.share) or callable(self.key):
             return
         if not self.share or set(self.share) <= set(self.key or ()):
             raise ValueError(
-                f"Limit: share={list(self.share)!r}: each key has one of these alone, so there is "
-                "nobody to share with; name other arguments, or leave it out"
+                f"Limit: share={list(self.share)!r}: each key has only one of these, so there is "
+                "nothing to share; name other arguments, or leave it out"
             )
 
     def title(self, actor_name: str) -> str:
-        """Return what its keys begin with; two of one actor must differ by it."""
+        """Return the prefix of its keys; it must be unique among an actor's limits."""
         return f"{self.name or actor_name}:{self.kind}"
 
     def check(self, actor: dramatiq.Actor[..., Any]) -> None:
-        """Refuse keys of arguments that the actor does not have."""
+        """Refuse keys that name arguments the actor does not have."""
         for option, key in (("key", self.key), ("share", self.share)):
             if key is not None:
                 check_key(actor, key, option)
 
     def ask(self, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any]) -> SlotRequest:
-        """Return what a message asks of it.
+        """Return the slot that a message needs of this limit.
 
         Raises what a function given as `key` or `share` raises, and `ValueError` for a result that
-        is no JSON.
+        is not JSON.
         """
         key = title = self.title(actor.actor_name)
         if self.key is not None:
@@ -121,9 +121,9 @@ class Limit:
 
 def _check_number(what: str, number: object) -> None:
     if type(number) is not int or not 1 <= number <= MOST:
-        raise ValueError(f"Limit.{what}: {number!r} is no whole number from 1 to {MOST}")
+        raise ValueError(f"Limit.{what}: {number!r} is not a whole number from 1 to {MOST}")
 
 
 def _check_span(what: str, span: object) -> None:
     if not isinstance(span, timedelta) or not SHORTEST <= span <= FURTHEST:
-        raise ValueError(f"Limit.{what}: per={span!r}: a timedelta from 1 ms to a year")
+        raise ValueError(f"Limit.{what}: per={span!r}: must be a timedelta from 1 ms to a year")

@@ -1,4 +1,4 @@
-"""The rules an actor may state about its errors; what cannot hold is refused."""
+"""An actor's rules for its errors; rules that cannot apply are refused."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from workshed.middleware.options.backoff import FURTHEST, Wait, fixed_wait, poly
 Errors = tuple[type[BaseException], ...]
 
 WORDS = (Snooze, Discard, RecordMissing, Shutdown)
-"""Their meaning is fixed; a rule for one of them would never be asked."""
+"""Signals with a fixed meaning; a rule for one of them would never be used."""
 
 DEFAULT_ATTEMPTS = 5
 HIGHEST_PRIORITY = 255
 MOST_GROUPS = 64
-"""A message carries one count for each, and is never to grow by its errors."""
+"""A message carries one count for each group, so this bounds its growth."""
 LONGEST_KEY = 100
 """Bytes."""
 
@@ -29,9 +29,9 @@ class RetryRule:
     """Errors that are counted together, and how often and when they are retried."""
 
     key: str
-    """In the messages in flight: it must not depend on anything but which errors these are."""
+    """Stored in messages in flight, so it must depend only on which errors these are."""
     attempts: int | None
-    """The first run included; `None`: `retry_for` or `retry_when` says when to stop."""
+    """Includes the first run; `None`: `retry_for` or `retry_when` decides when to stop."""
     wait: Wait | None = None
     """`None`: exponential, by the actor's `min_backoff` and `max_backoff`."""
     retry_for: timedelta | None = None
@@ -40,13 +40,13 @@ class RetryRule:
 
 
 class RetryOn:
-    """Retry some errors by rules of their own, counted by themselves.
+    """Retry some errors by a rule of their own, with a count of their own.
 
-    `RetryOn(TimeoutError, attempts=5, wait="polynomial")`: five attempts, the first included; or
-    `retry_for=timedelta(days=2)`, a span that begins with the first of these failures, at the end
-    of which is the last attempt. `wait` is a span, `"exponential"`, `"polynomial"`, or a function
-    of (attempt, error), where `attempt` is how often these errors were met. `queue` and `priority`
-    (RabbitMQ's, high first) are those of the next runs.
+    `RetryOn(TimeoutError, attempts=5, wait="polynomial")`: five attempts, including the first.
+    Instead of `attempts` you can give `retry_for=timedelta(days=2)`, a span from the first of these
+    failures that ends with the last attempt. `wait` is a span, `"exponential"`, `"polynomial"`, or
+    a function of (attempt, error), where `attempt` is how often these errors have occurred. `queue`
+    and `priority` (RabbitMQ's, high first) apply to the retries.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RetryOn:
         queue: str | None = None,
         priority: int | None = None,
     ) -> None:
-        """Refuse what could never match or never run."""
+        """Refuse a rule that could never match or never run."""
         if not errors:
             raise ValueError("RetryOn needs at least one exception class")
         for error in errors:
@@ -66,13 +66,13 @@ class RetryOn:
         if attempts is not None and retry_for is not None:
             raise ValueError("RetryOn: give attempts or retry_for, not both")
         if attempts is not None and (type(attempts) is not int or attempts < 1):
-            raise ValueError(f"attempts={attempts}: the first run counts, so at least 1")
+            raise ValueError(f"attempts={attempts}: must be at least 1, as the first run counts")
         if retry_for is not None and not timedelta() < retry_for <= FURTHEST:
-            raise ValueError(f"retry_for={retry_for}: a timedelta above 0, of a year at most")
+            raise ValueError(f"retry_for={retry_for}: must be a timedelta above 0, at most a year")
         if priority is not None and (
             type(priority) is not int or not 0 <= priority <= HIGHEST_PRIORITY
         ):
-            raise ValueError(f"priority={priority!r}: a whole number from 0 to 255, high first")
+            raise ValueError(f"priority={priority!r}: must be a whole number from 0 to 255")
         if attempts is None and retry_for is None:
             attempts = DEFAULT_ATTEMPTS
         self.errors = errors
@@ -80,7 +80,7 @@ class RetryOn:
 
 
 def check_rules(retry_on: tuple[RetryOn, ...], discard_on: Errors, throws: Errors) -> None:
-    """Raise `ValueError` for rules that contradict each other, or could never hold."""
+    """Raise `ValueError` for rules that contradict each other or can never apply."""
     for rule in retry_on:
         if not isinstance(rule, RetryOn):
             raise ValueError(f"retry_on={rule!r}: write RetryOn({_name(rule)})")  # noqa: TRY004 -- as for every option
@@ -95,11 +95,11 @@ def check_rules(retry_on: tuple[RetryOn, ...], discard_on: Errors, throws: Error
         ("discard_on and throws", set(discard_on).intersection(throws)),
     ):
         for error in others:
-            raise ValueError(f"{_name(error)} is in {said}; say one of them")
+            raise ValueError(f"{_name(error)} is in {said}; use only one of them")
 
 
 def _key(errors: Errors) -> str:
-    """Name a group by its errors, whatever their order."""
+    """Name a group by its errors, in any order."""
     key = ",".join(sorted({_name(error) for error in errors}))
     if len(key.encode()) <= LONGEST_KEY:
         return key
@@ -115,18 +115,20 @@ def _name(error: object) -> str:
 
 def _check_class(error: object) -> None:
     if not (isinstance(error, type) and issubclass(error, BaseException)):
-        raise ValueError(f"{error!r} is no exception class")  # noqa: TRY004 -- as for every option
+        raise ValueError(f"{error!r} is not an exception class")  # noqa: TRY004 -- as for every option
     if issubclass(error, WORDS):
-        raise ValueError(f"{error.__name__} says what follows itself; no rule can change that")  # noqa: TRY004
+        raise ValueError(f"{error.__name__} has a fixed meaning; no rule can change it")  # noqa: TRY004
 
 
 def _wait(wait: timedelta | str | Callable[[int, BaseException], timedelta]) -> Wait | None:
     if isinstance(wait, timedelta):
         if not timedelta() <= wait <= FURTHEST:
-            raise ValueError(f"wait={wait}: a timedelta from 0, of a year at most")
+            raise ValueError(f"wait={wait}: must be a timedelta from 0 to a year")
         return fixed_wait(wait)
     if callable(wait):
         return wait
     if wait in ("exponential", "polynomial"):
         return None if wait == "exponential" else polynomial_wait()
-    raise ValueError(f'wait={wait!r}: a timedelta, "exponential", "polynomial" or a function')
+    raise ValueError(
+        f'wait={wait!r}: must be a timedelta, "exponential", "polynomial" or a function'
+    )

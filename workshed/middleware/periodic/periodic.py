@@ -1,4 +1,4 @@
-"""Let actors run by the calendar, and answer the clocks that ask when."""
+"""Run actors on a schedule, and answer the clocks that ask for it."""
 
 import functools
 import inspect
@@ -32,26 +32,26 @@ from workshed.migrate import list_streams
 logger = logging.getLogger(__name__)
 
 EXIT_USAGE = 2
-"""Of a clock whose database lacks migrations; `workshed.transport.errors` has that of workers."""
+"""Exit code of a clock whose database lacks migrations; workers use `workshed.transport.errors`."""
 PAUSE_S = 5.0
-"""After an outage was met PostgreSQL is not asked for this long: a clock has other jobs."""
+"""How long PostgreSQL is left alone after an outage, because a clock has other jobs."""
 
 
 class Periodic(Middleware):
-    """Run an actor by the calendar: `periodic=daily("09:00", tz="Europe/Paris")`.
+    """Run an actor on a schedule, for example `periodic=daily("09:00", tz="Europe/Paris")`.
 
-    Workers and clocks note their jobs in PostgreSQL when they start, and workers every minute that
-    they still have them. A clock (`periodiq actors`) never sends: it stores that a run was made and
-    the run's message in one transaction. So any number of clocks make one run, and what none could
-    make is made by a relay.
+    Workers and clocks declare their periodic jobs in PostgreSQL when they start, and workers
+    confirm them every minute. A clock (`periodiq actors`) never publishes: it stores the run and
+    its message in one transaction. Any number of clocks therefore create each run once, and a relay
+    creates the runs that every clock missed.
 
-    *Order:* below what adds options to messages, for the same reason as there: who makes a run
-    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed`);
-    `needs=` (a stream of migrations: until it is applied, the job does not run by itself).
+    *Order:* below middleware that adds options to messages, because the process that creates a run
+    does not know the actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed`);
+    `needs=` (a stream of migrations; the job has no runs until it is applied).
     """
 
     def __init__(self) -> None:
-        """No actor is declared yet."""
+        """Start with no actors."""
         self._broker: Broker | None = None
         self._over = threading.Event()
         self._looked_at = inf
@@ -61,11 +61,11 @@ class Periodic(Middleware):
 
     @property
     def actor_options(self) -> set[str]:
-        """When an actor runs by itself."""
+        """The schedule of an actor, and the migrations that it needs."""
         return {"periodic", "needs"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Refuse what could not run by itself."""
+        """Refuse an actor that could not run on its schedule."""
         self._broker = broker
         needs = actor.options.get("needs", "workshed")
         if needs not in list_streams():
@@ -79,11 +79,11 @@ class Periodic(Middleware):
         if type(spec).__module__.partition(".")[0] == "periodiq":
             raise ValueError(
                 f"{actor.actor_name}: periodic={spec!r} is of periodiq, which never fires on "
-                "Sundays and misses runs; say periodic=cron(…) or daily(…) of workshed"
+                "Sundays and misses runs; use periodic=cron(…) or daily(…) of workshed"
             )
         if not isinstance(spec, Spec):
             raise ValueError(  # noqa: TRY004 -- as for every option
-                f"{actor.actor_name}: periodic={spec!r}: say daily(…), cron(…) or every(…) of "
+                f"{actor.actor_name}: periodic={spec!r}: use daily(…), cron(…) or every(…) of "
                 "workshed"
             )
         try:
@@ -95,15 +95,15 @@ class Periodic(Middleware):
         rule = actor.options.get("unique")
         if callable(getattr(rule, "key", None)):
             raise ValueError(  # noqa: TRY004 -- as for every option
-                f"{actor.actor_name}: periodic= and a function as key of unique=: a relay makes "
-                "runs too, and has no function; leave the key out"
+                f"{actor.actor_name}: periodic= and a function as key of unique=: a relay also "
+                "creates runs, and cannot call the function; leave the key out"
             )
         make = functools.partial(self.fire, actor.actor_name, spec)
         actor.options["periodic"] = PeriodiqSpec(spec, self._look, make)
         self._says_at = 0.0
 
     def jobs(self, broker: Broker, conn: Connection) -> list[PeriodicDeclaration]:
-        """Return the periodic jobs of a program for which the database has the tables."""
+        """Return the program's periodic jobs whose tables exist in the database."""
         lacks = {stream for stream in list_streams() if migrate.list_pending(conn, (stream,))}
         return [
             PeriodicDeclaration(
@@ -117,57 +117,57 @@ class Periodic(Middleware):
         ]
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Note the jobs of this release; from now on, that it still has them."""
+        """Declare the jobs of this release, and confirm them from now on."""
         if not periodic_actors(broker):
             return
         with db.transaction() as conn:
             known = self._note(conn, broker, set())
         self._over = over = threading.Event()
         if lacking := {actor.actor_name for actor in periodic_actors(broker)} - known:
-            logger.info("%s: not run before their tables are there", ", ".join(sorted(lacking)))
+            logger.info("%s: not run until their tables exist", ", ".join(sorted(lacking)))
         threading.Thread(
             target=self._go_on_saying, args=[broker, known, over], name="periodic", daemon=True
         ).start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Say so no longer."""
+        """Stop confirming."""
         self._over.set()
 
     def pulse(self) -> ProcessStatus:
-        """Say how this clock is, as of its last look."""
+        """Return the status of this clock at its last check."""
         troubles = []
         if self._rests:
             troubles.append("PostgreSQL does not answer")
         elif not self._says_at:
-            troubles.append("its jobs are not noted yet")
+            troubles.append("its jobs are not declared yet")
         return ProcessStatus("clock", troubles=troubles, at=self._looked_at)
 
     def fire(self, name: str, spec: Spec, scheduled_for: datetime) -> None:
-        """Make a run of a job by its time.
+        """Create the run of a job for its scheduled time.
 
-        Never raises: `periodiq` ends by any error, and with it all other jobs.
+        Never raises, because any error would end `periodiq` and with it all other jobs.
         """
         try:
             self._fire(name, spec, scheduled_for)
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning(
-                "%s is not made by this clock, and by a relay later: %s", name, str(err).strip()
+                "a run of %s is left to a relay after an error: %s", name, str(err).strip()
             )
         except Exception:
-            logger.exception("%s is not made by this clock", name)
+            logger.exception("this clock could not create a run of %s", name)
 
     def _fire(self, name: str, spec: Spec, scheduled_for: datetime) -> None:
         if self._rests:
-            logger.info("%s is left to a relay", name)
+            logger.info("a run of %s is left to a relay", name)
             return
         with db.transaction() as conn:
             reason = periodic_jobs.skip_reason(conn, name, spec, scheduled_for)
             made = None if reason else periodic_runs.create_run(conn, name, scheduled_for, "clock")
         if reason:
-            logger.info("%s, planned for %s, is not made: %s", name, scheduled_for, reason)
+            logger.info("%s, planned for %s, is not created: %s", name, scheduled_for, reason)
         elif made is None:
-            logger.info("%s, planned for %s, was made by another", name, scheduled_for)
+            logger.info("%s, planned for %s, was created by another process", name, scheduled_for)
         elif made.message_id is None:
             logger.warning(
                 "%s, planned for %s, is not sent: job %s has its key",
@@ -176,13 +176,16 @@ class Periodic(Middleware):
                 made.blocked_by,
             )
         else:
-            logger.info("%s, planned for %s, is made: job %s", name, scheduled_for, made.message_id)
+            logger.info(
+                "%s, planned for %s, is created: job %s", name, scheduled_for, made.message_id
+            )
             meters.PERIODIC_RUNS.add(name, "clock")
 
     def _go_on_saying(self, broker: Broker, known: set[str], over: threading.Event) -> None:
-        """Say every minute that these jobs are still in a release that runs.
+        """Confirm every minute that a running release still has these jobs.
 
-        And note those whose tables were not there before: a worker may start ahead of `migrate`.
+        Also declares jobs whose tables were missing before, because a worker may start before
+        `migrate`.
         """
         pause_s = SAY_EVERY.total_seconds()
         while not over.wait(pause_s):
@@ -192,12 +195,12 @@ class Periodic(Middleware):
                     periodic_jobs.touch_jobs(conn, noted)
                 known = noted
                 pause_s = SAY_EVERY.total_seconds()
-            except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
-                logger.debug("periodic jobs are not noted: %s", str(err).strip())
+            except Exception as err:  # noqa: BLE001 -- it tries again after any error
+                logger.debug("periodic jobs are not declared: %s", str(err).strip())
                 pause_s = PAUSE_S
 
     def _note(self, conn: Connection, broker: Broker, known: set[str]) -> set[str]:
-        """Note the jobs that are not known yet, and whose tables are there; return all known."""
+        """Declare jobs that are not known yet and whose tables exist; return all known names."""
         if len(known) == len(periodic_actors(broker)):
             return known
         late = [job for job in self.jobs(broker, conn) if job.name not in known]
@@ -209,7 +212,7 @@ class Periodic(Middleware):
         return time.monotonic() < self._rests_until
 
     def _look(self) -> None:
-        """Tell numbers and probes that this clock looks; note its jobs, if it is time for that."""
+        """Update metrics and probes at each tick of the clock; declare its jobs when it is time."""
         starts, self._looked_at = self._looked_at == inf, time.monotonic()
         meters.CLOCK_TICK.set(time.time())
         if starts:
@@ -218,9 +221,10 @@ class Periodic(Middleware):
             self._note_own(self._broker)
 
     def _note_own(self, broker: Broker) -> None:
-        """Note a clock's jobs; once a minute, those whose tables were not there.
+        """Declare a clock's jobs; once a minute, retry those whose tables were missing.
 
-        Raises `SystemExit` where its schema is older than this release, as a worker's start does.
+        Raises `SystemExit` if its schema is older than this release, as a worker does when it
+        starts.
         """
         try:
             with db.transaction() as conn:
@@ -229,16 +233,16 @@ class Periodic(Middleware):
             self._noted = noted
             lacks = len(noted) < len(periodic_actors(broker))
             self._says_at = time.monotonic() + SAY_EVERY.total_seconds() if lacks else inf
-        except MigrationError as err:  # any other error `periodiq` would end with 1 by
+        except MigrationError as err:  # `periodiq` exits with 1 on any other exception
             logger.critical("%s", err)
             raise SystemExit(EXIT_USAGE) from None
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
-            logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
+            logger.warning("periodic jobs are not declared yet: %s", str(err).strip())
 
 
 def periodic_actors(broker: Broker) -> list[dramatiq.Actor[..., Any]]:
-    """Return the actors of a program that run by themselves."""
+    """Return the actors of a program that have a schedule."""
     return [
         actor
         for actor in broker.actors.values()

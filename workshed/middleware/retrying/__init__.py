@@ -1,1 +1,1 @@
-"""What follows from a failure."""
+"""What follows a failure: retries, discards, dead jobs."""

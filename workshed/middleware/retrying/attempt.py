@@ -1,4 +1,4 @@
-"""Record how an attempt ended, when it was not with success."""
+"""Record how an attempt ended if it did not succeed."""
 
 from workshed.db import Connection
 from workshed.jobs.history import attempts
@@ -6,7 +6,7 @@ from workshed.middleware.job import Job, Outcome
 
 
 def record_failure(conn: Connection, job: Job, outcome: Outcome) -> None:
-    """Write the row of `workshed.attempts`."""
+    """Write a row of `workshed.attempts`."""
     attempts.record_attempt(
         conn,
         message_id=job.message_id,

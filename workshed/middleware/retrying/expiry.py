@@ -1,4 +1,4 @@
-"""Bury a job that comes to its start too late to be of use."""
+"""Mark a job dead if it is too late to be of use."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,15 +16,15 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 class Expiry(Middleware):
-    """Let no job start later than it may; it is dead then, with that reason.
+    """Mark a job dead (`expired`) instead of starting it too late.
 
-    The time runs from the moment it was sent, of a delayed one from when it was due. No retry,
-    snooze or other wait extends it; a redrive lets it begin again, since somebody wants it after
-    all. A job that has started is not ended.
+    The time runs from when the job was sent or, if it was delayed, from when it was due. Retries,
+    snoozes and other waits do not extend it. Retrying the dead job by hand restarts it. A job that
+    has started is not interrupted.
 
-    *Order:* below `Deduplication`: a copy of a job whose outcome is stored is a duplicate, however
-    old. *Options:* `expires=` (a `timedelta`; none), of a message in milliseconds, before the
-    actor's.
+    *Order:* below `Deduplication`, because a copy of a job whose outcome is stored is a duplicate,
+    however old. *Options:* `expires=` (a `timedelta`; by default none); on a message in
+    milliseconds, which overrides the actor's.
     """
 
     @property
@@ -33,15 +33,15 @@ class Expiry(Middleware):
         return {"expires"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Refuse what would bury every job."""
+        """Refuse a limit that would expire every job."""
         span = actor.options.get("expires")
         if span is None:
             return
         if not isinstance(span, timedelta) or span < MILLISECOND:
-            raise ValueError(f"{actor.actor_name}: expires={span!r} is no timedelta above zero")
+            raise ValueError(f"{actor.actor_name}: expires={span!r} is not a timedelta above zero")
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Conclude one that is too late, unless all it was to do is done."""
+        """Expire a job that is too late, unless its effects are already committed."""
         job: Job = message.job
         options = broker.get_actor(message.actor_name).options
         if "expires" not in options and "expires" not in job.message.options:
@@ -64,12 +64,12 @@ class Expiry(Middleware):
 
 
 def allowed_wait(job: Job, actors: timedelta | None) -> timedelta | None:
-    """Return how long it may wait: what its message says, else its actor; `None` is for ever."""
+    """Return the message's limit, or else the actor's; `None`: no limit."""
     own = job.message.options.get("expires")
     return actors if own is None else own * MILLISECOND
 
 
 def effects_committed(job: Job) -> bool:
-    """Tell whether a job that runs once has its effects: only its ack was lost."""
+    """Return whether the effects of a `once=True` job are committed, so only its ack was lost."""
     with db.transaction() as conn:
         return once_keys.is_claimed(conn, job.message.actor_name, job.message_id)

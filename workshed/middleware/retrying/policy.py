@@ -1,4 +1,4 @@
-"""What an actor says about its failures, and the verdict that follows."""
+"""An actor's rules for failures, and the outcome that follows from them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,19 +21,19 @@ logger = logging.getLogger(__name__)
 RetryWhen = Callable[[int, BaseException], bool]
 
 INTERRUPTED = Outcome("interrupted", "interrupted by a shutdown")
-"""Of a job that the worker's end cut short: it runs again, and this run costs no attempt."""
+"""Outcome of a job that a shutdown cut short: it runs again, and this run costs no attempt."""
 
 FIRST_LOOK = timedelta(seconds=1)
-"""A missing record is looked for again after this, then after twice as long, and so on."""
+"""The first wait before another look for a missing record; it doubles each time."""
 
 REST = "*"
-"""Counts the errors that no group names."""
+"""The group of errors that no rule names."""
 MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """An actor's rules, its message's overrides applied."""
+    """An actor's rules, with its message's overrides applied."""
 
     max_retries: int
     wait: Wait
@@ -41,24 +41,24 @@ class Policy:
     discard_on: Errors = ()
     throws: Errors = ()
     retry_when: RetryWhen | None = None
-    """Decides instead of `max_retries`, from the retries so far and the error."""
+    """Decides instead of `max_retries`, from the number of retries so far and the error."""
     record_visibility_grace: timedelta = timedelta(seconds=60)
     replica_lag: timedelta = timedelta()
 
     @property
     def rest(self) -> RetryRule:
-        """The errors that no group names."""
+        """The group of errors that no rule names."""
         return RetryRule(REST, self.max_retries + 1, self.wait)
 
     @property
     def keys(self) -> set[str]:
-        """Those of all groups."""
+        """The keys of all groups."""
         return {REST, *(rule.group.key for rule in self.retry_on)}
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """The facts of a run that a verdict needs."""
+    """The facts about a run that determine its outcome."""
 
     attempt: int
     generation: int
@@ -66,36 +66,36 @@ class RunFacts:
     age: timedelta
     """Since the message was first sent."""
     failures: Mapping[str, int] | None = None
-    """How often it failed before, by group; `None` in a message of an earlier release."""
+    """Earlier failures by group; `None` in a message of an earlier release."""
     failing_since: Mapping[str, int] = field(default_factory=dict)
-    """Unix ms of the first failure, of groups with a span."""
+    """Unix ms of the first failure, for groups with a span."""
     now_ms: int = 0
     missing_since_ms: int | None = None
-    """When its record was first missed, Unix ms."""
+    """When its record was first missing, Unix ms."""
 
     def failures_of(self, group: RetryRule) -> int:
-        """Return how many runs have ended with this group's errors, this one included."""
+        """Return how many runs have ended with this group's errors, including this one."""
         if self.failures is None:
             return self.attempt
         return self.failures.get(group.key, 0) + 1
 
 
 def decide_outcome(error: BaseException | None, run: RunFacts, policy: Policy) -> Outcome:
-    """Decide what follows from a run; the one place where that is decided."""
+    """Decide the outcome of a run; this is the only place that does."""
     if error is None:
         return Outcome("succeeded")
     return _said(error, run, policy) or _by_rule(error, run, policy)
 
 
 def is_discarded(error: BaseException, policy: Policy) -> bool:
-    """Tell whether an error ends a job as one for which there is nothing left to do."""
+    """Return whether an error ends a job because there is nothing left to do."""
     if isinstance(error, Discard | RecordMissing):
         return True
     return not isinstance(error, Snooze) and _rule(error, policy) == "discarded"
 
 
 def _said(error: BaseException, run: RunFacts, policy: Policy) -> Outcome | None:
-    """Follow what the job itself asked for, whatever the rules."""
+    """Return what the job itself asked for, whatever the rules."""
     match error:
         case Snooze():
             return Outcome("snoozed", error.reason, error, clamp_wait(error.delay))
@@ -116,9 +116,9 @@ def _by_rule(error: BaseException, run: RunFacts, policy: Policy) -> Outcome:
 
 
 def _rule(error: BaseException, policy: Policy) -> RetryRule | Literal["discarded", "dead"]:
-    """Find the rule for the nearest of the error's classes, its own first.
+    """Return the rule for the most specific of the error's classes.
 
-    Of two groups that name the same class the last one declared holds, as in ActiveJob.
+    If two groups name the same class, the one declared last applies, as in ActiveJob.
     """
     for cls in type(error).__mro__:
         for rule in reversed(policy.retry_on):
@@ -134,7 +134,7 @@ def _rule(error: BaseException, policy: Policy) -> RetryRule | Literal["discarde
 def _failed(
     error: BaseException, run: RunFacts, policy: Policy, group: RetryRule, wait: Wait | None
 ) -> Outcome:
-    """Retry until the group's attempts, or its span, are spent."""
+    """Retry until the group's attempts or its span are exhausted."""
     failures = run.failures_of(group)
     since_ms = run.failing_since.get(group.key, run.now_ms)
     failing_for = (run.now_ms - since_ms) * MILLISECOND
@@ -149,8 +149,8 @@ def _failed(
         "failures": _counted(run.failures or {}, group.key, failures, policy)
     }
     if group.retry_for is not None:
-        if wait is None:  # else the job itself was told when to come back
-            delay = min(delay, group.retry_for - failing_for)  # the last attempt is at its end
+        if wait is None:  # else the error itself says when to retry
+            delay = min(delay, group.retry_for - failing_for)  # the span ends with an attempt
         options["failing_since"] = _counted(run.failing_since, group.key, since_ms, policy)
     if group.priority is not None:
         options["broker_priority"] = group.priority
@@ -160,7 +160,7 @@ def _failed(
 def _why_spent(
     error: BaseException, policy: Policy, group: RetryRule, failures: int, failing_for: timedelta
 ) -> str | None:
-    """Say why there is no further attempt, or nothing."""
+    """Return why there is no further attempt, or `None` if there is one."""
     times = "once" if failures == 1 else f"{failures} times"
     if group.retry_for is not None:
         return f"{times}, for {failing_for}" if failing_for >= group.retry_for else None
@@ -170,14 +170,14 @@ def _why_spent(
         except Exception:
             logger.exception("retry_when failed; max_retries decides")
         else:
-            return None if wanted else f"{times}, and retry_when wants no more"
+            return None if wanted else f"{times}, and retry_when allows no more"
     return times if group.attempts is not None and failures >= group.attempts else None
 
 
 def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> dict[str, int]:
-    """Add to a message's counts; those of groups that are gone are kept while there is room.
+    """Set a group's value in a message; those of unknown groups stay while there is room.
 
-    Workers of two releases may take turns with a message, and must not forget for each other.
+    Workers of two releases may take turns with a message, and must not delete each other's counts.
     """
     counts = {**old, key: value}
     if len(counts) > MOST_GROUPS:
@@ -187,11 +187,12 @@ def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> di
 
 
 def _missing(error: RecordMissing, run: RunFacts, policy: Policy) -> Outcome:
-    """Look again while the record may be there, and not visible yet.
+    """Look again while the record may exist without being visible yet.
 
-    Only a direct send can be ahead of its data; what was stored with the data cannot, but where it
-    is read from a replica. A sender's clock may be slow, so one look is never enough; for a replica
-    the time is counted from the first look, since a long transaction may have just committed.
+    Only a directly sent job can be ahead of its data. A job that was stored with its data cannot,
+    unless the data is read from a replica. A sender's clock may be slow, so there is always a
+    second look. For a replica the time runs from the first look, because a long transaction may
+    have just committed.
     """
     options: dict[str, Any] = {}
     if run.transactional:
@@ -209,11 +210,11 @@ def _missing(error: RecordMissing, run: RunFacts, policy: Policy) -> Outcome:
 
 
 def _told(error: BaseException) -> Wait | None:
-    """Return the wait that an error names itself."""
+    """Return the wait that an error itself asks for."""
     match error:
         case RetryAfter():
             return fixed_wait(clamp_wait(error.delay))
-        case Retry(delay=int(ms)):  # dramatiq's word for it; `timedelta` does not take any number
+        case Retry(delay=int(ms)):  # clamped first, because `timedelta` can overflow
             return fixed_wait(min(max(ms, 0), FURTHEST // MILLISECOND) * MILLISECOND)
     return None
 

@@ -1,4 +1,4 @@
-"""Give a failed job its next attempt, or bury it."""
+"""Schedule the next attempt of a failed job, or mark the job dead."""
 
 import time
 from datetime import timedelta
@@ -19,7 +19,7 @@ from workshed.middleware.retrying.attempt import record_failure
 from workshed.middleware.retrying.policy import Policy, RunFacts
 
 LARGEST_NUMBER = 2**31 - 1
-"""As in a message; of milliseconds there is a number from which on no span can be made."""
+"""The limit for messages, too; a larger number of milliseconds may overflow a timedelta."""
 FIRST_WAIT = timedelta(seconds=15)
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -27,14 +27,15 @@ T = TypeVar("T")
 
 
 class Retries(OutcomeMiddleware):
-    """Write the next generation of a job that runs again, and the row of one that will not.
+    """Store the next generation of a job that runs again, or the row of a dead job.
 
-    The retry is a row of the schedule, committed before the delivery is acked: a broker that is
-    away, or a crash in between, cannot lose it.
+    A retry is a row of the schedule, committed before the delivery is acknowledged, so neither a
+    broker outage nor a crash in between can lose it.
 
-    *Options:* `retry_on=` (`RetryOn` or several), `max_retries=` (3, by setting), `min_backoff=`
-    and `max_backoff=` (milliseconds: 15 s and 7 days), `retry_when=` (a function of the retries so
-    far and the error, instead of `max_retries`), `throws=` (exceptions that bury at once).
+    *Options:* `retry_on=` (`RetryOn` or several), `max_retries=` (by default the setting
+    `WORKSHED_MAX_RETRIES`, 3), `min_backoff=` and `max_backoff=` (milliseconds; by default 15 s and
+    7 days), `retry_when=` (a function of the number of retries so far and the error, instead of
+    `max_retries`), `throws=` (exceptions that make the job dead at once).
     """
 
     def __init__(
@@ -43,29 +44,29 @@ class Retries(OutcomeMiddleware):
         record_visibility_grace: timedelta,
         replica_lag: timedelta = timedelta(),
     ) -> None:
-        """Keep the defaults of actors that say nothing."""
+        """Keep the defaults for actors that set no options."""
         self.max_retries = max_retries
         self.record_visibility_grace = record_visibility_grace
         self.replica_lag = replica_lag
 
     @property
     def actor_options(self) -> set[str]:
-        """What an actor may say about its failures."""
+        """The retry options of an actor."""
         return {"retry_on", "max_retries", "min_backoff", "max_backoff", "retry_when", "throws"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
-        """Refuse what would fail only when a job does; take note of the queues of its retries."""
+        """Refuse options that would fail only when a job does; declare the queues of retries."""
         for name in ("max_retries", "min_backoff", "max_backoff"):
             value = actor.options.get(name, 0)
             if type(value) is not int or not 0 <= value <= LARGEST_NUMBER:
                 raise ValueError(
-                    f"{actor.actor_name}: {name}={value!r} is no whole number from 0 to "
+                    f"{actor.actor_name}: {name}={value!r} is not a whole number from 0 to "
                     f"{LARGEST_NUMBER}"
                 )
         when = actor.options.get("retry_when")
         if when is not None and not callable(when):
-            raise ValueError(f"{actor.actor_name}: retry_when={when!r} is no function")
-        if "throws" in actor.options:  # dramatiq's worker asks `isinstance`, which takes no list
+            raise ValueError(f"{actor.actor_name}: retry_when={when!r} is not a function")
+        if "throws" in actor.options:  # dramatiq passes it to `isinstance`
             actor.options["throws"] = as_tuple(actor.options["throws"])
         try:
             check_rules(
@@ -79,7 +80,7 @@ class Retries(OutcomeMiddleware):
             broker.declare_queue(queue)
 
     def policy(self, actor: dramatiq.Actor[..., object], job: Job) -> Policy:
-        """Read the rules of a run: the message's own options before the actor's."""
+        """Return the rules of a run; the message's own options override the actor's."""
         options = {**actor.options, **job.message.options}
         first = timedelta(milliseconds=options.get("min_backoff", FIRST_WAIT / MILLISECOND))
         longest = timedelta(milliseconds=options.get("max_backoff", LONGEST / MILLISECOND))
@@ -95,7 +96,7 @@ class Retries(OutcomeMiddleware):
         )
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Record a failed attempt; store the next generation, or the dead."""
+        """Record a failed attempt; store the next generation, or the dead job."""
         match outcome.kind:
             case "retry":
                 record_failure(conn, job, outcome)
@@ -118,7 +119,7 @@ class Retries(OutcomeMiddleware):
 
 
 def run_facts(job: Job) -> RunFacts:
-    """Collect the facts of a run that a verdict needs."""
+    """Collect the facts about a run that determine its outcome."""
     sent = timedelta(milliseconds=job.message.message_timestamp)
     now = timedelta(seconds=time.time())
     options = job.message.options
@@ -139,7 +140,7 @@ def run_facts(job: Job) -> RunFacts:
 def reschedule(
     conn: Connection, job: Job, outcome: Outcome, *, attempt: int, reason: Reason, **options: int
 ) -> None:
-    """Store the next generation. Its body has no error: those are rows of `workshed.attempts`."""
+    """Store the next generation. Errors are kept in `workshed.attempts`, not in its body."""
     generation = job.generation + 1
     message = job.message.copy(
         queue_name=outcome.queue or job.message.queue_name,
@@ -150,14 +151,14 @@ def reschedule(
         generation=generation,
         queue=message.queue_name,
         actor=message.actor_name,
-        body=orjson.dumps(message).decode(),  # whatever encoder an application has set
+        body=orjson.dumps(message).decode(),  # independent of the application's encoder
         reason=reason,
     )
     schedule.insert_row(conn, row, delay=outcome.delay)
 
 
 def dead_letter(conn: Connection, job: Job, outcome: Outcome) -> None:
-    """Keep the job, as it came, with why it died."""
+    """Store the job as it arrived, with the reason why it is dead."""
     dead_jobs.add_dead_job(
         conn,
         message_id=job.message_id,
@@ -172,11 +173,11 @@ def dead_letter(conn: Connection, job: Job, outcome: Outcome) -> None:
 
 
 def retry_queues(actor: dramatiq.Actor[..., object]) -> set[str]:
-    """Return the queues that an actor's retries go to, besides its own."""
+    """Return the queues other than its own that an actor's retries go to."""
     rules = as_tuple(actor.options.get("retry_on", ()))
     return {rule.group.queue for rule in rules if rule.group.queue is not None}
 
 
 def as_tuple(value: T | tuple[T, ...] | list[T]) -> tuple[T, ...]:
-    """Let an option be one thing or several."""
+    """Return an option as a tuple, whether it is one value or several."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)

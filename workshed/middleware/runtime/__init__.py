@@ -1,1 +1,1 @@
-"""The process around a job: time limits, connections, parents."""
+"""The process around a job: time limits, connections, its parent process."""

@@ -1,4 +1,4 @@
-"""Own the connection pool's life in a worker."""
+"""Open and close a worker's connection pool."""
 
 import logging
 
@@ -12,16 +12,17 @@ logger = logging.getLogger(__name__)
 
 
 class DatabasePool(Middleware):
-    """Open the pool after the fork, close it when the last job is done.
+    """Open the pool after the fork, and close it when the last job is done.
 
-    *Order:* above all that use it.
+    *Order:* above all middleware that uses it.
     """
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Open the pool, and say so if threads will queue for connections.
+        """Open the pool, and warn if threads will queue for connections.
 
-        Raises `DatabaseUnreachableError` when PostgreSQL does not answer, and `MigrationError` when
-        its schema is older than this release: each outcome would end in the dead queue.
+        Raises `DatabaseUnreachableError` if PostgreSQL does not answer, and `MigrationError` if its
+        schema is older than this release: no outcome could be stored, and each job would end in the
+        dead queue.
         """
         with db.connect() as conn:  # its error names the server; the pool's would say "timeout"
             migrate.require_stream(conn, "workshed")

@@ -1,4 +1,4 @@
-"""The loop on which async actors run."""
+"""The event loop on which async actors run."""
 
 import functools
 import inspect
@@ -22,24 +22,24 @@ Function = Callable[..., Any]
 class EventLoop(Middleware):
     """Run `async def` actors on one event loop, which starts with the first of them.
 
-    A worker's thread waits for each, so that what is around a job is the same. dramatiq's own
-    `AsyncIO` starts a loop in each worker, async actors or not.
+    A worker thread waits for each, so middleware treats async and other actors alike. dramatiq's
+    own `AsyncIO` starts a loop in every worker, even without async actors.
 
     *Order:* before anything wraps the function.
     """
 
     def __init__(self) -> None:
-        """No loop runs yet."""
+        """Start without a loop."""
         self._starting = threading.Lock()
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Let an async actor start the loop where there is none."""
+        """Let an async actor start the loop if there is none."""
         if not inspect.iscoroutinefunction(inspect.unwrap(actor.fn)):
             return
         if actor.options.get("once"):
             raise ValueError(
-                f"{actor.actor_name}: once=True of an async actor: what is interrupted may go on "
-                "for a moment, in a transaction that is over; say once(conn, key) inside it"
+                f"{actor.actor_name}: once=True of an async actor: an interrupted coroutine may go "
+                "on for a moment after its transaction has ended; use once(conn, key) inside it"
             )
         actor.fn = self._looped(actor.fn)
 
@@ -56,13 +56,13 @@ class EventLoop(Middleware):
             with self._starting:
                 if get_event_loop_thread() is None:
                     loop = EventLoopThread(logger)
-                    loop.daemon = True  # it holds up nobody's end
+                    loop.daemon = True  # it must not delay the exit of the process
                     loop.start(timeout=10)
                     set_event_loop_thread(loop)
             try:
                 return function(*args, **kwargs)
             except RuntimeError as err:
-                if isinstance(err.__cause__, Interrupt):  # whose coroutine did not end within 1 s
+                if isinstance(err.__cause__, Interrupt):  # its coroutine did not end within 1 s
                     raise err.__cause__ from None
                 raise
 

@@ -1,4 +1,4 @@
-"""Tie a worker process to the master that started it."""
+"""End a worker process when the master that started it is gone."""
 
 import multiprocessing
 import os
@@ -18,22 +18,22 @@ STUCK_S = 10.0
 class ParentWatch(Middleware):
     """End a worker process whose master was killed.
 
-    dramatiq's worker process does not notice: it would consume for ever, beside the one that
-    replaces it.
-    *Order:* last, since `after_*` run upwards.
+    dramatiq's worker process does not notice that, and would consume for ever alongside its
+    replacement.
+    *Order:* last, because `after_*` hooks run in reverse order.
     """
 
     def __init__(self) -> None:
-        """Watch nothing yet: the thread starts after the fork."""
+        """Prepare; the thread starts after the fork."""
         self._stopping = threading.Event()
 
     def after_process_boot(self, broker: Broker) -> None:
-        """Look for the master from now on; it may have died already."""
+        """Watch the master from now on; it may have died already."""
         if multiprocessing.parent_process():
             threading.Thread(target=self._watch, daemon=True).start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Look no more: it ends, and a second SIGTERM would cut its jobs."""
+        """Stop watching: the worker is ending, and a second SIGTERM would interrupt its jobs."""
         self._stopping.set()
 
     def _watch(self) -> None:
@@ -41,6 +41,6 @@ class ParentWatch(Middleware):
             if self._stopping.wait(LOOK_S):
                 return
         os.kill(os.getpid(), signal.SIGTERM)
-        # At the end of its boot it waits for the master to answer, for ever when that was killed.
+        # At the end of its boot it waits for the master's answer, for ever if that was killed.
         if not self._stopping.wait(STUCK_S):
             os._exit(1)

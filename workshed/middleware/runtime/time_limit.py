@@ -28,40 +28,41 @@ logger = logging.getLogger(__name__)
 DEFAULT_MS = 600_000
 LEAST_PATIENCE_MS = 30_000
 REPORT_S = 0.02
-"""How long a thread is given to report an interrupt that it ignored; then it is asked again."""
+"""How long a thread may take to report an ignored interrupt, before it is interrupted again."""
 
 
 class HardTimeLimitExceeded(TimeLimitExceeded):
-    """The function went on for long after its time limit had struck; its process leaves."""
+    """The function went on long after its time limit, so its process exits."""
 
 
 Recycle = Callable[[MessageProxy, HardTimeLimitExceeded], None]
-"""Stores that a job has failed whose thread does not come back, and ends the process."""
+"""Stores the failure of a job whose thread does not return, and ends the process."""
 
 
 @dataclass(slots=True)
 class Timeout:
-    """A thread that is to be interrupted at `at` (monotonic seconds), unless it is done before.
+    """A thread to interrupt at `at` (monotonic seconds), unless its function ends before.
 
-    It waits where the thread's gate is shut: in a commit, or in the pool of connections.
+    The interrupt is delayed while the thread's gate is closed: in a commit, or in the connection
+    pool.
     """
 
     gate: InterruptGate
     at: float
     patience_s: float = math.inf
-    """How long the thread may go on after that."""
+    """How long the thread may go on after the interrupt."""
     stuck: Callable[[], None] | None = None
-    """Called when it goes on for longer."""
+    """Called if it goes on for longer."""
     lock: AbstractContextManager[object] = field(default_factory=interrupts.repaired_lock)
     over: bool = False
     raised: tuple[type[Interrupt], ...] = ()
 
     def due(self) -> None:
-        """Interrupt the thread; the next time, give it up."""
+        """Interrupt the thread; at the second call, give it up."""
         if TimeLimitExceeded not in self.raised:
             self.ring()
-            # From the interrupt on, and not from the start: a process that was stopped
-            # meanwhile may have slept through both.
+            # Counted from the interrupt, not from the start, because a process that was
+            # stopped meanwhile may have slept through both limits.
             self.at = time.monotonic() + self.patience_s
             return
         with self.lock:
@@ -77,15 +78,15 @@ class Timeout:
                 self.raised += (error,)
 
     def again(self, error: type[BaseException]) -> None:
-        """Raise `error` once more, if it was raised here: code that ignores errors had it."""
+        """Raise `error` again if it was raised here and code that ignores errors swallowed it."""
         if issubclass(error, Interrupt) and error in self.raised:
             self.ring(error)
 
     def end(self) -> None:
-        """Afterwards the alarm cannot ring.
+        """Make sure that the alarm cannot ring afterwards.
 
-        One that rang while this waited for the lock is raised by CPython at the next call, which
-        is in here: what leaves this function leaves nothing behind.
+        If it rang while this waited for the lock, CPython raises the error at the next call, which
+        is in this function: nothing is left pending when it returns.
         """
         with self.lock:
             self.over = True
@@ -102,30 +103,31 @@ class CurrentLimits(NamedTuple):
 class TimeLimit(Middleware):
     """Raise `TimeLimitExceeded` in an actor that runs longer than its limit.
 
-    The limit is wrapped around the actor's function, so it cannot strike in a hook or between an
-    outcome and its ack. Python code is interrupted at its next instruction, and a query of
-    `db.transaction()` within 0.1 s, which the server then ends; a call into C or another socket
-    is not, so sockets need timeouts of their own.
+    The limit wraps the actor's function, so it cannot strike in a hook or between an outcome and
+    its ack. Python code is interrupted at its next instruction, and a query of `db.transaction()`
+    within 0.1 s, which the server then cancels. A call into C or on another socket is not
+    interrupted, so set timeouts on your own sockets.
 
-    A function that has not ended at its hard limit is given up: its attempt has failed, and the
-    process leaves, so that another is started. What else runs there has the shutdown's grace.
+    A function that has not ended at its hard limit is given up: its attempt fails, and the process
+    exits and is replaced. Other jobs of that process get the shutdown's grace.
 
-    *Options:* `time_limit=` (milliseconds, 10 minutes), also of a message; `hard_time_limit=`
-    (milliseconds; half as much again as the time limit, and at least 30 s more).
+    *Options:* `time_limit=` (milliseconds; by default 10 minutes), also on a message;
+    `hard_time_limit=` (milliseconds; by default half as much again as the time limit, and at least
+    30 s more).
     """
 
     def __init__(self, default_ms: int = DEFAULT_MS) -> None:
-        """Keep the limit of actors that say nothing."""
+        """Keep the limit for actors that set none."""
         self.default_ms = default_ms
         self.clock = TimeoutThread()
         self.recycle: Recycle | None = None
         self._noted = threading.local()
         self._limits: dict[str, tuple[int, int]] = {}
-        """Both limits, in milliseconds, of actors by name."""
+        """Both limits, in milliseconds, by actor name."""
 
     @property
     def actor_options(self) -> set[str]:
-        """Two limits per actor."""
+        """The two limits of an actor."""
         return {"time_limit", "hard_time_limit"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
@@ -134,8 +136,8 @@ class TimeLimit(Middleware):
         hard = actor.options.get("hard_time_limit")
         if hard is not None and (type(hard) is not int or hard <= soft):
             raise ValueError(
-                f"{actor.actor_name}: hard_time_limit={hard!r} is no whole number of milliseconds "
-                f"above the time limit of {soft}"
+                f"{actor.actor_name}: hard_time_limit={hard!r} is not a whole number of "
+                f"milliseconds above the time limit of {soft}"
             )
         self._limits[actor.actor_name] = soft, hard_limit_ms(soft, actor.options)
         actor.fn = self._limited(actor.fn)
@@ -152,7 +154,7 @@ class TimeLimit(Middleware):
         self._noted.job = CurrentLimits(message, *limits)
 
     def interrupt_all(self) -> None:
-        """Raise `Shutdown` in every actor that runs now."""
+        """Raise `Shutdown` in every running actor."""
         self.clock.ring_all(Shutdown)
 
     def _limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,7 +180,7 @@ class TimeLimit(Middleware):
             finally:
                 alarm.end()
         except Interrupt as err:
-            # The alarm may strike between the function's return and `end`; the work is done then.
+            # If the alarm struck between the function's return and `end`, the work is done.
             if not returned:
                 if isinstance(err, TimeLimitExceeded):
                     logger.warning("time limit of %g s exceeded", noted.limit_ms / 1000)
@@ -200,7 +202,7 @@ class TimeLimit(Middleware):
 
 
 def hard_limit_ms(limit_ms: int, options: Mapping[str, Any]) -> int:
-    """Return when a job is given up; a message may have a time limit beyond its actor's two."""
+    """Return a job's hard limit; its message's time limit may exceed the actor's hard limit."""
     hard_ms = options.get("hard_time_limit", 0)
     if hard_ms > limit_ms:
         return int(hard_ms)
@@ -208,7 +210,7 @@ def hard_limit_ms(limit_ms: int, options: Mapping[str, Any]) -> int:
 
 
 def hard_limit_error(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
-    """Make the error of a job that is given up, with the lines at which its thread stands."""
+    """Build the error of a job that is given up, with the stack of its thread."""
     error = HardTimeLimitExceeded(f"exceeded its hard limit of {hard_ms / 1000:g} s")
     frame = frame_of(thread)
     if frame is not None:
@@ -217,10 +219,11 @@ def hard_limit_error(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
 
 
 def frame_of(thread: int) -> FrameType | None:
-    """Return where a thread stands.
+    """Return the current frame of a thread.
 
-    Without a garbage collection: Python before 3.11.8 begins one in there while it holds a lock
-    that starting a thread needs, so a finalizer that does so would stop the process for good.
+    Disables the garbage collector, because Python before 3.11.8 may run it here while holding a
+    lock that is needed to start a thread. A finalizer that starts one would then block the process
+    for good.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -232,10 +235,10 @@ def frame_of(thread: int) -> FrameType | None:
 
 
 class TimeoutThread:
-    """One thread that rings the alarms of all others; started by the first one."""
+    """One thread that rings the alarms of all others; the first alarm starts it."""
 
     def __init__(self) -> None:
-        """Nothing runs before the first alarm."""
+        """Start no thread before the first alarm."""
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -244,7 +247,7 @@ class TimeoutThread:
         self._lock = threading.Lock()
         self._wakes = math.inf
         self._calls: queue.SimpleQueue[interrupts.Ignored | None] = queue.SimpleQueue()
-        """What the thread is woken with: an interrupt to raise again, or None for a new alarm."""
+        """What wakes the thread: an interrupt to raise again, or None for a new alarm."""
         self._thread: threading.Thread | None = None
 
     def set(self, alarm: Timeout) -> None:
@@ -275,7 +278,7 @@ class TimeoutThread:
                 alarm.due()
 
     def _wait(self) -> interrupts.Ignored | None:
-        """Wait until an alarm is due, there is a new one, or an interrupt was ignored."""
+        """Wait until an alarm is due, a new one is set, or an interrupt was ignored."""
         with self._lock:
             times = (alarm.at for alarm in self._alarms.values() if not alarm.over)
             self._wakes = min(times, default=math.inf)
@@ -292,7 +295,7 @@ class TimeoutThread:
             return next((one for one in alarms if not one.over and one.at <= now), None)
 
     def _ring_again(self, gate: InterruptGate, error: type[BaseException]) -> None:
-        """Raise what was ignored again, unless the thread has another job by now."""
+        """Raise an ignored interrupt again, unless the thread has another job by now."""
         with self._lock:
             alarm = self._alarms.get(gate)
         if alarm is not None:

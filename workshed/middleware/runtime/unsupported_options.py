@@ -1,17 +1,17 @@
-"""dramatiq's options that are not followed here, each with what to say instead."""
+"""dramatiq options that Workshed does not support, each with what to use instead."""
 
 import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
 INSTEAD = {
-    "max_age": "say expires=timedelta(…), which leaves a row and its reason",
+    "max_age": "set expires=timedelta(…), which leaves a row with its reason",
     "pipe_target": "pipe messages, a.message(1) | b.message(); or send to one actor by on_success=",
     "notify_shutdown": "every job that outlives WORKSHED_SHUTDOWN_GRACE is interrupted, by "
     "`dramatiq.middleware.Shutdown`, and runs again",
 }
 ON_THE_ACTOR = {
-    name: f"say {name}= where the actor is declared, for all its jobs"
+    name: f"set {name}= on the actor, for all its jobs"
     for name in (
         "discard_on",
         "notify_shutdown",
@@ -35,17 +35,17 @@ OF_A_MESSAGE = {
 
 
 class UnsupportedOptions(Middleware):
-    """Refuse an option of dramatiq's that would be ignored, by name.
+    """Refuse dramatiq options that would be ignored, and name the alternative.
 
-    Without this dramatiq asks whether some middleware was forgotten.
+    Otherwise dramatiq would only ask whether you forgot to add a middleware.
     """
 
     @property
     def actor_options(self) -> set[str]:
-        """Those that are refused."""
+        """The options that are refused."""
         return set(INSTEAD)
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
-        """Say what to use instead."""
+        """Raise `ValueError` with what to use instead."""
         for name in sorted(INSTEAD.keys() & actor.options.keys()):
-            raise ValueError(f"{actor.actor_name}: {name}= is not followed: {INSTEAD[name]}")
+            raise ValueError(f"{actor.actor_name}: {name}= is not supported: {INSTEAD[name]}")

@@ -1,1 +1,1 @@
-"""Crashes of workers, in tests."""
+"""Crashes of workers in tests."""

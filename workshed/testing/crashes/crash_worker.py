@@ -1,4 +1,4 @@
-"""The death of a worker process in the middle of a job, where a test wants it."""
+"""Kill a worker process in the middle of a job, at a place that a test chooses."""
 
 import functools
 import os
@@ -13,16 +13,16 @@ Function = Callable[..., object]
 
 
 class CrashingWorker(Failpoints):
-    """Kills this process when the job comes to a place, or to its end."""
+    """Kills this process when the job reaches a place, or its end."""
 
     def __init__(self, actor: str, place: str | None) -> None:
-        """`None`: at the end of the actor's function, whether it returns or raises."""
+        """Set the place; `None`: the end of the actor's function, whether it returns or raises."""
         super().__init__()
         self._actor = actor
         self._place = place
 
     def around(self, function: Function) -> Function:
-        """Let the places be those of this function, until the process has died."""
+        """Wrap the function, and watch its places until the process is killed."""
 
         @functools.wraps(function)
         def run(*args: object, **kwargs: object) -> object:
@@ -38,14 +38,14 @@ class CrashingWorker(Failpoints):
         return run
 
     def reach(self, place: str) -> None:
-        """Note a place, and die if it is the one."""
+        """Record a place, and kill the process if it is the chosen one."""
         number = len(self.passed)
         super().reach(place)
         if self.passed[number:] == [self._place]:
             self._die()
 
     def _die(self) -> None:
-        """Say that it has happened, and do it: no handler of this process sees it."""
+        """Record the crash, then kill this process, so that none of its handlers runs."""
         FailpointConnection.points = None
         with db.separate_transaction() as conn:
             conn.execute("DELETE FROM workshed.crashes WHERE actor = %s", (self._actor,))

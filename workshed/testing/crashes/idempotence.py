@@ -1,4 +1,4 @@
-"""A job is delivered twice, and after each crash, and must leave what one run leaves."""
+"""Check idempotence: a job that is delivered twice or after a crash must have the same effects."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,34 +21,34 @@ from workshed.testing.fake_broker import FakeBroker, KitRun, SimulatedCrash
 from workshed.transport.publishing.outgoing import Message
 
 LONGEST = 1_000
-"""Jobs that may run until all is done."""
+"""The most jobs that may run until everything is done."""
 GONE_MS = 10_000
 HINT = (
-    "A value that differs by itself, such as a random token, is left out by "
-    "`ignore=[…]`: a column, or a table."
+    "To leave out a value that always differs, such as a random token, name its column or table "
+    "in `ignore=[…]`."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotenceReport:
-    """What a job has been through without harm."""
+    """The checks that a job has passed."""
 
     failpoints: Sequence[str]
-    """Where its process ended, once each."""
+    """The places at which its process crashed, once each."""
     repeated_mails: int
-    """Mails that were sent again under their Message-ID, in all of these runs."""
+    """Mails that were sent again with the same Message-ID, in all of these runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEffects:
-    """What a run has left behind."""
+    """The effects of a run."""
 
     contents: Sequence[Content]
     repeated_mails: int
 
 
 class IdempotenceCheck:
-    """Runs a job again and again from the same start."""
+    """Runs a job repeatedly from the same starting state."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class IdempotenceCheck:
         folder: Path,
         run_next: Callable[[], KitRun | None],
     ) -> None:
-        """`conn` is the kit's own; `connections` those of the job; `folder` where its files go."""
+        """Take the kit's own `conn`, the job's `connections`, and the `folder` of its files."""
         self._broker = broker
         self._conn = conn
         self._clock = clock
@@ -68,9 +68,9 @@ class IdempotenceCheck:
         self._run_next = run_next
 
     def of(self, message: Message, ignore: Sequence[str]) -> IdempotenceReport:
-        """Raise `AssertionError` where it does not leave what one run leaves.
+        """Raise `AssertionError` if the job's effects differ from those of one run.
 
-        An error of its first, undisturbed run is raised as it is.
+        An error of its first, undisturbed run is raised unchanged.
         """
         tables = catalog.truncatable_tables(self._conn)
         contents = DatabaseSnapshot(self._conn, tables, ignore)
@@ -97,7 +97,7 @@ class IdempotenceCheck:
     def _delivered(
         self, message: Message, points: Failpoints, *, again: bool = False
     ) -> list[KitRun]:
-        """Deliver it, and once more if wanted; return these runs, and those that followed."""
+        """Deliver it, and once more if `again`; return these runs and those that followed."""
         runs: list[KitRun] = []
         self._connections.points = points
         try:
@@ -114,7 +114,7 @@ class IdempotenceCheck:
         return runs
 
     def _to_the_end(self, message: Message, runs: list[KitRun]) -> None:
-        """Run what is due; where the job itself waits, for a retry or a claim, until its time."""
+        """Run what is due; if the job itself waits for a retry or a claim, advance the clock."""
         while True:
             while run := self._run_next():
                 runs.append(run)
@@ -128,7 +128,7 @@ class IdempotenceCheck:
             self._clock.advance(waiting[0].due_at - claims.database_now(self._conn))
 
     def _lose_connections(self) -> None:
-        """Wait until PostgreSQL has rolled back what the process that ended has left."""
+        """Wait until PostgreSQL has rolled back the transactions of the crashed process."""
         for pid in self._connections.lose():
             self._conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, GONE_MS))
 
@@ -146,7 +146,7 @@ class IdempotenceCheck:
 
 
 def _ways(points: Iterable[str]) -> list[tuple[str, int]]:
-    """Say what happens to the job, and at which of its places it crashes first; 0: at none."""
+    """Describe each trial, with the number of the place at which the job crashes; 0: none."""
     crashes = [f"crashed {point} and delivered again" for point in points]
     return [(how, number) for number, how in enumerate(["delivered a second time", *crashes])]
 
@@ -160,11 +160,11 @@ def _failure(message: Message, how: str, reason: str, *lines: str) -> str:
 
 
 def _distinct(sent: Sequence[EmailMessage]) -> list[EmailMessage]:
-    """Return mails without those that were sent again under the same Message-ID."""
+    """Return the mails without those that were sent again with the same Message-ID."""
     return list({mail["Message-ID"] or f"mail {n}": mail for n, mail in enumerate(sent)}.values())
 
 
 def _of_mails(found: Iterable[EmailMessage]) -> Content:
-    """Count mails by what their reader sees first."""
+    """Count mails by recipient and subject."""
     counted: Counter[Row] = Counter((str(mail["To"]), str(mail["Subject"])) for mail in found)
     return Content("mails", ("to", "subject"), counted)

@@ -21,7 +21,7 @@ class ColumnName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column, with what makes its values differ from run to run."""
+    """A column, with what makes its values differ between runs."""
 
     schema: str
     table: str
@@ -29,20 +29,20 @@ class Column:
     is_generated: bool
     is_time: bool
     is_number: bool
-    """PostgreSQL gives the numbers: identity, or a sequence."""
+    """PostgreSQL generates its numbers: identity, or a sequence."""
     to_schema: str | None
     to_table: str | None
     to_name: str | None
-    """The column that a foreign key leads to."""
+    """The column that its foreign key refers to."""
 
     @property
     def place(self) -> ColumnName:
-        """Where it is."""
+        """Its full name."""
         return ColumnName(self.schema, self.table, self.name)
 
     @property
     def target(self) -> ColumnName | None:
-        """What it refers to, if it is a foreign key."""
+        """The column that it refers to, if it is a foreign key."""
         if self.to_schema is None or self.to_table is None or self.to_name is None:
             return None
         return ColumnName(self.to_schema, self.to_table, self.to_name)
@@ -59,17 +59,17 @@ class CatalogTable:
 
     @property
     def title(self) -> str:
-        """Its name, with its schema."""
+        """Its name with its schema."""
         return f"{self.schema}.{self.name}"
 
     @property
     def identifier(self) -> sql.Identifier:
-        """Its name in a statement."""
+        """Its name as an SQL identifier."""
         return sql.Identifier(self.schema, self.name)
 
 
 def truncatable_tables(conn: Connection) -> list[CatalogTable]:
-    """Return all tables that may be emptied and filled again."""
+    """Return all tables that may be emptied and refilled."""
     columns, triggers = _columns(conn), _with_triggers(conn)
     return [
         CatalogTable(*names, tuple(found), names in triggers)

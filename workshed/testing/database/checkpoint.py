@@ -1,4 +1,4 @@
-"""The state from which a test lets a job start again and again."""
+"""The state from which a test runs a job repeatedly."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ from workshed.testing.database.clock import KitClock
 
 
 class Checkpoint:
-    """Rows, numbers, files and time of one moment, to which all of it can be brought back.
+    """The rows, sequences, files and time of one moment, which can be restored.
 
     The copies of rows are temporary tables of `conn`.
     """
@@ -23,7 +23,7 @@ class Checkpoint:
     def __init__(
         self, conn: Connection, tables: Sequence[CatalogTable], clock: KitClock, folder: Path
     ) -> None:
-        """Stop the clock, and copy all there is."""
+        """Stop the clock, and copy everything."""
         self._conn = conn
         self._tables = tables
         self._clock = clock
@@ -42,17 +42,17 @@ class Checkpoint:
         self._for_each("CREATE TEMP TABLE {1} AS TABLE {0}")
 
     def __enter__(self) -> Self:
-        """Stand at the beginning."""
+        """Return the checkpoint."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop the copies; the clock stands still at the beginning."""
+        """Drop the copies; the clock stays stopped at the checkpoint's time."""
         self._clock.stop_at(self._at)
         self._for_each("DROP TABLE IF EXISTS {1}")
         self._files.cleanup()
 
     def restore(self) -> None:
-        """Let all be as it was."""
+        """Restore everything to the checkpoint."""
         for path in self._folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.copytree(self._files.name, self._folder, dirs_exist_ok=True)
@@ -71,7 +71,7 @@ class Checkpoint:
         self._clock.stop_at(self._at)
 
     def _filling(self) -> sql.Composed:
-        """Return one statement that fills tables in any order: keys are checked at its end."""
+        """Return one statement that fills all tables: foreign keys are checked at its end."""
         insert = sql.SQL(
             "{} AS (INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.{})"
         )

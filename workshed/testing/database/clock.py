@@ -15,16 +15,16 @@ except ModuleNotFoundError:  # the extra `test`
 
 
 class KitClock:
-    """The time of one test. Both clocks are right until they are moved, and after the test."""
+    """The time of one test. Both clocks are correct until they are moved, and after the test."""
 
     def __init__(self, conn: Connection) -> None:
-        """`conn` leads to a database whose clock can be shifted."""
+        """Take a connection to a database whose clock can be shifted."""
         self._conn = conn
         self._travel: Any = None
         self._place: Any = None
 
     def advance(self, span: timedelta) -> None:
-        """Move both clocks on; they go on ticking, unless they were stopped."""
+        """Move both clocks forward; they keep ticking, unless they were stopped."""
         if span < timedelta():
             raise ValueError(f"time does not run backwards: {span}")
         if self._travel is None:
@@ -46,12 +46,12 @@ class KitClock:
         return stopped
 
     def stop_at(self, instant: datetime) -> None:
-        """Stop both clocks at a time, which may be past."""
+        """Stop both clocks at a time, which may be in the past."""
         self._go(instant, tick=False)
         self._conn.execute("UPDATE workshed.clock SET stopped_at = %s", (instant,))
 
     def reset(self) -> None:
-        """Set both clocks right."""
+        """Set both clocks to the real time."""
         if self._travel is not None:
             self._travel.stop()
             self._travel = self._place = None

@@ -13,17 +13,17 @@ from workshed.db import OPTIONS, InterruptibleConnection, is_open
 from workshed.testing.database.failpoints import Failpoints, name_of
 
 NOWHERE: AbstractContextManager[None] = nullcontext()
-"""Where nobody counts the places."""
+"""Used while failpoints are not counted."""
 
 
 class FailpointConnection(InterruptibleConnection):
-    """A connection whose statements and commits are places at which a process can end."""
+    """A connection whose statements and commits are failpoints, at which a process can crash."""
 
     points: Failpoints | None = None
-    """Those that they are."""
+    """The failpoints to count, if any."""
 
     def commit(self) -> None:
-        """Commit, with a place before and after it where there is anything to commit."""
+        """Commit, with a failpoint before and after it if there is anything to commit."""
         is_idle = self.pgconn.transaction_status == TransactionStatus.IDLE
         with NOWHERE if is_idle else self.passing("COMMIT"):
             super().commit()
@@ -34,7 +34,7 @@ class FailpointConnection(InterruptibleConnection):
         savepoint_name: str | None = None,
         force_rollback: bool = False,  # noqa: FBT001, FBT002 -- as psycopg has it
     ) -> Generator[psycopg.Transaction]:
-        """Do as psycopg does; what is no savepoint ends with a commit."""
+        """Do as psycopg does; a block that is not a savepoint ends with a commit."""
         is_commit = self.pgconn.transaction_status == TransactionStatus.IDLE
         with super().transaction(savepoint_name, force_rollback) as block:
             yield block
@@ -42,20 +42,20 @@ class FailpointConnection(InterruptibleConnection):
         self.reach("after COMMIT", wanted=is_commit)
 
     def passing(self, what: str) -> AbstractContextManager[None]:
-        """Let there be a place before and one after the block, where they are counted."""
+        """Return a context with a failpoint before and after its block, if they are counted."""
         return NOWHERE if self.points is None else self.points.passing(what)
 
     def reach(self, place: str, *, wanted: bool) -> None:
-        """Note a place, where they are counted."""
+        """Record a failpoint, if they are counted."""
         if wanted and self.points is not None:
             self.points.reach(place)
 
 
 class PooledConnection(FailpointConnection):
-    """One that the end of a `with` block does not close."""
+    """A connection that is not closed at the end of a `with` block."""
 
     has_committed = False
-    """Since it was lent."""
+    """Whether it has committed since it was lent."""
 
     def __exit__(
         self,
@@ -74,7 +74,7 @@ class PooledConnection(FailpointConnection):
 
 
 class PassingCursor(psycopg.Cursor[TupleRow]):
-    """A cursor whose statements are places at which a process can end."""
+    """A cursor whose statements are failpoints."""
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         """Run a statement."""
@@ -102,7 +102,7 @@ class PassingCursor(psycopg.Cursor[TupleRow]):
 
 
 class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
-    """The same of one that is declared in PostgreSQL."""
+    """A server-side cursor whose declaration is a failpoint."""
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         """Declare it."""
@@ -111,7 +111,7 @@ class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
 
 
 def failpoints_around(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
-    """Let there be a place before and one after a statement, where they are counted."""
+    """Return a context with a failpoint before and after a statement, if they are counted."""
     if not isinstance(conn, FailpointConnection) or conn.points is None:
         return NOWHERE
     statement = query.decode() if isinstance(query, bytes) else query
@@ -121,22 +121,22 @@ def failpoints_around(conn: psycopg.Connection[Any], query: Any) -> AbstractCont
 
 
 class Connections:
-    """Stands in for `db.get_pool()`: opens a connection where one is wanted, and keeps it."""
+    """Replaces `db.get_pool()`: opens connections on demand, and keeps them."""
 
     max_size = 100
 
     def __init__(self, url: str) -> None:
-        """Open nothing."""
+        """Prepare; no connection is open yet."""
         self._url = url
         self._idle: list[PooledConnection] = []
         self._lent: list[PooledConnection] = []
         self.points: Failpoints | None = None
-        """The places at which the process that borrows them can be made to end."""
+        """The failpoints of the process that borrows the connections."""
         self.committed: Callable[[], None] | None = None
-        """Called when a transaction has committed, and this thread is in no other."""
+        """Called when a transaction has committed, unless this thread is still in another."""
 
     def open(self) -> None:
-        """Do as a pool does; nothing is needed."""
+        """Do nothing; a pool has this method."""
 
     def getconn(self) -> PooledConnection:
         """Lend a connection."""
@@ -146,7 +146,7 @@ class Connections:
         return conn
 
     def putconn(self, conn: PooledConnection) -> None:
-        """Take one back."""
+        """Take a connection back."""
         self._lent.remove(conn)
         if not conn.closed:
             if conn.pgconn.transaction_status != TransactionStatus.IDLE:
@@ -156,9 +156,9 @@ class Connections:
             self.committed()
 
     def lose(self) -> list[int]:
-        """Close all, as the end of a process does; return PostgreSQL's processes, which end soon.
+        """Close all connections, as the end of a process does; return their backend PIDs.
 
-        What is lent stays so: its holder finds it closed.
+        The backends end soon. The holder of a lent connection finds it closed.
         """
         lost = [conn for conn in (*self._lent, *self._idle) if not conn.closed]
         pids = [conn.info.backend_pid for conn in lost]
@@ -167,17 +167,17 @@ class Connections:
         return pids
 
     def reset(self) -> None:
-        """Be as before the first test."""
+        """Restore the initial state for the next test."""
         self.points = self.committed = None
         self.reclaim()
 
     def reclaim(self) -> None:
-        """Close what a test has not given back, so that its locks hold up nobody."""
+        """Close connections that a test has not returned, so that their locks block nothing."""
         while self._lent:
             self._lent.pop().close()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all connections."""
         self.reclaim()
         while self._idle:
             self._idle.pop().close()

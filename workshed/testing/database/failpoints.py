@@ -1,4 +1,4 @@
-"""The places in a job at which its process can be made to end."""
+"""Failpoints: the places in a job at which its process can be made to crash."""
 
 from collections import Counter
 from collections.abc import Generator
@@ -8,17 +8,17 @@ from workshed.testing.fake_broker import SimulatedCrash
 
 LONGEST_NAME = 72
 TIME_LIMIT = "SELECT set_config('statement_timeout'"
-"""With which `db.transaction` begins: no place in the job."""
+"""The first statement of `db.transaction`, which is not a failpoint of the job."""
 
 
 class Failpoints:
-    """Counts the places that a job passes, and ends its process at one of them.
+    """Counts the failpoints that a job passes, and crashes its process at one of them.
 
-    They are before and after each statement, and each commit.
+    There is a failpoint before and after each statement and each commit.
     """
 
     def __init__(self, end_at: int | None = None) -> None:
-        """End at the place of this number, from 1 on; at none without."""
+        """Crash at the failpoint `end_at`, from 1; by default at none."""
         self.passed: list[str] = []
         self.ended = False
         self._end_at = end_at
@@ -27,7 +27,7 @@ class Failpoints:
 
     @contextmanager
     def watching(self) -> Generator[None]:
-        """Count in the block; raise `SimulatedCrash` at its end, also if the first was caught."""
+        """Count in the block; raise `SimulatedCrash` at its end, even if the first was caught."""
         self._watching = True
         try:
             yield
@@ -38,15 +38,15 @@ class Failpoints:
 
     @contextmanager
     def passing(self, what: str) -> Generator[None]:
-        """Let there be a place before and one after the block, which runs this."""
+        """Add a failpoint before and after the block, which runs `what`."""
         self.reach(f"before {what}")
         yield
         self.reach(f"after {what}")
 
     def reach(self, place: str) -> None:
-        """Note a place. Raises `SimulatedCrash` where the process ends there, or has ended.
+        """Record a failpoint. Raises `SimulatedCrash` if the process crashes there or has crashed.
 
-        Of a process that has ended no handler does anything either.
+        After the crash, no handler of the process can do anything either.
         """
         if self.ended:
             raise SimulatedCrash(self.passed[-1])
@@ -61,7 +61,7 @@ class Failpoints:
 
 
 def name_of(statement: str) -> str | None:
-    """Name a statement by its beginning, on one line; `None` for what is not the job's own."""
+    """Name a statement by its beginning, on one line; `None` if it is not the job's own."""
     words = " ".join(statement.split())
     if words.startswith(TIME_LIMIT):
         return None

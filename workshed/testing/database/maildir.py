@@ -15,5 +15,5 @@ def read_mails(folder: Path) -> list[EmailMessage]:
 
 
 def _number(file: Path) -> int:
-    """Count as the library that named it did: its time may have been stopped."""
+    """Return the sequence number in the file's name, because its time may be of a stopped clock."""
     return int(file.name.split(".")[1].rpartition("Q")[2])

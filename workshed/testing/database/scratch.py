@@ -1,4 +1,4 @@
-"""The database of a test run: made by the kit, changed by the kit alone, gone afterwards."""
+"""The database of a test run: created, changed and dropped only by the kit."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from workshed.testing.errors import ScratchError
 MARK = "Made by Workshed's test kit, which drops it"
 LONGEST_BASE = 40
 
-# The one clock moves, and rows that are due at the same time keep the order in which they were
-# sent. This database is marked as one for tests; no other ever has these.
+# Lets the clock move, and keeps rows that are due at the same time in the order in which they were
+# sent. Only a test database has these objects.
 SHIFTABLE = """
     CREATE TABLE workshed.clock (shift interval NOT NULL, stopped_at timestamptz);
     INSERT INTO workshed.clock VALUES ('0');
@@ -31,7 +31,8 @@ SHIFTABLE = """
     ALTER TABLE workshed.schedule ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
 """
 
-# What is on its way in mode `real`, and where in an actor a worker is to die: at its end, or there.
+# The messages in flight in mode `real`, and the place at which an actor's worker is to crash, or
+# NULL for the end of the actor.
 TRAVELS = """
     CREATE TABLE workshed.travels (
         message_id text NOT NULL,
@@ -53,10 +54,10 @@ TRAVELS = """
 
 @contextmanager
 def scratch_database(server: str, worker: str) -> Generator[str]:
-    """Make a migrated database beside the one that `server` names; yield its URL.
+    """Create a migrated database next to the one that `server` names; yield its URL.
 
-    `…_test_<worker>`, or `…_test_<worker>_2` where another run uses that. What a killed run left
-    behind is made again.
+    Its name is `…_test_<worker>`, or `…_test_<worker>_2` if another run uses that. A database that
+    a killed run left behind is recreated.
     """
     with _connect(server) as keeper:
         name = _claim(keeper, f"{_name_of(server)[:LONGEST_BASE]}_test_{worker}")
@@ -74,7 +75,7 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
 
 
 def list_empty_tables(conn: Connection) -> list[sql.Identifier]:
-    """Return the tables that hold nothing yet: tests fill them, and the kit empties them."""
+    """Return the tables that are still empty: tests fill them, and the kit empties them."""
     query = """
         SELECT n.nspname, c.relname
           FROM pg_class AS c
@@ -89,13 +90,13 @@ def list_empty_tables(conn: Connection) -> list[sql.Identifier]:
 
 
 def existing_tables(conn: Connection, tables: list[sql.Identifier]) -> list[sql.Identifier]:
-    """Return those that are still there."""
+    """Return the tables that still exist."""
     query = "SELECT to_regclass(%s) IS NOT NULL"
     return [t for t in tables if conn.execute(query, (t.as_string(conn),)).fetchone() == (True,)]
 
 
 def delete_all(tables: list[sql.Identifier]) -> sql.Composed:
-    """Return one statement that empties tables in any order: keys are checked at its end."""
+    """Return one statement that empties all tables, so that foreign keys are checked at its end."""
     deletions = [
         sql.SQL("{} AS (DELETE FROM {})").format(sql.Identifier(f"t{n}"), table)
         for n, table in enumerate(tables)
@@ -104,7 +105,7 @@ def delete_all(tables: list[sql.Identifier]) -> sql.Composed:
 
 
 def end_transactions(conn: Connection) -> None:
-    """End all other connections that have a transaction open in this database."""
+    """Terminate all other connections that have a transaction open in this database."""
     query = """
         SELECT pg_terminate_backend(pid, 1000)
           FROM pg_stat_activity
@@ -124,7 +125,7 @@ def _connect(url: str) -> Connection:
 
 
 def _claim(keeper: Connection, wanted: str) -> str:
-    """Find a name that no other run uses now; it is held as long as `keeper` is open."""
+    """Return a name that no other run uses now; it is reserved as long as `keeper` is open."""
     for number in count(1):
         name = wanted if number == 1 else f"{wanted}_{number}"
         query = "SELECT pg_try_advisory_lock(hashtext('workshed test kit'), hashtext(%s))"
@@ -134,7 +135,7 @@ def _claim(keeper: Connection, wanted: str) -> str:
 
 
 def _drop(keeper: Connection, name: str) -> None:
-    """Drop a database of the kit; raises `ScratchError` for one that is somebody else's."""
+    """Drop a database of the kit; raises `ScratchError` if the kit did not create it."""
     query = """
         SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s
     """
@@ -143,8 +144,8 @@ def _drop(keeper: Connection, name: str) -> None:
         return
     if found[0] != MARK:
         raise ScratchError(
-            f"a database {name!r} is there, and the test kit has not made it: "
-            "it works in a database of that name, so rename or drop yours"
+            f"the database {name!r} exists, but the test kit did not create it: "
+            "the kit uses that name, so rename or drop your database"
         )
     keeper.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -156,12 +157,12 @@ def _create(keeper: Connection, name: str, server: str) -> None:
     except psycopg.errors.InsufficientPrivilege:
         role = keeper.info.user
         raise ScratchError(
-            f"role {role!r} may not make a database at {db.describe_address(server)}: the test kit "
-            f"works in {name!r} and never touches {_name_of(server)!r}. ALTER ROLE {role} "
+            f"role {role!r} may not create a database at {db.describe_address(server)}: the test "
+            f"kit works in {name!r} and never touches {_name_of(server)!r}. ALTER ROLE {role} "
             "CREATEDB, or unset WORKSHED_DATABASE_URL for a private PostgreSQL"
         ) from None
     keeper.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(names, sql.Literal(MARK)))
-    # It is thrown away, so nothing has to be on disk.
+    # Nothing must survive a crash, because the database is dropped anyway.
     keeper.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(names))
 
 

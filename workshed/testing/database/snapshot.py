@@ -1,4 +1,4 @@
-"""What jobs have left behind, so that two runs can be compared."""
+"""The effects of jobs, in a form in which two runs can be compared."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +12,14 @@ from workshed.testing import text
 from workshed.testing.database.catalog import CatalogTable, Column, ColumnName
 
 SHOWN = 5
-"""Rows that are shown of each table."""
+"""Rows of each table that are shown."""
 
 Row = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The rows of one table; of values only what is the same in each run."""
+    """The rows of one table, with values that differ between runs normalised."""
 
     title: str
     columns: Sequence[str]
@@ -27,17 +27,17 @@ class Content:
 
 
 class DatabaseSnapshot:
-    """Reads all tables but Workshed's own, and the jobs that wait.
+    """Reads all tables except Workshed's own, and the waiting jobs.
 
-    A time counts only as set or not, and the id of a job only as such. A number that PostgreSQL has
-    given since the start counts by its order among those of its column, also where a foreign key
-    refers to it.
+    A time counts only as set or not, and a job's id only as such. A number that PostgreSQL has
+    generated since the start counts by its order in its column, even where a foreign key refers to
+    it.
     """
 
     def __init__(
         self, conn: Connection, tables: Iterable[CatalogTable], ignore: Sequence[str]
     ) -> None:
-        """`ignore`: columns or tables that are left out. Raises `ValueError` for an unknown one."""
+        """Leave out the columns and tables in `ignore`. Raises `ValueError` for an unknown one."""
         self._conn = conn
         all_ = [table for table in tables if table.schema != "workshed"]
         known = {name for table in all_ for c in table.columns for name in names_of(c)}
@@ -51,7 +51,7 @@ class DatabaseSnapshot:
         self._known = {place: set(given) for place, given in self._numbers(self._read()).items()}
 
     def read(self, message_ids: Iterable[str]) -> list[Content]:
-        """Read all of it; `message_ids` are those of the jobs there were."""
+        """Read all tables; `message_ids` are the ids of the jobs so far."""
         found = self._read()
         ids = dict.fromkeys(message_ids, "id of a job")
         names = {
@@ -74,7 +74,7 @@ class DatabaseSnapshot:
         return found
 
     def _numbers(self, found: Iterable[list[Row]]) -> dict[ColumnName, list[str]]:
-        """Return the numbers that PostgreSQL gave, by column, in order."""
+        """Return the numbers that PostgreSQL generated, by column, in order."""
         return {
             column.place: sorted(filter(None, (row[n] for row in rows)), key=int)
             for table, rows in zip(self._tables, found, strict=True)
@@ -109,12 +109,12 @@ class DatabaseSnapshot:
 
 
 def _in_order(numbers: Iterable[str]) -> dict[str, str]:
-    """Name what differs from run to run by its place."""
+    """Name values that differ between runs by their order."""
     return {number: f"new {n}" for n, number in enumerate(numbers, 1)}
 
 
 def _reading(tables: Iterable[CatalogTable]) -> sql.Composed:
-    """Read all tables at once, as text: that is exact, and can be compared whatever the type."""
+    """Read all tables at once, as text, which is exact and comparable for every type."""
     as_text = sql.SQL("{}::text")
     as_time = sql.SQL("CASE WHEN {} IS NOT NULL THEN 'set' END")
     selects = []
@@ -129,13 +129,13 @@ def _reading(tables: Iterable[CatalogTable]) -> sql.Composed:
 
 
 def names_of(column: Column) -> set[str]:
-    """Return the ways to name a column: alone, or after its table."""
+    """Return the names of a column: alone, with its table, and with its schema."""
     table = f"{column.table}.{column.name}"
     return {column.name, table, f"{column.schema}.{table}"}
 
 
 def waiting_jobs(conn: Connection) -> Content:
-    """Return the jobs that wait, without their ids and times."""
+    """Return the waiting jobs, without their ids and times."""
     found: Counter[Row] = Counter(
         (text.sent_text(job), job.queue) for job in rows.list_enqueued(conn)
     )
@@ -143,7 +143,7 @@ def waiting_jobs(conn: Connection) -> Content:
 
 
 def describe_differences(wanted: Sequence[Content], found: Sequence[Content]) -> list[str]:
-    """Say what is not as wanted, table by table."""
+    """Describe the differences, table by table."""
     lines: list[str] = []
     for before, after in zip(wanted, found, strict=True):
         if before.rows != after.rows:
@@ -172,7 +172,7 @@ def _summary(before: Content, after: Content) -> str:
 
 
 def _pairs(missing: list[Row], extra: list[Row]) -> list[tuple[Row, Row]]:
-    """Take out of both lists the rows that are the same one, changed: most of it is equal."""
+    """Move rows that are mostly equal from both lists into pairs of the same, changed row."""
     pairs = []
     for old in list(missing):
         new = max(extra, key=lambda row: _alike(old, row), default=None)

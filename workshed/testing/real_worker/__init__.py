@@ -1,1 +1,1 @@
-"""A real worker, in tests."""
+"""A real worker in tests."""

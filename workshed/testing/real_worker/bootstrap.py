@@ -1,4 +1,4 @@
-"""What a worker of the tests imports beside its actors: it writes down what runs, and can die."""
+"""Imported by a test's worker before its actors: records runs, adds failpoints and the guard."""
 
 import os
 
@@ -11,11 +11,11 @@ from workshed.testing.real_worker.worker import OTHER_DATABASES
 from workshed.transport import broker
 
 broker.add_middleware(RunRecorder(broker.actors))
-# Before the pool is made, of which they are.
+# Before the pool is created, because its connections use these classes.
 db.InterruptibleConnection = FailpointConnection  # type: ignore[misc]
 db.OPTIONS["cursor_factory"] = PassingCursor
 
-# The application's own engines lead to the database of its settings, here as in the test.
+# As in the test, the application's own engines lead to the database of its settings.
 install_guard()
 guard.own = place_of(settings().database_url.get_secret_value())
 guard.others = os.environ.get(OTHER_DATABASES, "").split(",")

@@ -1,4 +1,4 @@
-"""As a script: `dramatiq`, killed with all its processes when its parent has ended."""
+"""Script that runs `dramatiq`, and kills it with all its processes when its parent has ended."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ from dramatiq import cli
 
 
 def end_with_parent() -> None:
-    """Wait until nobody holds the other end of our input any more."""
-    # Not `sys.stdin`: a fork would inherit its lock, and wait for it for ever.
+    """Wait until the other end of our standard input is closed, then kill the process group."""
+    # Not `sys.stdin`, because a fork would inherit its lock and wait for it for ever.
     while os.read(0, 1):
         pass
     os.killpg(0, signal.SIGKILL)

@@ -25,25 +25,26 @@ PATIENCE = timedelta(minutes=2)
 
 
 class RealJobs(StoredJobs):
-    """Jobs of one test: RabbitMQ carries them, and a worker process runs them."""
+    """Jobs of one test: RabbitMQ delivers them, and a worker process runs them."""
 
     def __init__(self, conn: Connection, worker: WorkerProcess, folder: Path) -> None:
-        """`conn` is the kit's own, in autocommit."""
+        """Take the kit's own `conn`, which is in autocommit mode."""
         super().__init__(conn, folder)
         self._worker = worker
 
     def drain(self, *, within: timedelta = PATIENCE) -> None:
-        """Let the worker run all that is due, also what these jobs send, until nothing is.
+        """Let the worker run all due jobs, and those that they send, until none is due.
 
-        Raises `DiedError` where a job has died meanwhile, and `KitError` where the worker has, or
-        something is still on its way after `within`.
+        Raises `DiedError` if a job has died meanwhile, and `KitError` if the worker has ended or
+        jobs are still due or running after `within`.
         """
         before = len(self.dead)
         self._wait(within, may_die=False)
         if died := self.dead[before:]:
             raise DiedError("\n".join(f"{one.actor} died: {one.reason}" for one in died))
 
-    # No parameter may stand between those of a ParamSpec: with `at` the run checks the others.
+    # No parameter may stand between those of a ParamSpec, so with `at` the others are checked only
+    # at run time.
     @overload
     def crash_during(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -53,11 +54,11 @@ class RealJobs(StoredJobs):
     def crash_during(self, actor: Actor, /, *args: Any, at: str | None, **kwargs: Any) -> None: ...
 
     def crash_during(self, actor: Actor, /, *args: Any, at: Any = None, **kwargs: Any) -> None:
-        """Send a job, kill its worker while the actor runs, and let another one run the rest.
+        """Send a job, kill its worker while the actor runs, and let another worker run the rest.
 
-        `at`: one of the places that `assert_idempotent` returns, such as `"before COMMIT"`; else
-        at the end of the function, when all of it is committed and its outcome is not. Returns when
-        nothing is due any more.
+        `at`: one of the failpoints that `assert_idempotent` returns, for example `"before COMMIT"`.
+        By default the worker is killed at the end of the function, when all of it is committed but
+        its outcome is not. Returns when no job is due any more.
         """
         name_arguments(actor, args, kwargs)
         self._conn.execute("INSERT INTO workshed.crashes VALUES (%s, %s)", (actor.actor_name, at))
@@ -65,12 +66,12 @@ class RealJobs(StoredJobs):
         self._wait(PATIENCE, may_die=True)
         if self._conn.execute("DELETE FROM workshed.crashes").rowcount:
             place = "its end" if at is None else at
-            raise KitError(f"{actor.actor_name} has not come to {place}, so no worker was killed")
+            raise KitError(f"{actor.actor_name} did not reach {place}, so no worker was killed")
 
     def __getattr__(self, name: str) -> Any:
-        """Say what only the other modes have."""
+        """Raise `KitError` for an attribute that only the other modes have."""
         if hasattr(Jobs, name):
-            raise KitError(f"jobs.{name} is there in the modes fake and inline, and not in real")
+            raise KitError(f"jobs.{name} exists in the modes fake and inline, but not in real")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _wait(self, within: timedelta, *, may_die: bool) -> None:
@@ -87,6 +88,7 @@ class RealJobs(StoredJobs):
 
     def _still(self, ids: Sequence[str], within: timedelta) -> str:
         return (
-            f"still due or running after {text.span_text(within)}: {len(ids)} jobs, as {ids[0]}\n"
-            f"The last the worker said:\n{self._worker.last_words()}"
+            f"still due or running after {text.span_text(within)}: {len(ids)} jobs, "
+            f"such as {ids[0]}\n"
+            f"The end of the worker's log:\n{self._worker.last_words()}"
         )

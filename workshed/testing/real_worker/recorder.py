@@ -1,4 +1,4 @@
-"""What is on its way in mode `real`, written down by those who send it and those who run it."""
+"""Records the messages in flight in mode `real`, in the test's process and in the worker."""
 
 import dramatiq
 from dramatiq.broker import Broker
@@ -11,23 +11,23 @@ from workshed.transport.publishing.outgoing import Message
 
 
 class RunRecorder(Observer):
-    """Notes each message that RabbitMQ is given, and each that has its outcome.
+    """Records each message that is published to RabbitMQ, and each that has its outcome.
 
-    RabbitMQ itself does not say at once what a worker has. What a relay sends is noted by the
-    schedule, in the transaction that takes it.
+    RabbitMQ does not immediately report which messages a worker has. Messages that a relay
+    publishes are recorded by a trigger of the schedule, in the transaction that claims them.
     """
 
     def __init__(self, actors: dict[str, dramatiq.Actor[..., object]]) -> None:
-        """`actors` by name."""
+        """Take the actors by name."""
         self._actors = actors
 
     def after_enqueue(self, broker: Broker, message: Message, delay: int | None) -> None:  # noqa: ARG002
-        """Note one that was sent, and not stored."""
+        """Record a message that was published, not stored."""
         if delay is None and db.joined_connection() is None:
             note_travel(message.message_id, int(message.options.get("generation", 0)), ended=False)
 
     def began(self, job: Job) -> None:
-        """Let this process die in the job, where a test wants that of its actor."""
+        """Prepare this process to crash in the job, if a test asks for it."""
         query = "SELECT place FROM workshed.crashes WHERE actor = %s"
         with db.transaction() as conn:
             found = conn.execute(query, (job.actor,)).fetchone()
@@ -35,13 +35,13 @@ class RunRecorder(Observer):
             actor = self._actors[job.actor]
             actor.fn = CrashingWorker(job.actor, found[0]).around(actor.fn)
 
-    def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- whatever it is
-        """Note one that has its outcome."""
+    def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- any outcome counts
+        """Record that a message has its outcome."""
         note_travel(job.message_id, job.generation, ended=True)
 
 
 def note_travel(message_id: str, generation: int, *, ended: bool) -> None:
-    """Write down, at once, that a message is on its way, or was and has its outcome."""
+    """Record immediately that a message is in flight, or has its outcome."""
     query = """
         INSERT INTO workshed.travels AS known (message_id, generation, ended) VALUES (%s, %s, %s)
         ON CONFLICT (message_id, generation) DO UPDATE SET ended = known.ended OR EXCLUDED.ended
@@ -51,7 +51,7 @@ def note_travel(message_id: str, generation: int, *, ended: bool) -> None:
 
 
 def travelling_ids(conn: Connection) -> list[str]:
-    """Return the ids of the messages that are due, on their way, or running."""
+    """Return the ids of the messages that are due, in flight, or running."""
     query = """
         SELECT message_id FROM workshed.travels WHERE NOT ended
         UNION

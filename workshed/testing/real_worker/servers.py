@@ -1,4 +1,4 @@
-"""Private servers for one run of the tests, as child processes."""
+"""Private servers for one test run, as child processes."""
 
 import json
 import os
@@ -14,11 +14,11 @@ STOP_S = 30
 
 
 class NoServerError(Exception):
-    """None could be started; the text says why."""
+    """No server could be started; the text says why."""
 
 
 class KitRabbitMQ(NamedTuple):
-    """A RabbitMQ in which each test has a virtual host of its own."""
+    """A RabbitMQ in which each test has its own virtual host."""
 
     broker_url: str
     management_url: str
@@ -33,7 +33,7 @@ def private_server() -> Generator[str]:
 
 @contextmanager
 def private_rabbitmq(database_url: str) -> Generator[KitRabbitMQ]:
-    """Run `workshed dev` for the block, which starts what is not named: RabbitMQ."""
+    """Run `workshed dev` for the block, which starts the server that is not given: RabbitMQ."""
     named = {"DATABASE_URL": database_url, "SMTP_URL": "maildir:none"}
     with _dev(**{PREFIX + name: url for name, url in named.items()}) as urls:
         yield KitRabbitMQ(urls["broker_url"], urls["management_url"])
@@ -41,12 +41,12 @@ def private_rabbitmq(database_url: str) -> Generator[KitRabbitMQ]:
 
 @contextmanager
 def _dev(*options: str, **named: str) -> Generator[dict[str, str]]:
-    """Run `workshed dev` with some servers named; yield what it says of all.
+    """Run `workshed dev` with some servers given; yield the URLs of all.
 
-    In a session of its own, so that Ctrl-C reaches the tests first and they end it in good order;
-    it ends by itself when they are killed.
+    Runs in a session of its own, so that Ctrl-C reaches the tests first and they shut it down. It
+    ends by itself if they are killed.
     """
-    # -P: a folder `console` where the tests are started is not ours.
+    # -P, so that a folder `console` in the working directory is not imported.
     words = [sys.executable, "-P", "-m", "workshed", "dev", *options, "--json", "--fresh"]
     env = {name: value for name, value in os.environ.items() if name != f"{PREFIX}BROKER_URL"}
     with subprocess.Popen(  # noqa: S603 -- every word is ours
@@ -61,7 +61,7 @@ def _dev(*options: str, **named: str) -> Generator[dict[str, str]]:
         line = server.stdout.readline() if server.stdout else ""
         if not line:
             _, said = server.communicate()
-            raise NoServerError(said.strip().removeprefix("workshed: ") or "it said nothing")
+            raise NoServerError(said.strip().removeprefix("workshed: ") or "it printed nothing")
         try:
             yield json.loads(line)
         finally:
@@ -71,7 +71,7 @@ def _dev(*options: str, **named: str) -> Generator[dict[str, str]]:
 
 @contextmanager
 def find_server() -> Generator[str | NoServerError]:
-    """Yield what `WORKSHED_DATABASE_URL` names, or a private server's URL, or why it is none."""
+    """Yield the URL from `WORKSHED_DATABASE_URL` or of a private server, or why there is none."""
     if "database_url" in settings().model_fields_set:
         yield settings().database_url.get_secret_value()
         return

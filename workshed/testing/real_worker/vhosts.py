@@ -1,4 +1,4 @@
-"""A virtual host of RabbitMQ for one test, so that nothing of another is in its queues."""
+"""A virtual host of RabbitMQ per test, so that its queues contain nothing of other tests."""
 
 import http.client
 import json
@@ -18,9 +18,9 @@ USUAL_PORT = 15672
 
 @contextmanager
 def virtual_host(server: KitRabbitMQ) -> Generator[str]:
-    """Make one for the block; yield its AMQP URL."""
+    """Create a virtual host for the block; yield its AMQP URL."""
     name = f"test_{secrets.token_hex(6)}"
-    _ask(server.management_url, "PUT", name)  # gives its maker all permissions
+    _ask(server.management_url, "PUT", name)  # gives its creator all permissions
     try:
         yield urlunsplit(urlsplit(server.broker_url)._replace(path=f"/{name}"))
     finally:

@@ -1,4 +1,4 @@
-"""The worker process of a test, with the actors that the test knows."""
+"""The worker process of a test, with the actors of that test."""
 
 import contextlib
 import os
@@ -13,22 +13,22 @@ from workshed.testing.real_worker import ending
 
 BESIDE = "workshed.testing.real_worker.bootstrap"
 OTHER_DATABASES = "JOBS_OTHER_DATABASES"
-"""Names, for the guard of the worker; not of the settings, so not `WORKSHED_…`."""
+"""Variable with names for the worker's guard; not a setting, so it does not begin `WORKSHED_`."""
 THREADS = 4
 SHOWN_LINES = 20
 STOP_S = 10
 
 
 class WorkerProcess:
-    """`dramatiq` with one process, started when it is first wanted, and killed at the end.
+    """`dramatiq` with one process, started on first use and killed at the end.
 
-    It ends by itself when this process is killed.
+    It ends by itself if this process is killed.
     """
 
     def __init__(
         self, modules: Sequence[str], folder: Path, other_databases: Sequence[str] = ()
     ) -> None:
-        """Import `modules`; log to a file of `folder`; the guard lets through `other_databases`."""
+        """Import `modules`, log to `folder`, and let the guard allow `other_databases`."""
         self._modules = modules
         self._others = other_databases
         self._folder = folder
@@ -37,18 +37,18 @@ class WorkerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it was started, and runs."""
+        """Whether it was started and still runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start one, where none runs."""
+        """Start the worker, unless it runs."""
         if self.is_alive:
             return
-        self.kill()  # what is left of one that has ended
+        self.kill()  # the remaining processes of one that has ended
         words = [sys.executable, "-P", "-m", ending.__name__, BESIDE, *self._modules]
         numbers = self._folder / "numbers"
         numbers.mkdir(exist_ok=True)
-        # Of this process: where its modules are found. Numbers in a folder: else they are served.
+        # The worker finds the same modules. With a metrics folder it does not serve its metrics.
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "PROMETHEUS_MULTIPROC_DIR": str(numbers)}
         own["WORKSHED_PROBES"] = "false"
         own[OTHER_DATABASES] = ",".join(self._others)
@@ -63,9 +63,9 @@ class WorkerProcess:
             )
 
     def check(self) -> None:
-        """Raise `KitError` where it has ended by itself."""
+        """Raise `KitError` if it has ended by itself."""
         if not self.is_alive:
-            raise KitError(f"the worker has ended; the last it said:\n{self.last_words()}")
+            raise KitError(f"the worker has ended; the end of its log:\n{self.last_words()}")
 
     def last_words(self) -> str:
         """Return the end of its log."""
@@ -73,7 +73,7 @@ class WorkerProcess:
         return "\n".join(lines[-SHOWN_LINES:])
 
     def kill(self) -> None:
-        """End all its processes, in no good order."""
+        """Kill all its processes."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -333,7 +333,7 @@ def test_a_result_that_the_next_step_does_not_accept_is_a_failure(actor, working
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
     ((reason,),) = rows("SELECT reason FROM workshed.dead")
-    assert "ResultError: its result cannot be handed on: none()" in reason
+    assert "ResultError: its result cannot be passed on: none()" in reason
 
 
 @pytest.mark.parametrize("once", [True, False])
@@ -350,7 +350,7 @@ def test_a_result_that_cannot_be_handed_on_is_a_failure(
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
     ((reason,),) = rows("SELECT reason FROM workshed.dead")
-    assert reason.startswith("ResultError: its result cannot be handed on")
+    assert reason.startswith("ResultError: its result cannot be passed on")
     assert rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.once_keys") == []
 
 

@@ -277,7 +277,7 @@ def test_a_clock_goes_on_after_an_error_of_any_kind(
 
     fire(report, tell_time())
 
-    assert "report is not made by this clock" in caplog.text
+    assert "this clock could not create a run of report" in caplog.text
 
 
 def test_a_clock_declares_its_jobs_when_it_starts(report, rows):
@@ -512,7 +512,7 @@ def test_a_clock_declares_its_jobs_again_if_postgresql_shut_down_at_their_commit
     told = report.options["periodic"]
 
     told.validate(datetime.now(UTC))
-    assert "are not noted yet: the server is shutting down" in caplog.text
+    assert "are not declared yet: the server is shutting down" in caplog.text
     conn.execute("DROP TRIGGER ends ON workshed.periodic_jobs")
     clock._rests_until = 0.0
     told.validate(datetime.now(UTC))
@@ -599,8 +599,8 @@ def test_the_zone_is_looked_up_when_the_job_is_declared(actor, clock, broker, ro
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"periodic": periodiq.cron("0 3 * * sun")}, "say periodic=cron.* of workshed"),
-        ({"periodic": "0 3 * * *"}, "say daily.*, cron.* or every.* of workshed"),
+        ({"periodic": periodiq.cron("0 3 * * sun")}, "use periodic=cron.* of workshed"),
+        ({"periodic": "0 3 * * *"}, "use daily.*, cron.* or every.* of workshed"),
         (
             {"periodic": daily("03:00"), "unique": Unique(key=lambda: 1)},
             "a function as key of unique=",

@@ -261,7 +261,7 @@ def test_an_old_replay_whose_outcome_may_be_forgotten_is_dead(
         [(actor, reason)] = eventually(lambda: rows("SELECT actor, reason FROM workshed.dead"))
 
     assert actor == "note"
-    assert "whether it has run already is not known" in reason
+    assert "whether it has already run is unknown" in reason
 
 
 def test_what_is_dead_so_cannot_be_retried_only_looked_at_and_discarded(

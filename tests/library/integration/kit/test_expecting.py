@@ -105,7 +105,7 @@ def test_a_failed_expectation_of_a_retry_shows_what_ran(jobs, call, greet):
         jobs.drain()
 
     assert str(failed.value) == inspect.cleandoc("""
-        no job is to be tried again after 1 min (within 15 s)
+        no job is to be retried after 1 min (within 15 s)
 
         ran meanwhile (2):
           call(7)   retry in 10 s: BusyError: engaged
@@ -163,7 +163,7 @@ def test_a_discard_for_another_reason_shows_it(jobs, raising):
 
 def test_an_expectation_where_nothing_ran_says_so(jobs):
     assert failure(jobs.expect_discard()) == "no job was discarded\n\nran meanwhile: none"
-    assert failure(jobs.expect_retry()) == ("no job is to be tried again\n\nran meanwhile: none")
+    assert failure(jobs.expect_retry()) == ("no job is to be retried\n\nran meanwhile: none")
 
 
 def test_a_snooze_waits_and_costs_no_attempt(jobs, raising):

@@ -185,7 +185,7 @@ def test_a_database_that_the_kit_did_not_create_is_left_alone(servers):
         conn.execute(f"CREATE DATABASE {name}")
         try:
             with (
-                pytest.raises(ScratchError, match=f"{name!r} is there, and the test kit has not"),
+                pytest.raises(ScratchError, match=f"{name!r} exists, but the test kit did not"),
                 scratch.scratch_database(servers.database_url, "other"),
             ):
                 pass

@@ -97,7 +97,7 @@ def test_a_message_comes_back_exactly(args, kwargs):
             "options.pipe_target: has 65",
         ),
         (envelope(options={"pipe_ignore": 1}), "options.pipe_ignore: must be true or false"),
-        (envelope(options={"max_age": 1}), "options.max_age: .*say expires="),
+        (envelope(options={"max_age": 1}), "options.max_age: .*set expires="),
         (envelope(options={"tags": "a"}), "options.tags: must be a list of 1 to 10 tags"),
         (envelope(options={"tags": ["a", 7]}), "options.tags: has a tag that is no string"),
         (envelope(options={"unique_key": 7}), "options.unique_key: must be a string"),

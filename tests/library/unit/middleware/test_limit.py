@@ -100,16 +100,16 @@ def test_a_rate_that_does_not_divide_its_span_is_rounded_down():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Limit.concurrent(0), "0 is no whole number from 1"),
-        (lambda: Limit.concurrent(True), "True is no whole number"),
-        (lambda: Limit.concurrent(10**7), "is no whole number from 1 to 1000000"),
+        (lambda: Limit.concurrent(0), "0 is not a whole number from 1"),
+        (lambda: Limit.concurrent(True), "True is not a whole number"),
+        (lambda: Limit.concurrent(10**7), "is not a whole number from 1 to 1000000"),
         (lambda: Limit.window(5, per=timedelta()), "from 1 ms to a year"),
-        (lambda: Limit.window(5, per=60), "per=60: a timedelta"),
+        (lambda: Limit.window(5, per=60), "per=60: must be a timedelta"),
         (lambda: Limit.bucket(5, per=timedelta(days=400)), "from 1 ms to a year"),
-        (lambda: Limit.bucket(1.5, per=SECOND), "1.5 is no whole number"),
-        (lambda: Limit.bucket(5, per=SECOND, burst=0), "burst: 0 is no whole number"),
-        (lambda: Limit.concurrent(5, key=["a"], share=["a"]), "there is nobody to share with"),
-        (lambda: Limit.concurrent(5, share=[]), "there is nobody to share with"),
+        (lambda: Limit.bucket(1.5, per=SECOND), "1.5 is not a whole number"),
+        (lambda: Limit.bucket(5, per=SECOND, burst=0), "burst: 0 is not a whole number"),
+        (lambda: Limit.concurrent(5, key=["a"], share=["a"]), "there is nothing to share"),
+        (lambda: Limit.concurrent(5, share=[]), "there is nothing to share"),
         (lambda: Limit.concurrent(5, name=""), "must have 1 to 100 bytes"),
     ],
 )
@@ -121,10 +121,10 @@ def test_a_limit_that_makes_no_sense_is_refused_at_once(make, said):
 @pytest.mark.parametrize(
     ("limit", "said"),
     [
-        (5, "limit=5 is no Limit"),
+        (5, "limit=5 is not a Limit"),
         (Limit.concurrent(5, key=["tenant"]), "it has no argument 'tenant', only tenant_id, part"),
         (Limit.concurrent(5, share=["who"]), "it has no argument 'who'"),
-        ([Limit.concurrent(5), Limit.concurrent(2, key=["part"])], "two limits are sync:conc"),
+        ([Limit.concurrent(5), Limit.concurrent(2, key=["part"])], "two limits are both sync:conc"),
     ],
 )
 def test_a_limit_that_does_not_fit_its_actor_is_refused_at_declaration(limit, said):

@@ -116,11 +116,14 @@ def test_a_key_that_is_no_json_is_refused():
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"strategy": "until_exectued"}, "strategy='until_exectued': one of until_executing"),
-        ({"on_conflict": "drop"}, "on_conflict='drop': one of log"),
+        (
+            {"strategy": "until_exectued"},
+            "strategy='until_exectued': must be one of until_executing",
+        ),
+        ({"on_conflict": "drop"}, "on_conflict='drop': must be one of log"),
         ({"strategy": "until_expired"}, "needs unique_for"),
         ({"unique_for": timedelta()}, "at least a millisecond"),
-        ({"strategy": "while_executing", "unique_for": timedelta(1)}, "no unique_for"),
+        ({"strategy": "while_executing", "unique_for": timedelta(1)}, "takes no unique_for"),
         ({"strategy": "while_executing", "on_conflict": "replace"}, "cannot replace"),
     ],
 )
@@ -133,7 +136,7 @@ def test_a_rule_that_could_not_work_is_refused(fields, match):
     ("rule", "match"),
     [
         (Unique(key=["id"]), "no argument 'id', only attachment_id, width, quality"),
-        ("until_executed", "is no Unique"),
+        ("until_executed", "is not a Unique"),
     ],
 )
 def test_an_actor_is_refused_at_its_declaration(rule, match):

@@ -460,7 +460,7 @@ def test_a_rule_that_could_never_hold_is_refused(errors, options):
         (((RetryOn(OSError),), (), (OSError,)), "OSError is in retry_on and throws"),
         (((), (OSError,), (OSError,)), "OSError is in discard_on and throws"),
         (((OSError,), (), ()), r"write RetryOn\(OSError\)"),
-        (((), ("OSError",), ()), "no exception class"),
+        (((), ("OSError",), ()), "not an exception class"),
         (((RetryOn(OSError),) * MOST_GROUPS, (), ()), "64 groups, at most 63"),
     ],
 )

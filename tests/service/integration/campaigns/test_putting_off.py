@@ -135,7 +135,7 @@ def test_a_pause_by_an_operator_lasts(jobs, post, serve):
 
     assert post.find(number).state == "paused"
     assert server.received == []
-    with jobs.expect_discard("does not pause any more, or not by itself"):
+    with jobs.expect_discard("is no longer paused, or not by itself"):
         jobs.perform(go_on_with_campaign, number)
     post.resume(number)
     live(jobs, minutes=8)

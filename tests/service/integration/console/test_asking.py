@@ -19,7 +19,7 @@ CALLS = {
     "dev --reset --state FOLDER": "Wipe 1 file of 7 bytes",
     "erase --argument user_id=7": "Erase the data in 1 runs and 0 attempts, and discard 0 dead",
     "job ID cancel": "Cancel waits",
-    "mail arrived MAIL": "Take 'Hello' to grace@example.org for sent",
+    "mail arrived MAIL": "Mark 'Hello' to grace@example.org as sent",
     "mail release MAIL": "Send 'Hello' to grace@example.org once more",
     "queues purge QUEUE": "Discard 1 job of emails",
     "scheduled cancel ID": "Cancel 1 job",

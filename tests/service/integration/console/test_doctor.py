@@ -86,7 +86,7 @@ def test_a_mail_server_that_takes_no_mails_and_mails_that_are_held(examined, hea
     assert (server.level, held.level) == ("warning", "warning")
     assert "mail.example.org:25 takes no mails, since" in server.message
     assert "it answered 421 closing" in server.message
-    assert held.message == "mails that may have arrived twice, and are held: 1"
+    assert held.message == "held mails that may have arrived twice: 1"
 
 
 def test_mails_into_a_folder(examined, healthy, tmp_path, env):

@@ -43,7 +43,7 @@ def test_it_says_that_all_is_well(workshed):
     done = workshed("mail")
 
     assert (done.code, done.out) == (0, "")
-    assert "takes mails, and none is held" in done.err
+    assert "takes mails, and no mail is held" in done.err
 
 
 def test_a_mail_is_sent_once_more(workshed, held, conn):
@@ -58,7 +58,7 @@ def test_a_mail_is_sent_once_more(workshed, held, conn):
 def test_a_mail_is_taken_for_sent(workshed, held, conn):
     done = workshed("mail", "arrived", str(held), "--yes")
 
-    assert (done.code, done.out) == (0, f"{held}  is taken for sent\n")
+    assert (done.code, done.out) == (0, f"{held}  is marked as sent\n")
     assert state(held) == ("sent", False)
     assert conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (0,)
 

@@ -35,7 +35,7 @@ def test_jobs_of_other_tests_are_gone_and_unfinished_ones_are_reported(jobs):
     sent = send_welcome_email.send(404)
 
     with pytest.raises(
-        KitError, match=f"still due or running after 0 s: 1 jobs, as {sent.message_id}"
+        KitError, match=f"still due or running after 0 s: 1 jobs, such as {sent.message_id}"
     ):
         jobs.drain(within=timedelta())
 
@@ -49,7 +49,7 @@ def test_a_worker_dies_at_the_given_place(jobs):
 
     [claimed] = jobs.scheduled
     assert (claimed.actor, len(jobs.mailbox)) == ("send_welcome_email", 1)
-    with pytest.raises(KitError, match="reminder has not come to its commit, so no worker was"):
+    with pytest.raises(KitError, match="reminder did not reach its commit, so no worker was"):
         jobs.crash_during(send_onboarding_reminder, ada.id, at="its commit")
 
 
@@ -57,7 +57,7 @@ def test_a_worker_that_does_not_start_is_reported_with_its_last_output(jobs):
     send_welcome_email.send(404)
     jobs._worker._modules = ["nowhere"]
 
-    with pytest.raises(KitError, match=r"the worker has ended; the last it said:[^$]*nowhere"):
+    with pytest.raises(KitError, match=r"the worker has ended; the end of its log:[^$]*nowhere"):
         jobs.drain()
 
 

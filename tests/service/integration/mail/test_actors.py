@@ -135,7 +135,7 @@ def test_an_unneeded_reminder_is_discarded_with_its_reason(jobs, sign_up):
         people.activate(conn, user.id)  # without cancelling, as if the job was already under way
 
     jobs.advance(days=3)
-    with jobs.expect_discard(f"user {user.id} needs no reminder any more"):
+    with jobs.expect_discard(f"user {user.id} no longer needs a reminder"):
         jobs.drain()
 
     assert len(jobs.mailbox) == 1

@@ -67,7 +67,7 @@ def test_an_interrupt_before_the_final_dot_gives_the_mail_back(deliver, claimed,
         0,
         0,
     )
-    assert found.last_error == "cut off before its end was sent: Shutdown"
+    assert found.last_error == "interrupted before its end was sent: Shutdown"
     assert delivery.server.received == []
     assert again(claimed.id).possible_duplicates == 0
 
@@ -106,7 +106,7 @@ def test_a_process_that_shuts_down_releases_its_mail_without_the_final_dot(deliv
 
     found = row(claimed.id)
     assert (found.state, found.claim, found.attempts) == ("pending", None, 0)
-    assert found.last_error == "cut off before its end was sent: its worker was shut down"
+    assert found.last_error == "interrupted before its end was sent: its worker was shut down"
     delivery.end()
     assert delivery.raised == [mail.MailWithdrawnError]
     assert delivery.server.received == []

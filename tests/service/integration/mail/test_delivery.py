@@ -136,7 +136,7 @@ def test_a_database_that_is_away_does_not_hide_what_the_mail_server_said(
         mail.deliver(claimed)
 
     db.POOL_WAIT_S = waits
-    assert f"the claim of mail {claimed.id} runs out by itself" in caplog.text
+    assert f"the claim of mail {claimed.id} expires by itself" in caplog.text
     with psycopg.connect(database) as conn:
         assert conn.execute("SELECT state FROM workshed_mail.emails").fetchone() == ("sending",)
 

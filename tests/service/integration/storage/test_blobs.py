@@ -147,7 +147,7 @@ def test_a_content_that_is_kept_again_is_young(rows, stored):
 def test_more_than_the_caller_takes_is_refused_and_nothing_is_kept(rows):
     with storage().draft() as draft:
         draft.write(b"hello")
-        with pytest.raises(BlobTooLargeError, match="it has 5 bytes; 4 are taken at most"):
+        with pytest.raises(BlobTooLargeError, match="it has 5 bytes; at most 4 are accepted"):
             blobs.keep(draft, most_bytes=4)
 
     assert known(rows) == []

@@ -40,7 +40,7 @@ def test_a_folder_that_is_not_there_yet_is_not_made(folder, found):
     [finding], _ = found(folder.url)
 
     assert finding.level == "ok"
-    assert "which the first makes" in finding.message
+    assert "which the first one creates" in finding.message
     assert not folder.folder.parent.exists()
 
 

@@ -68,7 +68,10 @@ def test_only_an_endpoint_that_says_http_is_spoken_to_in_clear():
         ("s3://bucket:port/prefix", "cannot be read"),
         (f"s3://{CANARY}@bucket", "half of the credentials"),
         (f"s3://:{CANARY}@bucket", "half of the credentials"),
-        (f"s3://key:{CANARY}@bucket?regoin=x", "'regoin' is no option; known are endpoint, region"),
+        (
+            f"s3://key:{CANARY}@bucket?regoin=x",
+            "'regoin' is not an option; known are endpoint, region",
+        ),
         ("s3://bucket?region=", "region is empty"),
         ("s3://bucket/a/../b", "cannot hold '..'"),
         ("s3://bucket?endpoint=127.0.0.1:9000", "endpoint must be like https://host:port"),

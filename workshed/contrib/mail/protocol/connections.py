@@ -1,4 +1,4 @@
-"""Connections to mail servers: each is kept for a while, since each mail else costs six replies."""
+"""Connections to mail servers, each reused for a while, because a new one costs six replies."""
 
 import os
 import smtplib
@@ -17,14 +17,14 @@ from workshed.contrib.mail.protocol.reply import Reply
 from workshed.contrib.mail.protocol.timer import MailDeadline, Step
 from workshed.contrib.mail.server import SmtpServer
 
-# Servers close idle connections after one to five minutes; sooner, and ours is seldom stale.
+# Shorter than the one to five minutes after which servers close idle connections.
 IDLE_S = 60.0
 READY = 220
 
 
 @dataclass(frozen=True, slots=True)
 class CachedConnection:
-    """A connection at rest."""
+    """An idle connection."""
 
     server: SmtpServer
     client: smtplib.SMTP
@@ -32,14 +32,15 @@ class CachedConnection:
 
 
 class ConnectionSlot:
-    """The place for one connection: of a thread, or of a seat at the mail server."""
+    """The slot for one connection, of a thread or of a seat at the mail server."""
 
     kept: CachedConnection | None = None
 
     def __del__(self) -> None:
-        """Leave no open socket behind a thread that ends.
+        """Leave no open socket behind when a thread ends.
 
-        Without a word to the server: in a child process, this side belongs to the parent.
+        Sends nothing to the server, because in a child process the conversation belongs to the
+        parent.
         """
         if self.kept is not None:
             self.kept.client.close()
@@ -54,7 +55,7 @@ _thread = _Thread()
 
 
 def take(server: SmtpServer) -> smtplib.SMTP | None:
-    """Return the connection of this thread's slot, if one rests; it is the caller's now."""
+    """Take the connection out of this thread's slot, if there is an idle one."""
     kept, _thread.slot.kept = _thread.slot.kept, None
     if kept is None:
         return None
@@ -65,12 +66,12 @@ def take(server: SmtpServer) -> smtplib.SMTP | None:
 
 
 def keep(server: SmtpServer, client: smtplib.SMTP) -> None:
-    """Let a connection rest until the next mail that is sent through this thread's slot."""
+    """Keep a connection for the next mail that is sent through this thread's slot."""
     _thread.slot.kept = CachedConnection(server, client, time.monotonic())
 
 
 def close() -> None:
-    """Hang up the connection of this thread, if one rests."""
+    """Close the idle connection of this thread, if there is one."""
     kept, _thread.slot.kept = _thread.slot.kept, None
     if kept is not None:
         hang_up(kept.client)
@@ -78,7 +79,7 @@ def close() -> None:
 
 @contextmanager
 def through(slot: ConnectionSlot) -> Generator[None]:
-    """Let this thread take from another slot, and keep there, inside the block."""
+    """Let this thread use another slot inside the block."""
     own, _thread.slot = _thread.slot, slot
     try:
         yield
@@ -106,7 +107,7 @@ def connect(server: SmtpServer, timer: MailDeadline) -> smtplib.SMTP:
 
 
 class _Patient:
-    """Waits longer for the greeting than for the connection: behind a tarpit it comes late."""
+    """Waits longer for the greeting than for the connection: a tarpit delays the greeting."""
 
     timer: MailDeadline
 
@@ -125,7 +126,7 @@ class _Encrypted(_Patient, smtplib.SMTP_SSL):
 
 
 def _dial(server: SmtpServer, timer: MailDeadline) -> smtplib.SMTP:
-    # A name is given because smtplib would look up its own, outside any timeout.
+    # Pass a name, because smtplib would otherwise look one up without a timeout.
     seconds = timer.next_step_s(Step.CONNECT)
     client: _Plain | _Encrypted
     if server.tls:
@@ -133,7 +134,7 @@ def _dial(server: SmtpServer, timer: MailDeadline) -> smtplib.SMTP:
     else:
         client = _Plain(local_hostname="localhost", timeout=seconds)
     client.timer = timer
-    client._host = server.host  # type: ignore[union-attr]  # noqa: SLF001 -- what TLS checks
+    client._host = server.host  # type: ignore[union-attr]  # noqa: SLF001 -- the name that TLS verifies
     try:
         code, said = client.connect(server.host, server.port)
     except BaseException:
@@ -150,15 +151,15 @@ def _encrypt(client: smtplib.SMTP, server: SmtpServer, timer: MailDeadline) -> N
         arm(client, timer, Step.COMMAND)
         client.starttls(context=_trust())
     elif server.must_encrypt:
-        said = "it offers no STARTTLS, and WORKSHED_SMTP_STARTTLS=required sends nothing in clear"
+        said = "it offers no STARTTLS, and WORKSHED_SMTP_STARTTLS=required forbids plain text"
         raise MailServerUnreachableError(str(server), said)
 
 
 def _introduce(client: smtplib.SMTP) -> None:
     if client.sock is None:
         raise smtplib.SMTPServerDisconnected("it closed the connection")
-    # The final dot travels alone, so that it is known whether it was sent; it must not wait for
-    # the acknowledgement of the text before it.
+    # The final dot is sent on its own, so that it is known whether it was sent. It must not wait
+    # for the acknowledgement of the text before it.
     client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.local_hostname = _own_name(client.sock)
     client.ehlo_or_helo_if_needed()
@@ -176,7 +177,8 @@ def _log_in(client: smtplib.SMTP, server: SmtpServer, user: str) -> None:
     encrypted = isinstance(client.sock, ssl.SSLSocket)
     if not (encrypted or server.is_local):
         raise MailLoginRefusedError(
-            str(server), "it offers no STARTTLS, and a password is not sent in clear; use smtps://"
+            str(server),
+            "it offers no STARTTLS, and a password is never sent unencrypted; use smtps://",
         )
     client.ehlo_or_helo_if_needed()
     try:
@@ -187,7 +189,7 @@ def _log_in(client: smtplib.SMTP, server: SmtpServer, user: str) -> None:
     except smtplib.SMTPNotSupportedError:
         raise MailLoginRefusedError(str(server), "it offers no login") from None
     except UnicodeEncodeError:
-        # Its text quotes the password.
+        # `from None`, because the error's text quotes the password.
         raise MailLoginRefusedError(str(server), "user or password are not ASCII") from None
 
 
@@ -197,7 +199,7 @@ def _trust() -> ssl.SSLContext:
 
 
 def _forget() -> None:
-    """Close this side only: after a fork the conversation still belongs to the parent."""
+    """Drop the slot without closing the conversation, which belongs to the parent after a fork."""
     _thread.slot = ConnectionSlot()
 
 

@@ -1,4 +1,4 @@
-"""One exchange with a mail server: what is asked, and what goes wrong on the way."""
+"""Single commands and replies of an exchange with a mail server, and their errors."""
 
 import smtplib
 import socket
@@ -14,7 +14,7 @@ from workshed.contrib.mail.server import SmtpServer
 
 @contextmanager
 def translated(server: SmtpServer, step: str, timer: MailDeadline) -> Generator[None]:
-    """Turn the errors of `smtplib` and of the socket into ours; nothing was handed over yet."""
+    """Convert errors of `smtplib` and of the socket; use it only before the mail is handed over."""
     try:
         yield
     except OSError as err:  # smtplib's are OSErrors too
@@ -24,12 +24,12 @@ def translated(server: SmtpServer, step: str, timer: MailDeadline) -> Generator[
 
 
 def is_timeout(err: OSError) -> bool:
-    """See through smtplib, which reports a reply that did not come as a closed connection."""
+    """Detect a timeout, which smtplib reports as a closed connection."""
     return isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError)
 
 
 def reason(err: OSError) -> str:
-    """Say what went wrong as somebody can act on it."""
+    """Describe an error so that the reader can act on it."""
     match err:
         case ssl.SSLCertVerificationError():
             text = f"its certificate is not trusted: {err.verify_message}"
@@ -56,21 +56,21 @@ def ask(
     command: str,
     step: Step = Step.COMMAND,
 ) -> Reply:
-    """Send one command and return the reply to it."""
+    """Send one command and return the reply."""
     with translated(server, command.partition(":")[0], timer):
         arm(client, timer, step)
         return Reply.of(*client.docmd(command))
 
 
 def arm(client: smtplib.SMTP, timer: MailDeadline, step: Step) -> None:
-    """Let the next step of this connection take what it may."""
+    """Set the socket's timeout to what the next step may take."""
     seconds = timer.next_step_s(step)
-    if client.sock is not None:  # else the next command says that the connection is gone
+    if client.sock is not None:  # else the next command reports the lost connection
         client.sock.settimeout(seconds)
 
 
 def hang_up(client: smtplib.SMTP) -> None:
-    """Take leave without waiting for an answer."""
+    """Send QUIT and close the connection without waiting for a reply."""
     with suppress(OSError):
         client.putcmd("QUIT")
     client.close()
@@ -78,7 +78,7 @@ def hang_up(client: smtplib.SMTP) -> None:
 
 @contextmanager
 def dropped_on_error(client: smtplib.SMTP) -> Generator[None]:
-    """Hang up when anything goes wrong, an interrupt included: nothing may reuse half a mail."""
+    """Close the connection on any error or interrupt, because it may be in the middle of a mail."""
     try:
         yield
     except BaseException:

@@ -1,18 +1,18 @@
-"""A mail as a mail server gets it: sender, recipient, and the mail itself."""
+"""A mail as it is sent to a mail server: sender, recipient, and the message."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A mail as it goes over the wire."""
+    """A mail as it is sent to a mail server."""
 
     sender: str
     recipient: str
     payload: bytes
-    """The whole message, each line ended by CRLF."""
+    """The whole message, with CRLF line ends."""
 
     @property
     def needs_utf8(self) -> bool:
-        """Whether an address has no ASCII form, so that the server must know SMTPUTF8."""
+        """Whether an address has no ASCII form, so that the server must support SMTPUTF8."""
         return not (self.sender + self.recipient).isascii()

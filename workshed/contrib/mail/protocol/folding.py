@@ -1,7 +1,7 @@
-"""How headers become lines.
+"""How headers are split into lines.
 
-The standard library's modern policy loses or adds spaces when it splits a long name or subject
-into encoded words (seen in Python 3.11, 3.12 and 3.13); its older `Header` does not.
+The standard library's modern policy loses or adds spaces when it splits a long name or subject into
+encoded words (seen in Python 3.11, 3.12 and 3.13); its older `Header` does not.
 """
 
 from email.header import Header
@@ -14,10 +14,10 @@ MAX_LINE = 76
 
 
 class Folding(EmailPolicy):
-    """Write subjects and addresses as RFC 2047 and 5322 say, and other headers as they are."""
+    """Write subjects and addresses as RFC 2047 and 5322 require, and other headers unchanged."""
 
     def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
-        """Keep a subject as it is: parsed, what only looks like an encoded word is decoded."""
+        """Keep a subject as it is: parsing would decode text that looks like an encoded word."""
         if name.lower() == "subject" and len(value.splitlines()) == 1:
             return name, value
         return super().header_store_parse(name, value)
@@ -32,25 +32,25 @@ class Folding(EmailPolicy):
             case "message-id" | "date" | "auto-submitted":
                 text = str(value)
             case "list-unsubscribe" | "list-unsubscribe-post":
-                text = str(value)  # who reads it decodes no words
+                text = str(value)  # its readers do not decode encoded words
             case _:
                 return super().fold_binary(name, value)
         return f"{name}: {text}\r\n".encode()
 
 
 def encoded(header: str, text: str) -> str:
-    """Encode a text, if it has to be, in words of at most 75 characters."""
+    """Encode a text, if necessary, as words of at most 75 characters."""
     charset = "us-ascii" if is_plain(text) else "utf-8"
     return Header(text, charset, MAX_LINE, header).encode(linesep="\r\n")
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text may stand as it is: ASCII, and not to be taken for an encoded word."""
+    """Return whether a text needs no encoding: ASCII without what looks like an encoded word."""
     return text.isascii() and "=?" not in text
 
 
 def written(header: str, address: Address) -> str:
-    """Write `name <address>`; letters of an address that are not ASCII stay as they are."""
+    """Return `name <address>`; non-ASCII letters of the address are kept."""
     name = address.display_name
     if not name:
         return address.addr_spec

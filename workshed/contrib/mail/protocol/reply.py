@@ -1,4 +1,4 @@
-"""What a mail server said, and what that means."""
+"""Replies of a mail server, and the errors that follow from them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -20,29 +20,29 @@ MAX_TEXT = 500
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server said."""
+    """A reply of the server."""
 
     code: int
     text: str
 
     @classmethod
     def of(cls, code: int, text: bytes | str) -> Self:
-        """Keep a text that can be logged and stored: one line, printable, not endless."""
+        """Keep the text in a form to log and store: one line, printable, of limited length."""
         line = text if isinstance(text, str) else text.decode("utf-8", "replace")
         return cls(code, "".join(c if c.isprintable() else " " for c in line)[:MAX_TEXT])
 
     @property
     def accepts(self) -> bool:
-        """Whether it is a yes (2xx)."""
+        """Whether the server accepts (2xx)."""
         return 200 <= self.code < 300  # noqa: PLR2004 -- SMTP's classes of replies
 
     @property
     def refuses(self) -> bool:
-        """Whether it is a no, for now (4xx) or for good (5xx)."""
+        """Whether the server refuses, temporarily (4xx) or permanently (5xx)."""
         return 400 <= self.code < 600  # noqa: PLR2004
 
     def refusal(self, server: SmtpServer, step: str) -> MailError:
-        """Return the error this reply is."""
+        """Return the error for this reply."""
         if self.code == SERVICE_CLOSING or not self.refuses:
             said = f"it answered {step} with {self.code} {self.text}"
             is_leaving = self.code == SERVICE_CLOSING

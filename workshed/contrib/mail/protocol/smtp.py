@@ -1,7 +1,7 @@
-"""Hand one mail to an SMTP server, knowing at each step whether it can have been accepted.
+"""Send one mail to an SMTP server, knowing at each step whether it may have been accepted.
 
-`smtplib.SMTP.sendmail` does not tell a connection lost before the final dot from one lost after
-it, and only the first may be tried again without a second mail.
+`smtplib.SMTP.sendmail` does not distinguish a connection lost before the final dot from one lost
+after it, but only the first can be retried without the risk of a second mail.
 """
 
 import re
@@ -31,7 +31,7 @@ from workshed.contrib.mail.server import SmtpServer
 
 START_INPUT = 354
 BLOCK_BYTES = 1 << 16
-# RFC 6531, 3.5: the code and meaning a server would give.
+# RFC 6531, 3.5: the code and meaning of a server's own refusal.
 NO_UTF8 = Reply(553, "the address needs SMTPUTF8, which the mail server does not offer")
 
 
@@ -43,9 +43,9 @@ def send(
 ) -> None:
     """Return when the server has accepted the mail; raises a `MailError` otherwise.
 
-    `each` is the longest wait for one reply; `None`: what RFC 5321 gives it. `handover` says
-    afterwards whether the mail can be out. A connection that rested may have been closed by the
-    server meanwhile: it is then opened again, once, and only while nothing was handed over.
+    `each` is the longest wait for one reply; `None`: the limits of RFC 5321. `handover` records
+    whether the mail may be out. An idle connection that the server has closed meanwhile is opened
+    again once, and only while nothing was handed over.
     """
     timer = MailDeadline.start(each)
     client = connections.take(server)
@@ -64,7 +64,7 @@ def send(
 def _announce(
     client: smtplib.SMTP, server: SmtpServer, envelope: Envelope, timer: MailDeadline
 ) -> None:
-    """Name sender and recipient and ask for leave to send the text."""
+    """Send sender and recipient, and ask to send the text."""
     with dropped_on_error(client):
         options = _utf8(client, envelope) if envelope.needs_utf8 else ""
         reply = ask(client, server, timer, f"MAIL FROM:<{envelope.sender}>{options}")
@@ -95,7 +95,7 @@ def _hand_over(
     timer: MailDeadline,
     handover: Handover,
 ) -> None:
-    """Send the text, then the final dot, after which the mail is the server's."""
+    """Send the text, then the final dot, after which the mail is the server's responsibility."""
     with dropped_on_error(client):
         with translated(server, "the text of the mail", timer):
             text = memoryview(_stuffed(envelope.payload))
@@ -116,5 +116,5 @@ def _hand_over(
 
 
 def _stuffed(payload: bytes) -> bytes:
-    """Double each dot that begins a line, or it would end the mail (RFC 5321, 4.5.2)."""
+    """Double each dot that begins a line, because it would end the mail (RFC 5321, 4.5.2)."""
     return re.sub(rb"(?m)^\.", b"..", payload)

@@ -1,4 +1,4 @@
-"""A stored mail as a mail server takes it."""
+"""Build the message of a stored mail for a mail server."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -18,15 +18,16 @@ from workshed.contrib.mail.sender import sender
 from workshed.errors import InvalidAddressError
 
 LinkFor = Callable[[str], str]
-"""The address by which a user, named by id, receives no more mails to many."""
+"""Returns the link by which a user, given by id, unsubscribes from bulk mails."""
 
 MALFORMED = 553  # what a server would answer (RFC 5321, 4.2.2)
 
 
 def envelope(email: Email, unsubscribe: LinkFor | None = None) -> Envelope:
-    """Address the mail for its server; the same each time but for the MIME boundary.
+    """Address the mail for its server; each call gives the same mail except for the MIME boundary.
 
-    Raises `RecipientRejectedError` for an address no server would take, and what `files.read` does.
+    Raises `RecipientRejectedError` for an address that no server would accept, and what
+    `files.read` raises.
     """
     try:
         recipient = addresses.on_the_wire(email.recipient)
@@ -38,9 +39,9 @@ def envelope(email: Email, unsubscribe: LinkFor | None = None) -> Envelope:
 
 
 def message(email: Email, recipient: str, unsubscribe: LinkFor | None = None) -> EmailMessage:
-    """Write the mail down, its text always in plain and, where it has one, in HTML.
+    """Build the message, with a plain text and, if the mail has one, an HTML body.
 
-    Its HTML brings the files that it shows; the others stand behind both.
+    Files that the HTML shows are attached to it; the others follow after both bodies.
     """
     written = EmailMessage(POLICY)
     written["From"] = sender()
@@ -48,12 +49,12 @@ def message(email: Email, recipient: str, unsubscribe: LinkFor | None = None) ->
     written["Subject"] = email.subject
     written["Date"] = utils.format_datetime(email.created_at.astimezone(UTC))
     written["Message-ID"] = email.message_id
-    # RFC 3834: out-of-office replies and the like leave it alone.
+    # RFC 3834: prevents automatic answers such as out-of-office replies.
     written["Auto-Submitted"] = "auto-generated"
     if email.priority == BULK and email.user_id is not None and unsubscribe is not None:
         link = unsubscribe(email.user_id)
         written["List-Unsubscribe"] = f"<{link}>"
-        if link.startswith("https:"):  # RFC 8058: then mail programs show a button, and ask nothing
+        if link.startswith("https:"):  # RFC 8058: mail programs then show a one-click button
             written["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     written.set_content(email.text_body)
     if email.html_body is not None:
@@ -69,14 +70,14 @@ def message(email: Email, recipient: str, unsubscribe: LinkFor | None = None) ->
 
 
 def kind(file: File) -> dict[str, Any]:
-    """Say what a file is; a text is UTF-8, and its bytes stay as they are."""
+    """Return the MIME type and name of a file; texts are UTF-8, and their bytes stay unchanged."""
     main, _, sub = file.media_type.partition("/")
     params = {"charset": "utf-8"} if main == "text" else {}
     return {"maintype": main, "subtype": sub, "filename": file.filename, "params": params}
 
 
 def mailbox(name: str, address: str) -> Address:
-    """Put a name and a valid address together."""
+    """Combine a name and a valid address."""
     local, _, domain = address.rpartition("@")
     if local.startswith('"'):
         local = utils.unquote(local)  # `Address` quotes it again
