@@ -1,54 +1,54 @@
-# Every target works from a fresh clone: the environment is made first, in .venv.
+# Every target works in a fresh clone: it creates the environment in .venv first.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format docs screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Test processes; most of a test is waiting for a server, and each process has servers of its own.
+# Test processes. Tests mostly wait for servers, and each process has servers of its own.
 PROCESSES ?= 5
-# The programs of the PostgreSQL that `make postgres` tests.
+# The PostgreSQL programs that `make postgres` tests with.
 POSTGRES ?= /usr/lib/postgresql/15/bin
-# The first Python from 3.11 on; `make PYTHON=/path/to/python …` overrides.
+# The first Python on PATH that is at least 3.11; override it with `make PYTHON=/path/to/python …`.
 PYTHON ?= $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.ready ## Make the environment in .venv from the hashed lock
+setup: $(VENV)/.ready ## Create the environment in .venv from the hashed lock
 
-demo: setup ## Sign people up and watch their mails arrive, on private servers
+demo: setup ## See the sample service at work, on private servers
 	@$(BIN)/python -m shop.demo
 
-console: setup ## The web console, on the servers that WORKSHED_* names
+console: setup ## Run the web console, on the servers that WORKSHED_* names
 	@$(BIN)/workshed console
 
-dev: setup ## Private PostgreSQL, RabbitMQ and mail server until Ctrl-C
+dev: setup ## Run a private PostgreSQL, RabbitMQ and mail server until Ctrl-C
 	@$(BIN)/workshed dev
 
-test: setup ## The tests, on real RabbitMQ and PostgreSQL; of exhaustive proofs a sample
+test: setup ## Run the tests, on real RabbitMQ and PostgreSQL; exhaustive tests as a sample
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/python -m tests -n $(PROCESSES) --dist worksteal --durations 10
 
-exhaustive: setup ## Every test, also what `make test` samples
+exhaustive: setup ## Run every test, including everything that `make test` samples
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/python -m tests -n $(PROCESSES) --dist worksteal --durations 10 --exhaustive
 
-images: setup ## Build the image of deploy/ and run it, and the units of systemd, as root
+images: setup ## Build and run the image and the systemd units of deploy/, as root
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@sh .ci/image
 	@$(BIN)/pytest -m image tests/service/e2e/deploy --exhaustive
 
-postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
+postgres: setup ## Run the integration tests on the oldest supported PostgreSQL
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/library/integration \
 		tests/service/integration --postgres '$(POSTGRES)' --exhaustive
 
-faults: setup ## The tests that kill things, at full scale, and each again without its remedy
+faults: setup ## Run the fault experiments at full scale, each also with its safeguard disabled
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/pytest tests/library/e2e tests/service/e2e tests/library/integration/jobs \
@@ -60,38 +60,38 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 	@$(BIN)/python -m tests.faults --scale full --write docs/faults.md
 	@$(BIN)/python -m tests.faults.numbers
 
-bench: setup ## Measure it beside its peers; a table, and bench-results/
+bench: setup ## Compare speed with the peers; prints a table, writes bench-results/
 	@$(BIN)/workshed dev --install-only
 	@$(BIN)/python -m bench
 
-matrix: setup ## All tests on each supported Python, RabbitMQ and PostgreSQL, as root
+matrix: setup ## Run all tests on each supported Python, RabbitMQ and PostgreSQL, as root
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/python -m tests.matrix
 
-check: setup ## Lint, types, import layers
+check: setup ## Check lint, format, types and import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-audit: setup ## Ask a service for known vulnerabilities of what the lock names
+audit: setup ## Check the locked packages for known vulnerabilities
 	@sh .ci/audit $(VENV)
 
 format: setup ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: setup ## Write the parts of the documents that come from the code
+docs: setup ## Regenerate the parts of the documentation that come from the code
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m bench.capacity --write
 
-screens: setup ## Take the pictures of the console for the README
+screens: setup ## Take the screenshots of the console for the README
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/python -m tests.service.e2e.screens docs
 
-lock: setup ## Resolve pyproject.toml anew into requirements.lock
+lock: setup ## Resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
 

@@ -1,1 +1,1 @@
-"""How fast it is, beside its peers, in one run: `python -m bench`. Not shipped."""
+"""Benchmarks of Workshed and its peers, in one run: `python -m bench`. Not in the wheel."""

@@ -21,7 +21,7 @@ RESULTS = Path("bench-results")
 
 
 def main() -> int:
-    """Run what was asked for; the exit code is 1 where a target of it is missed."""
+    """Run the requested scenarios; the exit code is 1 if one of their targets is missed."""
     wanted = arguments()
     names = wanted.only or usual(wanted)
     found: list[Measurement] = []
@@ -29,7 +29,7 @@ def main() -> int:
         surroundings = report.surroundings(*versions(world))
         for name in names:
             found += measured(world, name, size(wanted))
-            if wanted.capacity:  # half an hour in all, which no later error may take away
+            if wanted.capacity:  # it takes half an hour in all: keep results despite a later error
                 figures.keep(found, surroundings)
     RESULTS.mkdir(exist_ok=True)
     written = report.as_json(found, surroundings)
@@ -45,23 +45,23 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
-        "--quick", action="store_true", help="one round of few jobs, some 3 minutes"
+        "--quick", action="store_true", help="one round with few jobs, about 3 minutes"
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="see that it runs; figures say nothing"
+        "--smoke", action="store_true", help="only check that it runs; figures are meaningless"
     )
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="repeatable")
     parser.add_argument(
         "--capacity",
         action="store_true",
-        help="measure what the model of docs/capacity.md needs, and let it plan with that; as root "
-        "what two hosts do, too",
+        help="measure what the model of docs/capacity.md needs, and store it for the model; "
+        "as root this includes two hosts",
     )
     return parser.parse_args()
 
 
 def usual(wanted: argparse.Namespace) -> Sequence[str]:
-    """Return what is measured when nothing is named."""
+    """Return the scenarios to run when none is named."""
     if wanted.capacity:
         return (*figures.SCENARIOS, *(figures.AS_ROOT if os.geteuid() == 0 else ()))
     left_out = (*WHEN_ASKED, *(NOT_IN_A_HURRY if wanted.quick else ()))
@@ -69,13 +69,13 @@ def usual(wanted: argparse.Namespace) -> Sequence[str]:
 
 
 def size(wanted: argparse.Namespace) -> Size:
-    """Return how much is measured; the model plans with single worker processes."""
+    """Return how much to measure; the model needs single worker processes only."""
     found = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
     return replace(found, processes=(1,)) if wanted.capacity else found
 
 
 def measured(world: World, name: str, size: Size) -> list[Measurement]:
-    """Run one scenario, and say on stderr how it goes."""
+    """Run one scenario, and report progress on stderr."""
     began = time.perf_counter()
     print(f"{name} …", end=" ", file=sys.stderr, flush=True)
     found = SCENARIOS[name](world, size)
@@ -84,7 +84,7 @@ def measured(world: World, name: str, size: Size) -> list[Measurement]:
 
 
 def versions(world: World) -> tuple[str, str]:
-    """Return those of RabbitMQ and PostgreSQL."""
+    """Return the versions of RabbitMQ and PostgreSQL."""
     connection = pika.BlockingConnection(pika.URLParameters(world.url(QUORUM)))
     rabbitmq = str(connection._impl.server_properties["version"])  # noqa: SLF001 -- nowhere else
     connection.close()

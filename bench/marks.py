@@ -1,4 +1,4 @@
-"""When jobs were sent and started, noted by the jobs themselves: 16 bytes each, in one file."""
+"""When jobs were sent and started, recorded by the jobs themselves: 16 bytes each, in one file."""
 
 import os
 import statistics
@@ -17,16 +17,16 @@ looking = threading.Lock()
 
 
 def mark(sent_ns: int) -> None:
-    """Note that a job starts now that was sent, or was due, at `sent_ns` (Unix ns)."""
+    """Record that a job starts now; it was sent, or was due, at `sent_ns` (Unix ns)."""
     _wait_for_gate()
     os.write(_file(), PAIR.pack(sent_ns, time.time_ns()))
 
 
 @cache
 def _wait_for_gate() -> None:
-    """Let the first jobs of a process wait for a file, while all that boots beside them does."""
+    """Block the first jobs of a process until a file exists, so that no boot is measured."""
     gate = os.environ.get(GATE_VARIABLE)
-    with looking:  # one thread of them all
+    with looking:  # one thread polls, the others wait for it
         while gate is not None and not Path(gate).exists():
             time.sleep(LOOK_S)
 
@@ -38,13 +38,13 @@ def _file() -> int:
 
 @dataclass(frozen=True)
 class Marks:
-    """What the jobs of one round have noted."""
+    """What the jobs of one round have recorded."""
 
     path: Path
 
     @property
     def gate(self) -> Path:
-        """The file that the first jobs wait for, where they are told to wait."""
+        """The file that the first jobs of a gated worker wait for."""
         return self.path.with_suffix(".gate")
 
     @property
@@ -53,7 +53,7 @@ class Marks:
         return self.path.stat().st_size // PAIR.size if self.path.exists() else 0
 
     def pairs(self) -> list[tuple[int, int]]:
-        """Return when each was sent and started, in the order of their starts; Unix ns."""
+        """Return when each job was sent and started, ordered by start; Unix ns."""
         return sorted(PAIR.iter_unpack(self.path.read_bytes()), key=lambda pair: pair[1])
 
     def rate(self) -> float:
@@ -62,7 +62,7 @@ class Marks:
         return (len(starts) - 1) / (starts[-1] - starts[0]) * 1e9
 
     def late_ms(self) -> "Late":
-        """Return how long after it was sent, or due, each job has started."""
+        """Return how long after they were sent, or due, jobs started."""
         late = sorted((started - sent) / 1e6 for sent, started in self.pairs())
         return Late(statistics.median(late), late[int(len(late) * 0.99)])
 

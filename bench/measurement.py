@@ -1,4 +1,4 @@
-"""What a run has measured, in the form in which it is printed, kept and drawn."""
+"""Measurements of a run, in the form in which they are printed, stored and drawn."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure of ours beside one of a peer."""
+    """One figure of Workshed, optionally compared with a peer's."""
 
     name: str
     value: float
@@ -16,18 +16,18 @@ class Measurement:
     peer: str | None = None
     peer_value: float | None = None
     ratio: float | None = None
-    """Of `value` to `peer_value`."""
+    """`value` divided by `peer_value`."""
     target: str | None = None
-    """What DESIGN asks for; `None` where it is only shown."""
+    """What the figure or the ratio should reach; `None` if it has no target."""
     met: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it with figures rounded to what they mean."""
+        """Return it with figures rounded to their significant digits."""
         return {name: rounded(v) for name, v in asdict(self).items()}
 
 
 def rounded(value: object) -> object:
-    """Round a number to four digits."""
+    """Round a number to four significant digits."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
@@ -41,7 +41,7 @@ def beside(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Measurement:
-    """Compare a figure with a peer's; the target is of their ratio."""
+    """Compare a figure with a peer's; the target applies to their ratio."""
     ratio = value / peer_value
     if at_least is not None:
         return Measurement(name, value, unit, peer, peer_value, ratio, f">= {at_least:g} x",
@@ -60,7 +60,7 @@ def alone(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Measurement:
-    """Show a figure; the target is of itself."""
+    """Report a figure without a peer; the target applies to the figure itself."""
     target = met = None
     if at_least is not None:
         target, met = f">= {at_least:g} {unit}", value >= at_least
@@ -72,9 +72,9 @@ def alone(
 def alternating(
     rounds: int, contenders: Sequence[str], measure: Callable[[str], dict[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Measure each contender in turn, and again; return the medians of each of its figures.
+    """Measure all contenders in each round; return the median of each figure per contender.
 
-    Each round begins with another one, so that none always comes after the same.
+    Each round begins with the next contender, so that none always runs first.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for number in range(rounds):

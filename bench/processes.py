@@ -1,4 +1,4 @@
-"""The processes of a worker: what they use, and how they end."""
+"""The processes of a worker: what they use, and how they are stopped."""
 
 import os
 import signal
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Self
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-"""The least CPU time that Linux tells."""
+"""Resolution of the CPU time that Linux reports."""
 LOOK_S = 0.005
 END_S = 20.0
 QUIET_S = 1.0
 IDLE = 0.08
-"""Of a core: a relay that looks for what is due every 20 ms uses 0.03."""
+"""Share of a core below which a worker is idle: a relay that polls every 20 ms uses 0.03."""
 UTIME, STIME, PARENT = 11, 12, 1
-"""Fields of `/proc/PID/stat` after the name."""
+"""Positions in `/proc/PID/stat`, counted after the name."""
 
 
 class BenchError(Exception):
-    """A round that did not come to its end; its figures would say nothing."""
+    """A round did not complete, so its figures would be meaningless."""
 
 
 def said(
@@ -30,7 +30,7 @@ def said(
     within_s: float,
     codes: Collection[int] = (0,),
 ) -> str:
-    """Return what Python prints with these words; raises `BenchError` for another exit code."""
+    """Run Python with these arguments; return its output. Raises `BenchError` on other codes."""
     done = subprocess.run(
         [sys.executable, *words],
         env={**os.environ, **environment},
@@ -61,11 +61,11 @@ class Tree:
             )
 
     def __enter__(self) -> Self:
-        """Use it for a block."""
+        """Run it for the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, in good order if it can."""
+        """Stop it gracefully; kill it after 20 s."""
         self.process.terminate()
         try:
             self.process.wait(END_S)
@@ -74,40 +74,40 @@ class Tree:
             self.process.wait()
 
     def pids(self) -> list[int]:
-        """Return the process and what descends from it."""
+        """Return the process and its descendants."""
         return family(self.process.pid)
 
     def cpu_s(self) -> float:
-        """Return the CPU time of all of them; of a child that has ended only while it was there."""
+        """Return the CPU time of all running processes; those that have ended do not count."""
         return family_cpu_s(self.process.pid)
 
     def memory_bytes(self) -> int:
-        """Return what they occupy, shared pages by share (PSS)."""
+        """Return the memory of all processes, with shared pages divided among them (PSS)."""
         return sum(_bytes_of(pid, "smaps_rollup", "Pss:") for pid in self.pids())
 
     def peak_bytes(self) -> int:
-        """Return what the largest of them has ever occupied, shared pages too (RSS)."""
+        """Return the peak memory of the largest process, including shared pages (RSS)."""
         return max(_bytes_of(pid, "status", "VmHWM:") for pid in self.pids())
 
     def until(self, reached: Callable[[], bool], within_s: float) -> None:
-        """Wait for something; raises `BenchError` where it does not come."""
+        """Wait for a condition; raises `BenchError` on timeout or if the process ends."""
         deadline = time.monotonic() + within_s
         while not reached():
             if self.process.poll() is not None:
-                raise BenchError(f"it ended with code {self.process.returncode}: {self.said()}")
+                raise BenchError(f"ended with code {self.process.returncode}: {self.said()}")
             if time.monotonic() > deadline:
                 raise BenchError(f"not reached within {within_s:g} s: {self.said()}")
             time.sleep(LOOK_S)
 
     def quiet(self, within_s: float) -> None:
-        """Wait until all of them together use less than `IDLE` of a core."""
+        """Wait until all processes together use at most `IDLE` of a core."""
         deadline = time.monotonic() + within_s
         while self.cpu_share(QUIET_S) > IDLE:
             if time.monotonic() > deadline:
                 raise BenchError(f"not quiet within {within_s:g} s: {self.said()}")
 
     def cpu_share(self, span_s: float) -> float:
-        """Return how much of a core they use for so long."""
+        """Measure for `span_s` how much of a core the processes use."""
         before, began = self.cpu_s(), time.perf_counter()
         time.sleep(span_s)
         return (self.cpu_s() - before) / (time.perf_counter() - began)
@@ -118,7 +118,7 @@ class Tree:
 
 
 def family(first: int) -> list[int]:
-    """Return a process and what descends from it."""
+    """Return a process and its descendants."""
     parents = {pid: int(fields[PARENT]) for pid, fields in _all()}
     found = [first]
     for pid in found:
@@ -127,7 +127,7 @@ def family(first: int) -> list[int]:
 
 
 def family_cpu_s(first: int) -> float:
-    """Return the CPU time of a process and of its descendants that live."""
+    """Return the CPU time of a process and of its running descendants."""
     wanted = set(family(first))
     used = (int(f[UTIME]) + int(f[STIME]) for pid, f in _all() if pid in wanted)
     return sum(used) * TICK_S

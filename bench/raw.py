@@ -1,4 +1,4 @@
-"""What RabbitMQ and pika can do by themselves: the ceiling."""
+"""RabbitMQ and pika without a framework: the upper bound."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ ARGUMENTS = {"x-queue-type": "quorum"}
 
 
 def body(sent_ns: int) -> bytes:
-    """Make a body like that of a job."""
+    """Make a body like that of a Workshed job."""
     return orjson.dumps(
         {
             "queue_name": QUEUE,
@@ -32,7 +32,7 @@ def body(sent_ns: int) -> bytes:
 
 
 class RawPublisher:
-    """pika with confirms: one at a time, or a window of 500 at a time."""
+    """pika with publisher confirms: one at a time, or with 500 in flight."""
 
     def __init__(self, confirming: Literal["one", "window"]) -> None:
         """Connect."""
@@ -106,7 +106,7 @@ class Windowed:
 
 
 def consume(count: int) -> None:
-    """Consume with acks of 64 at once, note each message, and end."""
+    """Consume, record each message and acknowledge 64 at a time, until the process is stopped."""
     connection = pika.BlockingConnection(pika.URLParameters(os.environ["BENCH_STOCK_URL"]))
     channel: Any = connection.channel()
     channel.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS)

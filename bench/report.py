@@ -1,4 +1,4 @@
-"""What a run has measured: as a table, as JSON, and as a plot."""
+"""The measurements of a run as a table, as JSON, and as a plot."""
 
 import json
 import os
@@ -14,7 +14,7 @@ PACKAGES = ("dramatiq", "pika", "psycopg", "celery")
 
 
 def surroundings(rabbitmq: str, postgresql: str) -> dict[str, Any]:
-    """Note what the figures hold for."""
+    """Return the hardware and the versions that the figures were measured with."""
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -25,15 +25,15 @@ def surroundings(rabbitmq: str, postgresql: str) -> dict[str, Any]:
 
 
 def as_json(found: Sequence[Measurement], surrounding: dict[str, Any]) -> str:
-    """Write the schema that programs read."""
+    """Format the measurements as JSON, for programs."""
     return json.dumps(
         {"measurements": [one.as_json() for one in found], "surroundings": surrounding}, indent=2
     )
 
 
 def as_table(found: Sequence[Measurement]) -> str:
-    """Write a table of Markdown: what, ours, the peer's, the ratio, and whether it is enough."""
-    lines = ["| what | ours | beside | ratio | target |", "|---|--:|---|--:|---|"]
+    """Format the measurements as a Markdown table: ours, the peer's, the ratio, the target."""
+    lines = ["| what | ours | peer | ratio | target |", "|---|--:|---|--:|---|"]
     for one in found:
         beside = "" if one.peer is None else f"{one.peer}: {_number(one.peer_value)}"
         ratio = "" if one.ratio is None else f"{one.ratio:.2f} x"
@@ -44,8 +44,8 @@ def as_table(found: Sequence[Measurement]) -> str:
 
 
 def draw(found: Sequence[Measurement], path: Path) -> None:
-    """Draw the ratios that have a target beside it, as a PNG."""
-    import matplotlib as mpl  # noqa: PLC0415 -- slow to import, and only wanted at the end
+    """Draw each ratio that has a target, with the target, as a PNG."""
+    import matplotlib as mpl  # noqa: PLC0415 -- slow to import, and only needed at the end
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
@@ -53,7 +53,7 @@ def draw(found: Sequence[Measurement], path: Path) -> None:
     shown = [one for one in found if one.ratio is not None and one.target is not None]
     if not shown:
         return
-    names = [f"{one.name}\nbeside {one.peer}" for one in shown]
+    names = [f"{one.name}\nvs. {one.peer}" for one in shown]
     ratios = [one.ratio or 0.0 for one in shown]
     targets = [float((one.target or "0").split()[1]) for one in shown]
     figure, axes = plt.subplots(figsize=(9, 0.6 * len(shown) + 1.2), layout="constrained")

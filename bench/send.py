@@ -1,8 +1,8 @@
-"""A process that sends: `python -m bench.send PEER WAY COUNT`; prints what it took as JSON.
+"""A process that sends: `python -m bench.send PEER WAY JOB COUNT`; prints its timing as JSON.
 
-Ways: `one` after the other, `threads8` or `threads32` at once, `many` in bulk, `paced` (50 a
-second), `delayed` (due within the next 5 s); and with nothing sent before, `bulk`, `stored` (in a
-transaction each) and `batched` (all in one batch).
+Ways: `one` (one after the other), `threads8` or `threads32` (concurrently), `many` (in bulk),
+`paced` (50 a second), `delayed` (due within the next 5 s), `bulk` (`many` without a warm-up),
+`stored` (each in its own transaction), `batched` (all in one batch).
 """
 
 import importlib
@@ -24,10 +24,10 @@ DELAYED_WITHIN_S = 5.0
 SOONEST_S = 1.0
 CHUNK = 10_000
 COLD = ("paced", "delayed", "bulk", "stored", "batched")
-"""Ways that send no more than they were told to."""
+"""Ways that send no warm-up jobs first."""
 
 Send = Callable[[str, int], object]
-"""Sends one job, by name, with its argument."""
+"""Sends one job: its name, and when it was sent."""
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def paced(send: Send, job: str, count: int) -> None:
 
 
 def ways(peer: str) -> tuple[Send, Callable[[str, int], object], Callable[[str, float], object]]:
-    """Return how a peer sends one job, many, and one that is due later (in seconds)."""
+    """Return how a peer sends one job, many jobs, and a delayed job (in seconds)."""
     if peer.startswith("raw"):
         raw = RawPublisher(confirming="one" if peer == "raw" else "window")
         return raw.send, raw.many, _cannot
@@ -99,7 +99,7 @@ def ways(peer: str) -> tuple[Send, Callable[[str, int], object], Callable[[str, 
 
 
 def spread(module: Any, job: str) -> list[Any]:
-    """Return the actor of a job, or those on each queue when it is to go to all."""
+    """Return the actor of a job; for `everywhere`, one actor on each queue."""
     if job != "everywhere":
         return [getattr(module, job)]
     actors = module.broker.actors

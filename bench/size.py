@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""How much to measure."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ class Size:
 
     rounds: int
     processes: tuple[int, ...]
-    """Of each worker, one run after the other."""
+    """Numbers of worker processes, each in a run of its own."""
     drained: int
     napping: int
     sent_slowly: int
-    """One at a time, each waited for."""
+    """Jobs sent one at a time."""
     sent_quickly: int
     paced: int
     relayed: int
@@ -23,19 +23,19 @@ class Size:
     idle_s: float
     pictures: int
     imported: int
-    """Rows of a file."""
+    """Rows of an imported file."""
     imported_at_most: int
-    """Rows of the largest one."""
+    """Rows of the largest imported file."""
     ordered: int
-    """Orders of the thirty days of a report."""
+    """Orders within the thirty days of a report."""
     mailed: int
     """Recipients of a campaign."""
     viewed: int
     """Runs in the history that the console shows."""
     written: int
-    """Jobs of which it is counted what they write."""
+    """Jobs whose writes are counted."""
     vacuumed: int
-    """Jobs that go through the table of what is stored."""
+    """Jobs that go through the schedule table."""
 
 
 FULL = Size(
@@ -104,4 +104,4 @@ SMOKE = Size(
     50,
     2_500,
 )
-"""To see that it runs; its figures say nothing."""
+"""To check that the benchmarks run; the figures are meaningless."""

@@ -1,4 +1,4 @@
-"""The servers of one run, and the processes that work on them."""
+"""The servers of one run, and the processes that use them."""
 
 import json
 import os
@@ -34,7 +34,7 @@ GONE_S = 240.0
 
 @dataclass(frozen=True)
 class Sent:
-    """What a process took that sent."""
+    """What it cost a process to send jobs."""
 
     count: int
     seconds: float
@@ -47,7 +47,7 @@ class Sent:
 
     @classmethod
     def read(cls, sender: subprocess.Popen[bytes]) -> "Sent":
-        """Wait for a process that sends, and read what it says; raises `BenchError`."""
+        """Wait for a sending process, and read its output; raises `BenchError`."""
         out, _ = sender.communicate(timeout=SEND_S)
         if sender.returncode:
             raise BenchError(f"{sender.args!r} could not send: {out.decode()[-2_000:]}")
@@ -60,14 +60,14 @@ class Sent:
 
 
 class World:
-    """Private servers, and one virtual host for each kind of queue that stock clients make."""
+    """Private servers, with one virtual host per default queue type, for the stock clients."""
 
     def __init__(self, servers: DevServers, folder: Path) -> None:
-        """Use servers that run."""
+        """Use servers that are already running."""
         self.servers = servers
         self.folder = folder
         self._round = self._workers = 0
-        # All of ours are started.
+        # Both are private servers that this run started.
         assert isinstance(servers.rabbitmq, RabbitMQServer)  # noqa: S101
         assert servers.postgres is not None  # noqa: S101
         self._rabbitmq = servers.rabbitmq
@@ -90,7 +90,7 @@ class World:
 
     @contextmanager
     def without_autovacuum(self) -> Generator[None]:
-        """Keep PostgreSQL from it, and wait for the end of what it had begun."""
+        """Turn autovacuum off for the block, which begins once running ones have ended."""
         with self.database() as conn:
             conn.execute("ALTER SYSTEM SET autovacuum = off")
             conn.execute("SELECT pg_reload_conf()")
@@ -103,8 +103,8 @@ class World:
                 conn.execute("SELECT pg_reload_conf()")
 
     def environment(self, peer: str, **more: str) -> dict[str, str]:
-        """Return the variables of a process of a peer."""
-        # Celery's consumers ask for what quorum queues refuse, a prefetch of the whole channel.
+        """Return the environment of a peer's process."""
+        # Celery's consumers request a channel-wide prefetch, which quorum queues refuse.
         usual = peer == "stock" or peer.startswith("celery")
         return {
             "WORKSHED_DATABASE_URL": self.servers.database_url,
@@ -118,12 +118,12 @@ class World:
         }
 
     def marks(self) -> Marks:
-        """Return the file of a new round."""
+        """Return the marks of a new round, in a file of its own."""
         self._round += 1
         return Marks(self.folder / f"marks-{self._round}")
 
     def send(self, peer: str, way: str, count: int, job: str = "noop", **env: str) -> Sent:
-        """Let a process send jobs; raises `BenchError` when it fails."""
+        """Run a process that sends jobs; raises `BenchError` if it fails."""
         module = "stock" if peer.startswith("stock") else peer.split(maxsplit=1)[0]
         if peer == "raw window":
             module = "raw-window"
@@ -134,7 +134,7 @@ class World:
     def sending(
         self, module: str, way: str, count: int, job: str, environment: dict[str, str]
     ) -> Generator[subprocess.Popen[bytes]]:
-        """Start a process that sends; it is waited for at the end of the block."""
+        """Start a sending process, and wait for it at the end of the block."""
         command = [sys.executable, "-m", "bench.send", module, way, job, str(count)]
         with subprocess.Popen(
             command,
@@ -154,7 +154,7 @@ class World:
         gated: bool = False,
         **env: str,
     ) -> Generator[tuple[Tree, Marks]]:
-        """Run a worker of a peer; its jobs note their starts, and wait for its gate if told to."""
+        """Run a peer's worker; its jobs record their starts, and wait for its gate if `gated`."""
         marks = self.marks()
         with self.started(peer, marks, processes, threads, gated=gated, **env) as tree:
             yield tree, marks
@@ -170,9 +170,9 @@ class World:
         within: Sequence[str] = (),
         **env: str,
     ) -> Tree:
-        """Start one of several whose jobs note their starts in one file.
+        """Start one of several workers whose jobs record their starts in the same file.
 
-        `within` is what a command begins with to run elsewhere.
+        `within` is a prefix of the command, for example to run it in another namespace.
         """
         environment = self.environment(peer, **env) | {VARIABLE: str(marks.path)}
         if gated:
@@ -182,7 +182,7 @@ class World:
         return Tree([*within, *command(peer, processes, threads)], environment, log)
 
     def empty(self) -> None:
-        """Let nothing of a round be left for the next one."""
+        """Remove everything that a round left behind."""
         for vhost in (QUORUM, CLASSIC):
             with pika.BlockingConnection(pika.URLParameters(self.url(vhost))) as connection:
                 for name in QUEUES:
@@ -204,27 +204,27 @@ class World:
         return len([line for line in lines if line.strip() not in ("", "pid")])
 
     def servers_cpu_s(self) -> tuple[float, float]:
-        """Return the CPU time of PostgreSQL, of the connections it has, and of RabbitMQ."""
+        """Return the CPU time of PostgreSQL with its open connections, and of RabbitMQ."""
         first, second = self._postgres.pid, self._rabbitmq.pid
-        assert first is not None  # noqa: S101 -- they run as long as the world is there
+        assert first is not None  # noqa: S101 -- the servers run as long as this object is used
         assert second is not None  # noqa: S101
         return family_cpu_s(first), family_cpu_s(second)
 
 
 def until_gone(conn: psycopg.Connection[Any], kind: str) -> None:
-    """Wait for the end of PostgreSQL's processes of a kind; raises `BenchError` if one stays."""
+    """Wait until PostgreSQL's processes of a kind have ended; raises `BenchError` on timeout."""
     query = """
         SELECT 1 FROM pg_stat_activity WHERE backend_type LIKE %s AND pid <> pg_backend_pid()
     """
     deadline = time.monotonic() + GONE_S
     while conn.execute(query, (kind,)).fetchone():
         if time.monotonic() > deadline:
-            raise BenchError(f"PostgreSQL's {kind.rstrip(' %')} is left after {GONE_S:g} s")
+            raise BenchError(f"PostgreSQL's {kind.rstrip(' %')} still runs after {GONE_S:g} s")
         time.sleep(LOOK_S)
 
 
 def command(peer: str, processes: int, threads: int) -> Sequence[str]:
-    """Return how a worker of a peer is started."""
+    """Return the command that starts a peer's worker."""
     python = [sys.executable, "-m"]
     match peer.split():
         case ["raw", *_]:
@@ -250,7 +250,7 @@ def command(peer: str, processes: int, threads: int) -> Sequence[str]:
 
 @contextmanager
 def private() -> Generator[World]:
-    """Start servers that nothing else uses, with the settings that ship."""
+    """Start servers that nothing else uses, with the default settings."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-bench-")))
         given = Settings(_env_file=None)
@@ -259,5 +259,5 @@ def private() -> Generator[World]:
 
 
 def settle() -> None:
-    """Let servers finish what the last round has left them to do."""
+    """Give the servers time to finish the work of the last round."""
     time.sleep(NOTHING_S)

@@ -1,1 +1,1 @@
-"""The domain of the service: people, campaigns, imports, reports, pictures."""
+"""The sample service: people, campaigns, imports, reports, pictures, syncs."""

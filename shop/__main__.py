@@ -15,10 +15,10 @@ NAME = "python -m shop"
 
 
 class ShopCommands(LazyCommands):
-    """Each is imported when it is asked for."""
+    """Commands that are imported when they are used."""
 
     def places(self) -> Mapping[str, str]:
-        """Return where each command is, by its name."""
+        """Return the location of each command, by name."""
         return COMMANDS
 
 

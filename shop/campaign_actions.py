@@ -1,4 +1,4 @@
-"""What commands and pages say of a campaign."""
+"""Lookup and data of campaigns, shared by commands and pages."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ def known(conn: Connection, campaign_id: int) -> Campaign:
 
 
 def counts(of: CampaignProgress) -> dict[str, int]:
-    """Return how many are in which state."""
+    """Return the number of recipients by state."""
     return {name: getattr(of, name) for name in of.__slots__}
 
 
 def as_data(found: Campaign, of: CampaignProgress | None) -> dict[str, Any]:
-    """Return a campaign as programs read it; its templates are not part of that.
+    """Return a campaign as JSON data, without its templates.
 
-    `of`: `None` where its recipients were not counted.
+    `of` is `None` if its recipients were not counted.
     """
     facts = {part: getattr(found, part) for part in PARTS}
     if of is None:

@@ -1,4 +1,4 @@
-"""What draws the chart of the daily report: an extra, without which its mails have none."""
+"""Check of `workshed doctor`: whether the daily report's emails can have a chart."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from workshed.console.operations.finding import Finding, ok, warning
 
 
 def check(_here: DoctorContext) -> Iterator[Finding]:
-    """Load it as the job does."""
+    """Load Matplotlib as the job does."""
     if drawing() is None:
         said = "Matplotlib is missing, so the mails of the daily report have no chart"
         yield warning(said, "pip install matplotlib")

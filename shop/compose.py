@@ -1,4 +1,4 @@
-"""What the mails say."""
+"""Composing the emails of the service from templates."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,30 +24,30 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 def welcome(user: User) -> Draft:
-    """Write the mail that follows a sign-up."""
+    """Write the email that follows a sign-up."""
     return to(user, "welcome")
 
 
 def reminder(user: User) -> Draft:
-    """Write the mail to somebody who signed up and did not come back."""
+    """Write the email to a user who signed up and did not come back."""
     return to(user, "reminder")
 
 
 def import_failed(user: User, import_id: int, filename: str, error: str) -> Draft:
-    """Write the mail to somebody whose file could not be imported."""
+    """Write the email to a user whose file could not be imported."""
     found = {"filename": filename, "error": error}
     return to(user, "import_failed", about=f"import {import_id}", found=found)
 
 
 def sync_failing(admin: User, source: str, reason: str, since: str, window: datetime) -> Draft:
-    """Write the mail to an admin about a source that is in trouble, once per window."""
+    """Write the email to an admin about a failing source, once per window."""
     found = {"source": source, "reason": reason, "since": since}
     about = f"{source} {window.isoformat()}"
     return to(admin, "sync_failing", about=about, found=found, priority=ALERT)
 
 
 def sync_recovered(admin: User, source: str, since: datetime, until: datetime) -> Draft:
-    """Write the mail to an admin about a source that is out of trouble."""
+    """Write the email to an admin about a source that has recovered."""
     found = {"source": source, "since": f"{since:{SHOWN}}", "until": f"{until:{SHOWN}}"}
     about = f"{source} {since.isoformat()}"
     return to(admin, "sync_recovered", about=about, found=found, priority=ALERT)
@@ -62,7 +62,7 @@ def to(
     files: tuple[File, ...] = (),
     priority: int = SINGLE,
 ) -> Draft:
-    """Write a mail of the templates of its kind, which are given what was `found`."""
+    """Write an email from the templates of its kind; `found` has additional variables."""
     known = {**about_user(user), **found}
     return Draft(
         kind=kind,
@@ -79,7 +79,7 @@ def to(
 
 
 def about_user(user: User) -> dict[str, object]:
-    """Return what each mail may say of whom it is for, and of who sends it."""
+    """Return the variables that every template has: recipient, sender and site."""
     return {
         "name": user.name,
         "email": user.email,
@@ -89,12 +89,12 @@ def about_user(user: User) -> dict[str, object]:
 
 
 def inlined(page: str) -> str:
-    """Put the rules of a page's style sheets where they apply, since mail programs drop sheets."""
+    """Inline the styles of a page, because mail programs drop style sheets."""
     return _inliner().inline(page)
 
 
 def render(template: str, about: Mapping[str, object]) -> str:
-    """Fill in a template of `templates/`; a value it lacks is an error."""
+    """Render a template in `templates/`; a missing variable is an error."""
     return _templates().get_template(template).render(about)
 
 
@@ -113,7 +113,7 @@ def _templates() -> Environment:
 
 @cache
 def _inliner() -> "CSSInliner":
-    """Mail programs that know dark colours keep `@media` rules."""
-    from css_inline import CSSInliner  # noqa: PLC0415 -- the console only reads mails
+    """Return an inliner that keeps `@media` rules, for mail programs with a dark mode."""
+    from css_inline import CSSInliner  # noqa: PLC0415 -- the console only reads emails
 
     return CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

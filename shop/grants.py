@@ -1,9 +1,9 @@
-"""What the roles of `workshed roles` may do with the tables of the shop."""
+"""The rights of the roles of `workshed roles` on the tables of the shop."""
 
 from workshed.roles import Grants
 
 WORKING = {"worker": "rawd", "operator": "rawd", "reader": "r"}
-"""Rights on a table that jobs write, and that commands and the console change, too."""
+"""Rights on a table that jobs write, and that commands and the console also change."""
 
 GRANTS = Grants(
     schema="shop",
@@ -27,11 +27,11 @@ GRANTS = Grants(
         "shop.users": {"application": "r", "worker": "raw", "reader": "r", "operator": "raw"},
     },
     columns={
-        # It measures how old the last report is.
+        # The relay measures the age of the last report.
         "shop.daily_report_snapshots": {"relay": {"r": "ends_at"}},
-        # It signs people up, and makes nobody an admin.
+        # The application signs people up, but cannot make them admins.
         "shop.users": {"application": {"a": "name, email", "w": "activated_at, unsubscribed_at"}},
     },
-    functions={"shop.forget_user": ()},  # for its trigger alone
+    functions={"shop.forget_user": ()},  # only for its trigger
 )
 """All tables of the shop; a test fails if one is missing."""

@@ -1,4 +1,4 @@
-"""Hand a file of people in, and follow what becomes of it."""
+"""Start the import of a file, and follow its progress."""
 
 import shutil
 import time
@@ -21,7 +21,7 @@ LOOK_S = 0.2
 
 
 def owner(conn: Connection, words: str) -> User:
-    """Return whom an id or an address names; raises `NotFoundError`."""
+    """Return the user with an id or an address; raises `NotFoundError`."""
     try:
         found = people.find(conn, int(words)) if words.isdecimal() else None
     except RecordMissing:
@@ -33,7 +33,7 @@ def owner(conn: Connection, words: str) -> User:
 
 
 def hand_in(path: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
-    """Keep a file's content and send its job; return the import's id.
+    """Store a file's content and send its job; return the import's id.
 
     Raises `OSError`, `StorageError` and what `start_import` raises.
     """
@@ -42,21 +42,21 @@ def hand_in(path: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
 
 
 def take(file: BinaryIO, filename: str, owner_id: int, *, welcome: bool, again: bool) -> int:
-    """Do so with an open file, from where it stands."""
+    """Do the same as `hand_in` with an open file, from its current position."""
     blob = keep(file)
     with db.transaction() as conn:
         return start_import(conn, owner_id, filename, blob, welcome=welcome, again=again)
 
 
 def keep(file: BinaryIO) -> Blob:
-    """Keep the content of an open file, from where it stands; raises `StorageError`."""
+    """Store the content of an open file, from its current position; raises `StorageError`."""
     with storage().draft() as draft:
         shutil.copyfileobj(file, draft)
         return blobs.keep(draft)
 
 
 def follow(conn: Connection, import_id: int) -> Iterator[Import]:
-    """Yield an import as it is, again and again, until it is over; raises `RecordMissing`."""
+    """Yield the current state of an import every 0.2 s until it ends; raises `RecordMissing`."""
     while True:
         found = imports.find(conn, import_id)
         yield found

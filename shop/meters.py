@@ -1,4 +1,4 @@
-"""What this service measures, in addition to what Workshed measures of every job."""
+"""The metrics of this service, in addition to those that Workshed has for every job."""
 
 from workshed.metrics import Counter, Gauge
 
@@ -9,24 +9,24 @@ SYNC_REQUESTS = Counter(
     namespace="shop",
 )
 
-# Each relay measures these: take the `max`.
+# Every relay reports these, so queries take the `max`.
 REPORT_AGE = Gauge(
     "report_age_seconds",
-    "How long ago the last day ended that has a daily report, or since when there could have been "
-    "one; not a number where no worker has that job, or it is paused.",
+    "Time since the end of the last day that has a daily report, or since a report was first "
+    "possible; NaN if no worker has that job, or it is paused.",
     mode="livemin",
     namespace="shop",
 )
 SYNC_AGE = Gauge(
     "sync_age_seconds",
-    "How long ago a listing of the source was read to its end, or since when none was.",
+    "Time since a listing of the source was last read completely, or since the source was added.",
     ("source",),
     mode="livemax",
     namespace="shop",
 )
 SYNC_FAILED = Gauge(
     "sync_failed_runs",
-    "Runs of the source that failed since.",
+    "Failed runs of the source since its last complete listing.",
     ("source",),
     mode="livemax",
     namespace="shop",

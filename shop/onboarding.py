@@ -1,4 +1,4 @@
-"""The mails to somebody new: a welcome, and a reminder for those who did not come back."""
+"""The emails to new users: a welcome, and a reminder for those who did not come back."""
 
 from shop import compose, people
 from workshed.contrib.mail import emails
@@ -7,9 +7,9 @@ from workshed.db import Connection
 
 
 def claim_welcome(conn: Connection, user_id: int) -> Email | HeldEmail | None:
-    """Claim the welcome mail, stored first if need be; `None` if it is out.
+    """Claim the welcome email, storing it first if needed; `None` if it was sent.
 
-    Raises `RecordMissing` when the person is gone, else like `emails.claim`.
+    Raises `RecordMissing` if the user was deleted, and what `emails.claim` raises.
     """
     user = people.lock(conn, user_id)
     if user.welcomed_at:
@@ -18,10 +18,10 @@ def claim_welcome(conn: Connection, user_id: int) -> Email | HeldEmail | None:
 
 
 def reminder(conn: Connection, user_id: int) -> Draft | None:
-    """Return the reminder, which is to be stored in this transaction.
+    """Return the reminder, for the caller to store in this transaction.
 
-    `None` when it makes no sense any more: the person is active, unsubscribed, or was never
-    welcomed. Raises `RecordMissing` when the person is gone.
+    `None` if it makes no sense any more: the user is active, unsubscribed, or was never welcomed.
+    Raises `RecordMissing` if the user was deleted.
     """
     user = people.lock(conn, user_id)
     return compose.reminder(user) if people.wants_reminder(user) else None

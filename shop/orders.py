@@ -1,4 +1,4 @@
-"""Orders and what is sold by them: the rows that reports count."""
+"""Orders and products, which reports count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from workshed.jobs import RecordMissing
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """So much of a product, at a price each, in the currency of its order."""
+    """A quantity of a product with its unit price, in the currency of the order."""
 
     product_id: int
     quantity: int
@@ -22,7 +22,7 @@ class OrderLine:
 
     @property
     def amount(self) -> Decimal:
-        """What is paid for it."""
+        """The price of the line."""
         return self.quantity * self.unit_price
 
 
@@ -33,9 +33,9 @@ def place(
     lines: Sequence[OrderLine],
     at: datetime | None = None,
 ) -> int:
-    """Store an order that is placed and paid now, or at a time; return its id.
+    """Store an order that is placed and paid at `at`, by default now; return its id.
 
-    Order and lines are in the caller's transaction. Raises `RecordMissing` when the user is gone.
+    Order and lines are in the caller's transaction. Raises `RecordMissing` for a deleted user.
     """
     query = """
         INSERT INTO shop.orders (user_id, currency, placed_at, paid_at)
@@ -64,10 +64,10 @@ def place(
 
 
 def product(conn: Connection, name: str) -> int:
-    """Return the id of a product, which is stored if there is none of this name."""
+    """Return the id of the product with this name; stores it if there is none."""
     found = _named(conn, name)
     if found is None:
-        # Names may repeat, so no constraint keeps two that come at once from storing it twice.
+        # Names need not be unique, so only this lock keeps two callers from storing it twice.
         conn.execute("LOCK TABLE shop.products IN SHARE ROW EXCLUSIVE MODE")
         found = _named(conn, name)
     if found is None:

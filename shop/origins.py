@@ -1,4 +1,4 @@
-"""Which hosts may be asked, as `SHOP_SYNC_ORIGINS` says."""
+"""The hosts that may be called, as `SHOP_SYNC_ORIGINS` lists them."""
 
 import re
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ SHAPE = "https://host, https://host:port or https://host=network"
 
 @dataclass(frozen=True, slots=True)
 class AllowedOrigin:
-    """A scheme, host and port; two of them are the same server."""
+    """A scheme, host and port; equal origins are the same server."""
 
     scheme: str
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Write it as in a URL."""
+        """Format it as in a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         usual = self.port == PORTS[self.scheme]
         return f"{self.scheme}://{host}" + ("" if usual else f":{self.port}")
 
     @property
     def address(self) -> Address | None:
-        """Its host, where that is an address and no name."""
+        """The host as an IP address; `None` if it is a name."""
         try:
             return ip_address(self.host)
         except ValueError:
@@ -38,14 +38,14 @@ class AllowedOrigin:
 
 @dataclass(frozen=True, slots=True)
 class AllowedOrigins:
-    """An origin that may be asked, and where it may be."""
+    """An origin that may be called, and where it may be."""
 
     origin: AllowedOrigin
     network: Network | None
-    """`None`: anywhere in the public Internet, or at the address that its host is."""
+    """`None`: anywhere in the public Internet, or exactly at the IP address that is the host."""
 
     def holds(self, address: Address) -> bool:
-        """Tell whether it may be there."""
+        """Return whether the origin may have this address."""
         if self.network is not None:
             return address in self.network
         if self.origin.address is not None:
@@ -54,16 +54,16 @@ class AllowedOrigins:
 
 
 def origin_of(url: str) -> AllowedOrigin:
-    """Return where a URL leads.
+    """Return the origin of a URL.
 
-    Raises `ValueError` for what is no plain URL of HTTP: a user or password in it, a backslash, a
-    space are read one way by one program and another way by the next.
+    Raises `ValueError` unless it is a plain HTTP URL: programs disagree on how to read one with a
+    user, a password, a backslash or a space.
     """
     parts = urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError(f"{url!r} is not like https://host/path")
     if "@" in parts.netloc or not url.isprintable() or re.search(r"[\s\\]", url):
-        # Not quoted: what stands before the `@` may be a password.
+        # The URL is not quoted, because it may have a password before the `@`.
         raise ValueError("the URL has a user, a space or a backslash in it")
     host = parts.hostname.rstrip(".")
     if "%" in host:
@@ -75,7 +75,7 @@ def origin_of(url: str) -> AllowedOrigin:
 
 @cache
 def parse(text: str) -> tuple[AllowedOrigins, ...]:
-    """Read the setting; raises `ValueError` that names what cannot be read."""
+    """Parse the setting; raises `ValueError` that names the invalid part."""
     found = []
     for part in text.split():
         url, _, network = part.partition("=")

@@ -1,4 +1,4 @@
-"""Tell how old the last daily report is."""
+"""Relay duty: measure how old the last daily report is."""
 
 import math
 import time
@@ -8,11 +8,11 @@ from workshed.db import Connection
 
 LOOK_S = 10.0
 SHARE = 0.01
-"""Share of the time that looks may take."""
+"""Largest share of the time to spend on measuring."""
 
 
 def tell_report_age(conn: Connection) -> float:
-    """Look once: a job that dies before it has made its report tells nothing by itself."""
+    """Measure once; needed because a job that dies before its report reports nothing itself."""
     started = time.monotonic()
     age = report_freshness.find(conn)
     meters.REPORT_AGE.set(math.nan if age is None else age.total_seconds())

@@ -1,4 +1,4 @@
-"""How old the last daily report is, for relays, which need nothing that makes one."""
+"""The age of the last daily report; relays import this, so it does not import `shop.reports`."""
 
 from datetime import timedelta
 
@@ -7,13 +7,13 @@ from workshed.db import Connection
 
 JOB = "daily_report"
 HAD_WITHIN = timedelta(days=1)
-"""Where no worker had the job for this long, its release is gone, and nobody expects a report."""
+"""If no worker has had the job for this long, it was removed, and no report is expected."""
 
 
 def find(conn: Connection) -> timedelta | None:
-    """Return how long ago the last day ended that has a report; `None` where none is expected.
+    """Return the time since the last day with a report ended; `None` if none is expected.
 
-    Where there is none yet, since when there could have been one: its table was made.
+    If there is no report yet, it is the time since the tables were created.
     """
     if not migrate.is_applied(conn, "shop"):
         return None

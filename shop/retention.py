@@ -1,4 +1,4 @@
-"""Delete what the jobs of this service have kept for long enough, in small batches."""
+"""Delete what the jobs of this service stored, after its retention time, in small batches."""
 
 from datetime import timedelta
 
@@ -15,9 +15,9 @@ BATCH = 100
 
 
 def prune() -> dict[str, int]:
-    """Delete all of it, and return how many of each.
+    """Delete everything that is old enough, and return how many of each.
 
-    Imports, and variants of what nobody holds any more, go before the contents that they refer to.
+    Imports and unused variants are deleted before the contents that they refer to.
     """
     config, ours = workshed_settings(), settings()
     return {

@@ -1,4 +1,4 @@
-"""What this service reads from its environment: `SHOP_*`. What Workshed reads is `WORKSHED_*`."""
+"""The settings of this service, `SHOP_*` in the environment. Those of Workshed are `WORKSHED_*`."""
 
 import re
 from datetime import timedelta
@@ -15,14 +15,14 @@ from workshed.zones import TIME, zone_problem
 
 
 class ShopSettings(BaseSettings):
-    """One frozen value per process; the defaults work on a laptop."""
+    """The settings, read once per process and immutable; the defaults work on a laptop."""
 
     model_config = SettingsConfigDict(env_prefix="SHOP_", frozen=True, env_ignore_empty=True)
 
     site_url: str = "http://127.0.0.1:8000"
-    """Where links in mails lead."""
+    """Base URL of links in emails."""
     image_format: Literal["jpeg", "webp", "avif"] = "jpeg"
-    """What images become; with `jpeg`, PNG where they have alpha. What moves becomes WebP."""
+    """Format of converted images; with `jpeg`, PNG for those with alpha. Animations become WebP."""
     image_max_bytes: PositiveInt = 30_000_000
     """Bytes of the largest image that is processed."""
     image_max_pixels: PositiveInt = 50_000_000
@@ -30,62 +30,63 @@ class ShopSettings(BaseSettings):
     image_max_jpeg_pixels: PositiveInt = 100_000_000
     """Pixels of the largest JPEG, which needs less memory: it is decoded at reduced size."""
     image_strict: bool = False
-    """Refuse images with bytes behind their end, a name of another format or a script anywhere in
-    them, too. For those who serve the originals that people upload."""
+    """Also refuse images with bytes after their end, a suffix of another format, or a script
+    anywhere in them. Use it if you serve the uploaded originals."""
     image_max_frames: PositiveInt = 500
     """Frames, or pages, of the longest image that is processed."""
     image_memory_bytes: int = Field(default=1 << 30, ge=256 << 20)
-    """Memory of the process that decodes images, in bytes; one that needs more is refused."""
+    """Memory of the process that decodes images, in bytes; images that need more are refused."""
     image_cpu: SomeSeconds = timedelta(seconds=30)
-    """Seconds of CPU that one image may take; one that needs more is refused."""
+    """CPU seconds that one image may take; images that need more are refused."""
     import_chunk: int = Field(default=1_000, ge=1, le=100_000)
     """Rows of an imported file that one job makes users of; `1` gives one job per row."""
     import_email_columns: str = ""
-    """More names of the column of an address in imported files, separated by `,`; the first one
-    that a file has is read. `Email`, `E-Mail Address` and others are known."""
+    """Additional names of the address column in imported files, separated by `,`; the first one
+    that a file has is read. `Email`, `E-Mail Address` and others are built in."""
     import_name_columns: str = ""
-    """More names of the column of a name, separated by `,`; several columns make one name as in
+    """Additional names of the name column, separated by `,`; to combine several columns, write
     `{Given} {Surname}`."""
     import_retention: SomeSeconds = timedelta(days=90)
-    """Seconds for which an import that ended is kept, with its rows; its users stay."""
+    """Seconds to keep an import after its end, with its rows; its users stay."""
     sync_origins: str = ""
-    """Where data may be fetched from: `https://api.example.org`, several separated by spaces. What
-    is inside is named with its network: `https://crm.internal=10.0.0.0/8`, or by its address."""
+    """Origins that data may be fetched from, for example `https://api.example.org`, separated by
+    spaces. Name an internal host with its network, `https://crm.internal=10.0.0.0/8`, or by its
+    address."""
     sync_tokens: SecretStr = SecretStr("")
-    """What sources are shown as `Authorization: Bearer …`: `crm=token`, separated by spaces."""
+    """Tokens to send to sources as `Authorization: Bearer …`: `crm=token`, separated by spaces."""
     sync_ca_file: Path | None = None
-    """Certificates of authorities that sources are trusted by, besides those of the system."""
+    """Certificate authorities to trust for sources, in addition to those of the system."""
     sync_every: SomeSeconds = timedelta(minutes=15)
-    """Seconds between two readings of all that a source has; whole ones, at least 10."""
+    """Seconds between two complete reads of a source; a whole number, at least 10."""
     sync_timeout: Annotated[SomeSeconds, Field(le=timedelta(seconds=15))] = timedelta(seconds=10)
-    """Longest wait for a part of an answer, in seconds, at most 15; the whole may take six times
-    that."""
+    """Longest wait for a part of an answer, in seconds, at most 15; a whole exchange may take six
+    times that."""
     sync_max_bytes: PositiveInt = 10_000_000
-    """Bytes of the largest answer that is read, unfolded."""
+    """Bytes of the largest answer that is read, decompressed."""
     sync_alert_window: SomeSeconds = timedelta(hours=1)
-    """Seconds in which the admins get one mail about a source, however many of its jobs fail."""
+    """Seconds in which each admin gets at most one alert about a source, however many jobs fail."""
     sync_retention: SomeSeconds = timedelta(days=90)
-    """Seconds for which changes, and records that are gone at their source, are remembered."""
+    """Seconds to keep the log of changes, and records that were deleted at their source."""
     campaign_batch: int = Field(default=100, ge=1, le=10_000)
-    """Mails of a campaign for which jobs are sent in one transaction."""
+    """Emails of a campaign whose jobs are sent in one transaction."""
     campaign_pause: Seconds = timedelta(seconds=0.1)
     """Seconds between two such transactions."""
     campaign_rate: PositiveInt | None = None
-    """Mails of campaigns that are sent per minute at most, by all workers together."""
+    """Campaign emails that all workers together may send per minute."""
     campaign_retention: SomeSeconds = timedelta(days=730)
-    """Seconds for which a campaign that ended is kept, with its mails and who had them."""
+    """Seconds to keep a campaign after its end, with its emails and recipients."""
     report_time: str = "09:00"
-    """When the report of the day before is made and mailed, each day: `HH:MM`."""
+    """Time of day, `HH:MM`, at which the report of the previous day is made and emailed."""
     report_time_zone: str = ""
-    """Zone of that time, and of the days that are reported; `WORKSHED_TIME_ZONE` if not set."""
+    """Time zone of that time, and of the reported days; by default `WORKSHED_TIME_ZONE`."""
     report_currency: str = "EUR"
-    """Currency that each report shows, also where nothing was sold in it; a code of ISO 4217."""
+    """Currency that every report shows, even without sales in it; an ISO 4217 code."""
     report_retention: SomeSeconds = timedelta(days=730)
-    """Seconds for which reports are kept, and the mails that brought them."""
+    """Seconds to keep reports and their emails."""
 
     @property
     def report_zone(self) -> str:
-        """Name of the zone whose days are reported."""
+        """Name of the time zone whose days are reported."""
         return self.report_time_zone or workshed_settings().time_zone
 
     @field_validator("report_time")
@@ -132,7 +133,7 @@ class ShopSettings(BaseSettings):
         return tokens
 
     def sync_token(self, source: str) -> str | None:
-        """Return what a source is shown; `None`: nothing."""
+        """Return the token for a source; `None` if it has none."""
         pairs = (part.partition("=") for part in self.sync_tokens.get_secret_value().split())
         return {name: token for name, _, token in pairs}.get(source)
 

@@ -1,11 +1,11 @@
-"""Keep spreadsheets from computing what strangers wrote into a cell.
+"""Keep spreadsheets from running formulas that untrusted users wrote into a cell.
 
 Source: OWASP, CSV Injection.
 """
 
 import re
 
-# A cell begins where it does, and after whatever some spreadsheet takes for the end of one.
+# The beginning of a cell, also after each character that some spreadsheet takes for a separator.
 BEGIN = r"(?<![^;,\t|\r\n])"
 FORMULA = r"(?='*[^\S\t\r\n]*[=+\-@\uff1d\uff0b\uff0d\uff20])"
 BLANK = r"(?='*[\t\r\n])"
@@ -14,10 +14,10 @@ _SHIELDED = re.compile(rf"{BEGIN}'{FORMULA}|\A'{BLANK}")
 
 
 def shielded(cell: str) -> str:
-    """Write an apostrophe before each beginning of a formula."""
+    """Put an apostrophe in front of everything that looks like a formula."""
     return _AT_RISK.sub("'", cell)
 
 
 def unshielded(cell: str) -> str:
-    """Take those of `shielded` away."""
+    """Remove the apostrophes that `shielded` added."""
     return _SHIELDED.sub("", cell)

@@ -1,4 +1,4 @@
-"""How old what we have of each source is, for relays, which need nothing that asks a source."""
+"""The age of each source's data; relays import this, so it does not import `shop.sync`."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,16 +11,16 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class SourceAge:
-    """What a relay tells of a source."""
+    """What a relay reports about a source."""
 
     name: str
     age: timedelta
-    """How long ago all of it was read, or since when it has not been."""
+    """Time since the source was last read completely, or since it was added."""
     failed_runs: int
 
 
 def find(conn: Connection) -> list[SourceAge]:
-    """Return that of all sources by name; of none before its tables are there."""
+    """Return the ages of all sources, ordered by name; none before the tables exist."""
     if not migrate.is_applied(conn, "shop"):
         return []
     query = """

@@ -1,4 +1,4 @@
-"""Tell how old what we have of each source is."""
+"""Relay duty: measure how old the data of each source is."""
 
 import time
 
@@ -7,18 +7,18 @@ from workshed.db import Connection
 
 LOOK_S = 10.0
 SHARE = 0.01
-"""Share of the time that looks may take."""
+"""Largest share of the time to spend on measuring."""
 
 
 class SyncAge:
-    """A duty of relays, since a source whose jobs are all dead tells nothing by itself."""
+    """A relay duty, because a source whose jobs are all dead would report nothing itself."""
 
     def __init__(self) -> None:
-        """Nothing was told yet."""
+        """Start without reported sources."""
         self._told: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:
-        """Look once; of a source that is gone nothing is known."""
+        """Measure once, and reset the metrics of removed sources."""
         started = time.monotonic()
         found = sync_ages.find(conn)
         for source in found:

@@ -1,1 +1,1 @@
-"""Generators of documentation from the code; not in the wheel."""
+"""Tools for maintainers: generated documentation, moving modules. Not in the wheel."""

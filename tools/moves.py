@@ -1,8 +1,8 @@
 """Move modules, and rewrite everything that names them: `python -m tools.moves PLAN`.
 
-A plan is a TOML file. Its table `modules` has an old name and a new one in each line. The name of a
-package moves all that is in it; a longer name wins over a shorter one. Its table `packages` has a
-docstring for each package that the moves make:
+A plan is a TOML file. Its table `modules` maps old names to new ones. The name of a package moves
+everything in it; the longest matching name wins. Its table `packages` has a docstring for each
+package that the moves create:
 
     [modules]
     "workshed.transport.amqp.connection" = "workshed.transport.amqp.connection"
@@ -11,18 +11,18 @@ docstring for each package that the moves make:
     [packages]
     "workshed.transport.amqp" = "AMQP: connections, declarations, replies."
 
-A folder without `__init__.py` is a package, too. It needs no docstring, and neither does a folder
-that is made inside of such a top-level one.
+A folder without `__init__.py` is a package, too. It needs no docstring, and neither does a new
+folder inside such a top-level folder.
 
-Files move with git. Imports are rewritten and, in all text files but SQL, dotted names of modules
-and paths of their files: a migration that was applied must stay as it is. Where a module gets
-another last name, its importers call it by that one, too. The name of a top-level package alone may
-be any word, so it stays in strings and prose: look for it yourself, and for names that are put
-together at run time.
+Files move with git. Imports are rewritten. Dotted names of modules and paths of their files are
+rewritten in all text files except SQL, because an applied migration must not change. If the last
+part of a module's name changes, importers use the new one, too. A top-level package's name on its
+own may be any word, so it is not changed in strings and prose: look for it yourself, and for names
+that are put together at run time.
 
-Nothing is written before the syntax tree of each file has been compared with that of today: without
-imports, only what the plan renames may differ. It prints imports that keep an old name with `as`
-because the new one is in use in that file.
+Before anything is written, the syntax tree of each file is compared with the current one: apart
+from imports, only what the plan renames may differ. The command prints imports that keep an old
+name with `as`, because that file already uses the new name.
 """
 
 import ast
@@ -38,23 +38,23 @@ from pathlib import Path
 IMPORT = re.compile(
     r"^([ \t]*)from ([\w.]+) import (\w+(?: as \w+)?(?:, \w+(?: as \w+)?)*)$", re.MULTILINE
 )
-"""A line of code that stands in a text."""
+"""An import line within a text."""
 Span = tuple[int, int]
-"""The bytes of a file from the first to before the second."""
+"""A range of a file's bytes; the end is exclusive."""
 
 
 class PlanError(Exception):
-    """A plan cannot be carried out."""
+    """A plan cannot be applied."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What moves where."""
+    """Which modules move where."""
 
     renames: dict[str, str]
     """Every module and package that moves, by its old name."""
     packages: dict[str, str]
-    """The docstrings of packages that are made."""
+    """The docstrings of packages that are created."""
 
     @classmethod
     def read(cls, text: str, files: Iterable[str]) -> "Plan":
@@ -85,7 +85,7 @@ class Plan:
         return cls(renames, packages)
 
     def path(self, file: str) -> str:
-        """Return where a file is afterwards; what is no module stays in its package."""
+        """Return where a file is afterwards; files that are not modules stay in their package."""
         if file.endswith(".py"):
             new = self.renames.get(module_of(file))
             ending = "/__init__.py" if file.endswith("/__init__.py") else ".py"
@@ -96,15 +96,15 @@ class Plan:
         return file
 
     def rewrite(self, text: str) -> str:
-        """Return a text with its dotted names of modules, and the paths of their files, as new.
+        """Return a text with its dotted module names and module paths replaced by the new ones.
 
-        Also of lines that import: documents and strings have code in them.
+        Import lines are rewritten, too, because documents and strings contain code.
         """
         text = IMPORT.sub(self._imported, text)
         return self._pattern.sub(lambda found: self._spelled[found[0]], text)
 
     def _imported(self, found: re.Match[str]) -> str:
-        """Return a line `from package import module, name` as new, in as many lines as it needs."""
+        """Return the new lines for `from package import module, name`, one for each new package."""
         indent, package, names = found[1], found[2], found[3].split(", ")
         moved = [name for name in names if f"{package}.{name.partition(' ')[0]}" in self.renames]
         if not moved:
@@ -136,14 +136,14 @@ def split(module: str) -> list[str]:
 
 
 def namespaces(modules: Iterable[str]) -> set[str]:
-    """Return the packages that have no `__init__.py` today."""
+    """Return the packages that have no `__init__.py`."""
     names = set(modules)
     parents = {".".join(split(one)[:n]) for one in names for n in range(1, len(split(one)))}
     return parents - names
 
 
 def as_path(module: str) -> str:
-    """Return the path of a module, without its ending."""
+    """Return the path of a module, without a suffix."""
     return module.replace(".", "/")
 
 
@@ -154,7 +154,7 @@ def module_of(file: str) -> str:
 
 @dataclass
 class Source:
-    """A Python file on its way through a plan."""
+    """A Python file to which a plan is applied."""
 
     plan: Plan
     file: str
@@ -163,7 +163,7 @@ class Source:
     """Imports that keep an old name with `as`."""
 
     def rewrite(self) -> str:
-        """Return its text afterwards; raises `PlanError` if more than names would change."""
+        """Return the new text; raises `PlanError` if more than names would change."""
         tree = ast.parse(self.text)
         self._names = self._new_names(tree)
         result = "".join(self._pieces(tree))
@@ -176,7 +176,7 @@ class Source:
         return result
 
     def _pieces(self, tree: ast.Module) -> Iterator[str]:
-        """Yield the edits, which are new already, and what is between them, rewritten."""
+        """Yield the text in pieces: edits as they are, and the rewritten text between them."""
         text, done = self.text.encode(), 0
         for (begin, end), new in sorted(self._edits(tree)):
             yield self.plan.rewrite(text[done:begin].decode())
@@ -185,7 +185,7 @@ class Source:
         yield self.plan.rewrite(text[done:].decode())
 
     def _edits(self, tree: ast.Module) -> Iterator[tuple[Span, str]]:
-        """Yield what the names of modules in the text do not show."""
+        """Yield the edits that need the syntax tree, because the text alone is ambiguous."""
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (
                 self._moved(node) or self._is_top(node.module)
@@ -195,7 +195,7 @@ class Source:
                 yield self._span(node), self._names[node.id]
 
     def _moved(self, node: ast.ImportFrom) -> dict[str, str]:
-        """Return the modules of an import that move, with their new names."""
+        """Return the moving modules of an import, with their new names."""
         if node.level or not node.module:
             return {}
         modules = {one.name: f"{node.module}.{one.name}" for one in node.names}
@@ -203,7 +203,7 @@ class Source:
         return {name: renames[module] for name, module in modules.items() if module in renames}
 
     def _import(self, node: ast.ImportFrom) -> str:
-        """Return an import, one statement for each package that it comes from afterwards."""
+        """Return the new import, with one statement for each package that it comes from."""
         moved = self._moved(node)
         package = self.plan.renames.get(node.module or "", node.module)
         sources: dict[str, list[str]] = {}
@@ -216,11 +216,11 @@ class Source:
         return f"\n{' ' * node.col_offset}".join(lines)
 
     def _is_top(self, module: str | None) -> bool:
-        """Return whether a top-level package moves: a text does not show that it is one."""
+        """Return whether this is a moving top-level package, which `Plan.rewrite` leaves alone."""
         return module is not None and "." not in module and module in self.plan.renames
 
     def _new_names(self, tree: ast.Module) -> dict[str, str]:
-        """Return what this file is to call the modules that get another last name."""
+        """Return the new names, in this file, of modules whose last name changes."""
         taken = set(names_in(tree))
         found = {}
         for node in ast.walk(tree):
@@ -237,7 +237,7 @@ class Source:
         return found
 
     def _span(self, node: ast.stmt | ast.expr) -> Span:
-        """Return where a node is; those of a parsed text have an end."""
+        """Return the span of a node; nodes of a parsed text always have an end."""
         begin = self._starts[node.lineno - 1] + node.col_offset
         return begin, self._starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
 
@@ -250,7 +250,7 @@ class Source:
 
 
 def as_written(name: str, known_as: str | None) -> str:
-    """Return a name of an import, with `as` only where it is known by another one."""
+    """Return an imported name, with `as` only if the file uses another name for it."""
     return name if known_as in (None, name) else f"{name} as {known_as}"
 
 
@@ -266,7 +266,7 @@ def names_in(tree: ast.Module) -> Iterator[str]:
 
 
 def bound_in(tree: ast.Module) -> Iterator[str]:
-    """Yield every name that a file binds, but those of its imports."""
+    """Yield every name that a file binds other than by an import."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
@@ -284,17 +284,17 @@ def bound_in(tree: ast.Module) -> Iterator[str]:
 
 
 class WithoutImports(ast.NodeTransformer):
-    """Takes the imports out of a syntax tree."""
+    """Removes the imports from a syntax tree."""
 
     def visit_Import(self, _: ast.Import) -> None:
-        """Take it out."""
+        """Remove it."""
 
     def visit_ImportFrom(self, _: ast.ImportFrom) -> None:
-        """Take it out."""
+        """Remove it."""
 
 
 class Renaming(WithoutImports):
-    """Makes of the syntax tree of today the one that is expected afterwards."""
+    """Turns the current syntax tree into the one expected after the move."""
 
     def __init__(self, plan: Plan, names: dict[str, str]) -> None:
         """Rename the modules of a plan, and these names."""
@@ -303,7 +303,7 @@ class Renaming(WithoutImports):
         self._packages: set[str] = set()
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
-        """See which packages `import mail.wire` makes known."""
+        """Collect the packages that statements like `import mail.wire` bind."""
         imports = [one for one in ast.walk(node) if isinstance(one, ast.Import)]
         self._packages = {name.name.partition(".")[0] for one in imports for name in one.names}
         return self.generic_visit(node)
@@ -330,7 +330,7 @@ class Renaming(WithoutImports):
 
 
 def move(root: Path, plan_text: str) -> list[str]:
-    """Carry a plan out in a clone; the imports that keep an old name. Raises `PlanError`."""
+    """Apply a plan in a clone; return imports that keep an old name. Raises `PlanError`."""
     files = git(root, "ls-files").splitlines()
     plan = Plan.read(plan_text, files)
     written: dict[str, str] = {}
@@ -361,7 +361,7 @@ def move(root: Path, plan_text: str) -> list[str]:
 
 
 def git(root: Path, *words: str) -> str:
-    """Run git; what it prints."""
+    """Run git; return its output."""
     command = ["git", "-C", str(root), *words]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

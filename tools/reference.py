@@ -45,7 +45,7 @@ RULES = README.parent / "deploy" / "prometheus" / "rules.yml"
 OPERATOR_RULES = README.parent / "deploy" / "kubernetes" / "overlays" / "large" / "rules.yaml"
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
 OPERATOR_HEAD = """\
-# Written by `make docs`: deploy/prometheus/rules.yml, as the operator of Prometheus takes it.
+# Written by `make docs` from deploy/prometheus/rules.yml, for the Prometheus operator.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -60,7 +60,7 @@ PART = re.compile(
 
 
 def configuration_table(kind: type[BaseSettings] = Settings) -> str:
-    """Return one row per setting: its variable, its default, its meaning."""
+    """Return one row per setting: variable, default, meaning."""
     meant = meanings(kind)
     rows = [
         f"| `{variable(name, kind)}` | {default(field.default)} | {meant.get(name, '')} |"
@@ -75,7 +75,7 @@ def metrics_table(namespace: str = "workshed") -> str:
         module(name)
     found = [one for one in meters.ALL if one.namespace == namespace]
     if namespace != "workshed":
-        found.sort(key=lambda one: one.full_name)  # they come as their modules are imported
+        found.sort(key=lambda one: one.full_name)  # their order depends on import order
     rows = [
         f"| `{one.full_name}` | {one.kind} | {', '.join(one.labels) or '-'} | {one.unit} | "
         f"{one.help} |"
@@ -86,7 +86,7 @@ def metrics_table(namespace: str = "workshed") -> str:
 
 
 def commands_table() -> str:
-    """Return one row per command: how it is called, and the first line of its help."""
+    """Return one row per command: its usage, and the first line of its help."""
     rows = [
         f"| `{program(words)} {usage(words, command)}` | "
         f"{(command.help or '').partition(chr(10))[0]} |"
@@ -96,19 +96,19 @@ def commands_table() -> str:
 
 
 def commands() -> dict[str, Any]:
-    """Return each command by its words: `dead retry`, and `job` though it has one below it."""
+    """Return each command by its words, such as `dead retry`; groups that run alone count, too."""
     found = [*below(typer.main.get_command(app), ()), *below(typer.main.get_command(shop), ())]
     return dict(sorted(found, key=lambda one: one[0].split()[0]))
 
 
 def program(words: str) -> str:
-    """Return what a command is called with: those of the sample service have their own."""
+    """Return the program that has a command: the sample service has its own."""
     return NAME if words.split(maxsplit=1)[0] in SHOP else "workshed"
 
 
 def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Yield the commands of a group, and the group itself if it is a command too."""
-    # `Any`: typer's classes of commands are in a private module.
+    # `Any`, because typer's command classes are in a private module.
     if not hasattr(command, "list_commands"):
         yield " ".join(words), command
         return
@@ -119,8 +119,8 @@ def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def usage(words: str, command: Any) -> str:
-    """Write a command with its arguments, as a cell of a table."""
-    if words.startswith("job "):  # the one whose group has an argument
+    """Format a command with its arguments, as a table cell."""
+    if words.startswith("job "):  # the only group that has an argument
         words = words.replace("job", "job ID", 1)
     for one in command.params:
         if one.param_type_name == "argument":
@@ -129,7 +129,7 @@ def usage(words: str, command: Any) -> str:
 
 
 def options_table() -> str:
-    """Return one row per actor option: whether a message takes it, and its middleware."""
+    """Return one row per actor option: whether messages take it too, and its middleware."""
     rows = sorted(
         f"| `{name}=` | {'yes' if name in OPTIONS else ''} | "
         f"[{type(one).__name__}](#{type(one).__name__.lower()}) |"
@@ -147,7 +147,7 @@ def middleware_sections() -> str:
 
 
 def chain() -> list[Middleware]:
-    """Return the chain of the library, with tracing."""
+    """Return the library's middleware chain, with tracing."""
     made = (make_middleware(entry, Settings(tracing=True)) for entry in CHAIN)
     return [one for one in made if one is not None]
 
@@ -173,7 +173,7 @@ def meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
 
 
 def definitions_file() -> str:
-    """Return the definitions of the shipped queues that RabbitMQ imports, without passwords."""
+    """Return the RabbitMQ definitions of the shipped queues, without passwords."""
     people = broker_accounts([queue.name for queue in QUEUES], {}, "workshed")
     made = build_definitions("workshed", QUEUES, people, {}, deployed_rabbitmq())
     return json.dumps(made, indent=2) + "\n"
@@ -186,7 +186,7 @@ def deployed_rabbitmq() -> Version:
 
 
 def operator_rules() -> str:
-    """Return the alerts for the Prometheus operator: the same lines, below `spec`."""
+    """Return the alerts for the Prometheus operator: the same rules, below `spec`."""
     rules = RULES.read_text("utf-8")
     return OPERATOR_HEAD + indent(rules[rules.index("groups:") :], "  ")
 

@@ -1,1 +1,1 @@
-"""How many of everything a load needs, from what was measured: `python -m bench.capacity`."""
+"""Capacity planning: what a load needs, from measured figures: `python -m bench.capacity`."""

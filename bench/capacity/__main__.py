@@ -1,11 +1,11 @@
-"""`python -m bench.capacity --rate 1000 --job-ms 50 --once 0.2`: print what that needs."""
+"""`python -m bench.capacity --rate 1000 --job-ms 50 --once 0.2`: print what that load needs."""
 
 from bench.capacity import asked, page, table
 from bench.capacity.figures import MissingFigureError, read
 
 
 def main() -> int:
-    """Print a table, or write those of the pages."""
+    """Print a table, or update the tables in the documentation."""
     words = asked.parser().parse_args()
     try:
         figures = read(asked.files(words))

@@ -1,8 +1,8 @@
-"""What was measured, as far as the model needs it.
+"""The measured figures that the model needs.
 
-`figures.json` beside this has the schema of `bench-results/bench.json`, which may stand in for it:
-a file that is named later has the word. What a peer did is named after both: "…, raw pika".
-`python -m bench --capacity` writes it.
+`figures.json`, next to this file, has the schema of `bench-results/bench.json`, so either can be
+read. If several files have a figure, the last file wins. A peer's figure is named after the
+measurement and the peer: "…, raw pika". `python -m bench --capacity` writes `figures.json`.
 """
 
 import json
@@ -30,23 +30,23 @@ KINDS = (
 
 
 SCENARIOS = ("ceiling", "relay", "footprint", "drain", "options", "writes", "vacuum")
-"""Of `bench`: they measure what the model needs, and the pages."""
+"""Scenarios of `bench` that measure what the model and its pages need."""
 AS_ROOT = ("hosts",)
 ON_HOSTS = ("jobs that wait 50 ms", "jobs that do nothing")
 VACUUMED = ("autovacuum as it comes", "a vacuum at each 5 000 dead rows")
 
 
 class MissingFigureError(Exception):
-    """No file has a figure that the model needs; says which run measures it."""
+    """No file has a figure that the model needs; the message says which run measures it."""
 
     def __init__(self, name: str) -> None:
-        """Name it."""
+        """Name the figure."""
         super().__init__(f"no file has {name!r}; `python -m bench --capacity` measures it")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one job costs, by `bench/scenarios/writes.py`."""
+    """What one job costs, as measured by `bench/scenarios/writes.py`."""
 
     commits: float
     rows: float
@@ -58,33 +58,33 @@ class Cost:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that the model reads."""
+    """All figures that the model reads."""
 
     costs: Mapping[str, Cost]
-    """By kind of job; that of "plain" is in each of the others."""
+    """By kind of job; the cost of "plain" is included in each of the others."""
     published: float
     """Confirmed publishes per second into one queue."""
     taken: float
     """Deliveries per second from one queue, each acknowledged."""
     committed: float
-    """Commits of one row per second, by eight connections at once."""
+    """Commits of one row per second, by eight concurrent connections."""
     committed_alone: float
-    """The same by one connection, each after the other."""
+    """Commits of one row per second, by one connection."""
     relayed: float
     """Rows per second that one relay sends."""
     worker_bytes: float
-    """Memory of one worker process, with all that runs beside it."""
+    """Memory of one worker process, including the processes that run alongside it."""
     drained: Mapping[str, float]
-    """Jobs per second that one worker process did of some kinds, all with history."""
+    """Jobs per second that one worker process did, by kind of job, all with history."""
     hosts: Mapping[str, tuple[float, float]]
-    """Jobs per second that a worker on one host did, and one on each of two, by kind of job."""
+    """By kind of job: jobs per second of a worker on one host, and of one on each of two hosts."""
     vacuumed: Mapping[str, float]
-    """MB of `workshed.schedule` after 200 000 jobs, by the way it was vacuumed."""
+    """MB of `workshed.schedule` after 200 000 jobs, by how it was vacuumed."""
     surroundings: Mapping[str, Any]
 
     @property
     def passed(self) -> float:
-        """Messages per second that go through one queue: it takes and gives in one process."""
+        """Messages per second through one queue: one process handles publishes and deliveries."""
         return 1 / (1 / self.published + 1 / self.taken)
 
 
@@ -103,7 +103,7 @@ def read(paths: Iterable[Path] = (OURS,)) -> Figures:
 
 
 def keep(found: Iterable[Measurement], surroundings: Mapping[str, Any], path: Path = OURS) -> None:
-    """Put new figures of what the file has in the place of the old ones, each with its day."""
+    """Replace those figures of the file that were measured again, each with today's date."""
     run = json.loads(path.read_text("utf-8"))
     new = {one.name: one for one in found}
     today = datetime.now(UTC).date().isoformat()
@@ -122,7 +122,7 @@ def keep(found: Iterable[Measurement], surroundings: Mapping[str, Any], path: Pa
 
 
 def of(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:
-    """Pick what the model needs by its name; raises `MissingFigureError`."""
+    """Select the figures that the model needs by name; raises `MissingFigureError`."""
 
     def value(name: str) -> float:
         if name not in values:

@@ -1,4 +1,4 @@
-"""The arithmetic: a load, and what it needs."""
+"""The capacity model: a load, and what it needs."""
 
 import math
 from collections.abc import Mapping
@@ -10,49 +10,49 @@ from workshed.console.doctor.postgresql import BESIDE_POOL, RELAY
 AMQP_PER_WORKER = 2
 AMQP_PER_RELAY = 1
 ONE_CORE = 1.0
-"""What a worker process can use: its interpreter runs one thread at a time."""
+"""Cores that a worker process can use: its interpreter runs one thread at a time."""
 THROUGH_RELAY = ("stored", "in a batch", "fails once")
 
 
 @dataclass(frozen=True)
 class Load:
-    """Jobs of one kind, or a mixture with the mean of each figure."""
+    """Jobs of one kind, or a mix of kinds described by the mean of each figure."""
 
     rate: float
     """Jobs per second."""
     job_ms: float = 0.0
-    """How long a job itself takes, whatever it waits for."""
+    """How long a job itself takes, including what it waits for."""
     cpu_ms: float = 0.0
-    """How much of that it computes."""
+    """How much of that is CPU time."""
     shares: Mapping[str, float] = field(default_factory=dict)
-    """Of the jobs that are of a kind of `figures.KINDS`, 0 to 1 each; one may be of several."""
+    """Share of jobs of each kind in `figures.KINDS`, 0 to 1; a job may be of several kinds."""
     threads: int = 8
     pool: int = 8
     """`WORKSHED_POOL_SIZE`."""
     used: float = 0.7
-    """How much of anything may be in use; the rest is for peaks, and for what fails."""
+    """How much of each resource may be used; the rest is headroom for peaks and failures."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a load needs; cores are such as those on which the figures were measured."""
+    """What a load needs; cores are as fast as those on which the figures were measured."""
 
     worker_cores: float
     processes: int
-    """Of workers: by their cores, or by the jobs that wait in them at once."""
+    """Worker processes, limited by their cores or by the jobs that wait in them concurrently."""
     worker_bytes: float
-    """Memory of all of them."""
+    """Memory of all worker processes."""
     published: float
     """Messages per second to RabbitMQ."""
     rabbitmq_cores: float
     amqp_connections: int
     """Of workers and relays."""
     commits: float
-    """Per second, of transactions that write; those of the jobs' own work come on top."""
+    """Transactions that write, per second; those of the jobs' own work come on top."""
     rows: float
     """Per second."""
     wal_bytes: float
-    """Per second, beside the whole pages that follow each checkpoint."""
+    """Per second, without the full-page images that follow each checkpoint."""
     postgresql_cores: float
     postgresql_connections: int
     """Of workers and relays, at most."""
@@ -60,17 +60,17 @@ class Need:
     """Rows per second that relays send."""
     relays: int
     rabbitmq_share: float
-    """Of what one queue of RabbitMQ can take and give."""
+    """Share of the messages that can go through one RabbitMQ queue."""
     queues: int
-    """Over which the load is spread where one is not enough for `Load.used`."""
+    """Queues to spread the load over, so that each stays within `Load.used`."""
     postgresql_share: float
-    """Of the commits that one PostgreSQL can make."""
+    """Share of the commits that one PostgreSQL can make."""
     groups: int
-    """Into which the load is divided where one PostgreSQL is not enough for `Load.used`."""
+    """Groups to divide the load into, so that each PostgreSQL stays within `Load.used`."""
 
 
 def need(load: Load, figures: Figures) -> Need:
-    """Add up what each job costs, times the jobs."""
+    """Multiply the cost of a job by the number of jobs."""
     each = cost(load.shares, figures)
     starts = 1 + load.shares.get("fails once", 0.0)
     relayed = load.rate * sum(load.shares.get(kind, 0.0) for kind in THROUGH_RELAY)
@@ -101,7 +101,7 @@ def need(load: Load, figures: Figures) -> Need:
 
 
 def cost(shares: Mapping[str, float], figures: Figures) -> Cost:
-    """Return the mean cost of a job: that of a plain one, and what each kind adds for its share."""
+    """Return the mean cost of a job: a plain job, plus what each kind adds times its share."""
     plain = figures.costs["plain"]
 
     def mean(name: str) -> float:
@@ -116,10 +116,10 @@ def cost(shares: Mapping[str, float], figures: Figures) -> Cost:
 
 
 def of_one_process(load: Load, figures: Figures) -> float:
-    """Return how many jobs per second one worker process can do of such a load.
+    """Return how many jobs per second of this load one worker process can run.
 
-    Its interpreter is busy with what they compute, and each of its threads with what they wait for,
-    a commit among it.
+    CPU time occupies the interpreter. CPU time and waits, including the wait for commits, occupy
+    the threads.
     """
     each = cost(load.shares, figures)
     starts = 1 + load.shares.get("fails once", 0.0)
@@ -129,5 +129,5 @@ def of_one_process(load: Load, figures: Figures) -> float:
 
 
 def over(available: float, each_s: float) -> float:
-    """Return how many of something fit into a second; what takes no time has no end."""
+    """Return how many operations fit into a second; infinity if one takes no time."""
     return available / each_s if each_s else math.inf

@@ -1,4 +1,4 @@
-"""The tables of the pages that have figures: each marker holds the words that make its table."""
+"""Tables in the documentation; each marker holds the arguments that produce its table."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ PLAIN = {
 
 
 def written(text: str, figures: Figures) -> str:
-    """Return the page with its tables written anew."""
+    """Return the page with its tables regenerated."""
 
     def part(found: re.Match[str]) -> str:
         if found[2] != "capacity":

@@ -1,4 +1,4 @@
-"""What a load needs, and what a job costs, as tables of Markdown."""
+"""What a load needs, and what a job costs, as Markdown tables."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,7 +8,7 @@ from bench.capacity.model import Load, Need, need, of_one_process
 MIB = 1 << 20
 SMALL = 10
 RARELY = 0.05
-"""Commits per job that are those of the worker itself, and not of its jobs."""
+"""Fewer commits per job than this come from the worker itself, not from its jobs."""
 Row = tuple[str, Callable[[Need], str]]
 
 
@@ -21,12 +21,12 @@ def needs(loads: Sequence[Load], figures: Figures) -> str:
         ("cores they keep busy", lambda n: number(n.worker_cores)),
         ("their memory at most, MiB", lambda n: number(n.worker_bytes / MIB)),
         ("messages to RabbitMQ, per s", lambda n: number(n.published)),
-        ("of what one queue took and gave", lambda n: share(n.rabbitmq_share)),
+        ("share of one queue's capacity", lambda n: share(n.rabbitmq_share)),
         ("queues at least", lambda n: number(n.queues)),
         ("cores RabbitMQ keeps busy", lambda n: number(n.rabbitmq_cores)),
         ("AMQP connections", lambda n: number(n.amqp_connections)),
         ("commits that write, per s", lambda n: number(n.commits)),
-        ("of what one PostgreSQL made", lambda n: share(n.postgresql_share)),
+        ("share of one PostgreSQL's commits", lambda n: share(n.postgresql_share)),
         ("rows written, per s", lambda n: number(n.rows)),
         ("WAL, kB per s", lambda n: number(n.wal_bytes / 1e3)),
         ("cores PostgreSQL keeps busy", lambda n: number(n.postgresql_cores)),
@@ -40,7 +40,7 @@ def needs(loads: Sequence[Load], figures: Figures) -> str:
 
 
 def costs(figures: Figures) -> str:
-    """Return a row for each kind of job: what it costs, and how many PostgreSQL can commit."""
+    """Return a row for each kind of job: its cost, and how many jobs PostgreSQL can commit."""
     heads = [
         "a job that is",
         "commits",
@@ -62,7 +62,7 @@ def costs(figures: Figures) -> str:
 
 
 def checked(figures: Figures) -> str:
-    """Return what the model says of one process beside what it did."""
+    """Compare the model's prediction for one process with the measurement."""
     rows = []
     for kind, did in figures.drained.items():
         load = Load(1.0, shares={kind: 1.0, "history": 1.0})
@@ -72,20 +72,20 @@ def checked(figures: Figures) -> str:
 
 
 def ends(figures: Figures) -> str:
-    """Return what one of each did at most."""
+    """Return the highest rates that were measured of one of each component."""
     rows = [
-        ("a queue of RabbitMQ took, confirmed", figures.published),
-        ("and gave, acknowledged", figures.taken),
-        ("so that through it can go", figures.passed),
-        ("PostgreSQL committed, asked by eight connections", figures.committed),
-        ("asked by one", figures.committed_alone),
-        ("a relay sent", figures.relayed),
+        ("one RabbitMQ queue: confirmed publishes", figures.published),
+        ("one RabbitMQ queue: acknowledged deliveries", figures.taken),
+        ("one RabbitMQ queue: messages in and out", figures.passed),
+        ("PostgreSQL: commits, eight connections", figures.committed),
+        ("PostgreSQL: commits, one connection", figures.committed_alone),
+        ("one relay: rows sent", figures.relayed),
     ]
     return table(["one of each", "per s"], ((name, number(value)) for name, value in rows))
 
 
 def hosts(figures: Figures) -> str:
-    """Return what a second host brought."""
+    """Return what a second host adds."""
     rows = (
         [jobs, number(one), number(two), f"{two / one:.2f} x"]
         for jobs, (one, two) in figures.hosts.items()
@@ -94,24 +94,24 @@ def hosts(figures: Figures) -> str:
 
 
 def vacuum(figures: Figures) -> str:
-    """Return how large the table of what is stored became."""
+    """Return how large the schedule table became."""
     rows = ([way, number(size)] for way, size in figures.vacuumed.items())
     return table(["`workshed.schedule` after 200 000 jobs", "MB"], rows)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write cells as Markdown; all but the first column are numbers."""
+    """Format cells as a Markdown table; all columns but the first are numbers."""
     rule = ["---", *("--:" for _ in heads[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows)) + "\n"
 
 
 def number(value: float) -> str:
-    """Write a number with two digits, or whole ones and spaces between thousands."""
+    """Format a small number with two digits, a larger one as an integer with spaces."""
     if value < SMALL:
         return f"{float(f'{value:.2g}'):f}".rstrip("0").rstrip(".")
     return f"{value:,.0f}".replace(",", " ")
 
 
 def share(value: float) -> str:
-    """Write a share in per cent."""
+    """Format a share as a percentage."""
     return f"{number(value * 100)} %"

@@ -1,4 +1,4 @@
-"""Jobs of Celery, acknowledged late as the others are; `BENCH_CONFIRMS=1` confirms publishes."""
+"""Celery jobs, acknowledged late like the others; `BENCH_CONFIRMS=1` confirms publishes."""
 
 import os
 import time
@@ -23,12 +23,12 @@ app.conf.update(
 
 @app.task(name="noop")
 def noop(sent_ns: int) -> None:
-    """Do nothing but note it."""
+    """Do nothing but record the start."""
     mark(sent_ns)
 
 
 @app.task(name="nap")
 def nap(sent_ns: int) -> None:
-    """Wait as for a network."""
+    """Wait, like a job that calls a network service."""
     mark(sent_ns)
     time.sleep(NAP_S)

@@ -1,4 +1,4 @@
-"""Jobs of Workshed with no more middleware than retries need."""
+"""Workshed jobs with only the middleware that retries need."""
 
 import dramatiq
 
@@ -39,5 +39,5 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor(broker=broker, queue_name="bench0", time_limit=60_000)
 def noop(sent_ns: int) -> None:
-    """Do nothing but note it."""
+    """Do nothing but record the start."""
     mark(sent_ns)

@@ -1,4 +1,4 @@
-"""Jobs of Workshed, with every middleware."""
+"""Workshed jobs with every middleware."""
 
 import os
 import time
@@ -22,20 +22,20 @@ for name in QUEUES:
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
 def noop(sent_ns: int) -> None:
-    """Do nothing but note it."""
+    """Do nothing but record the start."""
     mark(sent_ns)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
 def nap(sent_ns: int) -> None:
-    """Wait as for a network."""
+    """Wait, like a job that calls a network service."""
     mark(sent_ns)
     time.sleep(NAP_S)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
 def padded(sent_ns: int, text: str) -> None:  # noqa: ARG001 -- it only has to travel
-    """Do nothing, with much said about it."""
+    """Do nothing, with a long argument."""
     mark(sent_ns)
 
 
@@ -55,7 +55,7 @@ def unique(sent_ns: int) -> None:
     broker=broker, queue_name=QUEUES[0], time_limit=60_000, limit=Limit.concurrent(1_000)
 )
 def concurrent(sent_ns: int) -> None:
-    """Do nothing, with a slot of its own."""
+    """Do nothing, under a concurrency limit."""
     mark(sent_ns)
 
 
@@ -66,7 +66,7 @@ def concurrent(sent_ns: int) -> None:
     limit=Limit.bucket(1_000_000, per=timedelta(seconds=1)),
 )
 def bucket(sent_ns: int) -> None:
-    """Do nothing, and count it."""
+    """Do nothing, under a rate limit."""
     mark(sent_ns)
 
 
@@ -89,7 +89,7 @@ def fail(sent_ns: int) -> None:
     retry_on=RetryOn(ConnectionError, attempts=2, wait=timedelta(milliseconds=100)),
 )
 def flaky(sent_ns: int) -> None:
-    """Fail the first time, in a worker of one process."""
+    """Fail on the first attempt; needs a worker of one process."""
     mark(sent_ns)
     if sent_ns not in seen:
         seen.add(sent_ns)

@@ -1,6 +1,6 @@
-"""Jobs of dramatiq with its own broker and its own middleware.
+"""dramatiq jobs with dramatiq's own broker and middleware.
 
-`BENCH_CONFIRMS=1` turns confirms on; on quorum queues it runs in a virtual host that makes them.
+`BENCH_CONFIRMS=1` turns on publisher confirms. Queue types come from the virtual host's default.
 """
 
 import os
@@ -22,13 +22,13 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0])
 def noop(sent_ns: int) -> None:
-    """Do nothing but note it."""
+    """Do nothing but record the start."""
     mark(sent_ns)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0])
 def nap(sent_ns: int) -> None:
-    """Wait as for a network."""
+    """Wait, like a job that calls a network service."""
     mark(sent_ns)
     time.sleep(NAP_S)
 

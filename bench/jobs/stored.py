@@ -1,4 +1,4 @@
-"""Jobs of Workshed that are stored in PostgreSQL first."""
+"""Workshed jobs that are stored in PostgreSQL first."""
 
 import time
 
@@ -7,14 +7,14 @@ from workshed import Batch, db, schedule
 
 
 def stored(job: str, count: int) -> None:
-    """Store each in a transaction of its own, as a request does that also writes."""
+    """Store each job in its own transaction, like a web request that also writes."""
     for _ in range(count):
         with db.transaction() as conn:
             schedule.send(conn, getattr(ours, job).message(time.time_ns()))
 
 
 def batched(job: str, count: int) -> None:
-    """Store all as one batch."""
+    """Store all jobs as one batch."""
     batch = Batch()
     with db.transaction() as conn, batch.adding(conn):
         batch.add(conn, *(getattr(ours, job).message(time.time_ns()) for _ in range(count)))

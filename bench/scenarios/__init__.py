@@ -1,4 +1,4 @@
-"""What is measured, by name; each function returns its measurements."""
+"""All scenarios by name; each function returns its measurements."""
 
 from collections.abc import Callable
 
@@ -59,6 +59,6 @@ NOT_IN_A_HURRY = (
     "ceiling",
     "writes",
 )
-"""What `--quick` leaves out; `--only` measures one of them."""
+"""Scenarios that `--quick` leaves out; `--only` runs one of them."""
 WHEN_ASKED = ("hosts", "vacuum")
-"""What is measured by `--only` and `--capacity` alone; `hosts` makes networks, as root."""
+"""Scenarios that only `--only` and `--capacity` run; `hosts` makes networks, so it needs root."""

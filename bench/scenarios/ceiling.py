@@ -1,4 +1,4 @@
-"""What the servers of this machine can do, whoever asks."""
+"""What the servers of this machine can do, without Workshed."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ TEXT = "x" * 200
 
 
 def ceiling(world: World, size: Size) -> list[Measurement]:
-    """Publish to RabbitMQ from one process and from two; commit and copy to PostgreSQL."""
+    """Publish to RabbitMQ from one and from two processes; commit and COPY to PostgreSQL."""
     ways: dict[str, Callable[[], float]] = {
         "RabbitMQ, confirmed publishes, 1 process": lambda: _published(world, size, 1),
         "RabbitMQ, confirmed publishes, 2 processes": lambda: _published(world, size, 2),

@@ -1,4 +1,4 @@
-"""Pages of the console above a long history: how long the slowest of them takes."""
+"""How long the slowest page of the console takes with a long history."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from workshed.migrate import apply_pending, list_streams
 AT_MOST_S = 0.2
 WITHIN_S = 300.0
 DEAD_OF, WAITING_OF = 100, 10
-"""One of so many is dead, waits."""
+"""One dead and one scheduled job for so many runs."""
 CODE = """
 import json, time
 from starlette.testclient import TestClient
@@ -44,7 +44,7 @@ print(json.dumps(found))
 
 
 def console(world: World, size: Size) -> list[Measurement]:
-    """Fill the history of one hour, and look at every page; in a process of its own."""
+    """Fill the history of one hour, and request every page, in a separate process."""
     with world.database() as conn:
         apply_pending(conn, list_streams())
         fill(conn, size.viewed)
@@ -65,7 +65,7 @@ def console(world: World, size: Size) -> list[Measurement]:
 
 
 def fill(conn: psycopg.Connection[Any], runs: int) -> None:
-    """Write the runs of the last hour, and what is dead and waits beside them."""
+    """Write the runs of the last hour, and dead and scheduled jobs."""
     conn.execute("SELECT workshed.add_runs_partitions()")
     conn.execute("TRUNCATE workshed.runs, workshed.dead, workshed.schedule, workshed.attempts")
     conn.execute(

@@ -1,4 +1,4 @@
-"""How fast a worker works off what waits."""
+"""How fast a worker drains a full queue."""
 
 from bench.measurement import Measurement, alone, alternating, beside
 from bench.processes import TICK_S
@@ -7,12 +7,12 @@ from bench.world import THREADS, World, settle
 
 WITHIN_S = 240.0
 SHARE = 0.1
-"""Of the jobs after which the CPU is counted: the first ones find everything cold."""
+"""CPU is counted after this share of the jobs, because the first ones find caches cold."""
 PEERS = ("ours", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw")
 
 
 def drain(world: World, size: Size) -> list[Measurement]:
-    """Let jobs that do nothing wait, and start a worker of one and of two processes."""
+    """Queue jobs that do nothing, then start a worker of one process, and one of two."""
     made = []
     for processes in size.processes:
         peers = [peer for peer in PEERS if peer != "raw" or processes == 1]
@@ -26,7 +26,7 @@ def drain(world: World, size: Size) -> list[Measurement]:
 
 
 def compared(processes: int, found: dict[str, dict[str, float]]) -> list[Measurement]:
-    """Set ours beside the others."""
+    """Compare Workshed with its peers."""
     rate = {peer: figures["rate"] for peer, figures in found.items()}
     cpu = {peer: figures["cpu"] for peer, figures in found.items()}
     first = processes == 1
@@ -61,7 +61,7 @@ def compared(processes: int, found: dict[str, dict[str, float]]) -> list[Measure
 
 
 def naps(world: World, size: Size) -> list[Measurement]:
-    """Let jobs wait that take 5 ms each; 16 threads could do 3 200 in a second."""
+    """Queue jobs that take 5 ms each; 16 threads can do at most 3 200 a second."""
     peers = ("ours", "stock", "celery threads")
     found = alternating(
         size.rounds, peers, lambda peer: drained(world, peer, "nap", size.napping, 2)
@@ -84,9 +84,9 @@ def drained(
     threads: int = THREADS,
     **env: str,
 ) -> dict[str, float]:
-    """Fill the queue, work it off; return jobs per second and CPU per job in µs.
+    """Fill the queue and drain it; return jobs per second and CPU per job in µs.
 
-    The first jobs of a worker wait until all that boots beside it has done so.
+    A worker's first jobs wait until all of its processes have booted, so that no boot is counted.
     """
     world.empty()
     if peer == "raw":

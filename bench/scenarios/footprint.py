@@ -1,4 +1,4 @@
-"""What a worker occupies while it has nothing to do."""
+"""What an idle worker occupies."""
 
 import time
 
@@ -11,14 +11,14 @@ WITHIN_S = 240.0
 READY = "Worker process is ready for action."
 MEBIBYTE = 1 << 20
 BOOT_S = 2.0
-"""After a worker says that it is ready, its relay and its page may still boot."""
+"""After a worker says that it is ready, its relay and its page may still be booting."""
 BOTH_ATTEMPTS = 2
 WAIT_MS = 1_000
-"""Between the attempts of the job that fails."""
+"""Backoff between the attempts of the failing job."""
 
 
 def footprint(world: World, size: Size) -> list[Measurement]:
-    """Count connections and memory of one worker process with 1 and with 8 queues."""
+    """Measure connections and memory of one worker process with 1 and with 8 queues."""
     made = []
     for queues in (1, 8):
 
@@ -35,7 +35,7 @@ def footprint(world: World, size: Size) -> list[Measurement]:
         found = alternating(size.rounds, ("ours", "stock"), measure)
         ours, stock = found["ours"], found["stock"]
         name = f"with {queues} queue{'s' if queues > 1 else ''}"
-        # Two of the worker (the one that sends is opened by its first job), one of its relay.
+        # The worker has two (the one for sending is opened by its first job), its relay has one.
         made += [
             alone(f"AMQP connections {name}", ours["connections"], "connections", at_most=3),
             beside(
@@ -51,7 +51,7 @@ def footprint(world: World, size: Size) -> list[Measurement]:
 
 
 def idle(world: World, size: Size) -> list[Measurement]:
-    """Let a great many jobs wait for tomorrow: what that costs, and who waits behind them."""
+    """Schedule very many jobs for tomorrow: what they cost, and whether they delay a retry."""
 
     def measure(kind: str) -> dict[str, float]:
         world.empty()

@@ -1,4 +1,4 @@
-"""How what a job costs grows with what a program has: threads, queues, bytes."""
+"""How the cost of a job grows with threads, queues, message size and prefetch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ FIGURES = (("", "rate", "jobs/s"), (", CPU", "cpu", "µs/job"))
 
 @dataclass(frozen=True)
 class Way:
-    """One of several to drain the same number of jobs."""
+    """One of several ways to drain the same number of jobs."""
 
     job: str = "noop"
     threads: int = THREADS
@@ -21,7 +21,7 @@ class Way:
 
 
 def growth(world: World, size: Size) -> list[Measurement]:
-    """Drain with more of each, every middleware on; beside the least of it."""
+    """Drain with more of each, with every middleware on; compare with the least of each."""
     threads = {f"{n} thread{plural(n)}": Way(threads=n) for n in (1, 8, 32)}
     queues = {
         f"{n} queue{plural(n)}": Way("everywhere", env={"BENCH_QUEUES": str(n)}) for n in (1, 8)
@@ -35,7 +35,7 @@ def growth(world: World, size: Size) -> list[Measurement]:
 
 
 def compared(world: World, size: Size, ways: Mapping[str, Way]) -> list[Measurement]:
-    """Measure several ways, and set each beside the first."""
+    """Measure several ways, and compare each with the first."""
 
     def measure(name: str) -> dict[str, float]:
         way = ways[name]
@@ -51,5 +51,5 @@ def compared(world: World, size: Size, ways: Mapping[str, Way]) -> list[Measurem
 
 
 def plural(number: int) -> str:
-    """Return the end of a noun."""
+    """Return the plural ending for a number."""
     return "" if number == 1 else "s"

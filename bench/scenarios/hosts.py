@@ -1,4 +1,4 @@
-"""How much more two hosts do than one, each with a worker of one process, of the same servers."""
+"""How much more two hosts do than one: one worker process each, with the same servers."""
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,14 +15,15 @@ NAME = "drain by a worker on each of two hosts"
 JOBS = {"noop": "jobs that do nothing", "nap": "jobs that wait 50 ms"}
 NAP = {"BENCH_NAP_MS": "50"}
 SHARE = 10
-"""So many times fewer of those that wait."""
+"""Run so many times fewer of the jobs that wait."""
 
 
 def hosts(world: World, size: Size) -> list[Measurement]:
-    """Let the same jobs be done by one host, and by two; as root.
+    """Run the same jobs on one host, and on two; needs root.
 
-    Hosts are namespaces of this machine, whose cores they share with the servers, and reach those
-    through a proxy: so jobs that wait show what a host brings, and those that compute what is left.
+    Hosts are network namespaces of this machine: they share its cores with the servers, and reach
+    the servers through a proxy. So jobs that wait show what a second host adds, and jobs that
+    compute show what the shared cores leave of that.
     """
     with Network() as network:
         found = [network.host("host-a"), network.host("host-b")]
@@ -45,7 +46,7 @@ def hosts(world: World, size: Size) -> list[Measurement]:
 
 @contextmanager
 def reached(world: World, address: str) -> Generator[dict[str, str]]:
-    """Let the servers be reached at an address; yield the variables that lead there."""
+    """Make the servers reachable at an address; yield the variables that point there."""
     environment = world.environment("ours")
     with ExitStack() as opened:
 
@@ -60,7 +61,7 @@ def reached(world: World, address: str) -> Generator[dict[str, str]]:
 def drained(
     world: World, hosts: Sequence[Host], job: str, count: int, env: dict[str, str]
 ) -> float:
-    """Fill the queue, let hosts work it off together; return jobs per second."""
+    """Fill the queue, and let the hosts drain it together; return jobs per second."""
     world.empty()
     world.send("ours", "bulk", count, job)
     settle()

@@ -1,4 +1,4 @@
-"""A file of people that becomes users: how fast, and in how much memory."""
+"""How fast a CSV file of people is imported, and how much memory that takes."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ READY = "Worker process is ready for action."
 PROCESSES = 2
 MEGABYTE = 1_000_000
 SOME_FAILED = (0, 1)
-"""Exit codes of an import of which some rows may fail."""
+"""Exit codes of an import in which some rows may fail."""
 WRONG = (
     ",x@example.org",
     "Ada,",
@@ -24,11 +24,11 @@ WRONG = (
     "See www.x.de,a@b.de",
 )
 WRONG_OF = 33
-"""One row of so many is wrong, in turn in each of these ways."""
+"""One row in so many is wrong, in each of these ways in turn."""
 
 
 def imports(world: World, size: Size) -> list[Measurement]:
-    """Import a file and a larger one; no other product is beside it."""
+    """Import a file, and a larger one; there is no peer to compare with."""
     with world.database() as conn:
         apply_pending(conn, list_streams())
     rounds = [_imported(world, size.imported) for _ in range(size.rounds)]
@@ -47,7 +47,7 @@ def imports(world: World, size: Size) -> list[Measurement]:
 
 
 def written(path: Path, rows: int) -> Path:
-    """Write people of whom 3 % are wrong, each domain some hundred times."""
+    """Write a file in which 3 % of rows are wrong, with about 300 addresses per domain."""
     with path.open("w") as file:
         file.write("name,email\n")
         for n in range(rows):
@@ -58,7 +58,7 @@ def written(path: Path, rows: int) -> Path:
 
 
 def _imported(world: World, rows: int) -> dict[str, float]:
-    """Import a file with fresh tables and workers; from the command until the last row."""
+    """Import a file with empty tables and new workers; timed from the command to the last row."""
     world.empty()
     with world.database() as conn:
         conn.execute(

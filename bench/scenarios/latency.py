@@ -1,4 +1,4 @@
-"""How long a job waits while nothing else does, and how much goes through at once."""
+"""How long a job waits for an idle worker, and throughput while sending and working at once."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from bench.world import World, settle
 
 WITHIN_S = 240.0
 FIRST = 20
-"""Jobs that wake everything up; they are not counted."""
+"""Warm-up jobs; they are not counted."""
 
 
 def latency(world: World, size: Size) -> list[Measurement]:
-    """Send 50 jobs a second to an idle worker; from the call of `send` to the start."""
+    """Send 50 jobs a second to an idle worker; timed from the call of `send` to the start."""
 
     def measure(peer: str) -> dict[str, float]:
         with warmed(world, peer, 2) as (tree, marks):
@@ -41,7 +41,7 @@ def latency(world: World, size: Size) -> list[Measurement]:
 
 
 def both(world: World, size: Size) -> list[Measurement]:
-    """Send and work at the same time, both as fast as they can."""
+    """Send and work at the same time, each as fast as possible."""
 
     def measure(peer: str) -> dict[str, float]:
         with warmed(world, peer, 1) as (tree, marks):
@@ -74,7 +74,7 @@ def both(world: World, size: Size) -> list[Measurement]:
 
 @contextmanager
 def warmed(world: World, peer: str, processes: int) -> Generator[tuple[Tree, Marks]]:
-    """Run a worker that has booted, with all beside it, and has forgotten its first jobs."""
+    """Run a worker that has fully booted and is warm; its warm-up jobs are not recorded."""
     world.empty()
     with world.worker(peer, processes) as (tree, marks):
         world.send(peer, "one", FIRST)

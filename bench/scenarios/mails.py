@@ -1,4 +1,4 @@
-"""A campaign: how many mails a second, beside a loop that only talks to the mail server."""
+"""Emails per second of a campaign, compared with a loop that only talks to the mail server."""
 
 import itertools
 import secrets
@@ -31,7 +31,7 @@ PEOPLE = """
 
 
 def mails(world: World, size: Size) -> list[Measurement]:
-    """Mail to many, by a worker, and by nothing but the protocol, to the same kind of server."""
+    """Send many emails with a worker, and with bare SMTP, to the same kind of server."""
     with world.database() as conn:
         apply_pending(conn, list_streams())
 
@@ -51,7 +51,7 @@ def mails(world: World, size: Size) -> list[Measurement]:
 
 
 def _campaign(world: World, server: MailCatcher, count: int) -> float:
-    """Send one with fresh tables and workers; from its start until the last mail is accepted."""
+    """Send a campaign with empty tables and a new worker; timed from its start to its end."""
     world.empty()
     with world.database() as conn:
         conn.execute(
@@ -92,7 +92,7 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
 
 
 def _bare(_world: World, server: MailCatcher, count: int) -> float:
-    """Send as many over connections that stay open, and remember nothing."""
+    """Send as many over connections that stay open, and store nothing."""
     numbers = itertools.count(1)
 
     def send(_: int) -> None:

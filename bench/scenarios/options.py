@@ -9,7 +9,7 @@ WITHIN_S = 240.0
 
 
 def options(world: World, size: Size) -> list[Measurement]:
-    """Work off the same jobs with and without each."""
+    """Drain the same jobs with and without each option."""
     ways: dict[str, tuple[str, dict[str, str]]] = {
         "all": ("noop", {}),
         "without runs": ("noop", {"WORKSHED_HISTORY": "none"}),
@@ -66,7 +66,7 @@ def _unique_sends(world: World, size: Size) -> list[Measurement]:
 
 
 def _limited(world: World, size: Size) -> list[Measurement]:
-    """Work the same jobs off in one thread, where nothing hides what each of them waits for."""
+    """Drain the same jobs with one thread, so that no concurrency hides what each waits for."""
 
     def measure(job: str) -> dict[str, float]:
         found = drained(world, "ours", job, size.sent_slowly, 1, threads=1)

@@ -1,4 +1,4 @@
-"""A picture of 12 megapixels made small, by the decoder's process and by Pillow alone."""
+"""Scaling down a 12-megapixel picture, by the decoder process and by Pillow alone."""
 
 import statistics
 import time
@@ -17,11 +17,11 @@ from shop.settings import settings
 WIDTH, HEIGHT = 4000, 3000
 BOX, QUALITY = (800, 600), 85
 NOISE = 24
-"""Deviation of the noise, which makes the file as large as a camera's: some 5 MB."""
+"""Deviation of the noise, which makes the file as large as a camera's: about 5 MB."""
 
 
 def pictures(world: World, size: Size) -> list[Measurement]:
-    """Read the same file, make it 800x600 and write it, one after the other."""
+    """Read the same file, scale it to 800x600 and write it, one at a time."""
     source, target = photo(world.folder / "photo.jpg"), world.folder / "small.jpg"
     ways: dict[str, Callable[[], None]] = {
         "ours": lambda: decoded(source, target),
@@ -39,7 +39,7 @@ def pictures(world: World, size: Size) -> list[Measurement]:
 
 
 def photo(path: Path) -> Path:
-    """Write something like a photo: soft shapes under the noise of a sensor."""
+    """Write something like a photo: gradients with sensor noise."""
     bands = [
         Image.blend(
             Image.linear_gradient("L").rotate(turn).resize((WIDTH, HEIGHT)),
@@ -53,7 +53,7 @@ def photo(path: Path) -> Path:
 
 
 def decoded(source: Path, target: Path) -> None:
-    """Do it as the job does, with every check, in another process."""
+    """Scale the picture as the job does: with every check, in another process."""
     config = settings()
     wanted = ImageRequest(
         *BOX,
@@ -70,14 +70,14 @@ def decoded(source: Path, target: Path) -> None:
 
 
 def shrunk(source: Path, target: Path) -> None:
-    """Do it in as few steps as Pillow needs."""
+    """Scale the picture with Pillow alone, in as few steps as possible."""
     with Image.open(source) as image:
         image.draft("RGB", BOX)
         image.resize(BOX).save(target, quality=QUALITY)
 
 
 def timed(way: Callable[[], None]) -> float:
-    """Return how many seconds it takes."""
+    """Return how many seconds a call takes."""
     began = time.perf_counter()
     way()
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""How fast what waits in PostgreSQL comes to RabbitMQ, and how late."""
+"""How fast the relay publishes stored jobs to RabbitMQ, and how late delayed jobs start."""
 
 import sys
 import time
@@ -22,14 +22,14 @@ FILL = """
 
 
 def relay(world: World, size: Size) -> list[Measurement]:
-    """Store jobs that are due, and start a relay."""
+    """Store due jobs, and start a relay."""
     figures = [_relayed(world, size.relayed) for _ in range(size.rounds)]
     return [alone("relay", medians(figures)["rate"], "rows/s", at_least=15_000)]
 
 
 def _relayed(world: World, count: int) -> dict[str, float]:
     world.empty()
-    world.send("ours", "one", 1)  # makes the queue
+    world.send("ours", "one", 1)  # declares the queue
     with world.database() as conn:
         conn.execute(FILL, ("0 s", count))
         conn.execute("VACUUM ANALYZE workshed.schedule")
@@ -50,7 +50,7 @@ def _relayed(world: World, count: int) -> dict[str, float]:
 
 
 def lateness(world: World, size: Size) -> list[Measurement]:
-    """Send jobs that are due within the next seconds; from then to their starts."""
+    """Send jobs that are due within seconds; timed from their due time to their start."""
 
     def measure(peer: str) -> dict[str, float]:
         world.empty()

@@ -1,4 +1,4 @@
-"""The report of a day in a shop with many orders: how long it takes."""
+"""How long a daily report takes in a shop with many orders."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ from shop import reports
 from workshed import db
 from shop.reports import days
 
-with db.transaction() as conn:  # whoever works has a connection
+with db.transaction() as conn:  # opened before timing, as in a running worker
     conn.execute("SELECT")
 began = time.perf_counter()
 made = reports.of(days.day(date.fromisoformat(sys.argv[1]), sys.argv[2]))
@@ -37,7 +37,7 @@ print(json.dumps({
 
 
 def reports(world: World, size: Size) -> list[Measurement]:
-    """Fill a shop, and report its last day; in a process of its own, as a worker does."""
+    """Fill a shop, and report its last day in a separate process, as a worker does."""
     with world.database() as conn:
         apply_pending(conn, list_streams())
         fill(conn, size.ordered)
@@ -51,7 +51,7 @@ def reports(world: World, size: Size) -> list[Measurement]:
 
 
 def fill(conn: psycopg.Connection[Any], orders: int) -> None:
-    """Sell for thirty days, each of two currencies, two lines an order on average."""
+    """Store orders of thirty days in two currencies, with two lines an order on average."""
     conn.execute("TRUNCATE shop.users, shop.products, shop.orders CASCADE")
     conn.execute(
         """INSERT INTO shop.users (name, email, created_at, admin, activated_at)
@@ -84,12 +84,12 @@ def fill(conn: psycopg.Connection[Any], orders: int) -> None:
             CROSS JOIN LATERAL generate_series(1, 1 + o.id %% 3) AS n""",
         {"products": PRODUCTS},
     )
-    # As autovacuum has, in a shop that was not filled a moment ago.
+    # In a shop that was not filled a moment ago, autovacuum has done this.
     conn.execute("VACUUM (ANALYZE)")
 
 
 def counted(conn: psycopg.Connection[Any]) -> str:
-    """Return the revenue of the day, by PostgreSQL's own calendar."""
+    """Return the revenue of the day, computed independently with PostgreSQL's calendar."""
     query = """
         SELECT sum(l.quantity * l.unit_price)
           FROM shop.orders AS o JOIN shop.order_lines AS l ON l.order_id = o.id

@@ -1,4 +1,4 @@
-"""What it costs that messages are signed."""
+"""What it costs to sign messages."""
 
 from bench.measurement import Measurement, alternating, beside
 from bench.scenarios.drain import drained
@@ -9,7 +9,7 @@ WAYS = {"unsigned": {}, "signed": {"WORKSHED_SIGNING_KEYS": "k" * 32}}
 
 
 def signing(world: World, size: Size) -> list[Measurement]:
-    """Send many and work them off, with a key and without."""
+    """Send and drain many jobs, with and without a signing key."""
 
     def measure(way: str) -> dict[str, float]:
         world.empty()

@@ -1,4 +1,4 @@
-"""How large the table of what is stored grows while jobs go through it."""
+"""How large the schedule table grows while jobs go through it."""
 
 import sys
 from typing import Any
@@ -15,16 +15,16 @@ WITHIN_S = 240.0
 AT_A_TIME = 500
 DEAD_ROWS = 5_000
 A_LOOK = DEAD_ROWS // 2
-"""Each job leaves two dead rows: taken, and deleted."""
+"""Each job leaves two dead rows: one when claimed, one when deleted."""
 WAITING = 5_000
-"""At most, so that the size is of what died and not of what waits."""
+"""At most so many jobs wait, so that the size comes from dead rows and not from waiting jobs."""
 MEGABYTE = 1_000_000
 AT_ONCE = f"a vacuum at each {DEAD_ROWS:,} dead rows".replace(",", " ")
 WAYS = ("autovacuum as it comes", AT_ONCE)
 
 
 def vacuum(world: World, size: Size) -> list[Measurement]:
-    """Let jobs go through `workshed.schedule`; its size at the end, with all its indexes."""
+    """Send jobs through `workshed.schedule`; measure its final size, with all indexes."""
     found = alternating(
         size.rounds,
         WAYS,
@@ -36,9 +36,9 @@ def vacuum(world: World, size: Size) -> list[Measurement]:
 
 
 def grown(world: World, count: int, *, vacuuming: bool) -> float:
-    """Return how large it is after so many jobs, in MB."""
+    """Return how large the table is after so many jobs, in MB."""
     world.empty()
-    world.send("ours", "one", 1)  # makes the queue
+    world.send("ours", "one", 1)  # declares the queue
     command, log = (
         [sys.executable, "-m", "workshed.transport.relay.relay"],
         world.folder / "relay.log",
@@ -50,7 +50,7 @@ def grown(world: World, count: int, *, vacuuming: bool) -> float:
 
 
 def through(conn: psycopg.Connection[Any], tree: Tree, count: int, *, vacuuming: bool) -> None:
-    """Store so many jobs, as fast as a relay sends them."""
+    """Store so many jobs, as fast as the relay sends them."""
 
     def waiting() -> int:
         row = conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() or (0,)

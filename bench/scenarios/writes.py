@@ -1,4 +1,4 @@
-"""What one job costs each server, by what it uses: counts, which no other load changes, and CPU."""
+"""What one job costs each server, by kind of job: counts, which other load cannot skew, and CPU."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bench.world import World, until_gone
 WITHIN_S = 240.0
 NO_HISTORY = {"WORKSHED_HISTORY": "none"}
 ALONE = {**NO_HISTORY, "WORKSHED_RELAY_FORK": "false"}
-"""A worker without a relay, whose looks for what is due would be counted too."""
+"""A worker without a relay, because the relay's polling would be counted too."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ FIGURES = (
     ("PostgreSQL CPU", "µs/job"),
     ("RabbitMQ CPU", "µs/job"),
 )
-"""Commits are those of transactions that wrote; rows are inserted, updated and deleted ones."""
+"""Commits count transactions that wrote; rows count inserts, updates and deletes."""
 
 
 def writes(world: World, size: Size, ways: Mapping[str, Way] = WAYS) -> list[Measurement]:
-    """Let one worker do jobs of each kind as they are sent, and see what its servers did.
+    """Run jobs of each kind in one worker as they are sent, and count what the servers did.
 
-    What a worker does at its start and at its end is known from one job, and taken off. Autovacuum
-    is off: when it comes, of which database, and what it analyzes there is no job's cost.
+    What a worker does at its start and end is measured with a single job, and subtracted.
+    Autovacuum is off, because its work cannot be attributed to a job.
     """
     with world.without_autovacuum():
         return _of_each(world, size, ways)
@@ -62,7 +62,7 @@ def _of_each(world: World, size: Size, ways: Mapping[str, Way]) -> list[Measurem
     @cache
     def around(env: tuple[tuple[str, str], ...]) -> list[float]:
         one = Way("noop", "bulk", dict(env))
-        _used(world, one, 1)  # what is written first after the servers' start is whole pages
+        _used(world, one, 1)  # not counted: the first writes after a server start are full pages
         return _used(world, one, 1)
 
     made = []
@@ -76,7 +76,7 @@ def _of_each(world: World, size: Size, ways: Mapping[str, Way]) -> list[Measurem
 
 
 def _used(world: World, way: Way, count: int) -> list[float]:
-    """Send so many and work them off; return the figures of all of them, CPU in µs."""
+    """Send and run so many jobs; return the figures of all of them, CPU in µs."""
     world.empty()
     before = _counted(world)
     with world.worker("ours", 1, **way.env) as (tree, marks):
@@ -84,7 +84,7 @@ def _used(world: World, way: Way, count: int) -> list[float]:
         began = _cpu_us(world, tree)
         world.send("ours", way.way, count, way.job)
         tree.until(lambda: marks.count >= count * way.starts, WITHIN_S)
-        tree.quiet(WITHIN_S)  # the outcomes of the last ones are written
+        tree.quiet(WITHIN_S)  # until the outcomes of the last jobs are written
         ended = _cpu_us(world, tree)
     counts = zip(_counted(world), before, strict=True)
     return [now - then for now, then in (*counts, *zip(ended, began, strict=True))]
@@ -95,11 +95,11 @@ def _cpu_us(world: World, tree: Tree) -> list[float]:
 
 
 def _counted(world: World) -> list[float]:
-    """Return what PostgreSQL has counted: its processes tell it at their end, so they are awaited.
+    """Return PostgreSQL's counters; waits for its sessions to end, which is when they report them.
 
-    A transaction has a number once it has written; a savepoint that writes has one, too. What a
-    worker and a relay do by the time they live, and not by job, is taken off: a beat is one
-    transaction, which writes one row of its own, and how far its queues are.
+    Transactions are counted by transaction id: one that writes has an id, and so has a savepoint
+    that writes. What depends on time and not on jobs is subtracted: each heartbeat of a worker or
+    relay is one transaction, which writes its own row, and the state of its queues.
     """
     query = """
         SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - by_time, by_jobs,

@@ -1,4 +1,4 @@
-"""Mails to many: what each says, who is to have it, and what became of every one."""
+"""Email campaigns: what each says, who receives it, and the outcome of every recipient."""
 
 from shop.campaigns.errors import (
     CampaignNameError,

@@ -1,17 +1,17 @@
-"""What can be wrong with a campaign; none of it changes by trying again.
+"""Errors of campaigns; retrying helps with none of them.
 
 PermanentError
 ├── CampaignNameError       its name cannot be stored
-├── EmptyAudienceError      nobody who was named could be sent it
-├── TemplateError           a template cannot be filled in, or says too little
-└── CampaignStateError      it is not in a state in which that can be done
+├── EmptyAudienceError      none of the named recipients can be sent it
+├── TemplateError           a template cannot be rendered, or lacks something required
+└── CampaignStateError      its state does not allow the action
 """
 
 from workshed.errors import PermanentError
 
 
 class CampaignNameError(PermanentError):
-    """The name of a campaign cannot be stored; nothing was."""
+    """The name of a campaign cannot be stored; nothing was stored."""
 
     def __init__(self, name: str, reason: str) -> None:
         """Keep the name as given; the message shows it escaped."""
@@ -21,28 +21,28 @@ class CampaignNameError(PermanentError):
 
 
 class EmptyAudienceError(PermanentError):
-    """Of those who were named, nobody could be sent the campaign; nothing was stored."""
+    """None of the named recipients can be sent the campaign; nothing was stored."""
 
     def __init__(self) -> None:
-        """Say what each of them is."""
-        super().__init__("nobody who was named is a user who has not unsubscribed")
+        """Say why none of them can."""
+        super().__init__("none of the named recipients is a user who has not unsubscribed")
 
 
 class TemplateError(PermanentError):
-    """A template of a campaign cannot be filled in, or says too little; nothing was sent by it."""
+    """A campaign's template cannot be rendered, or lacks something required; nothing was sent."""
 
     def __init__(self, part: str, reason: str) -> None:
-        """Name the part, `subject`, `text` or `HTML`, and what to do."""
+        """Name the part (`subject`, `text` or `HTML`) and what is wrong with it."""
         super().__init__(f"the {part} cannot be sent: {reason}")
         self.part = part
         self.reason = reason
 
 
 class CampaignStateError(PermanentError):
-    """It is not in a state in which that can be done; nothing has changed."""
+    """The state of the campaign does not allow the action; nothing has changed."""
 
     def __init__(self, campaign_id: int, state: str, wanted: str) -> None:
-        """Say in which state it is, and what was asked."""
+        """Name its state, and the action."""
         super().__init__(f"campaign {campaign_id} is {state}: it cannot be {wanted}")
         self.campaign_id = campaign_id
         self.state = state

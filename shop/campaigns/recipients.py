@@ -1,4 +1,4 @@
-"""The recipients of a campaign: what became of each, and the mail that one is sent."""
+"""The recipients of a campaign: their states and outcomes, and the email that each is sent."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ Outcome = Literal["sent", "unsubscribed", "gone", "rejected", "unknown", "failed
 State = Literal["waiting", "handed"] | Outcome
 
 SENDER = "MAIL FROM"
-"""The step at which a mail server refuses a sender."""
+"""The SMTP step at which a mail server refuses the sender."""
 OPEN = ("handed", "failed")
-"""Whose job may send: it is on its way, or was dead and is retried."""
+"""States in which a recipient's job may send: it is on its way, or it was dead and is retried."""
 UNSENT = (None, "pending", "failed")
-"""States of a mail that nobody has or is being sent; `None`: none was written yet."""
+"""States of an email that was not sent and is not being sent; `None`: it is not stored yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignProgress:
-    """How many recipients of a campaign are in which state, at one moment."""
+    """How many recipients of a campaign are in each state, at one moment."""
 
     waiting: int = 0
     handed: int = 0
@@ -48,19 +48,19 @@ class CampaignProgress:
 
     @property
     def total(self) -> int:
-        """How many there were when it began."""
+        """How many recipients there were when the campaign began."""
         return self.waiting + self.handed + self.ended
 
     @property
     def summary(self) -> str:
-        """What has happened: `4 624 sent, 376 failed`."""
+        """The counts in words: `4 624 sent, 376 failed`."""
         counts = ((getattr(self, name), name) for name in self.__slots__)
         said = [f"{count:,} {name}".replace(",", " ") for count, name in counts if count]
         return ", ".join(said) or "0 sent"
 
     @property
     def missed(self) -> int:
-        """How many have ended without the mail, and did not leave by themselves."""
+        """How many did not get the email, or may not have, though they are still subscribed."""
         return self.rejected + self.unknown + self.failed
 
     @property
@@ -73,7 +73,7 @@ class CampaignProgress:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A row of `shop.campaign_recipients`, with the address of who is still there."""
+    """A row of `shop.campaign_recipients`, with the user's address unless the user is deleted."""
 
     user_id: int
     state: State
@@ -83,23 +83,23 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class SkippedRecipient:
-    """Why there is no mail to send."""
+    """Why there is no email to send."""
 
     reason: str
 
 
 def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | SkippedRecipient:
-    """Claim the mail of a recipient, stored first if need be, or say why there is none to send.
+    """Claim a recipient's email, storing it first if needed, or return why there is none to send.
 
-    All is asked now: whether the campaign is paused, and whether the person has unsubscribed or
-    gone. A mail whose fate is unknown is held. Raises `RecordMissing`, `TemplateError`, `Snooze`
-    while another worker sends it, and `MailServerAway`.
+    This is the moment that decides: whether the campaign is paused, and whether the user has
+    unsubscribed or was deleted. An email whose delivery is unknown is held. Raises
+    `RecordMissing`, `TemplateError`, `Snooze` while another worker sends it, and `MailServerAway`.
     """
     campaign = stored.find(conn, campaign_id)
     if campaign.state != "sending":
         campaign = stored.share(
             conn, campaign_id
-        )  # so that nobody resumes it before the row is back
+        )  # so that it is not resumed before the row is put back
         if campaign.state in ("paused", "cancelled"):
             put_back(conn, campaign_id, user_id)
             return SkippedRecipient(f"campaign {campaign_id} is {campaign.state}")
@@ -118,21 +118,21 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | SkippedRe
         email_id = emails.store(conn, templates.draft(campaign, user))
         _remember(conn, campaign_id, user_id, email_id)
     email = emails.claim(conn, email_id)
-    assert not isinstance(email, HeldEmail)  # noqa: S101 -- nor is it sent again where it may have come
+    assert not isinstance(email, HeldEmail)  # noqa: S101 -- held ones returned above
     return email or _ended(conn, campaign_id, user_id, "sent", None)
 
 
 def arrived(conn: Connection, campaign_id: int, email: Email) -> None:
-    """Note that the mail of a recipient was accepted, also when it was held meanwhile."""
-    assert email.user_id is not None  # noqa: S101 -- of a campaign, each is somebody's
-    note(conn, campaign_id, int(email.user_id), "sent")  # first: a copy locks them in this order
+    """Record that a recipient's email was accepted, even if it was held in the meantime."""
+    assert email.user_id is not None  # noqa: S101 -- every email of a campaign has a user
+    note(conn, campaign_id, int(email.user_id), "sent")  # first: a copy locks in this order
     emails.mark_arrived(conn, email)
 
 
 def note(
     conn: Connection, campaign_id: int, user_id: int, outcome: Outcome, reason: str | None = None
 ) -> None:
-    """Write down what became of a recipient, and why if it was not sent."""
+    """Record the outcome of a recipient, and the reason if the email was not sent."""
     query = """
         UPDATE shop.campaign_recipients
            SET state = %(outcome)s, reason = %(reason)s
@@ -150,18 +150,18 @@ def note(
 def note_error(
     conn: Connection, campaign_id: int, user_id: int, error: MailError
 ) -> timedelta | None:
-    """Write down what follows from a mail that was not accepted.
+    """Record an email that was not accepted, and pause the campaign if others would fail as well.
 
-    One that is refused for its sender would be for everybody: the campaign is paused, and says why;
-    so it is when most are refused for their text. Where most are refused for now, it pauses for the
-    time that is returned, after which the caller's job lets it go on.
+    If the mail server refuses the sender, it would refuse every email, so the campaign is paused
+    with that reason. The same holds if most emails are refused for their text. If most are deferred
+    (refused for now), the campaign pauses for the returned time; then the caller's job resumes it.
     """
     rest = None
     match error:
         case MailDeliveryUnknownError():
             note(conn, campaign_id, user_id, "unknown", str(error))
         case MailRefusedError(step=step) if step == SENDER:
-            stored.lock(conn, campaign_id)  # or somebody resumes it before this one is back
+            stored.lock(conn, campaign_id)  # so that it is not resumed before this one is put back
             stored.pause(conn, campaign_id, str(error))
             put_back(conn, campaign_id, user_id)
         case MailRefusedError():
@@ -181,10 +181,10 @@ def note_error(
 def pause_for(
     conn: Connection, campaign_id: int, user_id: int, error: str, span: timedelta
 ) -> tuple[bool, bool]:
-    """Pause a campaign for a while, and let a recipient wait until then.
+    """Pause a campaign for `span`, and let a recipient wait until it resumes.
 
-    Returns whether it was being sent, so that the caller sends the job that resumes it; and whether
-    the recipient waits.
+    Returns whether the campaign was being sent, in which case the caller sends the job that resumes
+    it; and whether the recipient waits.
     """
     state = stored.lock(conn, campaign_id).state
     pauses = state == "sending" and stored.pause_for(conn, campaign_id, error, span)
@@ -193,9 +193,9 @@ def pause_for(
 
 
 def put_back(conn: Connection, campaign_id: int, user_id: int) -> bool:
-    """Let a recipient who was handed out wait until the campaign is resumed; False for another.
+    """Let a handed-out recipient wait until the campaign is resumed; False for any other one.
 
-    The caller has the campaign locked: who resumes it looks for them.
+    The caller must have locked the campaign, because resuming it looks for waiting recipients.
     """
     query = """
         UPDATE shop.campaign_recipients SET state = 'waiting', reason = NULL
@@ -205,12 +205,12 @@ def put_back(conn: Connection, campaign_id: int, user_id: int) -> bool:
 
 
 def progress(conn: Connection, campaign_id: int) -> CampaignProgress:
-    """Count the recipients of a campaign by their state."""
+    """Count the recipients of a campaign by state."""
     return progress_of_each(conn, [campaign_id])[campaign_id]
 
 
 def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int, CampaignProgress]:
-    """Count the recipients of some campaigns by their state."""
+    """Count the recipients of several campaigns by state."""
     query = """
         SELECT campaign_id, state, count(*) FROM shop.campaign_recipients
          WHERE campaign_id = ANY (%s) GROUP BY campaign_id, state
@@ -221,9 +221,9 @@ def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int,
 def progress_of_small(
     conn: Connection, campaign_ids: Sequence[int], most: int
 ) -> dict[int, CampaignProgress]:
-    """Count the recipients of those campaigns that have at most so many; the others are left out.
+    """Count the recipients of campaigns that have at most `most`; larger ones are left out.
 
-    In a time that does not depend on how many those have.
+    How long this takes does not depend on how many recipients the larger ones have.
     """
     query = """
         SELECT c.id, r.state, count(*)
@@ -241,7 +241,7 @@ def progress_of_small(
 def find(
     conn: Connection, campaign_id: int, *, states: Sequence[str], after: int = 0, limit: int
 ) -> list[Recipient]:
-    """Return recipients of a campaign that are in one of these states, by their ids."""
+    """Return the recipients of a campaign that are in one of these states, ordered by id."""
     query = """
         SELECT r.user_id, r.state, r.reason, u.email
           FROM shop.campaign_recipients AS r
@@ -268,7 +268,7 @@ def _counted(
 def _locked(
     conn: Connection, campaign_id: int, user_id: int
 ) -> tuple[State, int | None, str | None]:
-    """Return state, mail and the mail's state of a recipient, whom nobody changes meanwhile."""
+    """Lock a recipient; return their state, and the id and state of their email."""
     query = """
         SELECT r.state, r.email_id, e.state
           FROM shop.campaign_recipients AS r

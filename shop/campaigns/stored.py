@@ -1,4 +1,4 @@
-"""Campaigns: what each says, and the one place in which its state changes."""
+"""Campaigns as stored; this is the only module that changes the state of one."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from workshed.pruning import delete_old
 
 State = Literal["draft", "starting", "sending", "paused", "sent", "cancelled", "refused"]
 Audience = Literal["everyone", "active", "inactive"]
-"""Which users, of those who have not unsubscribed when it begins."""
+"""Which users get it, out of those who have not unsubscribed when it begins."""
 
 ONE: Final = """
     SELECT id, name, CASE WHEN chosen THEN 'chosen' ELSE audience END AS audience, subject,
@@ -26,14 +26,14 @@ ONE: Final = """
       FROM shop.campaigns
 """
 Again = Literal["rejected", "unknown", "failed"]
-"""Who has no mail, and might get one after all."""
+"""Outcomes without a confirmed email, whose recipients may be sent it again."""
 LONGEST_NAME: Final = 200
 NOT_IN_A_NAME: Final = ("Cc", "Cs", "Zl", "Zp")
 FEW: Final = 10
-"""So many refusals are nobody's fault but theirs."""
+"""So many refusals are taken for problems of single recipients; they never pause a campaign."""
 UNBEGUN: Final = ("draft", "starting")
 PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=1)
-"""Of a campaign whose recipients are put off; it doubles where they are again at once."""
+"""Pause of a campaign whose emails are deferred; it doubles if they are deferred again at once."""
 AUDIENCE: Final = """
           FROM shop.campaigns AS c
           JOIN shop.users AS u
@@ -60,26 +60,26 @@ class Campaign:
     html_body: str | None
     state: State
     error: str | None
-    """Why it was refused, or paused by itself."""
+    """Why it was refused, or paused automatically."""
     batch: str | None
-    """Id of the batch that recipients are handed out to, while they are."""
+    """Id of the batch that recipients' jobs are added to, while they are handed out."""
     cursor: int
-    """The recipient who was handed out last."""
+    """The user id of the recipient who was handed out last."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     starts_at: datetime | None = None
     """When it is to begin; `None`: as soon as it is started."""
     resumes_at: datetime | None = None
-    """When it goes on by itself, while it is paused because no mail could be sent."""
+    """When it resumes automatically, while it is paused because no email could be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Recipients by a query of the application, of which each row is the id of a user.
+    """Recipients chosen by a query of the application that returns user ids.
 
-    `Choice("SELECT customer_id FROM orders WHERE placed_at > %s", (since,))`. Those who are no
-    users, or have unsubscribed, are left out.
+    For example `Choice("SELECT customer_id FROM orders WHERE placed_at > %s", (since,))`. Ids that
+    belong to no user, and users who have unsubscribed, are left out.
     """
 
     query: LiteralString | sql.Composable
@@ -88,7 +88,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class RecipientBatch:
-    """Recipients who are handed out together, in the order of their ids."""
+    """Recipients who are handed out together, ordered by user id."""
 
     batch: str
     users: list[int]
@@ -105,11 +105,11 @@ def create(
     html: str | None = None,
     audience: Audience | Iterable[int] | Choice = "everyone",
 ) -> Campaign:
-    """Store a draft; subject, text and HTML are templates, which `check` tries out.
+    """Store a draft. Subject, text and HTML are templates; `check` renders them.
 
-    `audience` is everyone, some of them when it begins, or who is named now: the ids of users, or a
-    `Choice` of the application, taken in one statement. Raises `CampaignNameError`, and
-    `EmptyAudienceError` where nobody who is named could be sent it.
+    A named `audience` is evaluated when the campaign begins. User ids or a `Choice` are evaluated
+    now, in one statement. Raises `CampaignNameError`, and `EmptyAudienceError` if none of the
+    chosen recipients can be sent it.
     """
     if problem := _problem(name):
         raise CampaignNameError(name, problem)
@@ -137,20 +137,20 @@ def find(conn: Connection, campaign_id: int) -> Campaign:
 
 
 def lock(conn: Connection, campaign_id: int) -> Campaign:
-    """Return a campaign as it is until the transaction ends; raises `RecordMissing`.
+    """Lock a campaign until the transaction ends, and return it; raises `RecordMissing`.
 
-    Before any of its recipients is locked: all who lock both do it in this order.
+    Lock the campaign before any of its recipients: every caller that locks both uses this order.
     """
     return _campaign(conn, ONE + "WHERE id = %s FOR NO KEY UPDATE", campaign_id)
 
 
 def share(conn: Connection, campaign_id: int) -> Campaign:
-    """Return a campaign as it is until the transaction ends, for many at a time; like `lock`."""
+    """Like `lock`, but with a shared lock, which many transactions can hold at a time."""
     return _campaign(conn, ONE + "WHERE id = %s FOR SHARE", campaign_id)
 
 
 def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Campaign]:
-    """Return campaigns, the latest first; those before the id `before`, when it is given."""
+    """Return campaigns, the newest first; with `before`, only those with a smaller id."""
     query = """
          WHERE %(before)s::bigint IS NULL OR id < %(before)s
          ORDER BY id DESC
@@ -161,7 +161,7 @@ def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Ca
 
 
 def refuse(conn: Connection, campaign_id: int, reason: str) -> None:
-    """End a campaign of which nothing can be sent."""
+    """End a campaign that cannot be sent at all."""
     query = """
         UPDATE shop.campaigns SET state = 'refused', error = %s, ended_at = workshed.now()
          WHERE id = %s AND state IN ('draft', 'starting')
@@ -170,16 +170,16 @@ def refuse(conn: Connection, campaign_id: int, reason: str) -> None:
 
 
 def audience(conn: Connection, campaign_id: int) -> int:
-    """Count who would be its recipients if it began now."""
+    """Count the recipients that it would have if it began now."""
     query = f"SELECT count(*) {AUDIENCE}"
     (count,) = conn.execute(query, {"id": campaign_id}).fetchone() or (0,)
     return int(count)
 
 
 def start(conn: Connection, campaign_id: int, at: datetime | None = None) -> Campaign:
-    """Let a draft be sent, by the job that the caller sends; raises `CampaignStateError`.
+    """Mark a draft as starting; the caller sends the job. Raises `CampaignStateError`.
 
-    `at`: when that job is due.
+    `at` is when that job is due.
     """
     found = lock(conn, campaign_id)
     if found.state != "draft":
@@ -190,9 +190,9 @@ def start(conn: Connection, campaign_id: int, at: datetime | None = None) -> Cam
 
 
 def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
-    """Take the audience, in one statement; False where that was done before.
+    """Store the recipients, in one statement; False if that was done before.
 
-    Of one that was chosen, those who have left since are taken out.
+    If the recipients were chosen, those who were deleted or unsubscribed since are removed.
     """
     found = lock(conn, campaign_id)
     if found.state not in UNBEGUN:
@@ -218,10 +218,10 @@ def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
 
 
 def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> RecipientBatch | None:
-    """Return the next recipients, at most so many, for whom the caller sends jobs with this commit.
+    """Return the next recipients, at most `most`; the caller sends their jobs in this transaction.
 
-    `after` is the `cursor` when the caller was sent: of several that were sent with the same
-    one only the first is given any. `None`: nothing is to be done, nor afterwards.
+    `after` is the `cursor` at the time when the calling job was sent. If several such jobs have the
+    same cursor, only the first gets recipients. `None`: there is nothing to do, now or later.
     """
     found = lock(conn, campaign_id)
     if found.state != "sending" or found.batch is None or found.cursor != after:
@@ -241,9 +241,9 @@ def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Recip
 
 
 def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
-    """Let no more of it be sent; False where it is not being sent. `error`: why, if by itself.
+    """Pause a campaign; False if it is not being sent. `error`: why, if it pauses automatically.
 
-    One that has paused by itself for a while does not go on by itself any more.
+    If it had paused for a limited time, it no longer resumes automatically.
     """
     query = """
         UPDATE shop.campaigns
@@ -254,9 +254,9 @@ def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
 
 
 def pause_for(conn: Connection, campaign_id: int, error: str, span: timedelta) -> bool:
-    """Let no more of it be sent for so long, nor after that, until the caller's job resumes it.
+    """Pause a campaign for `span`; the caller sends the job that resumes it then.
 
-    False where it is not being sent.
+    Returns False if it is not being sent.
     """
     query = """
         UPDATE shop.campaigns
@@ -271,10 +271,10 @@ def pause_for(conn: Connection, campaign_id: int, error: str, span: timedelta) -
 def pause_where_most_are_put_off(
     conn: Connection, campaign_id: int, user_id: int, error: str
 ) -> timedelta | None:
-    """Pause a campaign where most are refused for now; return for how long, if it does so.
+    """Pause a campaign if most emails are deferred; return for how long, or `None`.
 
-    Of the thousand up to this user. For twice as long as the last time where that is not longer ago
-    than it was long.
+    This looks at the last thousand recipients up to this user. If the previous pause ended less
+    than its own length ago, the new one is twice as long.
     """
     query = """
         UPDATE shop.campaigns AS c
@@ -302,9 +302,9 @@ def pause_where_most_are_put_off(
 
 
 def pauses_yet(conn: Connection, campaign_id: int) -> timedelta | None:
-    """Return in how long a campaign that has paused by itself goes on; `None`: it does not.
+    """Return how long until an automatically paused campaign resumes; `None`: it does not.
 
-    Nothing, or less: now. It is locked until the transaction ends. Raises `RecordMissing`.
+    Zero or less means now. Locks it until the transaction ends. Raises `RecordMissing`.
     """
     if lock(conn, campaign_id).resumes_at is None:
         return None
@@ -316,7 +316,7 @@ def pauses_yet(conn: Connection, campaign_id: int) -> timedelta | None:
 
 
 def pause_on(conn: Connection, campaign_id: int, error: str, span: timedelta) -> None:
-    """Let a campaign that has paused by itself go on later, and say why."""
+    """Let an automatically paused campaign resume later, and record why."""
     query = """
         UPDATE shop.campaigns SET resumes_at = workshed.now() + %s, error = %s
          WHERE id = %s AND state = 'paused' AND resumes_at IS NOT NULL
@@ -327,9 +327,9 @@ def pause_on(conn: Connection, campaign_id: int, error: str, span: timedelta) ->
 def pause_where_most_are_refused(
     conn: Connection, campaign_id: int, user_id: int, error: str
 ) -> None:
-    """Pause a campaign whose text the mail server refuses to most: to the rest it would as well.
+    """Pause a campaign if the mail server refuses most emails, because it would refuse the rest.
 
-    Of the thousand up to this user.
+    This looks at the last thousand recipients up to this user.
     """
     query = """
         UPDATE shop.campaigns
@@ -348,12 +348,13 @@ def resume(
     *,
     by_itself: bool = False,
 ) -> Campaign:
-    """Let it be sent on; the caller hands out from `cursor` on, and opens the batch if it is new.
+    """Resume a campaign; the caller hands out from `cursor` on, and opens the batch if it is new.
 
-    Also of one that is being sent, where what hands it out was lost; of one that is starting
-    nothing changes, and the caller sends its first job again. `again`: to whom it is sent once
-    more, also of one that was sent; of `unknown` some may get it twice. `by_itself`: how long it
-    paused is remembered, and the next pause is longer where it comes soon.
+    This also helps a campaign that is being sent but has lost the job that hands out recipients. A
+    campaign that is starting is not changed; the caller sends its first job again. Recipients with
+    an outcome in `again` are sent it once more, even if the campaign was sent; of the `unknown`
+    ones, some may get it twice. With `by_itself`, the length of the pause is remembered, so that
+    another pause soon afterwards is longer.
 
     Raises `CampaignStateError`.
     """
@@ -383,7 +384,7 @@ def resume(
            SET state = 'sending', error = NULL, ended_at = NULL, batch = COALESCE(batch, %(batch)s),
                resumes_at = CASE WHEN %(by_itself)s THEN resumes_at END,
                pauses_for = CASE WHEN %(by_itself)s THEN pauses_for END,
-               -- Who was put back while it was paused comes first.
+               -- Recipients who were put back during the pause come first.
                cursor = LEAST(cursor, (
                    SELECT min(user_id) - 1 FROM shop.campaign_recipients
                     WHERE campaign_id = %(id)s AND state = 'waiting'))
@@ -394,7 +395,7 @@ def resume(
 
 
 def cancel(conn: Connection, campaign_id: int) -> list[str]:
-    """Let it never be sent on; return the ids of the batches that it had.
+    """Cancel a campaign; return the ids of its batches.
 
     Raises `CampaignStateError`.
     """
@@ -415,7 +416,7 @@ def cancel(conn: Connection, campaign_id: int) -> list[str]:
 
 
 def leave_batch(conn: Connection, campaign_id: int, batch: str | None, reason: str) -> None:
-    """Pause a campaign whose batch was cancelled; it goes on in another."""
+    """Pause a campaign whose batch was cancelled; it resumes in another batch."""
     query = """
         UPDATE shop.campaigns
            SET state = 'paused', batch = NULL, error = %s, resumes_at = NULL, pauses_for = NULL
@@ -425,9 +426,9 @@ def leave_batch(conn: Connection, campaign_id: int, batch: str | None, reason: s
 
 
 def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
-    """Note that all jobs of a batch have ended; return whether the campaign has with them.
+    """Record that all jobs of a batch have ended; return whether the campaign has ended as well.
 
-    Who has no outcome by then will get none, unless his job is retried.
+    A recipient without an outcome by then is `failed` or `unknown`, unless the job is retried.
     """
     lock(conn, campaign_id)
     failed = """
@@ -454,9 +455,9 @@ def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete campaigns that ended so long ago, at most `limit` rows; return how many.
+    """Delete campaigns that ended so long ago, at most `limit` rows; return how many rows.
 
-    Their mails and recipients go first, so that one that is gone leaves nothing.
+    Emails and recipients are deleted before the campaign, so that nothing is left without it.
     """
     values = {"older_than": older_than, "limit": limit}
     recipients = """
@@ -482,7 +483,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def _choose(conn: Connection, campaign_id: int, choice: Choice) -> None:
-    """Take who is named, in one statement with the query that names them."""
+    """Store the chosen recipients, in one statement with the query that chooses them."""
     query = sql.SQL("""
         INSERT INTO shop.campaign_recipients (campaign_id, user_id)
         SELECT DISTINCT {id}::bigint, u.id
@@ -500,7 +501,7 @@ def _problem(name: str) -> str:
     if not 1 <= len(name) <= LONGEST_NAME:
         return f"it has {len(name)} characters, and not 1 to {LONGEST_NAME}"
     if any(unicodedata.category(c) in NOT_IN_A_NAME for c in name):
-        return "it holds a control character, or half of one"
+        return "it holds a control character or a lone surrogate"
     return ""
 
 

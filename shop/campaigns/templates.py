@@ -1,4 +1,4 @@
-"""What a campaign says to one person: its templates, which come from outside, filled in."""
+"""Rendering of a campaign's templates, which are untrusted, for one recipient."""
 
 import functools
 from dataclasses import replace
@@ -16,10 +16,10 @@ from workshed.contrib.mail import BULK, SINGLE, Draft
 from workshed.contrib.mail.filters import FILTERS, shortened
 
 KIND, TRIAL = "campaign", "campaign_test"
-"""Of each of these mails, which the campaign's id tells from others to the same person."""
+"""Kinds of emails; the campaign's id distinguishes those of one kind to the same person."""
 LONGEST_SUBJECT = 250
 LONGEST = 1_000_000
-"""Characters of what a template becomes."""
+"""Characters of a rendered template."""
 SAMPLE = User(
     id=0,
     name="Zoë <Sample> O'Neill & Sons",
@@ -30,14 +30,14 @@ SAMPLE = User(
     unsubscribed_at=None,
     reminder_id=None,
 )
-"""Somebody with all that goes wrong: each campaign is filled in for her before anybody else."""
+"""A user with every difficult character; each campaign is rendered for her first."""
 
 
 def check(campaign: Campaign) -> Draft:
-    """Return the mail that the sample recipient would get.
+    """Return the email that the sample recipient would get.
 
-    Raises `TemplateError`, also where subject or text are empty or somebody could not unsubscribe,
-    and `SettingsError` where no link to unsubscribe could be signed.
+    Raises `TemplateError`, also if subject or text are empty or a part has no unsubscribe link, and
+    `SettingsError` if the link cannot be signed.
     """
     written, link = draft(campaign, SAMPLE), unsubscribing.link(SAMPLE.id)
     if not written.text_body.strip():
@@ -51,7 +51,7 @@ def check(campaign: Campaign) -> Draft:
 
 
 def draft(campaign: Campaign, user: User) -> Draft:
-    """Write the mail to one recipient; raises `TemplateError`."""
+    """Write the email to one recipient; raises `TemplateError`."""
     known = {
         **compose.about_user(user),
         "campaign": campaign.name,
@@ -76,10 +76,10 @@ def draft(campaign: Campaign, user: User) -> Draft:
 
 
 def trial(campaign: Campaign, address: str, user: User | None, at: datetime) -> Draft:
-    """Write the mail that somebody is sent to see what it looks like; raises `TemplateError`.
+    """Write a test email, which shows what the campaign looks like; raises `TemplateError`.
 
-    It says what it would say to the user of that address, or else to the sample recipient. `at`
-    tells it from others.
+    It is rendered for the user with that address, if there is one, else for the sample recipient.
+    `at` distinguishes it from other test emails.
     """
     known = user or replace(SAMPLE, email=address)
     written = draft(campaign, known)
@@ -97,10 +97,10 @@ def trial(campaign: Campaign, address: str, user: User | None, at: datetime) -> 
 def _filled(part: str, source: str, known: dict[str, object]) -> str:
     try:
         text = _template(source, is_page=part == "HTML").render(known)
-        text.encode()  # half of a character can be neither stored nor sent
+        text.encode()  # a lone surrogate can be neither stored nor sent
     except jinja2.TemplateSyntaxError as err:
         raise TemplateError(part, f"line {err.lineno}: {err.message}") from err
-    except Exception as err:  # whatever an expression of somebody's may raise
+    except Exception as err:  # an expression in a template may raise anything
         raise TemplateError(part, f"{type(err).__name__}: {err}") from err
     if len(text) > LONGEST:
         raise TemplateError(part, f"it has {len(text)} characters, more than {LONGEST}")
@@ -123,7 +123,7 @@ def _template(source: str, *, is_page: bool) -> Template:
 
 @functools.cache
 def _environment(*, is_page: bool) -> ImmutableSandboxedEnvironment:
-    """Its templates reach nothing but what they are given."""
+    """Return the environment of templates, which can access only the values passed to them."""
     env = ImmutableSandboxedEnvironment(
         autoescape=is_page, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )

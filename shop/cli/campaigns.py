@@ -1,4 +1,4 @@
-"""`python -m shop campaigns`: mails to many, from the draft to what became of each."""
+"""`python -m shop campaigns`: email campaigns, from the draft to the outcome of each recipient."""
 
 import sys
 from datetime import datetime
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from workshed.db import Connection
 
 campaigns = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="Mails to many, and what became of each."
+    cls=ListByDefault, add_completion=False, help="Email campaigns, and what became of each."
 )
 
 CampaignId = Annotated[int, typer.Argument(metavar="ID", min=1, show_default=False)]
@@ -25,7 +25,7 @@ LOOK_S = 0.2
 
 @campaigns.command("list")
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
-    """List the campaigns, the latest first; `python -m shop campaigns` does the same."""
+    """List the campaigns, the newest first; `python -m shop campaigns` does the same."""
     from shop.campaign_actions import as_data
     from shop.campaigns import every, progress_of_each
     from workshed.console.cli.terminal import output
@@ -48,7 +48,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
         ]
         output.table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
     else:
-        output.talk("There is no campaign; `python -m shop campaigns add NAME` makes a draft.")
+        output.talk("There are no campaigns; `python -m shop campaigns add NAME` makes a draft.")
 
 
 @campaigns.command()
@@ -63,27 +63,31 @@ def add(
         Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Template.")
     ] = None,
     audience: Annotated[
-        str, typer.Option(metavar="everyone|active|inactive", help="Who has not unsubscribed.")
+        str,
+        typer.Option(
+            metavar="everyone|active|inactive", help="Which users, unless they unsubscribed."
+        ),
     ] = "everyone",
     to: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="Ids of users instead, one a line."
+            metavar="FILE", exists=True, dir_okay=False, help="User ids instead, one per line."
         ),
     ] = None,
     query: Annotated[
         str | None,
-        typer.Option(metavar="SELECT", help="A query instead, whose rows are ids of users."),
+        typer.Option(metavar="SELECT", help="A query instead, which returns user ids."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Store a draft, and print its id; nothing is sent.
 
-    Who is named by --to or --query is taken now, in one statement; who has
-    unsubscribed by the time it begins is left out.
+    --to and --query choose recipients now, in one statement. Users who
+    unsubscribe before the campaign begins are left out.
 
-    Templates are of jinja2, and know name, email, product, site_url, campaign and unsubscribe_url,
-    which both texts must show. They are filled in for a sample recipient first.
+    Templates are Jinja templates with the variables name, email, product, site_url, campaign and
+    unsubscribe_url. Text and HTML must show unsubscribe_url. All are rendered for a sample
+    recipient first.
     """
     from typing import get_args
 
@@ -116,7 +120,7 @@ def add(
 
 @campaigns.command()
 def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
-    """Print the mail that a sample recipient would get."""
+    """Print the email that a sample recipient would get."""
     from shop.campaign_actions import known
     from shop.campaigns import check
     from workshed.console.cli.terminal import output
@@ -140,13 +144,13 @@ def start(
     *,
     at: Annotated[
         datetime | None,
-        typer.Option(parser=instant, metavar=INSTANT, help="Not now; with a time zone."),
+        typer.Option(parser=instant, metavar=INSTANT, help="When to send it; with a time zone."),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Send a draft to everybody of its audience, now or at a time; cancel it until then."""
+    """Send a draft to its audience, now or with --at; until then you can cancel it."""
     from actors import start_campaign
     from shop.campaign_actions import known
     from shop.campaigns import CampaignStateError, audience, check
@@ -179,7 +183,7 @@ def start(
         print(f"{found.id}  starting{when}")
         output.talk(f"`python -m shop campaigns show {found.id} --watch` shows how far it is.")
     if not settings().site_url.startswith("https:"):
-        output.talk("SHOP_SITE_URL is not https, so mail programs show no button to leave.")
+        output.talk("SHOP_SITE_URL is not https, so mail programs show no unsubscribe button.")
 
 
 @campaigns.command("send-test")
@@ -189,10 +193,10 @@ def send_test(
     *,
     as_json: Json = False,
 ) -> None:
-    """Send the mail of a campaign to one address, to see what it looks like there.
+    """Send a campaign's email to one address as a test.
 
-    It says what the user of that address would read, or else a sample
-    recipient, and its subject begins with [Test]. It counts nowhere.
+    It is rendered for the user with that address, or else for a sample
+    recipient. Its subject begins with [Test], and it is not counted.
     """
     from actors import send_test_email
     from shop.campaign_actions import known
@@ -218,7 +222,9 @@ def send_test(
 def show(
     campaign: CampaignId,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Until it is over or paused.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show progress until it has ended or is paused.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what became of the recipients of a campaign."""
@@ -251,7 +257,7 @@ def show(
         ]
     )
     if of.ended - of.sent:
-        output.talk(f"\n`python -m shop campaigns recipients {found.id}` tells who did not get it.")
+        output.talk(f"\n`python -m shop campaigns recipients {found.id}` lists who did not get it.")
 
 
 @campaigns.command()
@@ -259,9 +265,10 @@ def recipients(
     campaign: CampaignId,
     *,
     state: Annotated[
-        str | None, typer.Option(metavar="STATE", help="Only these; else all who did not get it.")
+        str | None,
+        typer.Option(metavar="STATE", help="Only these; by default, all who did not get it."),
     ] = None,
-    after: Annotated[int, typer.Option(metavar="USER", help="Only behind this user.")] = 0,
+    after: Annotated[int, typer.Option(metavar="USER", help="Only after this user id.")] = 0,
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
@@ -288,12 +295,12 @@ def recipients(
         if len(found) == limit:
             output.talk(f"There may be more: --after {found[-1].user_id}")
     else:
-        output.talk("Of nobody there is anything to tell.")
+        output.talk("There are no such recipients.")
 
 
 @campaigns.command()
 def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
-    """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
+    """Pause a campaign until it is resumed; emails that are being sent are not stopped."""
     from shop.campaign_actions import known
     from shop.campaigns import CampaignStateError
     from shop.campaigns import pause as hold
@@ -320,16 +327,16 @@ def resume(
     *,
     again: Annotated[
         list[str] | None,
-        typer.Option(metavar="rejected|unknown|failed", help="Send it to these once more."),
+        typer.Option(metavar="rejected|unknown|failed", help="Send it to these again."),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Let a campaign go on; also one that is being sent, but whose jobs were purged.
+    """Resume a campaign that is paused, or whose jobs were purged.
 
-    With --again, also to those who did not get it; of unknown ones some may
-    get it twice.
+    With --again it is also sent to those who did not get it. Of those whose
+    outcome is unknown, some may get it twice.
     """
     from typing import get_args
 
@@ -367,7 +374,7 @@ def resume(
 def cancel(
     campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Let no more of a campaign be sent, ever."""
+    """Cancel a campaign for good; no more of it is sent."""
     from actors import cancel_campaign
     from shop.campaign_actions import known
     from shop.campaigns import progress
@@ -396,34 +403,34 @@ def cancel(
 
 
 def named(to: Path | None, query: str | None) -> "list[int] | Choice | None":
-    """Return who is named by a file or a query; `None`: nobody is."""
+    """Return the recipients that a file or a query names; `None` if neither is given."""
     from psycopg import sql
 
     from shop.campaigns import Choice
 
     if query is not None:
-        # Of an operator, who can ask the database anything.
+        # Safe, because it comes from an operator, who has full access to the database anyway.
         return Choice(sql.SQL(query))
     if to is None:
         return None
     try:
         return [int(word) for word in template(to).split()]
     except ValueError as err:
-        raise typer.BadParameter(f"{to} holds what is no id of a user: {err}") from None
+        raise typer.BadParameter(f"{to} holds something other than user ids: {err}") from None
 
 
 def begins_at(campaign: "Campaign") -> datetime | None:
-    """Return when it begins, where that was named and is to come."""
+    """Return when a campaign with a start time begins; `None` if it has begun or has none."""
     return campaign.starts_at if campaign.state == "starting" else None
 
 
 def told(campaign: "Campaign", of: "CampaignProgress") -> str:
-    """Write how far it is; at its end, what has happened: `4 624 sent, 376 failed`."""
+    """Format its progress; once it has ended, its outcomes: `4 624 sent, 376 failed`."""
     return of.summary if campaign.ended_at and of.total else ended(of)
 
 
 def template(path: Path) -> str:
-    """Read a file; refuses one that is not UTF-8."""
+    """Read a file; raises `BadParameter` if it is not UTF-8."""
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError:
@@ -431,7 +438,7 @@ def template(path: Path) -> str:
 
 
 def watched(conn: "Connection", campaign_id: int) -> "Campaign":
-    """Show how far it is, on a terminal as a bar, until nothing more is sent; return it then."""
+    """Wait until nothing more is sent, with a progress bar on a terminal; return the campaign."""
     import time
 
     from rich.console import Console
@@ -460,5 +467,5 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
 
 
 def ended(of: "CampaignProgress") -> str:
-    """Write how far it is: `9990 of 10000`."""
+    """Format its progress: `9990 of 10000`."""
     return f"{of.ended} of {of.total}"

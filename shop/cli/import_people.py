@@ -1,4 +1,4 @@
-"""`python -m shop import`: hand in a file of people, and watch them become users."""
+"""`python -m shop import`: import users from a file of people."""
 
 import sys
 import time
@@ -17,49 +17,51 @@ if TYPE_CHECKING:
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 NOBODY_S = 10.0
-"""After this it is said that no worker has begun."""
+"""Seconds without progress after which a hint says that no worker has begun."""
 
 
 def import_people(  # noqa: PLR0913 -- an option each
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
     *,
     owner: Annotated[
-        str | None, typer.Option(metavar="ADDRESS|ID", help="The user whose import it is.")
+        str | None, typer.Option(metavar="ADDRESS|ID", help="The user who owns the import.")
     ] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="email=COLUMN", help="Which column is `email`, or `name`."),
+        typer.Option("--map", metavar="email=COLUMN", help="The column of `email`, or of `name`."),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="TEMPLATE", help="The name, as in `{first_name} {last_name}`."),
+        typer.Option(metavar="TEMPLATE", help="The name, for example `{first_name} {last_name}`."),
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option(help="The encoding of the file, as in `windows-1250`.")
+        str | None, typer.Option(help="The file's encoding, for example `windows-1250`.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show how the file is read; import nothing.")
     ] = False,
-    welcome: Annotated[bool, typer.Option("--welcome", help="Send each a welcome mail.")] = False,
+    welcome: Annotated[
+        bool, typer.Option("--welcome", help="Send each new user a welcome email.")
+    ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Also where the same file was handed in before.")
+        bool, typer.Option("--again", help="Import it even if the same file was imported before.")
     ] = False,
     failures: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", dir_okay=False, help="Write the rows that failed there."),
+        typer.Option(metavar="CSV", dir_okay=False, help="Write the failed rows to this file."),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Until it is over, or not at all.")
+        bool, typer.Option("--wait/--no-wait", help="Wait until it has ended, or return at once.")
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Make users of the people in a CSV that has names and email addresses.
+    """Create users from a CSV file with names and email addresses.
 
-    Workers do it; this command waits and shows how far they are. Interrupted,
-    it leaves the import to them. A row that cannot become a user fails by
-    itself, and the exit code is 1 then; with --failures it is written with its
-    reason, to be corrected and handed in. Columns and encoding are found in the
-    file; --dry-run shows what was found, and needs no server and no --owner.
+    Workers do the work; this command waits and shows their progress. If you
+    interrupt it, the import goes on. A row that cannot become a user fails
+    alone, and the exit code is then 1. --failures writes these rows with their
+    reasons, so that you can correct and import them. Columns and encoding are
+    detected; --dry-run shows them, and needs no server and no --owner.
     """
     from shop import import_actions
     from workshed.console.cli import INTERRUPTED
@@ -93,7 +95,7 @@ def import_people(  # noqa: PLR0913 -- an option each
 
 
 def layout_of(columns: list[str], name: str | None, encoding: str | None) -> "Layout":
-    """Return what the options say of the file."""
+    """Return the layout of the file that the options specify."""
     from shop.imports import Layout, LayoutError
 
     said = {"name": name} if name else {}
@@ -103,7 +105,7 @@ def layout_of(columns: list[str], name: str | None, encoding: str | None) -> "La
             problem = f"must be email=COLUMN or name=COLUMN, not {pair!r}"
             raise typer.BadParameter(problem, param_hint="--map")
         if key in said:
-            raise typer.BadParameter(f"{key} is there twice", param_hint="--map")
+            raise typer.BadParameter(f"{key} is given twice", param_hint="--map")
         said[key] = column
     try:
         return Layout(encoding, said.get("email"), said.get("name"))
@@ -112,7 +114,7 @@ def layout_of(columns: list[str], name: str | None, encoding: str | None) -> "La
 
 
 def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
-    """Print how the file is read, and what would become of its rows."""
+    """Print how the file is read, and which of its rows would fail."""
     from dataclasses import asdict
 
     from shop import imports
@@ -149,12 +151,12 @@ def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
 
 
 def encoding_shown(encoding: str, *, is_guess: bool) -> str:
-    """Say whether it is certain."""
+    """Format an encoding, with a note if it was guessed."""
     return f"{encoding} (guessed; look at the names)" if is_guess else encoding
 
 
 def handed_in(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, again: bool) -> int:
-    """Hand it in; return the import's id."""
+    """Start the import; return its id."""
     from actors import start_import
     from shop import import_actions
     from workshed import db
@@ -172,7 +174,7 @@ def handed_in(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, aga
 
 
 def watched(conn: "Connection", import_id: int) -> "Import":
-    """Show how far it is, on a terminal as a bar, until it is over; return it then."""
+    """Wait until the import has ended, with a progress bar on a terminal; return it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -199,12 +201,12 @@ def watched(conn: "Connection", import_id: int) -> "Import":
                 bar.update(task, description="importing", total=found.total, completed=done)
             if not warned and not found.steps and time.monotonic() - began > NOBODY_S:
                 warned = True
-                talk("No worker has begun with it; `workshed workers` shows which are there.")
+                talk("No worker has started it yet; `workshed workers` lists the running ones.")
     return found
 
 
 def write(conn: "Connection", found: "Import", path: Path) -> int:
-    """Write the list of failed rows; spreadsheets know UTF-8 by its mark."""
+    """Write the list of failed rows, with a byte-order mark, by which spreadsheets detect UTF-8."""
     from shop import imports
 
     with path.open("w", encoding="utf-8-sig", newline="") as out, conn.transaction():
@@ -212,7 +214,7 @@ def write(conn: "Connection", found: "Import", path: Path) -> int:
 
 
 def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
-    """Print what came of it."""
+    """Print the result of the import."""
     from dataclasses import asdict
 
     from shop import imports
@@ -246,7 +248,7 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
 
 
 def show_problems(kinds: "Sequence[ProblemKind]") -> None:
-    """Print what is wrong with rows, kind by kind."""
+    """Print the problems of failed rows by kind."""
     from workshed.console.cli.terminal.output import table
 
     if kinds:

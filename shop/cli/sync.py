@@ -1,4 +1,4 @@
-"""`python -m shop sync`: the sources that are synced."""
+"""`python -m shop sync`: the synced sources."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from workshed.db import Connection
 
 sync = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="The sources that are synced, and how they are."
+    cls=ListByDefault, add_completion=False, help="The synced sources, and their state."
 )
 
 
 @sync.command("list")
 def listed(*, as_json: Json = False) -> None:
-    """List the sources, each with how old what we have of it is; `python -m shop sync` does too."""
+    """List the sources with the age of their data; `python -m shop sync` does the same."""
     from dataclasses import asdict
 
     from shop.sync import counts, find
@@ -42,7 +42,7 @@ def listed(*, as_json: Json = False) -> None:
         ]
         output.table(("source", "records", "all read", "now"), lines, elastic=3)
     else:
-        output.talk("No source is known; `python -m shop sync add NAME URL` adds one.")
+        output.talk("There are no sources; `python -m shop sync add NAME URL` adds one.")
 
 
 @sync.command()
@@ -52,9 +52,9 @@ def add(
     *,
     as_json: Json = False,
 ) -> None:
-    """Add a source, or say where one is from now on; SHOP_SYNC_ORIGINS must name its host.
+    """Add a source, or change the URL of one; SHOP_SYNC_ORIGINS must name its host.
 
-    It is read with the next turn of the calendar, or by `workshed enqueue sync_critical_data NAME`.
+    The next periodic run reads it; `workshed enqueue sync_critical_data NAME` does so at once.
     """
     from shop.sync import add as store
     from shop.sync import find
@@ -77,9 +77,9 @@ def release(
     *,
     as_json: Json = False,
 ) -> None:
-    """Let a source that is held be asked now, and not when its time is over.
+    """Ask a held source again now, instead of when its hold ends.
 
-    One job asks it; by what comes of that the source is free, or held again.
+    One job asks it; depending on the answer the source is released, or held again.
     """
     from shop.sync import release as free
     from workshed.console.cli.terminal.audit import note
@@ -90,7 +90,7 @@ def release(
         check(conn, name)
         with conn.transaction():
             freed = free(conn, name)
-            said = f"{name} is asked again before its time is over."
+            said = f"{name} is asked again before its hold ends."
             note(conn, "sync.release", {"source": name}, count=int(freed), said=said)
     answer = "is asked again" if freed else "was not held"
     print_json({"name": name, "answer": answer}) if as_json else print(f"{name}  {answer}")
@@ -102,7 +102,7 @@ def skipped(
     *,
     as_json: Json = False,
 ) -> None:
-    """List the items of a source's listing that cannot be synced, each with the reason."""
+    """List the items of a source that cannot be synced, each with the reason."""
     from dataclasses import asdict
 
     from shop.sync import skipped as every
@@ -133,7 +133,7 @@ def remove(
 ) -> None:
     """Remove a source, and delete all records that were synced from it.
 
-    Jobs of it that wait are discarded when they start. Its log stays until it is old.
+    Waiting jobs of the source are discarded when they start. Its log is deleted when it is old.
     """
     from shop.sync import counts
     from shop.sync import remove as delete
@@ -159,7 +159,7 @@ def remove(
 
 
 def check(conn: "Connection", name: str) -> None:
-    """Raise `NotFoundError` for a source that nobody has added."""
+    """Raise `NotFoundError` if there is no such source."""
     from shop.sync import names
     from workshed.console.errors import NotFoundError
     from workshed.transport.errors import did_you_mean
@@ -171,7 +171,7 @@ def check(conn: "Connection", name: str) -> None:
 
 
 def state(source: "SyncSource") -> str:
-    """Say what it does, or what is wrong."""
+    """Format what the source is doing, or what is wrong with it."""
     from workshed.console.formatting import ago, due
 
     held = source.circuit_open_until is not None and source.circuit_open_until > source.now
@@ -180,7 +180,7 @@ def state(source: "SyncSource") -> str:
         runs = "1 run" if source.failed_runs == 1 else f"{source.failed_runs} runs"
         words.append(f"failing {ago(source.failing_since, source.now)}, {runs}")
     if held:
-        assert source.circuit_open_until is not None  # noqa: S101 -- so mypy knows it too
+        assert source.circuit_open_until is not None  # noqa: S101 -- for mypy
         words.append(f"asked again {due(source.circuit_open_until, source.now)}")
     if source.listing_since is not None:
         words.append(f"being read since {ago(source.listing_since, source.now)}")

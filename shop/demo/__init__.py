@@ -1,1 +1,1 @@
-"""`python -m shop.demo`: sign people up, and watch what becomes of each."""
+"""`python -m shop.demo`: run the jobs of the sample service, and show what happens to each."""

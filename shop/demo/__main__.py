@@ -1,4 +1,4 @@
-"""`python -m shop.demo`: what the jobs of this service do, on private servers."""
+"""`python -m shop.demo`: show what the jobs of this service do, on private servers."""
 
 import json
 import os
@@ -31,22 +31,22 @@ LONGEST_S = 180
 WIDTH = 132
 OPERATOR = "demo"
 SERVICE = {"WORKSHED_APP": "brokers.app:app"}
-"""The demo is one of this application, wherever it is started."""
+"""The demo always runs this application, wherever it is started."""
 CHART = Path("var/report.png")
-"""Here, so that it is there when the demo is over."""
+"""Outside the demo's temporary folder, so that it is still there after the demo."""
 LOAD = "shop.demo.load"
 WORKER = [sys.executable, "-m", "dramatiq", "actors", LOAD, "--processes", "1", "--threads", "4"]
 
 
 def demo() -> None:
-    """Watch mails, a picture, an import, a report, a sync, a campaign, an outage, full queues.
+    """Watch emails, a picture, an import, a report, a sync, a campaign, an outage, full queues.
 
-    Starts private servers, a worker and a web page, signs people up, hands in
-    10 000 more in a CSV, sells for 30 days, reads an API that misbehaves, mails
-    500 customers, takes the mail server down in the middle of that, fills five
-    queues, and shows what happens to each. On a
-    terminal everything stays up until Ctrl-C; otherwise it stops, and the exit
-    code is 0 only if every step was seen.
+    Starts private servers, a worker and a web page; signs people up; imports
+    10 000 more from a CSV file; stores 30 days of orders; syncs from an API
+    that misbehaves; emails 500 customers, and stops the mail server in the
+    middle of that; fills five queues; and shows what happens to each. On a
+    terminal everything stays up until Ctrl-C. Otherwise it stops by itself, and
+    the exit code is 0 only if every step was seen.
     """
     from rich.console import Console
 
@@ -96,7 +96,7 @@ def watch(
     port: int,
     api: "Api",
 ) -> list[str]:
-    """Sign everybody up, begin the rest, look until all is seen; return what was not."""
+    """Sign people up, begin the rest, and watch until all is seen; return what was not seen."""
     from shop.demo import campaign, imports, pictures, show, sources, tally, weights
     from shop.demo import orders as shop
     from shop.demo.mailbox import Mailbox
@@ -128,7 +128,7 @@ def watch(
     ):
 
         def is_over() -> bool:
-            """Look once, and tell whether all that was begun was seen, or will not be."""
+            """Look once; return whether every step was seen, or it is too late to see more."""
             mailbox.look()
             look(conn, mailbox, sightings)
             pictures.look(browser, uploads)
@@ -140,7 +140,7 @@ def watch(
 
         wait_until(is_over)
         if not unseen(sightings, uploads, parts, mailbox):
-            parts.append(weights.fill())  # of a worker that has nothing else to do
+            parts.append(weights.fill())  # only now, when the worker has nothing else to do
             wait_until(is_over)
         missing = unseen(sightings, uploads, parts, mailbox)
         counted = list(tally.rows(conn, mailbox))
@@ -160,13 +160,13 @@ def watch(
 
 
 def wait_until(is_over: "Callable[[], bool]") -> None:
-    """Ask again and again."""
+    """Poll until it is over."""
     while not is_over():
         time.sleep(LOOK_S)
 
 
 def sign_up(person: "Person") -> "Sighting":
-    """Sign somebody up, and see that their job is stored with them, or not at all."""
+    """Sign a person up, and check that their job was stored in the same transaction."""
     import actors
     from shop.demo.watch import Sighting
     from workshed import db
@@ -177,7 +177,7 @@ def sign_up(person: "Person") -> "Sighting":
         stored = schedule.list_scheduled(conn, actor="send_welcome_email")
         mine = [row for row in stored if json.loads(row.body)["args"] == [user.id]]
         if person.role == "leaves":
-            # Gone before the worker gets to it: here at once, so that it never wins the race.
+            # Deleted before the worker gets to it: in this transaction, so that there is no race.
             conn.execute("DELETE FROM shop.users WHERE id = %s", (user.id,))
     return Sighting(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
 
@@ -188,7 +188,7 @@ def unseen(
     parts: "list[DemoScenario]",
     mailbox: "Mailbox",
 ) -> list[str]:
-    """Name everything that is still to be seen."""
+    """Name everything that was not seen yet."""
     mails = [
         f"{sighting.person.email}: {what}"
         for sighting in sightings
@@ -199,7 +199,7 @@ def unseen(
 
 
 def stay(console: "Console", servers: "DevServers", shop: str) -> None:
-    """Leave everything up for a look around."""
+    """Keep everything running, so that the user can look around."""
     console.print(f"Sign up yourself, upload, import, order and report: {shop}/", soft_wrap=True)
     console.print("Have a look around, send more from another terminal with these:")
     for name, value in (SERVICE | servers.environment()).items():
@@ -211,5 +211,5 @@ def stay(console: "Console", servers: "DevServers", shop: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.update(SERVICE)  # before anything asks which application this is
+    os.environ.update(SERVICE)  # before anything reads which application this is
     run(demo, "python -m shop.demo")

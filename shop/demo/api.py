@@ -3,8 +3,8 @@
     curl 127.0.0.1:8123/records
     curl 127.0.0.1:8123/misbehave --data '429:2 500 cut-json'
 
-Each request for records takes the next of what was asked for, and is answered as it should be once
-there is none left.
+Each request for records takes the next requested fault from the queue. Once the queue is empty,
+requests are answered correctly.
 """
 
 import gzip
@@ -28,13 +28,13 @@ DRIP_S = 0.05
 BOMB_BYTES = 64 << 20
 CHUNK = 1 << 16
 RST = struct.pack("ii", 1, 0)
-"""Linger for no time: what is closed is reset."""
+"""A linger time of zero, so that closing a connection resets it."""
 
 Json = dict[str, Any]
 
 
 class Api:
-    """Serves its records in a thread for as long as the block runs."""
+    """Serves its records in a thread until the block ends."""
 
     def __init__(
         self,
@@ -44,21 +44,21 @@ class Api:
         tls: ssl.SSLContext | None = None,
         port: int = 0,
     ) -> None:
-        """List so many records on a page; want a token, where one is given."""
+        """List `page` records per page; require `token`, if given."""
         self.records: dict[str, Json] = {}
         self.requests: list[str] = []
-        """Each that was made, as `GET /records`, in their order."""
+        """All requests in order, for example `GET /records`."""
         self.page = page
         self.token = token
         self.mood: Callable[[], str | None] = lambda: None
-        """Asked how a request goes wrong for which nothing was asked."""
+        """Returns the fault for a request when the queue has none."""
         self.stopped = threading.Event()
         self._faults: deque[tuple[str, str]] = deque()
         self._lock = threading.Lock()
         self._server = FaultyApiServer((HOST, port), Handler)
         self._server.api = self
         if tls is not None:
-            # Without the handshake: it is made in the thread of the connection, and may fail there.
+            # The handshake is made in the thread of the connection, because it may fail.
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -67,12 +67,12 @@ class Api:
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End what still drips, and stop."""
+        """End dripping answers, and stop."""
         self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
@@ -86,7 +86,7 @@ class Api:
         data: Json | None = None,
         associations: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """Have a record, or another version of it."""
+        """Add a record, or another version of it."""
         self.records[external_id] = {
             "id": external_id,
             "version": version,
@@ -96,7 +96,7 @@ class Api:
         }
 
     def misbehave(self, *faults: str, at: str = "") -> None:
-        """Let each of the next requests, of those whose path begins with `at`, go wrong so."""
+        """Queue these faults for the next requests whose path begins with `at`."""
         for fault in faults:
             if fault.partition(":")[0] not in FAULTS:
                 raise ValueError(f"{fault!r}: one of {', '.join(sorted(FAULTS))}")
@@ -105,11 +105,11 @@ class Api:
 
     @property
     def waiting(self) -> list[str]:
-        """What was asked for and has not gone wrong yet."""
+        """Faults that are still in the queue."""
         return [fault for fault, _ in self._faults]
 
     def take(self, path: str) -> str | None:
-        """Return how a request goes wrong; `None`: it does not."""
+        """Return the fault for a request; `None` for a correct answer."""
         with self._lock:
             self.requests.append(f"GET {path}")
             for place, (fault, at) in enumerate(self._faults):
@@ -119,7 +119,7 @@ class Api:
             return self.mood()
 
     def answer(self, path: str, cursor: str | None) -> Json | None:
-        """Return a page, or a record; `None` where there is none."""
+        """Return a page, or a record; `None` if there is no such record."""
         if path != "/records":
             return self.records.get(unquote(path.removeprefix("/records/")))
         ids = sorted(self.records)
@@ -133,14 +133,14 @@ class Api:
 
 
 class FaultyApiServer(ThreadingHTTPServer):
-    """What a handler asks."""
+    """A server that handlers can ask for its API."""
 
     api: Api
     daemon_threads = True
     request_queue_size = 64
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: most of its connections end badly, as they were asked to."""
+        """Log nothing, because connections are meant to end badly here."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -150,10 +150,10 @@ class Handler(BaseHTTPRequestHandler):
     server: FaultyApiServer
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """Answer, or go wrong."""
+        """Answer, or produce a fault."""
         parts = urlsplit(self.path)
         api = self.server.api
         shown = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -167,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply_with(self.found())
 
     def do_POST(self) -> None:
-        """Take what is to go wrong."""
+        """Queue the faults in the body."""
         words = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode().split()
         try:
             self.server.api.misbehave(*words)
@@ -177,16 +177,16 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, f"{' '.join(self.server.api.waiting)}\n".encode())
 
     def found(self) -> Json | None:
-        """Return the answer that is right."""
+        """Return the correct answer."""
         return self.server.api.answer(urlsplit(self.path).path, self.cursor)
 
     @property
     def cursor(self) -> str | None:
-        """Of the page that is asked for; `None`: the first."""
+        """Cursor of the requested page; `None` for the first page."""
         return parse_qs(urlsplit(self.path).query).get("cursor", [None])[0]
 
     def reply_with(self, answer: object) -> None:
-        """Send JSON, in gzip where that is accepted; 404 without one."""
+        """Send JSON, with gzip if the client accepts it; 404 if there is no answer."""
         if answer is None:
             self.reply(404)
             return
@@ -197,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, body)
 
     def reply(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        """Send a whole answer."""
+        """Send a complete answer."""
         self.send_response(status)
         kind = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         for name, value in {**kind, **(headers or {})}.items():
@@ -206,7 +206,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def drip(self, text: bytes) -> None:
-        """Send a byte now and then, for as long as anybody reads it."""
+        """Send a byte every 0.05 s, as long as the client reads."""
         for number in range(1 << 30):
             if self.server.api.stopped.wait(DRIP_S):
                 return
@@ -222,7 +222,7 @@ def _status(status: int) -> Callable[[Handler, str], None]:
 
 
 def _changed(change: Callable[[Json], object]) -> Callable[[Handler, str], None]:
-    """Answer with a changed copy of what is right."""
+    """Answer with a changed copy of the correct answer."""
 
     def fault(handler: Handler, _: str) -> None:
         answer = json.loads(json.dumps(handler.found()))
@@ -297,7 +297,7 @@ def _cut_gzip(handler: Handler, _: str) -> None:
 
 
 def _gzip_members(handler: Handler, _: str) -> None:
-    """Two, as RFC 1952 allows, and the zeros with which some pad."""
+    """Send two gzip members, as RFC 1952 allows, and zeros, with which some servers pad."""
     body = json.dumps(handler.found()).encode()
     parts = [gzip.compress(body[: len(body) // 2]), gzip.compress(body[len(body) // 2 :])]
     handler.reply(200, b"".join(parts) + bytes(8), {"Content-Encoding": "gzip"})
@@ -310,7 +310,7 @@ def _garbage(handler: Handler, _: str) -> None:
 
 @cache
 def bomb() -> bytes:
-    """Return what unfolds to a thousand times its size."""
+    """Return gzip that expands to a thousand times its size."""
     return gzip.compress(b'{"items": [' + b" " * BOMB_BYTES)
 
 
@@ -395,12 +395,12 @@ FAULTS: dict[str, Callable[[Handler, str], None]] = {
     "nothing": _changed(lambda page: {**page, "items": [], "next": None}),
     "twice": _changed(lambda page: {**page, "items": page["items"] * 2}),
 }
-"""How a request may go wrong. What follows a colon is: seconds of `429`, `429-until` and `503`; the
-target of `redirect`."""
+"""All faults. A value may follow a colon: seconds for `429`, `429-until` and `503`; the target for
+`redirect`."""
 
 
 def main() -> None:
-    """Serve some records until it is stopped."""
+    """Serve some records until the process is stopped."""
     with Api(port=int(sys.argv[1]) if sys.argv[1:] else 0) as api:
         for number in range(250):
             api.put(f"r{number:03}", data={"number": number})

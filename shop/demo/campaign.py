@@ -16,7 +16,7 @@ from workshed.db import Connection
 
 AUDIENCE, PAUSED_AT = 500, 100
 UNREACHABLE = "customer007@shop.example"
-"""The mail server refuses this address for good, where it is ours."""
+"""The mail server refuses this address permanently, if the demo started that server."""
 NEWS = """Hello {{ name }},
 
 the walnut desk is back, and a lamp goes with it.
@@ -33,17 +33,17 @@ Step = Literal["begun", "paused", "resumed"]
 
 @dataclass(slots=True)
 class CampaignDemo:
-    """The campaign of the demo, and what was seen of it so far."""
+    """The demo's campaign, and what was seen of it so far."""
 
     campaign_id: int
     refused: int
-    """How many addresses the mail server is known to refuse."""
+    """How many addresses the mail server refuses."""
     step: Step = "begun"
     found: Campaign | None = None
     of: CampaignProgress = field(default_factory=CampaignProgress)
     paused_at: int = 0
     left: str = ""
-    """Who unsubscribed."""
+    """Address of the recipient who unsubscribed."""
 
     @property
     def title(self) -> str:
@@ -52,12 +52,12 @@ class CampaignDemo:
 
     @property
     def bar(self) -> tuple[str, int, int]:
-        """How many have an outcome."""
+        """How many recipients have an outcome."""
         return "campaign", self.of.ended, AUDIENCE
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
         seen = {
             "sent to its end": self.found is not None and self.found.state == "sent",
             "paused and resumed": self.step == "resumed",
@@ -68,7 +68,7 @@ class CampaignDemo:
         return [f"campaign: {what}" for what, is_seen in seen.items() if not is_seen]
 
     def look(self, conn: Connection) -> None:
-        """Look once; when some of it is sent, pause it, let somebody leave, and resume it."""
+        """Look once; when some of it is sent, pause it, unsubscribe a recipient, and resume it."""
         self.found = campaigns.find(conn, self.campaign_id)
         self.of = campaigns.progress(conn, self.campaign_id)
         match self.step:
@@ -84,14 +84,14 @@ class CampaignDemo:
                 self.step = "resumed"
 
     def stories(self) -> Iterator[str]:
-        """Say in lines what has become of it."""
-        yield f"paused at {self.paused_at}, {self.left or 'nobody'} unsubscribed, resumed"
+        """Yield lines that say what happened."""
+        yield f"paused at {self.paused_at}, {self.left or 'no recipient'} unsubscribed, resumed"
         counts = {name: getattr(self.of, name) for name in self.of.__slots__}
         yield ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def begin(refuse: Callable[[int, str | None], None] | None) -> CampaignDemo:
-    """Let there be customers, and send them a campaign; `refuse` tells the mail server of ours."""
+    """Create customers, and start a campaign; `refuse` makes the mail server refuse an address."""
     people = """
         INSERT INTO shop.users (name, email, created_at, activated_at)
         SELECT 'Customer ' || n, 'customer' || to_char(n, 'FM000') || '@shop.example', at, at
@@ -101,7 +101,7 @@ def begin(refuse: Callable[[int, str | None], None] | None) -> CampaignDemo:
     if refuse is not None:
         refuse(550, UNREACHABLE)
     with db.transaction() as conn:
-        # By their ids, since others sign up and are imported meanwhile.
+        # By user id, because other users sign up and are imported at the same time.
         customers = [user_id for (user_id,) in conn.execute(people, (AUDIENCE,)).fetchall()]
         found = campaigns.create(
             conn,
@@ -116,7 +116,7 @@ def begin(refuse: Callable[[int, str | None], None] | None) -> CampaignDemo:
 
 
 def _leave(conn: Connection, campaign_id: int) -> str:
-    """Unsubscribe the last who has no mail yet, as a mail program does; return who that is."""
+    """Unsubscribe the last recipient without an email, as mail programs do; return the address."""
     query = """
         SELECT u.id, u.email
           FROM shop.campaign_recipients AS r JOIN shop.users AS u ON u.id = r.user_id

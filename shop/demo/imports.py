@@ -1,4 +1,4 @@
-"""A file of ten thousand people, of whom three in a hundred cannot become users."""
+"""A file of ten thousand people, three in a hundred of whom cannot become users."""
 
 import tempfile
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from workshed.db import Connection
 
 ROWS = 10_000
 WRONG_OF = 33
-"""One row of so many is wrong, in turn in each of the ways below."""
+"""One row in so many is wrong, in each of the ways below in turn."""
 WRONG = (
     ",nobody@example.org",
     "Nobody,",
@@ -25,12 +25,12 @@ WRONG = (
     "N\0L,nul@example.org",
 )
 JOSE = "José,jos\u00e9@example.org"
-"""The first row; one of the wrong ones writes its address in two other characters."""
+"""The first row; a wrong row has the same address, with é written as two characters."""
 
 
 @dataclass(slots=True)
 class ImportDemo:
-    """The import of the demo, and what was seen of it so far."""
+    """The demo's import, and what was seen of it so far."""
 
     import_id: int
     wrong: int
@@ -39,7 +39,7 @@ class ImportDemo:
 
     @property
     def title(self) -> str:
-        """Say what became of the file."""
+        """Say what the file became."""
         found = self.found
         if found is None or found.ended_at is None:
             return "people.csv became -"
@@ -49,13 +49,13 @@ class ImportDemo:
 
     @property
     def bar(self) -> tuple[str, int, int]:
-        """How many rows have ended."""
+        """How many rows have an outcome."""
         found = self.found
         return "rows", 0 if found is None else found.succeeded + found.failed, ROWS
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
         found = self.found
         done = found is not None and (found.succeeded, found.failed) == (
             ROWS - self.wrong,
@@ -71,12 +71,12 @@ class ImportDemo:
                 self.kinds = imports.problems(conn, self.import_id)
 
     def stories(self) -> list[str]:
-        """Say why rows have failed."""
+        """Return lines that say why rows failed."""
         return [f"{one.rows:5} {one.problem:<11} {one.reason}" for one in self.kinds]
 
 
 def hand_in(owner_id: int) -> ImportDemo:
-    """Write the file and hand it in."""
+    """Write the file, and start its import."""
     lines, wrong = ["name,email", JOSE], 0
     for number in range(1, ROWS):
         if number % WRONG_OF:

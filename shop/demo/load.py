@@ -1,4 +1,4 @@
-"""Jobs that take a moment, an actor for each of the queues that are shown under load."""
+"""Short jobs to fill queues with, one actor for each queue."""
 
 import time
 
@@ -17,8 +17,8 @@ def wait_in(queue: str) -> dramatiq.Actor[[int], None]:
     @dramatiq.actor(
         broker=broker, queue_name=queue, actor_name=f"wait_in_{queue}", time_limit=ms(minutes=1)
     )
-    def wait(number: int) -> None:  # noqa: ARG001 -- tells jobs apart
-        """Take a moment; a second run takes another."""
+    def wait(number: int) -> None:  # noqa: ARG001 -- distinguishes jobs
+        """Wait a moment. Idempotent: a second run only waits again."""
         time.sleep(TAKES_S)
 
     return wait

@@ -1,4 +1,4 @@
-"""The mails that have arrived, as files of a maildir."""
+"""The emails that have arrived, as files of a maildir."""
 
 import mailbox
 from dataclasses import dataclass
@@ -6,27 +6,27 @@ from email.header import decode_header, make_header
 from pathlib import Path
 
 ISOLATES = "\u2066\u2067\u2068\u2069"
-"""Marks around a name that may run from right to left."""
+"""Unicode marks around a name that may run from right to left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What is known of a mail."""
+    """The headers of an email that matter here."""
 
     message_id: str
     subject: str
 
     @property
     def kind(self) -> str:
-        """What it is for, which begins its Message-ID."""
+        """Its kind, with which its Message-ID begins."""
         return self.message_id.lstrip("<").partition(".")[0]
 
 
 class Mailbox:
-    """Reads each file once; without a folder of ours nothing is known."""
+    """Reads each file once; empty if the demo did not start the mail server."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Read nothing yet."""
+        """Open the maildir; `look` reads it."""
         self.is_ours = folder is not None
         self._mails = mailbox.Maildir(folder, create=True) if folder else None
         self._read: dict[str, Arrived] = {}
@@ -35,7 +35,7 @@ class Mailbox:
         """Read what has arrived since the last look."""
         for name in self._mails.keys() if self._mails is not None else ():
             if name not in self._read:
-                assert self._mails is not None  # noqa: S101 -- so mypy knows it too
+                assert self._mails is not None  # noqa: S101 -- for mypy
                 mail = self._mails[name]
                 subject = str(make_header(decode_header(str(mail["Subject"]))))
                 plain = "".join(c for c in subject if c not in ISOLATES)
@@ -43,13 +43,13 @@ class Mailbox:
 
     @property
     def arrived(self) -> list[Arrived]:
-        """All that has arrived."""
+        """All emails that have arrived."""
         return list(self._read.values())
 
     def subjects(self) -> dict[str, str]:
-        """Return the subject of each by its Message-ID."""
+        """Return the subjects by Message-ID."""
         return {mail.message_id: mail.subject for mail in self.arrived}
 
     def count(self, kind: str) -> int:
-        """Return how many of a kind have arrived."""
+        """Return how many emails of a kind have arrived."""
         return sum(mail.kind == kind for mail in self.arrived)

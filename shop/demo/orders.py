@@ -1,4 +1,4 @@
-"""Thirty days of orders, and the report of the last of them."""
+"""Thirty days of orders, and the report of the last day."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@sh
 
 @dataclass(slots=True)
 class ReportDemo:
-    """The report of the demo, and what was seen of it so far."""
+    """The demo's report, and what was seen of it so far."""
 
     expected: Decimal
-    """The revenue of yesterday, added up as the orders were made."""
+    """Yesterday's revenue, added up while the orders were stored."""
     picture: Path
     report: StoredReport | None = None
     mails: int = 0
@@ -39,12 +39,12 @@ class ReportDemo:
 
     @property
     def bar(self) -> tuple[str, int, int]:
-        """How many admins were mailed."""
+        """How many admins were sent the report."""
         return "reports", self.mails, len(ADMINS)
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
         seen = {
             "stored": self.report is not None,
             f"revenue {self.expected}": self._revenue == self.expected,
@@ -54,7 +54,7 @@ class ReportDemo:
         return [f"report of yesterday: {what}" for what, is_seen in seen.items() if not is_seen]
 
     def look(self, conn: Connection) -> None:
-        """Look once; its chart is saved beside the logs."""
+        """Look once; save the report's chart to `picture` once it was sent."""
         if self.report is None:
             day = reports.asked(conn, None, settings().report_zone)
             self.report = reports.find(conn, day.date)
@@ -67,7 +67,7 @@ class ReportDemo:
             _save(conn, self.picture)
 
     def stories(self) -> Iterator[str]:
-        """Say in lines what it says."""
+        """Yield lines that say what the report says."""
         if self.report is None:
             yield "-"
             return
@@ -83,7 +83,7 @@ class ReportDemo:
 
 
 def open_shop(picture: Path) -> ReportDemo:
-    """Take orders of thirty days, let there be admins, and ask for the report of yesterday."""
+    """Store admins and orders of thirty days, and send the job that reports yesterday."""
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.unlink(missing_ok=True)
     with db.transaction() as conn:
@@ -101,8 +101,8 @@ def open_shop(picture: Path) -> ReportDemo:
 
 
 def _sell(conn: Connection, until: datetime) -> Decimal:
-    """Sell more on some days than on others; return what the last one brought in."""
-    # Not those of the import that runs meanwhile: the report would differ from run to run.
+    """Store more orders on some days than on others; return the revenue of the last day."""
+    # Imported users do not buy: the import is running, so the report would differ from run to run.
     buyers = [*(person.email for person in signed_up()), *(email for _, email in ADMINS)]
     query = "SELECT id FROM shop.users WHERE email = ANY(%s) ORDER BY id"
     users = [row[0] for row in conn.execute(query, (buyers,))]
@@ -119,7 +119,7 @@ def _sell(conn: Connection, until: datetime) -> Decimal:
 def _order(
     conn: Connection, user_id: int, at: datetime, products: list[int], number: int
 ) -> Decimal:
-    """Take an order of one or two products; return what is paid for it."""
+    """Store an order of one or two products; return what it costs."""
     lines = []
     for position in range(1, 2 + number % 2):
         place = (number * position) % len(products)

@@ -1,4 +1,4 @@
-"""A mail server that goes down in the middle of a campaign: nothing is lost, and nothing dies."""
+"""A mail server that goes down in the middle of a campaign: no email is lost, and no job dies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from workshed.devserver.mail import MailCatcher
 
 AWAY_AT = 250
-"""Mails of the campaign that it has taken before."""
+"""It goes down once so many emails of the campaign are sent."""
 Step = Literal["up", "down", "up again"]
 
 
 @dataclass(slots=True)
 class Outage:
-    """What the mail server of the demo does, and what was seen of it so far."""
+    """The outage of the demo's mail server, and what was seen of it so far."""
 
     server: "MailCatcher"
     campaign: CampaignDemo
@@ -25,7 +25,7 @@ class Outage:
     said: str = ""
     """Why the campaign has paused."""
     waited: int = 0
-    """Mails that it had yet to send."""
+    """Emails that were not sent yet."""
     dead: int | None = field(default=None)
 
     @property
@@ -35,12 +35,12 @@ class Outage:
 
     @property
     def bar(self) -> tuple[str, int, int]:
-        """How far it is."""
+        """How far the outage has come."""
         return "outage", ("up", "down", "up again").index(self.step), 2
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
         over = self.campaign.found is not None and self.campaign.found.ended_at is not None
         seen = {
             "its mails wait for it": self.step == "up again",
@@ -49,7 +49,7 @@ class Outage:
         return [f"outage: {what}" for what, is_seen in seen.items() if not is_seen]
 
     def look(self, conn: Connection) -> None:
-        """Look once; take it down after some mails, and up again when the campaign has paused."""
+        """Look once; stop the server after some emails, start it once the campaign has paused."""
         found = self.campaign.found
         if found is None:
             return
@@ -67,7 +67,7 @@ class Outage:
             [(self.dead,)] = conn.execute(query).fetchall()
 
     def stories(self) -> Iterator[str]:
-        """Say in lines what has become of it."""
+        """Yield lines that say what happened."""
         yield f"the campaign paused: {self.said}"
         yield (
             f"{self.waited} mails waited for it at no attempt, the campaign went on by itself, "

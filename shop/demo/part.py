@@ -1,4 +1,4 @@
-"""What each part of the demo is to the person who shows it."""
+"""The interface of each part of the demo, by which it is shown."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -7,7 +7,7 @@ from workshed.db import Connection
 
 
 class DemoScenario(Protocol):
-    """Something that was begun, and of which more is seen with each look."""
+    """A scenario that was started, and whose progress each look updates."""
 
     @property
     def title(self) -> str:
@@ -15,14 +15,14 @@ class DemoScenario(Protocol):
 
     @property
     def bar(self) -> tuple[str, int, int]:
-        """Name what is counted, how many there are by now, and how many there will be."""
+        """The name of its progress bar, the current count, and the final count."""
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
 
     def look(self, conn: Connection) -> None:
-        """Look once."""
+        """Look once, and update the progress."""
 
     def stories(self) -> Iterable[str]:
-        """Say in lines what has become of it."""
+        """Return lines that say what happened."""

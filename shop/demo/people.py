@@ -10,9 +10,9 @@ Role = Literal["", "leaves", "busy"]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who signs up.
+    """A person who signs up.
 
-    One `leaves` before the welcome goes out; the mail server of one is `busy` the first time.
+    One `leaves` before the welcome is sent; the mail server of another is `busy` the first time.
     """
 
     name: str
@@ -21,7 +21,7 @@ class Person:
 
 
 def people() -> list[Person]:
-    """Read `people.csv`, which ships beside this file."""
+    """Read `people.csv`, which is next to this file."""
     text = resources.files("shop.demo").joinpath("people.csv").read_text("utf-8")
     return [
         Person(row["name"], row["email"], _role(row["role"]))

@@ -1,4 +1,4 @@
-"""Two uploads of one person, and what their browser is told of them."""
+"""Two uploads of one person, and the events about them that their browser receives."""
 
 import http.client
 import io
@@ -31,7 +31,7 @@ LOOK_S = 0.1
 
 WIDTH, HEIGHT = 2400, 1600
 ORIENTATION, TURNED = 0x0112, 6
-"""The tag by which a camera says how it was held, and its value for a quarter turn."""
+"""The EXIF tag for how the camera was held, and its value for a quarter turn."""
 GPS, LATITUDE_REF, LATITUDE = 0x8825, 1, 2
 DRAWING = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
@@ -43,17 +43,17 @@ class Upload:
     filename: str
     attachment_id: int
     wanted: str
-    """The event that its browser is to get."""
+    """The event that the browser should receive."""
     told: dict[str, Any] | None = None
     seconds: float = 0.0
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
         return [] if self.told else [f"{self.filename}: {self.wanted} in the browser"]
 
     def story(self) -> str:
-        """Say in a line what it has become."""
+        """Return a line that says what the file became."""
         if self.told is None:
             return "-"
         if self.wanted == "image_refused":
@@ -66,21 +66,21 @@ class Browser:
     """Follows the events of one user, as their page does, in a thread."""
 
     def __init__(self, port: int, user_id: int) -> None:
-        """Follow nothing yet."""
+        """Prepare to follow the events."""
         self._port = port
         self._path = f"/pictures/events?after=0&token={quote(token(str(user_id)))}"
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._began = time.monotonic()
         self.events: list[tuple[str, dict[str, Any], float]] = []
-        """Name, data, and when it came, in seconds since this browser was opened."""
+        """Name, data, and arrival in seconds since this object was created."""
 
     def __enter__(self) -> Self:
-        """Begin to follow."""
+        """Start following."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave it to the server to close the connection, with which the thread ends."""
+        """Do nothing: the thread ends when the server closes the connection."""
 
     def _follow(self) -> None:
         with suppress(OSError, http.client.HTTPException):
@@ -99,7 +99,7 @@ class Browser:
 
 @contextmanager
 def pages(port: int, log: Path) -> Generator[None]:
-    """Serve the pages of people for as long as the block runs."""
+    """Serve the demo's pages until the block ends."""
     command = [sys.executable, "-m", "uvicorn", "--factory", SITE, "--no-access-log"]
     with running([*command, "--host", HOST, "--port", str(port)], log) as process:
         _await(process, port)
@@ -107,17 +107,17 @@ def pages(port: int, log: Path) -> Generator[None]:
 
 
 def site(port: int) -> str:
-    """Return where the pages are."""
+    """Return the address of the pages."""
     return f"http://{HOST}:{port}"
 
 
 def address(port: int, user_id: int) -> str:
-    """Return where a person sees the pictures of this user."""
+    """Return the address of a user's pictures page."""
     return f"{site(port)}/pictures/?token={quote(token(str(user_id)))}"
 
 
 def upload(user_id: int) -> list[Upload]:
-    """Upload what becomes a picture, and what does not."""
+    """Upload a file that becomes a picture, and one that is refused."""
     return [
         Upload("beach.jpg", _attach(user_id, "beach.jpg", photo()), "image_processed"),
         Upload("logo.svg", _attach(user_id, "logo.svg", DRAWING), "image_refused"),
@@ -125,7 +125,7 @@ def upload(user_id: int) -> list[Upload]:
 
 
 def look(browser: Browser, uploads: list[Upload]) -> None:
-    """Look once; what was seen stays seen."""
+    """Look once, and note which uploads have had their event."""
     for event, data, came in list(browser.events):
         for one in uploads:
             if (one.attachment_id, one.wanted) == (data.get("attachment_id"), event):
@@ -133,7 +133,7 @@ def look(browser: Browser, uploads: list[Upload]) -> None:
 
 
 def photo() -> bytes:
-    """Make a picture as of a camera held upright, which says where it was taken."""
+    """Make a picture as from a camera held upright, with its location."""
     sky = Image.linear_gradient("L").resize((WIDTH, HEIGHT))
     sun = Image.radial_gradient("L").resize((WIDTH, HEIGHT))
     exif = Image.Exif()
@@ -153,7 +153,7 @@ def _attach(user_id: int, filename: str, content: bytes) -> int:
 
 
 def _await(process: "subprocess.Popen[bytes]", port: int) -> None:
-    """Wait until the server answers, or does not: then what is not seen is named."""
+    """Wait up to 20 s for the server; without it, the demo names what it did not see."""
     until = time.monotonic() + START_S
     while not has_ended(process) and time.monotonic() < until:
         connection = http.client.HTTPConnection(HOST, port, timeout=START_S)

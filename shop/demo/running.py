@@ -1,4 +1,4 @@
-"""Processes that run beside the demo."""
+"""Processes that run alongside the demo."""
 
 import subprocess
 from collections.abc import Generator
@@ -10,7 +10,7 @@ STOP_S = 40
 
 @contextmanager
 def running(command: list[str], log: Path) -> Generator["subprocess.Popen[bytes]"]:
-    """Run a command for as long as the block runs; what it says goes to the log."""
+    """Run a command until the block ends; its output goes to the log."""
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""Show the demo to a person, or tell it line by line to a log."""
+"""Show the demo on a terminal, or print it line by line to a log."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -21,10 +21,10 @@ BAR_WIDTH = 30
 
 
 class Show:
-    """A bar for each thing on a terminal; without one, a line when a mail is first seen."""
+    """Progress bars on a terminal; otherwise a line for each new event of a welcome email."""
 
     def __init__(self, console: Console, people: int, welcomed: int) -> None:
-        """Know how many are expected of each."""
+        """Expect so many sign-ups and welcome emails."""
         self.console = console
         self._told: dict[str, set[str]] = {}
         self._progress = Progress(
@@ -55,7 +55,7 @@ class Show:
         self._progress.stop()
 
     def update(self, sightings: list[Sighting], parts: list[DemoScenario]) -> None:
-        """Draw what is seen by now, and tell what is new."""
+        """Draw the current progress, and print new events."""
         for name, number, total in (one.bar for one in parts):
             if name not in self._bars:
                 self._bars[name] = self._progress.add_task(name, total=total)
@@ -88,7 +88,7 @@ class Show:
 
 
 def where(console: Console, servers: DevServers, log: str) -> None:
-    """Say where everything is."""
+    """Print the addresses, logins and files of the demo."""
     if servers.rabbitmq:
         ui = urlsplit(servers.rabbitmq.management_url)
         login = f"login {ui.username}, {ui.password}"
@@ -103,7 +103,7 @@ def summary(console: Console, sightings: list[Sighting]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("person", "address", "sent", "delivered", "reminder due"):
         table.add_column(column, no_wrap=True)
-    table.add_column("beside that", overflow="fold")
+    table.add_column("other outcomes", overflow="fold")
     for s in sightings:
         table.add_row(
             Text(s.person.name),
@@ -117,7 +117,7 @@ def summary(console: Console, sightings: list[Sighting]) -> None:
 
 
 def tally(console: Console, rows: Iterable[ResultRow]) -> None:
-    """Print what was done, refused and retried, and how fast."""
+    """Print how much was done, refused and retried, and how fast."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("what", "done", "refused", "retried", "how fast", "found again"):
         is_number = column in ("done", "refused", "retried")
@@ -129,15 +129,15 @@ def tally(console: Console, rows: Iterable[ResultRow]) -> None:
 
 
 def part(console: Console, of: DemoScenario) -> None:
-    """Say what became of a part."""
+    """Print what happened in a part of the demo."""
     console.print(Text(f"{of.title}:"), soft_wrap=True)
     for line in of.stories():
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def told(console: Console, person: Person, uploads: list[Upload]) -> None:
-    """Say what a person's browser was told of their uploads, and how soon."""
-    console.print(f"{person.name} uploaded two files; told by server-sent events:")
+    """Print the events that a person's browser received about their uploads, and how soon."""
+    console.print(f"{person.name} uploaded two files; received as server-sent events:")
     for one in uploads:
         after = f"{one.seconds:.1f} s" if one.told else "-"
         console.print(Text(f"  {one.filename:<12} {after:>6}  {one.story()}"), soft_wrap=True)

@@ -1,7 +1,6 @@
-"""What people of the demo see in a browser, and the console of those who operate it.
+"""The demo's web site: the shop, pictures, the unsubscribe page, and the operators' console.
 
-The shop is for customers, with their pictures, and the page to unsubscribe.
-To be served on loopback only: anyone who signs up may do all that the shop has.
+Serve it on loopback only, because anyone who signs up may use every feature of the shop.
 """
 
 from starlette.applications import Starlette
@@ -14,10 +13,10 @@ from workshed.settings import settings
 
 
 def create_app() -> Starlette:
-    """Make the site; the console is a part of it where somebody may use it."""
+    """Make the site; it includes the console if console users are configured."""
     routes = [
         Mount("/unsubscribe", unsubscribe.create_app()),
-        Mount("/pictures", pictures.create_app(cookie_path="/")),  # of the shop, too
+        Mount("/pictures", pictures.create_app(cookie_path="/")),  # the shop needs the cookie, too
         Mount("/", shop.create_app()),
     ]
     if settings().console_users.get_secret_value():

@@ -1,4 +1,4 @@
-"""A source that misbehaves, and how its sync recovers; its waits are run at once."""
+"""A source that misbehaves, and how its sync recovers; retries run without their backoff."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,19 +16,19 @@ from workshed.jobs.outbox import schedule as rows
 NAME = "crm"
 RECORDS, PAGE = 40, 20
 FAULTS = ("429:30", "500", "html")
-"""What becomes of its first answers: it is busy, it fails, and it sends a page for people."""
+"""Its first answers: it is busy, it fails, and it sends an HTML page."""
 MAILS = ("sync_failing", "sync_recovered")
 
 
 @dataclass(slots=True)
 class SyncDemo:
-    """The sync of the demo, and what was seen of it so far."""
+    """The demo's sync, and what was seen of it so far."""
 
     job_id: str
     admins: int
     records: int = 0
     waits: dict[int, timedelta] = field(default_factory=dict)
-    """By attempt: how long it was to wait, which it did not."""
+    """By attempt: its backoff, which the demo skips."""
     attempts: list[Attempt] = field(default_factory=list)
     mails: list[str] = field(default_factory=list)
     done: bool = False
@@ -40,22 +40,22 @@ class SyncDemo:
 
     @property
     def bar(self) -> tuple[str, int, int]:
-        """How many records are kept."""
+        """How many records are stored."""
         return "records", self.records, RECORDS
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
         seen = {
             f"{RECORDS} records": self.records == RECORDS,
             f"{len(FAULTS)} failed runs": len(self.attempts) == len(FAULTS),
             "its recovery": self.done,
-            "mails that tell of both": sorted(self.mails) == sorted(MAILS * self.admins),
+            "emails about both": sorted(self.mails) == sorted(MAILS * self.admins),
         }
         return [f"{NAME}: {what}" for what, is_seen in seen.items() if not is_seen]
 
     def look(self, conn: Connection) -> None:
-        """Look once, and let nothing wait."""
+        """Look once, and run waiting retries at once."""
         self.attempts = attempts.of_message(conn, self.job_id)
         self._hurry(conn)
         [source] = sync.find(conn)
@@ -65,7 +65,7 @@ class SyncDemo:
         self.mails = [kind for (kind,) in conn.execute(query, (list(MAILS),))]
 
     def _hurry(self, conn: Connection) -> None:
-        """Run what waits at once."""
+        """Run a waiting retry at once."""
         query = """
             SELECT (body::json #>> '{options,attempt}')::integer, due_at - created_at
               FROM workshed.schedule
@@ -77,18 +77,18 @@ class SyncDemo:
             rows.run_now(conn, self.job_id)
 
     def stories(self) -> Iterator[str]:
-        """Say in lines what has become of it."""
+        """Yield lines that say what happened."""
         for one in self.attempts:
             error = (one.error or "").removeprefix(f"{NAME}: ").partition(": ")[0]
             wait = self.waits.get(one.attempt)
             waited = "" if wait is None else f"waits {wait.total_seconds():.0f} s, run at once"
             yield f"{error:<54} {waited}"
         if self.done:
-            yield f"{self.records} records, and the admins told of both"
+            yield f"{self.records} records, and the admins were notified of both"
 
 
 def begin(api: Api, admins: int) -> SyncDemo:
-    """Let the source have something and misbehave, add it, and read it."""
+    """Give the source records and faults, add it, and send the job that syncs it."""
     api.page = PAGE
     for number in range(RECORDS):
         api.put(f"c{number:02}", associations=[("owner", "c00")])

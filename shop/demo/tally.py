@@ -1,4 +1,4 @@
-"""What was done, refused and retried, and how fast: read back from where it ended up."""
+"""How much was done, refused and retried, and how fast, read back from where it is stored."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """A line of the table."""
+    """A row of the table."""
 
     what: str
     done: int
     refused: int
-    """Refused, discarded, failed for good, or not wanted any more."""
+    """Refused, discarded, failed permanently, or unsubscribed."""
     retried: int
-    """Failed runs after which another one came."""
+    """Failed attempts that were retried."""
     speed: str
     found: str
-    """Where it was found beside the database."""
+    """What was found of it elsewhere, for example in the mailbox."""
 
 
 def rows(conn: Connection, mailbox: Mailbox) -> Iterator[ResultRow]:
-    """Read all of them, of one moment."""
+    """Read all rows of the table in one snapshot."""
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield _welcomes(conn, mailbox)
@@ -131,7 +131,7 @@ def _weighted(conn: Connection) -> ResultRow:
 
 
 def _ended(conn: Connection, *actors: str) -> tuple[int, int]:
-    """Return how many jobs were discarded or are dead, and how often one was tried again."""
+    """Return how many jobs were discarded or died, and how many attempts were retried."""
     query = """
         SELECT count(*) FILTER (WHERE outcome <> 'retry'),
                count(*) FILTER (WHERE outcome = 'retry')
@@ -142,7 +142,7 @@ def _ended(conn: Connection, *actors: str) -> tuple[int, int]:
 
 
 def _median(conn: Connection, actor: str) -> float:
-    """Return in how many seconds the actor ran."""
+    """Return the median run time of an actor, in seconds."""
     query = """
         SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_s)
           FROM workshed.runs WHERE actor = %s AND outcome = 'succeeded'
@@ -160,7 +160,7 @@ def _mails(mailbox: Mailbox, kind: str) -> str:
 
 
 def _is_whole(sha256: str) -> bool:
-    """Whether the store has exactly this content."""
+    """Return whether the store has exactly this content."""
     try:
         with storage().open(sha256) as content:
             return hashlib.sha256(content.read()).hexdigest() == sha256

@@ -1,4 +1,4 @@
-"""What became of each person's welcome, read from PostgreSQL and from the mailbox."""
+"""What happened to each person's welcome email, read from PostgreSQL and the mailbox."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ class Sighting:
     attempts: list[Attempt] = field(default_factory=list)
 
     def missing(self, *, mailbox_is_ours: bool) -> list[str]:
-        """Name what is expected of this person and was not seen yet."""
+        """Name the events expected for this person that were not seen yet."""
         if self.person.role == "leaves":
             expected = {"queued": self.queued, "discarded with its reason": self._discarded()}
         else:
@@ -45,7 +45,7 @@ class Sighting:
         return [what for what, seen in expected.items() if not seen]
 
     def story(self) -> str:
-        """Say in a few words what happened beside the usual."""
+        """List the outcomes other than success, for example a retry."""
         return ", ".join(attempt.outcome for attempt in self.attempts)
 
     def _discarded(self) -> bool:
@@ -70,7 +70,7 @@ class SignupProgress:
 
 
 def look(conn: Connection, mailbox: Mailbox, sightings: list[Sighting]) -> None:
-    """Look once; what was seen stays seen."""
+    """Look once; keep what was seen before."""
     arrived = mailbox.subjects()
     for sighting in sightings:
         progress = progress_of(conn, sighting.user_id)
@@ -82,7 +82,7 @@ def look(conn: Connection, mailbox: Mailbox, sightings: list[Sighting]) -> None:
 
 
 def progress_of(conn: Connection, user_id: int) -> SignupProgress:
-    """Return how far the welcome of a user has come; nothing is there when they are gone."""
+    """Return the progress of a user's welcome email; its fields are `None` for a deleted user."""
     query = """
         SELECT emails.sent_at, emails.message_id, schedule.due_at AS reminder_at
           FROM (SELECT %(id)s::bigint AS id) AS wanted

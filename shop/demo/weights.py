@@ -1,4 +1,4 @@
-"""Queues that are full at the same time, and what share of a worker each gets."""
+"""Queues that are full at the same time, and the share of a worker that each gets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from workshed import broker, db, schedule
 from workshed.db import Connection
 
 JOBS = 300
-"""Of each queue."""
+"""Jobs per queue."""
 LEEWAY = 0.25
-"""By so much of itself a share may differ from what the weights say."""
+"""A share may differ from what the weights say by this fraction of itself."""
 
 
 @dataclass(slots=True)
 class FairnessDemo:
-    """The queues of the demo under load, and what was seen of them so far."""
+    """The demo's full queues, and what was seen of them so far."""
 
     weights: dict[str, int]
     done: int = 0
     first: dict[str, int] = field(default_factory=dict)
-    """How many jobs of each were started while all queues were full."""
+    """By queue: how many of its jobs were started while all queues were full."""
 
     @property
     def title(self) -> str:
@@ -29,12 +29,12 @@ class FairnessDemo:
 
     @property
     def bar(self) -> tuple[str, int, int]:
-        """How many jobs are done."""
+        """How many jobs have succeeded."""
         return "queues", self.done, JOBS * len(QUEUES)
 
     @property
     def missing(self) -> list[str]:
-        """Name what is expected and was not seen yet."""
+        """Name the expected events that were not seen yet."""
         missing = [] if self.done == JOBS * len(QUEUES) else [f"{JOBS} jobs of each queue"]
         total = sum(self.first.values())
         for queue, weight in self.weights.items():
@@ -51,7 +51,7 @@ class FairnessDemo:
         )
         ((self.done,),) = conn.execute(query, (names,)).fetchall()
         if self.done == JOBS * len(QUEUES):
-            # The heaviest is the first that runs empty; what runs ahead of its turn is in memory.
+            # The queue with the largest weight is empty first. Prefetched jobs blur that: use 90 %.
             most = JOBS * sum(self.weights.values()) // max(self.weights.values()) * 9 // 10
             first = """
                 SELECT queue, count(*)
@@ -62,7 +62,7 @@ class FairnessDemo:
             self.first = dict(conn.execute(first, (names, most)).fetchall())
 
     def stories(self) -> Iterator[str]:
-        """Say in lines what share each has had."""
+        """Yield lines that say what share each queue has had."""
         total = sum(self.first.values())
         for queue, weight in self.weights.items():
             share = self.first.get(queue, 0)
@@ -71,7 +71,7 @@ class FairnessDemo:
 
 
 def fill() -> FairnessDemo:
-    """Fill the queues, a job of each in turn; a relay sends them faster than a worker works."""
+    """Fill the queues, one job of each in turn; the relay sends faster than the worker works."""
     with db.transaction() as conn:
         for number in range(JOBS):
             for actor in ACTORS.values():

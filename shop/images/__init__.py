@@ -1,4 +1,4 @@
-"""Images made of what people upload: each of one content and one set of options."""
+"""Images made from uploads, each from one content and one set of options."""
 
 from shop.images.attachments import Original, attach, find, refuse, replace
 from shop.images.errors import ImageRefusedError

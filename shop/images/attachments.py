@@ -1,4 +1,4 @@
-"""What people have uploaded, and what each attachment holds now."""
+"""Attachments: the files that users uploaded, and their current contents."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ from workshed.jobs import RecordMissing, Snooze
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What an attachment held when it was looked at."""
+    """The content of an attachment at the time when it was read."""
 
     attachment_id: int
     user_id: int
@@ -26,10 +26,10 @@ class Original:
 
 
 def attach(conn: Connection, user_id: int, filename: str, sha256: str) -> int:
-    """Store that a person has uploaded a content, which `blobs.keep` has; return the id.
+    """Store a user's attachment with a content that `blobs.keep` has stored; return its id.
 
-    A name that could not be stored or shown is made one that can. Raises `RecordMissing` when there
-    is no such person.
+    A file name that cannot be stored or shown is changed into one that can. Raises `RecordMissing`
+    if there is no such user.
     """
     query = """
         INSERT INTO shop.attachments (user_id, filename, sha256)
@@ -46,7 +46,7 @@ def attach(conn: Connection, user_id: int, filename: str, sha256: str) -> int:
 
 
 def replace(conn: Connection, attachment_id: int, filename: str, sha256: str) -> list[Options]:
-    """Let an attachment hold another content; return what was made of the one before.
+    """Replace the content of an attachment; return the options of the old content's variants.
 
     Raises `RecordMissing`.
     """
@@ -68,7 +68,7 @@ def replace(conn: Connection, attachment_id: int, filename: str, sha256: str) ->
 
 
 def find(conn: Connection, attachment_id: int) -> Original:
-    """Return what an attachment holds; raises `RecordMissing` when there is none."""
+    """Return the content of an attachment; raises `RecordMissing`."""
     query = """
         SELECT id AS attachment_id, user_id, filename, sha256
           FROM shop.attachments
@@ -78,7 +78,7 @@ def find(conn: Connection, attachment_id: int) -> Original:
 
 
 def lock(conn: Connection, attachment_id: int) -> Original:
-    """Return what an attachment holds until the transaction ends; raises `RecordMissing`."""
+    """Lock an attachment until the transaction ends, return its content; raises `RecordMissing`."""
     query = """
         SELECT id AS attachment_id, user_id, filename, sha256
           FROM shop.attachments
@@ -89,10 +89,10 @@ def lock(conn: Connection, attachment_id: int) -> Original:
 
 
 def hold(conn: Connection, original: Original) -> None:
-    """Keep an attachment as it was looked at until the transaction ends.
+    """Lock an attachment that still has the given content, until the transaction ends.
 
-    Raises `Snooze` when it was replaced meanwhile, so that the job looks at what it holds now, and
-    `RecordMissing`.
+    Raises `RecordMissing`, and `Snooze` if its content was replaced in the meantime, so that the
+    job runs again with the new content.
     """
     if lock(conn, original.attachment_id).sha256 != original.sha256:
         again = f"attachment {original.attachment_id} was replaced meanwhile"
@@ -100,9 +100,9 @@ def hold(conn: Connection, original: Original) -> None:
 
 
 def refuse(conn: Connection, original: Original, reason: str) -> None:
-    """Store why no image can be made of an attachment, and tell its user, once.
+    """Store why no image can be made of an attachment, and notify its user, once.
 
-    Raises as `hold` does, and stores nothing then.
+    Raises what `hold` raises, and then stores nothing.
     """
     hold(conn, original)
     query = """

@@ -1,4 +1,4 @@
-"""One process that decodes images, seen from the worker that started it."""
+"""The worker's side of a process that decodes images."""
 
 import contextlib
 import json
@@ -14,23 +14,23 @@ from shop.images.errors import DecoderEndedError
 from shop.pixels.wanted import PACKET_BYTES
 from workshed.interrupts import thread_gate
 
-# An interrupt of the waiting thread strikes when its call into the system ends.
+# An interrupt takes effect only when the waiting thread's system call returns.
 _SLICE_S = 0.2
-# For a process to be gone once its socket is.
+# How long a process may take to end after its socket has closed.
 _BURIAL_S = 10.0
 
 
 class DecoderProcess:
     """A process that answers one request at a time.
 
-    A fresh interpreter, and no fork of this one: the worker has threads, and its memory has
-    secrets. Of its environment the child is given the path of modules and nothing else.
+    It is a new interpreter and not a fork, because the worker has threads, and secrets in its
+    memory. From the worker's environment it receives only the module path.
     """
 
     def __init__(self, module: str, memory_bytes: int) -> None:
-        """Start it; it may use so much memory for an image and itself."""
+        """Start it; `memory_bytes` limits its whole address space."""
         self.images = 0
-        """How many it was given so far."""
+        """How many images it was given so far."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_SLICE_S)
         words = [module, str(theirs.fileno()), str(memory_bytes)]
@@ -40,29 +40,29 @@ class DecoderProcess:
                 [sys.executable, "-P", "-m", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # libraries complain there of each broken file
+                stderr=subprocess.DEVNULL,  # libraries write there about each broken file
                 env={"PYTHONPATH": os.pathsep.join(str(Path(at).absolute()) for at in sys.path)},
                 cwd="/",
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a terminal's Ctrl-C is for the worker, which waits
+                start_new_session=True,  # Ctrl-C must reach only the worker, which waits for it
             )
             undo.pop_all()
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process id."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether it was not seen to end."""
+        """Whether the process has not ended."""
         return self._process.poll() is None
 
     def ask(self, request: bytes, files: list[int], within_s: float) -> dict[str, Any]:
-        """Return its answer or, when it ends without one, `{"ended": code}`.
+        """Return its answer or, if it ends without one, `{"ended": code}`.
 
-        An interrupt may strike meanwhile. After any exception the child must not be asked again:
-        its late answer would be taken for that to the next question.
+        An interrupt may be raised while waiting. After any exception, do not use the child again:
+        its late answer would be taken for the answer to the next request.
         """
         self.images += 1
         try:
@@ -82,18 +82,18 @@ class DecoderProcess:
         while time.monotonic() < ends_at:
             with contextlib.suppress(TimeoutError):
                 return self._socket.recv(PACKET_BYTES)
-        raise DecoderEndedError(f"was killed, for it had not answered after {within_s:g} s")
+        raise DecoderEndedError(f"was killed because it had not answered after {within_s:g} s")
 
     def end(self) -> int:
-        """Be rid of it; return its exit code, or the negative number of a signal."""
+        """Kill it; return its exit code, or the negative number of a signal."""
         self._socket.close()
-        self._process.kill()  # it has nothing to tidy up
+        self._process.kill()  # it has nothing to clean up
         return self._process.wait()
 
     def forget(self) -> None:
-        """In a fork of this process: leave it to the parent.
+        """Leave the child to the parent, after this process was forked.
 
-        The copy of the socket must go, or the child would outlive its parent.
+        This closes the copy of the socket; otherwise the child would outlive the parent.
         """
         self._socket.close()
-        self._process.returncode = 0  # or Python would warn that nobody waits for it
+        self._process.returncode = 0  # otherwise Python warns that the process was not waited for

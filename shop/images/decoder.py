@@ -1,4 +1,4 @@
-"""Decoding images where it can do no harm: in processes with limits, which are reused."""
+"""Decoding images safely: in separate processes with limits, which are reused."""
 
 import atexit
 import json
@@ -14,23 +14,23 @@ from shop.pixels import ConvertedImage, ImageRequest
 from shop.settings import settings
 from workshed.interrupts import thread_gate
 
-# What leaks in a decoder leaks for that long.
+# A process is replaced after so many images, which bounds memory leaks of the decoders.
 _MOST_IMAGES = 200
-# Beyond its CPU an image waits for disks and processors that are busy.
+# On a busy machine, decoding takes longer than its CPU time.
 _WAIT_PER_CPU, _SHORTEST_WAIT_S = 10, 60.0
 _CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
 
 
 def decode(source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
-    """Write to `target` what is wanted of the image in `source`; see `Decoder.decode`."""
+    """Convert the image in `source` and write it to `target`; see `Decoder.decode`."""
     return _decoder.decode(source, target, wanted)
 
 
 class Decoder:
-    """As many processes as threads have asked at the same time."""
+    """A pool of decoder processes, one for each thread that decodes at the same time."""
 
     def __init__(self, module: str = "shop.pixels.child") -> None:
-        """Start nothing; `module` is what the processes run."""
+        """Create an empty pool; its processes will run `module`."""
         self._module = module
         self._lock = threading.Lock()
         self._all: set[DecoderProcess] = set()
@@ -39,17 +39,15 @@ class Decoder:
         atexit.register(self.close)
 
     def decode(self, source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
-        """Write to `target` what is wanted of the image in `source`; both from their beginning.
+        """Convert the image in `source` and write it to `target`; both from their beginning.
 
-        Both are real files; where they stand changes. Raises `ImageRefusedError` when the image is
-        to blame, otherwise `DecoderEndedError`.
+        Both must be real files; their positions change. Raises `ImageRefusedError` if the image is
+        the cause, otherwise `DecoderEndedError`.
         """
         cpu_s = settings().image_cpu.total_seconds()
         request = json.dumps({"cpu_s": cpu_s, "wanted": asdict(wanted)}).encode()
         question = request, [source.fileno(), target.fileno()]
-        with (
-            thread_gate().shut()
-        ):  # an interrupt strikes while the child is asked, and nowhere else
+        with thread_gate().shut():  # interrupts are raised only while waiting for the child
             child = self._take()
             answer = self._ask(child, *question)
             if child.images > 1 and _may_be_of_another(answer):
@@ -80,7 +78,7 @@ class Decoder:
         return answer
 
     def _take(self) -> DecoderProcess:
-        """Return the child that was used last, whose memory is warm, or a new one."""
+        """Return the child that was used last, because its memory is warm, or a new one."""
         with self._lock:
             gone = [child for child in self._idle if not child.is_alive]
             for child in gone:
@@ -110,16 +108,16 @@ class Decoder:
 
 
 def _may_be_of_another(answer: dict[str, Any]) -> bool:
-    """Whether an image that the child had before may be to blame for this end.
+    """Return whether an earlier image may have caused this end of the child.
 
-    It may have left broken or little memory. And a child that was idle for long ends by itself,
-    maybe just when it was asked.
+    It may have corrupted or used up memory. Also, an idle child ends by itself after a while,
+    possibly just when it receives a request.
     """
     return "memory" in answer or answer.get("ended") in {0, *(-crash for crash in _CRASHES)}
 
 
 def _made(answer: dict[str, Any], cpu_s: float) -> ConvertedImage:
-    """Return what was made, or raise what the answer says."""
+    """Return the converted image, or raise the error that the answer describes."""
     match answer:
         case {"made": made}:
             return ConvertedImage(**{**made, "notes": tuple(made["notes"])})

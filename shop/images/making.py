@@ -1,4 +1,4 @@
-"""Make an image of a content, and keep it."""
+"""Make an image from a content, and store it."""
 
 import logging
 from pathlib import PurePath
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 def make(original: Original, options: Options) -> Variant:
-    """Decode, shrink and keep; nothing refers to the result yet.
+    """Decode and shrink an image, and store the result, which nothing refers to yet.
 
-    Raises `ImageRefusedError` for what cannot become an image, with the reason. Whatever else it
-    raises is no fault of the image's. Not to be called in a transaction: it takes up to minutes.
+    Raises `ImageRefusedError` with the reason if the file cannot become an image. The image is not
+    the cause of any other exception. Do not call this in a transaction: it may take minutes.
     """
     store = storage()
     with store.open(original.sha256) as source, store.draft() as target:
@@ -30,7 +30,7 @@ def make(original: Original, options: Options) -> Variant:
 
 
 def wanted(original: Original, options: Options, config: ShopSettings) -> ImageRequest:
-    """Say it as the codec is told."""
+    """Return the request for the decoder."""
     return ImageRequest(
         width=options.width,
         height=options.height,

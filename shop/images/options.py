@@ -1,4 +1,4 @@
-"""What is to be made of an image."""
+"""Options of an image conversion."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ LARGEST_PX = 10_000
 
 
 class InvalidOptionsError(PermanentError):
-    """What a job asks for makes no sense, whatever the image is."""
+    """The options make no sense for any image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The box an image is to fit within, in pixels, its quality from 1 to 100, and its format."""
+    """The box that an image must fit within, in pixels, its quality (1 to 100), and its format."""
 
     width: int
     height: int
@@ -22,7 +22,7 @@ class Options:
     format: Format
 
     def __post_init__(self) -> None:
-        """Refuse what no codec could do; raises `InvalidOptionsError`."""
+        """Raise `InvalidOptionsError` for values out of range."""
         if not (0 < self.width <= LARGEST_PX and 0 < self.height <= LARGEST_PX):
             raise InvalidOptionsError(
                 f"a box of {self.width}x{self.height} px; each side must have 1 to {LARGEST_PX}"

@@ -1,4 +1,4 @@
-"""The images that were made, each of one original and one set of options."""
+"""The images that were made, each from one original and one set of options."""
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -14,8 +14,8 @@ from shop.pixels import CODEC as OURS
 from workshed.db import Connection
 
 CODEC = f"{OURS}-{version('pillow')}"
-"""Changes with the code of `shop.pixels` and with the version of Pillow. The next request for a
-variant then makes it again."""
+"""Changes with `shop.pixels.CODEC` and with the version of Pillow. The next request for a variant
+then makes it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Variant:
 
 
 def find(conn: Connection, original: Original, options: Options) -> Variant | None:
-    """Return what was made of this content before, no matter who uploaded it."""
+    """Return the variant that was made from this content before, whichever user uploaded it."""
     query = """
         SELECT sha256, media_type, width, height, frames
           FROM shop.image_variants
@@ -43,9 +43,10 @@ def find(conn: Connection, original: Original, options: Options) -> Variant | No
 
 
 def record(conn: Connection, original: Original, options: Options, variant: Variant) -> None:
-    """Store a variant of what the attachment still holds, and tell its user, once.
+    """Store a variant of the attachment's current content, and notify its user, once.
 
-    Raises `Snooze` when it was replaced meanwhile, and `RecordMissing`; nothing is stored then.
+    Raises `RecordMissing`, and `Snooze` if the content was replaced in the meantime; then nothing
+    is stored.
     """
     attachments.hold(conn, original)
     query = """
@@ -69,10 +70,10 @@ def record(conn: Connection, original: Original, options: Options, variant: Vari
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete rows of variants whose original is no attachment any more; return how many.
+    """Delete variants whose original no attachment has any more; return how many.
 
-    Only of originals that were stored so long ago: one that is uploaded again has just been. Their
-    contents can be swept then.
+    Only originals that were stored so long ago are considered, because a recent one may be about to
+    be attached. Afterwards the contents can be swept.
     """
     query = """
         DELETE FROM shop.image_variants
@@ -90,6 +91,6 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def _key(original: Original, options: Options) -> str:
-    """Name what is told: once per attachment, content, options and codec."""
+    """Return the notification's key: one per attachment, content, options and codec."""
     what = f"{options.width}x{options.height}q{options.quality}.{options.format}.{CODEC}"
     return f"image_processed:{original.attachment_id}:{original.sha256}:{what}"

@@ -1,4 +1,4 @@
-"""CSV files with people: read whole, stored row by row, and turned into users in sets."""
+"""Imports of people from CSV files: read completely, stored row by row, made users in batches."""
 
 from shop.imports.ending import fail
 from shop.imports.errors import AlreadyImportedError, ImportRefusedError, LayoutError

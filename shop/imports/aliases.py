@@ -1,8 +1,8 @@
-"""By which names the columns of people go: built in, and those of the settings."""
+"""Known names of the columns of people: built-in ones, and those of the settings."""
 
 from shop.settings import settings
 
-# Folded: in lower case, without blanks, hyphens and underscores. The likeliest first.
+# Folded: in lower case, without blanks, hyphens and underscores. The most likely come first.
 EMAILS = (
     "email",
     "emailaddress",
@@ -71,12 +71,12 @@ KNOWN = {*EMAILS, *FULL_NAMES, *SHORT_NAMES, *(part for parts in NAME_PARTS for 
 
 
 def emails() -> list[str]:
-    """Return the names that the settings add for the column of the address."""
+    """Return the names that the settings add for the address column."""
     return _parts(settings().import_email_columns)
 
 
 def names() -> list[str]:
-    """Return the names, and templates, that the settings add for who it is."""
+    """Return the names, and templates, that the settings add for the name column."""
     return _parts(settings().import_name_columns)
 
 

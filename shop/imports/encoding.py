@@ -1,4 +1,4 @@
-"""In which encoding a file is written: all of it is read, or a guess may be wrong at its end."""
+"""Detection of a file's encoding; the whole file is read, because a guess may fail at its end."""
 
 import codecs
 import re
@@ -14,7 +14,7 @@ from shop.imports.readings import hint
 from shop.imports.rivals import Ambiguity
 
 PIECE_BYTES = 1 << 20
-# Those of UTF-32 first: one begins as UTF-16 does.
+# UTF-32 comes first, because one of its marks begins like a mark of UTF-16.
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -27,41 +27,41 @@ LONGEST_CELL = 100
 REMEDY = "save the file as UTF-8, or name its encoding (--encoding)"
 _DELIMITERS = re.compile(rb"[\r\n,;\t]")
 GUESSED = "cp1252"
-"""What a file is read as that is no Unicode and of which nothing says what it is."""
+"""The encoding assumed for a file that is not Unicode, if nothing says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """In which encoding a file is read."""
+    """The encoding in which a file is read."""
 
     codec: str
     is_guess: bool
-    """Whether nothing but its names can tell if that is right."""
+    """Whether only the names in the file can show if it is right."""
 
     @property
     def label(self) -> str:
-        """Its name, as people know it."""
+        """Its common name."""
         return label(self.codec)
 
 
 @dataclass(frozen=True, slots=True)
 class _Wrong:
-    """A byte that is not of an encoding."""
+    """A byte that is invalid in an encoding."""
 
     byte: int
     line: int
     character: int
     ascii_before: bool
     around: bytes
-    """The cell in which it is, as far as it was read."""
+    """The cell that has it, as far as it was read."""
 
 
 def of(file: BinaryIO, given: str | None = None) -> Encoding:
-    """Return the encoding in which all of a file can be read; its mark is read as U+FEFF.
+    """Return the encoding in which the whole file can be read; a mark is read as U+FEFF.
 
-    That which is given, or UTF-8, UTF-16 with a mark or without, UTF-32 with one. Else it is a
-    guess: Windows-1252, which is right only where the names are plausible in it. Raises
-    `ImportRefusedError` with the line and the character of what is in none.
+    This is the given encoding, or else UTF-8, UTF-16 with or without a mark, or UTF-32 with a mark.
+    Otherwise it is a guess, Windows-1252, which is only right if the names are plausible in it.
+    Raises `ImportRefusedError` with the line and character that cannot be decoded.
     """
     head = file.read(HEAD_BYTES)
     if not head:
@@ -77,7 +77,7 @@ def of(file: BinaryIO, given: str | None = None) -> Encoding:
     chosen = said or marked or _without_mark(head)
     wrong = _first_wrong(file, chosen)
     if wrong and said is None and chosen == "utf-8" and wrong.ascii_before:
-        # A file of UTF-8 with a damaged letter has whole ones, too.
+        # A damaged UTF-8 file would have intact non-ASCII letters before the first invalid byte.
         if undefined := _first_wrong(file, GUESSED):
             raise unknown(undefined.around, undefined.line, f"character {undefined.character}")
         file.seek(0)
@@ -93,7 +93,7 @@ def of(file: BinaryIO, given: str | None = None) -> Encoding:
 
 
 def unknown(raw: bytes, line: int, column: str) -> ImportRefusedError:
-    """Return the refusal of a file whose encoding is not known, with hints from one place."""
+    """Return the error for a file whose encoding is unknown, with hints from one cell."""
     hints = hint(raw)
     return ImportRefusedError(
         f"the file is not in UTF-8, and in {label(GUESSED)} it reads "
@@ -105,7 +105,7 @@ def unknown(raw: bytes, line: int, column: str) -> ImportRefusedError:
 
 
 def ambiguous(found: Ambiguity) -> ImportRefusedError:
-    """Return the refusal of a file that reads as well in another encoding, with both readings."""
+    """Return the error for a file that is plausible in several encodings, with all readings."""
     others = "; ".join(f"{text[:100]!r} in {label(other)}" for other, text in found.others.items())
     return ImportRefusedError(
         "the file is not in UTF-8, and all its names may be of more than one encoding: "
@@ -117,7 +117,7 @@ def ambiguous(found: Ambiguity) -> ImportRefusedError:
 
 
 def _without_mark(head: bytes) -> str:
-    """Tell UTF-16 by the NUL beside each letter of a header in English."""
+    """Detect UTF-16 by the NUL next to each letter of an ASCII header; otherwise assume UTF-8."""
     match [byte == 0 for byte in head[:4]]:
         case [False, True, False, True]:
             return "utf-16-le"
@@ -127,7 +127,7 @@ def _without_mark(head: bytes) -> str:
 
 
 def _first_wrong(file: BinaryIO, encoding: str) -> _Wrong | None:
-    """Return the first byte that is not of an encoding, if there is one."""
+    """Return the first byte that is invalid in an encoding, if there is one."""
     decoder = codecs.getincrementaldecoder(encoding)()
     lines = IncrementalNewlineDecoder(decoder, translate=True)
     line, character, is_ascii = 1, 1, True
@@ -137,7 +137,7 @@ def _first_wrong(file: BinaryIO, encoding: str) -> _Wrong | None:
             line, character = _after(text, line, character)
             is_ascii = is_ascii and text.isascii()
     except UnicodeDecodeError as err:
-        # An end of a line may be held back, as a piece may end in its middle.
+        # The decoder may hold back a "\r", because a piece may end in the middle of "\r\n".
         held = "\r" if lines.getstate()[1] & 1 else ""
         text = held + err.object[: err.start].decode(encoding).removeprefix(MARK)
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -149,13 +149,13 @@ def _first_wrong(file: BinaryIO, encoding: str) -> _Wrong | None:
 
 
 def _cell(piece: bytes, at: int) -> bytes:
-    """Return what is between the nearest delimiters."""
+    """Return the text between the nearest delimiters."""
     before = _DELIMITERS.split(piece[max(0, at - LONGEST_CELL) : at])[-1]
     return before + _DELIMITERS.split(piece[at : at + LONGEST_CELL])[0]
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """Yield all of a file, and at last nothing: then what is incomplete stays so."""
+    """Yield all of a file, then an empty piece, which ends the decoding."""
     file.seek(0)
     while piece := file.read(PIECE_BYTES):
         yield piece
@@ -163,7 +163,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _after(text: str, line: int, character: int) -> tuple[int, int]:
-    """Return where the reader is after a text."""
+    """Return the line and character that follow a text."""
     count = text.count("\n")
     last = text.rpartition("\n")[2]
     return line + count, len(last) + (1 if count else character)

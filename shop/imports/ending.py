@@ -1,4 +1,4 @@
-"""End an import that failed as a whole, and tell its owner."""
+"""End an import that failed as a whole, and notify its owner."""
 
 from shop import compose, people
 from shop.imports import stored
@@ -7,9 +7,9 @@ from workshed.db import Connection
 
 
 def fail(conn: Connection, import_id: int, error: str) -> Draft | None:
-    """End an import none of whose rows has become a user; return the mail that tells its owner.
+    """End an import that has not made users yet; return the email that notifies its owner.
 
-    `None` where it had ended, or its rows are being made users of. Raises `RecordMissing`.
+    `None` if it had ended, or its rows are being made users. Raises `RecordMissing`.
     """
     if not stored.fail(conn, import_id, error):
         return None

@@ -1,8 +1,8 @@
-"""What can be wrong with a file of people as a whole; a bad row is no error, but its outcome.
+"""Errors of an import as a whole; a bad row is not an error but an outcome of that row.
 
 PermanentError
-├── ImportRefusedError      the file cannot be read as one of people
-├── LayoutError             what was said of the file makes no sense, whatever is in it
+├── ImportRefusedError      the file cannot be read as a file of people
+├── LayoutError             the given layout makes no sense for any file
 └── AlreadyImportedError    its owner has imported the same content before
 """
 
@@ -12,10 +12,10 @@ from workshed.errors import PermanentError
 
 
 class ImportRefusedError(PermanentError):
-    """The file cannot be read as one of people, however often it is tried."""
+    """The file cannot be read as a file of people; retrying does not help."""
 
     def __init__(self, reason: str, *, line: int | None = None, column: str | None = None) -> None:
-        """Say what is wrong, in which line from 1, and in which column, as in `character 3`."""
+        """Say what is wrong, in which line (from 1), and where in it, for example `character 3`."""
         place = ", ".join(filter(None, ["" if line is None else f"line {line}", column]))
         self.reason = f"{place}: {reason}" if place else reason
         super().__init__(f"the file is refused: {self.reason}")
@@ -24,17 +24,17 @@ class ImportRefusedError(PermanentError):
 
 
 class LayoutError(PermanentError):
-    """What was said about how to read a file makes no sense; nothing was stored."""
+    """The given layout makes no sense; nothing was stored."""
 
 
 class AlreadyImportedError(PermanentError):
     """The same content was imported before, for the same owner; nothing was stored."""
 
     def __init__(self, import_id: int, state: str, created_at: datetime) -> None:
-        """Keep which import it was."""
+        """Keep the earlier import."""
         super().__init__(
             f"the same file was handed in before, at {created_at:%Y-%m-%d %H:%M} UTC, as import "
-            f"{import_id}, which is {state}; say so if it is to be imported again"
+            f"{import_id}, which is {state}; use `again` to import it anyway"
         )
         self.import_id = import_id
         self.state = state

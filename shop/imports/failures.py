@@ -1,4 +1,4 @@
-"""The rows of an import that failed, as a CSV that can be corrected and handed in."""
+"""The failed rows of an import, as a CSV file that can be corrected and imported."""
 
 import csv
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from workshed.db import Connection
 
 AT_A_TIME = 1_000
 PLAIN = ("name", "email")
-"""The columns of an import that was not read yet."""
+"""The columns of an import whose file was not read yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowFailure:
-    """A row that has failed."""
+    """A failed row."""
 
     line: int
     problem: Problem
     reason: str
     cells: list[str]
-    """What stood there, or the name and the address that were read from it."""
+    """The cells of the row, or the name and the address that were read from it."""
 
 
 def first(conn: Connection, import_id: int, limit: int) -> list[RowFailure]:
-    """Return the first rows that have failed, in the order of the file."""
+    """Return the first failed rows, in the order of the file."""
     query = """
         SELECT line, problem, reason, COALESCE(fields, cells, ARRAY[name, email]) AS cells
           FROM shop.import_rows
@@ -43,17 +43,17 @@ def first(conn: Connection, import_id: int, limit: int) -> list[RowFailure]:
 
 
 def write(conn: Connection, import_id: int, out: TextIO) -> int:
-    """Write line, reason and what stood there of each row that has failed; return how many.
+    """Write line, reason and cells of each failed row; return how many.
 
-    `out` is opened with `newline=""`. What a spreadsheet would take for a formula begins with an
-    apostrophe, which is taken away when the list is handed in. In memory are a thousand at a time.
-    Raises `RecordMissing`.
+    `out` must be opened with `newline=""`. Cells that a spreadsheet would take for a formula get an
+    apostrophe in front, which is removed when the list is imported. At most a thousand rows are in
+    memory at a time. Raises `RecordMissing`.
     """
     found = stored.find(conn, import_id)
     if found.header:
         names = found.header
         header = Header.of(names, 1, Layout(email=found.email_column, name=found.name_column))
-    else:  # the columns that were asked for are none of these two
+    else:  # the requested columns are ignored, because they need not be called name and email
         names = list(PLAIN)
         header = Header.of(names, 1)
     writer = csv.writer(out)
@@ -75,14 +75,14 @@ def write(conn: Connection, import_id: int, out: TextIO) -> int:
 
 
 def _person(header: Header, name: str, email: str) -> list[str]:
-    """Put a person into the columns of a file that has no others."""
+    """Return a person as the cells of a file that has no other columns."""
     (name_at,) = header.name.at
     person = {name_at: name, header.email_at: email}
     return [person[at] for at in header.original]
 
 
 def _cells(header: Header, fields: list[str]) -> list[str]:
-    """Return the cells of a row without those that the list has added; as it is if it is wider."""
+    """Return a row without the cells that the list added; unchanged if it is too wide."""
     width = len(header.names)
     if any(field.strip() for field in fields[width:]):  # their columns are not known
         return fields

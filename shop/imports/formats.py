@@ -1,9 +1,9 @@
-"""Files that are no CSV, known by how they begin: each has a sentence that says what to do."""
+"""Files that are not CSV, recognised by their first bytes, each with advice on what to do."""
 
 import re
 
 HEAD_BYTES = 1_024
-"""So much of a file is looked at."""
+"""How much of a file is inspected."""
 _MARKS_AND_BLANKS = b"\xef\xbb\xbf \t\r\n\f\v"
 _PDF = b"%PDF-"
 _AS_CSV = "save it as CSV UTF-8"
@@ -34,7 +34,7 @@ _PATTERNS = (
 
 
 def trouble(head: bytes) -> str | None:
-    """Say what a file is that begins so, if it is certainly no CSV."""
+    """Return what a file is and what to do, if it is certainly not CSV."""
     text = head.lstrip(_MARKS_AND_BLANKS)
     for beginning, reason in _BEGINNINGS:
         if head.startswith(beginning) or (beginning == _PDF and text.startswith(beginning)):

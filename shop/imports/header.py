@@ -1,4 +1,4 @@
-"""Which columns a file has, as its first line names them, and which of them are read."""
+"""The columns of a file, as its header names them, and which of them are read."""
 
 import csv
 import unicodedata
@@ -14,10 +14,10 @@ from shop.imports.layout import AS_FOUND, Layout
 from shop.imports.naming import Columns, columns
 
 PASSED_OVER = ("line", "reason")
-"""What the list of failed rows has beside the columns of its file; it can be handed in as it is."""
+"""Columns that the list of failed rows adds to those of its file; an import ignores them."""
 DELIMITERS = (",", ";", "\t", "|")
 SHOWN = 20
-"""Columns that an error names."""
+"""At most so many columns are named in an error."""
 _INVISIBLE = frozenset(" \t-_\u00a0\ufeff\u200b\u200e\u200f")
 
 
@@ -26,17 +26,17 @@ class Header:
     """The columns of a file."""
 
     names: tuple[str, ...]
-    """As they stand there."""
+    """As written in the file."""
     name: Columns
-    """Those of who it is."""
+    """The columns of the person's name."""
     email_at: int
-    """The index of their address."""
+    """The index of the address column."""
     is_of_failures: bool
-    """Whether it is the list of failed rows of another import."""
+    """Whether the file is the list of failed rows of another import."""
 
     @classmethod
     def of(cls, fields: Sequence[str], line: int, layout: Layout = AS_FOUND) -> Self:
-        """Read the first record; raises `ImportRefusedError` with what is missing or wrong."""
+        """Read the header record; raises `ImportRefusedError` with what is missing or wrong."""
         row = _Row(fields, line)
         email_at = row.email(layout.email)
         name = row.name(layout.name)
@@ -50,32 +50,32 @@ class Header:
 
     @property
     def original(self) -> list[int]:
-        """The indexes of all columns but those that the list of failed rows has added."""
+        """The indexes of all columns except those that the list of failed rows has added."""
         added = {self._first(name) for name in PASSED_OVER} if self.is_of_failures else set()
         return [at for at in range(len(self.names)) if at not in added]
 
     @property
     def skipped(self) -> list[str]:
-        """The columns that nothing is read from, but those without a name."""
+        """The columns that are not read, except those without a name."""
         return [self.names[at] for at in self.original if at not in self.used and self._named(at)]
 
     @property
     def is_plain(self) -> bool:
-        """Whether a name and an address are all that a row has."""
+        """Whether the file has no columns other than one name and the address."""
         return {*self.original} == self.used and len(self.name.at) == 1
 
     @property
     def layout(self) -> Layout:
-        """What to say so that the same columns are read."""
+        """A layout that makes the same columns be read."""
         return Layout(email=self.names[self.email_at], name=self.name.written(self.names))
 
     def column(self, index: int) -> str:
-        """Name a column, also one that the header has not."""
+        """Format the name of a column, or the number of one that the header lacks."""
         return repr(self.names[index]) if index < len(self.names) else str(index + 1)
 
     @property
     def name_columns(self) -> str:
-        """Name those of who it is."""
+        """The columns of the person's name, for an error message."""
         many = "columns" if len(self.name.at) > 1 else "column"
         return f"{many} {' and '.join(map(self.column, self.name.at))}"
 
@@ -87,7 +87,7 @@ class Header:
 
 
 class _Row:
-    """The first record, of which columns are looked up."""
+    """The header record, in which columns are looked up."""
 
     def __init__(self, fields: Sequence[str], line: int) -> None:
         self.fields = fields
@@ -113,9 +113,9 @@ class _Row:
         return found or self._missing("name", (*FULL_NAMES, *SHORT_NAMES))
 
     def _names(self) -> Iterator[Columns]:
-        """Yield what may be the name, the likeliest first.
+        """Yield the possible columns of the name, the most likely first.
 
-        In `Vorname;Name` a name is half of one, and so `name` comes after what goes with it.
+        In `Vorname;Name` the column `Name` has only the last name, so pairs come before `name`.
         """
         for parts in NAME_PARTS:
             at = [found for part in parts if (found := self._at(part)) is not None]
@@ -127,7 +127,7 @@ class _Row:
                 yield Columns.joined([found])
 
     def _written(self, said: str) -> Columns:
-        """Find one column, or those of `{first_name} {last_name}`."""
+        """Find one column, or those of a template like `{first_name} {last_name}`."""
         if folded(said) in self.folded:
             return Columns.joined([self._said(said)])
         return Columns.of(said, self._said)
@@ -145,7 +145,7 @@ class _Row:
         return at
 
     def _at(self, known: str) -> int | None:
-        """Return where a column is; raises `ImportRefusedError` where it is twice."""
+        """Return the index of a column; raises `ImportRefusedError` if there are two."""
         places = [at for at, name in enumerate(self.folded) if name == known]
         if len(places) > 1:
             raise ImportRefusedError(
@@ -176,15 +176,15 @@ class _Row:
 
 
 def folded(field: str) -> str:
-    """Return the one spelling of a column's name: `E-Mail` and `e_mail` are `email`."""
+    """Return a column's name in canonical spelling: `E-Mail` and `e_mail` become `email`."""
     plain = unicodedata.normalize("NFC", field.casefold())
     return "".join(letter for letter in plain if letter not in _INVISIBLE)
 
 
 def delimiter_of(line: str, layout: Layout = AS_FOUND) -> str:
-    """Return what stands between the columns that a header names.
+    """Return the delimiter of a header line.
 
-    That with which most are known, and of those which know as many, with which there are most.
+    This is the one that yields the most known columns, and among those the most columns.
     """
     said = [*columns(layout.name or ""), layout.email or "", *aliases.emails()]
     said += [column for alias in aliases.names() for column in columns(alias)]
@@ -193,7 +193,7 @@ def delimiter_of(line: str, layout: Layout = AS_FOUND) -> str:
     def fit(delimiter: str) -> tuple[int, int]:
         try:
             fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-        except csv.Error:  # which is said of the record, with its place
+        except csv.Error:  # reading the record reports it, with its place
             return 0, 0
         return sum(folded(field) in known for field in fields), len(fields)
 

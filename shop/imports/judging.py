@@ -1,4 +1,4 @@
-"""Whether a row names a person who can become a user; if not, why."""
+"""Decides whether a row names a person who can become a user, and if not, why."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,26 +10,26 @@ from shop.spreadsheet_safety import unshielded
 from workshed import addresses
 
 Problem = Literal[
-    "columns",  # more or fewer than the header has
+    "columns",  # more or fewer than in the header
     "nul",
     "no name",
     "name",
     "no address",
     "address",
     "duplicate",  # an earlier row has the address
-    "taken",  # an existing user has it
-    "refused",  # PostgreSQL takes no such user
-    "died",  # its job is dead
+    "taken",  # an existing user has the address
+    "refused",  # PostgreSQL refuses such a user
+    "died",  # the row's job is dead
 ]
 
 LONGEST_FIELD = 10_000
-"""Characters of a field that are kept of a row that cannot become a user."""
+"""Characters that are kept of each field of a row that cannot become a user."""
 LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """A row as it is stored: a person, or what stood there and what is wrong with it."""
+    """A row as it is stored: a person, or the fields and what is wrong with them."""
 
     number: int
     line: int
@@ -37,13 +37,13 @@ class ParsedRow:
     email: str | None = None
     fields: list[str] | None = None
     cells: list[str] | None = None
-    """All that stood there beside a person, where a file has more columns."""
+    """All cells of a row with a person, if the file has more columns than name and address."""
     problem: Problem | None = None
     reason: str | None = None
 
 
 def judge(row: CsvRow, header: Header) -> ParsedRow:
-    """Look at a row by itself: whether somebody has its address is asked later."""
+    """Check a row by itself; whether its address is taken is checked later."""
     given = [unshielded(field) for field in row.fields] if header.is_of_failures else row.fields
     problem, reason = _lack(row, header)
     if problem is None:
@@ -61,12 +61,12 @@ def judge(row: CsvRow, header: Header) -> ParsedRow:
 
 
 def _kept(fields: list[str]) -> list[str]:
-    """Return what PostgreSQL can store of them."""
+    """Return the fields in a form that PostgreSQL can store."""
     return [field[:LONGEST_FIELD].replace("\0", "\ufffd") for field in fields]
 
 
 def _lack(row: CsvRow, header: Header) -> tuple[Problem | None, str | None]:
-    """Say what a row lacks, or has too much of; empty cells at its end may be there or not."""
+    """Return what a row lacks or has too much of; empty cells at its end are optional."""
     if row.filled > len(header.names) or row.width <= max(header.email_at, min(header.name.at)):
         return "columns", f"{row.width} columns where the header has {len(header.names)}"
     for at in sorted(header.used):

@@ -1,4 +1,4 @@
-"""How the owner of a file says that it is to be read."""
+"""How a file is to be read, as its owner specifies it."""
 
 import codecs
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from shop.imports.errors import LayoutError
 
 _NOT_OF_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined"})
-# What programs write under these names has letters that the narrower standard has not.
+# Text that programs label with these names has letters that only the wider encoding has.
 _WIDER = {
     "iso8859-1": "cp1252",
     "iso8859-9": "cp1254",
@@ -21,14 +21,14 @@ _WIDER = {
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What is said of a file; what is not said is found in it."""
+    """What the owner specifies; everything else is detected."""
 
     encoding: str | None = None
-    """As Python or a browser names it: `windows-1250`, `shift_jis`."""
+    """As Python or a browser names it, for example `windows-1250` or `shift_jis`."""
     email: str | None = None
-    """The column of the address."""
+    """The address column."""
     name: str | None = None
-    """The column of the name, or several, as in `{first_name} {last_name}`."""
+    """The name column, or a template of several, for example `{first_name} {last_name}`."""
 
     def __post_init__(self) -> None:
         """Raise `LayoutError` for an encoding that does not exist."""
@@ -40,10 +40,10 @@ AS_FOUND = Layout()
 
 
 def codec(encoding: str) -> str:
-    """Return the codec of Python that reads an encoding; raises `LayoutError`."""
+    """Return the Python codec that reads an encoding; raises `LayoutError`."""
     try:
         found = codecs.lookup(encoding.strip())
-        "".encode(found.name)  # refuses what makes no text, as `base64` does
+        "".encode(found.name)  # refuses codecs that do not decode to text, such as `base64`
     except (LookupError, ValueError, UnicodeError):
         raise LayoutError(f"the encoding {encoding[:100]!r} is not known") from None
     if found.name in _NOT_OF_FILES:
@@ -52,6 +52,6 @@ def codec(encoding: str) -> str:
 
 
 def label(found: str) -> str:
-    """Return the name by which people know a codec."""
+    """Return the common name of a codec."""
     number = found.removeprefix("cp")
     return f"windows-{number}" if found.startswith("cp125") else found

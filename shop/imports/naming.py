@@ -1,4 +1,4 @@
-"""Names that are put together of columns, as in `{first_name} {last_name}`."""
+"""Names that are composed of several columns, for example `{first_name} {last_name}`."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ _PLACE = re.compile(r"\{([^{}]+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Of which columns a name is put together, and what stands around them."""
+    """The columns that make up a name, and the text around them."""
 
     at: tuple[int, ...]
-    """Their indexes."""
+    """The indexes of the columns."""
     texts: tuple[str, ...]
-    """What is before the first, between each two, and after the last."""
+    """The text before the first column, between columns, and after the last."""
 
     @classmethod
     def joined(cls, at: Sequence[int]) -> Self:
-        """Join columns by blanks."""
+        """Join columns with blanks."""
         return cls(tuple(at), ("", *(" " for _ in pairwise(at)), ""))
 
     @classmethod
@@ -39,7 +39,7 @@ class Columns:
         return cls(tuple(find(name) for name in names), tuple(texts))
 
     def read(self, fields: Sequence[str]) -> str:
-        """Put the name together; `""` where none of its columns has anything."""
+        """Compose the name; `""` if all of its columns are empty."""
         cells = [fields[at] if at < len(fields) else "" for at in self.at]
         if any(self.texts) and not any(cell.strip() for cell in cells):
             return ""
@@ -47,7 +47,7 @@ class Columns:
         return "".join((*between, self.texts[-1]))
 
     def written(self, names: Sequence[str]) -> str:
-        """Write it down so that it can be read again."""
+        """Return the column name or template from which `of` reads the same columns."""
         if len(self.at) == 1 and not any(self.texts):
             return names[self.at[0]]
         places = (text + f"{{{names[at]}}}" for text, at in zip(self.texts, self.at, strict=False))
@@ -55,5 +55,5 @@ class Columns:
 
 
 def columns(template: str) -> list[str]:
-    """Return the columns that a template names: itself, where it has no braces."""
+    """Return the columns that a template names; without braces, that is the template itself."""
     return _PLACE.findall(template) or [template]

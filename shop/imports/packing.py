@@ -1,4 +1,4 @@
-"""A file that was packed with gzip, read as if it was not."""
+"""Transparent reading of files that are compressed with gzip."""
 
 import gzip
 import zlib
@@ -9,13 +9,13 @@ from shop.imports.errors import ImportRefusedError
 
 MARK = b"\x1f\x8b"
 MOST_BYTES = 2 << 30
-"""Unpacked; a thousandth of that can be packed so that it gives more."""
+"""Largest uncompressed size; a file of a thousandth of it can expand to more."""
 
 
 def unpacked(file: BinaryIO) -> BinaryIO:
-    """Return a file's content: what gzip has packed in it, or else itself, at its beginning.
+    """Return a file that reads the uncompressed content of a gzip file, or the file itself.
 
-    Reading it raises `ImportRefusedError` where what is packed is damaged, or too large.
+    Reading it raises `ImportRefusedError` if the compressed data is damaged or too large.
     """
     head = file.read(len(MARK))
     file.seek(0)
@@ -23,14 +23,14 @@ def unpacked(file: BinaryIO) -> BinaryIO:
 
 
 class _Unpacked(gzip.GzipFile):
-    """Of several members, as `cat a.gz b.gz` makes them, all are read."""
+    """Reads all members of a file, for example from `cat a.gz b.gz`."""
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read so many bytes, or fewer at the end."""
+        """Read up to `size` bytes, fewer only at the end."""
         return self._checked(lambda: super(_Unpacked, self).read(size))
 
     def read1(self, size: int = -1) -> bytes:
-        """Read what is there, at most so many bytes."""
+        """Read at most `size` bytes, as far as they are available."""
         return self._checked(lambda: super(_Unpacked, self).read1(size))
 
     def _checked(self, read: Callable[[], bytes]) -> bytes:

@@ -1,9 +1,9 @@
-"""Whether a name that was decoded as Windows-1252 reads like one that was written in it.
+"""Whether a name that was decoded as Windows-1252 looks as if it was written in it.
 
-Every byte is *some* letter of Windows-1252, so that a file in another encoding decodes without an
-error, into names such as `Jiøí Dvoøák`. What gives them away is where the letters stand: `ø` is a
-vowel, and no Danish name has it before another one. The rules are strict: a name that only might be
-right is refused, because its owner can name the encoding and a wrong name would go unnoticed.
+Almost every byte is valid in Windows-1252, so a file in another encoding decodes without an error,
+into names such as `Jiøí Dvoøák`. The positions of the letters give them away: `ø` is a
+vowel, and no Danish name has it before another vowel. The rules are strict: a name that only might
+be right is refused, because the owner can name the encoding, and a wrong name would go unnoticed.
 """
 
 import re
@@ -59,7 +59,7 @@ _PAIRS = frozenset(
     ("çã", "çõ", "ää", "öö", "üü", "äß", "öß", "üß", "áñ", "íñ", "óñ", "úñ", "ñá", "ñé", "ñó")
 )
 _STRAY_APOSTROPHE = re.compile(r"(?<![^\W\d_])\u2019|\u2019(?![A-ZÀ-ÖØ-Þ])")
-"""As in `O'Brien` and `L'Écuyer`; `Garc'a` is not right."""
+"""Matches the apostrophe in `Garc'a`, but not in `O'Brien` or `L'Écuyer`."""
 _BETWEEN_WORDS = re.compile(r"[\s\-'\u2019.,@_+/()&]+")
 _NO_BREAK_SPACE = "\u00a0"
 
@@ -70,7 +70,7 @@ def is_western(text: str) -> bool:
 
 
 def _has_plain_marks(text: str) -> bool:
-    """Refuse blanks inside a word (an á of DOS), and quotes where Mac Roman has an í."""
+    """Return whether no non-breaking space (á in DOS) or stray quote (í in Mac Roman) occurs."""
     return _NO_BREAK_SPACE not in text and not _STRAY_APOSTROPHE.search(text)
 
 
@@ -80,7 +80,7 @@ def _words(text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=10_000)
 def _is_western(word: str) -> bool:
-    """Judge one word; the same names come again and again."""
+    """Judge one word; cached, because names repeat."""
     if word.isascii():
         return True
     high = [at for at, letter in enumerate(word) if not letter.isascii()]
@@ -96,7 +96,7 @@ def _is_western(word: str) -> bool:
 
 
 def _is_cased(word: str, high: list[int]) -> bool:
-    """Return whether the letters beyond ASCII are capitals where those around them are."""
+    """Return whether the non-ASCII letters are capitals where those around them are."""
     if not word[0].isascii() and word[0].islower():
         return False
     around = [letter for letter in word[1:] if letter.isascii() and letter.isalpha()]

@@ -1,4 +1,4 @@
-"""What an import would do with a file: read whole, and nothing of it stored."""
+"""What an import would do with a file; reads all of it and stores nothing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,28 +10,28 @@ from shop.imports.problems import ProblemKind
 from shop.imports.source import ImportSource, opened
 
 PEOPLE = 5
-"""So many are shown."""
+"""How many people are shown."""
 
 
 @dataclass(slots=True)
 class Preview:
-    """How a file is read, and what becomes of its rows as far as the file alone can tell."""
+    """How a file is read, and what its rows would become, as far as the file alone shows."""
 
     encoding: str
     is_guess: bool
     delimiter: str
     email: str
-    """The column of the address."""
+    """The address column."""
     name: str
-    """That of the name, or several, as in `{first_name} {last_name}`."""
+    """The name column, or a template of several, for example `{first_name} {last_name}`."""
     skipped: list[str]
     people: list[tuple[str, str]] = field(default_factory=list)
-    """The first: name and address."""
+    """Name and address of the first people."""
     rows: int = 0
     good: int = 0
-    """Those whose people become users, but for those who are users already."""
+    """Rows whose people would become users, unless they are users already."""
     kinds: dict[str, ProblemKind] = field(default_factory=dict)
-    """What is wrong with the others."""
+    """What is wrong with the other rows."""
 
     @property
     def problems(self) -> list[ProblemKind]:
@@ -42,7 +42,7 @@ class Preview:
 def preview(file: BinaryIO, layout: Layout = AS_FOUND) -> Preview:
     """Read all of an open file. Raises `ImportRefusedError` as the import would.
 
-    In memory is a number for each address.
+    Keeps a few numbers for each address in memory.
     """
     with opened(file, layout) as source:
         header = source.table.header
@@ -60,7 +60,7 @@ def preview(file: BinaryIO, layout: Layout = AS_FOUND) -> Preview:
 
 
 def _judged(source: ImportSource) -> Iterator[ParsedRow]:
-    """Judge each row, also by those before it."""
+    """Judge each row, also for addresses that an earlier row has."""
     lines: dict[int, int] = {}
     for row in source.rows():
         landing = judge(row, source.table.header)

@@ -1,4 +1,4 @@
-"""What is wrong with the rows of an import, kind by kind."""
+"""The problems of an import's failed rows, by kind."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class ProblemKind:
 
 
 def problems(conn: Connection, import_id: int) -> list[ProblemKind]:
-    """Return the kinds of problems of rows that have failed, the most frequent first."""
+    """Return the kinds of problems of failed rows, the most frequent first."""
     query = """
         SELECT kind.problem, kind.rows, first.line, first.reason
           FROM (SELECT problem, count(*) AS rows, min(number) AS number

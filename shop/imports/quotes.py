@@ -1,4 +1,4 @@
-"""Where a CSV that cannot be read went wrong: its reader names no column."""
+"""Finds where a CSV record is malformed, because Python's reader does not say so."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ class CsvPosition:
     """The field of a record in which reading ended."""
 
     index: int
-    """Of the field, from 0."""
+    """Index of the field, from 0."""
     lines_before: int
-    """Of the record, before the one in which the field begins."""
+    """Lines of the record before the one in which the field begins."""
     is_open: bool
-    """Whether the field is in quotation marks of which the last is missing, or far away."""
+    """Whether the field has an opening quotation mark whose closing one is missing or far away."""
 
 
 def where(record: str, delimiter: str, limit: int) -> CsvPosition:
-    """Find the first field that breaks the rules, or is longer than the limit; else the last."""
+    """Find the first field that is malformed or longer than the limit; otherwise the last."""
     index = begin = at = 0
     while at < len(record):
         at = _after_blanks(record, at)
@@ -42,14 +42,14 @@ def where(record: str, delimiter: str, limit: int) -> CsvPosition:
 
 
 def _after_blanks(record: str, at: int) -> int:
-    """Pass over the blanks before a field, as its reader does."""
+    """Skip the blanks before a field, as the CSV reader does."""
     while record[at : at + 1] == " ":
         at += 1
     return at
 
 
 def _closing(record: str, opening: int) -> int | None:
-    """Return where the mark stands that ends a field; two in a row are a letter of it."""
+    """Return the position of the closing quotation mark; two in a row belong to the text."""
     at = record.find(QUOTE, opening + 1)
     while at >= 0:
         if record[at + 1 : at + 2] != QUOTE:
@@ -59,7 +59,7 @@ def _closing(record: str, opening: int) -> int | None:
 
 
 def _end(record: str, at: int, delimiter: str) -> int:
-    """Return where a field without marks ends: at a delimiter, a line's end, or the record's."""
+    """Return where an unquoted field ends: at a delimiter, a line break, or the record's end."""
     ends = [record.find(character, at) for character in (delimiter, "\r", "\n")]
     return min((end for end in ends if end >= 0), default=len(record))
 

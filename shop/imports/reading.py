@@ -1,4 +1,4 @@
-"""Read a file that was handed in, and store its rows batch by batch."""
+"""Read the file of an import, and store its rows batch by batch."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -15,17 +15,17 @@ from workshed.jobs import Snooze
 from workshed.jobs.context import checkpoint
 
 BATCH = 5_000
-"""Rows that are stored in one transaction, and at most read again after a crash."""
+"""Rows that are stored in one transaction, and so the most that a crash costs."""
 BATCH_CHARACTERS = 4_000_000
 LONGEST_S = 300.0
-"""After this the rest is read by another run, so that no deploy waits for a file to end."""
+"""After this another run reads the rest, so that no deploy has to wait for a long file."""
 
 
 def read(import_id: int) -> None:
-    """Store every row of an import's file that is not yet, and note that all of it was read.
+    """Store all rows of an import's file that are not stored yet, then mark it as read.
 
-    Each batch commits by itself, and a run that is killed is taken up from there. Raises
-    `ImportRefusedError`, and `RecordMissing`, and `Snooze` after some minutes.
+    Each batch commits separately, and after a crash the next run continues there. Raises
+    `ImportRefusedError`, `RecordMissing`, and `Snooze` after 5 minutes.
     """
     with db.transaction() as conn:
         found = stored.find(conn, import_id)
@@ -35,7 +35,7 @@ def read(import_id: int) -> None:
 
 
 def _read(source: ImportSource, found: Import) -> None:
-    """Pass over what is stored: to split lines costs a tenth of what is done with them."""
+    """Skip the rows that are stored: splitting lines is a tenth of the work."""
     until = time.monotonic() + LONGEST_S
     table = source.table
     with db.transaction() as conn:
@@ -58,7 +58,7 @@ def _read(source: ImportSource, found: Import) -> None:
 
 
 def _batches(rows: Iterable[CsvRow]) -> Iterator[list[CsvRow]]:
-    """Yield them in groups that fit into the memory."""
+    """Yield rows in groups that fit into memory."""
     batch: list[CsvRow] = []
     characters = 0
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a name could be in other encodings: hints for a person who knows how it should look."""
+"""How a name would read in other encodings: hints for a person who knows how it should look."""
 
 import unicodedata
 
@@ -22,7 +22,7 @@ _BETWEEN = frozenset(" -'.,@\t\"_")
 
 
 def readings(raw: bytes) -> list[tuple[str, str]]:
-    """Return encodings with what a name reads like in each, where it looks like one."""
+    """Return the encodings in which the bytes look like a name, each with that name."""
     found: dict[str, str] = {}
     latin = raw.decode("cp1252", "replace")
     for encoding in CANDIDATES:
@@ -37,13 +37,13 @@ def readings(raw: bytes) -> list[tuple[str, str]]:
 
 
 def hint(raw: bytes) -> str:
-    """Say so in a sentence; nothing where there is no such encoding."""
+    """Format the readings as text; empty if there are none."""
     found = readings(raw)
     return "; ".join(f"in {encoding} it reads {text.strip()[:100]!r}" for encoding, text in found)
 
 
 def is_east_asian(text: str) -> bool:
-    """Return whether each word beyond ASCII is wholly of East Asian letters."""
+    """Return whether each non-ASCII word consists of East Asian letters only."""
     words = [word for word in text.split() if not word.isascii()]
     return bool(words) and all(
         letter.isalpha() and _alphabet(letter) in _EAST_ASIAN for word in words for letter in word
@@ -51,7 +51,7 @@ def is_east_asian(text: str) -> bool:
 
 
 def _is_alphabetic(text: str) -> bool:
-    """Return whether each word is of one alphabet, and has capitals at its beginning alone."""
+    """Return whether each word is in one alphabet, and all capitals or only its first letter."""
     for word in "".join(" " if letter in _BETWEEN else letter for letter in text).split():
         if not all(letter.isalpha() for letter in word):
             return False

@@ -1,8 +1,8 @@
-"""Other encodings in which a file reads as well as in the one that was guessed.
+"""Other encodings in which a file is as plausible as in the one that was guessed.
 
-The places of single letters do not tell all languages apart: `Käthe` in Windows-1252 is `Kõthe` in
-the DOS encoding CP850, which may be Estonian. The letters of a whole file do: the `ö` of `Jörg` is
-no letter in CP850. Where every name of a file is one in both, only its owner knows.
+The positions of single letters do not distinguish all languages: `Käthe` in Windows-1252 is `Kõthe`
+in the DOS encoding CP850, which may be Estonian. The letters of a whole file do: the `ö` of `Jörg`
+is no letter in CP850. If every name of a file is plausible in both, only its owner knows.
 """
 
 import re
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from shop.imports.readings import is_east_asian
 
-# Letters beyond ASCII of the languages that are written in an encoding, of all languages together:
-# a list may have customers from several countries.
+# The non-ASCII letters of all languages that are written in an encoding. They are not split by
+# language, because a list may have customers from several countries.
 _LETTERS = {
     "cp850": "äöüõáéíóúñãâàçêôèëîïùûæøåðýþ",
     "cp852": "áčďéěíňóřšťúůýžäĺľôŕąćęłńśźżöőüűđăâîşţ",
@@ -25,22 +25,22 @@ _LETTERS = {
 _WIDE = ("big5", "gb18030", "shift_jis", "euc_kr")
 _ASCII = frozenset(map(chr, range(128)))
 _NEVER = re.compile(r"ļ(?:l|$)")
-"""As in `Zoļ` and `Daniļl`, which is what CP775 makes of the one letter of Dutch names."""
+"""Matches `Zoļ` and `Daniļl`, which is how CP775 reads the `ë` of Dutch names."""
 _BETWEEN_WORDS = re.compile(r"[\s\-'\u2019.,@_+/()&]+")
 
 
 @dataclass(slots=True)
 class _Rival:
-    """An encoding, and the letters of what is written in it."""
+    """An encoding, and the letters of the languages written in it."""
 
     encoding: str
     letters: frozenset[str] | None
-    """Those beyond ASCII; `None` where it has no alphabet."""
+    """The non-ASCII letters; `None` for an encoding without an alphabet."""
     first: tuple[int, str, str, str] | None = None
-    """The first cell that reads otherwise: its line, its column, as it was guessed, and as here."""
+    """The first cell that reads differently: line, column, guessed text, text in this encoding."""
 
     def fits(self, raw: bytes) -> bool:
-        """Return whether a cell may be a name that was written in it."""
+        """Return whether a cell may be a name in this encoding."""
         try:
             text = raw.decode(self.encoding)
         except UnicodeDecodeError:
@@ -60,21 +60,21 @@ class _Rival:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguity:
-    """A place of a file that reads as well in other encodings."""
+    """A cell of a file that is plausible in other encodings as well."""
 
     line: int
     column: str
     cell: str
-    """As it reads in the encoding that was guessed."""
+    """How it reads in the guessed encoding."""
     others: dict[str, str]
-    """How it reads in each of them."""
+    """How it reads in each other encoding."""
 
 
 class Rivals:
-    """The encodings in which everything that was read so far is a name as well."""
+    """The encodings in which everything that was read so far is plausible as well."""
 
     def __init__(self, guessed: str) -> None:
-        """Have all of them."""
+        """Begin with all of them."""
         self._guessed = guessed
         self._left = [
             _Rival(encoding, frozenset(letters)) for encoding, letters in _LETTERS.items()
@@ -82,7 +82,7 @@ class Rivals:
         self._left += [_Rival(encoding, None) for encoding in _WIDE]
 
     def read(self, cell: str, line: int, column: str) -> None:
-        """Drop those in which a cell cannot be a name."""
+        """Drop the encodings in which a cell cannot be a name."""
         if cell.isascii() or not self._left:
             return
         raw = cell.encode(self._guessed)
@@ -93,7 +93,7 @@ class Rivals:
                 rival.first = line, column, cell, text
 
     def found(self) -> Ambiguity | None:
-        """Return the first place where the file is ambiguous; `None` where it is not."""
+        """Return the first ambiguous cell of the file; `None` if there is none."""
         firsts = [(rival.first, rival.encoding) for rival in self._left if rival.first]
         if not firsts:
             return None

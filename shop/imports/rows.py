@@ -1,4 +1,4 @@
-"""The rows of imports: stored as they are read, and made users of set by set."""
+"""The rows of imports: stored as they are read, and made users batch by batch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +15,10 @@ NONE = RowResults([], 0)
 
 
 def land(conn: Connection, import_id: int, rows: Sequence[ParsedRow]) -> int | None:
-    """Store rows that follow one another; return how many the import has, from the first on.
+    """Store consecutive rows; return how many rows of the file are stored.
 
-    Those it has already, from a run before or beside this one, are passed over. `None` when it is
-    read no more. Raises `RecordMissing`.
+    Rows that an earlier or a concurrent run has stored are skipped. `None` if the import is not
+    being read any more. Raises `RecordMissing`.
     """
     found = stored.lock(conn, import_id)
     if found.state != "pending":
@@ -52,11 +52,11 @@ def land(conn: Connection, import_id: int, rows: Sequence[ParsedRow]) -> int | N
 
 
 def work(conn: Connection, part: RowRange) -> RowResults:
-    """Make users of those rows that are open; return what came of them.
+    """Make users of the open rows in a range; return their results.
 
-    None, before all of the file was read: it may still be refused. The transaction can go on
-    whatever PostgreSQL refuses: the rows are tried in smaller sets, until the one that it does not
-    take has failed alone.
+    Does nothing before the whole file was read, because it may still be refused. The transaction
+    stays usable if PostgreSQL refuses a row: the rows are then tried in smaller sets, until the
+    refused one fails alone.
     """
     if stored.hold(conn, part.import_id).state != "processing":
         return NONE
@@ -73,14 +73,14 @@ def work(conn: Connection, part: RowRange) -> RowResults:
 
 
 def end(conn: Connection, part: RowRange, problem: Problem, reason: str) -> RowResults:
-    """Let those rows that are open have failed; none, as with `work`."""
+    """Mark the open rows in a range as failed; does nothing when `work` would not."""
     if stored.hold(conn, part.import_id).state != "processing":
         return NONE
     return RowResults([], _fail(conn, part.values, problem, reason))
 
 
 def left(conn: Connection, found: Import, size: int, most: int) -> list[RowRange]:
-    """Return where rows that were handed out are open, `size` rows each, at most so many."""
+    """Return ranges with open rows among those handed out, `size` rows each, at most `most`."""
     query = """
         SELECT import_id, min(number), max(number) - min(number) + 1
           FROM shop.import_rows
@@ -94,8 +94,8 @@ def left(conn: Connection, found: Import, size: int, most: int) -> list[RowRange
         return cur.execute(query, values).fetchall()
 
 
-# Each statement looks at one range of the rows, and at one index for each of them: what has just
-# rows_read the planner knows nothing of, and one statement for all took a hundred times as long.
+# Each statement reads one range of rows, and one index for each row: the planner has no statistics
+# of rows that were just stored, and one statement for everything took a hundred times as long.
 
 
 def _work(conn: Connection, part: dict[str, int]) -> RowResults:
@@ -107,7 +107,7 @@ def _work(conn: Connection, part: dict[str, int]) -> RowResults:
 
 
 def _lock(conn: Connection, part: dict[str, int]) -> None:
-    """Hold the open rows: of two copies of a job the later one then finds none."""
+    """Lock the open rows, so that a second copy of the job finds none."""
     query = """
         SELECT FROM shop.import_rows
          WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
@@ -129,7 +129,7 @@ def _fail_known(conn: Connection, part: dict[str, int]) -> int:
 
 
 def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
-    """Of all rows with an address the first has it, whichever is done first."""
+    """Fail rows whose address an earlier row has, whichever of the rows runs first."""
     query = """
         UPDATE shop.import_rows AS r
            SET outcome = 'failed',
@@ -152,7 +152,7 @@ def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
 
 
 def _add(conn: Connection, part: dict[str, int]) -> None:
-    """Make the users, in the order of their addresses: two imports may have the same."""
+    """Store users ordered by address, so that imports with the same addresses do not deadlock."""
     query = """
         INSERT INTO shop.users (name, email, imported_from)
         SELECT name, email, import_id
@@ -166,7 +166,7 @@ def _add(conn: Connection, part: dict[str, int]) -> None:
 
 
 def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
-    """Note which rows have become a user; return the ids of those."""
+    """Mark the rows that have become users; return the user ids."""
     query = """
         UPDATE shop.import_rows AS r
            SET outcome = 'succeeded', user_id = u.id, cells = NULL
@@ -181,7 +181,7 @@ def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
 
 
 def _fail(conn: Connection, part: dict[str, int], problem: Problem, reason: str) -> int:
-    """Let what is still open have failed."""
+    """Mark the rows that are still open as failed."""
     query = """
         UPDATE shop.import_rows
            SET outcome = 'failed', problem = coalesce(problem, %(problem)s),

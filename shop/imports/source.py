@@ -1,4 +1,4 @@
-"""A file of people, opened as its owner says or as its bytes do."""
+"""A file of people, opened as its owner specified or as was detected."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -17,16 +17,16 @@ from shop.imports.table import CsvRow, CsvTable
 
 @dataclass(frozen=True, slots=True)
 class ImportSource:
-    """A table, and in which encoding it is read."""
+    """A table, and the encoding in which it is read."""
 
     encoding: Encoding
     table: CsvTable
 
     def rows(self) -> Iterator[CsvRow]:
-        """Yield the rows; raises `ImportRefusedError`, also where an encoding was guessed wrong.
+        """Yield the rows; raises `ImportRefusedError`, also if the encoding was guessed wrongly.
 
-        No user is made before all rows were read, so that one name that cannot be right is enough,
-        and so that the last may tell the guess from another encoding.
+        One implausible name is enough for that, and only the last row may show that another
+        encoding fits as well. That is early enough, because users are made once all rows are read.
         """
         rivals = Rivals(encoding.GUESSED)
         for row in self.table.rows():
@@ -37,7 +37,7 @@ class ImportSource:
             raise encoding.ambiguous(found)
 
     def _judge(self, row: CsvRow, rivals: Rivals) -> None:
-        """Refuse what looks wrong, and note what looks right in other encodings as well."""
+        """Refuse implausible cells, and track which other encodings are plausible as well."""
         for at in sorted(self.table.header.used):
             cell = row.fields[at] if at < len(row.fields) else ""
             column = f"column {self.table.header.column(at)}"
@@ -48,7 +48,7 @@ class ImportSource:
 
 @contextmanager
 def opened(file: BinaryIO, layout: Layout) -> Generator[ImportSource]:
-    """Lend the table in a file that stands at its beginning. Raises `ImportRefusedError`."""
+    """Open the table in a file that is at its beginning. Raises `ImportRefusedError`."""
     content = unpacked(file)
     found = encoding.of(content, layout.encoding)
     with TextIOWrapper(content, found.codec, newline="") as text:

@@ -1,4 +1,4 @@
-"""Imports: how far each has come, and the one place in which its state changes."""
+"""Imports as stored; this is the only module that changes the state of one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,24 +39,24 @@ class Import:
     filename: str
     sha256: str
     encoding: str | None
-    """What its owner says it is; once it was read, what it is."""
+    """As the owner specified it; once the file was read, the actual one."""
     is_guess: bool
-    """Whether the encoding was guessed by the names in the file."""
+    """Whether the encoding was guessed, and judged by the names in the file."""
     delimiter: str | None
     header: list[str] | None
     email_column: str | None
     name_column: str | None
-    """One column, or several as in `{first_name} {last_name}`."""
+    """One column, or a template of several, for example `{first_name} {last_name}`."""
     skipped: list[str] | None
-    """The columns that nothing is read from."""
+    """The columns that are not read."""
     welcome: bool
     state: State
     rows_read: int
-    """Rows that were read."""
+    """Rows that are stored."""
     queued_upto: int
     """Rows for which jobs were sent."""
     total: int | None
-    """Rows of the file; `None` until all of it was read."""
+    """Rows of the file; `None` until all of them were read."""
     succeeded: int
     failed: int
     error: str | None
@@ -66,37 +66,37 @@ class Import:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more becomes of it."""
+        """Whether it has ended."""
         return self.ended_at is not None
 
     @property
     def layout(self) -> Layout:
-        """How it is to be read; what was guessed is guessed, and judged, again."""
+        """How it is to be read; a guessed encoding is guessed and judged again."""
         encoding = None if self.is_guess else self.encoding
         return Layout(encoding, self.email_column, self.name_column)
 
     @property
     def steps(self) -> int:
-        """A number that grows as long as anything is done for it."""
+        """A number that grows with every progress."""
         return self.rows_read + self.queued_upto + self.succeeded + self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class RowResults:
-    """What became of rows that were open."""
+    """The results of rows that were open."""
 
     users: list[int]
-    """Ids of those who are new."""
+    """Ids of the new users."""
     failed: int
 
     def __add__(self, other: "RowResults") -> "RowResults":
-        """Put both together."""
+        """Combine two results."""
         return RowResults(self.users + other.users, self.failed + other.failed)
 
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
-    """Rows that follow one another: what one job makes users of."""
+    """Consecutive rows that one job makes users of."""
 
     import_id: int
     first: int
@@ -104,7 +104,7 @@ class RowRange:
 
     @property
     def values(self) -> dict[str, int]:
-        """As statements name them; `end` is behind the last."""
+        """The parameters of the SQL statements; `end` is exclusive."""
         return {"id": self.import_id, "first": self.first, "end": self.first + self.count}
 
 
@@ -118,10 +118,10 @@ def create(
     welcome: bool = False,
     again: bool = False,
 ) -> int:
-    """Store that a user hands in a content, which `blobs.keep` has; return the import's id.
+    """Store an import of a content that `blobs.keep` has stored; return the import's id.
 
-    Raises `AlreadyImportedError` for one that this user has handed in and that could be read, but
-    with `again`, and `RecordMissing` where there is no such user.
+    Raises `AlreadyImportedError` if the user has an import of the same content that did not fail,
+    unless `again` is set, and `RecordMissing` if there is no such user.
     """
     query = """
         INSERT INTO shop.imports (
@@ -146,7 +146,7 @@ def create(
         SELECT id, state, created_at FROM shop.imports
          WHERE owner_id = %(owner_id)s AND sha256 = %(sha256)s AND state <> 'failed' AND NOT again
     """
-    while True:  # where the other one fails between the two statements
+    while True:  # loops if the other import fails between the two statements
         try:
             with db.savepoint(conn):
                 found = conn.execute(query, row).fetchone()
@@ -166,7 +166,7 @@ def find(conn: Connection, import_id: int) -> Import:
 
 
 def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Import]:
-    """Return imports, the latest first; those before the id `before`, when it is given."""
+    """Return imports, the newest first; with `before`, only those with a smaller id."""
     query = """
          WHERE %(before)s::bigint IS NULL OR id < %(before)s
          ORDER BY id DESC
@@ -177,20 +177,21 @@ def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Im
 
 
 def lock(conn: Connection, import_id: int) -> Import:
-    """Return an import as it is until the transaction ends; raises `RecordMissing`."""
+    """Lock an import until the transaction ends, and return it; raises `RecordMissing`."""
     return _import(conn, ONE + "FOR NO KEY UPDATE", import_id)
 
 
 def hold(conn: Connection, import_id: int) -> Import:
     """Return an import, locked against deletion until the transaction ends; raises `RecordMissing`.
 
-    Whose rows are worked on: who deletes it would wait for them, and its rows' end for it.
+    Call it before you lock rows of the import: otherwise a concurrent deletion, which locks the
+    import and then its rows, would deadlock.
     """
     return _import(conn, ONE + "FOR KEY SHARE", import_id)
 
 
 def describe(conn: Connection, import_id: int, encoding: Encoding, table: CsvTable) -> None:
-    """Note how the file of an import is read, for its owner and for the list of failed rows."""
+    """Store how the file of an import is read, for its owner and for the list of failed rows."""
     query = """
         UPDATE shop.imports
            SET encoding = %(encoding)s, is_guess = is_guess OR %(is_guess)s,
@@ -212,7 +213,7 @@ def describe(conn: Connection, import_id: int, encoding: Encoding, table: CsvTab
 
 
 def begin(conn: Connection, import_id: int) -> None:
-    """Note that all of the file was read; without a row in it that is all there is to do."""
+    """Record that the whole file was read; an import without rows is then complete."""
     query = """
         UPDATE shop.imports
            SET total = rows_read,
@@ -225,9 +226,9 @@ def begin(conn: Connection, import_id: int) -> None:
 
 
 def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[RowRange]:
-    """Return the next rows for which jobs are to be sent, `size` each, at most so many.
+    """Return the next ranges to send jobs for, `size` rows each, at most `most` ranges.
 
-    The caller sends them in the same transaction, and asks again until there are none.
+    The caller sends the jobs in the same transaction, and repeats until none is returned.
     """
     found = lock(conn, import_id)
     if found.state != "processing":
@@ -243,9 +244,9 @@ def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Row
 
 
 def count(conn: Connection, import_id: int, ended: RowResults) -> None:
-    """Add rows that have ended in this transaction; the last complete the import.
+    """Count rows that have ended in this transaction; the last ones complete the import.
 
-    It holds up all others of this import, so it comes last.
+    Call it last, because it blocks the other jobs of this import until the transaction ends.
     """
     query = """
         UPDATE shop.imports
@@ -267,7 +268,7 @@ def count(conn: Connection, import_id: int, ended: RowResults) -> None:
 
 
 def fail(conn: Connection, import_id: int, error: str) -> bool:
-    """End an import none of whose rows has become a user; return whether this ended it."""
+    """End an import that has not made users yet; return whether this call ended it."""
     query = """
         UPDATE shop.imports
            SET state = 'failed', error = %(error)s, ended_at = workshed.now(), rows_read = 0
@@ -285,13 +286,13 @@ def fail(conn: Connection, import_id: int, error: str) -> bool:
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete imports that ended so long ago, with their rows, at most `limit`; return how many.
 
-    Users who came with them stay.
+    The users that they made stay.
     """
     return delete_old(conn, "shop.imports", "ended_at", older_than, limit)
 
 
 def forgotten(conn: Connection, older_than: timedelta) -> list[int]:
-    """Return the ids of imports that began so long ago and are not over."""
+    """Return the ids of imports that began so long ago and have not ended."""
     query = """
         SELECT id FROM shop.imports
          WHERE ended_at IS NULL AND created_at < workshed.now() - %s

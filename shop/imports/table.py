@@ -1,4 +1,4 @@
-"""The records of a CSV, each with the line in which it begins, in bounded memory."""
+"""Reading the records of a CSV file in bounded memory, each with the line in which it begins."""
 
 import csv
 import re
@@ -12,10 +12,10 @@ from shop.imports.layout import AS_FOUND, Layout
 from shop.imports.quotes import where
 
 LONGEST_ROW = 1 << 20
-"""Characters; a longer one is of no table of people, and would fill the memory."""
+"""Characters; a longer row cannot be from a table of people, and would fill the memory."""
 MARK = "\ufeff"
 MORE_FIELDS = 10
-"""So many of those that the header does not name are kept of a row."""
+"""How many fields beyond those in the header are kept of a row."""
 _SEPARATOR = re.compile(r'sep=([^\r\n"])[\r\n]*', re.IGNORECASE)
 
 
@@ -24,28 +24,28 @@ class CsvRow:
     """A record after the header."""
 
     number: int
-    """From 1."""
+    """Number of the record, from 1."""
     line: int
-    """In which it begins, from 1."""
+    """The line in which it begins, from 1."""
     fields: list[str]
     width: int
-    """How many fields it has, more than are kept or not."""
+    """How many fields it has, including those that are not kept."""
     filled: int
-    """How many up to the last that is not empty."""
+    """How many fields there are up to the last one that is not empty."""
 
 
 class CsvTable:
-    """A CSV whose first line that is not blank names its columns."""
+    """A CSV table; the first line that is not blank is the header."""
 
     def __init__(self, text: TextIO, layout: Layout = AS_FOUND) -> None:
-        """Read the header of what was opened with `newline=""`. Raises `ImportRefusedError`."""
+        """Read the header of a text opened with `newline=""`. Raises `ImportRefusedError`."""
         self._lines = _Lines(text)
         first = self._lines.first()
-        named = _SEPARATOR.fullmatch(first)  # Excel's own way to say it
+        named = _SEPARATOR.fullmatch(first)  # Excel names the delimiter like this
         if named is None:
             self._lines.go_back()
         self.delimiter = named[1] if named else delimiter_of(first, layout)
-        # Many programs write a blank behind the comma, and a quotation mark is the first after it.
+        # Many programs write a blank after the comma; a quotation mark may follow that blank.
         self._reader = csv.reader(
             self._lines, delimiter=self.delimiter, skipinitialspace=True, strict=True
         )
@@ -54,7 +54,7 @@ class CsvTable:
         self.header = self._named = Header.of(fields, line, layout)
 
     def rows(self) -> Iterator[CsvRow]:
-        """Yield the records in their order. Raises `ImportRefusedError`."""
+        """Yield the records in order. Raises `ImportRefusedError`."""
         number, most = 0, len(self.header.names) + MORE_FIELDS
         while found := self._record():
             number += 1
@@ -62,7 +62,7 @@ class CsvTable:
             yield CsvRow(number, line, fields[:most], len(fields), _filled(fields))
 
     def _record(self) -> tuple[int, list[str]] | None:
-        """Read the next with a cell that is not blank; return where it begins, and its fields."""
+        """Read the next record that is not blank; return its line number and its fields."""
         while True:
             self._lines.forget()
             try:
@@ -75,7 +75,7 @@ class CsvTable:
                 return self._lines.begin, fields
 
     def _refusal(self, said: str) -> ImportRefusedError:
-        """Say where and why a record cannot be read."""
+        """Return an error that says where and why a record cannot be read."""
         limit = csv.field_size_limit()
         place = where("".join(self._lines.record), self.delimiter, limit)
         column = self._named.column(place.index) if self._named else str(place.index + 1)
@@ -91,7 +91,7 @@ class CsvTable:
 
 
 def _filled(fields: list[str]) -> int:
-    """Count fields without the empty ones at the end, which spreadsheets write by the dozen."""
+    """Count fields without the empty ones at the end, which spreadsheets add in large numbers."""
     filled = len(fields)
     while filled and not fields[filled - 1].strip():
         filled -= 1
@@ -99,7 +99,7 @@ def _filled(fields: list[str]) -> int:
 
 
 class _Lines:
-    """The lines of a text with their ends, of which those of one record are kept."""
+    """The lines of a text with their line breaks; keeps those of the current record."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
@@ -107,11 +107,11 @@ class _Lines:
         self._back: str | None = None
         self._size = 0
         self.record: list[str] = []
-        """Those since `forget`."""
+        """The lines since `forget`."""
 
     @property
     def begin(self) -> int:
-        """The number, from 1, of the first line of the record."""
+        """The number of the record's first line, from 1."""
         return self._read - len(self.record) + 1
 
     def __iter__(self) -> Iterator[str]:
@@ -132,19 +132,19 @@ class _Lines:
         return line
 
     def first(self) -> str:
-        """Read on to a line that is not blank. Raises `ImportRefusedError` where there is none."""
+        """Read up to the first line that is not blank. Raises `ImportRefusedError` without one."""
         for line in self:
             if line.strip():
                 return line
         raise ImportRefusedError("the file has nothing but blank lines")
 
     def go_back(self) -> None:
-        """Let the line that was read last be read again."""
+        """Make the next read return the last line again."""
         self._back = self.record.pop()
         self._read -= 1
         self._size -= len(self._back)
 
     def forget(self) -> None:
-        """Begin a record."""
+        """Start a new record."""
         self.record.clear()
         self._size = 0

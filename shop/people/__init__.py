@@ -1,4 +1,4 @@
-"""The people of the product: who they are and how far each has come."""
+"""The users of the product, and how far each has come with signing up."""
 
 from shop.people.errors import (
     AddressTakenError,

@@ -1,12 +1,12 @@
-"""What can be wrong with a person's details; none of it changes by trying again.
+"""Errors in a person's details; retrying helps with none of them.
 
 PermanentError
 └── PersonError                 the person cannot be stored as given
-    ├── InvalidNameError        the name cannot stand in a mail
-    └── AddressTakenError       somebody with this address exists already
-UnsubscribeTokenError           a link by which nobody can unsubscribe
+    ├── InvalidNameError        the name cannot be used in an email
+    └── AddressTakenError       a user with this address already exists
+UnsubscribeTokenError           the link to unsubscribe is not valid
 
-An address that no mail can be sent to is `workshed.errors.InvalidAddressError`.
+An address that cannot receive email raises `workshed.errors.InvalidAddressError`.
 """
 
 from workshed.errors import PermanentError, WorkshedError
@@ -17,7 +17,7 @@ class PersonError(PermanentError):
 
 
 class InvalidNameError(PersonError):
-    """The name cannot stand in a mail."""
+    """The name cannot be used in an email."""
 
     def __init__(self, name: str, reason: str) -> None:
         """Keep the name as given; the message shows it escaped."""
@@ -27,7 +27,7 @@ class InvalidNameError(PersonError):
 
 
 class AddressTakenError(PersonError):
-    """Somebody with this address, in whatever case, exists already."""
+    """A user with this address, in upper or lower case, already exists."""
 
     def __init__(self, address: str) -> None:
         """Keep the address that is taken."""
@@ -36,8 +36,8 @@ class AddressTakenError(PersonError):
 
 
 class UnsubscribeTokenError(WorkshedError):
-    """The last part of a link to unsubscribe is not one of ours, or not whole."""
+    """The token in a link to unsubscribe is not one of ours, or incomplete."""
 
     def __init__(self) -> None:
-        """Quote nothing of it."""
+        """Do not quote the token."""
         super().__init__("the link to unsubscribe is not one of ours, or not whole")

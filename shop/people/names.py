@@ -7,39 +7,39 @@ from shop.people.errors import InvalidNameError
 
 MAX_LENGTH = 100
 LONGEST_READ = 1_000
-"""Characters; spaces and accents that are put together may make a name that fits of these."""
+"""Characters before normalization, which may shorten a name enough to fit."""
 
 # Controls, line and paragraph separators, lone surrogates.
 _REFUSED = frozenset({"Cc", "Zl", "Zp", "Cs"})
-# They reorder the text around a name; the marks that right-to-left names need are not among them.
+# They reorder the text around a name. The marks that right-to-left names need are not included.
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-# Of no letter's shape, and left behind where files were put together.
+# Invisible characters that do not affect any letter; often left over from concatenated files.
 _NEVER_SEEN = re.compile("[\u200b\u2060\ufeff]")
 _NO_CHARACTERS = re.compile(
     "[\ufdd0-\ufdef]|["
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
-# Letters and signs that are drawn as nothing: fillers of Hangul, and Braille without a dot.
+# Letters and signs that are drawn as nothing: Hangul fillers, and Braille without a dot.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _SEEN = frozenset("LNPS")
-"""First letters of the categories of what can be seen; marks need something to stand on."""
+"""First letters of the Unicode categories that are visible; marks alone are not."""
 _LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 
 def normalize(name: str) -> str:
-    """Return the name as it is stored: NFC, without spaces around it or in a row.
+    """Return the name as it is stored: NFC, without surrounding or repeated spaces.
 
-    Without what is never seen, such as the mark at the beginning of a file, too.
+    Invisible characters, such as a byte-order mark, are removed, too.
 
     Raises `InvalidNameError`.
     """
-    if len(name) > LONGEST_READ:  # normalizing takes the square of some texts' length
+    if len(name) > LONGEST_READ:  # normalizing some texts takes quadratic time
         raise InvalidNameError(name, f"it has {len(name)} characters, at most {MAX_LENGTH} fit")
     if any(unicodedata.category(c) in _REFUSED or c in _BIDI_CONTROLS for c in name):
         raise InvalidNameError(name, "it holds a line break or another control character")
     if _LINK.search(name):
-        # Sign-up forms are used to have strangers' mail servers send advertisements.
+        # Spammers abuse sign-up forms to make other people's mail servers send advertisements.
         raise InvalidNameError(name, "it holds a link")
     if _NO_CHARACTERS.search(name):
         raise InvalidNameError(name, "it holds what is no character in any language")

@@ -1,4 +1,4 @@
-"""Tell the browser of a user what a job has done."""
+"""Notify a user's browser of what a job has done."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from workshed.db import Connection
 def notify(
     conn: Connection, user_id: int, event: str, data: Mapping[str, Any], *, key: str
 ) -> int | None:
-    """Tell a user something, once per key, like `notifications.tell`.
+    """Send a notification to a user, once per key, like `notifications.tell`.
 
-    Raises `RecordMissing` when the user was deleted.
+    Raises `RecordMissing` if the user was deleted.
     """
     lock(conn, user_id)
     return notifications.tell(conn, str(user_id), event, data, key=key)

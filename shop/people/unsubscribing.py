@@ -1,4 +1,4 @@
-"""The links by which people leave the mails to many; they hold for as long as the keys."""
+"""Links to unsubscribe from campaigns; they are valid for as long as the secret keys are."""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,27 +13,27 @@ PATH = "/unsubscribe/"
 
 
 def link(user_id: int) -> str:
-    """Return the address by which this user unsubscribes; raises `SettingsError` without keys."""
+    """Return a user's link to unsubscribe; raises `SettingsError` without keys."""
     site = urlsplit(settings().site_url)
     path = site.path.rstrip("/") + PATH + token(user_id)
     return urlunsplit((site.scheme, site.netloc, path, "", ""))
 
 
 def link_of(user_id: str) -> str:
-    """Return the same for the id as mails have it."""
+    """Return the link for a user id as emails store it, a string."""
     return link(int(user_id))
 
 
 def token(user_id: int) -> str:
-    """Return the last part of that address."""
+    """Return the last part of that link."""
     return str(secret_keys.signer(PURPOSE).dumps(user_id))
 
 
 def user_of(token: str) -> int:
-    """Return whose a token is; raises `UnsubscribeTokenError`."""
+    """Return the user id of a token; raises `UnsubscribeTokenError`."""
     try:
         user_id = secret_keys.signer(PURPOSE).loads(token)
-    except (BadData, ValueError):  # the error of a library may quote the token
+    except (BadData, ValueError):  # not chained, because these errors may quote the token
         user_id = None
     if type(user_id) is not int:
         raise UnsubscribeTokenError

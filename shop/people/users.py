@@ -1,4 +1,4 @@
-"""The people of the product, and how far each has come."""
+"""The users of the product, and how far each has come with signing up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ class User:
 
 
 def wants_reminder(user: User) -> bool:
-    """Whether a reminder still makes sense: welcomed, not active yet, and not unsubscribed."""
+    """Return whether a reminder makes sense: the user is welcomed, not active, still subscribed."""
     return bool(user.welcomed_at and not user.activated_at and not user.unsubscribed_at)
 
 
 def create(conn: Connection, *, name: str, email: str) -> User:
-    """Store a person.
+    """Store a user.
 
-    Raises `InvalidNameError`, `InvalidAddressError` or `AddressTakenError`; the transaction can go
-    on after each of them.
+    Raises `InvalidNameError`, `InvalidAddressError` or `AddressTakenError`; the transaction stays
+    usable after each of them.
     """
     query = """
         INSERT INTO shop.users (name, email)
@@ -55,7 +55,7 @@ def create(conn: Connection, *, name: str, email: str) -> User:
 
 
 def find(conn: Connection, user_id: int) -> User:
-    """Return a person; raises `RecordMissing` when there is none."""
+    """Return a user; raises `RecordMissing` if there is none."""
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
@@ -69,10 +69,10 @@ def find(conn: Connection, user_id: int) -> User:
 
 
 def lock(conn: Connection, user_id: int) -> User:
-    """Return a person, who cannot be deleted until this transaction ends.
+    """Return a user, who cannot be deleted until this transaction ends.
 
-    Use it before you store something that names them by id without a foreign key, such as a mail
-    or a notification. Raises `RecordMissing` if there is none.
+    Use it before you store something that has their id without a foreign key, such as an email or a
+    notification. Raises `RecordMissing` if there is none.
     """
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
@@ -88,7 +88,7 @@ def lock(conn: Connection, user_id: int) -> User:
 
 
 def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
-    """Return people by their ids; who is not there is left out."""
+    """Return users by id; missing users are left out."""
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
@@ -100,7 +100,7 @@ def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
 
 
 def with_address(conn: Connection, address: str) -> User | None:
-    """Return who has an address, in whatever case; `None` for nobody."""
+    """Return the user with an address, in upper or lower case; `None` if there is none."""
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
@@ -111,9 +111,9 @@ def with_address(conn: Connection, address: str) -> User | None:
 
 
 def lock_admins(conn: Connection) -> list[User]:
-    """Return the admins who have activated their account, in the order in which they came.
+    """Return the admins who have activated their account, ordered by id.
 
-    Until this transaction ends, none of them can be deleted, as with `lock`.
+    None of them can be deleted until this transaction ends, as with `lock`.
     """
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
@@ -128,7 +128,7 @@ def lock_admins(conn: Connection) -> list[User]:
 
 
 def mark_welcomed(conn: Connection, user_id: int, reminder_id: str) -> None:
-    """Note that the welcome mail is out and which scheduled message will remind them."""
+    """Record that the welcome email was sent, and the message id of the scheduled reminder."""
     query = """
         UPDATE shop.users
            SET welcomed_at = workshed.now(), reminder_id = %(reminder_id)s
@@ -138,7 +138,7 @@ def mark_welcomed(conn: Connection, user_id: int, reminder_id: str) -> None:
 
 
 def activate(conn: Connection, user_id: int) -> str | None:
-    """Note that the person is active; return the message id of the reminder to cancel, if any.
+    """Record that the user is active; return the message id of the reminder to cancel, if any.
 
     Only the first call returns one. Raises `RecordMissing`.
     """
@@ -150,12 +150,12 @@ def activate(conn: Connection, user_id: int) -> str | None:
     """
     row = conn.execute(query, (user_id,)).fetchone()
     if row is None:
-        find(conn, user_id)  # nothing new, unless there is nobody
+        find(conn, user_id)  # nothing to do, unless there is no such user
     return row[0] if row else None
 
 
 def unsubscribe(conn: Connection, user_id: int) -> str | None:
-    """Note that the person wants no reminders and no mails to many; else like `activate`."""
+    """Record that the user wants no reminders and no campaigns; otherwise like `activate`."""
     query = """
         UPDATE shop.users
            SET unsubscribed_at = workshed.now()
@@ -164,7 +164,7 @@ def unsubscribe(conn: Connection, user_id: int) -> str | None:
     """
     row = conn.execute(query, (user_id,)).fetchone()
     if row is None:
-        find(conn, user_id)  # nothing new, unless there is nobody
+        find(conn, user_id)  # nothing to do, unless there is no such user
     return row[0] if row else None
 
 

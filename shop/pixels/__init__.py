@@ -1,7 +1,7 @@
-"""Making an image fit: judged, decoded, shrunk, rewritten from its pixels.
+"""Converting an image: it is checked, decoded, shrunk, and written again from its pixels.
 
-Runs in a child process that holds no secret. Nothing here imports more than the standard library
-and Pillow, and for a HEIC pillow-heif. What is imported with this package imports not even Pillow:
+This runs in a child process that holds no secrets. Its modules import only the standard library and
+Pillow, and pillow-heif for HEIC. Importing the package itself does not import Pillow; importing
 `shop.pixels.making` does.
 """
 

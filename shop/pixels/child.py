@@ -1,7 +1,8 @@
 """The process in which images are decoded: `python -m shop.pixels.child FD MEMORY_BYTES`.
 
-It serves one image after the other until its socket ends, which it does with the parent, however
-that dies. No parent-death signal: that comes when the thread that started a process ends.
+It serves one image after the other until its socket is closed, which happens when the parent ends
+for any reason. A parent-death signal would not do: it is sent when the thread that started the
+process ends.
 """
 
 import contextlib
@@ -24,14 +25,14 @@ IDLE_S = 60.0
 _LARGEST_FILE_BYTES = 256 << 20
 _MOST_FILES = 32
 _LONGEST_TEXT = 2000
-# Of glibc's `mallopt`: what is free at the end of the heap stays up to the first, and what is
-# larger than the second is not taken from the heap.
+# Parameters of glibc's `mallopt`: free memory at the end of the heap is kept up to the first
+# threshold; blocks larger than the second are not allocated from the heap.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES, _LARGEST_IN_HEAP_BYTES = 64 << 20, 32 << 20
 
 
 def main(words: list[str]) -> None:
-    """Serve until there is nobody to serve, or nothing to do for a while."""
+    """Serve until the parent has ended, or there was no request for a while."""
     descriptor, memory_bytes = (int(word) for word in words)
     _keep_memory()
     _limit(resource.RLIMIT_AS, memory_bytes)
@@ -44,15 +45,15 @@ def main(words: list[str]) -> None:
 
 
 def _keep_memory() -> None:
-    """Use the memory of one image for the next; else the kernel clears 10 MB for each: 4 ms."""
-    with contextlib.suppress(AttributeError):  # no glibc
+    """Reuse the memory of one image for the next: clearing 10 MB in the kernel takes 4 ms each."""
+    with contextlib.suppress(AttributeError):  # not glibc
         libc = ctypes.CDLL(None)
         libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_MMAP_THRESHOLD, _LARGEST_IN_HEAP_BYTES)
 
 
 def _limit(what: int, most: int) -> None:
-    """Set a limit for good, or leave a lower one that is there already."""
+    """Set a hard limit, unless a lower one exists."""
     hard = resource.getrlimit(what)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(what, (most, most))
@@ -63,7 +64,7 @@ def _has_request(parent: socket.socket) -> bool:
 
 
 def _serve(parent: socket.socket) -> bool:
-    """Answer one request; whether another can be answered after it."""
+    """Answer one request; return whether there can be another one."""
     packet, descriptors, _, _ = socket.recv_fds(parent, PACKET_BYTES, 2)
     if not packet:
         return False
@@ -72,8 +73,8 @@ def _serve(parent: socket.socket) -> bool:
 
 
 def _answer(request: dict[str, Any], source: int, target: int) -> dict[str, Any]:
-    # Not the system's limit: that counts from the process's beginning, by ticks, so that on a busy
-    # machine it is a second or more from what Python's clocks say was used so far.
+    # RLIMIT_CPU would not do: it counts in ticks from the start of the process, so on a busy
+    # machine it differs by a second or more from the CPU time that Python's clocks report.
     signal.setitimer(signal.ITIMER_PROF, request["cpu_s"])
     try:
         with os.fdopen(source, "rb") as read, os.fdopen(target, "wb") as written:
@@ -85,7 +86,7 @@ def _answer(request: dict[str, Any], source: int, target: int) -> dict[str, Any]
     except Exception as err:  # noqa: BLE001 -- the parent raises it
         return {"failed": f"{type(err).__name__}: {err}"[:_LONGEST_TEXT]}
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)  # or it would strike before the next one's begins
+        signal.setitimer(signal.ITIMER_PROF, 0)  # otherwise it may fire before the next request
 
 
 if __name__ == "__main__":

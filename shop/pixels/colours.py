@@ -1,24 +1,24 @@
-"""Colours as every screen understands them: sRGB."""
+"""Conversion of colours to sRGB, which every screen can show."""
 
 from functools import cache, lru_cache
 from io import BytesIO
 
 from PIL import Image, ImageChops, ImageCms
 
-# The largest profiles of printers have two to three million bytes; more is an attempt.
+# The largest printer profiles have two to three million bytes; a larger one is an attack.
 _LARGEST_PROFILE_BYTES = 4 << 20
-# Each is kept with its tables, all within the memory of this process.
+# Each transform is cached with its tables, within the memory limit of this process.
 _KEPT_TRANSFORMS = 8
-# Of 255: what differs by no more from sRGB is sRGB, by whatever name.
+# Levels, of 255: a profile that changes colours by no more than this is taken for sRGB.
 _SAME = 2
 
 _WITH_ALPHA = {"LA": "L", "RGBA": "RGB"}
 
 
 def to_srgb(image: Image.Image, profile: object) -> Image.Image:
-    """Return an image that is L, LA, RGB or RGBA in sRGB.
+    """Return the image as L, LA, RGB or RGBA in sRGB.
 
-    A profile that is broken, or made for other pixels than these, is ignored.
+    A profile that is broken, or made for another kind of pixels, is ignored.
     """
     mode = _WITH_ALPHA.get(image.mode, image.mode)
     transform = None
@@ -36,7 +36,7 @@ def to_srgb(image: Image.Image, profile: object) -> Image.Image:
 
 @lru_cache(maxsize=_KEPT_TRANSFORMS)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return what takes pixels to sRGB; `None` when they are there, or the profile is no use."""
+    """Return the transform to sRGB; `None` if none is needed, or the profile is unusable."""
     try:
         given = ImageCms.ImageCmsProfile(BytesIO(profile))
         transform = ImageCms.ImageCmsTransform(

@@ -1,7 +1,7 @@
-"""Files that are an image and also something else.
+"""Files that are an image and something else at the same time.
 
 Variants are harmless, because they are written from the pixels alone. The original is not: it may
-be served under the wrong type, unpacked, or included by a program.
+be served with the wrong type, unpacked, or included by a program.
 """
 
 import io
@@ -10,9 +10,9 @@ import zipfile
 
 from shop.pixels.errors import RefusedError
 
-# Readers of PDF look for its beginning that far into a file.
+# PDF readers look so far into a file for its signature.
 _PDF_HEAD_BYTES = 1024
-# Browsers look that far into a file for a tag, if it comes without a type.
+# Browsers look so far into a file without a type for a tag.
 _SNIFFED_BYTES = 1445
 _CODE = re.compile(rb"<(?:\?php\s|script[\s>])", re.IGNORECASE)
 
@@ -20,8 +20,9 @@ _CODE = re.compile(rb"<(?:\?php\s|script[\s>])", re.IGNORECASE)
 def check(data: bytes, *, strict: bool) -> None:
     """Refuse an image that other programs may take for a PDF, a ZIP file or a script.
 
-    A script is looked for where a browser looks, and everywhere if `strict`: what cameras write
-    about a picture has such words, and a program that includes files reads all of them.
+    A script is searched for where a browser looks, and with `strict` in the whole file, which a
+    program that includes it would read. Not by default, because the metadata that cameras write
+    contains such words.
     """
     if (at := data.find(b"%PDF-", 0, _PDF_HEAD_BYTES)) >= 0:
         raise RefusedError(f"it is a PDF as well, which begins at byte {at}")
@@ -44,5 +45,5 @@ def _is_zip(data: bytes) -> bool:
     except zipfile.BadZipFile:
         return False
     except (ValueError, LookupError, NotImplementedError, OSError):
-        return True  # it has a directory that Python cannot read
+        return True  # it has a ZIP directory, which Python cannot read
     return True

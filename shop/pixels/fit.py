@@ -1,13 +1,13 @@
-"""How large an image becomes."""
+"""The size of the resulting image."""
 
-# What the encoders can write, in pixels of the longer side.
+# Limits of the encoders, in pixels of the longer side.
 LONGEST_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
 
 
 def fit(width: int, height: int, box_width: int, box_height: int) -> tuple[int, int]:
     """Scale a size down to fit within a box, keeping its aspect ratio.
 
-    All are whole pixels, at least 1. A size that fits already is returned as it is.
+    All sizes are whole pixels, at least 1. A size that already fits is returned unchanged.
     """
     if width <= box_width and height <= box_height:
         return width, height

@@ -1,4 +1,4 @@
-"""Which files are looked at further. Nothing is decoded here."""
+"""Checks of a file before it is decoded."""
 
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -9,7 +9,7 @@ from shop.pixels.wanted import ImageRequest
 
 
 def content(source: BinaryIO, max_bytes: int) -> bytes:
-    """Read a file from its beginning; raises `RefusedError` when it is empty or too long."""
+    """Read a file from its beginning; raises `RefusedError` if it is empty or too long."""
     size = source.seek(0, 2)
     source.seek(0)
     if size == 0:
@@ -21,19 +21,19 @@ def content(source: BinaryIO, max_bytes: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A file that is an image."""
+    """A file that was found to be an image."""
 
     kind: str
     frames: int
     notes: tuple[str, ...]
-    """What is odd about it, and would be refused if it were looked at strictly."""
+    """Oddities, for which a strict check would refuse it."""
 
 
 def judge(data: bytes, wanted: ImageRequest) -> Judged:
-    """Look at a file that should be an image, and whole.
+    """Check that a file is a complete image of a known format.
 
-    Raises `RefusedError` where it is not; if `strict` is wanted, also when it is named for another
-    format, or when there is more in it than an image.
+    Raises `RefusedError` if it is not. If `strict` is requested, it also raises for a file name of
+    another format, and for data after the image.
     """
     kind = kinds.kind(data)
     disguises.check(data, strict=wanted.strict)
@@ -46,6 +46,6 @@ def judge(data: bytes, wanted: ImageRequest) -> Judged:
 
 
 def check_frames(count: int, limit: int, what: str = "frames") -> None:
-    """Refuse an image that has more frames than are allowed."""
+    """Raise `RefusedError` for an image with more frames than allowed."""
     if count > limit:
         raise RefusedError(f"it has {count} {what}; at most {limit} are allowed")

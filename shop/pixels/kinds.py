@@ -1,11 +1,11 @@
-"""What a file holds, by its first bytes, and which names fit that."""
+"""The format of a file, by its first bytes, and the suffixes that fit it."""
 
 import re
 from importlib.util import find_spec
 
 from shop.pixels.errors import RefusedError
 
-# By the names that Pillow has for its decoders.
+# Keys are the names of Pillow's decoders.
 SUFFIXES = {
     "AVIF": (".avif", ".avifs"),
     "BMP": (".bmp", ".dib"),
@@ -27,7 +27,7 @@ _BEGINNINGS = {
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
 }
 
-# What people take for one of them; looked for in this order.
+# Files that users take for images; searched in this order.
 _OTHERS = {
     "a PDF": re.compile(rb"%PDF-"),
     "a ZIP file": re.compile(rb"PK\x03\x04"),
@@ -46,12 +46,12 @@ _TEXTS = {
     "a text": re.compile(rb"[^\0-\x08\x0e-\x1a\x1c-\x1f\x7f]+\Z"),
 }
 _BYTE_ORDER_MARK = re.compile(rb"\xef\xbb\xbf|\xff\xfe|\xfe\xff")
-# Where a tag that tells one text from another is looked for.
+# How far into a text its kind is searched for.
 _HEAD_BYTES = 4096
 
 
 def kind(data: bytes) -> str:
-    """Return which of the known formats a file has; raises `RefusedError`."""
+    """Return the format of a file; raises `RefusedError` for an unknown one."""
     if data[4:8] == b"ftyp" and _brands(data) & {b"avif", b"avis"}:
         return "AVIF"
     for name, beginning in _BEGINNINGS.items():
@@ -62,7 +62,7 @@ def kind(data: bytes) -> str:
 
 
 def name_problem(suffix: str, name: str) -> str | None:
-    """Say so of a file that is named for another format than `name`."""
+    """Return what is wrong with a file's suffix for the format `name`; `None` if it fits."""
     suffix = suffix.lower()
     if not suffix or suffix in SUFFIXES[name]:
         return None
@@ -74,7 +74,7 @@ def name_problem(suffix: str, name: str) -> str | None:
 
 
 def called(name: str) -> str:
-    """Return the name by which people know a format."""
+    """Return the common name of a format."""
     return {"HEIF": "HEIC", "WEBP": "WebP"}.get(name, name)
 
 
@@ -83,7 +83,7 @@ def _reads_heic() -> bool:
 
 
 def _brands(data: bytes) -> set[bytes]:
-    """Return what a file of boxes says it is compatible with."""
+    """Return the compatible brands that a file of boxes declares."""
     end = min(int.from_bytes(data[:4]), _HEAD_BYTES)
     return {data[8:12]} | {data[at : at + 4] for at in range(16, end, 4)}
 
@@ -94,7 +94,7 @@ def _other(data: bytes) -> str:
             return name
     head = data[:_HEAD_BYTES]
     if mark := _BYTE_ORDER_MARK.match(head):
-        head = head[mark.end() :].replace(b"\0", b"")  # what UTF-16 has beside each letter
+        head = head[mark.end() :].replace(b"\0", b"")  # UTF-16 has them next to ASCII letters
     for name, text in _TEXTS.items():
         if text.match(head):
             return name

@@ -1,4 +1,4 @@
-"""The one function of this package: an image that fits, made of a file that nobody trusts."""
+"""The entry point of this package: makes an image that fits from an untrusted file."""
 
 import warnings
 from dataclasses import replace
@@ -14,15 +14,16 @@ from shop.pixels.wanted import ConvertedImage, ImageRequest
 
 
 def make(source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
-    """Write to `target` what is wanted of the image in `source`; both from their beginning.
+    """Convert the image in `source` and write it to `target`; both from their beginning.
 
-    Raises `RefusedError` when the image is to blame, and `MemoryError` as it comes. Any other error
-    is about the files or about us; so nothing but reading and writing them is outside `decoding`.
+    Raises `RefusedError` if the image is the cause, and `MemoryError` unchanged. Any other error
+    concerns the files or this program, so everything except reading and writing the files is inside
+    `decoding`.
     """
     data = content(source, wanted.max_bytes)
     file = BytesIO()
     with warnings.catch_warnings(), decoding(wanted):
-        warnings.simplefilter("ignore")  # Pillow warns of much that is refused, or ignored
+        warnings.simplefilter("ignore")  # of things that are refused here, or do not matter
         made = _encode(data, file, wanted)
     target.seek(0)
     target.write(file.getbuffer())

@@ -1,4 +1,4 @@
-"""Writing an animation, frame by frame: all frames at once would fill the memory."""
+"""Writing an animation frame by frame, because all frames at once would fill the memory."""
 
 from io import BytesIO
 
@@ -9,20 +9,20 @@ from shop.pixels.fit import LONGEST_SIDE_PX
 from shop.pixels.shrinking import shrink
 from shop.pixels.wanted import ConvertedImage, ImageRequest
 
-# What WebP can say: 24 and 16 bits.
+# Limits of WebP: 24 and 16 bits.
 _LONGEST_MS = (1 << 24) - 1
 _MOST_LOOPS = (1 << 16) - 1
-# Of 0 to 6: the others gain a few percent, for several times as long.
+# From 0 to 6: higher methods save a few percent, and take several times as long.
 _METHOD = 0
 
 
 def frames(image: ImageFile.ImageFile, kind: str, counted: int) -> range:
-    """Return which frames of an image are to be shown one after the other."""
+    """Return the frames of an image that form its animation; one for a still picture."""
     if kind == "GIF":
         return range(counted)
-    if kind not in {"AVIF", "PNG", "WEBP"}:  # the further pictures of others are no film
+    if kind not in {"AVIF", "PNG", "WEBP"}:  # further pictures in other formats are no animation
         return range(1)
-    # The first picture of an animated PNG may be meant for programs that know no animation.
+    # The first picture of an animated PNG may be a fallback for programs without animation.
     first = 1 if image.info.get("default_image") else 0
     all_frames = range(first, getattr(image, "n_frames", 1))
     return all_frames if len(all_frames) > 1 else range(1)
@@ -31,7 +31,7 @@ def frames(image: ImageFile.ImageFile, kind: str, counted: int) -> range:
 def write(
     image: ImageFile.ImageFile, shown: range, kind: str, file: BytesIO, wanted: ImageRequest
 ) -> ConvertedImage:
-    """Encode an animation as WebP, with its durations and as often as it is shown."""
+    """Encode an animation as WebP, with its durations and number of loops."""
     film = _Film(image, shown, wanted)
     film.save(
         file,
@@ -42,13 +42,13 @@ def write(
         duration=film.durations_ms,
         loop=_loops(image, kind),
     )
-    written = webp.extent(file.getvalue()).frames  # one for several that are the same
+    written = webp.extent(file.getvalue()).frames  # identical frames are merged
     return ConvertedImage("image/webp", *film.size, frames=written)
 
 
 def _loops(image: ImageFile.ImageFile, kind: str) -> int:
-    """Return how often it is shown, 0 for without end."""
-    if kind == "GIF":  # which counts how often it is shown again, and says nothing for once
+    """Return how often the animation is shown; 0 means forever."""
+    if kind == "GIF":  # a GIF counts repetitions, and has no count if it is shown once
         again = image.info.get("loop")
         loops = 1 if again is None else again and again + 1
     else:
@@ -57,9 +57,9 @@ def _loops(image: ImageFile.ImageFile, kind: str) -> int:
 
 
 class _Film(Image.Image):
-    """What Pillow's encoder takes for one image of many frames.
+    """An image with many frames, as Pillow's encoder expects it.
 
-    It seeks to each in turn, and only then asks for its duration.
+    The encoder seeks to each frame in turn, and only then reads its duration.
     """
 
     def __init__(self, source: ImageFile.ImageFile, shown: range, wanted: ImageRequest) -> None:
@@ -73,11 +73,11 @@ class _Film(Image.Image):
         self.seek(0)
 
     def tell(self) -> int:
-        """Return the number of the frame that is here."""
+        """Return the number of the current frame."""
         return len(self.durations_ms) - 1
 
     def seek(self, frame: int) -> None:
-        """Go to the next frame; the way back, which the encoder takes at the end, is not gone."""
+        """Go to the next frame; seeking back, which the encoder does at the end, does nothing."""
         if frame <= self.tell():
             return
         self._source.seek(self._shown[frame])
@@ -88,7 +88,7 @@ class _Film(Image.Image):
         self.durations_ms.append(min(max(duration, 0), _LONGEST_MS))
 
     def _same_size(self) -> Image.Image:
-        """Return the frame without what a GIF draws beside its picture."""
+        """Return the frame without what a GIF draws outside of its picture."""
         if self._source.size == self._whole:
             return self._source
         return self._source.crop((0, 0, *self._whole))

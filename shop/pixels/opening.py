@@ -1,4 +1,4 @@
-"""Pillow, with the formats that are wanted and no other of its 43, and its errors as refusals."""
+"""Opening images with Pillow: only the supported ones of its 43 formats, errors as refusals."""
 
 import re
 import struct
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from io import BytesIO
 
-# Each registers its format. Without them Pillow would load the plugins of all its formats.
+# Each import registers a format. Without them, Pillow would load the plugins of all its formats.
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,  # noqa: F401
@@ -28,10 +28,10 @@ from shop.pixels.errors import RefusedError
 from shop.pixels.judging import check_frames
 from shop.pixels.wanted import ImageRequest
 
-# The worker beside this process has work for the other processors.
+# One thread, because the worker has other work for the other processors.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# All that Pillow was seen to raise for broken data.
+# Everything that Pillow was observed to raise for broken data.
 _STUMBLES = (
     ArithmeticError,
     AssertionError,
@@ -47,19 +47,19 @@ _STUMBLES = (
     struct.error,
     zlib.error,
 )
-# What Pillow's decoders say when memory is short, and libheif. Its "Memory allocation error" alone
-# says less: broken sizes and its own limits have that name, too.
+# Messages of Pillow's decoders and of libheif when memory is short. libheif's "Memory allocation
+# error" alone is not enough, because it also stands for broken sizes and libheif's own limits.
 _OUT_OF_MEMORY = re.compile(r"out of memory|Allocating \d+ bytes failed", re.IGNORECASE)
 _LONGEST_REASON = 300
 _limit_of: ContextVar[int] = ContextVar("pixels that an image may have")
-# It may quote the file, and PostgreSQL takes no zeros in a text.
+# An error may quote the file, and PostgreSQL refuses NUL in a text.
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 @contextmanager
 def decoding(wanted: ImageRequest) -> Generator[None]:
-    """Refuse what Pillow cannot decode; what is written inside goes to memory only."""
-    # Pillow raises above twice its limit, also for what grows while it is decoded.
+    """Turn Pillow's errors into refusals; the block must write to memory only."""
+    # Pillow raises above twice its limit, also for images that grow while they are decoded.
     before = Image.MAX_IMAGE_PIXELS
     _limit(max(wanted.max_pixels, wanted.max_jpeg_pixels))
     try:
@@ -91,14 +91,14 @@ def opened(data: bytes, kind: str, wanted: ImageRequest) -> ImageFile.ImageFile:
         raise RefusedError(f"its pixels are signed or 32-bit numbers (mode {image.mode})")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         strips.check(image, len(data))
-    if kind in {"AVIF", "HEIF", "PNG"}:  # of the others they were counted before
+    if kind in {"AVIF", "HEIF", "PNG"}:  # for other formats, `judge` has counted them
         what = "pictures" if kind == "HEIF" else "frames"
         check_frames(getattr(image, "n_frames", 1), wanted.max_frames, what)
     return image
 
 
 def _limit(pixels: int) -> None:
-    """Let Pillow raise for more pixels than these."""
+    """Make Pillow raise for more pixels than these."""
     Image.MAX_IMAGE_PIXELS = (pixels + 1) // 2
     _limit_of.set(pixels)
 

@@ -1,4 +1,4 @@
-"""How the camera was held."""
+"""The orientation of the camera, from EXIF."""
 
 import struct
 
@@ -22,7 +22,7 @@ _ON_ITS_SIDE = frozenset(
         Image.Transpose.ROTATE_90,
     }
 )
-# What Pillow raises for EXIF that is broken; such an image is shown as it lies.
+# What Pillow raises for broken EXIF; such an image is not turned.
 _UNREADABLE = (
     AttributeError,
     EOFError,
@@ -36,10 +36,10 @@ _UNREADABLE = (
 
 
 def turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what sets the image upright, `None` where it is, or says nothing that makes sense.
+    """Return what turns the image upright; `None` if it is upright, or has no valid orientation.
 
-    A TIFF says nothing once it is loaded: Pillow has turned it then. A HEIC is turned by its
-    decoder, as its own properties say; what its EXIF says is a copy, and must not turn it again.
+    A loaded TIFF has none any more, because Pillow has turned it. A HEIC is turned by its decoder,
+    by its own properties; its EXIF is a copy of these, and must not turn it again.
     """
     if image.format == "HEIF":
         return None
@@ -50,5 +50,5 @@ def turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def lies_on_its_side(turned: Image.Transpose | None) -> bool:
-    """Whether width and height change places."""
+    """Return whether turning swaps width and height."""
     return turned in _ON_ITS_SIDE

@@ -1,9 +1,9 @@
-"""The many ways to store a pixel, reduced to those that can be shrunk."""
+"""Conversion of the many pixel modes to those that can be shrunk."""
 
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-# What a mode becomes; one that is not here stays: L, LA, RGB, RGBA, CMYK and LAB.
+# What each mode becomes. Modes that are not listed stay: L, LA, RGB, RGBA, CMYK and LAB.
 _OPAQUE = {"1": "L", "P": "RGB", "RGBX": "RGB", "YCbCr": "RGB"}
 _CLEAR = {
     "1": "LA",
@@ -18,7 +18,7 @@ _WITHOUT_ALPHA = {"LA": "L", "RGBA": "RGB"}
 
 
 def plain(image: Image.Image) -> Image.Image:
-    """Return an image as L, LA, RGB, RGBA, CMYK or LAB, with alpha only where some of it shows."""
+    """Return an image as L, LA, RGB, RGBA, CMYK or LAB, with alpha only if it has an effect."""
     if image.mode.startswith("I;16"):
         return _narrow(image)
     modes = _CLEAR if image.has_transparency_data else _OPAQUE
@@ -27,7 +27,7 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def without_idle_alpha(image: Image.Image) -> Image.Image:
-    """Return an image without its alpha channel when that is opaque everywhere."""
+    """Return an image without its alpha channel if that is opaque everywhere."""
     opaque = _WITHOUT_ALPHA.get(image.mode)
     if opaque is None or image.getchannel("A").getextrema() != (255, 255):
         return image
@@ -35,7 +35,7 @@ def without_idle_alpha(image: Image.Image) -> Image.Image:
 
 
 def _narrow(image: Image.Image) -> Image.Image:
-    """Scale grey of up to 16 bits to 8; Pillow would cut off what is above 255."""
+    """Scale grey of up to 16 bits to 8 bits; Pillow would clip values above 255."""
     scale = 255 / ((1 << _bits(image)) - 1)
     wide = image if image.mode == "I;16" else image.convert("I")
     grey = wide.point(lambda value: value * scale + 0.5).convert("L")

@@ -1,4 +1,4 @@
-"""One picture, or one frame of an animation, made to fit."""
+"""Shrinking one picture, or one frame of an animation."""
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -12,9 +12,9 @@ from shop.pixels.plain import plain
 def shrink(image: Image.Image, width: int, height: int) -> Image.Image:
     """Return the picture upright, in sRGB, within the box, as L, LA, RGB or RGBA.
 
-    Nothing but pixels is left of it: encoders write what they find in `info`.
+    The result has pixels only, because encoders would write what they find in `info`.
     """
-    if not isinstance(image, JpegImageFile):  # which is decoded at reduced size, by `draft`
+    if not isinstance(image, JpegImageFile):  # `draft` makes a JPEG load at reduced size
         image.load()
     turned = turn(image)
     size = fit(*image.size, *((height, width) if lies_on_its_side(turned) else (width, height)))

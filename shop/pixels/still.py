@@ -1,4 +1,4 @@
-"""Writing a picture that does not move."""
+"""Writing a still picture."""
 
 from io import BytesIO
 
@@ -6,12 +6,12 @@ from PIL import Image
 
 from shop.pixels.wanted import ConvertedImage, ImageRequest
 
-# The slower AVIF is made, the smaller it is: 0 to 10, and 8 costs as much as WebP.
+# From 0 to 10: slower encoding makes smaller files, and 8 takes as long as WebP.
 _AVIF_SPEED = 8
 
 
 def write(image: Image.Image, file: BytesIO, wanted: ImageRequest) -> ConvertedImage:
-    """Encode a picture as wanted; as PNG where a JPEG would lose its alpha channel."""
+    """Encode a picture in the requested format; as PNG if a JPEG would lose its alpha channel."""
     match wanted.format:
         case "webp":
             image.save(file, "WEBP", quality=wanted.quality)

@@ -1,4 +1,4 @@
-"""Whether the pixels of a TIFF lie in its file."""
+"""Checks that a TIFF file contains all of its pixels."""
 
 from PIL.TiffImagePlugin import (
     STRIPBYTECOUNTS,
@@ -12,9 +12,9 @@ from shop.pixels.ends.extent import truncated
 
 
 def check(image: TiffImageFile, size_bytes: int) -> None:
-    """Refuse a compressed TIFF of which a part is missing; some decoders take it for white.
+    """Refuse a truncated compressed TIFF, whose missing part some decoders would show as white.
 
-    Pillow itself sees that of one that is not compressed, whose lengths are wrong at times.
+    Uncompressed files are not checked: Pillow detects those, and their lengths are sometimes wrong.
     """
     if image.info.get("compression") == "raw":
         return

@@ -1,12 +1,12 @@
-"""What is asked for, and what came of it."""
+"""The request for an image, and its result."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-# Goes up when the same file becomes another image: the old ones are kept beside the new.
+# Increase it when the same file becomes a different image. Old variants are kept with new ones.
 CODEC = "1"
 
-# Of a request to the process that makes images, and of its answer.
+# Largest request to the decoder process, and largest answer.
 PACKET_BYTES = 1 << 16
 
 Format = Literal["jpeg", "webp", "avif"]
@@ -14,26 +14,26 @@ Format = Literal["jpeg", "webp", "avif"]
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What an image shall become, and the limits within which it is looked at."""
+    """What an image is to become, and the limits for the source file."""
 
     width: int
-    """Of the box it fits within, in pixels; it is never made larger than it is."""
+    """Width of the box that it must fit within, in pixels; images are never enlarged."""
     height: int
     quality: int
-    """1 to 100, as the encoder of the format understands it."""
+    """1 to 100, as the format's encoder interprets it."""
     format: Format
     suffix: str
-    """End of the file's name, like `.png`, which must fit what it holds; empty: it has none."""
+    """Suffix of the file's name, for example `.png`, to compare with its format; may be empty."""
     max_bytes: int
     max_pixels: int
-    """Of the image or, if it moves, of one frame."""
+    """Pixels of the image or, in an animation, of one frame."""
     max_jpeg_pixels: int
-    """Of a JPEG, which is decoded at reduced size."""
+    """Pixels of a JPEG, which is decoded at reduced size."""
     max_frames: int
     """Frames, or pages of a TIFF."""
     strict: bool = False
-    """Refuse what is harmless in an image that is re-encoded, but not in an original that is
-    served: bytes behind its end, a name for another format, a script anywhere in it."""
+    """Refuse files that are harmless when re-encoded, but not when the original is served: with
+    bytes after the image, a suffix of another format, or a script anywhere."""
 
     def most_pixels(self, kind: str) -> int:
         """Return how many pixels an image of a format may have."""
@@ -42,11 +42,11 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConvertedImage:
-    """An image that was written."""
+    """The image that was written."""
 
     media_type: str
     width: int
     height: int
     frames: int
     notes: tuple[str, ...] = ()
-    """What is odd about the file, and was no reason to refuse it."""
+    """Oddities of the file that were no reason to refuse it."""

@@ -1,4 +1,4 @@
-"""The report of a business day: computed once, stored, and mailed to the active admins."""
+"""The report of a business day: computed once, stored, and emailed to the active admins."""
 
 from shop.reports.asked import asked
 from shop.reports.errors import DayRefusedError

@@ -1,4 +1,4 @@
-"""Which day a report is asked for."""
+"""The day for which a report is requested."""
 
 import re
 from datetime import UTC, date, datetime
@@ -12,21 +12,21 @@ from workshed.jobs.outbox import claims
 
 FORM = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 FIRST = date(1970, 1, 1)
-"""Nobody had sold anything before, and somewhere before Python cannot count any more."""
+"""The earliest day that is reported: there were no sales before, and dates have a lower limit."""
 
 
 def asked(conn: Connection, text: str | None, zone: str) -> Day:
-    """Return the day of a date; without one, the day before the time that this job is for.
+    """Return the day of a date; without a date, the day before the time that this job is for.
 
-    That is its planned time, or where somebody sent it themselves, when they did; outside a job it
-    is now. Raises `DayRefusedError` for a date that is none or not over yet by PostgreSQL's clock.
+    That time is when a periodic job was due, or when the job was sent; outside of a job it is now.
+    Raises `DayRefusedError` for an invalid date, or one that is not over by PostgreSQL's clock.
     """
     now = claims.database_now(conn)
     if text is not None:
         return _dated(text, zone, now)
     found = days.before(scheduled_for() or sent_at() or now, zone)
     if found.ends_at > now:
-        # The clock of the process that made the run is ahead, and the day is not over everywhere.
+        # The clock of the process that made the periodic run is ahead of PostgreSQL's.
         raise Snooze(found.ends_at - now, f"{found.date} is not over yet in {zone}")
     return found
 
@@ -40,7 +40,8 @@ def _dated(text: str, zone: str, now: datetime) -> Day:
         raise DayRefusedError(text, "that is no date; write YYYY-MM-DD, as in 2026-03-01")
     if of < FIRST:
         raise DayRefusedError(text, f"days are reported from {FIRST} on; ask for a later one")
-    # No zone is a day ahead, and behind the last date that Python knows there is none to end it.
+    # No time zone is a day ahead of UTC. The first check also excludes Python's last date, whose
+    # end could not be computed.
     if of > now.astimezone(UTC).date() or (found := days.day(of, zone)).ends_at > now:
         raise DayRefusedError(
             text, f"that day is not over yet in {zone}; ask for it when it is, or for one before"

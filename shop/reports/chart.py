@@ -1,4 +1,4 @@
-"""A picture of the revenue of thirty days, as mails show it."""
+"""The chart of thirty days of revenue, for emails."""
 
 import io
 import threading
@@ -17,19 +17,19 @@ from shop.reports.snapshots import StoredReport
 
 WIDTH_PX, PANEL_PX, EDGE_PX = 600, 200, 16
 DOTS_PER_PX = 2
-"""Good screens have so many."""
+"""For high-resolution screens."""
 PX_PER_INCH = 100
 LONGEST_AMOUNT = 24
-"""Characters of an amount that stands in the picture; a longer one is in the mail alone."""
+"""Characters of the longest amount that the chart shows; a longer one is only in the email."""
 INK, PALE, DAY, OTHER = "#24292f", "#d0d5da", "#1f5fbf", "#b3c7e6"
 SCALES = ((10**12, "trillion "), (10**9, "billion "), (10**6, "million "), (10**3, "thousand "))
 
 _one_at_a_time = threading.Lock()
-"""What Matplotlib has set, and the fonts that it has read, are of all threads."""
+"""Matplotlib's settings and font cache are shared by all threads."""
 
 
 def drawn(report: StoredReport) -> bytes:
-    """Draw the revenue, one panel per currency, as a PNG; the same report gives the same bytes."""
+    """Draw the revenue as a PNG, one panel per currency; the same report gives the same bytes."""
     out = io.BytesIO()
     with _one_at_a_time, mpl.rc_context():
         _style()
@@ -38,7 +38,7 @@ def drawn(report: StoredReport) -> bytes:
 
 
 def _style() -> None:
-    """Let it look the same on every host, whatever is set there."""
+    """Make the chart look the same on every host, regardless of local settings."""
     mpl.rcdefaults()
     mpl.rc("font", family="DejaVu Sans", size=9)  # it comes with Matplotlib
     mpl.rc("text", color=INK)
@@ -84,7 +84,7 @@ def _draw(axes: Axes, sales: Sales, dates: Sequence[date]) -> None:
 
 
 def _scale(axes: Axes, highest: float, currency: str) -> None:
-    """Count in thousands or more where amounts are so large, and say so."""
+    """Label large amounts in thousands or more, and name the unit."""
     size, word = next((one for one in SCALES if highest >= 2 * one[0]), (1, ""))
     axes.set_ylim(0, highest * 1.08 or 1)
     axes.yaxis.set_major_locator(MaxNLocator(4) if highest else FixedLocator([0]))

@@ -1,4 +1,4 @@
-"""Business days: from when to when each of them is, by the clocks of a zone."""
+"""Business days: when each begins and ends, by the clocks of a time zone."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -12,10 +12,10 @@ A_DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A date in a zone, and the time from its start up to its end, which is the start of the next.
+    """A date in a time zone, with its start and its end, which is the start of the next day.
 
-    Both in UTC. Where the clocks are changed it has 23 or 25 hours, or what the zone has made of
-    it; none where they passed over the whole of it.
+    Both are in UTC. When the clocks change, a day usually has 23 or 25 hours. It has none if a
+    zone's clocks skipped it altogether.
     """
 
     date: date
@@ -30,19 +30,20 @@ def day(of: date, zone: str) -> Day:
 
 
 def before(instant: datetime, zone: str) -> Day:
-    """Return the last day that was over when the day of an instant began."""
+    """Return the last day that had ended when the day of an instant began."""
     today = start(instant.astimezone(ZoneInfo(zone)).date(), zone)
     return day((today - MOMENT).astimezone(ZoneInfo(zone)).date(), zone)
 
 
 def up_to(last: date, count: int) -> list[date]:
-    """Return so many dates, of which this is the last."""
+    """Return `count` consecutive dates that end with `last`."""
     return [last - A_DAY * back for back in reversed(range(count))]
 
 
 def start(of: date, zone: str) -> datetime:
-    """Return when the clocks show the first moment of a date, in UTC.
+    """Return the first moment of a date, in UTC.
 
-    Midnight, the first where they show it twice; where they pass over it, the moment they do.
+    This is midnight. If the clocks show midnight twice, it is the first one; if they skip midnight,
+    it is the moment when they do.
     """
     return instants_of(datetime.combine(of, time.min), ZoneInfo(zone), named=True)[0]

@@ -1,4 +1,4 @@
-"""What can be wrong with the day that a report is asked for; none of it changes by trying again.
+"""The error for a day that cannot be reported; retrying does not help.
 
 PermanentError
 └── DayRefusedError     the day cannot be reported
@@ -8,7 +8,7 @@ from workshed.errors import PermanentError
 
 
 class DayRefusedError(PermanentError):
-    """The day cannot be reported; nothing was stored or mailed."""
+    """The day cannot be reported; nothing was stored or emailed."""
 
     def __init__(self, date: object, reason: str) -> None:
         """Keep the date as given; the message shows it escaped."""

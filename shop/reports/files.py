@@ -1,4 +1,4 @@
-"""The files of a report's mails: its chart and its CSV, each content kept once for all of them."""
+"""The files of a report's emails, chart and CSV; their contents are stored once for all emails."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Draw = Callable[[StoredReport], bytes]
 
 
 def of(report: StoredReport) -> tuple[File, ...]:
-    """Keep the files of a report and return them; without Matplotlib there is no chart."""
+    """Store the files of a report and return them; without Matplotlib there is no chart."""
     name = f"report-{report.day.date}"
     attached = File(f"{name}.csv", "text/csv", _kept(table.written(report)))
     draw = drawing()
@@ -27,7 +27,7 @@ def of(report: StoredReport) -> tuple[File, ...]:
 
 
 def drawing() -> Draw | None:
-    """Return what draws charts, where Matplotlib is installed, which takes a second to load."""
+    """Return the function that draws charts; `None` without Matplotlib, which loads in a second."""
     try:
         from shop.reports.chart import drawn  # noqa: PLC0415 -- an extra
     except ImportError:

@@ -1,4 +1,4 @@
-"""Delete reports, and the mails that brought them, when they were kept for long enough."""
+"""Delete reports and their emails when their retention time is over."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from workshed.jobs.maintenance import retention
 def prune(older_than: timedelta) -> dict[str, int]:
     """Delete both in small batches, and return how many of each.
 
-    What the mails had attached is a content that nothing refers to then, and is swept as such.
+    Nothing refers to the contents of their attachments afterwards, so these are swept later.
     """
     return {
         "mails of reports": retention.all_of(mail.prune, older_than),

@@ -1,4 +1,4 @@
-"""The mails that bring a report: one to each active admin, all of them of the stored numbers."""
+"""The emails of a report: one to each active admin, all with the same stored numbers."""
 
 import re
 import unicodedata
@@ -17,15 +17,15 @@ from workshed.db import Connection
 from workshed.pruning import delete_old
 
 KIND = "daily_report"
-"""Of each of these mails, which its date tells from others to the same person."""
+"""Kind of these emails; their date distinguishes those to the same person."""
 LONGEST_NAME = 80
-"""Characters of a product's name in a mail; all of it is in the CSV."""
+"""Characters of a product's name in an email; the CSV has the full name."""
 REORDERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 BREAKING = ("Cc", "Zl", "Zp")
 
 
 def store(conn: Connection, report: StoredReport, files: tuple[File, ...]) -> list[int]:
-    """Store the mail of each active admin, once however often it is asked; return their ids."""
+    """Store the email to each active admin, once even if called again; return the emails' ids."""
     found = _found(report, files)
     return [
         emails.store(
@@ -42,14 +42,14 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def label(name: str) -> str:
-    """Write the name of a product in one line that fits, and that reorders nothing around it."""
+    """Return a product's name in one short line, without characters that reorder text around it."""
     plain = REORDERING.sub("", name)
     spaced = "".join(" " if unicodedata.category(c) in BREAKING else c for c in plain)
     return shortened(" ".join(spaced.split()), LONGEST_NAME) or "(no name)"
 
 
 def _found(report: StoredReport, files: tuple[File, ...]) -> dict[str, Any]:
-    """Return what the templates are given."""
+    """Return the variables of the templates."""
     day, numbers = report.day, report.numbers
     return {
         "title": f"{day.date:%A}, {day.date.day} {day.date:%B} {day.date.year}",
@@ -87,7 +87,7 @@ def _clock(instant: datetime, zone: str) -> str:
 
 
 def _length(day: Day) -> str:
-    """Say how long a day was whose clocks were changed; nothing of others."""
+    """Return a note on the length of a day on which the clocks changed; empty for other days."""
     length = day.ends_at - day.starts_at
     if length == A_DAY:
         return ""

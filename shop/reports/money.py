@@ -1,4 +1,4 @@
-"""Amounts of money as people read them: exact to their last digit."""
+"""Formatting of amounts of money, exact to the last digit."""
 
 from decimal import Decimal
 
@@ -6,17 +6,17 @@ PLACES = dict.fromkeys(
     ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV",
      "XAF", "XOF", "XPF"), 0
 ) | dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)  # fmt: skip
-"""How many places a currency is written with at least, where not two; as ISO 4217 has it."""
+"""Decimal places of currencies that do not have two, from ISO 4217; amounts show at least these."""
 
 
 def plain(amount: Decimal, currency: str) -> str:
-    """Write an amount for programs: `1234.50`; more places than usual where it has more."""
+    """Format an amount for programs: `1234.50`; with more places than usual if it has more."""
     whole, _, fraction = f"{amount:f}".partition(".")
     fraction = fraction.rstrip("0").ljust(PLACES.get(currency, 2), "0")
     return f"{whole}.{fraction}" if fraction else whole
 
 
 def grouped(amount: Decimal, currency: str) -> str:
-    """Write an amount for people: `1,234.50`."""
+    """Format an amount for people: `1,234.50`."""
     whole, point, fraction = plain(amount, currency).partition(".")
     return f"{int(whole):,}{point}{fraction}"

@@ -10,16 +10,16 @@ from shop.reports.days import Day
 from workshed.db import Connection
 
 TREND = 30
-"""Days whose revenue is shown, the reported one the last of them."""
+"""Days whose revenue is shown; the reported day is the last one."""
 TOP = 5
 MOST_DRAWN = 6
-"""Currencies of which a chart is drawn; one of all there are would have 40 000 pixels."""
+"""Currencies in the chart; with all that exist it would be 40 000 pixels high."""
 NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What was sold of a product on the day, in one currency."""
+    """The sales of a product on the day, in one currency."""
 
     name: str
     units: int
@@ -28,42 +28,42 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Sales:
-    """What was paid in one currency; amounts in different ones are never added."""
+    """The sales in one currency; amounts in different currencies are never added."""
 
     currency: str
     trend: tuple[Decimal, ...]
-    """The revenue of each of thirty days, the reported one the last."""
+    """The revenue of each of thirty days; the reported day is the last one."""
     top: tuple[Product, ...]
-    """The products that brought in most on the day."""
+    """The products with the most revenue on the day."""
 
     @property
     def revenue(self) -> Decimal:
-        """That of the day."""
+        """The revenue of the reported day."""
         return self.trend[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class ReportNumbers:
-    """All that a report says about its day."""
+    """Everything that a report says about its day."""
 
     new_users: int
     """Users who were created on the day."""
     active_users: int
     """Users who placed an order on the day."""
     sales: tuple[Sales, ...]
-    """Of the currency of the settings first, and of each in which anything was paid."""
+    """The configured currency first, then each other currency in which something was paid."""
 
     @property
     def drawn(self) -> list[Sales]:
-        """What a chart is drawn of: the first, and then what sold on the day."""
+        """The currencies in the chart: the first, then preferably those with sales on the day."""
         first, *others = self.sales
         return [first, *sorted(others, key=lambda one: not one.revenue)][:MOST_DRAWN]
 
 
 def compute(conn: Connection, day: Day, currency: str) -> ReportNumbers:
-    """Compute the numbers of a day; in a `db.snapshot`, so that they are all of one moment.
+    """Compute the numbers of a day; call it in a `db.snapshot`, so that all are of one moment.
 
-    An order is revenue of the day on which it was paid.
+    An order counts as revenue of the day on which it was paid.
     """
     return ReportNumbers(
         _new_users(conn, day), _active_users(conn, day), _sales(conn, day, currency)
@@ -71,7 +71,7 @@ def compute(conn: Connection, day: Day, currency: str) -> ReportNumbers:
 
 
 def as_json(numbers: ReportNumbers) -> dict[str, Any]:
-    """Write them as JSON, the decimals as strings: exactly as they are."""
+    """Return the numbers as JSON, with decimals as strings to keep them exact."""
     return {
         "new_users": numbers.new_users,
         "active_users": numbers.active_users,
@@ -90,7 +90,7 @@ def as_json(numbers: ReportNumbers) -> dict[str, Any]:
 
 
 def from_json(stored: Mapping[str, Any]) -> ReportNumbers:
-    """Read what `as_json` wrote."""
+    """Read the result of `as_json`."""
     return ReportNumbers(
         stored["new_users"],
         stored["active_users"],
@@ -154,9 +154,9 @@ def _trends(conn: Connection, day: Day) -> dict[str, Sequence[Decimal]]:
 
 
 def _tops(conn: Connection, day: Day) -> dict[str, Sequence[Product]]:
-    """Return the products that brought in most on the day, by currency.
+    """Return the products with the most revenue on the day, by currency.
 
-    Names are compared by their characters' numbers, which is the same in every database.
+    Names are compared by code point, so that the order is the same in every database.
     """
     query = """
         WITH sold AS (

@@ -1,4 +1,4 @@
-"""The report of each day as it was first made: stored once, and never changed."""
+"""The report of each day as it was first computed: stored once, and never changed."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,9 +26,9 @@ class StoredReport:
 
 
 def of(day: Day) -> StoredReport:
-    """Return the report of a day: the stored one, or a new one that is stored.
+    """Return the report of a day; computes and stores it if there is none.
 
-    Of copies that compute it at the same time one stores it, and all return that one.
+    If several jobs compute it at the same time, one of them stores it, and all return that one.
     """
     with db.transaction() as conn:
         found = find(conn, day.date)
@@ -39,12 +39,12 @@ def of(day: Day) -> StoredReport:
     with db.transaction() as conn:
         store(conn, day, fresh)
         found = find(conn, day.date)
-    assert found is not None  # noqa: S101 -- one was stored, and none of this age is deleted
+    assert found is not None  # noqa: S101 -- it was just stored, and is too new to be pruned
     return found
 
 
 def find(conn: Connection, of: date) -> StoredReport | None:
-    """Return the report of a date; `None` where it was not made."""
+    """Return the report of a date; `None` if there is none."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
           FROM shop.daily_report_snapshots
@@ -56,7 +56,7 @@ def find(conn: Connection, of: date) -> StoredReport | None:
 
 
 def every(conn: Connection, limit: int, *, before: date | None = None) -> list[StoredReport]:
-    """Return reports, that of the latest day first; those of days before one, if it is given."""
+    """Return reports, latest day first; with `before`, only those of earlier days."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
           FROM shop.daily_report_snapshots
@@ -72,7 +72,7 @@ def every(conn: Connection, limit: int, *, before: date | None = None) -> list[S
 def store(conn: Connection, day: Day, fresh: ReportNumbers) -> None:
     """Store the numbers of a day, unless it has a report.
 
-    Waits for another transaction that is about to store them.
+    Waits for a concurrent transaction that stores them.
     """
     query = """
         INSERT INTO shop.daily_report_snapshots

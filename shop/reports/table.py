@@ -1,4 +1,4 @@
-"""The numbers of a report as a CSV: one value a row, so that programs can add them up."""
+"""The numbers of a report as CSV: one value per row, so that programs can add them up."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ HEADER = ("date", "measure", "item", "currency", "value")
 
 
 def written(report: StoredReport) -> bytes:
-    """Write it as spreadsheets read it: in UTF-8 that says so."""
+    """Return the CSV in UTF-8 with a byte-order mark, by which spreadsheets detect it."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(HEADER)
@@ -22,7 +22,7 @@ def written(report: StoredReport) -> bytes:
 
 
 def _rows(report: StoredReport) -> Iterator[tuple[str, str, str, str, object]]:
-    """Yield what is of the day, and then the revenue of the days before it."""
+    """Yield the numbers of the day, then the revenue of the days before it."""
     of, numbers = str(report.day.date), report.numbers
     yield of, "new users", "", "", numbers.new_users
     yield of, "active users", "", "", numbers.active_users

@@ -1,4 +1,4 @@
-"""What is fetched from the APIs of others: asked with care, and written once."""
+"""Syncing records from third-party APIs, with limits and checks; each change is stored once."""
 
 from shop.sync.errors import SourceBusyError, SourceError
 from shop.sync.listing import PageResult, land, read, turn

@@ -1,8 +1,8 @@
-"""Where a source is: resolved once, judged, and then kept to.
+"""Addresses of sources: each is resolved once, checked, and then used for the whole exchange.
 
-A name that is allowed may be made to lead to an address inside: what is asked there, the cloud's
-metadata or a database, trusts anyone who comes from here. So the address is what is judged, and the
-connection goes to the address that was judged, whatever the name leads to a moment later.
+An allowed host name may be made to resolve to an internal address, where services such as a cloud's
+metadata or a database trust every request from this host. So the addresses are checked, and the
+connection goes to a checked address, even if the name resolves to another one a moment later.
 """
 
 import socket
@@ -15,7 +15,7 @@ NAT64 = ip_network("64:ff9b::/96")
 
 
 def allowed(source: str, url: str, origins: str) -> AllowedOrigins:
-    """Return what the setting says of a URL's origin; raises `ForbiddenAddressError`."""
+    """Return the setting's entry for a URL's origin; raises `ForbiddenAddressError`."""
     try:
         origin = origin_of(url)
     except ValueError as err:
@@ -29,10 +29,10 @@ def allowed(source: str, url: str, origins: str) -> AllowedOrigins:
 
 
 def resolve(source: str, where: AllowedOrigins) -> list[str]:
-    """Return the addresses of an origin, all of which it may have.
+    """Return the addresses of an origin, all of which are allowed.
 
-    Raises `ForbiddenAddressError` where one of them is elsewhere, since who answers for the name is
-    then not to be trusted with the others, and `SourceUnreachableError` where it has none.
+    Raises `ForbiddenAddressError` if any of them is not allowed, because then the name server is
+    not to be trusted with the others either, and `SourceUnreachableError` if there is none.
     """
     found = _addresses(source, where)
     for address in found:
@@ -59,7 +59,7 @@ def _addresses(source: str, where: AllowedOrigins) -> list[Address]:
 
 
 def _plain(address: Address) -> Address:
-    """Return the address that a packet goes to: some of IPv6 are an IPv4 one in other clothes."""
+    """Return the address that a packet goes to; some IPv6 addresses stand for an IPv4 address."""
     if isinstance(address, IPv4Address):
         return address
     if address in NAT64:

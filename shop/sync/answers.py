@@ -1,9 +1,9 @@
-"""What a source answers, as it was agreed; anything else is a `WrongAnswerError`.
+"""The answers that a source must give; anything else is a `WrongAnswerError`.
 
-`GET /records?cursor=…` is a page of the listing, `{"items": [{"id", "version"}], "next", "total"}`:
-`next` is the cursor of the next page; null or empty, this is the last one. `total` is how many
-records the whole listing has; null, nobody knows. An item of another form is
-skipped, so that one record keeps no other away.
+`GET /records?cursor=…` is a page of the listing, `{"items": [{"id", "version"}], "next", "total"}`.
+`next` is the cursor of the next page, and null or empty on the last page. `total` is how many
+records the whole listing has, or null if unknown. An invalid item is skipped, so that it does not
+keep the others from being synced.
 `GET /records/ID` is `{"id", "version", "name", "data": {}, "associations": [{"kind", "id"}]}`.
 """
 
@@ -26,22 +26,22 @@ from shop.sync.errors import WrongAnswerError
 
 Version = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 ID = r"^[._~-]*[A-Za-z0-9][A-Za-z0-9._~-]*$"
-"""It is a part of a path: nothing that means something there, and not only dots."""
+"""An id is a segment of a path, so it has no special characters, and not only dots."""
 
 
 def _as_text(value: object) -> object:
-    """Take the integers that most sources count their records by."""
+    """Accept integers, which many sources use as ids."""
     return str(value) if type(value) is int else value
 
 
 Id = Annotated[str, BeforeValidator(_as_text), Field(pattern=ID, max_length=100)]
 LONGEST_SHOWN = 200
-"""Characters of an item that is skipped."""
+"""Characters that are kept of a skipped item."""
 Short = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class ApiAnswer(BaseModel):
-    """What it has besides is left unread: a source may grow."""
+    """An answer of a source; unknown fields are ignored, because a source may add some."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +58,7 @@ class SkippedEntry:
     """An item of a listing that cannot be synced."""
 
     item: str
-    """What stood there, as JSON, or the beginning of it."""
+    """The item as JSON, or the beginning of that."""
     reason: str
 
 
@@ -68,14 +68,14 @@ class ListingPage:
 
     items: tuple[ListedItem, ...]
     next: str | None
-    """The cursor of the next page; `None`: this is the last one."""
+    """The cursor of the next page; `None` on the last page."""
     total: int | None
-    """`None`: the source does not say."""
+    """Records in the whole listing; `None` if the source does not say."""
     skipped: tuple[SkippedEntry, ...] = ()
 
 
 class _Page(ApiAnswer):
-    """A page before its items are judged."""
+    """A page before its items are checked."""
 
     items: tuple[Any, ...]
     next: Annotated[str, Field(max_length=1000)] | None
@@ -83,14 +83,14 @@ class _Page(ApiAnswer):
 
 
 class Association(ApiAnswer):
-    """Another record that this one has something to do with."""
+    """A reference to another record."""
 
     kind: Short
     id: Id
 
 
 class Record(ApiAnswer):
-    """A record with all that belongs to it."""
+    """A record with its data and associations."""
 
     id: Id
     version: Version
@@ -105,7 +105,7 @@ _ids = TypeAdapter(Id)
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a record may have this id."""
+    """Return whether this is a valid id of a record."""
     try:
         _ids.validate_python(text)
     except ValidationError:
@@ -114,7 +114,7 @@ def is_id(text: str) -> bool:
 
 
 def page(source: str, answer: object) -> ListingPage:
-    """Judge a page of a listing; what is wrong with an item skips that one alone."""
+    """Check a page of a listing; invalid items are skipped."""
     found = _judged(_Page, source, answer, of=("next",))
     items: list[ListedItem] = []
     skipped: list[SkippedEntry] = []
@@ -127,7 +127,7 @@ def page(source: str, answer: object) -> ListingPage:
 
 
 def record(source: str, external_id: str, answer: object) -> Record:
-    """Judge a record."""
+    """Check a record."""
     found = _judged(Record, source, answer)
     if found.id != external_id:
         raise WrongAnswerError(source, f"asked for {external_id!r}, it answers with {found.id!r}")
@@ -135,7 +135,7 @@ def record(source: str, external_id: str, answer: object) -> Record:
 
 
 def _judged(kind: type[Kind], source: str, answer: object, of: Sequence[str] | None = None) -> Kind:
-    """Judge an answer, or these fields `of` it where the rest is judged by itself."""
+    """Check an answer; with `of`, check only these fields for values that cannot be stored."""
     try:
         found = kind.model_validate(answer)
         stored = answer if of is None else [getattr(found, name) for name in of]
@@ -154,7 +154,7 @@ def _judged(kind: type[Kind], source: str, answer: object, of: Sequence[str] | N
 
 
 def _shown(item: object) -> str:
-    """Return the beginning of an item as JSON, in ASCII; PostgreSQL takes any of it."""
+    """Return the beginning of an item as JSON in ASCII, which PostgreSQL can always store."""
     try:
         return json.dumps(item, sort_keys=True)[:LONGEST_SHOWN]
     except RecursionError:
@@ -162,7 +162,7 @@ def _shown(item: object) -> str:
 
 
 def _leaves(value: object) -> Iterator[str | float]:
-    """Yield each text and number in a value of JSON, names too."""
+    """Yield every string and float in a JSON value, including names."""
     match value:
         case dict():
             for name, inner in value.items():
@@ -176,7 +176,7 @@ def _leaves(value: object) -> Iterator[str | float]:
 
 
 def _is_storable(value: str | float) -> bool:
-    """Tell whether PostgreSQL takes it: no NUL, no half of a character, no infinity."""
+    """Return whether PostgreSQL can store it: no NUL, lone surrogate, infinity or NaN."""
     if isinstance(value, float):
         return math.isfinite(value)
     return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)

@@ -1,4 +1,4 @@
-"""Ask a source, and make of whatever it does an answer in JSON or a `SourceError`."""
+"""Request JSON from a source; whatever goes wrong becomes a `SourceError`."""
 
 import json
 import ssl
@@ -34,24 +34,24 @@ from shop.sync.pinned import Transport, Until
 from shop.sync.retry_after import delay_of
 
 STEPS = 6
-"""An exchange may take so many times what one reply may."""
+"""A whole exchange may take so many times `SHOP_SYNC_TIMEOUT`."""
 MOST_REDIRECTS = 3
 MOST_SHOWN = 200
-"""Characters of an answer that its error quotes."""
+"""Characters of an answer that an error quotes."""
 
 OK, MOVED, TOO_MANY, UNAVAILABLE = 200, range(300, 400), 429, 503
 PASSING = (408, 425)
 SERVER_ERRORS = range(500, 600)
 
 GZIP = b"\x1f\x8b"
-"""How each member of a body in gzip begins."""
+"""The first bytes of each gzip member."""
 OPENED = (b"{", b"[")
 CLOSED = ((b"{", b"}"), (b"[", b"]"))
 CUT = "its answer ends in the middle"
 
 
 def ask(source: str, url: str, path: str, **params: str) -> Any:
-    """Return what a source answers, from JSON; raises a `SourceError`. Counted by its outcome."""
+    """Return a source's answer, parsed from JSON; raises a `SourceError`. Counts the outcome."""
     try:
         with Client(source, url) as client:
             found = client.get(path, params)
@@ -63,13 +63,16 @@ def ask(source: str, url: str, path: str, **params: str) -> Any:
 
 
 class Client:
-    """Asks one source, at addresses that were resolved and judged once.
+    """A client of one source, at addresses that were resolved and checked once.
 
-    Nothing of the environment is used: no proxy, no `.netrc`.
+    It ignores the environment: proxies and `.netrc` are not used.
     """
 
     def __init__(self, source: str, url: str) -> None:
-        """Open nothing; raises `ForbiddenAddressError` or `SourceUnreachableError`."""
+        """Resolve the address; the first request connects.
+
+        Raises `ForbiddenAddressError` or `SourceUnreachableError`.
+        """
         config = settings()
         self._source = source
         self._url = url.rstrip("/")
@@ -88,7 +91,7 @@ class Client:
         )
 
     def __enter__(self) -> Self:
-        """Be there to be asked."""
+        """Use it for a block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,7 +99,7 @@ class Client:
         self._client.close()
 
     def get(self, path: str, params: dict[str, str]) -> Any:
-        """Return its answer, redirects on the same server followed; raises a `SourceError`."""
+        """Return the answer, following redirects on the same server; raises a `SourceError`."""
         self._until.start(STEPS * self._step_s)
         url = str(httpx2.URL(f"{self._url}/{path}", params=params))
         with self._translated():
@@ -108,7 +111,7 @@ class Client:
         raise WrongAnswerError(self._source, f"more than {MOST_REDIRECTS} redirects")
 
     def _elsewhere(self, url: str, response: httpx2.Response) -> str:
-        """Return where a redirect leads, on the same server."""
+        """Return the target of a redirect on the same server; raises a `SourceError` otherwise."""
         target = response.headers.get("location", "")
         if not target:  # 300 and 304 have none
             said = f"{response.status_code} {response.reason_phrase}".strip()
@@ -137,7 +140,7 @@ class Client:
         raise RefusedRequestError(self._source, said, status)
 
     def _body(self, response: httpx2.Response) -> bytes:
-        """Read the body, and unfold it no further than its largest size."""
+        """Read the body, and decompress at most the largest allowed size."""
         unfold = _unfolding(self._source, response.headers.get("content-encoding", ""))
         found = bytearray()
         try:
@@ -164,7 +167,7 @@ class Client:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Say in our words what httpx says in its own."""
+        """Turn httpx's errors into a `SourceError`."""
         name = self._source
         try:
             yield
@@ -177,39 +180,39 @@ class Client:
 
 
 class Plain:
-    """A body that is sent as it is."""
+    """A body without compression."""
 
     is_whole = True
-    """Its length is watched by httpcore."""
+    """Always true, because httpcore checks the length."""
 
     def more(self, chunk: bytes, most: int) -> bytes:
-        """Return what came."""
+        """Return at most `most` bytes of a chunk."""
         return chunk[:most]
 
 
 class Folded:
-    """A body in gzip. Unfolded in steps: a thousandfold of what came would else be in memory."""
+    """A gzip body, decompressed in steps because it may expand a thousandfold in memory."""
 
     def __init__(self, source: str) -> None:
-        """Nothing came yet."""
+        """Start with an empty body."""
         self._source = source
         self._gzip = zlib.decompressobj(wbits=31)
         self._rest = b""
-        """What follows the end of a member, until it is known whether another begins there."""
+        """Bytes after a member, until it is clear whether another member begins there."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether its end has come."""
+        """Whether a member has just ended."""
         return self._gzip.eof
 
     def more(self, chunk: bytes, most: int) -> bytes:
-        """Return what a chunk unfolds to, `most` bytes of it; a body may have several members."""
+        """Return at most `most` decompressed bytes of a chunk; a body may have several members."""
         found, chunk = b"", self._rest + chunk
         try:
             while chunk and len(found) < most:
                 if self._gzip.eof:
                     if not chunk.startswith(GZIP[: len(chunk)]):
-                        return found  # padding, or nothing of ours
+                        return found  # padding, which is ignored
                     if len(chunk) < len(GZIP):
                         break
                     self._gzip = zlib.decompressobj(wbits=31)
@@ -227,7 +230,7 @@ def _unfolding(source: str, encoding: str) -> Plain | Folded:
             return Plain()
         case "gzip" | "x-gzip":
             return Folded(source)
-    raise WrongAnswerError(source, f"its answer is in {_shown(encoding)}, which nobody asked for")
+    raise WrongAnswerError(source, f"its answer is in {_shown(encoding)}, which was not requested")
 
 
 def _headers(config: ShopSettings, source: str) -> dict[str, str]:
@@ -237,7 +240,7 @@ def _headers(config: ShopSettings, source: str) -> dict[str, str]:
 
 
 def _certificate_problem(error: BaseException | None) -> str | None:
-    """Find the certificate among the causes of an error."""
+    """Return the certificate problem among the causes of an error; `None` if there is none."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message
@@ -246,13 +249,13 @@ def _certificate_problem(error: BaseException | None) -> str | None:
 
 
 def _shown(text: str) -> str:
-    """Return the beginning of what came from outside, in one line."""
+    """Return the beginning of an untrusted text, in one line."""
     return repr(text[:MOST_SHOWN])
 
 
 @cache
 def trust(authorities: Path | None) -> ssl.SSLContext:
-    """Return whom to trust: those that this system does, and those of a file."""
+    """Return a context that trusts the system's authorities, and those in a file."""
     context = ssl.create_default_context()
     if authorities is not None:
         context.load_verify_locations(authorities)

@@ -1,24 +1,24 @@
-"""What can go wrong with the API of another, and what follows from each.
+"""Errors of third-party APIs, and what follows from each.
 
 WorkshedError
-└── SourceError                     retried, after attempt⁴ and up to 30 s; the admins are told
-    │                               of the fourth failed run
+└── SourceError                     retried, after attempt⁴ and up to 30 s; the admins are notified
+    │                               from the fourth failed run on
     ├── SourceUnreachableError      no connection, or it was lost
     ├── SourceTimeoutError          no answer in time
     ├── SourceFailedError           5xx, 408, 425
     ├── SourceBusyError             429, or 503 with `Retry-After`: retried when that says
-    ├── TruncatedAnswerError        an answer that ends before its end
-    ├── IncompleteListingError      a listing without all that it says it has
-    ├── AlertingError               retried, but the admins are told at once
-    │   ├── CertificateError        expired, of another host, or of nobody who is trusted
+    ├── TruncatedAnswerError        the answer is incomplete
+    ├── IncompleteListingError      a listing with fewer records than its total
+    ├── AlertingError               retried, but the admins are notified at once
+    │   ├── CertificateError        expired, for another host, or from an untrusted authority
     │   ├── WrongAnswerError        no JSON, or not as agreed
-    │   ├── RepeatedCursorError     a listing that goes round
-    │   └── OverlongListingError    a listing of more than all that it says it has
-    └── FatalSourceError            dead at once, and the admins are told; a `PermanentError` too
+    │   ├── RepeatedCursorError     a listing whose cursors repeat
+    │   └── OverlongListingError    a listing with more records than its total
+    └── FatalSourceError            dead at once, and the admins are notified; also `PermanentError`
         ├── RefusedRequestError     4xx
-        ├── OversizedAnswerError    larger than is read, as it is sent or as it unfolds
+        ├── OversizedAnswerError    larger than the limit, as sent or decompressed
         ├── ForeignRedirectError    a redirect to another host
-        └── ForbiddenAddressError   a host, or an address, that may not be asked
+        └── ForbiddenAddressError   a host or an address that is not allowed
 """
 
 from datetime import timedelta
@@ -29,7 +29,7 @@ from workshed.errors import PermanentError, WorkshedError
 Verdict = Literal["retry", "alert", "dead"]
 
 UNKNOWN_TO_IT = (401, 403)
-"""Statuses that say the same to every request: our token is not good."""
+"""Statuses that every request would get, because the token is not accepted."""
 
 
 class SourceError(WorkshedError):
@@ -37,12 +37,12 @@ class SourceError(WorkshedError):
 
     verdict: ClassVar[Verdict] = "retry"
     holds: bool = False
-    """Whether the source as a whole is in trouble, so that after some of these nothing asks it."""
+    """Whether the whole source is failing; after several of these errors it is held."""
     ends_listing: ClassVar[bool] = False
-    """Whether the listing begins again, since what was read of it leads nowhere."""
+    """Whether the listing starts again, because its cursor cannot be used any further."""
 
     def __init__(self, source: str, reason: str) -> None:
-        """Keep which source it was."""
+        """Keep the source and the reason."""
         super().__init__(f"{source}: {reason}")
         self.source = source
         self.reason = reason
@@ -55,96 +55,96 @@ class SourceUnreachableError(SourceError):
 
 
 class SourceTimeoutError(SourceError):
-    """It did not answer in time."""
+    """The source did not answer in time."""
 
     holds = True
 
 
 class SourceFailedError(SourceError):
-    """It says that it has failed itself."""
+    """The source reports a failure of its own."""
 
     holds = True
 
 
 class SourceBusyError(SourceError):
-    """It asks us to come again later."""
+    """The source asks to be called again later."""
 
     holds = True
 
     def __init__(self, source: str, reason: str, delay: timedelta | None) -> None:
-        """Keep after how long; `None`: it does not say."""
+        """Keep the delay that the source asks for; `None` if it does not say."""
         asked = "" if delay is None else f"; it asks us to wait for {delay.total_seconds():g} s"
         super().__init__(source, f"{reason}{asked}")
         self.delay = delay
 
 
 class TruncatedAnswerError(SourceError):
-    """The answer ends before its end."""
+    """The answer is incomplete."""
 
 
 class IncompleteListingError(SourceError):
-    """Its listing has not all that it says it has: nothing is deleted by it.
+    """The listing has fewer records than its total, so it is not used to delete records.
 
-    No alert: it is so, too, of a listing that grows while it is read.
+    This does not alert, because it also happens when a listing grows while it is read.
     """
 
     ends_listing = True
 
 
 class AlertingError(SourceError):
-    """It may pass, but somebody should look."""
+    """The problem may be temporary, but an admin should look into it."""
 
     verdict = "alert"
 
 
 class CertificateError(AlertingError):
-    """Its certificate is not good."""
+    """The certificate of the source is not valid."""
 
     holds = True
 
 
 class WrongAnswerError(AlertingError):
-    """It answers other than was agreed."""
+    """The answer is not as agreed."""
 
     ends_listing = True
 
 
 class RepeatedCursorError(AlertingError):
-    """Its listing goes round."""
+    """The cursors of the listing repeat."""
 
     ends_listing = True
 
 
 class OverlongListingError(AlertingError):
-    """Its listing has more records than it says there are, and may have no end."""
+    """The listing has more records than its total, and may be endless."""
 
     ends_listing = True
 
 
 class FatalSourceError(PermanentError, SourceError):
-    """Asking again cannot help; that it is permanent is nearer than that it is a source's."""
+    """Retrying cannot help; `PermanentError` comes first, so that its retry rule applies."""
 
     verdict = "dead"
     ends_listing = True
 
 
 class RefusedRequestError(FatalSourceError):
-    """It refuses the request."""
+    """The source refuses the request."""
 
     def __init__(self, source: str, reason: str, status: int) -> None:
-        """Keep the status of HTTP."""
+        """Keep the HTTP status."""
         super().__init__(source, reason)
         self.status = status
         self.holds = status in UNKNOWN_TO_IT
 
 
 class OversizedAnswerError(FatalSourceError):
-    """The answer is larger than is read."""
+    """The answer is larger than allowed."""
 
 
 class ForeignRedirectError(FatalSourceError):
-    """It sends us to another host."""
+    """The source redirects to another host."""
 
 
 class ForbiddenAddressError(FatalSourceError):
-    """It may not be asked."""
+    """The source's host or address is not allowed."""

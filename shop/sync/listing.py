@@ -1,6 +1,6 @@
-"""Read all that a source has, page by page; only what a whole listing lacks may be gone.
+"""Read a source's listing page by page; only records that a whole listing lacks may be deleted.
 
-Each page commits by itself, with the cursor of the next: a run goes on where the last one stopped.
+Each page commits separately, with the cursor of the next, so a run continues where the last ended.
 """
 
 from dataclasses import dataclass, field
@@ -22,38 +22,38 @@ from workshed.jobs import Snooze
 
 COPY_LOOKS_AGAIN = timedelta(seconds=10)
 ASKED_AGAIN = timedelta(hours=1)
-"""A record is asked for again after this, where it is still behind."""
+"""A record that is still outdated is requested again after this time."""
 LONGEST_LISTING = timedelta(hours=6)
-"""One that was begun longer ago begins again: its cursors mean nothing any more."""
+"""A listing that takes longer starts again, because its cursors may not be valid any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageCursor:
-    """The page of a listing that is read next."""
+    """The page of a listing to read next."""
 
     leave: FetchPermit
     listing: int
     cursor: str | None
-    """`None`: the first."""
+    """`None` for the first page."""
     whole: bool
-    """It was begun with the first."""
+    """Whether the listing was started at the first page."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageResult:
-    """What follows from a page."""
+    """The result of a page."""
 
     wanted: list[str]
-    """Records of which there is more than we have, or perhaps nothing any more."""
+    """Records to fetch, because they are new, newer, or perhaps deleted."""
     ended: bool
     problem: SourceError | None = None
-    """What is to be raised once the page has committed."""
+    """The error to raise once the page has committed."""
     mails: list[int] = field(default_factory=list)
-    """Of somebody who is told that the source has recovered."""
+    """Emails to deliver, which say that the source has recovered."""
 
 
 def turn(conn: Connection, source: str, start: str | None) -> PageCursor:
-    """Return what is read next: of the listing that was begun at `start`, or of a new one.
+    """Return the next page of the listing that was started at `start`, or of a new one.
 
     Raises `Snooze` while the source is held, and `RecordMissing`.
     """
@@ -84,18 +84,18 @@ def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str |
 
 
 def read(now: PageCursor) -> ListingPage:
-    """Fetch a page; call it with no transaction open. Raises a `SourceError`."""
+    """Fetch a page; call it without an open transaction. Raises a `SourceError`."""
     params = {} if now.cursor is None else {"cursor": now.cursor}
     with sources.asking(now.leave):
         return answers.page(now.leave.name, ask(now.leave.name, now.leave.url, "records", **params))
 
 
 def land(conn: Connection, now: PageCursor, page: ListingPage) -> PageResult:
-    """Note what a page names, and go on to the next; after the last, what is missing.
+    """Store what a page lists, and advance to the next; after the last page, what is missing.
 
-    Where a copy of the job has stored it nothing is done: raises `Snooze` while that one reads on,
-    since it may yet die. Raises `RepeatedCursorError` and `OverlongListingError`: nothing of the
-    page is to be kept then.
+    Does nothing if a copy of the job has stored the page; raises `Snooze` while that copy goes on
+    reading, because it may still die. Raises `RepeatedCursorError` and `OverlongListingError`; the
+    caller must then roll the page back.
     """
     query = """
         UPDATE shop.sync_sources
@@ -144,9 +144,9 @@ def _snooze_while_read(conn: Connection, now: PageCursor) -> None:
 
 
 def _note(conn: Connection, now: PageCursor, page: ListingPage) -> list[str]:
-    """Note which records there are; return those of which there is more than we have.
+    """Store which records are listed; return those that are new or newer than ours.
 
-    Not what was asked for lately: its job waits, or tries again.
+    Records that were requested recently are left out, because their job is waiting or retrying.
     """
     query = """
         INSERT INTO shop.sync_records AS r (source, external_id, listed_in, listed_version)
@@ -180,7 +180,7 @@ def _note(conn: Connection, now: PageCursor, page: ListingPage) -> list[str]:
 
 
 def _pass(conn: Connection, source: str, cursor: str) -> None:
-    """Note a cursor; raises `RepeatedCursorError` for one that was there before."""
+    """Store a cursor; raises `RepeatedCursorError` if this listing had it before."""
     query = """
         INSERT INTO shop.sync_cursors (source, cursor) VALUES (%s, %s) ON CONFLICT DO NOTHING
     """
@@ -189,10 +189,11 @@ def _pass(conn: Connection, source: str, cursor: str) -> None:
 
 
 def _refuse_overlong(conn: Connection, now: PageCursor, total: int | None) -> None:
-    """Raise `OverlongListingError` for more than a source said it has, at the beginning or now.
+    """Raise `OverlongListingError` for more records than the total, at the beginning or now.
 
-    Each page has a cursor of its own, so that nothing else would end it. It is counted only where
-    it may be so: what comes and goes meanwhile moves records from one page to the next.
+    Nothing else would end a listing in which every page has a new cursor. Distinct records are
+    counted only if the listing has named too many items, because changes during the listing move
+    records to another page, so that they are named twice.
     """
     query = """
         SELECT greatest(%(total)s::bigint, listing_total), listing_named
@@ -210,7 +211,7 @@ def _refuse_overlong(conn: Connection, now: PageCursor, total: int | None) -> No
 
 
 def _listed(conn: Connection, now: PageCursor) -> int:
-    """Count what the listing has named so far, with what was skipped of it."""
+    """Count the records that the listing has named so far, and its skipped items."""
     query = """
         SELECT listing_skipped +
                (SELECT count(*) FROM shop.sync_records
@@ -226,7 +227,7 @@ def _listed(conn: Connection, now: PageCursor) -> int:
 def _incomplete(
     conn: Connection, now: PageCursor, total: int | None
 ) -> IncompleteListingError | None:
-    """Tell a listing that lacks what was there all the time: by neither of its ends so many."""
+    """Return an error if the listing has fewer records than both of its totals."""
     query = """
         SELECT least(%(total)s::bigint, listing_total)
           FROM shop.sync_sources
@@ -243,9 +244,9 @@ def _incomplete(
 
 
 def _without_good(conn: Connection, now: PageCursor, page: ListingPage) -> WrongAnswerError | None:
-    """Tell a listing of which nothing could be read: that is another form than was agreed.
+    """Return an error if every item of the listing was skipped: its form is not as agreed.
 
-    Nothing may be taken for gone by it.
+    No record may be considered deleted because of such a listing.
     """
     query = "SELECT listing_skipped FROM shop.sync_sources WHERE name = %s"
     ((skipped,),) = conn.execute(query, (now.leave.name,)).fetchall()
@@ -256,9 +257,10 @@ def _without_good(conn: Connection, now: PageCursor, page: ListingPage) -> Wrong
 
 
 def _missing(conn: Connection, now: PageCursor) -> list[str]:
-    """Note what a whole listing lacks, but what was fetched since it was begun; return that.
+    """Mark and return records that a whole listing lacks, unless fetched since it was started.
 
-    The source is asked for each: a listing of what comes and goes meanwhile may lack what is there.
+    The source is then asked for each of them, because a listing may lack an existing record if
+    others are added or deleted while it is read.
     """
     values = {"source": now.leave.name, "listing": now.listing}
     never_fetched = """

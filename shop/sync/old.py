@@ -1,4 +1,4 @@
-"""Forget what the log says, and records that are gone, after a while."""
+"""Delete old lines of the log, and records that were deleted long ago."""
 
 from datetime import timedelta
 
@@ -7,9 +7,9 @@ from workshed.pruning import delete_old
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete lines of the log and records that are gone, of each `limit` at most.
+    """Delete old lines of the log and old deleted records, at most `limit` of each.
 
-    Returns how many of what was more of.
+    Returns the larger of the two counts.
     """
     return max(_lines(conn, older_than, limit), _records(conn, older_than, limit))
 

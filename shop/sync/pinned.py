@@ -1,4 +1,4 @@
-"""Connections that go to addresses which were judged, and end in time whatever the other does."""
+"""Connections to checked addresses only, with a time limit for the whole exchange."""
 
 import ssl
 import time
@@ -10,18 +10,18 @@ import httpx2
 
 
 class Until:
-    """When an exchange has to be over; a time limit for each step alone never ends a drip."""
+    """The deadline of an exchange; a limit per step would never end an answer that drips."""
 
     def __init__(self) -> None:
-        """Be over until it is started."""
+        """Create an expired deadline; `start` sets it."""
         self._at = 0.0
 
     def start(self, seconds: float) -> None:
-        """Begin an exchange that may take so long."""
+        """Start an exchange that may take so long."""
         self._at = time.monotonic() + seconds
 
     def left(self, step: float | None) -> float:
-        """Return how long a step may take; raises `httpcore2.ReadTimeout` when none may."""
+        """Return how long a step may take; raises `httpcore2.ReadTimeout` after the deadline."""
         left = self._at - time.monotonic()
         if left <= 0:
             raise httpcore2.ReadTimeout("the exchange took too long")
@@ -29,19 +29,19 @@ class Until:
 
 
 class PinnedStream(httpcore2.NetworkStream):
-    """A connection none of whose steps goes on after the end of the exchange."""
+    """A connection whose steps all end by the deadline of the exchange."""
 
     def __init__(self, stream: httpcore2.NetworkStream, until: Until) -> None:
-        """Go on with a connection that is open."""
+        """Wrap an open connection."""
         self._stream = stream
         self._until = until
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there."""
+        """Read available bytes."""
         return self._stream.read(max_bytes, self._until.left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all of it."""
+        """Write all bytes."""
         self._stream.write(buffer, self._until.left(timeout))
 
     def close(self) -> None:
@@ -54,33 +54,33 @@ class PinnedStream(httpcore2.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore2.NetworkStream:
-        """Encrypt what follows."""
+        """Return the connection with TLS."""
         left = self._until.left(timeout)
         return PinnedStream(self._stream.start_tls(ssl_context, server_hostname, left), self._until)
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell what httpcore asks."""
+        """Return information that httpcore asks for."""
         return self._stream.get_extra_info(info)
 
 
 class Backend(httpcore2.NetworkBackend):
-    """Connects to given addresses, whatever a name leads to by now."""
+    """Connects to the given addresses, and does not resolve names."""
 
     def __init__(self, addresses: Sequence[str], until: Until) -> None:
-        """Take the addresses in this order."""
+        """Use the addresses in this order."""
         self._addresses = addresses
         self._until = until
         self._plain = httpcore2.SyncBackend()
 
     def connect_tcp(
         self,
-        host: str,  # noqa: ARG002 -- only who it is meant to be
+        host: str,  # noqa: ARG002 -- the given addresses are used instead
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 -- as httpcore has it
+        local_address: str | None = None,  # noqa: ARG002 -- part of httpcore's interface
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        """Connect to the first that answers."""
+        """Connect to the first address that answers."""
         *others, last = self._addresses
         for address in others:
             try:
@@ -102,10 +102,10 @@ class Backend(httpcore2.NetworkBackend):
 
 
 class Transport(httpx2.HTTPTransport):
-    """What carries the requests of a client: no proxy of the environment, no HTTP/2, no retry."""
+    """A transport without proxies from the environment, HTTP/2 and retries."""
 
     def __init__(self, addresses: Sequence[str], trust: ssl.SSLContext, until: Until) -> None:
-        """Connect with the first request."""
+        """Prepare the connection; the first request opens it."""
         super().__init__(verify=trust)
         self._pool = httpcore2.ConnectionPool(
             ssl_context=trust,

@@ -1,4 +1,4 @@
-"""One record of a source: fetched, and written with all that belongs to it; the newer one wins."""
+"""One record of a source: fetched, and stored with its associations; the newer version wins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ GONE = (404, 410)
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """What we have of a record."""
+    """The stored state of a record."""
 
     version: int | None
-    """`None`: it was never fetched."""
+    """`None` if it was never fetched."""
     missing_since: datetime | None
     deleted_at: datetime | None
 
 
 def fetch(leave: FetchPermit, external_id: str) -> Record | None:
-    """Fetch a record; call it with no transaction open. `None`: the source has none.
+    """Fetch a record; call it without an open transaction. `None` if the source does not have it.
 
-    Raises a `SourceError`, and `RecordMissing` for what can be no record's id.
+    Raises a `SourceError`, and `RecordMissing` for an invalid id.
     """
     if not answers.is_id(external_id):
         raise RecordMissing(f"record of {leave.name}", external_id)
@@ -52,10 +52,10 @@ def fetch(leave: FetchPermit, external_id: str) -> Record | None:
 def write(
     conn: Connection, leave: FetchPermit, external_id: str, record: Record | None
 ) -> Change | None:
-    """Write what a record has become, its associations and the line of the log.
+    """Store a fetched record, its associations and a line of the log.
 
-    `None`, and nothing written, where ours is as new. Raises `RecordMissing` where the source has
-    none that anybody but the caller has heard of.
+    Returns `None` and stores nothing if the stored record is as new. Raises `RecordMissing` if
+    neither the source nor the database has such a record.
     """
     stored = _stored(conn, leave.name, external_id)
     change = judge(stored, None if record is None else record.version, leave.since)
@@ -74,12 +74,12 @@ def write(
 
 
 def judge(stored: StoredRecord, version: int | None, since: datetime) -> Change | None:
-    """Say what is to be done with an answer, asked for at `since`; no version: there is none.
+    """Return what an answer changes; `since`: when it was requested, no version: no such record.
 
-    Only what a whole listing lacked, and the source has not when it is asked after that, is gone.
-    Of two versions the newer wins, in whatever order two jobs write. What was asked for before
-    `deleted_at` is older than that; what was asked for later is there again, whatever its version,
-    since a source may begin to count again.
+    A record counts as deleted only if a whole listing lacked it, and the source does not have it
+    when asked after that. Of two versions the newer wins, in whatever order two jobs write. An
+    answer requested before `deleted_at` is ignored. One requested later restores the record,
+    whatever its version, because a source may start counting versions again.
     """
     if version is None:
         gone = stored.missing_since is not None and stored.missing_since < since
@@ -92,7 +92,7 @@ def judge(stored: StoredRecord, version: int | None, since: datetime) -> Change 
 
 
 def _stored(conn: Connection, source: str, external_id: str) -> StoredRecord:
-    """Return what there is, locked until the transaction ends."""
+    """Return the stored record, locked until the transaction ends."""
     query = """
         INSERT INTO shop.sync_records (source, external_id) VALUES (%s, %s)
             ON CONFLICT (source, external_id)
@@ -122,7 +122,7 @@ def _write(conn: Connection, leave: FetchPermit, record: Record) -> None:
 
 
 def _found(conn: Connection, source: str, external_id: str) -> None:
-    """Note that a record which a listing lacked is there."""
+    """Record that a record exists although a listing lacked it."""
     query = """
         UPDATE shop.sync_records SET missing_since = NULL
          WHERE source = %s AND external_id = %s AND deleted_at IS NULL
@@ -141,7 +141,7 @@ def _delete(conn: Connection, source: str, external_id: str) -> None:
 def _associate(
     conn: Connection, source: str, external_id: str, wanted: Sequence[Association]
 ) -> None:
-    """Let a record have these associations and no others."""
+    """Replace the associations of a record."""
     query = """
         WITH wanted AS (
             SELECT DISTINCT kind, other_id

@@ -5,13 +5,13 @@ from email.utils import parsedate_to_datetime
 
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(hours=24)
 DIGITS = 9
-"""Of more seconds than that no span is made."""
+"""Numbers with more digits are treated as `LONGEST`."""
 
 
 def delay_of(header: str | None, now: datetime) -> timedelta | None:
     """Return how long to wait, from a second to a day.
 
-    `None` where the header is not there, or says neither seconds nor a date.
+    `None` if the header is missing, or is neither seconds nor a date.
     """
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
@@ -20,6 +20,6 @@ def delay_of(header: str | None, now: datetime) -> timedelta | None:
         try:
             at = parsedate_to_datetime(text)
             found = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
-        except (ValueError, OverflowError):  # no date, or none that a calendar has
+        except (ValueError, OverflowError):  # not a date, or out of range
             return None
     return min(max(found, SHORTEST), LONGEST)

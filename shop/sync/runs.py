@@ -1,7 +1,7 @@
-"""How the runs of a source go, and who is told when they fail.
+"""The state of a source's runs, and the emails that notify the admins when they fail.
 
-Of a source that is in trouble each admin gets one mail per window, however many jobs fail, and one
-when it is over.
+While a source is failing, each admin gets one email per window, however many jobs fail, and one
+when it has recovered.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from workshed.db import Connection
 from workshed.jobs.history import attempts
 
 TOLD_FROM = 4
-"""Failed runs; of some errors the first one is told."""
+"""The admins are notified after so many failed runs; of some errors after the first."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFailure:
-    """A source whose runs fail."""
+    """A source with its failed runs."""
 
     name: str
     failed_runs: int
@@ -34,7 +34,7 @@ class SourceFailure:
 
 
 def failed(conn: Connection, error: SourceError) -> list[int]:
-    """Note a run that failed; return the mails that tell of it, to be delivered."""
+    """Record a failed run; return the ids of the alert emails to deliver."""
     query = """
         UPDATE shop.sync_sources
            SET failed_runs = failed_runs + 1,
@@ -62,18 +62,18 @@ def failed(conn: Connection, error: SourceError) -> list[int]:
 
 
 def died(conn: Connection, source: str, reason: str) -> list[int]:
-    """Tell that a job of a source is dead; return the mails, to be delivered."""
+    """Store alerts that a job of a source is dead; return the ids of the emails to deliver."""
     return _tell(conn, source, reason, "one of its jobs is dead")
 
 
 def ended(conn: Connection, source: str) -> None:
-    """Note that a part of a listing was read to its end, which says nothing of the whole."""
+    """Record the end of a listing that was not started at its first page; it proves no success."""
     query = "UPDATE shop.sync_sources SET listing_since = NULL, cursor = NULL WHERE name = %s"
     conn.execute(query, (source,))
 
 
 def succeeded(conn: Connection, source: str) -> list[int]:
-    """Note that all of a source was read; return the mails that tell of a recovery."""
+    """Record a complete listing; return the ids of the emails that announce a recovery."""
     query = """
         WITH before AS (
             SELECT name, failed_runs, failing_since, alerted, workshed.now() AS now
@@ -100,7 +100,7 @@ def succeeded(conn: Connection, source: str) -> list[int]:
 
 
 def _tell(conn: Connection, source: str, reason: str, since: str) -> list[int]:
-    """Store the mail of this window to each admin; return those that were not there yet."""
+    """Store this window's alert for each admin; return the ids of the emails that are new."""
     ((now,),) = conn.execute("SELECT workshed.now()").fetchall()
     span = settings().sync_alert_window
     window = EPOCH + (now - EPOCH) // span * span

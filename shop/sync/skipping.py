@@ -1,4 +1,4 @@
-"""Items of listings that cannot be synced: the rest goes on, and people see which they are."""
+"""Items of listings that cannot be synced: they are skipped, and listed for operators."""
 
 import logging
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from workshed.db import Connection
 logger = logging.getLogger(__name__)
 
 MOST = 1_000
-"""So many of a source are kept; more are counted."""
+"""At most so many skipped items are stored per source; others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedItem:
-    """An item that was skipped, and since when it is so."""
+    """A skipped item, with the time when it was first skipped."""
 
     item: str
-    """What the source says of it, as JSON, or the beginning of that."""
+    """The item as JSON, or the beginning of that."""
     reason: str
     since: datetime
 
 
 def note(conn: Connection, source: str, listing: int, skipped: Sequence[SkippedEntry]) -> None:
-    """Keep what was skipped of a page."""
+    """Store the skipped items of a page."""
     if not skipped:
         return
     logger.warning(
@@ -57,13 +57,13 @@ def note(conn: Connection, source: str, listing: int, skipped: Sequence[SkippedE
 
 
 def forget(conn: Connection, source: str, listing: int) -> None:
-    """Delete what a whole listing has no more."""
+    """Delete skipped items that a newer complete listing does not have."""
     query = "DELETE FROM shop.sync_skipped WHERE source = %s AND listing < %s"
     conn.execute(query, (source, listing))
 
 
 def every(conn: Connection, source: str) -> list[SkippedItem]:
-    """Return what is skipped of a source, the oldest first."""
+    """Return the skipped items of a source, the oldest first."""
     query = """
         SELECT item, reason, since FROM shop.sync_skipped WHERE source = %s ORDER BY since, item
     """

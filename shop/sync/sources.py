@@ -1,8 +1,8 @@
-"""The sources, and the circuit that keeps us from asking one that is in trouble.
+"""The sources, and the circuit breaker that protects a failing one.
 
-A source that fails five times in a row, or says when to come again, is held: until then no job asks
-it, and none spends an attempt. After that one job asks; by what comes of it the source is free, or
-held for longer.
+A source that fails five times in a row, or says when to retry, is held: until that time no job
+calls it, and no job uses up an attempt. Then a single job calls it; depending on the result, the
+source is released or held for longer.
 """
 
 import logging
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 TRIPS_AT = 5
 FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)
 PROBE = timedelta(seconds=150)
-"""Longer than one exchange may take, and finding its address."""
+"""Longer than an exchange may take, including the lookup of the address."""
 SHORTEST_SNOOZE, LONGEST_SNOOZE = timedelta(seconds=1), timedelta(minutes=15)
-"""A source that is held may be free sooner, once the one that asks has its answer."""
+"""Limits for the wait of jobs; a held source may be released earlier, by the job that probes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncSource:
-    """A row of `shop.sync_sources`, as somebody looks at it."""
+    """A row of `shop.sync_sources`, for display."""
 
     name: str
     url: str
@@ -47,25 +47,25 @@ class SyncSource:
     skipped: int
     """Items of its last listing that could not be synced."""
     now: datetime
-    """PostgreSQL's clock, to compare them with."""
+    """PostgreSQL's clock, to compare the other times with."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPermit:
-    """Leave to ask a source once."""
+    """Permission to call a source once."""
 
     name: str
     url: str
     since: datetime
-    """What is answered was true at some time after this, by PostgreSQL's clock."""
+    """When it was given, by PostgreSQL's clock; the answer reflects a later state of the source."""
     failures: int
     held: bool
 
 
 def add(conn: Connection, name: str, url: str) -> None:
-    """Note a source, or where it is from now on.
+    """Add a source, or change its URL.
 
-    Raises `ForbiddenAddressError` where `SHOP_SYNC_ORIGINS` does not name its host.
+    Raises `ForbiddenAddressError` if `SHOP_SYNC_ORIGINS` does not name its host.
     """
     addresses.allowed(name, url, settings().sync_origins)
     query = """
@@ -76,16 +76,16 @@ def add(conn: Connection, name: str, url: str) -> None:
 
 
 def remove(conn: Connection, name: str) -> bool:
-    """Delete a source with all that we have of it; False where there is none.
+    """Delete a source with all of its records; False if there is none.
 
-    Lines of the log stay until they are old. Jobs of it that wait are discarded when they start.
+    Lines of the log stay until they are pruned. Waiting jobs of it are discarded when they start.
     """
     query = "DELETE FROM shop.sync_sources WHERE name = %s"
     return conn.execute(query, (name,)).rowcount == 1
 
 
 def find(conn: Connection) -> list[SyncSource]:
-    """Return all sources by name."""
+    """Return all sources, ordered by name."""
     query = """
         SELECT name, url, created_at, listing_since, last_success_at, failed_runs, failing_since,
                last_error, circuit_open_until, workshed.now() AS now,
@@ -98,7 +98,7 @@ def find(conn: Connection) -> list[SyncSource]:
 
 
 def counts(conn: Connection) -> dict[str, int]:
-    """Return how many records there are of each source that has any."""
+    """Return the number of records of each source that has any."""
     query = """
         SELECT source, count(*)
           FROM shop.sync_records
@@ -109,13 +109,13 @@ def counts(conn: Connection) -> dict[str, int]:
 
 
 def names(conn: Connection) -> list[str]:
-    """Return their names."""
+    """Return the names of all sources."""
     query = "SELECT name FROM shop.sync_sources ORDER BY name"
     return [name for (name,) in conn.execute(query)]
 
 
 def release(conn: Connection, name: str) -> bool:
-    """Let a source that is held be asked now; False where it is not held."""
+    """End the hold of a source now, so that it is called again; False if it is not held."""
     query = """
         UPDATE shop.sync_sources
            SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now()
@@ -125,9 +125,9 @@ def release(conn: Connection, name: str) -> bool:
 
 
 def admit(conn: Connection, name: str) -> FetchPermit:
-    """Give leave to ask a source.
+    """Return a permit to call a source.
 
-    Raises `Snooze` while it is held, and `RecordMissing` where there is none.
+    Raises `Snooze` while it is held, and `RecordMissing` if there is no such source.
     """
     query = """
         SELECT name, url, workshed.now() AS since, failures, circuit_open_until IS NOT NULL AS held,
@@ -143,14 +143,14 @@ def admit(conn: Connection, name: str) -> FetchPermit:
     if not leave.held:
         return leave
     if left > timedelta() or not _probe(conn, leave):
-        # Not all at once, and not so often that waiting is work.
+        # Spread the jobs over time, and keep the number of retries low.
         share = left * random.uniform(0.5, 1)  # noqa: S311
         raise Snooze(min(max(share, SHORTEST_SNOOZE), LONGEST_SNOOZE), f"{name} is held")
     return leave
 
 
 def _probe(conn: Connection, leave: FetchPermit) -> bool:
-    """Be the one that asks a source which was held; nobody else does meanwhile."""
+    """Claim the probe of a held source; return False if another job has it."""
     query = """
         UPDATE shop.sync_sources
            SET circuit_opened_at = %(since)s, circuit_open_until = %(since)s + %(probe)s
@@ -162,15 +162,15 @@ def _probe(conn: Connection, leave: FetchPermit) -> bool:
 
 @contextmanager
 def asking(leave: FetchPermit) -> Iterator[None]:
-    """Learn from what comes of a request inside the block; call it with no transaction open."""
+    """Record the result of a request inside the block; call it without an open transaction."""
     try:
         yield
     except SourceError as err:
         try:
             with db.transaction() as conn:
                 _failed(conn, leave, err)
-        except db.PASSING_ERRORS as lost:  # the error itself must go out
-            logger.warning("%s: its failure is not noted: %s", leave.name, str(lost).strip())
+        except db.PASSING_ERRORS as lost:  # the original error must be raised
+            logger.warning("%s: could not record its failure: %s", leave.name, str(lost).strip())
         raise
     if leave.failures or leave.held:
         with db.transaction() as conn:
@@ -178,7 +178,7 @@ def asking(leave: FetchPermit) -> Iterator[None]:
 
 
 def _answered(conn: Connection, leave: FetchPermit) -> None:
-    """Free a source, but where it was held after this request had begun."""
+    """Release a source, unless its hold began after this request."""
     query = """
         UPDATE shop.sync_sources
            SET failures = 0, circuit_opened_at = NULL, circuit_open_until = NULL
@@ -188,10 +188,10 @@ def _answered(conn: Connection, leave: FetchPermit) -> None:
 
 
 def _failed(conn: Connection, leave: FetchPermit, error: SourceError) -> None:
-    """Count a failure, and hold the source where it is one too many or it asks for that.
+    """Count a failure, and hold the source if there were too many, or if it asks for that.
 
-    What says nothing of the source as a whole, such as a record of the wrong form, ends no hold and
-    begins none; but the one that asked alone has its answer.
+    An error that does not concern the source as a whole, such as a record of the wrong form, does
+    not start a hold. It ends a hold only if this request was its probe.
     """
     query = """
         WITH judged AS (

@@ -1,4 +1,4 @@
-"""Keep tokens out of uvicorn's log of requests, which shows their URLs."""
+"""Keep tokens out of uvicorn's access log, which contains URLs."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ _TOKEN = re.compile(rf"([?&]{QUERY}=|{PATH})[^&/?\s]+")
 
 
 def hide_tokens() -> None:
-    """Do so from now on; a second call changes nothing."""
+    """Replace tokens in the log from now on; a second call changes nothing."""
     logging.getLogger("uvicorn.access").addFilter(_hide)
 
 

@@ -1,4 +1,4 @@
-"""Answers in plain words, as a page for people and as text for programs."""
+"""Notices and errors, as a page for browsers and as text for programs."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,29 +14,29 @@ from workshed.contrib.notifications import TokenError
 
 
 def page(template: str, about: Mapping[str, Any], status: int = 200) -> HTMLResponse:
-    """Fill in a template of `templates/`; a value it lacks is an error."""
+    """Render a template in `templates/`; a missing variable is an error."""
     text = _templates().get_template(template).render(about)
     return HTMLResponse(text, status, headers=UNSHARED)
 
 
 def notice(request: Request, status: int, title: str, text: str) -> Response:
-    """Say why there is nothing to show: a page where one was asked for, else a line."""
+    """Return a notice: a page if the client accepts HTML, else a line of text."""
     if "text/html" in request.headers.get("accept", ""):
         return page("notice.html", {"title": title, "text": text}, status)
     return PlainTextResponse(f"{title} {text}\n", status, headers=UNSHARED)
 
 
 def unknown(request: Request, err: Exception) -> Response:
-    """Answer somebody whose token proves nothing."""
+    """Answer a request without a valid token."""
     reason = err.reason if isinstance(err, TokenError) else "cannot be read"
-    text = f"Your token {reason}. Open the page by a new link, from where you had the last one."
+    text = f"Your token {reason}. Open the page by a new link, from where you got the last one."
     answer = notice(request, 401, "We do not know who you are.", text)
     answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
 
 
 def away(request: Request, _err: Exception) -> Response:
-    """Answer while PostgreSQL, or the storage, cannot be used."""
+    """Answer while PostgreSQL or the storage is unavailable."""
     text = "What you have stored is safe. Try again in a minute."
     answer = notice(request, 503, "Your pictures cannot be reached just now.", text)
     answer.headers["Retry-After"] = "10"
@@ -44,12 +44,12 @@ def away(request: Request, _err: Exception) -> Response:
 
 
 def missing(request: Request, _err: Exception | None = None) -> Response:
-    """Answer for a picture that is not there, or not this user's: nobody is told which."""
+    """Answer for a picture that is missing or another user's, without revealing which."""
     return notice(request, 404, "There is no such picture.", "It may have been replaced.")
 
 
 def refused(request: Request, err: Exception) -> Response:
-    """Answer a request that is wrong in itself."""
+    """Answer an invalid request."""
     status, detail = (err.status_code, err.detail) if isinstance(err, HTTPException) else (400, "")
     return notice(request, status, "That cannot be done.", detail)
 

@@ -1,4 +1,4 @@
-"""Serve what the storage keeps."""
+"""Serve contents from the storage."""
 
 import os
 from contextlib import ExitStack
@@ -12,18 +12,18 @@ from workshed.contrib.storage import storage
 
 CHUNK_BYTES = 1 << 16
 HEADERS = {
-    # Its name is that of these very bytes, and of no others.
+    # The name is a hash of the bytes, so the content never changes.
     "Cache-Control": "private, max-age=31536000, immutable",
-    # Were it a document, it could do nothing.
+    # If a browser takes it for a document, it can do nothing.
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
 
 
 class ContentResponse(Response):
-    """A content, read while it is sent; raises `ContentMissingError` before anything is."""
+    """A content, read while it is sent; raises `ContentMissingError` before sending anything."""
 
     def __init__(self, sha256: str, media_type: str) -> None:
-        """Open nothing yet."""
+        """Prepare the response; the content is opened when it is sent."""
         super().__init__(media_type=media_type)
         self._sha256 = sha256
 

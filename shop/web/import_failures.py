@@ -1,4 +1,4 @@
-"""The rows of an import that failed, for its owner to download."""
+"""Download of an import's failed rows, for its owner."""
 
 import tempfile
 from contextlib import ExitStack, suppress
@@ -23,7 +23,7 @@ LONGEST_NUMBER = 18
 
 
 async def failures(request: Request) -> Response:
-    """Send them as a CSV that spreadsheets open, and that can be handed in with rows corrected."""
+    """Send the failed rows as CSV, which can be corrected in a spreadsheet and imported."""
     user_id, number = caller(request).user_id, request.path_params["number"]
     is_known = number.isascii() and number.isdecimal() and len(number) <= LONGEST_NUMBER
     file = await run_in_threadpool(_written, user_id, int(number)) if is_known else None
@@ -41,7 +41,7 @@ async def failures(request: Request) -> Response:
 
 
 def _written(user_id: int, import_id: int) -> BinaryIO | None:
-    """Write all of them before the first is sent, so that an error is no shorter list."""
+    """Write all rows before the first is sent, so that an error does not look like a short list."""
     with ExitStack() as stack:
         file: BinaryIO = stack.enter_context(tempfile.TemporaryFile())
         with suppress(RecordMissing), db.transaction() as conn:

@@ -1,4 +1,4 @@
-"""What a user sees of their pictures, as rows."""
+"""A user's pictures, as shown on their page."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +12,17 @@ SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An attachment with the variants of what it holds now."""
+    """An attachment with the variants of its current content."""
 
     id: int
     filename: str
     refusal: str | None
     variants: list[dict[str, Any]]
-    """Of each `sha256`, `width` and `height`, the oldest first."""
+    """`sha256`, `width` and `height` of each variant, the oldest first."""
 
 
 async def pictures(conn: AsyncConnection[Any], user_id: int, before: int | None) -> list[Picture]:
-    """Return the newest attachments of a user, or those older than one, at most `SHOWN`."""
+    """Return a user's newest attachments, at most `SHOWN`; with `before`, only older ones."""
     query = """
         SELECT a.id, a.filename, a.refusal,
                coalesce((
@@ -44,7 +44,7 @@ async def pictures(conn: AsyncConnection[Any], user_id: int, before: int | None)
 
 
 async def media_type(conn: AsyncConnection[Any], user_id: int, sha256: str) -> str | None:
-    """Return what a variant is, if it was made of what an attachment of the user holds now."""
+    """Return a variant's media type, if the user has an attachment that it was made from."""
     query = """
         SELECT v.media_type
           FROM shop.image_variants AS v

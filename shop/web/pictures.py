@@ -1,4 +1,4 @@
-"""The pictures of a user: upload them, and see at once what they have become."""
+"""The page of a user's pictures: upload some, and see the results as soon as they are ready."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -30,29 +30,29 @@ from workshed.contrib.storage import ContentMissingError, StorageError
 from workshed.db import PASSING_ERRORS
 
 SWEEP_S = 15.0
-"""How long a stream may be behind when PostgreSQL's hint was lost; and how often it says that it
-is there, so that nothing in between takes it for dead."""
+"""How long a stream may be behind if a notification was lost, and how often it sends a ping, so
+that no proxy takes it for dead."""
 SEND_S = 60.0
-"""How long a browser may read nothing before its stream is closed; it comes back for the rest."""
+"""How long a browser may read nothing before its stream is closed; it reconnects for the rest."""
 LONGEST_NUMBER = 18
 
 FAILURES: Mapping[type[Exception], ExceptionHandler] = {
     TokenError: answers.unknown,
     ContentMissingError: answers.missing,
     HTTPException: answers.refused,
-    ClientDisconnect: answers.refused,  # nobody reads it
+    ClientDisconnect: answers.refused,  # the client does not read it
     StorageError: answers.away,
     **dict.fromkeys(PASSING_ERRORS, answers.away),
 }
 
 
 class Pictures:
-    """What answers requests, and what all of them share."""
+    """The request handlers, and the state that they share."""
 
     def __init__(
         self, attach: Attach, sweep_s: float, send_s: float, cookie_path: str | None
     ) -> None:
-        """Connect to nothing yet."""
+        """Prepare the handlers; the first request connects."""
         self._attach = attach
         self._cookie_path = cookie_path
         self._sweep_s = sweep_s
@@ -67,7 +67,7 @@ class Pictures:
             return enter(request, who, self._cookie_path)
         before = _number(request.query_params.get("before"))
         async with self._rows.connection() as conn:
-            # First: what is told while the pictures are read is followed from here on.
+            # This comes first, so that the stream includes events that happen during the next read.
             number = await live.last(conn, who.says.user_id)
             found = await picture_rows.pictures(conn, who.user_id, before)
         about = {
@@ -81,7 +81,7 @@ class Pictures:
         return answers.page("pictures.html", about)
 
     async def events(self, request: Request) -> Response:
-        """Send what a user is told, from `Last-Event-ID`, `after`, or now on."""
+        """Send a user's events after `Last-Event-ID` or `after`, or from now on."""
         who = caller(request)
         start = request.headers.get("last-event-id") or request.query_params.get("after")
         return EventStream(
@@ -94,7 +94,7 @@ class Pictures:
         )
 
     async def content(self, request: Request) -> Response:
-        """Send a variant of a picture that the user has."""
+        """Send a variant of one of the user's pictures."""
         who = caller(request)
         sha256 = request.path_params["sha256"]
         async with self._rows.connection() as conn:
@@ -113,7 +113,7 @@ class Pictures:
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
-        """Refuse to start where no token can be read; close what was opened."""
+        """Refuse to start without a secret key for tokens; close connections at the end."""
         secret_keys.require_secret()
         yield
         await self._hub.close()
@@ -129,8 +129,8 @@ def create_app(
 ) -> ASGIApp:
     """Make the application; it can be mounted in another, under a path that ends in a slash.
 
-    `cookie_path` is where the token of a link is shown from then on, where that is more than here.
-    Connections are opened by the first request, so it works also where its lifespan is not run.
+    `cookie_path` is the path of the token cookie; by default, it is that of this application.
+    Requests open the connections, so the application works even if its lifespan is not run.
     """
     hide_tokens()
     pictures = Pictures(attach, sweep_s, send_s, cookie_path)
@@ -147,11 +147,11 @@ def create_app(
 
 
 def _number(given: str | None) -> int | None:
-    """Read the number of a row from a URL or header; nobody but us writes those."""
+    """Parse the number of a row in a URL or header, which only this service creates."""
     if not given:
         return None
     if not (given.isascii() and given.isdigit() and len(given) <= LONGEST_NUMBER):
-        raise HTTPException(400, "A number in this address is none of ours.")
+        raise HTTPException(400, "A number in this address is not valid.")
     return int(given)
 
 

@@ -1,4 +1,4 @@
-"""Styles and scripts of the shop's pages; palette and icon are those of the console."""
+"""Styles and scripts of the shop's pages; palette and icon come from the console."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent / "static"
 
 
 def static_files() -> Mount:
-    """Return the route of what pages load."""
+    """Return the route of static files."""
     return Mount(
         "/static", StaticFiles(directory=FOLDER, packages=[("workshed.console.web", "static")])
     )

@@ -1,4 +1,4 @@
-"""Who asks: the user of the token that a request shows, and whether they meant to."""
+"""Authentication by token, and protection against cross-site requests."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,21 +14,21 @@ QUERY = "token"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A user, and the way in which they proved it."""
+    """An authenticated user, with their token."""
 
     token: str
     says: TokenClaims
     by_cookie: bool
-    """A browser sends a cookie unasked, whichever page caused the request."""
+    """Whether the token came in a cookie, which browsers send whichever page causes a request."""
 
     @property
     def user_id(self) -> int:
-        """The person's id in the shop, which gives tokens to nobody else."""
+        """The user's id; the shop issues tokens only to users."""
         return int(self.says.user_id)
 
 
 def caller(request: Request) -> Caller:
-    """Return who asks; raises `TokenError`."""
+    """Return the user who makes a request; raises `TokenError`."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     given = bearer.strip() if scheme.lower() == "bearer" else request.query_params.get(QUERY)
     shown = given or request.cookies.get(COOKIE)
@@ -38,18 +38,18 @@ def caller(request: Request) -> Caller:
 
 
 def is_meant(request: Request, who: Caller) -> bool:
-    """Tell whether a request that changes something comes from a page of ours, or from no page.
+    """Return whether a request that changes something comes from our page, or from no page.
 
-    The cookie is not sent from other sites; this refuses, too, other origins of the same site.
+    Browsers do not send the cookie from other sites; this also refuses other origins of this site.
     """
     return not who.by_cookie or is_from_us(request)
 
 
 def is_from_us(request: Request) -> bool:
-    """Tell whether a page of this very origin has caused a request, as its browser says."""
+    """Return whether a page of this origin caused a request, according to the browser."""
     fetched_from = request.headers.get("sec-fetch-site")
     if fetched_from is not None:
         return fetched_from == "same-origin"
-    # Browsers say it over TLS and on this machine only; the origin they say with every POST.
+    # Browsers send that header only over TLS and to this machine, but the origin with every POST.
     origin = urlsplit(request.headers.get("origin", "")).netloc
     return bool(origin) and origin == request.headers.get("host")

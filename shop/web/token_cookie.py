@@ -1,4 +1,4 @@
-"""Put the token of a user into a cookie, so that it stands in no address."""
+"""Keep a user's token in a cookie, so that it does not stay in the address."""
 
 import time
 
@@ -10,10 +10,10 @@ from shop.web.token_auth import COOKIE, Caller
 
 
 def enter(request: Request, who: Caller, path: str | None = None) -> Response:
-    """Take the token out of the address, and lead to the page without it.
+    """Move the token from the address into a cookie, and lead to the page without it.
 
-    Not by a redirect: a browser that came here from another site would follow it without the
-    cookie, which is `SameSite=Strict`. The page that leads on is of this site.
+    This is a page and not a redirect, because a browser that comes from another site would follow
+    a redirect without the cookie, which is `SameSite=Strict`.
     """
     answer = answers.page("enter.html", {})
     remember(request, answer, who, path)
@@ -21,7 +21,7 @@ def enter(request: Request, who: Caller, path: str | None = None) -> Response:
 
 
 def remember(request: Request, answer: Response, who: Caller, path: str | None = None) -> None:
-    """Have the browser show the token from now on, under a path; without one, where this app is."""
+    """Set the token cookie for a path, by default that of this application."""
     answer.set_cookie(
         COOKIE,
         who.token,
@@ -34,7 +34,7 @@ def remember(request: Request, answer: Response, who: Caller, path: str | None =
 
 
 def forget(request: Request, answer: Response) -> None:
-    """Have the browser show no token from now on, where this app is."""
+    """Delete the token cookie of this application's path."""
     answer.delete_cookie(COOKIE, path=_here(request), httponly=True, samesite="strict")
 
 

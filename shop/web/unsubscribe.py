@@ -1,4 +1,4 @@
-"""The page where people leave the mails to many, by the link that each of these has."""
+"""The page on which people unsubscribe from campaigns, by the link in each campaign email."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ from workshed.jobs import RecordMissing
 
 
 def create_app() -> ASGIApp:
-    """Make the application; mount it where links in mails lead, `SHOP_SITE_URL`/unsubscribe."""
+    """Make the application; mount it at `SHOP_SITE_URL`/unsubscribe, where links in emails lead."""
     hide_tokens()
     routes = [
         Route("/{token}", ask),
@@ -34,28 +34,28 @@ def create_app() -> ASGIApp:
 
 
 async def ask(request: Request) -> Response:
-    """Show who would leave, and a button: programs that look at links in mails press none."""
+    """Show a button, because programs that check the links in emails press no buttons."""
     who = await run_in_threadpool(_find, _user_id(request))
     return answers.page("unsubscribe.html", {"email": who.email, "is_out": _is_out(who)})
 
 
 async def leave(request: Request) -> Response:
-    """Unsubscribe who the link is of: the page's button, or a mail program's (RFC 8058).
+    """Unsubscribe the user of the link, by the page's button or a mail program's (RFC 8058).
 
-    Who shows the link is let do so: it is in one person's mails, and signed.
+    The link alone is enough: it is signed, and only in emails to that user.
     """
     who = await run_in_threadpool(_unsubscribe, _user_id(request))
     return answers.page("unsubscribe.html", {"email": who.email, "is_out": True})
 
 
 def unknown(request: Request, _err: Exception) -> Response:
-    """Answer a link that is nobody's, or of somebody who is gone: nobody is told which."""
-    text = "It may be cut off: copy all of it from the mail. Who is deleted gets no mails."
+    """Answer an invalid link, or one of a deleted user, without revealing which."""
+    text = "It may be cut off: copy all of it from the email. Deleted users get no more emails."
     return answers.notice(request, 404, "This link does not work.", text)
 
 
 def away(request: Request, _err: Exception) -> Response:
-    """Answer while PostgreSQL cannot be used; a mail program tries again."""
+    """Answer while PostgreSQL is unavailable; mail programs retry."""
     text = "Nothing has changed. Try again in a minute."
     answer = answers.notice(request, 503, "You cannot be unsubscribed just now.", text)
     answer.headers["Retry-After"] = "10"

@@ -1,4 +1,4 @@
-"""Take what a browser uploads, and keep it only whole."""
+"""Store what a browser uploads, but only if it arrives completely."""
 
 import re
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
 
 Attach = Callable[[Connection, int, str, Blob], int]
-"""Stores that a user has a file of this name and content, and sends its job; returns its id."""
+"""Stores a user's attachment with this name and content, and sends its job; returns its id."""
 
-# What `shop.attachments` refuses.
+# Characters that the table `shop.attachments` refuses.
 _IN_NO_FILENAME = re.compile(r"[\x00-\x1f\x7f-\x9f/\u2028\u2029]")
 _LONGEST_FILENAME = 255
 
@@ -29,12 +29,12 @@ _LONGEST_FILENAME = 255
 async def take(request: Request, user_id: int, attach: Attach) -> int:
     """Store the body of a request as an attachment of the user; return its id.
 
-    Raises `HTTPException` or `TokenError`, and nothing is attached then.
+    Raises `HTTPException` or `TokenError`; then nothing is attached.
     """
     filename, most_bytes = _filename(request), settings().image_max_bytes
     if int(request.headers.get("content-length", "0")) > most_bytes:
         raise _too_large(most_bytes)
-    with ExitStack() as stack:  # left in the loop's own thread, also when the request is cancelled
+    with ExitStack() as stack:  # exited in the loop's thread, even if the request is cancelled
         draft = await run_in_threadpool(stack.enter_context, storage().draft())
         await _receive(request, draft, most_bytes)
         return await run_in_threadpool(_store, user_id, filename, draft, attach)
@@ -57,7 +57,7 @@ def _store(user_id: int, filename: str, draft: BinaryIO, attach: Attach) -> int:
         with db.transaction() as conn:
             return attach(conn, user_id, filename, blob)
     except ForeignKeyViolation:
-        raise TokenError("is of somebody who is gone") from None
+        raise TokenError("belongs to a deleted user") from None
 
 
 def _filename(request: Request) -> str:
@@ -79,5 +79,5 @@ def _too_large(most_bytes: int) -> HTTPException:
 
 
 def in_mb(size_bytes: int) -> str:
-    """Say a size as people do: `30 MB`."""
+    """Format a size for people: `30 MB`."""
     return f"{size_bytes / 1e6:.3g} MB"

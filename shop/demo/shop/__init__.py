@@ -1,4 +1,4 @@
-"""A small shop for the demo and the tests: each user may import people and run reports."""
+"""A small web shop for the demo and the tests: each user may import people and run reports."""
 
 from shop.demo.shop.app import create_app
 

@@ -21,9 +21,9 @@ from workshed.db import PASSING_ERRORS
 
 
 def create_app() -> ASGIApp:
-    """Make the application; the page of pictures is to be mounted beside it, at `pictures/`.
+    """Make the application; the pictures page has to be mounted next to it, at `pictures/`.
 
-    Serve it on loopback only: it asks nobody for a password.
+    Serve it on loopback only, because it has no passwords.
     """
     hide_tokens()
     routes = [
@@ -40,14 +40,14 @@ def create_app() -> ASGIApp:
 
 
 def unknown(request: Request, err: Exception) -> Response:
-    """Answer a form whose sender's token proves nothing."""
+    """Answer a form whose sender has no valid token."""
     reason = err.reason if isinstance(err, TokenError) else "cannot be read"
     text = f"Your token {reason}, so nothing was done. Open the shop again."
     return answers.notice(request, 401, "We do not know who you are.", text)
 
 
 def away(request: Request, _err: Exception) -> Response:
-    """Answer while PostgreSQL, or the storage, cannot be used."""
+    """Answer while PostgreSQL or the storage is unavailable."""
     text = "What you have stored is safe. Try again in a minute."
     answer = answers.notice(request, 503, "The shop cannot be reached just now.", text)
     answer.headers["Retry-After"] = "10"
@@ -57,7 +57,7 @@ def away(request: Request, _err: Exception) -> Response:
 FAILURES: Mapping[type[Exception], ExceptionHandler] = {
     TokenError: unknown,
     HTTPException: answers.refused,
-    ClientDisconnect: answers.refused,  # nobody reads it
+    ClientDisconnect: answers.refused,  # the client does not read it
     StorageError: away,
     **dict.fromkeys(PASSING_ERRORS, away),
 }

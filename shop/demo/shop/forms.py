@@ -1,4 +1,4 @@
-"""What a form of the shop brings, and from whom."""
+"""Reading the shop's forms, and who sent them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,17 +12,17 @@ from shop.web.token_auth import Caller, caller, is_from_us, is_meant
 from shop.web.uploads import in_mb
 
 MOST_BYTES = 5_000_000
-"""Of a form, with its file; all of it is in memory."""
+"""Largest form, including its file; it is read into memory."""
 MOST_FIELDS = 20
 _BOUNDARY = re.compile(r'multipart/form-data;.*\bboundary="?([^";]{1,70})', re.IGNORECASE)
-# As browsers write them: a quotation mark in a value is %22.
+# Browsers write a quotation mark in a value as %22.
 _NAME = re.compile(r'[; ]name="([^"]*)"', re.IGNORECASE)
 _FILENAME = re.compile(r'[; ]filename="([^"]*)"', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class FormFile:
-    """A file that was chosen."""
+    """An uploaded file."""
 
     filename: str
     content: bytes
@@ -30,14 +30,14 @@ class FormFile:
 
 @dataclass(frozen=True, slots=True)
 class ShopForm:
-    """The values of a form, by the names of its fields."""
+    """The values of a form, by field name."""
 
     fields: Mapping[str, str]
     files: Mapping[str, FormFile] = field(default_factory=dict)
 
 
 async def of_user(request: Request) -> tuple[Caller, ShopForm]:
-    """Return who sends a form, and what is in it; raises `TokenError` or `HTTPException`."""
+    """Return a form and its sender; raises `TokenError` or `HTTPException`."""
     who = caller(request)
     if not is_meant(request, who):
         raise _of_another_site()
@@ -45,9 +45,10 @@ async def of_user(request: Request) -> tuple[Caller, ShopForm]:
 
 
 async def of_anybody(request: Request) -> ShopForm:
-    """Return what is in a form that needs no token; raises `HTTPException`.
+    """Return a form that needs no token; raises `HTTPException`.
 
-    Another site could sign its visitors up as somebody, whose pictures it sees.
+    Forms from other sites are refused, because such a site could sign its visitors up as a user
+    whose pictures it can see.
     """
     if not is_from_us(request):
         raise _of_another_site()
@@ -62,7 +63,7 @@ async def _form(request: Request) -> ShopForm:
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
-        raise HTTPException(400, "This is no form of ours.") from None
+        raise HTTPException(400, "This is not a form of this shop.") from None
     return ShopForm(dict(pairs))
 
 
@@ -80,7 +81,7 @@ def _of_parts(body: bytes, boundary: bytes) -> ShopForm:
     for head, content in _parts(body, boundary):
         name = _NAME.search(head)
         if name is None:
-            raise HTTPException(400, "This is no form of ours.")
+            raise HTTPException(400, "This is not a form of this shop.")
         if filename := _FILENAME.search(head):
             files[name[1]] = FormFile(filename[1].replace("%22", '"'), content)
         else:
@@ -89,7 +90,7 @@ def _of_parts(body: bytes, boundary: bytes) -> ShopForm:
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield headers and content of each part; raises `HTTPException` where the last is missing."""
+    """Yield headers and content of each part; raises `HTTPException` if the end is missing."""
     _, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, MOST_FIELDS + 1)
     if not pieces or not pieces.pop().startswith(b"--"):
         raise HTTPException(400, "The form did not arrive whole.")

@@ -1,4 +1,4 @@
-"""Take a file of people."""
+"""Import a file of people."""
 
 import io
 
@@ -15,7 +15,7 @@ from workshed.jobs import RecordMissing
 
 
 async def hand_in(request: Request) -> Response:
-    """Keep a file, and send the job that makes users of its rows; they get no welcome."""
+    """Store a file, and send the job that makes users of its rows, without welcome emails."""
     who, form = await forms.of_user(request)
     file = form.files.get("file")
     if file is None or not file.filename:
@@ -33,4 +33,4 @@ def _start(user_id: int, file: FormFile, *, again: bool) -> None:
     try:
         import_actions.take(content, file.filename, user_id, welcome=False, again=again)
     except RecordMissing:
-        raise TokenError("is of somebody who is gone") from None
+        raise TokenError("belongs to a deleted user") from None

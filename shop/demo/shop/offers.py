@@ -1,4 +1,4 @@
-"""What the shop sells, and for how much."""
+"""The products of the shop, and their prices."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -7,19 +7,19 @@ from shop.reports import money
 
 CURRENCY = "EUR"
 MOST = 99
-"""Of a product in one order."""
+"""Largest quantity of a product in one order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A product, and its price for one."""
+    """A product and its unit price."""
 
     name: str
     price: Decimal
 
     @property
     def shown(self) -> str:
-        """Write the price for people."""
+        """The price as shown on the page."""
         return f"{money.grouped(self.price, CURRENCY)} {CURRENCY}"
 
 

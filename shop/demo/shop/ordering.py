@@ -1,4 +1,4 @@
-"""Take an order."""
+"""Place an order."""
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from workshed.jobs import RecordMissing
 
 
 async def order(request: Request) -> Response:
-    """Store an order of one product, at our price, whatever the browser says."""
+    """Store an order of one product, at the shop's price; a price in the form is ignored."""
     who, form = await forms.of_user(request)
     offer, quantity = BY_NAME.get(form.fields.get("product", "")), _quantity(form)
     if offer is None or quantity is None:
@@ -30,7 +30,7 @@ def _place(user_id: int, offer: Offer, quantity: int) -> None:
         try:
             orders.place(conn, user_id, CURRENCY, [line])
         except RecordMissing:
-            raise TokenError("is of somebody who is gone") from None
+            raise TokenError("belongs to a deleted user") from None
 
 
 def _quantity(form: forms.ShopForm) -> int | None:

@@ -1,4 +1,4 @@
-"""The page of the shop: the form to sign up, or all that a user can do here."""
+"""The page of the shop: the sign-up form, or everything that a user can do here."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -25,7 +25,7 @@ from workshed.jobs import RecordMissing
 
 
 async def front(request: Request) -> Response:
-    """Show the shop to who has signed up, and the form to everybody else."""
+    """Show the shop to a signed-up user, and the sign-up form to everyone else."""
     try:
         who = caller(request)
         if not who.by_cookie and "authorization" not in request.headers:
@@ -41,7 +41,7 @@ def sign_up(
     problems: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    """Show the form to sign up, with what was given before, and what is wrong with it."""
+    """Show the sign-up form, with the previous input and what is wrong with it."""
     about = {"name": "", "email": "", **(given or {}), "problems": problems or {}}
     return _ours(answers.page("sign_up.html", about, status))
 
@@ -49,14 +49,14 @@ def sign_up(
 async def shop(
     request: Request, who: Caller, problems: Mapping[str, str] | None = None, status: int = 200
 ) -> Response:
-    """Show the shop, with what could not be done; raises `TokenError` for who is gone."""
+    """Show the shop, with problems of the last form; raises `TokenError` for a deleted user."""
     asked = request.query_params.get("report")
     about = await run_in_threadpool(_about, who.user_id, asked)
     return _ours(answers.page("shop.html", {**about, "problems": problems or {}}, status))
 
 
 def _ours(answer: HTMLResponse) -> HTMLResponse:
-    """Let the forms on a page say where they are: without, browsers say that of none."""
+    """Let browsers send the origin of a page's forms, which they would otherwise leave out."""
     answer.headers["Referrer-Policy"] = "same-origin"
     return answer
 
@@ -66,7 +66,7 @@ def _about(user_id: int, asked: str | None) -> dict[str, Any]:
         try:
             user = people.find(conn, user_id)
         except RecordMissing:
-            raise TokenError("is of somebody who is gone") from None
+            raise TokenError("belongs to a deleted user") from None
         day, yesterday = _day(conn, asked), reports.asked(conn, None, settings().report_zone).date
         found = reports.find(conn, day or yesterday)
         return {
@@ -84,7 +84,7 @@ def _about(user_id: int, asked: str | None) -> dict[str, Any]:
 
 
 def _day(conn: Connection, asked: str | None) -> date | None:
-    """Return the date that an address names, if that day can be reported."""
+    """Return the date in a query parameter, if that day can be reported."""
     try:
         return reports.asked(conn, asked, settings().report_zone).date if asked else None
     except DayRefusedError:

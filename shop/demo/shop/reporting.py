@@ -13,7 +13,7 @@ from workshed import db, schedule
 
 
 async def run(request: Request) -> Response:
-    """Send the job that reports a day, or yesterday, and lead to where its numbers appear."""
+    """Send the job that reports a day, by default yesterday, and redirect to its numbers."""
     who, form = await forms.of_user(request)
     try:
         date = await run_in_threadpool(_send, form.fields.get("date") or None)

@@ -1,4 +1,4 @@
-"""What a user sees of what they did, as rows."""
+"""A user's orders and newest import, as shown on the page."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +11,7 @@ from shop.reports import money
 from workshed.db import Connection
 
 SHOWN = 5
-"""Lines of orders on the page."""
+"""Order lines on the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Ordered:
 
     @property
     def paid(self) -> str:
-        """Write the amount for people."""
+        """The amount as shown on the page."""
         return f"{money.grouped(self.amount, self.currency)} {self.currency}"
 
 
 def ordered(conn: Connection, user_id: int) -> list[Ordered]:
-    """Return what a user has ordered, the newest first, at most `SHOWN` lines."""
+    """Return a user's order lines, newest order first, at most `SHOWN`."""
     query = """
         SELECT o.id AS order_id, p.name AS product, l.quantity,
                l.quantity * l.unit_price AS amount, o.currency
@@ -47,7 +47,7 @@ def ordered(conn: Connection, user_id: int) -> list[Ordered]:
 
 
 def newest_import(conn: Connection, user_id: int) -> Import | None:
-    """Return what a user has handed in last; `None` for nothing."""
+    """Return a user's newest import; `None` if there is none."""
     query = "SELECT max(id) FROM shop.imports WHERE owner_id = %s"
     ((newest,),) = conn.execute(query, (user_id,)).fetchall()
     return None if newest is None else imports.find(conn, newest)

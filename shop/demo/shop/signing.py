@@ -1,4 +1,4 @@
-"""Sign somebody up, and out."""
+"""Sign users up and out."""
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from workshed.contrib import notifications
 
 
 async def sign_up(request: Request) -> Response:
-    """Store a person, send their welcome, and let their browser show a token from now on."""
+    """Store a user, send their welcome email, and give their browser a token cookie."""
     form = await forms.of_anybody(request)
     given = {name: form.fields.get(name, "") for name in ("name", "email")}
     try:
@@ -29,7 +29,7 @@ async def sign_up(request: Request) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
-    """Let the browser forget the token, which holds on for who has kept it."""
+    """Delete the browser's token cookie; copies of the token stay valid."""
     await forms.of_user(request)
     answer = RedirectResponse("./", 303)
     forget(request, answer)
@@ -42,10 +42,10 @@ def _sign_up(name: str, email: str) -> int:
 
 
 def _problems(err: PersonError | InvalidAddressError) -> dict[str, str]:
-    """Say what is wrong, by the field in which it stands."""
+    """Return what is wrong, by form field."""
     match err:
         case InvalidNameError():
             return {"name": f"This name cannot be used: {err.reason}."}
         case InvalidAddressError():
             return {"email": f"This address cannot be used: {err.reason.rstrip('.')}."}
-    return {"email": "Somebody has signed up with this address already. Use another one."}
+    return {"email": "This address is already in use. Use another one."}

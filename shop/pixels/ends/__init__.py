@@ -1,4 +1,4 @@
-"""Where images end: decoders read what they need and never look whether there is more, or less."""
+"""Where an image ends in its file; decoders do not check for truncated or additional data."""
 
 import re
 from collections.abc import Callable
@@ -22,17 +22,17 @@ _NOT_ZERO = re.compile(rb"[^\0]")
 
 
 def extent(kind: str, data: bytes) -> tuple[Extent, str | None]:
-    """Return how far the image reaches, and what is wrong with more that follows it.
+    """Return how far the image reaches, and what is wrong with data that follows it.
 
-    Zeros may follow: cameras and disks pad with them. So may what phones are known to write behind
-    their pictures. Raises `RefusedError` when less is there than the image.
+    Zeros may follow, because cameras and disks pad with them, and so may data that phones are known
+    to write after their pictures. Raises `RefusedError` if the image is truncated.
     """
     try:
         found = _EXTENTS[kind](data)
     except RefusedError as err:
         if kind != "JPEG":
             raise
-        # It may be whole, and what follows it cut off.
+        # The JPEG itself may be complete, and only the data after it cut off.
         return Extent(jpeg.end(data, 0)), err.reason
     if other := _NOT_ZERO.search(data, found.end):
         more = len(data) - other.start()

@@ -1,6 +1,6 @@
-"""Where a BMP ends: where its pixels do, or the colour profile behind them.
+"""Where a BMP ends: at the end of its pixels, or of the colour profile after them.
 
-The length that its first header tells is 0 or off by two in many files, and nobody minds.
+The length in the file header is not used, because in many files it is 0 or off by two.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Where a row of boxes ends: length, type, content, as in AVIF, HEIC and MP4."""
+"""Where a sequence of boxes (length, type, content) ends, as in AVIF, HEIC and MP4."""
 
 import re
 
@@ -15,7 +15,7 @@ def extent(data: bytes) -> Extent:
 
 
 def end(data: bytes, at: int) -> int:
-    """Return where the boxes that begin at `at` end, which is where no further one begins."""
+    """Return where the boxes that begin at `at` end: where no further box begins."""
     while _TYPE.match(data, at + 4):
         at = _next(data, at)
         if at > len(data):
@@ -34,7 +34,7 @@ def has(data: bytes, name: bytes) -> bool:
 
 
 def _next(data: bytes, at: int) -> int:
-    """Return where the box that begins at `at` ends, which may be behind the end of the file."""
+    """Return where the box that begins at `at` ends, which may be past the end of the file."""
     size = int.from_bytes(data[at : at + 4])
     if size == _TO_THE_END:
         return len(data)

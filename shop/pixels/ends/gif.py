@@ -1,4 +1,4 @@
-"""Where a GIF ends: a header, then blocks, each of them a row of sub-blocks that ends with a 0."""
+"""Where a GIF ends: a header, then blocks, each with sub-blocks that a 0 terminates."""
 
 from shop.pixels.ends.extent import Extent, truncated
 from shop.pixels.errors import RefusedError
@@ -8,7 +8,7 @@ _FRAME_BYTES, _FRAME_FLAGS = 10, 9
 
 
 def extent(data: bytes) -> Extent:
-    """Return how far a GIF reaches, and its frames."""
+    """Return how far a GIF reaches, and its number of frames."""
     try:
         return _extent(data)
     except IndexError:
@@ -24,7 +24,7 @@ def _extent(data: bytes) -> Extent:
             case 0x2C:
                 frames += 1
                 at += _FRAME_BYTES + _palette_bytes(data[at + _FRAME_FLAGS])
-                at = _past_sub_blocks(data, at + 1)  # after the size of LZW's first codes
+                at = _past_sub_blocks(data, at + 1)  # after LZW's minimum code size
             case 0x21:
                 at = _past_sub_blocks(data, at + 2)
             case 0:

@@ -5,29 +5,29 @@ import re
 from shop.pixels.ends import boxes, samsung
 from shop.pixels.ends.extent import Extent, truncated
 
-# `bytes.find` takes three times as long for two bytes in as good as random ones.
+# A pattern, because `bytes.find` takes three times as long for two bytes in almost random data.
 _EOI = re.compile(rb"\xff\xd9")
 _EOI_CODE, _SOS_CODE = 0xD9, 0xDA
-# All but FF 00, which stands for an FF in the pixels, filling FF FF, and restarts.
+# Every marker except FF 00 (an FF in the pixels), FF FF (fill bytes) and restart markers.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-# They have no length and no content.
+# Markers without length and content.
 _ALONE = frozenset({0x01, 0xD8})
 _PADDING = re.compile(rb"\0*")
 
 
 def extent(data: bytes) -> Extent:
-    """Return how far a JPEG reaches with all that cameras write behind it.
+    """Return how far a JPEG reaches, including what cameras write after it.
 
-    That is padding, further JPEGs (MPO, gain maps), an MP4 (motion photos), Samsung's trailer.
+    That is padding, further JPEGs (MPO, gain maps), an MP4 (motion photos), or Samsung's trailer.
     """
     at = end(data, 0)
     while at < len(data):
         rest = _past_zeros(data, at)
         if data.startswith(b"\xff\xd8\xff", rest):
             at = end(data, rest)
-        elif (film := data.find(b"ftyp", at + 4, rest + 8) - 4) >= at:  # it begins with zeros, too
+        elif (film := data.find(b"ftyp", at + 4, rest + 8) - 4) >= at:  # also begins with zeros
             at = boxes.end(data, film)
-        elif at <= (samsung.begin(data) or 0) <= rest:  # as does this
+        elif at <= (samsung.begin(data) or 0) <= rest:  # so does this
             at = len(data)
         else:
             break
@@ -45,8 +45,8 @@ def end(data: bytes, start: int) -> int:
         if code not in _ALONE:
             at += int.from_bytes(data[at : at + 2])
         if code == _SOS_CODE and not looked_ahead:
-            # Far quicker than from marker to marker. The first that may be the end is at the very
-            # end of nearly all files; elsewhere it may be part of a table between two scans.
+            # Much faster than going from marker to marker. In nearly all files, the first candidate
+            # is at the very end; anywhere else it may be part of a table between two scans.
             first = _EOI.search(data, at)
             if first and first.end() == len(data):
                 return first.end()

@@ -1,8 +1,8 @@
-"""What Samsung's phones write behind nearly every photo.
+"""The trailer that Samsung phones write after nearly every photo.
 
-Blocks of data (time, camera mode, the film of a motion photo), then `SEFH`, a version, the number
-of blocks, where each begins as a distance back from `SEFH`, and how long it is; then the length of
-that directory and `SEFT`. All numbers are little-endian.
+It has blocks of data (time, camera mode, the film of a motion photo), then a directory: `SEFH`, a
+version, the number of blocks, and for each block its distance back from `SEFH` and its length. The
+length of the directory and `SEFT` follow. All numbers are little-endian.
 """
 
 import struct
@@ -13,7 +13,7 @@ _ENTRY = struct.Struct("<HHII")
 
 
 def begin(data: bytes) -> int | None:
-    """Return where such a trailer begins that reaches up to the end of the file."""
+    """Return where a trailer begins that ends with the file; `None` if there is none."""
     if not data.endswith(b"SEFT"):
         return None
     length, _ = _TAIL.unpack_from(data, len(data) - _TAIL.size)

@@ -1,4 +1,4 @@
-"""The pages of a TIFF, a chain of directories; as their data may lie anywhere, it has no end."""
+"""The pages of a TIFF, a chain of directories; it has no defined end, as data may be anywhere."""
 
 import struct
 
@@ -9,7 +9,7 @@ _BIG = 43
 
 
 def extent(data: bytes) -> Extent:
-    """Return the whole file, and its pages."""
+    """Return the length of the file, and the number of pages."""
     order = "<" if data.startswith(b"II") else ">"
     try:
         return Extent(len(data), _pages(data, order))

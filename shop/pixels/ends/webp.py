@@ -1,4 +1,4 @@
-"""Where a WebP ends: a RIFF header that knows its length, then chunks."""
+"""Where a WebP ends: a RIFF header with the length, then chunks."""
 
 from shop.pixels.ends.extent import Extent, truncated
 
@@ -6,7 +6,7 @@ _HEADER_BYTES, _CHUNK_HEADER_BYTES = 12, 8
 
 
 def extent(data: bytes) -> Extent:
-    """Return how far a WebP reaches, and its frames."""
+    """Return how far a WebP reaches, and its number of frames."""
     end = 8 + int.from_bytes(data[4:8], "little")
     at, frames = _HEADER_BYTES, 0
     while at + _CHUNK_HEADER_BYTES <= min(end, len(data)):

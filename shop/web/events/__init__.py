@@ -1,1 +1,1 @@
-"""Events for browsers."""
+"""Server-sent events for browsers."""

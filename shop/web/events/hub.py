@@ -1,4 +1,4 @@
-"""Wake the streams of a process, which share one listening connection."""
+"""Wakes the event streams of a process, which share one listening connection."""
 
 import asyncio
 import contextlib
@@ -20,19 +20,19 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
 
 class Hub:
-    """Wakes the streams of a user when PostgreSQL says that there is something for them.
+    """Wakes the streams of a user when PostgreSQL notifies that there is something for them.
 
-    What it says is a hint, and lost where the connection is. So after each connect, once it
-    listens, and then every `sweep_s`, one query finds the users who are behind. The connection is
-    there for as long as any stream is.
+    These notifications are only hints, and are lost with the connection. So once it listens after
+    each connect, and then every `sweep_s`, one query finds the users whose streams are behind. The
+    connection is open as long as there is any stream.
     """
 
     def __init__(self, sweep_s: float) -> None:
-        """Connect to nothing yet."""
+        """Start without a connection; the first stream opens it."""
         self._sweep_s = sweep_s
         self._places: dict[str, set[Subscription]] = {}
         self._users: dict[str, str] = {}
-        """By channel."""
+        """User ids by channel."""
         self._changed: set[str] = set()
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -40,7 +40,7 @@ class Hub:
 
     @contextmanager
     def waking(self, place: Subscription) -> Iterator[None]:
-        """Wake a stream, until the end of the block, when its user may have been told something."""
+        """Wake a stream, until the block ends, whenever its user may have new notifications."""
         user_id = place.user_id
         self._places.setdefault(user_id, set()).add(place)
         self._users[channel(user_id)] = user_id
@@ -72,17 +72,21 @@ class Hub:
             try:
                 async with Listener(self._heard) as ear:
                     await self._listen(ear)
-            except Exception as err:  # noqa: BLE001 -- whatever it was: all streams wait for this
+            except Exception as err:  # noqa: BLE001 -- all streams depend on this task, so it must go on
                 self._say(err)
                 await asyncio.sleep(_pause_s(self._failures))
                 self._failures += 1
 
     def _say(self, err: Exception) -> None:
-        """Log the first of failures in a row; the traceback of one that is not about PostgreSQL."""
+        """Log the first of several failures in a row; with a traceback if it is unexpected."""
         if not self._failures:
             unknown = None if isinstance(err, (*PASSING_ERRORS, TimeoutError)) else err
             text = str(err).strip() or "no answer in time"
-            logger.warning("streams hear nothing, trying again: %s", text, exc_info=unknown)
+            logger.warning(
+                "event streams get no notifications from PostgreSQL, trying again: %s",
+                text,
+                exc_info=unknown,
+            )
 
     async def _listen(self, ear: Listener) -> None:
         loop = asyncio.get_running_loop()
@@ -97,7 +101,7 @@ class Hub:
             await ear.idle(self._stirred, due)
 
     async def _follow_changes(self, ear: Listener) -> None:
-        """Listen for those who came, and for those no more who have left."""
+        """Listen for users with new streams, and stop listening for those without any."""
         changed, self._changed = self._changed, set()
         await ear.change(
             listen=[user for user in changed if user in self._places],
@@ -108,7 +112,7 @@ class Hub:
                 place.hear()
 
     async def _sweep(self, ear: Listener) -> None:
-        """Wake who is behind, whether or not it was heard; shows that the connection works."""
+        """Wake streams that are behind; this also shows whether the connection works."""
         seen = {
             user_id: min(known)
             for user_id, places in self._places.items()
@@ -117,7 +121,7 @@ class Hub:
         for user_id in await ear.ask(lambda conn: live.behind(conn, seen)):
             self._wake(user_id)
         if self._failures:
-            logger.info("streams hear again")
+            logger.info("event streams get notifications again")
         self._failures = 0
 
     def _heard(self, note: Notify) -> None:
@@ -126,7 +130,7 @@ class Hub:
             self._wake(user_id, number)
 
     def _wake(self, user_id: str, number: int | None = None) -> None:
-        """Wake the streams of a user, but those that have sent this number already."""
+        """Wake the streams of a user, except those that have sent this number already."""
         for place in self._places.get(user_id, ()):
             if number is None or place.seen is None or place.seen < number:
                 place.wake()
@@ -134,4 +138,4 @@ class Hub:
 
 def _pause_s(failures: int) -> float:
     longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**failures)
-    return random.uniform(longest / 2, longest)  # noqa: S311 -- or all processes come at once
+    return random.uniform(longest / 2, longest)  # noqa: S311 -- so that processes do not reconnect all at once

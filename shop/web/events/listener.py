@@ -14,16 +14,16 @@ from workshed.settings import settings
 T = TypeVar("T")
 
 ANSWER_S = 5.0
-"""How long a statement, each of which is short, is waited for; then the connection is given up."""
+"""Longest wait for a statement, all of which are short; then the connection is given up."""
 
 
 class Listener:
-    """A connection in autocommit, used by one task, on which channels are listened to."""
+    """A connection in autocommit that listens to channels; used by one task."""
 
     def __init__(self, heard: Callable[[Notify], None]) -> None:
-        """Connect to nothing yet."""
+        """Prepare to call `heard` for each notification; entering the block connects."""
         self.users: set[str] = set()
-        """Those of whom nothing is told unheard."""
+        """Users whose channels are listened to."""
         self._heard = heard
         self._conn: AsyncConnection[Any]
 
@@ -32,7 +32,9 @@ class Listener:
         url = settings().database_url.get_secret_value()
         options = {**OPTIONS, "application_name": "workshed streams"}
         self._conn = await AsyncConnection.connect(url, autocommit=True, **options)
-        self._conn.add_notify_handler(self._heard)  # what comes while a statement is answered
+        self._conn.add_notify_handler(
+            self._heard
+        )  # for notifications that arrive during a statement
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -40,7 +42,7 @@ class Listener:
         await self._conn.close()
 
     async def change(self, *, listen: Iterable[str], leave: Iterable[str]) -> None:
-        """Listen for some users and leave others, all in one round trip."""
+        """Start listening for some users and stop for others, in one round trip."""
         new, gone = {*listen} - self.users, {*leave} & self.users
         commands = [sql.SQL("LISTEN {}").format(sql.Identifier(channel(user))) for user in new]
         commands += [sql.SQL("UNLISTEN {}").format(sql.Identifier(channel(user))) for user in gone]
@@ -49,22 +51,22 @@ class Listener:
         self.users = (self.users | new) - gone
 
     async def ask(self, question: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        """Ask PostgreSQL something; raises `TimeoutError` where it does not answer."""
+        """Run a query; raises `TimeoutError` if PostgreSQL does not answer."""
         async with asyncio.timeout(ANSWER_S):
             return await question(self._conn)
 
     def take(self) -> None:
-        """Pass on what has arrived; raises `psycopg.OperationalError` when the connection is lost.
+        """Handle arrived notifications; raises `psycopg.OperationalError` if disconnected.
 
-        To be called after every statement too: what libpq has read with the end of its answer
-        shows on no socket.
+        Call this after every statement, too: the socket does not become readable for notifications
+        that libpq has read together with the end of an answer.
         """
         self._conn.pgconn.consume_input()
         while note := self._conn.pgconn.notifies():
             self._heard(Notify(note.relname.decode(), note.extra.decode(), note.be_pid))
 
     async def idle(self, stirred: asyncio.Event, until: float) -> None:
-        """Wait for something to arrive, for the event, which is cleared, or for a time."""
+        """Wait until something arrives, the event is set, or a time is reached; clear the event."""
         loop, socket = asyncio.get_running_loop(), self._conn.fileno()
         loop.add_reader(socket, stirred.set)
         try:

@@ -1,4 +1,4 @@
-"""Connections for what is read, few however many ask."""
+"""A small pool of connections for reads, shared by all requests."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,21 +14,21 @@ from workshed.settings import settings
 SIZE = 4
 """Connections per process: each read takes about a millisecond."""
 ANSWER_S = 5.0
-"""How long what is read, which is little, is waited for; then its connection is given up."""
+"""Longest wait for a read, all of which are short; then the connection is given up."""
 
 
 class ReadPool:
-    """A pool of connections in autocommit, opened when it is first asked for one."""
+    """A pool of connections in autocommit, opened on first use."""
 
     def __init__(self) -> None:
-        """Connect to nothing yet."""
+        """Create the pool without connections."""
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        """Lend a connection for a moment.
+        """Lend a connection for a short read.
 
-        Raises `psycopg.OperationalError` when PostgreSQL is away, or does not answer in time.
+        Raises `psycopg.OperationalError` if PostgreSQL is away, or does not answer in time.
         """
         if self._pool is None:
             self._pool = _pool()
@@ -40,7 +40,7 @@ class ReadPool:
             raise OperationalError(f"no answer within {ANSWER_S:g} s") from None
 
     async def close(self) -> None:
-        """Close them all."""
+        """Close all connections."""
         if self._pool is not None:
             await self._pool.close()
 
@@ -52,7 +52,7 @@ def _pool() -> AsyncConnectionPool[AsyncConnection[Any]]:
         min_size=0,
         max_size=SIZE,
         timeout=POOL_WAIT_S,
-        reconnect_timeout=POOL_WAIT_S,  # or its own pauses grow to minutes after an outage
+        reconnect_timeout=POOL_WAIT_S,  # otherwise its backoff grows to minutes after an outage
         check=AsyncConnectionPool.check_connection,
         open=False,
         name="workshed web",

@@ -1,4 +1,4 @@
-"""What one browser is sent, from a number on."""
+"""The stream of events to one browser, starting after a number."""
 
 import asyncio
 import json
@@ -24,18 +24,18 @@ from workshed.db import PASSING_ERRORS
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 100
-"""Notifications that are read for one stream before they are sent; it holds no more of them."""
+"""Notifications that one stream reads, and holds in memory, at a time."""
 AGAIN_MS = (500, 1_500)
-"""When a browser comes back; not all of them at the same moment after a restart."""
+"""Reconnect delay of browsers, random so that they do not all come back at once after a restart."""
 AFTER_A_FAILURE_S = 1.0
 LAST_WORDS_S = 1.0
-"""How long a stream may take to end in good order when the server does."""
+"""How long a stream may take to end on shutdown of the server."""
 
 
 class EventStream(EventSourceResponse):
-    """Sends a user what they are told after a number, or from now on, until the token expires.
+    """Sends a user's notifications after a number, or from now on, until the token expires.
 
-    While PostgreSQL is away nothing comes; when it is back the stream goes on.
+    While PostgreSQL is away nothing is sent; when it is back, the stream continues.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class EventStream(EventSourceResponse):
         ping_s: float,
         send_s: float,
     ) -> None:
-        """Connect to nothing yet."""
+        """Prepare the stream; `start` is the last number that the browser has, `None` for now."""
         self._place = Subscription(reader.user_id)
         self._send_s = send_s
         super().__init__(
             _events(hub, rows, self._place, reader.expires_at, start),
             ping=ping_s,
             send_timeout=send_s,
-            shutdown_event=cast("Event", self._place),  # of which `set` is called, nothing else
+            shutdown_event=cast("Event", self._place),  # only its `set` is called
             shutdown_grace_period=LAST_WORDS_S,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send, as long as somebody reads."""
+        """Send events as long as the browser reads them."""
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
@@ -81,7 +81,7 @@ async def _events(
                 yield _event(one)
                 place.seen = one.number
     if place.is_expired:
-        yield ServerSentEvent(event="expired", data="{}")  # without data no browser would show it
+        yield ServerSentEvent(event="expired", data="{}")  # browsers ignore events without data
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _expiring(place: Subscription, at: datetime) -> Iterator[None]:
 
 
 async def _unread(rows: ReadPool, place: Subscription, start: int | None) -> list[Notification]:
-    """Wait until the stream is woken, and return what it has not sent."""
+    """Wait until the stream is woken, and return the notifications that it has not sent."""
     await place.woken()
     if place.is_over:
         return []
@@ -103,7 +103,7 @@ async def _unread(rows: ReadPool, place: Subscription, start: int | None) -> lis
         async with rows.connection() as conn:
             if place.seen is None:
                 latest = await live.last(conn, place.user_id)
-                # A number that was never given comes from a database that was put back.
+                # A number above the latest one comes from before the database was restored.
                 place.seen = latest if start is None else min(start, latest)
             found = await live.after(conn, place.user_id, place.seen, AT_ONCE)
     except PASSING_ERRORS as err:

@@ -1,15 +1,15 @@
-"""Where one stream stands, and what wakes it."""
+"""The position of one event stream, and its wake-up event."""
 
 import asyncio
 
 
 class Subscription:
-    """A stream of a user: the last number it has sent, and whether there may be more."""
+    """The state of a user's stream: the last number it has sent, and whether there may be more."""
 
     __slots__ = ("_stirred", "is_expired", "is_heard", "is_over", "seen", "user_id")
 
     def __init__(self, user_id: str) -> None:
-        """Begin where nothing is known yet."""
+        """Start without a position."""
         self.user_id = user_id
         self.seen: int | None = None
         self.is_heard = False
@@ -18,29 +18,29 @@ class Subscription:
         self._stirred = asyncio.Event()
 
     def hear(self) -> None:
-        """Wake the stream for the first time, now that nothing comes unheard.
+        """Wake the stream for the first time, now that its user's channel is listened to.
 
-        What is committed after a read that came before that would wake nobody.
+        If it had read earlier, a notification committed after that read would not wake it.
         """
         if not self.is_heard:
             self.is_heard = True
             self.wake()
 
     def set(self) -> None:
-        """Let the stream end; `EventSourceResponse` calls it so when the server does."""
+        """End the stream; `EventSourceResponse` calls this on shutdown of the server."""
         self.is_over = True
         self.wake()
 
     def expire(self) -> None:
-        """Let the stream end, and its browser know that it need not come back."""
+        """End the stream, and let its browser know that it need not reconnect."""
         self.is_expired = True
         self.set()
 
     def wake(self) -> None:
-        """Let the stream look what is there."""
+        """Let the stream check for notifications."""
         self._stirred.set()
 
     async def woken(self) -> None:
-        """Wait until somebody wakes the stream; what comes while it reads wakes it again."""
+        """Wait until the stream is woken; a wake-up while it reads is not lost."""
         await self._stirred.wait()
         self._stirred.clear()

@@ -1,4 +1,4 @@
-"""Campaigns: mails to many, and what became of each of them."""
+"""Console pages for campaigns and the outcome of each recipient."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -22,14 +22,14 @@ from workshed.db import Connection
 from workshed.errors import WorkshedError
 
 SMALL = 5_000
-"""Recipients of a campaign that has ended which are counted for the list of all."""
+"""An ended campaign with more recipients than this is not counted on the list page."""
 PER_PAGE = 20
 LONGEST_ID = 18
-"""Digits of a number that PostgreSQL takes."""
+"""Digits that always fit into PostgreSQL's bigint."""
 
 
 def look(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the latest campaigns."""
+    """Show the newest campaigns."""
     found = campaigns.every(ask.conn, PER_PAGE + 1, before=ask.number("before"))
     older = found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
     counted = _counted(ask.conn, found[:PER_PAGE])
@@ -38,12 +38,12 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
-    """Show one campaign, and of its recipients those in one state, or all who did not get it."""
+    """Show a campaign, with its recipients in one state, or by default all who did not get it."""
     found = known(ask.conn, ask.number("id") or 0)
     of = campaigns.progress(ask.conn, found.id)
     wanted, after = _states(ask), ask.number("after") or 0
     rows: list[campaigns.Recipient] = []
-    if any(counts(of)[state] for state in wanted):  # else all would be read to find none
+    if any(counts(of)[state] for state in wanted):  # otherwise all would be read to find none
         rows = campaigns.recipients(ask.conn, found.id, states=wanted, after=after, limit=ROWS + 1)
     return {
         "campaign": as_data(found, of) | {"subject": found.subject, "batch": found.batch},
@@ -54,7 +54,7 @@ def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def pause(deed: ActionRequest) -> ActionResult:
-    """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
+    """Pause a campaign until it is resumed; emails that are being sent are not stopped."""
     found = _of(deed)
     if not campaigns.pause(deed.conn, found.id):
         raise CampaignStateError(found.id, known(deed.conn, found.id).state, "paused")
@@ -62,7 +62,7 @@ def pause(deed: ActionRequest) -> ActionResult:
 
 
 def resume(deed: ActionRequest) -> ActionResult:
-    """Let a campaign go on."""
+    """Resume a campaign."""
     require_rabbitmq()
     found = _of(deed)
     resume_campaign(deed.conn, found.id)
@@ -70,7 +70,7 @@ def resume(deed: ActionRequest) -> ActionResult:
 
 
 def again(deed: ActionRequest) -> ActionResult:
-    """Send a campaign once more to those in some states, the unknown ones among them."""
+    """Send a campaign once more to recipients in some states, which may include unknown ones."""
     require_rabbitmq()
     found, states = _of(deed), deed.form.all("state")
     wanted = [state for state in get_args(Again) if state in states]
@@ -78,11 +78,11 @@ def again(deed: ActionRequest) -> ActionResult:
         raise BadQueryError(f"state: each is one of {', '.join(get_args(Again))}")
     people = sum(counts(campaigns.progress(deed.conn, found.id))[state] for state in wanted)
     if not people:
-        raise WorkshedError(f"Of campaign {found.id} nobody is {' or '.join(wanted)}.")
+        raise WorkshedError(f"Campaign {found.id} has no recipients who are {' or '.join(wanted)}.")
     if not deed.form.has("sure"):
         said = f"This would send {found.name!r} once more to {_people(people)}."
         if "unknown" in wanted:
-            said += " Of some nobody knows whether they have it: those may get it twice."
+            said += " Some of them may have received it already, and may get it twice."
         fields = [("id", str(found.id)), *(("state", state) for state in wanted), ("sure", "yes")]
         return _asking(found, said, people, fields, f"Send to {_people(people)}")
     resume_campaign(deed.conn, found.id, wanted)
@@ -91,7 +91,7 @@ def again(deed: ActionRequest) -> ActionResult:
 
 
 def cancel(deed: ActionRequest) -> ActionResult:
-    """Let no more of a campaign be sent, ever."""
+    """Cancel a campaign for good."""
     require_rabbitmq()
     found = _of(deed)
     if not deed.form.has("sure"):
@@ -101,7 +101,7 @@ def cancel(deed: ActionRequest) -> ActionResult:
         unsent = left.waiting + left.handed
         said = (
             f"This would cancel {found.name!r}, which {_people(unsent)} have yet to get. "
-            "It cannot be taken back."
+            "This cannot be undone."
         )
         fields = [("id", str(found.id)), ("sure", "yes")]
         return _asking(found, said, unsent, fields, "Cancel the campaign")
@@ -110,7 +110,7 @@ def cancel(deed: ActionRequest) -> ActionResult:
 
 
 def _counted(conn: Connection, found: Sequence[Campaign]) -> dict[int, CampaignProgress]:
-    """Count the recipients of each that is not over, and of those that are where they are few."""
+    """Count the recipients of campaigns that have not ended, and of small ones that have."""
     ended = [one.id for one in found if one.ended_at is not None]
     others = [one.id for one in found if one.ended_at is None]
     return {

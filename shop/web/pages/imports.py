@@ -1,4 +1,4 @@
-"""Imports: how far each file of people is, and which of its rows failed."""
+"""Console pages for imports: progress and failed rows."""
 
 import io
 import tempfile
@@ -13,13 +13,13 @@ from workshed.console.web.view.page import ROWS, Action, Download, Downloaded, P
 from workshed.jobs import RecordMissing
 
 SHOWN = 100
-"""Rows that failed; all of them are in the CSV."""
+"""Failed rows on the page; the CSV has all of them."""
 IN_MEMORY_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16
 
 
 def look(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the latest imports."""
+    """Show the newest imports."""
     found = imports.every(ask.conn, ROWS + 1, before=ask.number("before"))
     older = found[ROWS - 1].id if len(found) > ROWS else None
     owners = people.find_each(ask.conn, [one.owner_id for one in found[:ROWS]])
@@ -29,7 +29,7 @@ def look(ask: PageRequest) -> Mapping[str, Any]:
 def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     """Show one import, and why rows of it failed."""
     found = _known(ask)
-    has_failed = found.failed > 0  # else all of its rows would be read to find none
+    has_failed = found.failed > 0  # otherwise all rows would be read to find none
     return {
         "import": _as_data(found, people.find_each(ask.conn, [found.owner_id])),
         "problems": imports.problems(ask.conn, found.id) if has_failed else [],
@@ -38,11 +38,11 @@ def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def failures(ask: PageRequest) -> Downloaded:
-    """Send the rows that failed, as a CSV that can be corrected and handed in."""
+    """Send the failed rows as CSV, which can be corrected and imported."""
     found = _known(ask)
-    # On disk, as there may be a million, and a slow reader would hold the transaction open.
+    # On disk, because there may be a million, and a slow client would keep the transaction open.
     file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 -- closed when it is sent
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")  # spreadsheets know UTF-8 by its mark
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")  # spreadsheets detect UTF-8 by its mark
     imports.write_failures(ask.conn, found.id, text)
     text.flush()
     text.detach()

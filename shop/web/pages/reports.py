@@ -1,4 +1,4 @@
-"""Reports: the numbers of each business day as they were stored, with their charts."""
+"""Console pages for reports: the stored numbers of each business day, with charts."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -43,7 +43,7 @@ def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def numbers(ask: PageRequest) -> Downloaded:
-    """Send the numbers of a day as its mails have them attached."""
+    """Send the CSV that is attached to the emails of a day's report."""
     found = _known(ask)
     return Downloaded("text/csv", f"report-{found.day.date}.csv", reports.as_csv(found))
 
@@ -77,7 +77,7 @@ def _as_data(found: StoredReport) -> dict[str, Any]:
 
 
 def _revenue(sales: Sales) -> dict[str, str]:
-    """Return an amount that no reader makes a float of."""
+    """Return the revenue with the amount as a string, so that no client reads it as a float."""
     return {"currency": sales.currency, "amount": money.plain(sales.revenue, sales.currency)}
 
 

@@ -15,8 +15,8 @@ function link(state, text) {
   place.textContent = text;
 }
 
-// What the server shows now replaces the list. If more was told meanwhile, it is asked again: an
-// event that the old list showed already would be lost with it.
+// Replace the list with the server's current one. If newer events have arrived since, load it
+// again: replacing the list would lose the events that the old one already showed.
 async function refresh() {
   const answer = await fetch("./");
   if (!answer.ok) return;
@@ -58,7 +58,7 @@ function follow() {
   source.onopen = () => ((pauseMs = SHORT_MS), link("on", "Live"));
   source.onerror = () => {
     link("off", "Connecting again …");
-    // A browser comes back by itself, but not after an answer that is no stream.
+    // A browser reconnects by itself, but not after an answer that is not a stream.
     if (source.readyState === EventSource.CLOSED) setTimeout(again, pauseMs);
   };
 }
@@ -87,10 +87,10 @@ form?.addEventListener("submit", async (event) => {
     if (problem) problems.push(`${file.name}: ${problem}`);
   }
   form.reset();
-  say(problems.join(" ") || "Stored. Each appears here as soon as it is made.");
+  say(problems.join(" ") || "Stored. Each picture appears here as soon as it is ready.");
   await refresh().catch(() => {});
 });
 
-// Not before: the form alone would send what the server refuses.
+// Enabled only now, because without this script the form would send what the server refuses.
 if (form) form.querySelector("button").disabled = false;
 follow();

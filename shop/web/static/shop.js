@@ -1,6 +1,6 @@
 "use strict";
 
-// What moves is written by the server: fetched again, and put in its place until it is over.
+// Parts of the page that are in progress are fetched again and replaced until they are done.
 const SHORT_MS = 400;
 const LONG_MS = 10_000;
 let pauseMs = SHORT_MS;
@@ -30,7 +30,7 @@ function show(page) {
     const fresh = page.getElementById(old.id);
     if (!fresh) {
       old.removeAttribute("data-moving");
-      say("You are signed out. Load the page again.");
+      say("You are signed out. Reload the page.");
       continue;
     }
     old.toggleAttribute("data-moving", fresh.hasAttribute("data-moving"));

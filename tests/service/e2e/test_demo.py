@@ -54,7 +54,7 @@ def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
     assert (tmp_path / "var" / "report.png").read_bytes().startswith(b"\x89PNG")
     for error in ("429 Too Many Requests", "500 Internal Server Error", "its answer is no JSON"):
         assert re.search(rf"^  {error}.* waits \d+ s, run at once$", said, re.MULTILINE)
-    assert "40 records, and the admins told of both" in said
+    assert "40 records, and the admins were notified of both" in said
     assert re.search(
         r"^  paused at \d+, customer\d+@shop.example unsubscribed, resumed$", said, re.MULTILINE
     )

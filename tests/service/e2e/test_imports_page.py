@@ -127,7 +127,7 @@ def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count,
     [
         ([], "say whose import it is"),
         (["--owner", "1", "--map", "phone=Tel"], "must be email=COLUMN or name=COLUMN"),
-        (["--owner", "1", "--map", "name=A", "--name", "{B}"], "name is there twice"),
+        (["--owner", "1", "--map", "name=A", "--name", "{B}"], "name is given twice"),
         (["--owner", "1", "--encoding", "utf-9"], "the encoding 'utf-9' is not known"),
     ],
 )

@@ -224,7 +224,7 @@ def test_a_taken_address_is_reported_and_the_form_stays(open_page, sold, shoot, 
     expect(page.get_by_label("Name")).to_have_value("Robert")
     expect(page.get_by_label("E-mail")).to_have_value("bob@example.org")
     expect(page.get_by_label("E-mail")).to_have_accessible_description(
-        "Somebody has signed up with this address already. Use another one."
+        "This address is already in use. Use another one."
     )
     complaints.clear()  # the browser reports the 409
     shoot(page, "shop-taken")

@@ -237,7 +237,7 @@ def test_a_named_user_who_has_unsubscribed_gets_nothing(jobs, post, received):
 def test_a_campaign_without_recipients_is_refused_and_not_stored(jobs, post, audience):
     post.people(2)
 
-    with pytest.raises(campaigns.EmptyAudienceError, match="nobody who was named"):
+    with pytest.raises(campaigns.EmptyAudienceError, match="none of the named recipients"):
         post.draft(audience=audience)
 
     assert post.one("SELECT count(*) FROM shop.campaigns") == 0

@@ -215,10 +215,10 @@ def test_only_one_of_three_ways_to_name_an_audience_is_accepted(workshed, text, 
     words = ("campaigns", "add", "News", "--subject", "Hi", "--text", text)
 
     assert "say one of" in workshed(*words, "--query", "SELECT 1", "--audience", "active").err
-    assert "no id of a user" in workshed(*words, "--to", str(tmp_path / "ids")).err
+    assert "other than user ids" in workshed(*words, "--to", str(tmp_path / "ids")).err
     done = workshed(*words, "--query", "SELECT 0")
     assert done.code == 1
-    assert "nobody who was named is a user" in done.err
+    assert "none of the named recipients is a user" in done.err
 
 
 def test_it_begins_at_a_time(workshed, added, people, conn):

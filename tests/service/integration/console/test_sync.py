@@ -72,7 +72,7 @@ def test_a_host_that_is_not_allowed_is_refused(workshed, env):
 
     assert done.code == 1
     assert "SHOP_SYNC_ORIGINS does not name it" in done.err
-    assert workshed("sync").err.startswith("No source is known")
+    assert workshed("sync").err.startswith("There are no sources")
 
 
 def test_a_password_in_a_url_is_refused_and_not_shown(workshed, env):

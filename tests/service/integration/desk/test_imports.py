@@ -80,7 +80,7 @@ def test_an_import_that_has_not_started_is_shown(reader, handed_in):
     import_id = handed_in()
 
     assert "0 rows read" in reader.get("/imports").text
-    assert "and reading on" in reader.get(f"/import?id={import_id}").text
+    assert "still reading" in reader.get(f"/import?id={import_id}").text
 
 
 def test_an_import_that_failed_says_why(reader, handed_in, conn):
@@ -149,7 +149,7 @@ def test_of_many_rows_that_failed_the_first_are_shown(reader, imported):
 def test_rows_that_all_became_users_are_good_news(reader, imported):
     import_id = imported("name,email\nAda,ada@example.org\n")
 
-    assert "No row of it has failed." in reader.get(f"/import?id={import_id}").text
+    assert "No rows failed." in reader.get(f"/import?id={import_id}").text
 
 
 def test_the_name_of_a_file_is_text(reader, handed_in):

@@ -382,7 +382,7 @@ def test_a_deleted_user_uploads_nothing(upload, run, ada):
 
     status, _, text = upload(ada)
 
-    assert (status, b"somebody who is gone" in text) == (401, True)
+    assert (status, b"belongs to a deleted user" in text) == (401, True)
 
 
 # Headers

@@ -408,7 +408,7 @@ def test_streams_stay_open_while_postgresql_is_away(serve, wire, tell, ada):
             assert numbers(old.take(1)) == [2]
             assert numbers(new.take(2)) == [1, 2]
     assert served.ask("/", cookie=token)[0] == 200
-    assert served.text().count("streams hear nothing") == 1
+    assert served.text().count("event streams get no notifications") == 1
 
 
 def test_a_connection_that_has_gone_silent_is_given_up(serve, wire, tell, ada, eventually):

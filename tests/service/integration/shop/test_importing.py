@@ -67,7 +67,7 @@ def test_an_unreadable_file_is_reported(ada, jobs):
     jobs.drain()
 
     page = ada.see()
-    assert "Nobody was imported: it is a workbook of a spreadsheet" in page
+    assert "No users were imported: it is a workbook of a spreadsheet" in page
     assert "data-moving" not in page
 
 

@@ -55,7 +55,7 @@ def test_a_link_to_the_pictures_opens_the_shop_too(ada):
 def test_a_taken_address_is_reported_and_nothing_is_lost(ada, rows, address):
     page = Browser().refused("/sign-up", {"name": "Bob", "email": address}, status=409)
 
-    assert "Somebody has signed up with this address already." in page
+    assert "This address is already in use." in page
     assert 'value="Bob"' in page
     assert f'value="{address}"' in page
     assert 'aria-invalid="true" aria-describedby="email-problem"' in page
@@ -106,7 +106,7 @@ def test_a_token_that_proves_nothing_leads_to_signing_up(browser):
 def test_a_deleted_user_is_asked_to_sign_up(ada, rows):
     rows("DELETE FROM shop.users RETURNING 1")
 
-    assert "Your token is of somebody who is gone." in ada.see()
+    assert "Your token belongs to a deleted user." in ada.see()
     assert ada.post("/orders", {"product": "Wall clock", "quantity": "1"}).status_code == 401
 
 
