@@ -1,7 +1,7 @@
 """Background jobs for Python on RabbitMQ and PostgreSQL.
 
-Every name here is imported, and `broker` built, on first use: importing this package reads no
-settings and opens nothing, and every pytest that has the test kit's plugin imports it.
+Every name here is imported, and `broker` is built, on first use. Importing this package must read
+no settings and open nothing, because every pytest run with the test kit's plugin imports it.
 """
 
 import importlib

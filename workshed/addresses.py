@@ -1,4 +1,4 @@
-"""E-mail addresses: which are accepted, and how each is written on the wire."""
+"""Email addresses: which are accepted, and how each is written on the wire."""
 
 import re
 from contextlib import suppress
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from email_validator import ValidatedEmail
 
 LONGEST_READ = 1_000
-"""Characters; normalizing takes the square of some texts' length."""
-# Both so short that no limit of the whole can be passed.
+"""Characters. For some texts, normalizing takes time quadratic in their length."""
+# Both parts are so short that the whole address cannot exceed its limits.
 _PLAIN_LOCAL = re.compile(r"(?=.{1,64}\Z)[a-zA-Z0-9_+-]+(\.[a-zA-Z0-9_+-]+)*")
 _PLAIN_DOMAIN = re.compile(r"[a-zA-Z0-9.-]{1,100}")
 
 
 def normalize(address: str) -> str:
-    """Return the one spelling in which an address is stored: the domain lower case, NFC.
+    """Return the canonical spelling under which an address is stored: lower-case domain, NFC.
 
-    Raises `InvalidAddressError`. Whether the domain takes mail is for its server to say.
+    Raises `InvalidAddressError`. Does not check whether the domain accepts mail.
     """
     if len(address) > LONGEST_READ:
         raise InvalidAddressError(address, f"it has {len(address)} characters, at most 254 fit")
@@ -31,16 +31,16 @@ def normalize(address: str) -> str:
         and _PLAIN_DOMAIN.fullmatch(domain)
         and local.lower() not in _library().rfc_constants.CASE_INSENSITIVE_MAILBOX_NAMES
     ):
-        # By its parts it takes a tenth: few domains of a long list are new.
+        # Checking the parts takes a tenth of the time: most domains of a long list are cached.
         with suppress(InvalidAddressError):
             return f"{local}@{_domain(domain)}"
     return _parse(address).normalized
 
 
 def on_the_wire(address: str) -> str:
-    """Return the ASCII form where there is one.
+    """Return the ASCII form if there is one.
 
-    Without one (letters outside ASCII before the @) the server must support SMTPUTF8.
+    Without one (non-ASCII letters before the @), the mail server must support SMTPUTF8.
     """
     parsed = _parse(address)
     return parsed.ascii_email or parsed.normalized
@@ -67,7 +67,7 @@ def _parse(address: str) -> "ValidatedEmail":
 
 @cache
 def _library() -> Any:
-    """Import what judges addresses: an extra, which the console does without."""
+    """Import the email validator, an extra that the console does not need."""
     with needed("mail"):
         import email_validator.rfc_constants  # noqa: PLC0415 -- an extra
     return email_validator

@@ -1,4 +1,4 @@
-"""What an application adds to Workshed: one object, which each of its processes finds."""
+"""What an application adds to Workshed: one `App` object, which each of its processes loads."""
 
 import importlib
 import os
@@ -15,7 +15,7 @@ from workshed.errors import SettingsError
 from workshed.queues import Queue
 
 APP = "WORKSHED_APP"
-"""Not of `settings`: a command line is to list its commands without reading all of them."""
+"""Not in `settings`, so that the command line can list its commands without reading them all."""
 PROJECT = "pyproject.toml"
 TABLE = "`app` of [tool.workshed]"
 
@@ -24,49 +24,51 @@ TABLE = "`app` of [tool.workshed]"
 class App:
     """An application: its queues, and what it adds to the processes of Workshed.
 
-    What is code is named as `"module:name"` and imported by the process that needs it, so that a
-    relay loads no page and a sender no check. `WORKSHED_APP=package:app` says where the object is,
-    else `app = "package:app"` under `[tool.workshed]` in the `pyproject.toml` of the working
-    directory. Every process imports its module, so let it import nothing else of yours.
+    Fields name code as `"module:name"`. Only the processes that need it import it: a relay loads no
+    pages, and a sender no checks. Set `WORKSHED_APP=package:app` to name the object, or
+    `app = "package:app"` under `[tool.workshed]` in the `pyproject.toml` of the working directory.
+    Every process imports the object's module, so that module should import nothing else of yours.
     """
 
     queues: tuple[Queue, ...] = (Queue("default"),)
-    """What is declared before any actor is imported, with weights and kinds."""
+    """Queues, with weights and kinds, that are declared before any actor is imported."""
     settings: str | None = None
-    """Your own settings, a class of `pydantic_settings` with a prefix: `workshed doctor` says which
-    cannot be read, as `workshed.settings.settings_of` does."""
+    """Your own settings, a `pydantic_settings` class with a prefix. `workshed doctor` and
+    `workshed.settings.settings_of` report values that cannot be read."""
     middleware: str | None = None
-    """The chain around each job, if it is not that of the library: a sequence of classes of the
-    library, each made from the settings, and of middleware of yours. What jobs depend on must be
-    in it, in the library's order (`workshed.transport.build.CHAIN`)."""
+    """Your own middleware chain, instead of the library's: a sequence of library classes, each
+    built from the settings, and of your own middleware. It must contain everything that jobs depend
+    on, in the library's order (`workshed.transport.build.CHAIN`)."""
     actors: tuple[str, ...] = ()
-    """Modules in which actors are declared: what `workshed worker` runs, and commands and the
-    console import, where none is named."""
+    """Modules that declare actors. `workshed worker`, other commands and the console import them
+    when you name none."""
     migrations: Mapping[str, str] = field(default_factory=dict)
-    """More streams of migrations, each by its name: a package, whose folder `sql` has numbered
-    files. `workshed migrate` applies them after those of Workshed."""
+    """Additional migration streams by name. Each is a package whose folder `sql` has numbered
+    files. `workshed migrate` applies them after Workshed's own."""
     grants: tuple[str, ...] = ()
-    """What the roles of `workshed roles` may do to more tables: each a `workshed.roles.Grants`."""
+    """Rights of the roles of `workshed roles` on more tables: each a `workshed.roles.Grants`."""
     relay_tasks: tuple[str, ...] = ()
-    """Tasks of each relay, for example measurements. A task is a function that takes a connection
-    and returns the seconds until its next call, or a class without arguments whose instances are
-    such functions. All share one thread and one connection, apart from the relay's own work."""
+    """Tasks that each relay runs, for example measurements. A task is a function that takes a
+    connection and returns the seconds until its next call, or a class without arguments whose
+    instances are such functions. All tasks share one thread and one connection, separate from the
+    relay's own work."""
     checks: tuple[str, ...] = ()
-    """More checks of `workshed doctor`: each a `workshed.console.doctor.run.Check`, or several."""
+    """Additional checks of `workshed doctor`: each a `workshed.console.doctor.run.Check`, or a
+    tuple of them."""
     metrics: tuple[str, ...] = ()
-    """Modules in which your meters are declared (`workshed.metrics`). Each process with a broker
-    imports them; in workers a counter without labels begins at 0."""
+    """Modules that declare your meters (`workshed.metrics`). Each process with a broker imports
+    them; in workers a counter without labels begins at 0."""
     pages: tuple[str, ...] = ()
-    """Modules with more pages of the console."""
+    """Modules with additional console pages."""
     commands: Mapping[str, str] = field(default_factory=dict)
-    """More commands of `workshed`, by name: each a function, or a `typer.Typer`."""
+    """Additional commands of `workshed`, by name: each a function, or a `typer.Typer`."""
 
 
 @cache
 def app() -> App:
-    """Return the application of this process; one without additions where none is named.
+    """Return the application of this process, or an empty `App` if none is named.
 
-    Raises `SettingsError` where it is named and not there.
+    Raises `SettingsError` if one is named but does not exist.
     """
     if name := os.environ.get(APP):
         return _found(name, f"{APP}={name}")
@@ -76,9 +78,9 @@ def app() -> App:
 
 
 def load(name: str) -> Any:
-    """Import what is named `module:name`, also from the working directory.
+    """Import the object named `module:name`, also from the working directory.
 
-    Raises `SettingsError` where it is not there; what its module raises by itself is let through.
+    Raises `SettingsError` if it does not exist. Errors that its module raises propagate.
     """
     place, colon, attribute = name.partition(":")
     if not (place and colon and attribute):
@@ -102,7 +104,7 @@ def _found(name: str, said: str) -> App:
 def module(name: str) -> ModuleType:
     """Import a module, also from the working directory.
 
-    Raises `SettingsError` where it is not there; what it raises by itself is let through.
+    Raises `SettingsError` if it does not exist. Errors that the module raises propagate.
     """
     try:
         return importlib.import_module(name)
@@ -120,7 +122,7 @@ def module(name: str) -> ModuleType:
 
 
 def _named(file: Path) -> str | None:
-    """Return what a project names; `None` where there is no project, or it names nothing."""
+    """Return the `app` that a project file names, or `None` if there is no file or no such key."""
     try:
         text = file.read_text("utf-8")
     except OSError:

@@ -31,7 +31,7 @@ WINDOWS: dict[Misfire, timedelta] = {
     "once": timedelta(days=7),
     "all": timedelta(days=7),
 }
-"""How late a run may still be made where its spec does not say."""
+"""How late a run may still be created, by default."""
 
 FIELDS = {
     "minute": "0 to 59",
@@ -54,10 +54,10 @@ UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """When a job runs, and what becomes of runs nobody made in time.
+    """When a job runs, and what happens to runs that were not created in time.
 
-    Made by `daily`, `cron` or `every`. Its fields are what a row of `workshed.periodic_jobs` holds,
-    from which `read` makes an equal one.
+    Made by `daily`, `cron` or `every`. Its fields are stored in a row of `workshed.periodic_jobs`,
+    from which `read` makes an equal spec.
     """
 
     kind: Kind
@@ -65,13 +65,13 @@ class Spec:
     """`09:00`, five fields of cron, or whole seconds."""
     misfire: Misfire = "once"
     misfire_window: timedelta = WINDOWS["once"]
-    """How late a run may still be made."""
+    """How late a run may still be created."""
     tz: str | None = None
-    """`None`: that of the settings, read when it is first needed."""
+    """`None`: the zone in the settings, read when it is first needed."""
     _expression: str = field(init=False, repr=False, compare=False, default="")
 
     def __post_init__(self) -> None:
-        """Refuse what could not be meant, with the field and the reason."""
+        """Refuse invalid values; the error names the field and the reason."""
         said = f"{self.kind}({self.text!r})"
         if self.misfire not in get_args(Misfire):
             raise ValueError(
@@ -91,19 +91,19 @@ class Spec:
             object.__setattr__(self, "_expression", self.text)
 
     def __str__(self) -> str:
-        """Write it as `periodiq` and people read it: `cron */20 3 * * * Europe/Paris`."""
+        """Format it for people and `periodiq`: `cron */20 3 * * * Europe/Paris`."""
         return f"{self.kind} {self.text}" + ("" if self.tz is None else f" {self.tz}")
 
     @property
     def zone(self) -> str:
-        """Name of the time zone it is meant in; `every` is the same in all of them."""
+        """Name of its time zone; `every` does not depend on one."""
         if self.kind == "every":
             return "UTC"
         return self.tz or settings().time_zone
 
     @property
     def description(self) -> str:
-        """Say it as people do, without the zone."""
+        """Describe it in words, without the zone."""
         match self.kind:
             case "daily":
                 return f"daily at {self.text}"
@@ -113,9 +113,9 @@ class Spec:
         return said[0].lower() + said[1:]
 
     def monitor(self) -> dict[str, object] | None:
-        """Return the schedule as a cron monitor of Sentry has it; `None` for what those cannot say.
+        """Return the schedule of a Sentry cron monitor, or `None` if Sentry cannot express it.
 
-        They know fields of plain cron, and spans of whole minutes.
+        Sentry supports plain cron fields and spans of whole minutes.
         """
         if self.kind == "every":
             seconds = int(self.text)
@@ -133,14 +133,14 @@ class Spec:
         return next(self._after(instant))
 
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """Yield its times after one instant and up to another, that one included, in UTC."""
+        """Yield its times after `after`, up to and including `until`, in UTC."""
         for found in self._after(after):
             if found > until:
                 return
             yield found
 
     def _after(self, instant: datetime) -> Iterator[datetime]:
-        """Yield all that come after an instant, each once."""
+        """Yield all times after an instant, each once."""
         if self.kind == "every":
             step = timedelta(seconds=int(self.text))
             found = EPOCH + ((instant - EPOCH) // step + 1) * step
@@ -163,12 +163,12 @@ def daily(
 ) -> Spec:
     """Run once a day: `daily("09:00", tz="Europe/Paris")`.
 
-    On the day on which the clocks are put forward, a time they pass over is the first moment after;
-    on the day on which they are put back, a time they show twice is the first of the two.
+    When the clocks are put forward, a time that they skip runs at the first moment after the gap.
+    When they are put back, a time that they show twice runs at the first of the two.
 
-    `tz`: `WORKSHED_TIME_ZONE` if not given. `misfire` says what becomes of times at which nothing
-    could run, and `misfire_window` how late it may still run: `"once"`, the last of them runs, up
-    to 7 days late; `"all"`, each of them; `"skip"`, none that is more than a minute late.
+    `tz` is `WORKSHED_TIME_ZONE` by default. `misfire` says what happens to times at which nothing
+    could run: `"once"` runs the last of them and `"all"` runs each, up to 7 days late; `"skip"`
+    drops those that are more than a minute late. `misfire_window` changes how late a run may be.
     """
     if not TIME.fullmatch(str(time)):
         raise ValueError(f"daily({time!r}): time: HH:MM, from 00:00 to 23:59")
@@ -187,9 +187,9 @@ def cron(
     `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` and `@annually` stand for
     their fields, as in crontabs.
 
-    Days are chosen as Debian's cron does: by both day fields where one begins with `*`, else by
-    either. Where minute and hour are both named, a change of the clocks is as in `daily`; where one
-    of them begins with `*` it runs at what the clock shows, also when it shows that twice or never.
+    Days match as in Debian's cron: both day fields must match if one begins with `*`, otherwise
+    either is enough. If neither minute nor hour begins with `*`, clock changes work as in `daily`.
+    Otherwise the job runs whenever the clock shows a matching time, which may be twice or never.
     """
     text = " ".join(str(expression).upper().split())
     return Spec("cron", NICKNAMES.get(text, text), misfire, _window(misfire, misfire_window), tz)
@@ -198,9 +198,10 @@ def cron(
 def every(
     span: timedelta, *, misfire: Misfire = "once", misfire_window: timedelta | None = None
 ) -> Spec:
-    """Run at equal distances: `every(timedelta(minutes=10))`; the rest is as in `daily`.
+    """Run at equal intervals: `every(timedelta(minutes=10))`; the rest is as in `daily`.
 
-    Counted from 1970-01-01 00:00 UTC, a Thursday, and not from a start: so all clocks agree.
+    Intervals count from 1970-01-01 00:00 UTC, a Thursday, not from a start, so that all clocks
+    agree.
     """
     if not _is_span(span, SHORTEST_EVERY, LONGEST_EVERY):
         raise ValueError(f"every({span!r}): span: a timedelta of 10 s to 366 days")
@@ -210,9 +211,9 @@ def every(
 
 
 def read(kind: str, text: str, zone: str, misfire: str, window: timedelta) -> Spec:
-    """Make a spec of what a row holds.
+    """Make a spec from a row's columns.
 
-    Raises `ValueError` for what this release does not understand.
+    Raises `ValueError` for a spec that this release does not understand.
     """
     known = {"daily": TIME, "cron": re.compile(".+"), "every": re.compile(r"[1-9]\d*")}
     if kind not in known or not known[kind].fullmatch(text):
@@ -262,10 +263,10 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _next(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
-    """Return the first instant after another that the clocks of a zone make one of an expression.
+    """Return the first instant after another at which a zone's clocks match an expression.
 
-    cronsim counts on a clock that is never changed, and what that shows is looked up in the zone.
-    Its own way with zones gives times that are past, in the hour that comes twice.
+    cronsim runs here on a clock that never changes, and each of its times is looked up in the zone.
+    With a zone of its own, cronsim returns past times in the repeated hour.
     """
     named = not any(part.startswith("*") for part in expression.split()[:2])
     local = instant.astimezone(zone)
@@ -275,20 +276,20 @@ def _next(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
         for at in instants_of(shown, zone, named=named):
             if at > instant and (best is None or at < best):
                 best = at
-        if best is not None and shown > wall:  # what is shown later is shown first later
+        if best is not None and shown > wall:  # later clock times are first shown later
             return best
-    raise AssertionError("its days come: that was checked when it was made")
+    raise AssertionError("a spec has times: that was checked when it was made")
 
 
 def _repeated(wall: datetime) -> timedelta:
-    """Return how far the clocks will be put back, where they will soon show this time again."""
+    """Return how far the clocks will be put back if they will show this time again; else zero."""
     if wall.fold:
         return timedelta()
     return max(utc_offset(wall) - utc_offset(wall.replace(fold=1)), timedelta())
 
 
 def _span(seconds: int) -> str:
-    """Say a number of seconds in the units it is made of."""
+    """Format seconds in words, such as `2 hours 5 minutes`."""
     parts = []
     for name, size in UNITS:
         count, seconds = divmod(seconds, size)

@@ -25,35 +25,36 @@ from workshed.settings import settings
 Connection = psycopg.Connection[TupleRow]
 
 ANSWER_S = 30.0
-"""How long a statement that is known to be short waits for its answer."""
+"""How long to wait for the answer to a statement that is known to be short."""
 CANCEL_S = 5.0
 
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
 
 
 STATEMENT_MODE = "statement pooling mode"
-"""What PgBouncer says of a transaction where it knows none."""
+"""Part of PgBouncer's error for BEGIN in statement pooling mode."""
 
 
 class InterruptibleConnection(Connection):
-    """A connection that is not waited for in vain.
+    """A connection whose waits end at a limit or at an interrupt.
 
-    libpq waits for ever where something between acknowledges bytes and passes none on. And C code
-    sees no interrupt of `TimeLimit`, so a time limit would wait for the query.
+    libpq waits forever if something on the way acknowledges bytes but forwards none. C code does
+    not see interrupts of `TimeLimit` either, so a time limit would wait for the query.
     """
 
     used_at = -math.inf
-    """When it was given back to the pool, by `time.monotonic`."""
+    """When it was returned to the pool, by `time.monotonic`."""
     is_pooled = False
-    """A pooler stands between, which may give each transaction another session of the server."""
+    """Whether there is a pooler, which may give each transaction another session of the server."""
 
     def look_for_pooler(self) -> None:
-        """Keep what belongs to a session from one that others are given next; one round trip.
+        """Detect a pooler and then keep no state in the session; takes one round trip.
 
-        A pooler says another process id at the start than the server does when it is asked.
+        Through a pooler, the process ID from connecting differs from the one that a query returns.
+        Raises `PoolerModeError` for a pooler in statement pooling mode.
         """
         try:
-            self.autocommit = True  # or the question would leave a transaction open
+            self.autocommit = True  # otherwise the query would leave a transaction open
             row = self.execute("SELECT pg_backend_pid()").fetchone()
         except BaseException:
             self.close()
@@ -64,7 +65,7 @@ class InterruptibleConnection(Connection):
             self._refuse_statement_mode()
 
     def _refuse_statement_mode(self) -> None:
-        """Raise `PoolerModeError` for a pooler that lends out sessions by the statement."""
+        """Raise `PoolerModeError` for a pooler in statement pooling mode."""
         try:
             self.execute("BEGIN")
             self.execute("ROLLBACK")
@@ -75,11 +76,11 @@ class InterruptibleConnection(Connection):
             raise
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait for an answer: at most as `limited_wait` says, and until an interrupt."""
+        """Wait for an answer, for as long as `limited_wait` allows, or until an interrupt."""
         try:
             return super().wait(_watched(gen, _limit.get()), interval, timeout)
         except _NoAnswerError:
-            self.pgconn.finish()  # what comes now would be taken for another answer
+            self.pgconn.finish()  # a late answer would be taken for that of the next statement
             raise
         except Exception:
             raise
@@ -88,7 +89,7 @@ class InterruptibleConnection(Connection):
             raise
 
     def _give_up(self) -> None:
-        """Let the server end the statement of an interrupted thread, which nobody reads now."""
+        """Cancel the statement of an interrupted thread on the server; nothing reads its result."""
         with thread_gate().shut():
             try:
                 if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
@@ -98,11 +99,11 @@ class InterruptibleConnection(Connection):
 
 
 class _NoAnswerError(psycopg.OperationalError):
-    """The server has not answered in time."""
+    """The server did not answer in time."""
 
 
 def _watched(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
-    """Pass on what psycopg waits for; each time it looks, CPython raises what is pending."""
+    """Forward what psycopg waits for; at each step CPython can raise a pending interrupt."""
     until = math.inf if limit_s is None else time.monotonic() + limit_s
     ready = None
     while True:
@@ -116,9 +117,9 @@ def _watched(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
 
 
 class _Limited:
-    """A block in which statements of this thread are waited for no longer than so many seconds.
+    """A block in which this thread waits at most `within_s` seconds for each statement.
 
-    Not a generator: each job of a worker enters one.
+    A class, because a generator costs more and each job of a worker enters one.
     """
 
     __slots__ = ("_token", "_within_s")
@@ -134,9 +135,9 @@ class _Limited:
 
 
 def limited_wait() -> AbstractContextManager[None]:
-    """Let no statement of this thread wait for longer than `ANSWER_S` inside the block.
+    """Limit the wait for each statement of this thread to `ANSWER_S` inside the block.
 
-    Raises `psycopg.OperationalError` then, and the connection is closed.
+    After that, raises `psycopg.OperationalError` and closes the connection.
     """
     return _Limited(ANSWER_S)
 
@@ -147,35 +148,35 @@ PASSING_ERRORS = (
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.IdleInTransactionSessionTimeout,
 )
-"""Errors a repetition may cure: connection, shutdown, failover, deadlock, disk full."""
+"""Transient errors, which a retry may cure: connection, shutdown, failover, deadlock, disk full."""
 
 POOL_WAIT_S = 5
 OPTIONS: dict[str, Any] = {
     "application_name": "workshed",
     "connect_timeout": 5,  # seconds
-    # A server that is gone without a word is noticed 10 s after something was sent, and not 15
-    # minutes; on a silent connection after 15 s, since the first of these holds for probes, too.
+    # A server that vanishes silently is noticed 10 s after data was sent to it, not 15 minutes. On
+    # an idle connection it takes 15 s, because `tcp_user_timeout` limits keepalive probes, too.
     "tcp_user_timeout": 10_000,  # milliseconds
     "keepalives_idle": 10,
     "keepalives_interval": 5,
-    "keepalives_count": 3,  # where there is no such limit, as on macOS: after 25 s
+    "keepalives_count": 3,  # on systems without `tcp_user_timeout`, such as macOS: 25 s
 }
 SURE_S = 1.0
-"""A connection that was used so lately, and on which nothing came since, is there without asking:
-what ends it can be read from it. Asking is a round trip before each transaction. Only for those
-who wait for a limited time: that something between has gone silent is seen by no look at it."""
+"""A connection used within this time is lent without a check if nothing arrived on it since,
+because a closed connection is readable. A check is a round trip before each transaction. Only
+borrowers with a limited wait go without: reading cannot show that the network went silent."""
 _of_the_parent: list[ConnectionPool[InterruptibleConnection]] = []
 _patience: ContextVar[float | None] = ContextVar("patience", default=None)
-"""How long the borrower of a connection waits for an answer on it; `None`: for ever."""
+"""How long the borrower of a connection waits for an answer on it; `None`: forever."""
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 _open: ContextVar[int] = ContextVar("open", default=0)
-"""How many transactions of the pool this thread is in."""
+"""How many of the pool's transactions this thread is in."""
 
 until: ContextVar[float | None] = ContextVar("until", default=None)
-"""When what this thread runs is to have ended, by `time.monotonic`; set by a time limit."""
+"""Deadline for what this thread runs, by `time.monotonic`; set by a time limit."""
 LATE_S = 5.0
-"""How much later PostgreSQL ends a statement by itself: the limit strikes here first, and what is
-written after the block, in the same transaction, has this long."""
+"""How long after the deadline PostgreSQL itself ends a statement. The limit strikes in this process
+first, and writes after the block, in the same transaction, have this long."""
 
 
 @cache
@@ -188,13 +189,13 @@ def get_pool() -> ConnectionPool[InterruptibleConnection]:
         min_size=0,
         max_size=settings().pool_size,
         timeout=POOL_WAIT_S,
-        reconnect_timeout=POOL_WAIT_S,  # or its own pauses grow to minutes after an outage
+        reconnect_timeout=POOL_WAIT_S,  # otherwise its pauses grow to minutes after an outage
         check=_check,
         configure=InterruptibleConnection.look_for_pooler,
         open=False,
         name="workshed",
     )
-    # Left to the interpreter's end, its threads are waited for, 5 s each.
+    # Otherwise the interpreter waits up to 5 s for each of its threads at exit.
     atexit.register(found.close)
     return found
 
@@ -205,21 +206,21 @@ _before_closing: list[Callable[[], None]] = []
 
 
 def before_closing(step: Callable[[], None]) -> None:
-    """Call a function before a worker that ends closes its pool, or leaves without doing so."""
+    """Register a function to call before an ending worker closes its pool, or exits without."""
     _before_closing.append(step)
 
 
 def give_back() -> None:
-    """Give back what this process has claimed: it ends now, and threads of it may still run."""
+    """Release this process's claims as it ends; some of its threads may still be running."""
     for step in _before_closing:
         try:
             step()
         except Exception:
-            logger.exception("%s failed; its claims end by themselves", step.__qualname__)
+            logger.exception("%s failed; its claims will expire by themselves", step.__qualname__)
 
 
 def close_pool() -> None:
-    """Close the pool of this process for good; no job runs any more."""
+    """Close the pool of this process for good, once no job is running."""
     give_back()
     get_pool().close()
     get_pool.cache_clear()  # a closed pool never opens again
@@ -229,9 +230,10 @@ def close_pool() -> None:
 def transaction() -> Generator[Connection]:
     """Run the block in one transaction: committed at its end, rolled back by any exception.
 
-    Where one was joined the block is a part of it: an exception undoes the block, and the
-    whole commits later. A time limit may strike in the block, and in none of the steps around it.
-    PostgreSQL ends a statement that outlives it by 5 s, also when this process is gone.
+    Inside a joined transaction the block is a savepoint: an exception undoes only the block, and
+    the joined transaction commits later. A time limit may strike in the block, but not in the steps
+    around it. PostgreSQL ends a statement that exceeds the limit by 5 s, even if this process is
+    gone.
     """
     outer = _joined.get()
     if outer is None:
@@ -246,18 +248,18 @@ def transaction() -> Generator[Connection]:
 
 @contextmanager
 def savepoint(conn: Connection) -> Generator[None]:
-    """Let an exception undo no more than the block; what it wrote commits with all the rest."""
+    """Make an exception undo only the block, which otherwise commits with the transaction."""
     if conn.info.transaction_status == TransactionStatus.IDLE:
-        conn.execute("SELECT")  # or psycopg takes the block for the whole, and commits it
+        conn.execute("SELECT")  # otherwise psycopg commits the block as a whole transaction
     with conn.transaction():
         yield
 
 
 @contextmanager
 def separate_transaction() -> Generator[Connection]:
-    """Run the block in a transaction of its own, also inside one that this thread has joined.
+    """Run the block in a transaction of its own, even if this thread has joined one.
 
-    It takes a second connection of the pool there, and commits whatever becomes of the other.
+    It then takes a second connection from the pool, and commits even if the joined one rolls back.
     """
     with _borrowed() as conn:
         yield conn
@@ -265,18 +267,17 @@ def separate_transaction() -> Generator[Connection]:
 
 @contextmanager
 def snapshot() -> Generator[Connection]:
-    """Let the block read the database as it is at one moment, whatever others commit meanwhile.
+    """Read the database in the block as it is at one moment, despite concurrent commits.
 
-    It writes nothing. Raises `RuntimeError` in the transaction of an actor with `once=True`.
+    The block cannot write. Raises `RuntimeError` in the transaction of an actor with `once=True`.
     """
     if _joined.get() is not None:
         raise RuntimeError(
-            "db.snapshot() is a transaction of its own, so it cannot be a part of that of an actor "
-            "with once=True; leave out once=True, and let what it writes be written twice without "
-            "harm"
+            "db.snapshot() is a transaction of its own, so it cannot be part of the transaction of "
+            "an actor with once=True; leave out once=True, and make the actor's writes idempotent"
         )
     with _borrowed() as conn:
-        # Of this transaction alone: nothing is left to be taken back before the next one.
+        # For this transaction only, so that nothing has to be reset before the next one.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         _limit_statements(conn)
         yield conn
@@ -284,10 +285,10 @@ def snapshot() -> Generator[Connection]:
 
 @contextmanager
 def autocommit_statement() -> Generator[Connection]:
-    """Run the one statement of the block as `transaction` does: a round trip, instead of three.
+    """Run the block's single statement as `transaction` does, in one round trip instead of three.
 
-    It commits before the block ends. An error that PostgreSQL has not said leaves open whether it
-    has; `commit_is_unknown` tells.
+    It commits before the block ends. After an error that did not come from PostgreSQL, it may or
+    may not have committed: see `commit_is_unknown`.
     """
     if _joined.get() is not None or until.get() is not None:
         with transaction() as conn:
@@ -298,14 +299,14 @@ def autocommit_statement() -> Generator[Connection]:
 
 
 def commit_is_unknown(error: psycopg.Error) -> bool:
-    """Tell whether PostgreSQL may have committed the statement that failed."""
+    """Return whether PostgreSQL may have committed the statement that failed."""
     ended = (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown)
     return error.sqlstate is None or isinstance(error, ended)
 
 
 @contextmanager
 def _borrowed(*, autocommit: bool = False) -> Generator[InterruptibleConnection]:
-    """Lend a connection of the pool; the block is a transaction, or each of its statements is."""
+    """Lend a connection of the pool; the block, or each statement of it, is a transaction."""
     connections = get_pool()
     caller = _limit.get()
     _patience.set(caller)
@@ -325,7 +326,7 @@ def _borrowed(*, autocommit: bool = False) -> Generator[InterruptibleConnection]
 
 
 def _check(conn: InterruptibleConnection) -> None:
-    """Raise `psycopg.OperationalError` where a connection of the pool is gone."""
+    """Raise `psycopg.OperationalError` if a connection of the pool is lost."""
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
     is_sure = _patience.get() is not None and time.monotonic() - conn.used_at < SURE_S
@@ -334,10 +335,10 @@ def _check(conn: InterruptibleConnection) -> None:
 
 
 def _limit_statements(conn: Connection) -> None:
-    """Let PostgreSQL know of this thread's time limit, until the transaction ends.
+    """Set `statement_timeout` from this thread's time limit, until the transaction ends.
 
-    A shorter `statement_timeout` of the server, role or URL stays. Costs a round trip, of jobs
-    only: sent together with BEGIN, in a pipeline, it took twice as long.
+    A shorter `statement_timeout` of the server, role or URL stays. This costs a round trip, but
+    only in jobs; sending it with BEGIN in a pipeline took twice as long.
     """
     at = until.get()
     if at is None:
@@ -353,7 +354,7 @@ def _limit_statements(conn: Connection) -> None:
 
 @contextmanager
 def join_transaction(conn: Connection) -> Generator[None]:
-    """Let every `transaction` of this thread inside the block be a part of `conn`'s."""
+    """Make every `transaction` of this thread inside the block part of `conn`'s."""
     token = _joined.set(conn)
     try:
         yield
@@ -362,7 +363,7 @@ def join_transaction(conn: Connection) -> Generator[None]:
 
 
 def is_open() -> bool:
-    """Tell whether this thread is in a transaction, of its own or one that it has joined."""
+    """Return whether this thread is in a transaction, its own or a joined one."""
     return _joined.get() is not None or _open.get() > 0
 
 
@@ -372,7 +373,7 @@ def joined_connection() -> Connection | None:
 
 
 def connect() -> InterruptibleConnection:
-    """Open a connection of its own, in autocommit, for those that outlive a transaction.
+    """Open a connection outside the pool, in autocommit, for use beyond one transaction.
 
     Raises `DatabaseUnreachableError` or `PoolerModeError`, which name the server and what to do.
     """
@@ -389,13 +390,13 @@ def connect() -> InterruptibleConnection:
 
 
 def describe_address(url: str) -> str:
-    """Say where a database is, without its password."""
+    """Return host, port and name of a database, without its password."""
     part = conninfo_to_dict(url)
     return f"{part.get('host', 'local socket')}:{part.get('port', 5432)}/{part.get('dbname', '')}"
 
 
 def _forget_the_pool() -> None:
-    """Drop, never close: after a fork the sockets still belong to the parent."""
+    """Drop the pool without closing it: after a fork its sockets still belong to the parent."""
     if get_pool.cache_info().currsize:
         atexit.unregister(get_pool().close)
         _of_the_parent.append(get_pool())

@@ -2,17 +2,17 @@
 
     WorkshedError
     ├── SettingsError               the environment cannot be used as it is
-    │   └── PoolerModeError         a pooler lends out sessions of PostgreSQL by the statement
-    ├── MigrationError              the database's schema and this release do not fit
+    │   └── PoolerModeError         a pooler before PostgreSQL is in statement pooling mode
+    ├── MigrationError              the database's schema does not match this release
     ├── DatabaseUnreachableError    PostgreSQL does not answer
-    ├── DuplicateJobError           another job has the key of a unique one
+    ├── DuplicateJobError           another job holds the unique key
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
         └── InvalidAddressError     no mail can be sent to an address
 
-Errors of a part stand beside it: `workshed.transport.errors` (sending and consuming), and `errors`
-of `workshed.contrib.mail`, `workshed.contrib.notifications` and `workshed.contrib.storage`.
-What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordMissing`) is no error of
-ours and lives in `workshed.jobs`.
+More errors live next to the code that raises them: `workshed.transport.errors` (sending and
+consuming), and `errors` of `workshed.contrib.mail`, `workshed.contrib.notifications` and
+`workshed.contrib.storage`. What a job may raise to choose its outcome (`Snooze`, `RetryAfter`,
+`Discard`, `RecordMissing`) is not in this tree; it is in `workshed.jobs`.
 """
 
 
@@ -21,23 +21,23 @@ class WorkshedError(Exception):
 
 
 class SettingsError(WorkshedError):
-    """The environment cannot be used; the message lists every problem with what to do."""
+    """The environment cannot be used; the message lists every problem and what to do about it."""
 
 
 class PoolerModeError(SettingsError):
-    """A pooler lends out the sessions of PostgreSQL by the statement: nothing can be stored."""
+    """A pooler before PostgreSQL is in statement pooling mode, so nothing can be stored."""
 
     def __init__(self, address: str) -> None:
         """Name the pooler, and what to set."""
         super().__init__(
-            f"the pooler at {address} (WORKSHED_DATABASE_URL) lends out the sessions of PostgreSQL "
-            "by the statement, and Workshed needs transactions: set pool_mode = transaction there, "
-            "or name PostgreSQL itself"
+            f"the pooler at {address} (WORKSHED_DATABASE_URL) is in statement pooling mode, and "
+            "Workshed needs transactions: set pool_mode = transaction there, or connect to "
+            "PostgreSQL directly"
         )
 
 
 class MigrationError(WorkshedError):
-    """The database's schema and this release do not fit."""
+    """The database's schema does not match this release."""
 
 
 class DatabaseUnreachableError(WorkshedError):
@@ -49,7 +49,7 @@ class PermanentError(WorkshedError):
 
 
 class InvalidAddressError(PermanentError):
-    """The address is not one a mail can be sent to."""
+    """No mail can be sent to the address."""
 
     def __init__(self, address: str, reason: str) -> None:
         """Keep the address as given; the message shows it escaped."""
@@ -59,10 +59,10 @@ class InvalidAddressError(PermanentError):
 
 
 class DuplicateJobError(WorkshedError):
-    """Another job has the unique key that this one asked for."""
+    """Another job holds the unique key of this one."""
 
     def __init__(self, key: str, holder: str) -> None:
-        """Keep the key, and the id of the message that has it."""
-        super().__init__(f"job {holder} has the key {key!r}; this one is not taken on")
+        """Keep the key, and the ID of the job that holds it."""
+        super().__init__(f"job {holder} has the key {key!r}; this one is not enqueued")
         self.key = key
         self.holder = holder

@@ -1,4 +1,4 @@
-"""Extras: optional dependencies, which a plain install leaves out."""
+"""Extras: optional dependencies, which a plain install does not include."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ SERVER = (
     "typer",
     "uvicorn",
 )
-"""The packages of the extra: an application may have installed some of them itself."""
+"""The modules of the extra. An application may have installed some of them itself."""
 
 
 class MissingExtraError(WorkshedError, ImportError):

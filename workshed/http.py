@@ -1,4 +1,4 @@
-"""Answer a few pages over HTTP, on the first port that is free."""
+"""Serve a few pages over HTTP, on the first port that is free."""
 
 import errno
 import logging
@@ -15,13 +15,13 @@ from workshed.settings import Settings
 logger = logging.getLogger(__name__)
 
 PORTS = 16
-"""How many are tried, the first included."""
+"""How many ports are tried, including the first."""
 SILENT_S = 10.0
-"""For how long a client may say nothing before it is hung up on."""
+"""How long a client may be silent before its connection is closed."""
 
 
 class PageAnswer(NamedTuple):
-    """What is shown."""
+    """A response."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
@@ -29,9 +29,9 @@ class PageAnswer(NamedTuple):
 
 
 Page = Callable[[str], PageAnswer]
-"""Makes an answer to who accepts these types; does not raise."""
+"""Takes the request's `Accept` header and returns the response; does not raise."""
 Pages = Mapping[str, Page]
-"""By their paths."""
+"""Pages by path."""
 
 
 class Request(BaseHTTPRequestHandler):
@@ -43,7 +43,7 @@ class Request(BaseHTTPRequestHandler):
     pages: ClassVar[Pages]
 
     def do_GET(self) -> None:
-        """Answer with what there is now."""
+        """Serve the page at this path, or a 404 that lists the paths."""
         page = self.pages.get(urlsplit(self.path).path)
         if page is None:
             there = f"there is {', '.join(self.pages)}\n"
@@ -55,7 +55,7 @@ class Request(BaseHTTPRequestHandler):
 
     def refuse(self) -> None:
         """Refuse any other method."""
-        self.close_connection = True  # a body that nobody has read may follow
+        self.close_connection = True  # an unread body may follow
         self._answer(PageAnswer(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED))
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse  # noqa: N815 -- likewise
@@ -71,11 +71,11 @@ class Request(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- as its base has it
-        """Say nothing: a scrape is no news."""
+        """Log nothing: scrapes are routine."""
 
 
 class PageServer(ThreadingHTTPServer):
-    """Answers on one address; a client that says nothing holds nobody up."""
+    """Serves on one address; a silent client does not delay others."""
 
     daemon_threads = True
 
@@ -85,18 +85,18 @@ class PageServer(ThreadingHTTPServer):
         super().__init__((host, port), type("OurRequest", (Request,), {"pages": pages}))
 
     def server_bind(self) -> None:
-        """Bind, and look no name up, which can take as long as a name server is away."""
+        """Bind without a name lookup, which blocks while the name server is unreachable."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- its base has it
-        """Let a client that hung up be no news."""
+        """Log a client that hung up at debug level only."""
         logger.debug("a request of %s ended early", client_address)
 
 
 def serve_in_thread(config: Settings, pages: Pages) -> PageServer | None:
-    """Bind the first port that is free, and say which; `None`, and why, where none is."""
+    """Bind the first free port and log it; if none is free, log why and return `None`."""
     host, first = config.metrics_host, config.metrics_port
     last = min(first + PORTS - 1, 65_535)
     missing = "no " + " and ".join(list_endpoints(pages))
@@ -117,13 +117,13 @@ def serve_in_thread(config: Settings, pages: Pages) -> PageServer | None:
 
 
 def list_endpoints(pages: Pages) -> dict[str, str]:
-    """Say what is shown, and where."""
+    """Return the paths of the known endpoints that are served, by title."""
     known = {"metrics": "/metrics", "probes": "/livez"}
     return {title: path for title, path in known.items() if path in pages}
 
 
 def in_thread(config: Settings, pages: Pages) -> PageServer | None:
-    """Answer in a thread, until `shutdown` of what it returns; `None` where no port is free."""
+    """Serve in a thread, until you call `shutdown` on the result; `None` if no port is free."""
     server = serve_in_thread(config, pages)
     if server is not None:
         threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()

@@ -49,7 +49,7 @@ class InterruptGate:
         self.is_ignoring = False
         """Whether Python is reporting an error in this thread that it ignores."""
         self.raised: set[type[BaseException]] = set()
-        """The interrupts that this thread has had."""
+        """The interrupts that were raised in this thread."""
         self._lock = repaired_lock()
         self._is_open = True
         self._waiting: type[BaseException] | None = None
@@ -58,7 +58,7 @@ class InterruptGate:
         """Raise `error` in the thread: at its next instruction, or when the gate opens."""
         with self._lock:
             self.raised.add(error)
-            if self.is_ignoring:  # it would be ignored, too
+            if self.is_ignoring:  # this one would be ignored, too
                 _tell(Ignored(self, error))
             elif self._is_open:
                 raise_in_thread(self.thread, error)
@@ -86,9 +86,9 @@ class InterruptGate:
             self._set(is_open=before)
 
     def _set(self, *, is_open: bool) -> None:
-        """Open or shut the gate; raise an interrupt that has waited.
+        """Open or shut the gate; raise an interrupt that was deferred.
 
-        CPython raises one that came before in this call.
+        An interrupt that came before this call is raised by CPython inside it.
         """
         with self._lock:
             self._is_open = is_open
@@ -138,7 +138,7 @@ def when_ignored(listener: Callable[[Ignored], None]) -> None:
 
     An interrupt can be raised in `__del__`, in a callback of a weak reference or of ctypes (and
     psycopg without its C extension has a `__del__` for each result). Python ignores it there, and
-    the code that was to be interrupted goes on. A listener must not wait for a lock, as the
+    the code that was to be interrupted continues. A listener must not wait for a lock, because the
     thread may hold any, and must not interrupt the thread before it has left the report.
     """
     global _report

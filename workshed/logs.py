@@ -1,4 +1,4 @@
-"""Structured logs: colours on a terminal, JSON lines otherwise, libraries included."""
+"""Structured logs, including those of libraries: colours on a terminal, JSON lines otherwise."""
 
 import logging
 import os
@@ -15,22 +15,22 @@ from workshed.settings import are_colours_wanted, settings
 STDERR = 2
 MISLEADING = ("Message %s was skipped", "you haven't added the Results middleware")
 FAILED = "Failed to process message"
-"""How dramatiq begins what it says of a job that failed, before anything knows what follows."""
+"""The start of dramatiq's log message about a failed job, written before its outcome is known."""
 
 
 class Subject(Protocol):
-    """What lines are about."""
+    """What log lines are about."""
 
     secrets: tuple[str, ...]
-    """Texts that no line may show."""
+    """Texts that no log line may contain."""
 
     @property
     def log_fields(self) -> dict[str, Any]:
-        """What names it on each line; asked when one is written."""
+        """Fields that identify it on each line; read when a line is written."""
 
 
 subject: ContextVar[Subject | None] = ContextVar("what lines are about", default=None)
-"""The job that this thread works on."""
+"""The job that this thread is running."""
 
 
 def configure() -> None:
@@ -71,19 +71,18 @@ def configure() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings().log_level)
-    # pika tells every step of a reconnect as an error; `workshed.transport.amqp.connection` says
-    # it once, in a sentence.
+    # pika logs every step of a reconnect as an error; `workshed.transport.amqp.connection` logs it
+    # once, in a sentence.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     leave_out_misleading()
 
 
 def leave_out_misleading() -> None:
-    """Leave out what dramatiq's worker says of our jobs that is wrong, or that we say ourselves.
+    """Filter log lines of dramatiq's worker that are wrong, or that Workshed logs itself.
 
-    It reports every failure as an unhandled error, also of a job that is tried again or discarded.
+    dramatiq reports every failure as an unhandled error, even if the job is retried or discarded.
     `workshed.transport.consuming.execution` reports it once, with the traceback, when the outcome
-    is stored. And it does not know our `Results`, so it says of a result that was stored that it
-    was discarded.
+    is stored. dramatiq also does not know our `Results`, so it reports stored results as discarded.
     """
     logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_so)
 
@@ -96,7 +95,10 @@ def _is_so(record: logging.LogRecord) -> bool:
 
 
 def _is_about_ours(record: logging.LogRecord) -> bool:
-    """Tell our deliveries from those of another broker in this process, which have no outcome."""
+    """Return whether a record is about our delivery, not about one of another broker.
+
+    Deliveries of another broker in this process have no outcome.
+    """
     about = subject.get()
     message = record.args[0] if isinstance(record.args, tuple) and record.args else None
     return about is not None and getattr(message, "job", None) is about
@@ -119,20 +121,20 @@ def _for_machines() -> list[Processor]:
     without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [
         structlog.processors.ExceptionRenderer(without_locals),  # locals hold people's data
-        _hide,  # while texts are as they were: JSON writes some characters otherwise
+        _hide,  # before JSON escapes some characters
         structlog.processors.JSONRenderer(),
-        _hide,  # in what was no text before
+        _hide,  # in values that were not text before
     ]
 
 
 def _name(_logger: WrappedLogger, _method: str, line: Any) -> Any:
-    """Name what a line is about, under what the line says itself."""
+    """Add the subject's fields to a line; the line's own fields win."""
     found = subject.get()
     return line if found is None else {**found.log_fields, **line}
 
 
 def _hide(_logger: WrappedLogger, _method: str, line: Any) -> Any:
-    """Hide secrets in a line, or in what becomes one."""
+    """Hide secrets in a line, or in the fields that become one."""
     found = subject.get()
     return _without(line, found.secrets) if found is not None and found.secrets else line
 

@@ -1,4 +1,4 @@
-"""Apply the numbered SQL files of a stream, each in a transaction of its own, once."""
+"""Apply each numbered SQL file of a migration stream once, in its own transaction."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from workshed.db import Connection
 from workshed.errors import MigrationError, SettingsError
 
 WORKSHED = "workshed"
-"""The stream of Workshed. `workshed.migrations` records what is applied of every stream."""
+"""Workshed's own stream. `workshed.migrations` records what is applied of every stream."""
 
 # Any number; it only has to be the same in every release, so that two deploys wait for each other.
 LOCK = 0x776F726B
@@ -30,7 +30,7 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Tell an edited file from the one that was applied."""
+        """Hash of the file, which shows whether it was edited after it was applied."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
@@ -45,20 +45,22 @@ class Applied:
 
 
 def list_streams() -> tuple[str, ...]:
-    """Name the streams of this program, that of Workshed and those of the application's App.
+    """Return the names of this program's streams: Workshed's, then those of the `App`.
 
-    Raises `SettingsError` where two have one name.
+    Raises `SettingsError` if the `App` uses Workshed's name.
     """
     added = app().migrations
     if WORKSHED in added:
-        raise SettingsError(f"your App names a stream of migrations {WORKSHED!r}: Workshed has it")
+        raise SettingsError(
+            f"your App names a stream of migrations {WORKSHED!r}: Workshed has one of that name"
+        )
     return (WORKSHED, *added)
 
 
 def list_migrations(of: tuple[str, ...]) -> Iterator[Migration]:
-    """Yield the files of these streams, in the order in which they apply.
+    """Yield the files of these streams, in the order in which they are applied.
 
-    Raises `SettingsError` where an application has no such folder.
+    Raises `SettingsError` if an application has no such folder.
     """
     for stream in of:
         for file in sorted(_folder(stream).iterdir(), key=lambda f: f.name):
@@ -67,7 +69,7 @@ def list_migrations(of: tuple[str, ...]) -> Iterator[Migration]:
 
 
 def list_applied(conn: Connection) -> list[Applied]:
-    """Return what this database has, oldest first; nothing where it was never migrated."""
+    """Return the migrations this database has, oldest first; none if it was never migrated."""
     found = conn.execute("SELECT to_regclass('workshed.migrations')").fetchone()
     if found is None or found[0] is None:
         return []
@@ -122,16 +124,15 @@ def require_stream(conn: Connection, stream: str) -> None:
 def is_applied(conn: Connection, stream: str) -> bool:
     """Return whether the database has all migrations of a stream.
 
-    Raises `MigrationError` like `list_pending`, and `SettingsError` where the App names no such
-    stream.
+    Raises `MigrationError` like `list_pending`, and `SettingsError` if the App has no such stream.
     """
     return not list_pending(conn, (stream,))
 
 
 def apply_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
-    """Apply what is missing and return it; `conn` is in autocommit.
+    """Apply and return the missing migrations; `conn` must be in autocommit.
 
-    Two that run at once wait for each other, and the second finds nothing to do.
+    Of two concurrent calls, one waits for the other and then finds nothing to do.
     """
     done: list[Migration] = []
     while True:

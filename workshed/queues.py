@@ -1,4 +1,4 @@
-"""What a queue is, and how its work is shared out."""
+"""Queues: their declaration, and how a worker divides its work among them."""
 
 import re
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue and how it is worked off.
+    """A queue and how it is consumed.
 
-    Quorum queues are on disk when a publish is confirmed. A classic queue with `levels` is a true
-    priority queue on every RabbitMQ, and its confirm is not on disk.
+    A confirm of a quorum queue means that the message is on disk. A confirm of a classic queue does
+    not, but with `levels` it is a true priority queue on every RabbitMQ.
     """
 
     name: str
@@ -27,20 +27,20 @@ class Queue:
     levels: int = 0
     """Highest priority of its jobs; 0 is the lowest. A classic queue has that many true levels on
     every RabbitMQ (`x-max-priority`). A quorum queue is declared without them: RabbitMQ 4.0 to 4.2
-    serve two, above 4 and the rest, and from 4.3 on each level is strict."""
+    distinguish two levels, above 4 and the rest, and from 4.3 on each level is strict."""
     prefetch: int | None = None
-    """Deliveries held by one process; `None`: twice its threads, as dramatiq has it."""
+    """Deliveries held by one process; `None`: twice its threads, dramatiq's default."""
     cap: int | None = None
-    """Greatest number of its jobs that run at once in one process; `None`: any."""
+    """Most of its jobs that run at once in one process; `None`: no limit."""
     consumer_timeout: timedelta = timedelta(hours=1)
-    """RabbitMQ takes a delivery back, and closes the channel, when it is not settled by then.
-    Before 4.3 it does so on every queue, from 4.3 on only on quorum queues. A worker gives back
-    by itself, earlier, what it has not started."""
+    """RabbitMQ takes back a delivery that is not settled within this time, and closes the channel.
+    Before 4.3 this holds for every queue, from 4.3 on only for quorum queues. A worker returns
+    deliveries that it has not started earlier, by itself."""
     prefix: str = ""
     """Set by the broker, from `WORKSHED_QUEUE_PREFIX`."""
 
     def __post_init__(self) -> None:
-        """Refuse what RabbitMQ or dramatiq would refuse later, and less clearly."""
+        """Refuse values that RabbitMQ or dramatiq would refuse later, and less clearly."""
         if not NAME.fullmatch(self.name) or self.name.endswith(".dead"):
             raise SettingsError(
                 f"queue name {self.name!r}: a letter or underscore, then letters, digits, dots, "
@@ -61,17 +61,17 @@ class Queue:
 
     @property
     def dead(self) -> str:
-        """Name of the queue for what could not even be stored as dead."""
+        """Name of the queue for messages that could not even be stored in the dead table."""
         return f"{self.name}.dead"
 
     @property
     def on_rabbitmq(self) -> str:
-        """Its name there; everything else, such as rows and metrics, has `name`."""
+        """Its name on RabbitMQ; everything else, such as rows and metrics, uses `name`."""
         return f"{self.prefix}{self.name}"
 
     @property
     def dead_on_rabbitmq(self) -> str:
-        """Name of its dead queue there."""
+        """Name of its dead queue on RabbitMQ."""
         return f"{self.prefix}{self.dead}"
 
 
@@ -80,7 +80,7 @@ def weigh_queues(queues: Iterable[Queue], weights: str, prefix: str = "") -> dic
 
     `prefix`: before their names on RabbitMQ.
 
-    Raises `SettingsError` for a queue nobody declared or a weight that is not a whole number.
+    Raises `SettingsError` for an undeclared queue or a weight that is not a whole number.
     """
     known = {queue.name: replace(queue, prefix=prefix) for queue in queues}
     for part in filter(None, (p.strip() for p in weights.split(","))):

@@ -1,11 +1,11 @@
-"""How arguments of a job are shown to people."""
+"""Redaction of a job's arguments where people see them."""
 
 HIDDEN = "[redacted]"
-"""Stands for a value that its actor names in `redact=`."""
+"""Replaces a value that its actor names in `redact=`."""
 
 
 def hide_words(text: str, secrets: tuple[str, ...]) -> str:
-    """Hide some words, the longest first, wherever they stand in a text."""
+    """Hide these words, which come longest first, wherever they occur in a text."""
     for word in secrets:
         text = text.replace(word, HIDDEN)
     return text

@@ -1,7 +1,7 @@
 """What each part may do in PostgreSQL, and the SQL that grants it.
 
-A role is for a part and has no login: what logs in is a member of it. The owner of the schemas, who
-migrates, needs none of them.
+Each part has one role, which cannot log in; the accounts that log in are members of it. The owner
+of the schemas, which runs the migrations, needs none of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,18 +11,18 @@ from workshed.app import app, load
 from workshed.errors import SettingsError
 
 Rights = Mapping[str, str]
-"""By role: `r` is SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, as PostgreSQL's own lists have it."""
+"""By role: `r` is SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, as in PostgreSQL's own ACLs."""
 
 VERBS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
 ROLES = {
     "sender": "stores jobs in its own transactions",
-    "application": "also sends by RabbitMQ, makes batches, cancels, reads results",
+    "application": "also sends through RabbitMQ, makes batches, cancels, reads results",
     "worker": "runs jobs",
-    "relay": "sends what is due, and keeps the tables small",
-    "clock": "makes the runs of periodic jobs",
-    "reader": "looks, as a reader of the console does",
-    "operator": "also retries, cancels, pauses, as an operator of the console does",
-    "monitor": "counts, and reads no message",
+    "relay": "publishes jobs that are due, and prunes the tables",
+    "clock": "creates the runs of periodic jobs",
+    "reader": "reads everything, like a reader of the console",
+    "operator": "also retries, cancels and pauses, like an operator of the console",
+    "monitor": "reads counts, but no messages",
 }
 
 TABLES: dict[str, Rights] = {
@@ -165,11 +165,11 @@ TABLES: dict[str, Rights] = {
 
 COLUMNS: Mapping[str, Mapping[str, Rights]] = {
     "workshed.schedule": {
-        # No generation of another message can be marked as taken or sent.
+        # Without the columns that mark a row as claimed or sent.
         "sender": {
             "a": "message_id, generation, queue, actor, body, reason, possible_duplicate, due_at"
         },
-        # All but the message.
+        # All columns except the message.
         "monitor": {
             "r": "message_id, generation, queue, actor, due_at, reason, created_at, claimed_by, "
             "claimed_at, possible_duplicate, sent_at, seen_empty_at"
@@ -182,7 +182,7 @@ COLUMNS: Mapping[str, Mapping[str, Rights]] = {
         }
     },
 }
-"""Rights on some columns of a table, by table and role."""
+"""Rights on single columns, by table and role."""
 
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "workshed.send": ("sender", "application", "worker", "operator"),
@@ -191,7 +191,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "workshed.drop_runs_partitions": ("relay",),
     "workshed.count_login": ("reader", "operator"),
 }
-"""Those that not everybody may execute."""
+"""Functions that not every account may execute, with the roles that may."""
 
 SEQUENCES: dict[str, tuple[str, ...]] = {
     "workshed.runs_id": ("worker", "operator"),
@@ -201,10 +201,10 @@ SEQUENCES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Grants:
-    """Rights in one schema; every name has the schema before it, as in `store.orders`.
+    """Rights in one schema; every name is qualified with it, as in `store.orders`.
 
-    Raises `SettingsError` for a name of another schema, a role that is none of `ROLES`, or a letter
-    that is no right.
+    Raises `SettingsError` for a name of another schema, a role that is not one of `ROLES`, or an
+    unknown letter.
     """
 
     schema: str
@@ -212,12 +212,12 @@ class Grants:
     columns: Mapping[str, Mapping[str, Rights]] = field(default_factory=dict)
     """By table and role: the letters of `Rights`, each with its columns: `{"r": "id, name"}`."""
     functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The roles that may execute one that not everybody may."""
+    """By function that is not open to all: the roles that may execute it."""
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The roles that may draw numbers from one."""
+    """By sequence: the roles that may draw numbers from it."""
 
     def __post_init__(self) -> None:
-        """Look at the words: they become SQL."""
+        """Check names and letters, because they become SQL."""
         of_tables = [
             (table, letters) for table, by in self.tables.items() for letters in by.values()
         ]
@@ -236,7 +236,7 @@ class Grants:
                 raise SettingsError(f"grants: {role!r} is no role: {', '.join(ROLES)}")
 
     def __iter__(self) -> Iterator[tuple[str, str, str]]:
-        """Yield each right: the role, what it may, and on what."""
+        """Yield each grant: the role, the privilege, and the object."""
         for table, rights in self.tables.items():
             for role, letters in rights.items():
                 yield role, ", ".join(VERBS[letter] for letter in letters), f"TABLE {table}"
@@ -256,14 +256,14 @@ WORKSHED = Grants(
 
 
 def all_grants() -> tuple[Grants, ...]:
-    """Return ours and those that the application's App names."""
+    """Return Workshed's grants and those that the `App` names."""
     return (WORKSHED, *map(load, app().grants))
 
 
 def grant_script(prefix: str, of: Iterable[Grants]) -> Iterator[str]:
-    """Yield the SQL that makes the roles, and leaves them with these rights and no others.
+    """Yield the SQL that creates the roles and gives them exactly these rights.
 
-    It may be run again, after each migration; `prefix` is a word of letters, digits, underscores.
+    Run it again after each migration. `prefix` consists of letters, digits and underscores.
     """
     names = [f"{prefix}_{role}" for role in ROLES]
     yield "BEGIN;"

@@ -1,4 +1,4 @@
-"""Take credentials out of what leaves for a system of others."""
+"""Remove credentials from data that is sent to third-party systems."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +11,10 @@ from workshed.redaction import HIDDEN
 from workshed.settings import Settings
 
 SHORTEST_SECRET = 4
-"""Characters; a shorter value is found in every text."""
+"""Characters; shorter values would match in almost every text."""
 
-# Whatever is in doubt is hidden: a password that is not written as %XX has any character but space.
-# Names and schemes have a longest length, or a long text without spaces takes seconds.
+# When in doubt, hide: an unescaped password may contain any character except a space. Names and
+# schemes have a length limit, because otherwise a long text without spaces takes seconds.
 LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://[^\s:@/]*):\S+@")
 KEY_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#@:\"'<>]+@")
 SENSITIVE = (
@@ -36,15 +36,15 @@ Keep = Callable[[object, str], bool]
 
 
 class Scrubber:
-    """Hides credentials of any kind, and secrets it knows."""
+    """Hides credentials of any kind, and the secrets it was given."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """Keep the secrets, the longest first: one may be a part of another."""
+        """Keep the secrets, longest first, because one may be part of another."""
         found = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
         self._secrets = sorted(found, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """Hide them in a text: in URLs, behind names such as `password=`, and known ones."""
+        """Hide credentials in a text: in URLs, after names such as `password=`, and known ones."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         text = LOGIN.sub(rf"\1:{HIDDEN}@", text)
@@ -53,9 +53,9 @@ class Scrubber:
         return BEARER.sub(rf"\1 {HIDDEN}", text)
 
     def clean(self, value: Any, keep: Keep = lambda *_: False) -> Any:
-        """Hide them in all texts of a JSON value, and what stands under such a name.
+        """Hide credentials in all texts of a JSON value, and texts under a sensitive key.
 
-        `keep` may except a text by its key.
+        `keep(key, text)` returns whether to leave a text as it is.
         """
         match value:
             case str():
@@ -67,7 +67,7 @@ class Scrubber:
         return value
 
     def _entry(self, key: object, value: Any, keep: Keep) -> Any:
-        # A dict or list is looked into; a number or flag under such a name is a count or a setting.
+        # Search dicts and lists; a number or flag under a sensitive key is a count or a setting.
         if not isinstance(value, str):
             return self.clean(value, keep)
         if keep(key, value):
@@ -76,7 +76,7 @@ class Scrubber:
 
 
 def process_secrets(config: Settings) -> set[str]:
-    """Return the secrets of this process; the defaults are none."""
+    """Return the secrets in the settings of this process; default values do not count."""
     found: set[str] = set()
     for name, field in Settings.model_fields.items():
         value = getattr(config, name)
@@ -86,7 +86,7 @@ def process_secrets(config: Settings) -> set[str]:
 
 
 def _secrets_of(text: str) -> Iterator[str]:
-    """Return the passwords of URLs; anything else is secret as a whole."""
+    """Yield the passwords and sensitive parameters of URLs, and any other text as a whole."""
     for part in text.split(";"):
         if "://" not in part and not part.startswith("maildir:"):
             yield from (part.strip(), *(key.strip() for key in part.split(",")))

@@ -1,4 +1,4 @@
-"""The keys that sign what browsers bring back."""
+"""The keys that sign values which browsers send back."""
 
 import hashlib
 from typing import Any
@@ -12,21 +12,21 @@ from workshed.errors import SettingsError
 from workshed.settings import settings
 
 SIGNER: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
-"""By default it would be SHA-1."""
+"""itsdangerous would use SHA-1 by default."""
 
 
 def signer(purpose: str) -> URLSafeSerializer:
-    """Return what signs and reads values of a purpose, which no other's are taken for."""
+    """Return a signer for one purpose; it does not accept values signed for another."""
     return URLSafeSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
 
 
 def timed_signer(purpose: str) -> URLSafeTimedSerializer:
-    """Return what signs and reads values of a purpose, with the time at which each was signed."""
+    """Return a signer for one purpose that also records when each value was signed."""
     return URLSafeTimedSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
 
 
 def require_secret() -> None:
-    """Raise `SettingsError` where nothing could be signed or read."""
+    """Raise `SettingsError` if no key is set, so that nothing could be signed or read."""
     _newest_last()
 
 

@@ -1,4 +1,4 @@
-"""All that the program reads from its environment; only `workshed.app` reads it, too."""
+"""All that the program reads from its environment; apart from this, only `workshed.app` does."""
 
 import difflib
 import os
@@ -32,7 +32,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def _seconds(value: object) -> object:
-    """Read `10` or `0.5` as seconds; what pydantic takes for a span by itself stays."""
+    """Read `10` or `0.5` as seconds; leave values that are not strings to pydantic."""
     try:
         return timedelta(seconds=float(value)) if isinstance(value, str) else value
     except (ValueError, OverflowError):
@@ -62,16 +62,16 @@ SomeSeconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta
 class Settings(BaseSettings):
     """One frozen value per process; the defaults work on a laptop."""
 
-    # Without `use_attribute_docstrings`: each process that starts would read this file for them.
+    # Without `use_attribute_docstrings`, for which each starting process would read this file.
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
     app: str = ""  # read by `workshed.app`
-    """Your `workshed.App`, as `package.module:name`. Where this is not set: `app` of
-    `[tool.workshed]` in the `pyproject.toml` of the working directory."""
+    """Your `workshed.App`, as `package.module:name`. By default `app` of `[tool.workshed]` in the
+    `pyproject.toml` of the working directory."""
     broker_url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
-    """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`, tried in that order. Behind `?`:
-    `cacertfile`, `certfile`, `keyfile`, `server_name_indication`, `heartbeat` (seconds); a
-    certificate is always verified. `stub://` only records sends."""
+    """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`, tried in that order. Parameters
+    after `?`: `cacertfile`, `certfile`, `keyfile`, `server_name_indication`, `heartbeat` (seconds).
+    Certificates are always verified. `stub://` only records sends."""
     database_url: SecretStr = SecretStr("postgresql:///workshed")
     """PostgreSQL 15 to 18, as a libpq URL."""
     pool_size: PositiveInt = 8
@@ -79,52 +79,55 @@ class Settings(BaseSettings):
     smtp_url: SecretStr = SecretStr("maildir:var/mail")
     """`smtp://user:password@host:port` (STARTTLS when offered), `smtps://…`, or `maildir:PATH`."""
     smtp_timeout: SomeSeconds | None = None
-    """Longest wait for one reply of the mail server, in seconds; by default what RFC 5321 gives
-    each: from 2 minutes to 10, for the reply after the text of a mail."""
+    """Longest wait for one reply of the mail server, in seconds. By default the limits of RFC 5321:
+    2 minutes or more, and 10 minutes for the reply after the text of a mail."""
     smtp_starttls: Literal["offered", "required"] = "offered"
-    """What is sent in clear to `smtp://`: all where the server offers no STARTTLS, or nothing."""
+    """For `smtp://` servers without STARTTLS: `offered` sends in clear text, `required` sends
+    nothing."""
     smtp_connections: PositiveInt = 4
-    """Connections to the mail server at a time, of all workers together."""
+    """Most concurrent connections to the mail server, across all workers."""
     mail_from: str = "Workshed <hello@workshed.invalid>"
     """Sender of every mail; its domain also ends each `Message-ID`."""
     storage_url: SecretStr = SecretStr("file:var/storage")
-    """Where contents are kept: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…` with the
-    extra `workshed[s3]`; credentials of S3 come from `AWS_*` or stand as `s3://key:secret@…`."""
+    """Where blobs are kept: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…` with the extra
+    `workshed[s3]`. S3 credentials come from `AWS_*` or from the URL: `s3://key:secret@…`."""
     secret_key: SecretStr = SecretStr("")
-    """Signs the tokens of browsers, at least 32 characters; several separated by `,`, the newest
-    first: it signs, and all are accepted."""
+    """Key for browser tokens, at least 32 characters. You may give several, separated by `,`: the
+    first, which should be the newest, signs, and all are accepted."""
     signing_keys: SecretStr = SecretStr("")
-    """Sign what is put on RabbitMQ, at least 32 characters each; several separated by `,`, the
-    newest first: it signs, and all are accepted. Whatever sends to RabbitMQ or works needs them."""
+    """Keys that sign messages on RabbitMQ, at least 32 characters each, separated by `,`. The
+    first, which should be the newest, signs, and all are accepted. Every process that sends to
+    RabbitMQ or runs jobs needs them."""
     signing: Literal["accept", "require"] | None = None
-    """Of messages that no such key has signed: `accept` runs and counts them, while keys are
-    introduced; else they are dead. `require` also lets nothing start that has lost the keys."""
+    """What happens to messages that none of the keys signed: `accept` runs and counts them, for use
+    while you introduce keys; otherwise they go to the dead table. With `require`, a process without
+    keys also refuses to start."""
     token_lifetime: SomeSeconds = timedelta(hours=12)
-    """Seconds for which a browser may follow its user's notifications by one token."""
+    """Seconds for which one token lets a browser follow its user's notifications."""
     blob_grace: SomeSeconds = timedelta(hours=24)
-    """Seconds for which a content that nothing refers to is kept."""
+    """Seconds for which an unreferenced blob is kept."""
     notification_retention: SomeSeconds = timedelta(days=30)
-    """Seconds for which a browser that was away finds what it was told."""
+    """Seconds for which notifications are kept for a browser that was offline."""
     console_users: SecretStr = SecretStr("")
-    """Who may use the web console, as `name:role:hash`, separated by spaces; the role is `reader`
-    or `operator`. `workshed console user NAME` makes one."""
+    """Users of the web console, as `name:role:hash`, separated by spaces; the role is `reader` or
+    `operator`. `workshed console user NAME` makes one."""
     console_proxy_secret: SecretStr | None = None
-    """What a proxy that logs people in shows as `X-Workshed-Secret`, beside `X-Workshed-User` and
-    `X-Workshed-Role`; at least 32 characters."""
+    """Secret that an authenticating proxy sends as `X-Workshed-Secret`, together with
+    `X-Workshed-User` and `X-Workshed-Role`; at least 32 characters."""
     trace_link: str = ""
-    """Address of a trace, with `{trace}` in it, for links of the console."""
+    """URL of a trace, with `{trace}` in it, for links in the console."""
     sentry_link: str = ""
-    """Address of a job in Sentry, with `{message_id}` in it, for links of the console."""
+    """URL of a job in Sentry, with `{message_id}` in it, for links in the console."""
     management_url: SecretStr | None = None
-    """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`; `https://` with what
-    `WORKSHED_BROKER_URL` takes behind `?` for TLS."""
+    """RabbitMQ's management API, for example `http://user:password@127.0.0.1:15672`. `https://`
+    takes the TLS parameters of `WORKSHED_BROKER_URL`."""
     queue_prefix: str = ""
-    """Before the names of queues on RabbitMQ, e.g. `shop.`, where the virtual host is shared with
-    programs that have queues of the same names; the same for all that send, work and look."""
+    """Prefix of queue names on RabbitMQ, for example `shop.`, if other programs in the same virtual
+    host have queues of the same names. Set it to the same value in every process."""
     queues: str = ""
-    """Weights of queues, e.g. `critical=3,default=2`; an unnamed queue keeps its own."""
+    """Weights of queues, for example `critical=3,default=2`; other queues keep their own."""
     max_retries: int = Field(default=3, ge=0)
-    """Retries of a failing job whose actor does not say otherwise."""
+    """Default number of retries of a failing job."""
     publish_timeout: SomeSeconds = timedelta(seconds=5)
     """Longest wait of `send` for RabbitMQ's confirm, in seconds."""
     outbox_fallback: bool = True
@@ -132,59 +135,60 @@ class Settings(BaseSettings):
     classic_queue_resend_after: SomeSeconds = timedelta(minutes=10)
     """Seconds after which a job of a classic queue that RabbitMQ seems to have lost is resent."""
     unknown_actor_grace: Seconds = timedelta(hours=1)
-    """Seconds in which a job is tried again whose actor or option no worker has, as in deploys."""
+    """Seconds for which a job is retried if its worker does not know its actor or an option, for
+    example during a deploy."""
     shutdown_grace: Seconds = timedelta(seconds=25)
-    """Seconds that running jobs are given to end after SIGTERM; then they are interrupted."""
+    """Seconds that running jobs have to finish after SIGTERM; then they are interrupted."""
     deduplication_retention: SomeSeconds = timedelta(days=30)
-    """Seconds for which outcomes are remembered, so that a late copy of a job changes nothing."""
+    """Seconds for which outcomes are remembered, so that a late duplicate of a job does nothing."""
     dead_retention: SomeSeconds = timedelta(days=180)
-    """Seconds after which dead jobs are deleted, whether or not anybody looked at them."""
+    """Seconds after which dead jobs are deleted, whether or not someone looked at them."""
     attempt_retention: SomeSeconds = timedelta(days=90)
-    """Seconds after which failed attempts of jobs that ended, runs of periodic jobs, and batches
-    that are complete, are deleted."""
+    """Seconds after which failed attempts of finished jobs, runs of periodic jobs, and complete
+    batches are deleted."""
     runs_retention: SomeSeconds = timedelta(days=30)
     """Seconds after which the history of runs is deleted, by whole days."""
     time_zone: str = "UTC"
-    """Zone of the times of periodic jobs that name none, e.g. `Europe/Paris`."""
+    """Default time zone of periodic jobs, for example `Europe/Paris`."""
     relay_fork: bool = True
-    """Run a relay beside the workers of each `dramatiq` master."""
+    """Run a relay alongside the workers of each `dramatiq` master."""
     ready_fd: int | None = Field(default=None, ge=3)
-    """Set by `workshed worker`: the file descriptor on which its children say that they are up."""
+    """Set by `workshed worker`: the file descriptor on which its children report being up."""
     shared_folder: Path | None = None
-    """Set for the processes of one master: the folder in which they say how they are."""
+    """Set for the processes of one master: the folder in which they report their state."""
     record_visibility_grace: Seconds = timedelta(seconds=60)
-    """Seconds after a direct `send` in which a missing record is looked for again."""
+    """Seconds after a direct `send` in which a job whose record is missing is retried."""
     replica_lag: Seconds = timedelta(0)
     """Seconds by which a replica that actors read from may be behind; `0`: they read from none."""
     history: Literal["all", "failures", "none"] = "all"
-    """Which runs are recorded for people to read; `failures`: those that did not succeed."""
+    """Which runs are recorded in the history; `failures`: those that did not succeed."""
     metrics: bool = True
-    """Count and measure for Prometheus; `false`: no `/metrics`, and nothing is imported."""
+    """Collect metrics for Prometheus; `false`: no `/metrics`, and nothing is imported."""
     probes: bool = True
-    """Answer `/livez` and `/readyz`; without these and metrics there is no port."""
+    """Serve `/livez` and `/readyz`; without probes and metrics, no port is opened."""
     metrics_host: str = "127.0.0.1"
-    """Address on which workers, relays and clocks answer `/livez`, `/readyz` and `/metrics`;
-    anybody who reaches it may read."""
+    """Address on which workers, relays and clocks serve `/livez`, `/readyz` and `/metrics`, without
+    a login."""
     metrics_port: int = Field(default=9191, ge=1, le=65535)
-    """First port that is tried; where it is taken, one of the next 15 is."""
+    """First port to try; if it is taken, the next 15 are tried."""
     release: str = ""
-    """Version of your program, as its runs and Sentry show it; e.g. a commit."""
+    """Version of your program that runs and Sentry show, for example a commit."""
     sentry_dsn: SecretStr | None = None
     """Where workers report to: `https://key@host/project`; needs the extra `workshed[sentry]`."""
     sentry_events: Literal["final", "first_and_final", "all"] = "final"
-    """Which failures of a job are reported: the one it is dead of, its first one too, or all."""
+    """Which failures of a job are reported: the final one, also the first one, or all."""
     sentry_environment: str = "production"
-    """What Sentry calls this installation."""
+    """Environment that Sentry shows for this installation."""
     sentry_traces: float | None = Field(default=None, ge=0, le=1)
-    """Share of the traces that begin here which Sentry is sent; `0`: only those of senders."""
+    """Share of the traces that start here which is sent to Sentry; `0`: only traces of senders."""
     sentry_arguments: bool = False
-    """Send Sentry the arguments of a job that failed, but those of its actor's `redact=`."""
+    """Send Sentry the arguments of a failed job, except those in its actor's `redact=`."""
     tracing: bool = False
-    """Make spans of OpenTelemetry, exported as `OTEL_*` say; needs the extra `workshed[otel]`."""
+    """Create OpenTelemetry spans, exported as `OTEL_*` say; needs the extra `workshed[otel]`."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """`auto`: colours on a terminal, JSON lines otherwise."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe level that is written."""
+    """Least severe level that is logged."""
 
     @field_validator("broker_url")
     @classmethod
@@ -276,12 +280,15 @@ class Settings(BaseSettings):
 
     @property
     def counts_in_folder(self) -> bool:
-        """Tell whether processes of one master count for a page of ours, if there are several."""
+        """Whether Workshed itself gathers the metrics of the processes of one master.
+
+        It does not if `PROMETHEUS_MULTIPROC_DIR` names a folder.
+        """
         return self.metrics and multiprocess_folder() is None
 
     @property
     def shows(self) -> bool:
-        """Tell whether anything is answered over HTTP: numbers, or probes."""
+        """Whether anything is served over HTTP: metrics, or probes."""
         return self.probes or self.counts_in_folder
 
 
@@ -295,10 +302,10 @@ def settings() -> Settings:
 
 
 def settings_of(kind: type[S]) -> S:
-    """Return an application's own settings, read whenever ours are.
+    """Return an application's own settings, read again whenever Workshed's are.
 
-    `kind` has a prefix of its variables (`env_prefix`). Raises `SettingsError`, also for a variable
-    with that prefix that means nothing.
+    `kind` must have an `env_prefix`. Raises `SettingsError`, also for an unknown variable with that
+    prefix.
     """
     ours = settings()
     read_with, found = _OF_APPLICATIONS.get(kind, (None, None))
@@ -309,7 +316,7 @@ def settings_of(kind: type[S]) -> S:
 
 
 _OF_APPLICATIONS: dict[type[BaseSettings], tuple[Settings, BaseSettings]] = {}
-"""Settings of applications, each with ours that were current when it was read."""
+"""Settings of applications, each with the Workshed settings that were current when it was read."""
 
 
 def _read(kind: type[S]) -> S:
@@ -321,9 +328,9 @@ def _read(kind: type[S]) -> S:
 
 
 def invalid(kind: type[BaseSettings]) -> list[tuple[str, str]]:
-    """Return what cannot be read of some settings, each with the reason and without its value.
+    """Return the settings that cannot be read, each with the reason and without its value.
 
-    A variable by its name, or, if a rule about several is broken, the class by its own.
+    Each is named by its variable or, if a rule about several is broken, by the class.
     """
     return _tried(kind)[1]
 
@@ -335,7 +342,7 @@ def _tried(kind: type[S]) -> tuple[S | None, list[tuple[str, str]]]:
         return kind(), []
     except ValidationError as err:
         errors = err.errors(include_input=False, include_url=False)  # they quote secrets
-    except ValueError as err:  # a list or the like, which is to be JSON
+    except ValueError as err:  # a list or the like, which must be JSON
         return None, [(kind.__name__, str(err))]
     return None, [
         (_named(one["loc"], kind), one["msg"].removeprefix("Value error, ")) for one in errors
@@ -347,29 +354,29 @@ def _named(location: tuple[int | str, ...], kind: type[BaseSettings]) -> str:
 
 
 def prefix_of(kind: type[BaseSettings]) -> str:
-    """Return the prefix of the variables of some settings, in capitals: names are compared so."""
+    """Return the prefix of a class's variables, in capitals, in which names are compared."""
     return kind.model_config.get("env_prefix", "").upper()
 
 
 def use(environment: Mapping[str, str]) -> None:
-    """Add to the environment of this process, and of those it starts, and read it again."""
+    """Add to the environment of this process and its children, and read the settings again."""
     os.environ.update(environment)
     settings.cache_clear()
 
 
 def multiprocess_folder() -> Path | None:
-    """Return the folder that takes this process's numbers for Prometheus; `None`: its memory."""
+    """Return the folder in which this process keeps its metrics; `None`: it has them in memory."""
     name = os.environ.get(MULTIPROCESS)
     return Path(name) if name else None
 
 
 def are_colours_wanted() -> bool:
-    """Tell whether a terminal may be given colours, as https://no-color.org has it."""
+    """Return whether a terminal may be given colours, according to https://no-color.org."""
     return not os.environ.get("NO_COLOR")
 
 
 def unknown_names(environ: Mapping[str, str], kind: type[BaseSettings] = Settings) -> list[str]:
-    """Name each variable with the prefix that means nothing, with the likeliest one meant."""
+    """Return a message for each unknown variable with the prefix, with the closest known name."""
     prefix = prefix_of(kind)
     known = [name.upper() for name in kind.model_fields]
     nested = (kind.model_config.get("env_nested_delimiter") or "").upper()
@@ -377,7 +384,7 @@ def unknown_names(environ: Mapping[str, str], kind: type[BaseSettings] = Setting
     if not prefix:
         return []
     for name in sorted(environ):
-        # Compared without the prefix, which alone would make any two names alike.
+        # Compared without the prefix, which would make any two names similar.
         ours = name.upper().removeprefix(prefix)
         ours = ours.partition(nested)[0] if nested else ours
         if name.upper().startswith(prefix) and ours not in known:

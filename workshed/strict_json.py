@@ -1,6 +1,6 @@
-"""What JSON gives back as it was.
+"""Find values that would not survive a round trip through JSON.
 
-orjson itself writes NaN as null, and dates and UUIDs as strings, without a word.
+orjson itself silently writes NaN as null, and dates and UUIDs as strings.
 """
 
 import math
@@ -9,7 +9,7 @@ INTEGERS = range(-(2**63), 2**64)
 
 
 def find_inexact(value: object, path: str) -> str | None:
-    """Say what JSON would change of a value, and where in it; nothing where it would not."""
+    """Return what JSON would change in a value, and where; `None` if it changes nothing."""
     match value:
         case list() if type(value) is list:
             inner = (find_inexact(item, f"{path}[{at}]") for at, item in enumerate(value))

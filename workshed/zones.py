@@ -10,7 +10,7 @@ SECOND = timedelta(seconds=1)
 
 
 def zone_problem(name: str) -> str | None:
-    """Say what is wrong with the name of a time zone, or nothing."""
+    """Return what is wrong with the name of a time zone; `None` if nothing is."""
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError, TypeError):
@@ -21,9 +21,10 @@ def zone_problem(name: str) -> str | None:
 
 
 def instants_of(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetime]:
-    """Return when the clocks of a zone show a time, in order; also the moment they pass over it.
+    """Return when the clocks of a zone show a time, in order: once, twice or never.
 
-    A `named` time is one instant: the first, or the first after it would have come.
+    A `named` time is always one instant: its first one or, if the clocks skip it, the moment after
+    the gap.
     """
     both = [shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
     real = sorted({at for at in both if at.astimezone(zone).replace(tzinfo=None) == shown})
@@ -33,7 +34,7 @@ def instants_of(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetim
 
 
 def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """Return the second between two instants at which the clocks of a zone are changed."""
+    """Return the instant, to the second, between two others at which the clocks change."""
     was = utc_offset(before.astimezone(zone))
     while after - before > SECOND:
         middle = before + (after - before) // (2 * SECOND) * SECOND
@@ -45,7 +46,7 @@ def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
 
 
 def utc_offset(wall: datetime) -> timedelta:
-    """Return how far a time of a zone is ahead of UTC."""
+    """Return how far a local time is ahead of UTC."""
     found = wall.utcoffset()
     assert found is not None  # noqa: S101 -- it has a zone
     return found

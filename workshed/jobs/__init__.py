@@ -1,4 +1,4 @@
-"""Rows about jobs, and what a job may say or ask while it runs."""
+"""Rows about jobs, and what a running job may call or raise."""
 
 from workshed.jobs.context import cancelled, checkpoint, once, scheduled_for, sent_at
 from workshed.jobs.signals import Cancelled, Discard, RecordMissing, RetryAfter, Signal, Snooze

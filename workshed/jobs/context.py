@@ -1,4 +1,4 @@
-"""The job that this thread runs, and the effects it may have once."""
+"""The job that this thread runs, and effects that it has only once."""
 
 from contextvars import ContextVar
 from datetime import datetime
@@ -20,11 +20,11 @@ class JobContext(Protocol):
 
     @property
     def stopping(self) -> bool:
-        """Whether its worker stops, and it had better leave where it can go on."""
+        """Whether its worker is stopping, so that it should stop at a point where it can resume."""
 
     @property
     def message_id(self) -> str:
-        """Its id."""
+        """Its ID."""
 
     @property
     def actor(self) -> str:
@@ -32,11 +32,11 @@ class JobContext(Protocol):
 
     @property
     def batch(self) -> str | None:
-        """The id of the batch it is in, or whose end it is told of."""
+        """The ID of the batch it is in, or whose callback it is."""
 
     @property
     def scheduled_for(self) -> datetime | None:
-        """The time it is for, of a run of a periodic job."""
+        """For a run of a periodic job: the time it is for."""
 
     @property
     def sent_at(self) -> datetime:
@@ -47,12 +47,12 @@ _current: ContextVar[JobContext | None] = ContextVar("current job", default=None
 
 
 def enter_job(current: JobContext) -> None:
-    """Note what this thread runs from now on."""
+    """Note the job that this thread runs from now on."""
     _current.set(current)
 
 
 def leave_job() -> None:
-    """Note that it runs nothing."""
+    """Note that this thread runs no job."""
     _current.set(None)
 
 
@@ -62,18 +62,18 @@ def current_job() -> JobContext | None:
 
 
 def cancelled() -> bool:
-    """Tell whether this job was cancelled since it started; its worker learns of that within 2 s.
+    """Return whether this job was cancelled since it started; its worker learns that within 2 s.
 
-    Costs nothing: ask in every turn of a loop. False outside a job.
+    This is cheap, so you can call it in every iteration of a loop. False outside a job.
     """
     current = _current.get()
     return current is not None and current.cancelled
 
 
 def checkpoint() -> None:
-    """Leave the job here if it was cancelled: it is discarded as such, and not tried again.
+    """Stop the job here if it was cancelled; it is recorded as cancelled, and not retried.
 
-    Raises `Cancelled`, which undoes the transaction that is open. Does nothing outside a job.
+    Raises `Cancelled`, which rolls back an open transaction. Does nothing outside a job.
     """
     if cancelled():
         raise Cancelled("cancelled")
@@ -82,8 +82,8 @@ def checkpoint() -> None:
 def scheduled_for() -> datetime | None:
     """Return the time that this run of a periodic job is for, in UTC.
 
-    It is the same whenever and however often the job runs. `None` where somebody sent the job
-    themselves, and outside a job.
+    It is the same whenever and however often the job runs. `None` if the job was sent by other
+    means, and outside a job.
     """
     current = _current.get()
     return None if current is None else current.scheduled_for
@@ -92,21 +92,22 @@ def scheduled_for() -> datetime | None:
 def sent_at() -> datetime | None:
     """Return when this job was sent, in UTC, by its sender's clock.
 
-    It is the same whenever and however often the job runs, also when it is wanted back from the
-    dead. `None` outside a job.
+    It is the same whenever and however often the job runs, even after a retry from the dead table.
+    `None` outside a job.
     """
     current = _current.get()
     return None if current is None else current.sent_at
 
 
 def once(conn: Connection, key: str) -> bool:
-    """Tell the first time for this key from all later ones; scoped by the actor that asks.
+    """Return whether this is the first call for this key; keys are scoped by actor.
 
-    The key commits with what `conn`'s transaction writes: `if once(conn, f"charge {order_id}"):`
-    guards it against every copy and retry of the job. Waits for a copy that is about to commit the
-    same key. Raises `WorkshedError` outside a job, where there is no actor.
+    The key commits with the other writes of `conn`'s transaction, so
+    `if once(conn, f"charge {order_id}"):` guards them against every copy and retry of the job.
+    Waits for a copy that is about to commit the same key. Raises `WorkshedError` outside a job,
+    where there is no actor.
     """
     current = _current.get()
     if current is None:
-        raise WorkshedError("once() is asked inside a job; outside there is no actor to scope it")
+        raise WorkshedError("call once() inside a job; outside there is no actor to scope its key")
     return once_keys.claim_key(conn, current.actor, key, current.message_id)

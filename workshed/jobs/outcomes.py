@@ -1,4 +1,4 @@
-"""What becomes of a run: one vocabulary for code, tables, metrics, logs and the console."""
+"""Outcomes of a run: one vocabulary for code, tables, metrics, logs and the console."""
 
 from typing import Literal, get_args
 
@@ -19,9 +19,9 @@ OutcomeKind = Literal[
 OUTCOMES: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 
 DISCARDED = ("discarded", "cancelled", "skipped")
-"""The job had nothing left to do, was cancelled, or was left by dramatiq's `SkipMessage`."""
+"""The job had nothing left to do, was cancelled, or raised dramatiq's `SkipMessage`."""
 DEAD = ("dead", "expired", "poison")
-"""The job does not run again by itself: it failed, started too late, or ended its worker twice."""
+"""The job does not run again by itself: it failed, was too late, or killed its worker twice."""
 FINAL = ("succeeded", *DISCARDED, *DEAD)
 """The job does not run again by itself."""
 FAILED = ("retry", "dead", "poison")

@@ -1,4 +1,4 @@
-"""What a job may say while it runs. These are words to the worker, not errors of ours."""
+"""Signals: exceptions by which a job chooses its outcome. They are not errors."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -6,22 +6,22 @@ from typing import ClassVar
 from workshed.jobs.outcomes import OutcomeKind
 
 
-class Signal(Exception):  # noqa: N818 -- these are said, not failed
-    """Root of them, by which logs tell them from errors."""
+class Signal(Exception):  # noqa: N818 -- these are not errors
+    """Root of the signals, by which logs distinguish them from errors."""
 
 
 class Snooze(Signal):
     """Run this job again after `delay`; it costs no attempt."""
 
     def __init__(self, delay: timedelta, reason: str = "snoozed") -> None:
-        """Keep when to come back and why, for the log."""
+        """Keep the delay and the reason, for the log."""
         super().__init__(f"{reason}; again in {delay.total_seconds():g} s")
         self.delay = delay
         self.reason = reason
 
 
 class RetryAfter(Signal):
-    """This attempt failed, and the other side said when to try again; it costs an attempt."""
+    """This attempt failed, and the other side says when to retry; it costs an attempt."""
 
     def __init__(self, delay: timedelta, reason: str = "asked to come back later") -> None:
         """Keep the wait that replaces the policy's own."""
@@ -37,13 +37,13 @@ class Discard(Signal):
 
 
 class Cancelled(Discard):
-    """Somebody cancelled this job while it runs; raised by `checkpoint()`."""
+    """This job was cancelled while it ran; raised by `checkpoint()`."""
 
     outcome = "cancelled"
 
 
 class Skipped(Discard):
-    """The actor left its job by dramatiq's `SkipMessage`."""
+    """The actor raised dramatiq's `SkipMessage`."""
 
     outcome = "skipped"
 
@@ -51,8 +51,8 @@ class Skipped(Discard):
 class RecordMissing(Signal):
     """The record this job is about is not in the database.
 
-    Discarded like `Discard`, with one difference: soon after a direct `send` the sender's
-    transaction may not have committed yet, so the job looks again until it may have.
+    The job is discarded as with `Discard`, with one difference: soon after a direct `send`, the
+    sender's transaction may not have committed yet, so the job is retried for a while first.
     """
 
     def __init__(self, record: str, key: object) -> None:

@@ -1,4 +1,4 @@
-"""Long jobs in steps: each goes on where it stopped, after a crash, a deploy or a failure."""
+"""Long jobs in steps: each resumes where it stopped after a crash, a deploy or a failure."""
 
 import json
 from collections.abc import Callable, Generator
@@ -29,16 +29,16 @@ COPY_LOOKS_AGAIN = timedelta(seconds=10)
 
 
 class OpenTransactionError(WorkshedError):
-    """A cursor cannot be saved here: it would not commit together with what it stands for."""
+    """A cursor cannot be saved here, because it would not commit with the work it stands for."""
 
 
 class StepError(WorkshedError):
-    """A step, or its cursor, is none that can be saved."""
+    """A step's name or cursor cannot be saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedStep:
-    """What a step has saved."""
+    """The saved state of a step."""
 
     cursor: Any = None
     done: bool = False
@@ -48,22 +48,22 @@ class Progress:
     """How far a step has come."""
 
     def __init__(self, name: str, saved: SavedStep, job: JobContext | None, owner: UUID) -> None:
-        """Go on with what was saved; outside a job nothing is."""
+        """Continue from the saved state; outside a job there is none."""
         self.name = name
         self.cursor = saved.cursor
-        """What was saved last, as JSON gives it back; `None` at first. Set it inside `saving`."""
+        """The cursor saved last, decoded from JSON; `None` at first. Set it inside `saving`."""
         self._job = job
         self._owner: UUID | None = owner
 
     @contextmanager
     def saving(self) -> Generator[Connection]:
-        """Run the block in one transaction, at whose end the cursor is saved in it.
+        """Run the block in one transaction, and save the cursor at its end.
 
-        Before it begins the job leaves where it was cancelled, or where its worker stops: that
-        costs no attempt, and it goes on here. Where another run of the job has begun this step the
-        block is undone, and this run leaves. It leaves by `Snooze` or `Cancelled`: let them pass.
-        Raises `OpenTransactionError` inside `db.transaction()` and in an actor with `once=True`,
-        whose transaction is undone as a whole by a failure.
+        If the job was cancelled, raises `Cancelled` before the block. If its worker is stopping,
+        raises `Snooze` before the block: that costs no attempt, and the job resumes here. If
+        another run of the job has begun this step, the block is rolled back and `Snooze` is raised.
+        Do not catch these. Raises `OpenTransactionError` inside `db.transaction()` and in an actor
+        with `once=True`, because a failure rolls back the whole transaction there.
         """
         if db.is_open():
             raise OpenTransactionError(
@@ -72,7 +72,7 @@ class Progress:
             )
         checkpoint()
         if self._job is not None and self._job.stopping:
-            raise Snooze(timedelta(), f"its worker stops; it goes on in step {self.name!r}")
+            raise Snooze(timedelta(), f"its worker is stopping; it resumes in step {self.name!r}")
         before = json.dumps(self.cursor)
         saved = False
         try:
@@ -83,7 +83,7 @@ class Progress:
         except BaseException as err:
             self.cursor = json.loads(before)
             if saved and not (isinstance(err, psycopg.Error) and not db.commit_is_unknown(err)):
-                self._owner = None  # it may have committed, and would be written again from here
+                self._owner = None  # it may have committed, so a repetition could write it twice
             raise
         if self._job is not None and json.dumps(self.cursor) != before:
             self._job.made_progress = True
@@ -91,8 +91,9 @@ class Progress:
     def save(self, conn: Connection, cursor: object) -> None:
         """Save the cursor in the caller's transaction, as `saving` does at its end.
 
-        Raises `OpenTransactionError` where `conn` has none open, `StepError` for what is no JSON
-        or more than 8 KiB of it, and `Snooze` where another run of the job has begun this step.
+        Raises `OpenTransactionError` if `conn` has no transaction open, `StepError` for a cursor
+        that is not JSON or has more than 8 KiB, and `Snooze` if another run of the job has begun
+        this step.
         """
         if conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE:
             raise OpenTransactionError(
@@ -105,9 +106,9 @@ class Progress:
         self.cursor = cursor
 
     def finish(self) -> None:
-        """Note that the step is done: it is not run again.
+        """Record that the step is done, so that it is not run again.
 
-        Raises `Snooze` where another run of the job has begun it.
+        Raises `Snooze` if another run of the job has begun it.
         """
         if self._job is not None:
             with db.transaction() as conn:
@@ -130,8 +131,8 @@ class Progress:
         if not conn.execute(query, values).rowcount:
             reason = f"another run of it has begun step {self.name!r}"
             if self._owner is None:
-                reason = f"a block of step {self.name!r} may have committed unheard"
-            # Not left to the other: its delivery may be gone, and it may yet die.
+                reason = f"a block of step {self.name!r} may have committed without an answer"
+            # Retry later instead of leaving it to the other run, whose delivery may be gone.
             raise Snooze(COPY_LOOKS_AGAIN, reason)
 
 
@@ -144,17 +145,17 @@ def step(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> None:
-    """Call `function(progress, …)` unless this job has done this step before.
+    """Call `function(progress, …)` unless this job has completed this step before.
 
-    Steps are known by their names, one of which a job uses once. When a step fails, or its worker
-    dies, the next run passes over the steps that are done and calls this one with the cursor that
-    it saved last. Outside a job it is called, and nothing is saved. Raises `StepError` for a name
-    that comes twice, and `OpenTransactionError` where a transaction is open.
+    Each step of a job has a unique name. When a step fails, or its worker dies, the next run skips
+    the completed steps and calls this one with the cursor that it saved last. Outside a job, the
+    function is called and nothing is saved. Raises `StepError` for a name that is used twice, and
+    `OpenTransactionError` if a transaction is open.
     """
     _check_name(name)
     if db.is_open():
         raise OpenTransactionError(
-            f"step {name!r} is begun in an open transaction, with which all of it would be undone: "
+            f"step {name!r} is begun in an open transaction, whose rollback would undo all of it: "
             "leave out that one, or once=True of the actor"
         )
     checkpoint()
@@ -167,10 +168,10 @@ def step(
 
 
 def prune_steps(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete steps no copy of whose job can come any more, at most `limit`; return how many.
+    """Delete steps of jobs of which no copy can run any more, at most `limit`; return how many.
 
-    Those of jobs that wait or are dead are renewed at half that age: no row tells that a job lives
-    once RabbitMQ has it, which may be soon, and it has to find them there.
+    Steps of waiting and dead jobs are renewed at half that age. Such a job may be published soon,
+    after which no row shows that it is alive, and it must still find its steps.
     """
     renew = """
         UPDATE workshed.steps SET saved_at = workshed.now()
@@ -186,16 +187,16 @@ def prune_steps(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def _begun_by(job: JobContext, name: str, owner: UUID) -> SavedStep:
-    """Begin a step: from now on no other run of the job writes for it.
+    """Begin a step: from now on no other run of the job can save it.
 
-    One that is done is as new again, too: the job may go on for longer than its steps are kept.
+    This also renews completed steps, because the job may run for longer than its steps are kept.
     """
     begun = _begun.get()
     if begun is None or begun[0] is not job:
         begun = (job, set())
         _begun.set(begun)
     if name in begun[1]:
-        raise StepError(f"step {name!r} comes twice in one job; each has a name of its own")
+        raise StepError(f"step {name!r} comes twice in one job; give each step its own name")
     begun[1].add(name)
     query = """
         INSERT INTO workshed.steps (message_id, name, owner) VALUES (%s, %s, %s)
@@ -213,7 +214,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_cursor(name: str, cursor: object) -> None:
-    """Refuse what would come back as something else."""
+    """Refuse a cursor that JSON would change or PostgreSQL cannot store."""
     problem = strict_json.find_inexact(cursor, f"step {name!r}: the cursor")
     if problem is None and "\\u0000" in (text := json.dumps(cursor)):
         problem = f"step {name!r}: the cursor has a NUL in it, which PostgreSQL does not hold"
@@ -222,5 +223,5 @@ def _check_cursor(name: str, cursor: object) -> None:
     if len(text) > LARGEST_CURSOR_BYTES:
         raise StepError(
             f"step {name!r}: the cursor has {len(text)} bytes of JSON, {LARGEST_CURSOR_BYTES} at "
-            "most; save where it goes on, and not what it has"
+            "most; save where to resume, not the data itself"
         )

@@ -1,4 +1,4 @@
-"""Tags: short words of a message that rules and filters find it by."""
+"""Tags: short words on a message by which rules and filters find it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,13 @@ LONGEST_BYTES = 100
 
 @dataclass(frozen=True, slots=True)
 class CancelTraits:
-    """What a rule looks at in a message."""
+    """The properties of a message that a cancellation rule checks."""
 
     actor: str
     queue: str
     tags: tuple[str, ...]
     sent_ms: int
-    """When it was sent, or wanted back since, by the clock of the machine that did so; Unix ms."""
+    """When it was sent or last redriven, by the clock of the machine that did so; Unix ms."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class CancelTraits:
 
 
 def tags_problem(value: object) -> str | None:
-    """Say why a value is no list of tags, or nothing."""
+    """Return why a value is not a list of tags; `None` if it is one."""
     if not isinstance(value, (list, tuple)) or not 0 < len(value) <= MOST:
         return f"must be a list of 1 to {MOST} tags, not {value!r:.80}"
     for tag in value:
@@ -39,7 +39,7 @@ def tags_problem(value: object) -> str | None:
 
 
 def utf8_size(tag: str) -> int:
-    """Return its length in bytes; 0 for what is not valid Unicode."""
+    """Return the length in bytes; 0 if the text is not valid Unicode."""
     try:
         return len(tag.encode())
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The trace a message was sent in, as the headers that it carries."""
+"""The trace in which a message was sent, as headers in its options."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ TRACE_ID = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})-")
 
 
 def headers_problem(value: object) -> str | None:
-    """Say what is wrong with the headers of a message, which other programs may have written."""
+    """Return what is wrong with a message's headers, which may come from other programs."""
     if not isinstance(value, dict) or not 0 < len(value) <= len(HEADERS):
         return f"must be an object of {', '.join(HEADERS)}, not {value!r:.50}"
     for name, text in value.items():
@@ -22,9 +22,9 @@ def headers_problem(value: object) -> str | None:
 
 
 def carry_headers(options: dict[str, Any], headers: Mapping[str, str]) -> None:
-    """Put headers into the options of a message, which keeps those it has.
+    """Add headers to the options of a message, which keeps those it has.
 
-    One that is too long for a message is left out: the job would be refused for it on delivery.
+    Headers that are too long are left out, because the job would be refused on delivery.
     """
     before: dict[str, str] = options.get("trace", {})
     found = {n: t for n, t in headers.items() if n in HEADERS and n not in before and _fits(t)}
@@ -32,11 +32,11 @@ def carry_headers(options: dict[str, Any], headers: Mapping[str, str]) -> None:
         both = f"{before['baggage']},{headers['baggage']}"
         found |= {"baggage": both} if _fits(both) else {}
     if found:
-        options["trace"] = {**before, **found}  # a new one: copies of a message share the old
+        options["trace"] = {**before, **found}  # a new dict, because copies share the old one
 
 
 def trace_id(options: Mapping[str, Any]) -> str | None:
-    """Return the id of the trace that a message was sent in, if it was in one."""
+    """Return the ID of the trace in which a message was sent, if any."""
     headers: dict[str, str] = options.get("trace", {})
     for name in ("traceparent", "sentry-trace"):
         if found := TRACE_ID.match(headers.get(name, "")):

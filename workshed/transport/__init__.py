@@ -1,7 +1,7 @@
-"""How jobs travel: RabbitMQ carries what is due, PostgreSQL keeps what is not.
+"""How jobs travel: RabbitMQ carries jobs that are due, PostgreSQL keeps those that are not yet.
 
-Everything is imported, and `broker` built, on first access: importing this package reads no
-settings and opens nothing, and every pytest that has the test kit's plugin imports it.
+Every name is imported, and `broker` is built, on first access. Importing this package must read no
+settings and open nothing, because every pytest run with the test kit's plugin imports it.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Whether arguments are of the types that an actor's annotations say, as JSON has them."""
+"""Check arguments, in their JSON form, against the annotations of an actor."""
 
 import functools
 import inspect
@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 Check = Callable[[object], str | None]
-"""Says what is wrong with a value, or nothing."""
+"""Returns what is wrong with a value; `None` if nothing is."""
 Checks = Mapping[str, Check]
 
 ONE = (
@@ -33,15 +33,15 @@ _EXACT: dict[object, tuple[type, ...]] = {
     bool: (bool,),
     float: (float, int),
 }
-"""The usual ones, told without pydantic: each `send` asks."""
+"""Common types, checked without pydantic because each `send` checks its arguments."""
 
 
 def checks_of(function: Callable[..., Any]) -> Checks:
-    """Return a check for each parameter that says what it takes.
+    """Return a check for each annotated parameter.
 
-    There is none for a parameter without an annotation, or with one that means nothing in JSON or
-    cannot be read here, as a name that is imported for type checkers alone. `None` is always taken
-    where it is the default.
+    Parameters have no check if their annotation is missing, has no JSON form, or cannot be
+    resolved, for example a name imported only for type checkers. `None` is always accepted if it is
+    the default.
     """
     try:
         hints = get_type_hints(function, include_extras=True)
@@ -55,16 +55,16 @@ def checks_of(function: Callable[..., Any]) -> Checks:
 
 
 def find_mismatch(value: object, hint: Any) -> str | None:
-    """Say what is wrong with a value, as JSON has it; nothing where it fits.
+    """Return why the JSON form of a value does not fit an annotation; `None` if it fits.
 
-    Nothing of the value is quoted: an argument may be secret.
+    The value is never quoted, because an argument may be secret.
     """
     exact = _EXACT.get(hint) if isinstance(hint, type) else None
     if exact is not None and type(value) in exact:
         return None
     try:
         adapter = _known_adapter(hint)
-    except TypeError:  # it has no hash, as `Annotated[int, []]`
+    except TypeError:  # the hint has no hash, like `Annotated[int, []]`
         adapter = _made(hint)
     if adapter is None:
         return None
@@ -81,7 +81,7 @@ def _problem(hint: Any, takes_none: bool, value: object) -> str | None:  # noqa:
 
 
 def _made(hint: Any) -> TypeAdapter[Any] | None:
-    """Return what checks JSON against an annotation; `None` for what no JSON has a form for."""
+    """Return a validator of JSON for an annotation; `None` if the annotation has no JSON form."""
     try:
         return TypeAdapter(hint)
     except (PydanticUserError, NameError, TypeError):
@@ -89,4 +89,4 @@ def _made(hint: Any) -> TypeAdapter[Any] | None:
 
 
 _known_adapter = functools.lru_cache(maxsize=10_000)(_made)
-"""It takes long to make one."""
+"""Cached, because building a validator is slow."""

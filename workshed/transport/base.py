@@ -1,4 +1,4 @@
-"""What every broker of ours does: declared queues, checked messages, hooks that fail closed."""
+"""What all Workshed brokers share: declared queues, checked messages, hooks that fail closed."""
 
 import inspect
 import logging
@@ -52,51 +52,51 @@ from workshed.transport.strays import refuse_strays
 
 logger = logging.getLogger(__name__)
 
-# A hook of these may veto. In dramatiq most exceptions of hooks are logged and dropped, so that a
-# check that crashed counts as passed.
+# These hooks may veto. dramatiq logs and drops most exceptions of hooks, so that a check that
+# crashed would count as passed.
 VETOING = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
 
 
 class WorkshedBroker(Broker):
-    """A broker whose queues are declared, and which takes only messages that can be run."""
+    """A broker with declared queues that accepts only messages which can be run."""
 
     prefix = ""
-    """Before the names of queues on RabbitMQ."""
+    """Prefix of queue names on RabbitMQ."""
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
-        """Open nothing."""
+        """Take the declared queues and the middleware chain; open no connection."""
         self.declared = queues
         self._added: set[str] = set()
         self._signatures: dict[str, inspect.Signature] = {}
         self._names: dict[str, tuple[str, ...] | None] = {}
-        """Of the parameters of actors that have none but plain ones."""
+        """By actor: its parameter names, or `None` if one is not a plain parameter."""
         self._checks: dict[str, Checks] = {}
-        """Of the annotated parameters of each actor."""
+        """By actor: checks of its annotated parameters."""
         self._hooks: dict[str, list[Any]] = {}
         self.added_options: set[str] = set()
-        """Those that an application's middleware names: known on each actor and each message."""
+        """Options that an application's middleware adds to every actor and every message."""
         self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}
-        """What this broker does itself, hooks included; by signal."""
+        """By signal: a method that does this broker's own work and runs the hooks itself."""
         self._own_after: dict[str, Callable[..., None]] = {}
-        """What it does before the hooks. Nothing of it may raise."""
+        """By signal: what this broker does before the hooks. None of it may raise."""
         super().__init__(middleware=middleware)
         self.middleware = without_stock(self.middleware)
 
     def add_queue(self, queue: Queue) -> None:
-        """Declare a queue of your own; before the first actor on it."""
+        """Declare a queue of your own, before the first actor on it."""
         self.declared[queue.name] = replace(queue, prefix=self.prefix)
         self._added.add(queue.name)
 
     def used_queues(self) -> dict[str, Queue]:
-        """Return the queues that actors of this program are on, and those added by `add_queue`.
+        """Return the queues of this program's actors, and those added by `add_queue`.
 
-        A worker makes no others on RabbitMQ.
+        A worker creates no other queues on RabbitMQ.
         """
         names = self._added | self.queues.keys()
         return {name: queue for name, queue in self.declared.items() if name in names}
 
     def declare_actor(self, actor: dramatiq.Actor[..., Any]) -> None:
-        """Add an actor, or replace one of the same name; it has `perform_now` then."""
+        """Add an actor, or replace one of the same name, and give it `perform_now`."""
         super().declare_actor(actor)
         direct.add_to(actor)
         self._checks[actor.actor_name] = checks_of(actor.fn)
@@ -107,7 +107,7 @@ class WorkshedBroker(Broker):
         self._names[actor.actor_name] = tuple(signature.parameters) if plain else None
 
     def declare_queue(self, queue_name: str) -> None:
-        """Take note that an actor of this program is on a declared queue; opens nothing.
+        """Note that an actor of this program is on a declared queue; opens no connection.
 
         Raises `UndeclaredQueueError`.
         """
@@ -127,8 +127,8 @@ class WorkshedBroker(Broker):
     ) -> None:
         """Add middleware; `before=` and `after=` take dramatiq's classes for their counterparts.
 
-        Raises `WorkshedError` for middleware that would corrupt what is built in, and for a place
-        that is not there.
+        Raises `WorkshedError` for middleware that would break built-in middleware, and for a place
+        that does not exist.
         """
         if not is_ours(type(middleware)):
             built_in.refuse_harmful(middleware)
@@ -139,7 +139,7 @@ class WorkshedBroker(Broker):
         self._hooks.clear()
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Run the hooks downwards; those that may veto raise."""
+        """Run the hooks in the chain's order; only those that may veto raise."""
         own = self._own_before.get(signal)
         if own is not None:
             own(*args, **kwargs)
@@ -147,7 +147,7 @@ class WorkshedBroker(Broker):
             self._emit(hooks, *args, **kwargs)
 
     def _boot(self, worker: Worker) -> None:
-        """Refuse to start on what would only fail later, with one sentence and an exit code."""
+        """Run the start-up checks; if one fails, exit with one sentence and an exit code."""
         logs.leave_out_misleading()
         try:
             self.check_worker(worker)
@@ -157,7 +157,7 @@ class WorkshedBroker(Broker):
             raise SystemExit(exit_code(err)) from None
 
     def check_worker(self, worker: Worker) -> None:
-        """Refuse what would only fail later, or do nothing and say "ready".
+        """Refuse a worker that would fail later, or that would do nothing and still say "ready".
 
         Raises `UndeclaredQueueError` or `WorkshedError` for a `-Q` that no actor is on,
         `RefusedEncoderError`, `StrayActorsError`, and `WorkshedError` under gevent.
@@ -179,7 +179,7 @@ class WorkshedBroker(Broker):
             )
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Run the hooks upwards; never raise, since dramatiq would take it for a failed job."""
+        """Run the hooks in reverse order; never raises: dramatiq would count the job as failed."""
         own = self._own_after.get(signal)
         if own is not None:
             own(*args, **kwargs)
@@ -196,27 +196,27 @@ class WorkshedBroker(Broker):
                 logger.exception("%s failed", hook.__qualname__)
 
     def _resolved(self, name: str) -> list[Any]:
-        """Return the hooks of that name that some middleware overrides, as they are run."""
+        """Return the hooks of that name that middleware overrides, in the order they run."""
         found = self._hooks.get(name)
         if found is None:
             found = self._hooks[name] = hooks_of(self.middleware, name)
         return found
 
     def _before_send(self, message: dramatiq.Message[Any], delay: int | None) -> None:
-        """Run the hooks before a send, and check what an application's have made of the message.
+        """Run the hooks before a send, and check the message again after an application's hooks.
 
-        Raises what `check` does, and the `MiddlewareError` by which a hook vetoes.
+        Raises what `check` raises, and the `MiddlewareError` by which a hook vetoes.
         """
         self.emit_before("enqueue", message, delay)
         if any(isinstance(hook, Tolerant) for hook in self._resolved("before_enqueue")):
             self.check(message)
 
     def check(self, message: dramatiq.Message[Any]) -> None:
-        """Refuse what could not be delivered, read or run as it was meant.
+        """Refuse a message that could not be delivered, read or run as intended.
 
         Raises `UndeclaredQueueError`, `InvalidOptionError`, `RefusedEncoderError`,
         `PublishRefusedError` for arguments of more than 64 KiB, or `InvalidArgumentError`, also for
-        one that is not of the type that the actor's annotation says.
+        an argument that does not fit the actor's annotation.
         """
         refuse_encoder(message)
         self._check_queue(message.queue_name)
@@ -247,7 +247,7 @@ class WorkshedBroker(Broker):
         at: datetime | None,
         reason: Reason,
     ) -> dramatiq.Message[Any]:
-        """Check a message and store it in the schedule; return what its sender gets."""
+        """Check a message and store it in the schedule; return the message for its sender."""
         message, statement = self.storing(message, delay, at, reason)
         found = conn.execute(*statement)
         row = found.fetchone() if found.description else None
@@ -260,9 +260,9 @@ class WorkshedBroker(Broker):
         at: datetime | None,
         reason: Reason,
     ) -> tuple[dramatiq.Message[Any], Statement]:
-        """Check a message; return it as it is stored, and what stores it.
+        """Check a message; return it as it is stored, and the statement that stores it.
 
-        That tells who has its key, if it has one; its caller says so to `stored`.
+        If the message has a key, the statement returns the key's holder; pass that to `stored`.
         """
         message, row = self.prepared(message, delay, at, reason)
         claim = key_claim(message, timedelta())
@@ -297,9 +297,10 @@ class WorkshedBroker(Broker):
     def stored(
         self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None
     ) -> dramatiq.Message[Any]:
-        """Return what the sender of a message gets, once its statement was executed.
+        """Return the message for its sender, once its statement was executed.
 
-        `holder` is what that told. Raises `DuplicateJobError` where the message was to say so.
+        `holder` is the result of that statement. Raises `DuplicateJobError` for a duplicate whose
+        `on_conflict` is "raise".
         """
         how = message.options.get("on_conflict")
         if holder not in (None, message.message_id) and how != "reschedule":
@@ -314,12 +315,12 @@ class WorkshedBroker(Broker):
         return message
 
     def counted(self, actor: str, queue: str, how: How, amount: int = 1) -> None:
-        """Count sends; the actor of another program is any other."""
+        """Count sends; actors of other programs share the label `other`."""
         known = actor if actor in self.actors else OTHER
         meters.SENDS.add(known, queue, how, amount=amount)
 
     def _check_priority(self, message: dramatiq.Message[Any]) -> None:
-        """Refuse a priority that its queue does not tell from its highest one."""
+        """Refuse a priority above the highest level of its queue."""
         priority, queue = message.options.get("broker_priority", 0), message.queue_name
         levels = self.declared[queue].levels
         if priority > levels:
@@ -333,13 +334,13 @@ class WorkshedBroker(Broker):
             raise UndeclaredQueueError(name, self.declared)
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
-        """Name each argument as the actor does; an actor of another program has no names here."""
+        """Return the arguments by parameter name; by number for an actor of another program."""
         signature = self._signatures.get(message.actor_name)
         if signature is None:
             return {f"number {i}": arg for i, arg in enumerate(message.args)} | message.kwargs
         names = self._names.get(message.actor_name)
         if names is not None and not message.kwargs and len(names) == len(message.args):
-            return dict(zip(names, message.args, strict=True))  # `bind` takes as long as the send
+            return dict(zip(names, message.args, strict=True))  # `bind` would double a send's time
         try:
             bound = signature.bind(*message.args, **message.kwargs)
         except TypeError as err:
@@ -348,7 +349,7 @@ class WorkshedBroker(Broker):
 
 
 def known_actors(broker: WorkshedBroker) -> list[KnownActor]:
-    """Describe a program's actors for those that do not have it."""
+    """Describe a program's actors for processes that do not import them."""
     return [
         KnownActor(
             name=actor.actor_name,
@@ -362,13 +363,13 @@ def known_actors(broker: WorkshedBroker) -> list[KnownActor]:
 
 
 def due_ms(delay: timedelta, at: datetime | None) -> int:
-    """Return when a message is due; Unix ms, as its timestamp is."""
+    """Return when a message is due, in Unix ms like its timestamp."""
     due = time.time() + delay.total_seconds() if at is None else at.timestamp()
     return max(0, int(due * 1000))
 
 
 def unpack_arguments(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:
-    """Spread `*args` and `**kwargs`, which are a tuple and a dict only inside Python."""
+    """Spread `*args` and `**kwargs` into single arguments."""
     found: dict[str, object] = {}
     for name, value in arguments.items():
         match signature.parameters[name].kind:

@@ -1,4 +1,4 @@
-"""Jobs that belong together, and what is sent once all of them have come to their end."""
+"""Jobs that belong together, and the callbacks that are sent once all of them have ended."""
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,37 +31,38 @@ from workshed.transport.publishing.outgoing import (
 )
 
 Told = Message | dramatiq.Actor[..., Any] | None
-"""A message that is sent, or an actor, to which the id of the batch is sent."""
+"""A callback: a message, or an actor that is sent the ID of the batch."""
 
 ORIGIN = "transaction"
 WINDOW = 500
-"""Rows of one statement."""
+"""Most rows per statement."""
 NOW = timedelta()
 
 
 class BatchError(WorkshedError):
-    """What was asked of a batch cannot be: it is not there, or has all it will ever have."""
+    """There is no such batch, or it takes no more jobs."""
 
     def __init__(self, message: str, batch: str | None = None) -> None:
-        """Keep the id of the batch, where there is one."""
+        """Keep the ID of the batch, if there is one."""
         super().__init__(message)
         self.batch = batch
 
 
 class Batch:
-    """Jobs that belong together: added in your transactions, counted one by one as they end.
+    """Jobs that belong together: added in your transactions, and counted as they end.
 
         with db.transaction() as conn:
             batch = Batch(on_success=report.message(7), description="June's invoices")
             with batch.adding(conn):
                 batch.add(conn, *(invoice.message(n) for n in numbers))
 
-    Each callback is sent once, together with the outcome that it follows from: `on_death` with the
-    first job that dies, `on_complete` when all have come to an end, and `on_success` when they have
-    with success. A job that was discarded had nothing left to do, which is success; one that died,
-    or that somebody cancelled, has not succeeded. Dead jobs that are retried are counted again.
+    Each callback is sent once, in the transaction that stores the outcome which triggers it:
+    `on_death` with the first job that dies, `on_complete` when all jobs have ended, and
+    `on_success` when all have succeeded. A discarded job counts as succeeded, because nothing was
+    left to do; a dead or cancelled one does not. Dead jobs that are retried are counted again.
 
-    `conn` is one that `schedule.send` takes, but none of asyncio: `UnknownConnectionError`.
+    `conn` is any connection that `schedule.send` takes, except those of asyncio, which raise
+    `UnknownConnectionError`.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Batch:
         on_death: Told = None,
         description: str = "",
     ) -> None:
-        """Store nothing yet. `description` is for the people who watch it."""
+        """Create a batch, which `open` or `adding` stores; `description` is for people."""
         self.id = str(uuid4())
         self.description = description
         given: dict[Event, Told] = {
@@ -84,34 +85,34 @@ class Batch:
 
     @classmethod
     def with_id(cls, batch_id: str) -> "Batch":
-        """Return a batch that was made before; `ValueError` for what is no id."""
+        """Return an existing batch; raises `ValueError` if the ID is not a UUID."""
         found = cls()
         found.id = str(UUID(batch_id))
         return found
 
     @classmethod
     def current(cls) -> "Batch":
-        """Return the batch of the job that runs here, or whose callback it is.
+        """Return the batch that the running job belongs to, or whose callback it is.
 
-        Raises `BatchError` where there is none.
+        Raises `BatchError` if there is none.
         """
         job = current.current_job()
         if job is None or job.batch is None:
-            raise BatchError("there is no batch here: no job of one runs, and no callback")
+            raise BatchError("there is no batch here: no job or callback of one is running")
         return cls.with_id(job.batch)
 
     @contextmanager
     def adding(self, conn: SyncConnection) -> Generator["Batch"]:
-        """Open the batch, and close it after the block: not before is it complete.
+        """Open the batch, and close it after the block; only then can it complete.
 
-        Without jobs it is complete at once, and has succeeded.
+        A batch without jobs completes at once, with success.
         """
         self.open(conn)
         yield self
         self.close(conn)
 
     def open(self, conn: SyncConnection) -> None:
-        """Store it; what is added in any transaction belongs to it until it is closed."""
+        """Store the batch; any transaction can add jobs to it until it is closed."""
         rows = {event: _callback(told, self.id) for event, told in self._told.items()}
         _kind(conn).execute(conn, batches.open_statement(self.id, self.description, rows))
 
@@ -122,12 +123,12 @@ class Batch:
         delay: timedelta | None = None,
         at: datetime | None = None,
     ) -> list[Message]:
-        """Store messages in the caller's transaction, as `schedule.send` does, as its jobs.
+        """Store messages as jobs of the batch in the caller's transaction, like `schedule.send`.
 
-        A job of the batch may do so while it runs, also after the batch was closed. Of a unique
-        job whose key another job has, nothing is stored, and the message returned has the id of
-        that job, which does not become one of the batch. Raises `BatchError` where the batch was
-        cancelled, or is closed, and `WorkshedError` as `schedule.send` does.
+        A running job of the batch may add jobs even after the batch was closed. A unique job whose
+        key another job has is not stored; the message returned has that job's ID, and that job does
+        not join the batch. Raises `BatchError` if the batch is cancelled or closed, and
+        `WorkshedError` as `schedule.send` does.
         """
         if delay is not None and at is not None:
             raise WorkshedError("give `delay` or `at`, not both")
@@ -145,14 +146,14 @@ class Batch:
         ]
 
     def close(self, conn: SyncConnection) -> bool:
-        """Let only its own jobs add to it from now on; False where it was closed before."""
+        """Allow only the batch's own jobs to add more; returns False if it was closed already."""
         return bool(_kind(conn).execute(conn, batches.close_statement(self.id)) == "true")
 
     def cancel(self, conn: SyncConnection) -> bool:
-        """Let none of its jobs start from now on; False where all have ended, or it is not there.
+        """Cancel the batch: none of its jobs starts any more, and none can be added.
 
-        One that runs is told to stop, and is not tried again. Nothing can be added. `on_complete`
-        is sent when all have ended, and `on_success` never.
+        Running jobs are asked to stop, and are not retried. `on_complete` is sent when all have
+        ended, `on_success` never. Returns False if all have ended already, or without a batch.
         """
         return bool(_kind(conn).execute(conn, batches.cancel_statement(self.id)) == "true")
 
@@ -172,7 +173,7 @@ class Batch:
         at: datetime | None,
         reason: Reason,
     ) -> list[Message]:
-        """Store a window: those with keys one by one, the others in one statement."""
+        """Store some messages: those with keys one by one, the others in one statement."""
         mine = {"origin": ORIGIN, "batch": self.id}
         ready = [
             broker().prepared(message.copy(options=mine), delay, at, reason) for message in messages
@@ -196,13 +197,13 @@ class Batch:
 
 
 def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
-    """Make the row that a callback will be once it is sent."""
+    """Return the outbox row that a callback becomes when it is sent."""
     message: Message = told.message(batch) if isinstance(told, dramatiq.Actor) else told
     message = message.copy(options={"origin": ORIGIN, "callback_of": batch})
     message, row = broker().prepared(message, NOW, None, "transactional")
     if key_claim(message, NOW) is None:
         return row
-    # It is sent no matter who has its key then, and takes it when it starts.
+    # It is sent even if another job has its key then, and takes the key when it starts.
     return replace(row, body=encode(awaiting_key(message)).decode())
 
 
@@ -215,7 +216,7 @@ def _kind(conn: SyncConnection) -> ConnectionAdapter:
     kind = adapter_for(conn)
     if kind.waits:
         raise UnknownConnectionError(
-            "a batch is filled on a connection that blocks; in an event loop, in a thread: "
+            "a batch needs a synchronous connection; in an event loop, use it in a thread: "
             "await asyncio.to_thread(…)"
         )
     return kind

@@ -1,4 +1,4 @@
-"""The composition root: which broker, and the order of what happens around every job."""
+"""The composition root: which broker is built, and the order of the middleware around each job."""
 
 import logging
 import sys
@@ -55,27 +55,27 @@ from workshed.transport.worker.dramatiq_master import stay_until_read
 logger = logging.getLogger(__name__)
 
 Entry = type[Middleware] | Middleware
-"""A class, or a middleware. A class of the library is made from the settings, and so is one that
-inherits from it and takes the same arguments."""
+"""A class, or a middleware. A class of the library is instantiated from the settings, and so is a
+subclass of it, which must take the same arguments."""
 
 STUB = "stub://"
 OTHERS = {"dramatiq", "periodiq"}
-"""Programs of others that import actors; whatever that raises, they end with 1."""
+"""Third-party programs that import actors. They exit with 1, whatever the import raises."""
 
 
 @cache
 def broker() -> RabbitMQBroker | Stub:
-    """Build the broker of this process from its settings, and tell dramatiq; opens nothing.
+    """Build this process's broker from its settings and set it in dramatiq; opens no connection.
 
-    Raises `SettingsError`, or `StrayActorsError` where actors were declared on another broker
-    before; in a program of others `SystemExit`, with the documented code.
+    Raises `SettingsError`, or `StrayActorsError` if actors were declared on another broker before.
+    In third-party programs, raises `SystemExit` with the documented code instead.
     """
     stay_until_read()
     try:
         refuse_strays()
         config = settings()
         if (named := app().settings) is not None:
-            settings_of(load(named))  # a wrong value ends any process here, and with 2
+            settings_of(load(named))  # a wrong value ends any process here, with exit code 2
         found = build_broker(config)
     except WorkshedError as err:
         if program_name() not in OTHERS:
@@ -89,13 +89,13 @@ def broker() -> RabbitMQBroker | Stub:
 
 
 def program_name() -> str:
-    """Name what was started: `periodiq`, or `dramatiq`, also as `python -m dramatiq`."""
+    """Return the name of this program: for example `dramatiq`, also for `python -m dramatiq`."""
     path = Path(sys.argv[0])
     return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def build_broker(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQBroker | Stub:
-    """Put a broker together; `queues` are those of another broker, to which more may be added."""
+    """Build a broker; pass `queues` to share them, and those added later, with another broker."""
     if queues is None:
         queues = weigh_queues(app().queues, config.queues, config.queue_prefix)
     chain = middleware(config)
@@ -103,17 +103,15 @@ def build_broker(config: Settings, queues: dict[str, Queue] | None = None) -> Ra
     if STUB in urls:
         return Stub(queues, chain)
     for url in urls:
-        address.connection_parameters(
-            url, "check"
-        )  # a bad one is refused now, and not by the first send
+        address.connection_parameters(url, "check")  # refuses a bad URL now, not at the first send
     return RabbitMQBroker(urls, queues, chain, config)
 
 
 def middleware(config: Settings) -> list[Middleware]:
-    """Return the chain of the application, or `CHAIN`.
+    """Return the application's middleware chain, or `CHAIN`.
 
-    Raises `SettingsError` for an application's chain that lacks what jobs depend on, or has it in
-    another order.
+    Raises `SettingsError` if the application's chain lacks middleware that jobs depend on, or has
+    it in another order.
     """
     named = app().middleware
     entries: Sequence[Entry] = CHAIN if named is None else load(named)
@@ -126,7 +124,7 @@ def middleware(config: Settings) -> list[Middleware]:
 
 
 def make_middleware(entry: Entry, config: Settings) -> Middleware | None:
-    """Return the middleware of an entry; `None` for one that the settings switch off."""
+    """Return the middleware of an entry, or `None` if the settings switch it off."""
     if isinstance(entry, Middleware):
         return entry
     known = next((kind for kind in entry.__mro__ if kind in MAKERS), None)
@@ -134,7 +132,7 @@ def make_middleware(entry: Entry, config: Settings) -> Middleware | None:
 
 
 def check_chain(chain: list[Middleware], *, middleware: str) -> None:
-    """Raise `SettingsError` for a chain without what is not optional, or in another order."""
+    """Raise `SettingsError` if a chain lacks required middleware, or has it in another order."""
     ours = [entry for entry in CHAIN if entry not in OPTIONAL]
     there = [entry for one in chain for entry in ours if isinstance(one, entry)]
     said = f"the chain {middleware} of the application"
@@ -151,12 +149,14 @@ def check_chain(chain: list[Middleware], *, middleware: str) -> None:
 
 
 def _tracing(kind: type[Middleware], config: Settings) -> Middleware | None:
-    """Return what makes spans, where that is wanted; else nothing of it is imported.
+    """Return the tracing middleware if tracing is on; otherwise import nothing of it.
 
-    Raises `SettingsError` where it is not installed, or for a class that inherits from `Spans`.
+    Raises `SettingsError` if OpenTelemetry is not installed, or for a subclass of `Spans`.
     """
     if kind is not Spans:
-        raise SettingsError(f"{kind.__name__}: `Spans` cannot be replaced; put yours beside it")
+        raise SettingsError(
+            f"{kind.__name__}: `Spans` cannot be replaced; put your middleware next to it"
+        )
     if not config.tracing:
         return None
     try:
@@ -169,45 +169,45 @@ def _tracing(kind: type[Middleware], config: Settings) -> Middleware | None:
 
 
 class Spans(Middleware):
-    """The place of `Tracing` in a chain; it takes it if tracing is on."""
+    """The place of `Tracing` in a chain, which it takes if tracing is on."""
 
 
 CHAIN: tuple[type[Middleware], ...] = (
     DatabasePool,  # first: all below use it
     UnsupportedOptions,  # refuses at declaration, before anything wraps the function
-    Redaction,  # before anything wraps the function: its parameters are read
-    DjangoConnections,  # what it puts around an async actor runs on the loop
-    EventLoop,  # innermost of the wrappers: all others see a function
+    Redaction,  # reads the function's parameters, so before anything wraps it
+    DjangoConnections,  # its wrapper of an async actor runs on the event loop
+    EventLoop,  # innermost of the other wrappers, which then see a plain function
     ParentJob,
     LogContext,  # above the rest, so that what they log names the job
-    Spans,  # its span is there before other observers begin, and after they end
-    Sentry,  # its scope is there before other observers begin, and after they end
+    Spans,  # its span begins before other observers, and ends after them
+    Sentry,  # its scope begins before other observers, and ends after them
     Metrics,  # observes
     Cancellation,  # before deduplication: it writes nothing, and may change what all below write
-    Deduplication,  # before anything is written: a copy writes nothing
-    Expiry,  # below deduplication: a duplicate is one, however late
-    Results,  # within the limit and `OncePerMessage`, as the next
-    Callbacks,  # within both, too: a result that cannot be handed on is a failure
+    Deduplication,  # before anything is written: a duplicate writes nothing
+    Expiry,  # below deduplication: a duplicate stays one, however late it is
+    Results,  # within the time limit and `OncePerMessage`, like the next
+    Callbacks,  # within both, too: a result that cannot be passed on is a failure
     TimeLimit,  # wraps the actor's function; its hook only notes the limit
-    OncePerMessage,  # around the limit: none strikes in the commit
+    OncePerMessage,  # around the time limit, which must not strike in the commit
     Uniqueness,
-    Limits,  # asked last: what a start takes of a window is spent
-    Periodic,  # below what adds options to messages, which it notes
+    Limits,  # checked last, because a start uses up its share of a window
+    Periodic,  # below middleware that adds options to messages, because it stores the options
     Retries,
     DiscardRecorder,
     Groups,
-    Batches,  # last of those that write: what it locks, others wait for until the commit
+    Batches,  # last of those that write, because others wait for its row locks until the commit
     History,
     RelayFork,
     MetricsFork,
     ParentWatch,  # last: `after_*` run upwards, and it watches from the start
 )
-"""The chain of the library: `before_*` and `settle` run downwards, `after_*` upwards."""
+"""The library's chain: `before_*` and `settle` run from first to last, `after_*` in reverse."""
 
 OPTIONAL: frozenset[type[Middleware]] = frozenset(
     {DjangoConnections, LogContext, Spans, Sentry, Metrics, History}
 )
-"""What only observes, or is for one framework: an application's chain may leave it out."""
+"""Middleware that only observes or serves one framework; an application may leave it out."""
 
 MAKERS: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
     Spans: _tracing,
@@ -220,4 +220,4 @@ MAKERS: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
     RelayFork: lambda kind, config: kind(wanted=config.relay_fork),
     MetricsFork: lambda kind, config: kind(wanted=config.shared_folder is None and config.shows),
 }
-"""How those are made that need settings, and what inherits from them."""
+"""How to instantiate classes that need settings, and their subclasses."""

@@ -1,4 +1,4 @@
-"""Run an actor at once, in the process that asks for it."""
+"""Run an actor at once, in the calling process."""
 
 import functools
 import logging
@@ -23,11 +23,11 @@ class _Checks(Protocol):
 
 
 def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None:
-    """Run an actor here and now, and return what it returns; `None` where the job is discarded.
+    """Run an actor here and now, and return its result; `None` if the job is discarded.
 
-    That is what a missing record does, and any error of `discard_on=`: it is logged, and nothing is
-    raised. Every other error is raised here; nothing is sent, retried or recorded, and limits,
-    unique keys and `once=` do not apply. Arguments are checked as `send` checks them.
+    A missing record and any error of `discard_on=` discard the job: they are logged, not raised.
+    Every other error propagates. Nothing is sent, retried or recorded, and limits, unique keys and
+    `once=` do not apply. Arguments are checked as in `send`.
 
     Raises `InvalidArgumentError`, and what the actor raises.
     """
@@ -43,13 +43,13 @@ def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwarg
 
 
 def add_to(actor: dramatiq.Actor[P, R]) -> None:
-    """Let it be called as `actor.perform_now(7)`."""
+    """Make `actor.perform_now(7)` work."""
     method: Callable[P, R | None] = functools.partial(perform_now, actor)
     actor.perform_now = method  # type: ignore[attr-defined]  # dramatiq's class does not know it
 
 
 def _policy(actor: dramatiq.Actor[P, R]) -> Policy:
-    """Read which errors end a job of this actor, and which are another rule's."""
+    """Return the part of the actor's retry policy that decides which errors discard its job."""
     said = actor.options
     return Policy(
         0,

@@ -1,24 +1,24 @@
-"""What can go wrong on the way of a message.
+"""Errors of sending and consuming messages.
 
 WorkshedError
-├── UndeclaredQueueError         a queue nobody declared
-├── InvalidArgumentError         an argument JSON would change, or the actor does not take
-├── InvalidOptionError           an option no middleware knows, or out of its range
-├── RefusedEncoderError          `dramatiq.set_encoder` with one that writes no JSON of a message
-├── StrayActorsError             actors that were declared on another broker
-├── UnknownConnectionError       `schedule.send` on what cannot carry a job (also a TypeError)
-├── EnvelopeError                a delivered message that cannot be read
-│   └── SignatureError           nobody here has signed it, or it was altered since
+├── UndeclaredQueueError         the queue is not declared
+├── InvalidArgumentError         JSON would change an argument, or it does not fit the actor
+├── InvalidOptionError           the option is unknown, or its value out of range
+├── RefusedEncoderError          an encoder set in dramatiq does not write messages as plain JSON
+├── StrayActorsError             actors were declared on another broker
+├── UnknownConnectionError       `schedule.send` does not support the connection (also a TypeError)
+├── EnvelopeError                a delivered message cannot be read
+│   └── SignatureError           none of our keys signed it, or it was altered since
 ├── TopologyError                a queue is missing, or differs from its declaration
-│   └── UnseenQueueError         the account may not see whether a queue is there
+│   └── UnseenQueueError         the account may not see whether a queue exists
 └── BrokerError                  (also dramatiq's `BrokerConnectionError`)
     ├── BrokerUnreachableError   no connection, or none within the deadline
-    │   └── QueueUnavailableError       the queue is on a node of the cluster that has ended
+    │   └── QueueUnavailableError       the queue is on a cluster node that is down
     ├── BrokerBlockedError       RabbitMQ takes no messages: a memory or disk alarm
     ├── PublishRefusedError      RabbitMQ answered, and did not take the message
     │   ├── UnroutableError      there is no queue or no exchange for it
     │   └── NackedError          its queue did not take it
-    └── PartialSendError          of many messages, some were not sent
+    └── PartialSendError          some of several messages were not sent
 """
 
 import difflib
@@ -31,14 +31,14 @@ from dramatiq.errors import BrokerConnectionError
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 
 MOST_NAMES = 5
-"""Actors that one sentence names."""
+"""Most actors that one error message names."""
 
 
 class UndeclaredQueueError(WorkshedError):
-    """A queue nobody declared: sending to it would lose the message."""
+    """The queue is not declared: sending to it would lose the message."""
 
     def __init__(self, queue: str, declared: Iterable[str]) -> None:
-        """Name the line to add."""
+        """Say which line to add."""
         super().__init__(
             f"queue {queue!r} is not declared{did_you_mean(queue, declared)}; declare it before "
             f'the first actor on it: broker.add_queue(Queue("{queue}"))'
@@ -51,69 +51,69 @@ class InvalidArgumentError(WorkshedError):
 
 
 class InvalidOptionError(WorkshedError):
-    """An option of a message that nothing here understands, or whose value is out of range."""
+    """An option of a message is unknown here, or its value is out of range."""
 
 
 class RefusedEncoderError(WorkshedError):
-    """An encoder was set whose output Workshed cannot read: its jobs would all be dead."""
+    """The encoder set in dramatiq writes output that Workshed cannot read: no job would run."""
 
     def __init__(self, encoder: object) -> None:
-        """Name it, and the line to take out."""
+        """Name the encoder, and the call to remove."""
         name = type(encoder).__name__
         super().__init__(
             f"Workshed cannot read what {name} writes, so no job would run: leave out the call of "
-            f"dramatiq.set_encoder with {name}. Messages are plain JSON, which SQL and the console "
-            "read, too"
+            f"dramatiq.set_encoder with {name}. Messages are plain JSON, because SQL and the "
+            "console read them, too"
         )
 
 
 class StrayActorsError(WorkshedError):
-    """Actors were declared on another broker, where nothing that Workshed promises holds."""
+    """Actors were declared on another broker, where none of Workshed's guarantees hold."""
 
     def __init__(self, other: Broker) -> None:
-        """Name them, and the line to move."""
+        """Name the actors, and the import to move."""
         names = sorted(other.actors)
         shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
         super().__init__(
             f"declared on a {type(other).__name__}, not on Workshed's broker: {shown}. Import it "
-            "before the first actor: from workshed import broker. Actors that are meant for the "
-            "other one name it, broker=…, and it is not given to dramatiq.set_broker"
+            "before the first actor: from workshed import broker. If these actors belong on the "
+            "other broker, pass it to each as broker=…, and do not call dramatiq.set_broker with it"
         )
         self.actors = names
 
 
 class UnknownConnectionError(WorkshedError, TypeError):
-    """What `schedule.send` was given is no connection it knows, or not one to PostgreSQL."""
+    """The connection is of a type that Workshed does not support, or not to PostgreSQL."""
 
 
 class EnvelopeError(WorkshedError):
-    """A delivered message that cannot be read; `str()` gives the field and what is wrong."""
+    """A delivered message cannot be read; `str()` names the field and the problem."""
 
 
 class SignatureError(EnvelopeError):
-    """None of our keys has signed a message as it is: who wrote it is not known."""
+    """None of our keys signed the message as it is, so its writer is unknown."""
 
 
 class TopologyError(WorkshedError):
-    """What RabbitMQ has is not what the program declares."""
+    """RabbitMQ's queues differ from those that the program declares."""
 
 
 class UnseenQueueError(TopologyError):
-    """The account may neither make a queue nor see whether it is there; a publish will tell."""
+    """The account may neither create a queue nor see whether it exists; a publish will show."""
 
 
 class BrokerError(WorkshedError, BrokerConnectionError):
-    """RabbitMQ did not take a message; dramatiq knows it as its own connection error."""
+    """RabbitMQ did not take a message. dramatiq treats it as its own connection error."""
 
     text: str
 
     def __init__(self, message: str) -> None:
-        """Keep the sentence for people."""
+        """Keep the message."""
         Exception.__init__(self, message)  # dramatiq's base class has a signature of its own
         self.text = message
 
     def __str__(self) -> str:
-        """Say what happened and what to do."""
+        """Return what happened and what to do."""
         return self.text
 
 
@@ -122,7 +122,7 @@ class BrokerUnreachableError(BrokerError):
 
 
 class QueueUnavailableError(BrokerUnreachableError):
-    """The queue is on a node of the cluster that stops or has ended, and comes back with it."""
+    """The queue is on a cluster node that is stopping or down, and comes back with that node."""
 
 
 class BrokerBlockedError(BrokerError):
@@ -134,15 +134,15 @@ class PublishRefusedError(BrokerError):
 
 
 class UnroutableError(PublishRefusedError):
-    """RabbitMQ has no queue for the message, or no exchange: deleted, or lost with its data."""
+    """RabbitMQ has no queue or no exchange for the message: deleted, or lost with its data."""
 
 
 class NackedError(PublishRefusedError):
-    """The queue did not take the message: it is full, or away."""
+    """The queue did not take the message: it is full or unavailable."""
 
 
 class PartialSendError(BrokerError):
-    """Of the messages of `enqueue_many` some were not sent; which, and why, is said exactly."""
+    """Some messages of `enqueue_many` were not sent; the error lists which, and why."""
 
     def __init__(
         self, sent: list[Message[Any]], unsent: list[tuple[Message[Any], Exception]]
@@ -153,21 +153,21 @@ class PartialSendError(BrokerError):
         self.sent = sent
         """Confirmed by RabbitMQ, or stored in PostgreSQL."""
         self.unsent = unsent
-        """Each with its error, which says whether a copy may have arrived all the same."""
+        """Each with its error, which says whether a copy may nevertheless have arrived."""
 
 
 EXIT_USAGE = 2
 EXIT_BROKER = 3
 EXIT_DATABASE = 4
 EXIT_WATCHDOG = 70
-"""A thread died, or an I/O loop hung: another process is to be started in its place."""
+"""A thread died, or an I/O loop hung: a supervisor should start another process in its place."""
 
 EXIT_HARD_DEADLINE = 71
-"""A job did not end at its hard limit: likewise."""
+"""A job did not end at its hard limit; likewise."""
 
 
 def exit_code(error: WorkshedError) -> int:
-    """Choose the documented exit code of a process that cannot start."""
+    """Return the documented exit code of a process that cannot start."""
     if isinstance(error, BrokerUnreachableError):
         return EXIT_BROKER
     if isinstance(error, DatabaseUnreachableError):
@@ -176,6 +176,6 @@ def exit_code(error: WorkshedError) -> int:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?`, or nothing when no known name is close."""
+    """Return ` (did you mean 'x'?)`, or an empty string if no known name is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,4 +1,4 @@
-"""What every broker does whose jobs are run in this process."""
+"""What brokers share whose jobs run in this process."""
 
 from datetime import timedelta
 
@@ -17,46 +17,46 @@ from workshed.transport.publishing.outgoing import Message
 
 
 class ExecutingBroker(WorkshedBroker):
-    """A broker that checks each job before it runs, and stores its outcome before it is observed.
+    """A broker that checks each job before it runs, and stores its outcome before observers run.
 
-    What must happen around a job is no hook: dramatiq drops what most hooks raise.
+    These steps are not hooks, because dramatiq drops most exceptions of hooks.
     """
 
     _execution: JobExecutor
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
-        """Run nothing yet."""
+        """Take the declared queues and the middleware chain."""
         super().__init__(queues, middleware)
         self._own_before["process_message"] = self._start
         self._own_after |= {"process_message": self._conclude, "skip_message": self._skipped}
 
     def _start(self, delivery: Delivery) -> None:
-        """Run the checks; those before a job may keep it from running."""
+        """Run the checks before a job, which may prevent it from running."""
         self._execution.start(delivery, self._resolved("before_process_message"), self)
 
     def _conclude(
         self,
         delivery: Delivery,
         *,
-        result: object = None,  # noqa: ARG002 -- dramatiq hands it on
+        result: object = None,  # noqa: ARG002 -- dramatiq passes it
         exception: BaseException | None = None,
     ) -> None:
         """Store the outcome of a job before anything observes it."""
         self._execution.conclude(delivery, self.actors[delivery.actor_name], exception)
 
     def _skipped(self, delivery: Delivery) -> None:
-        """Do so for one whose actor skipped it."""
+        """Store the outcome of a job whose actor raised `SkipMessage`."""
         self._execution.skipped(delivery, self.actors[delivery.actor_name])
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Let each middleware write what follows from an outcome, in the caller's transaction."""
+        """Let each middleware write its part of an outcome, in the caller's transaction."""
         self._execution.settle(conn, job, outcome)
 
     def _later(self, message: Message, delay: int) -> Message:
         """Store a message that is due after `delay` milliseconds, with its key if it has one.
 
-        The first step of a pipeline has its own delay in itself; that of the pipeline may be
-        longer, and holds then.
+        The first step of a pipeline may carry a delay of its own. If the pipeline's is as long or
+        longer, that one replaces it.
         """
         own = message.options.get("delay")
         if isinstance(own, int) and own <= delay:

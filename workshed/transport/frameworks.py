@@ -1,4 +1,4 @@
-"""The broker in the form that extensions of Django and Flask ask for."""
+"""The broker in the form that extensions of Django and Flask expect."""
 
 from collections.abc import Sequence
 

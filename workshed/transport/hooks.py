@@ -1,8 +1,8 @@
-"""The hooks of middleware: ours must not fail, an application's may.
+"""Hooks of middleware: Workshed's must not fail, an application's may.
 
-A check of ours that crashed must not count as passed, so our hooks fail closed. What any other
-middleware raises is logged and dropped, as in dramatiq: a job must not be lost because a request id
-could not be written, or because the middleware's own database was away for a moment.
+Workshed's hooks fail closed, because a check that crashed must not count as passed. Exceptions of
+other middleware are logged and dropped, as in dramatiq: a job must not be lost because a request ID
+could not be written, or because the middleware's own database was briefly unavailable.
 """
 
 import functools
@@ -25,27 +25,27 @@ OURS = "workshed"
 DECIDES = "before_process_message"
 """The hook that may skip, snooze, discard or fail a job."""
 VERDICTS = (RunIsolated, OutcomeKnown, DuplicateDelivery)
-"""What our own checks raise; a subclass of one of ours hands it on."""
+"""What Workshed's own checks raise; an application's subclass of one lets it through."""
 
 
 def is_ours(cls: type) -> bool:
-    """Tell whether a class is defined in Workshed."""
+    """Return whether a class is defined in Workshed."""
     return cls.__module__.partition(".")[0] == OURS
 
 
 class Tolerant:
-    """A hook of an application: what it raises is logged and dropped.
+    """A hook of an application's middleware: most of its exceptions are logged and dropped.
 
-    A `MiddlewareError` is its veto, as in dramatiq. Before a job `SkipMessage` is an outcome, with
-    the reason "skipped by CLASS: text", and `Snooze`, `RetryAfter` and `Discard` mean what they
-    mean in an actor.
+    A `MiddlewareError` is a veto, as in dramatiq. In the hook before a job, `SkipMessage` is an
+    outcome with the reason "skipped by CLASS: text", and `Snooze`, `RetryAfter` and `Discard` mean
+    what they mean in an actor.
     """
 
     __name__: str
     __qualname__: str
 
     def __init__(self, middleware: Middleware, hook: Hook) -> None:
-        """Take over the name of a hook."""
+        """Wrap a hook, and take its name."""
         functools.update_wrapper(self, hook)
         self._hook = hook
         self._of = type(middleware).__name__
@@ -65,7 +65,7 @@ class Tolerant:
 
 
 def hooks_of(chain: Iterable[Middleware], name: str) -> list[Hook]:
-    """Return the hooks of that name in the order in which they run; `Tolerant` those not ours."""
+    """Return the hooks of that name in the order they run, those not ours as `Tolerant`."""
     hooks: list[Hook] = []
     for middleware in chain:
         if getattr(type(middleware), name) is getattr(Middleware, name):

@@ -1,4 +1,4 @@
-"""Wait until a queue is worked off, as test suites of dramatiq's users do."""
+"""Wait until a queue is empty, as test suites written for dramatiq do."""
 
 import time
 from typing import NamedTuple
@@ -13,31 +13,31 @@ from workshed.transport.publishing.queue_depth import QueueDepthClient
 
 ANSWER_S = 10.0
 IDLE_S = 0.05
-"""Between two looks."""
+"""Pause between two looks."""
 LOOKS = 5
-"""As many in a row find nothing: a message may be on its way from RabbitMQ to a worker."""
+"""This many looks in a row must find nothing: a message may be between RabbitMQ and a worker."""
 
 
 class JoinCounts(NamedTuple):
-    """What there is of a queue, in dramatiq's order."""
+    """Counts of a queue's messages, in dramatiq's order."""
 
     ready: int
-    """In RabbitMQ, with no worker."""
+    """In RabbitMQ, not delivered to a worker."""
     stored: int
-    """In PostgreSQL: delayed, to be retried, or not sent yet."""
+    """In PostgreSQL: delayed, waiting for a retry, or not published yet."""
     dead: int
     """In the dead table, and in RabbitMQ's dead queue."""
 
 
 def count_queue(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
-    """Count what there is of a queue; raises `BrokerUnreachableError`."""
+    """Count a queue's messages; raises `BrokerUnreachableError`."""
     query = """
         SELECT (SELECT count(*) FROM workshed.schedule WHERE queue = %(name)s),
                (SELECT count(*) FROM workshed.dead WHERE queue = %(name)s)
     """
     with db.transaction() as conn:
         [(stored, dead)] = conn.execute(query, {"name": queue.name})
-    # After the rows: what a relay sends meanwhile is counted twice, and nothing is missed.
+    # After the rows, so that what a relay sends meanwhile is counted twice rather than not at all.
     ready, rejected = (_waiting(publisher, name) for name in (queue.name, queue.dead))
     return JoinCounts(ready, stored, dead + rejected)
 
@@ -45,10 +45,10 @@ def count_queue(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
 def join_queue(
     publisher: QueueDepthClient, queue: Queue, execution: JobExecutor, timeout_ms: int | None
 ) -> None:
-    """Return once nothing of a queue waits, is stored, or runs in this process.
+    """Return once no job of a queue waits, is stored, or runs in this process.
 
-    Raises `QueueJoinTimeout`. Dead jobs are not waited for; delays and retries are, however far
-    ahead they are due.
+    Also waits for delayed jobs and retries, whenever they are due, but not for dead jobs. Raises
+    `QueueJoinTimeout`.
     """
     deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     looks = 0
@@ -61,7 +61,7 @@ def join_queue(
 
 
 def _waiting(publisher: QueueDepthClient, name: str) -> int:
-    """Ask RabbitMQ, also where this process has not published yet and only begins to connect."""
+    """Ask RabbitMQ; waits if this process has not published before and is still connecting."""
     deadline = time.monotonic() + ANSWER_S
     while True:
         try:

@@ -6,32 +6,32 @@ from collections.abc import Callable
 
 
 class Latch:
-    """Opened once; who waits for it is called then.
+    """Opens once, and then calls or wakes everything that waits for it.
 
-    `threading.Event` is written in Python: a time limit that strikes a thread inside its `wait`
-    leaves its lock taken, and the I/O thread would wait for that lock for ever, with all senders.
+    `threading.Event` is written in Python. A time limit that strikes a thread inside its `wait`
+    leaves its lock taken, and the I/O thread, with all senders, would wait for that lock forever.
     """
 
     __slots__ = ("_calls", "is_open")
 
     def __init__(self) -> None:
-        """Begin shut."""
+        """Start closed."""
         self.is_open = False
         self._calls: deque[Callable[[], None]] = deque()
 
     def open(self) -> None:
-        """Let everybody pass, from now on."""
+        """Open it for good, and make the calls that wait for it."""
         self.is_open = True
         self._call()
 
     def then(self, call: Callable[[], None]) -> None:
-        """Make a call once it is open: in the thread that opens it, or at once in this one."""
+        """Make a call once it is open: in the thread that opens it, or now in this one."""
         self._calls.append(call)
         if self.is_open:
             self._call()
 
     def wait(self, timeout_s: float) -> bool:
-        """Tell whether it is open, after at most `timeout_s`."""
+        """Wait at most `timeout_s`; return whether it is open."""
         if not self.is_open:
             woken = threading.Lock()
             woken.acquire()

@@ -1,7 +1,7 @@
-"""Drop all that there is of a queue, as test suites of dramatiq's users do between tests.
+"""Drop all messages of a queue, as test suites written for dramatiq do between tests.
 
-RabbitMQ's own purge knows nothing of what a job holds: its key would stay taken, and its batch
-would never end. So each job ends as one that was cancelled.
+Each job ends as a cancelled one, because a purge by RabbitMQ would leave its unique key taken and
+its batch incomplete.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ FLUSHED = Outcome("cancelled", "flushed")
 
 
 class Flushed(Protocol):
-    """A broker whose jobs hold what their outcome gives back."""
+    """A broker whose queues can be flushed."""
 
     signing: Signing | None
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Write what follows from an outcome."""
+        """Let each middleware write its part of an outcome."""
 
 
 def flush_queue(broker: Flushed, urls: list[str], queue: Queue) -> None:
-    """End all jobs of a queue; raises `BrokerUnreachableError`."""
+    """Cancel all jobs of a queue; raises `BrokerUnreachableError`."""
     _flush_rows(broker, queue)
     with topology.open_connection(urls, LONGEST_S) as connection:
         channel: Any = connection.channel()

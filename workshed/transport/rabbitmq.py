@@ -1,4 +1,4 @@
-"""The broker: under the stock `dramatiq` command, without its ways to lose a job."""
+"""The RabbitMQ broker: runs under the stock `dramatiq` command, without its ways to lose jobs."""
 
 import functools
 import logging
@@ -47,9 +47,9 @@ logger = logging.getLogger(__name__)
 
 
 class RabbitMQBroker(ExecutingBroker):
-    """Publishes with confirms, consumes with acks bound to their channel, settles in PostgreSQL.
+    """Publishes with confirms, acks on the channel of the delivery, stores outcomes in PostgreSQL.
 
-    One connection of a process publishes, one consumes, each opened on first use.
+    A process has one connection for publishing and one for consuming, each opened on first use.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RabbitMQBroker(ExecutingBroker):
         middleware: list[Middleware],
         config: Settings,
     ) -> None:
-        """Open nothing."""
+        """Take the settings; connections open on first use."""
         self.urls = urls
         self.signing = build_signing(config)
         self.prefix = config.queue_prefix
@@ -83,12 +83,13 @@ class RabbitMQBroker(ExecutingBroker):
     def enqueue(
         self, message: dramatiq.Message[R], *, delay: int | None = None
     ) -> dramatiq.Message[R]:
-        """Send a message, or store it when it is to wait (`delay` in milliseconds).
+        """Send a message, or store it if it has a `delay` (in milliseconds).
 
-        Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
-        cannot take it; otherwise raises what `check` raises, or a `BrokerError` that says whether a
-        copy may have arrived, or `DatabaseUnreachableError` where it needs a row first. A message
-        whose `unique_key` another job has is not sent; the one returned has that job's id.
+        Returns once RabbitMQ has confirmed it, or its row is committed, which is also the fallback
+        if RabbitMQ cannot take it. Otherwise raises what `check` raises, or a `BrokerError` that
+        says whether a copy may have arrived, or `DatabaseUnreachableError` if it needs a row first.
+        A message whose `unique_key` another job has is not sent; the one returned has that job's
+        ID.
         """
         refuse_while_finalizing()
         return run_blocking(self._enqueue(message, delay, Blocking()))
@@ -96,19 +97,19 @@ class RabbitMQBroker(ExecutingBroker):
     async def send_async(
         self, message: dramatiq.Message[R], *, delay: timedelta | None = None
     ) -> dramatiq.Message[R]:
-        """Do as `enqueue` does, while the event loop goes on; a thread only for PostgreSQL.
+        """Do as `enqueue` does without blocking the event loop; only PostgreSQL takes a thread.
 
-        A task that is cancelled sends nothing that was not on its way already.
+        Cancelling the task prevents the send, unless the message was already on its way.
         """
         refuse_while_finalizing()
         wait = None if delay is None else delay // timedelta(milliseconds=1)
         return await self._enqueue(message, wait, EventLoopWait())
 
     def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
-        """Send many at once, two windows of 500 in flight; returns when every one is safe.
+        """Send many messages, two windows of 500 in flight; returns when all are durable.
 
-        Each is checked before the first is sent. Raises `PartialSendError`, which names those that
-        are safe and those that are not; each window has the deadline of one `enqueue`.
+        All are checked before the first is sent. Each window has the deadline of one `enqueue`.
+        Raises `PartialSendError`, which lists the messages that are durable and those that are not.
         """
         refuse_while_finalizing()
         batch = list(messages)
@@ -149,11 +150,11 @@ class RabbitMQBroker(ExecutingBroker):
         )
 
     def ensure_queues(self, names: set[str]) -> None:
-        """Make queues, once per process, or see that they are there.
+        """Declare queues, once per process, or check that they exist.
 
-        One whose node is away is left to its consumer to wait for, where others are there: they
-        have jobs, too. Raises `BrokerUnreachableError`, or `TopologyError` for all those that
-        RabbitMQ refuses, once the others are made.
+        If only some queues are on a node that is down, this only warns: their consumers wait for
+        them, and the others have jobs, too. Raises `BrokerUnreachableError`, or, once the others
+        are declared, `TopologyError` for all queues that RabbitMQ refuses.
         """
         problems = run_blocking(self._ensured.make(names, math.inf, Blocking()))
         refused = [err for err in problems.values() if isinstance(err, TopologyError)]
@@ -165,16 +166,16 @@ class RabbitMQBroker(ExecutingBroker):
             logger.warning("%s", problem)
 
     def join(self, queue_name: str, *, timeout: int | None = None) -> None:
-        """Wait until a queue is worked off, as dramatiq's brokers do; `timeout` in milliseconds.
+        """Wait until a queue is empty, as dramatiq's brokers do; `timeout` in milliseconds.
 
-        For tests, before `worker.join()`. Delays and retries are waited for as well; they need a
-        relay. After `timeout` that is dramatiq's QueueJoinTimeout. Raises `UndeclaredQueueError`.
+        For tests, before `worker.join()`. It also waits for delayed jobs and retries, which need a
+        relay. Raises dramatiq's QueueJoinTimeout after `timeout`, and `UndeclaredQueueError`.
         """
         self._check_queue(queue_name)
         joining.join_queue(self._publisher, self.declared[queue_name], self._execution, timeout)
 
     def get_queue_message_counts(self, queue_name: str) -> joining.JoinCounts:
-        """Return how many messages of a queue are in RabbitMQ, stored in PostgreSQL, and dead.
+        """Count the messages of a queue that are in RabbitMQ, stored in PostgreSQL, and dead.
 
         Raises `UndeclaredQueueError`, or `BrokerUnreachableError`.
         """
@@ -182,21 +183,21 @@ class RabbitMQBroker(ExecutingBroker):
         return joining.count_queue(self._publisher, self.declared[queue_name])
 
     def flush(self, queue_name: str) -> None:
-        """Drop all messages of a queue, also delayed and dead ones: for tests.
+        """Drop all messages of a queue, including delayed and dead ones; for tests.
 
-        Each ends as a job that was cancelled: its key is free, and its batch goes on. Raises
+        Each ends as a cancelled job, which frees its unique key and counts in its batch. Raises
         `UndeclaredQueueError`, or `BrokerUnreachableError`.
         """
         self._check_queue(queue_name)
         purging.flush_queue(self, self.urls, self.declared[queue_name])
 
     def flush_all(self) -> None:
-        """Drop all messages of all queues that actors of this program are on: for tests."""
+        """Drop all messages of all queues of this program's actors; for tests."""
         for name in list(self.queues):
             self.flush(name)
 
     def close(self) -> None:
-        """Close both connections in good order."""
+        """Close both connections gracefully."""
         self._inbox.close()
         self._publisher.close()
         self._sender.close()
@@ -227,7 +228,7 @@ class RabbitMQBroker(ExecutingBroker):
         return lambda: self._execution.stranger(delivery, option)
 
     async def _enqueue(self, message: Message, delay: int | None, waiting: WaitStrategy) -> Message:
-        # In a job that runs once, what it sends commits with what it writes.
+        # In an actor with `once=True`, sends commit together with its writes.
         if delay or db.joined_connection() is not None:
             return await waiting.database(functools.partial(self._later, message, delay or 0))
         self.check(message)
@@ -241,24 +242,24 @@ class RabbitMQBroker(ExecutingBroker):
         return outgoing.send_result
 
     def check_worker(self, worker: Worker) -> None:
-        """Refuse queues no actor is on; make the others."""
+        """Refuse queues that no actor is on; declare the others."""
         super().check_worker(worker)
         names = set(worker.consumer_whitelist or self.queues)
         check_time_limits(self, names)
-        # A retry that goes elsewhere is not to wait for the first worker there.
+        # A retry on another queue must not have to wait for the first worker of that queue.
         elsewhere = {queue for actor in self.actors.values() for queue in retry_queues(actor)}
         self.ensure_queues(names)
         if elsewhere - names:
             try:
                 self.ensure_queues(elsewhere - names)
-            except UnseenQueueError as err:  # it only sends there, and that may work
+            except UnseenQueueError as err:  # this worker only sends there, which may work
                 logger.warning("%s", err)
 
 
 def refuse_while_finalizing() -> None:
-    """Raise `BrokerUnreachableError` in a `__del__` that runs as the interpreter ends.
+    """Raise `BrokerUnreachableError` in a `__del__` that runs as the interpreter shuts down.
 
-    No other thread runs any more: a `send` would wait for ever, or crash the interpreter.
+    No other thread runs by then, so a `send` would wait forever or crash the interpreter.
     """
     if sys.is_finalizing():
         raise BrokerUnreachableError(

@@ -1,4 +1,4 @@
-"""Send a job together with your own data: both commit, or neither."""
+"""Send a job in your own database transaction: both commit, or neither."""
 
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ R = TypeVar("R")
 Message = dramatiq.Message[R]
 
 
-# First: a coroutine is also a result of any type, as the other kinds give.
+# This overload comes first, because a coroutine also matches the other one's result type.
 @overload
 def send(
     conn: AsyncConnection,
@@ -60,16 +60,17 @@ def send(
     """Store a message in the caller's transaction; a relay sends it once that has committed.
 
     `schedule.send(conn, send_welcome_email.message(7), delay=timedelta(days=3))`: due after
-    `delay`, or at `at` (with a time zone), or at once. What `actor.send` would refuse is refused
-    here too, and nothing is stored then.
+    `delay`, or at `at` (with a time zone), or at once. Messages that `actor.send` would refuse are
+    refused here too, and nothing is stored.
 
-    `conn` is a connection of psycopg 3, of Django or of SQLAlchemy, or a session of SQLAlchemy. On
-    those of asyncio: `await schedule.send(conn, …)`. Others execute `SELECT workshed.send(…)`.
+    `conn` is a connection of psycopg 3, Django or SQLAlchemy, or a session of SQLAlchemy. With
+    their asyncio variants: `await schedule.send(conn, …)`. With any other driver, execute
+    `SELECT workshed.send(…)`.
 
-    The key of a unique job is taken in the same transaction; while another has it, that job's id is
-    in the message returned, and nothing is stored. Raises `DuplicateJobError` if it is to,
-    `UnknownConnectionError` for any other `conn`, and `WorkshedError` for `delay` and `at` at once,
-    or an `at` without a time zone.
+    The key of a unique job is taken in the same transaction. While another job has it, nothing is
+    stored, and the message returned has that job's ID, or with `on_conflict="raise"` this raises
+    `DuplicateJobError`. Raises `UnknownConnectionError` for any other `conn`, and `WorkshedError`
+    for both `delay` and `at`, or an `at` without a time zone.
     """
     if delay is not None and at is not None:
         raise WorkshedError("give `delay` or `at`, not both")

@@ -1,4 +1,4 @@
-"""A broker for unit tests: it checks what is sent, and records it."""
+"""A broker for unit tests, which checks and records sends."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -19,7 +19,7 @@ class Stub(WorkshedBroker):
     """`WORKSHED_BROKER_URL=stub://`: plain sends are checked and kept in `sent`, oldest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what every broker takes; nothing was sent."""
+        """Take what every broker takes, and start with nothing sent."""
         super().__init__(*args, **kwargs)
         self.sent: list[dramatiq.Message[Any]] = []
 
@@ -52,7 +52,7 @@ class Stub(WorkshedBroker):
         return self.enqueue(message, delay=wait)
 
     def settle(self, *_: object, **__: object) -> NoReturn:
-        """Refuse: no job runs here. The test kit takes this method over, for `OncePerMessage`."""
+        """Refuse: no job runs here. The test kit replaces this method, for `OncePerMessage`."""
         self.consume()
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
@@ -64,10 +64,10 @@ class Stub(WorkshedBroker):
         raise WorkshedError("stub:// only records sends; set WORKSHED_BROKER_URL to a RabbitMQ")
 
     def join(self, queue_name: str, *, timeout: int | None = None) -> None:
-        """Return where nothing was sent to a queue; what was sent never runs here.
+        """Return if nothing was sent to a queue; otherwise raise, because nothing runs here.
 
-        Raises `QueueJoinTimeout` of dramatiq with a `timeout` in milliseconds, else
-        `WorkshedError`: it would wait for ever.
+        Raises dramatiq's `QueueJoinTimeout` if there is a `timeout` (milliseconds). Without one,
+        raises `WorkshedError`, because it would wait forever.
         """
         self._check_queue(queue_name)
         if not any(message.queue_name == queue_name for message in self.sent):
@@ -80,7 +80,7 @@ class Stub(WorkshedBroker):
         )
 
     def get_queue_message_counts(self, queue_name: str) -> JoinCounts:
-        """Return how many messages were sent to a queue; none is delayed or dead here."""
+        """Count the messages sent to a queue; none is delayed or dead here."""
         self._check_queue(queue_name)
         return JoinCounts(sum(one.queue_name == queue_name for one in self.sent), 0, 0)
 

@@ -1,4 +1,4 @@
-"""Two ways to wait for RabbitMQ and PostgreSQL, so that what is done meanwhile is written once."""
+"""Two ways to wait for RabbitMQ and PostgreSQL, so that the code around them is written once."""
 
 import asyncio
 import contextlib
@@ -15,29 +15,29 @@ class WaitStrategy(Protocol):
     """How a sender waits."""
 
     async def until(self, latch: Latch, timeout_s: float) -> bool:
-        """Tell whether the latch is open, after at most `timeout_s`."""
+        """Wait for the latch, at most `timeout_s`; return whether it is open."""
 
     async def database(self, work: Callable[[], T]) -> T:
-        """Do work that waits for PostgreSQL."""
+        """Run work that waits for PostgreSQL."""
 
 
 class Blocking:
-    """The thread waits; nothing is ever suspended, so `run_blocking` needs no event loop."""
+    """The thread waits. No coroutine is ever suspended, so `run_blocking` needs no event loop."""
 
     async def until(self, latch: Latch, timeout_s: float) -> bool:
         """Block on the latch."""
         return latch.wait(timeout_s)
 
     async def database(self, work: Callable[[], T]) -> T:
-        """Do it here."""
+        """Run it in this thread."""
         return work()
 
 
 class EventLoopWait:
-    """The task waits, and its event loop goes on."""
+    """The task waits, without blocking its event loop."""
 
     async def until(self, latch: Latch, timeout_s: float) -> bool:
-        """Be called back by the thread that opens the latch."""
+        """Wait for a callback from the thread that opens the latch."""
         if not latch.is_open:
             loop = asyncio.get_running_loop()
             opened = loop.create_future()
@@ -46,23 +46,23 @@ class EventLoopWait:
         return latch.is_open
 
     async def database(self, work: Callable[[], T]) -> T:
-        """Do it in a thread; a task that is cancelled meanwhile does not stop it."""
+        """Run it in another thread; cancelling the task does not stop it."""
         return await asyncio.to_thread(work)
 
 
 def run_blocking(steps: Coroutine[Any, Any, T]) -> T:
-    """Run to its end what waits by `Blocking`."""
+    """Run a coroutine to its end without an event loop; it may wait only through `Blocking`."""
     try:
         steps.send(None)
     except StopIteration as ended:
         result: T = ended.value
         return result
     steps.close()
-    raise RuntimeError("this waits in another way than by `Blocking`")
+    raise RuntimeError("this coroutine waits by other means than `Blocking`")
 
 
 def _wake(loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop was closed, and nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop was closed, so nothing waits any more
         loop.call_soon_threadsafe(_open, opened)
 
 

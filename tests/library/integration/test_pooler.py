@@ -137,5 +137,5 @@ def test_a_pooler_in_statement_mode_is_refused_with_a_clear_message(through):
     checks = [check for check in CHECKS if check.name == "PostgreSQL"]
     [finding] = examine(look_around(("tests.library.actors",), 1, 8), checks)["PostgreSQL"]
 
-    assert "by the statement, and Workshed needs transactions" in str(refused.value)
+    assert "is in statement pooling mode, and Workshed needs transactions" in str(refused.value)
     assert (finding.level, finding.message) == ("failed", str(refused.value))

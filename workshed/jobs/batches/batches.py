@@ -1,7 +1,7 @@
 """Jobs that belong together: a row for the batch, and one for each of its jobs.
 
-A batch is complete once it is closed and none of its jobs is pending. Until then, and only until
-then, jobs can be added to it: by anybody while it is open, by a pending job of it at any time.
+A batch is complete once it is closed and none of its jobs is pending. Only until then can jobs be
+added to it: by any caller while it is open, and by its own pending jobs at any time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ Event = Literal["success", "complete", "death"]
 End = Literal["succeeded", "discarded", "cancelled", "dead"]
 
 
-# Made and filled on a connection of any kind
+# Statements to create and fill a batch, for connections of any type
 
 
 def open_statement(batch: str, description: str, callbacks: Mapping[Event, OutboxRow]) -> Statement:
-    """Return what makes a batch, open, with what is sent at its events."""
+    """Return the statement that creates an open batch with its callbacks."""
     query: LiteralString = """
         WITH made AS (
             INSERT INTO workshed.batches (id, description)
@@ -44,13 +44,13 @@ def open_statement(batch: str, description: str, callbacks: Mapping[Event, Outbo
 
 
 def refusal_statement(batch: str, adder: str | None) -> Statement:
-    """Return what says why the job `adder`, or nobody's, cannot add to a batch; empty if it can."""
+    """Return a query for why the job `adder` (`None`: no job) cannot add; empty if it can."""
     query: LiteralString = "SELECT workshed.batch_refusal(%(batch)s::uuid, %(adder)s::text)"
     return Statement(query, {"batch": batch, "adder": adder})
 
 
 def join_statement(batch: str, message_ids: Sequence[str]) -> Statement:
-    """Return what makes stored messages jobs of a batch, to which they can be added."""
+    """Return the statement that adds stored messages to a batch that accepts them."""
     query: LiteralString = """
         INSERT INTO workshed.batch_jobs (message_id, batch_id)
         SELECT id, %(batch)s::uuid FROM unnest(%(ids)s::text[]) AS id
@@ -59,24 +59,24 @@ def join_statement(batch: str, message_ids: Sequence[str]) -> Statement:
 
 
 def close_statement(batch: str) -> Statement:
-    """Return what lets nobody add to a batch from now on but its own jobs; tells if it was open."""
+    """Return the statement that closes a batch, except to its own jobs; returns if it was open."""
     query: LiteralString = "SELECT workshed.close_batch(%(batch)s::uuid)::text"
     return Statement(query, {"batch": batch})
 
 
 def cancel_statement(batch: str) -> Statement:
-    """Return what lets no job of a batch start from now on; tells whether there is such a batch.
+    """Return the statement that cancels a batch; it returns whether there was one to cancel.
 
-    One that runs is told to stop. Those that wait have rows until `cancel_some` has come to them.
+    Running jobs are asked to stop. Waiting jobs keep their rows until `cancel_some` deletes them.
     """
     query: LiteralString = "SELECT workshed.cancel_batch(%(batch)s::uuid)::text"
     return Statement(query, {"batch": batch})
 
 
-# What becomes of its jobs
+# Outcomes of its jobs
 
 
 def end_job(conn: Connection, message_id: str, how: End) -> bool:
-    """Note that a job has ended; send what follows. False where it had, or is of no batch."""
+    """Record that a job has ended, and send due callbacks; False if it had, or has no batch."""
     found = conn.execute("SELECT workshed.end_batch_job(%s, %s)", (message_id, how)).fetchone()
     return found is not None and bool(found[0])

@@ -1,4 +1,4 @@
-"""Batches as people read them, and for how long they can."""
+"""Progress of batches, for people, and the deletion of old ones."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,12 +41,12 @@ class BatchProgress:
 
     @property
     def ended(self) -> int:
-        """How many of them have come to an end, whichever."""
+        """How many of them have ended, in any state."""
         return self.succeeded + self.discarded + self.cancelled + self.dead
 
     @property
     def state(self) -> State:
-        """Where it is, in one word; `failed`: all have ended, and not all have succeeded."""
+        """Its state in one word; `failed`: all jobs have ended, but not all have succeeded."""
         if self.cancelled_at is not None:
             return "cancelling" if self.pending else "cancelled"
         if self.closed_at is None:
@@ -58,7 +58,7 @@ class BatchProgress:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What is sent at an event of a batch; the id is that of its job."""
+    """The job that is sent at an event of a batch, and its message ID."""
 
     event: Event
     message_id: str
@@ -68,7 +68,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class BatchMembership:
-    """That a job is in a batch, and what has become of it there."""
+    """The batch of a job, and the job's state in it."""
 
     batch: str
     state: JobState
@@ -88,20 +88,20 @@ def of_job(conn: Connection, message_id: str) -> BatchMembership | None:
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """A job of a batch, with what is known of it elsewhere."""
+    """A job of a batch, with fields from other tables."""
 
     message_id: str
     state: JobState
     ended_at: datetime | None
     actor: str | None
     due_at: datetime | None
-    """Where it waits."""
+    """When it is due, if it waits."""
     reason: str | None
-    """Why it is dead."""
+    """Why it is dead, if it is."""
 
 
 def get_progress(conn: Connection, batch: str) -> BatchProgress | None:
-    """Return a batch and its counts, which are of one moment."""
+    """Return a batch and its counts, all read at one moment."""
     return next(iter(list_batches(conn, batch=batch)), None)
 
 
@@ -114,10 +114,10 @@ def list_batches(
     counted: int | None = None,
     limit: int = 100,
 ) -> list[BatchProgress]:
-    """Return batches with their counts, the latest first, or the one of that id.
+    """Return batches with their counts, latest first, or the one with that ID.
 
-    `unfinished` are those that have not succeeded. `before`: what `created_at` and `id` come before
-    these. `counted`: of each state no more than so many are counted, since a batch may be large.
+    `unfinished`: only those that have not succeeded. `before`: only those before this `created_at`
+    and `id`. `counted`: count at most this many jobs per state, because a batch may be large.
     """
     query = """
         SELECT b.id::text, b.description, b.created_at, b.closed_at, b.cancelled_at, b.died_at,
@@ -161,7 +161,7 @@ def list_batches(
 
 
 def list_callbacks(conn: Connection, batch: str) -> list[Callback]:
-    """Return what is sent at the events of a batch, or was."""
+    """Return the callbacks of a batch, sent or not."""
     query = """
         SELECT event, message_id, actor, sent_at
           FROM workshed.batch_callbacks
@@ -173,7 +173,7 @@ def list_callbacks(conn: Connection, batch: str) -> list[Callback]:
 
 
 def list_dead_ids(conn: Connection, batch: str, limit: int | None = None) -> list[str]:
-    """Return the ids of the jobs of a batch that died, who died first first."""
+    """Return the IDs of the dead jobs of a batch, oldest death first."""
     query = """
         SELECT message_id
           FROM workshed.batch_jobs
@@ -192,7 +192,7 @@ def list_jobs(
     after: tuple[str, str] | None = None,
     limit: int = 100,
 ) -> list[BatchJob]:
-    """Return jobs of a batch by state and id, what comes after these where they are given."""
+    """Return jobs of a batch in order of state and ID; only those after `after`, if given."""
     query = """
         SELECT j.message_id, j.state, j.ended_at, COALESCE(s.actor, d.actor, r.actor) AS actor,
                s.due_at, d.reason
@@ -226,10 +226,10 @@ def list_jobs(
 
 
 def prune_batches(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete batches that were complete long ago, at most `limit` rows; return how many.
+    """Delete batches that completed long ago, at most `limit` rows; return how many.
 
-    One of which a job runs again, or may still be retried, stays. Its jobs go first, so that a
-    batch that is gone leaves nothing.
+    Keeps batches with a job that runs again or can still be retried. Jobs are deleted first, so
+    that a deleted batch leaves nothing behind.
     """
     jobs = """
         DELETE FROM workshed.batch_jobs

@@ -1,1 +1,1 @@
-"""What operators decide: queues, cancellations, and who did what."""
+"""Operators' controls: queues, workers, cancellations, and the audit log."""

@@ -1,4 +1,4 @@
-"""What operators did: who did what to how many, written once and never changed."""
+"""The audit log of operators' actions; entries are never changed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,15 +19,15 @@ class Entry:
     performed_by: str
     action: str
     details: dict[str, Any]
-    """Ids, or the filter that chose them."""
+    """IDs, or the filter that chose them."""
     count: int
-    """How many have changed."""
+    """How many were changed."""
     summary: str
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Some of the entries; what is `None` does not matter."""
+    """A filter of entries; fields that are `None` match all."""
 
     performed_by: str | None = None
     action: str | None = None
@@ -45,7 +45,7 @@ def record_entry(
     count: int,
     summary: str,
 ) -> int:
-    """Write an entry, in the transaction of what it tells of; return its id."""
+    """Write an entry, in the transaction of the action; return its ID."""
     query = """
         INSERT INTO workshed.audit (performed_by, action, details, count, summary)
         VALUES (%(performed_by)s, %(action)s, %(details)s, %(count)s, %(summary)s)
@@ -64,7 +64,7 @@ def record_entry(
 
 
 def get_entry(conn: Connection, entry_id: int) -> Entry | None:
-    """Return one of them."""
+    """Return one entry."""
     query = (
         "SELECT id, at, performed_by, action, details, count, summary "
         "FROM workshed.audit WHERE id = %s"
@@ -76,7 +76,7 @@ def get_entry(conn: Connection, entry_id: int) -> Entry | None:
 def list_entries(
     conn: Connection, which: AuditFilter = ANY, *, before: int | None = None, limit: int = 100
 ) -> list[Entry]:
-    """Return entries, the latest first; those before the id `before`, when it is given."""
+    """Return entries, latest first; only those before the ID `before`, if given."""
     query = """
         SELECT id, at, performed_by, action, details, count, summary
           FROM workshed.audit

@@ -5,10 +5,10 @@ from workshed.jobs.control import cancellations
 
 
 def cancel_some(conn: Connection, limit: int, batch: str | None = None) -> list[str]:
-    """Cancel jobs of cancelled batches that still wait, or do not know it; return their ids.
+    """Cancel jobs of cancelled batches that still wait or are not marked yet; return their IDs.
 
-    Each in a transaction of its own, so `conn` is in autocommit. Also finds those that were about
-    to be stored, or put back on their way, when their batch was cancelled.
+    Each in its own transaction, so `conn` must be in autocommit. Also finds jobs that were about to
+    be stored or put back when their batch was cancelled.
     """
     query = """
         SELECT j.message_id

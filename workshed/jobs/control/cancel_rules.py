@@ -1,4 +1,4 @@
-"""Rules that cancel what no row names: jobs that RabbitMQ holds, and those that run."""
+"""Rules that cancel jobs without a row: those that RabbitMQ holds, and those that run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ BATCH = 1_000
 
 
 class BoundlessRuleError(WorkshedError):
-    """A rule that names nothing would cancel every job there is."""
+    """A rule without an actor, queue or tag would cancel every job."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Some jobs; what is `None` does not matter."""
+    """A filter of jobs; fields that are `None` match all."""
 
     actor: str | None = None
     queue: str | None = None
     tag: str | None = None
     older_than: timedelta | None = None
-    """Sent at least so long ago."""
+    """Sent at least this long ago."""
 
     @property
     def is_bounded(self) -> bool:
-        """Tell whether it names an actor, a queue or a tag."""
+        """Whether it names an actor, a queue or a tag."""
         return (self.actor, self.queue, self.tag) != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class CancelRule:
-    """A row of `workshed.cancel_rules`: it holds for what fits and was sent before."""
+    """A row of `workshed.cancel_rules`; it cancels jobs that match and were sent earlier."""
 
     id: int
     actor: str | None
@@ -48,7 +48,7 @@ class CancelRule:
     created_at: datetime
 
     def fits(self, job: CancelTraits) -> bool:
-        """Tell whether a job falls under it; `workshed.matching_cancel_rule` says the same."""
+        """Return whether it matches a job, like the function `workshed.matching_cancel_rule`."""
         return (
             self.actor in (None, job.actor)
             and self.queue in (None, job.queue)
@@ -58,10 +58,10 @@ class CancelRule:
 
 
 def create_rule(conn: Connection, which: JobFilter) -> CancelRule:
-    """Cancel every job that fits and was sent before now, wherever it is, or comes back from.
+    """Cancel every job that matches and was sent before now, wherever it is.
 
-    One that waits on RabbitMQ is discarded when it starts, one that runs is told to stop (within
-    2 s), and none is retried. Raises `BoundlessRuleError`.
+    Jobs on RabbitMQ are cancelled when they start, running ones are asked to stop (within 2 s), and
+    none is retried. Raises `BoundlessRuleError`.
     """
     if not which.is_bounded:
         raise BoundlessRuleError("a rule needs an actor, a queue or a tag")
@@ -84,7 +84,7 @@ def create_rule(conn: Connection, which: JobFilter) -> CancelRule:
 
 
 def list_rules(conn: Connection) -> list[CancelRule]:
-    """Return the rules that hold, the oldest first."""
+    """Return the current rules, oldest first."""
     query = """
         SELECT id, actor, queue, tag, sent_before, created_at FROM workshed.cancel_rules ORDER BY id
     """
@@ -93,7 +93,7 @@ def list_rules(conn: Connection) -> list[CancelRule]:
 
 
 def delete_rule(conn: Connection, rule: int) -> bool:
-    """Let what a rule has not met yet run after all (within 2 s); False when there is no such."""
+    """Delete a rule; jobs it has not cancelled yet will run (within 2 s). False if not found."""
     return conn.execute("DELETE FROM workshed.cancel_rules WHERE id = %s", (rule,)).rowcount > 0
 
 
@@ -103,7 +103,7 @@ def prune_rules(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:
-    """Return the ids of the jobs that wait in the schedule and fit, in one order for everybody."""
+    """Return the IDs of matching jobs in the schedule, in an order that all callers share."""
     query = """
         SELECT DISTINCT message_id
           FROM workshed.schedule
@@ -118,7 +118,7 @@ def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:
 
 
 def _by_body(conn: Connection, which: JobFilter) -> Iterator[str]:
-    """Look into the bodies here: PostgreSQL cannot read every JSON, as that of a NUL."""
+    """Search the bodies in Python: PostgreSQL cannot read all JSON, for example with a NUL."""
     query = """
         SELECT message_id, body, workshed.now()
           FROM workshed.schedule

@@ -1,4 +1,4 @@
-"""Cancelled messages: the row is deleted, and a cancellation stops copies that are on their way."""
+"""Cancelled messages: the row is deleted, and a cancellation stops copies on RabbitMQ."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -15,12 +15,12 @@ Cancelled = Literal["deleted", "will be skipped", "told to stop"]
 
 
 def cancel(conn: Connection, message_id: str) -> Cancelled:
-    """Let a message not run, or not again.
+    """Cancel a message: it does not run, or does not run again.
 
-    `deleted`: it waited, and no copy of it is on RabbitMQ. `will be skipped`: it is on its way, or
-    was sent without a row; it is skipped when it starts, also by workers that hold it, and told to
-    stop where it runs (within 2 s). `told to stop`: a worker that runs it has told it already. One
-    that has run is not touched.
+    Returns `deleted` if it waited and no copy of it is on RabbitMQ. Returns `will be skipped` if it
+    is on its way, or was sent without a row: it is skipped when it starts, also by workers that
+    hold it, or asked to stop if it runs (within 2 s). Returns `told to stop` if its worker has
+    asked it already. A message that has run is not affected.
     """
     query = """
         DELETE FROM workshed.schedule
@@ -29,11 +29,11 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
            AND reason <> 'outbox_lease'
         RETURNING generation, position('"batch"' IN body) > 0
     """
-    # Its worker may store the next generation just now; it asks under this lock,
+    # Its worker may be storing the next generation. It checks under this lock too, in
     # `workshed.is_cancelled`.
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 6))", (message_id,))
     gone: dict[int, bool] = dict(conn.execute(query, (message_id,)).fetchall())
-    # A row that stays brings the message to a worker, which skips it and frees what it holds.
+    # If a row stays, the message reaches a worker, which skips it and releases its locks.
     whole = bool(gone) and not _has_row(conn, message_id)
     told = _bury(conn, message_id, may_be_delivered=not whole)
     if whole:
@@ -47,13 +47,13 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
 
 
 def is_cancelled(conn: Connection, message_id: str) -> bool:
-    """Tell whether a message was cancelled."""
+    """Return whether a message was cancelled."""
     query = "SELECT FROM workshed.cancellations WHERE message_id = %s"
     return conn.execute(query, (message_id,)).rowcount > 0
 
 
 def cancel_reason(conn: Connection, message_id: str, traits: CancelTraits) -> str | None:
-    """Say by what a message was cancelled that is about to be put back on its way, if it was."""
+    """Return what cancelled a message that is about to be put back; `None` if nothing did."""
     query = """
         SELECT workshed.is_cancelled(%(message_id)s), workshed.matching_cancel_rule(
                %(actor)s, %(queue)s, %(tags)s, %(sent_ms)s)
@@ -66,14 +66,14 @@ def cancel_reason(conn: Connection, message_id: str, traits: CancelTraits) -> st
 
 
 def clear_cancellation(conn: Connection, message_id: str) -> None:
-    """Forget that a message was cancelled: somebody wants it to run after all."""
+    """Delete the cancellation of a message that is being retried."""
     conn.execute("DELETE FROM workshed.cancellations WHERE message_id = %s", (message_id,))
 
 
 def list_since(conn: Connection, xmin: int) -> tuple[int, Iterator[str]]:
-    """Return what was cancelled since `xmin` (0: ever), and the `xmin` to ask with next time.
+    """Return the messages cancelled since `xmin` (0: ever), and the `xmin` for the next call.
 
-    By snapshot and not by time: a transaction that began long ago may commit only now.
+    Uses snapshots instead of times, because a transaction that began long ago may commit only now.
     """
     found = conn.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
@@ -86,7 +86,7 @@ def list_since(conn: Connection, xmin: int) -> tuple[int, Iterator[str]]:
 
 
 def mark_notified(conn: Connection, message_ids: Sequence[str]) -> None:
-    """Note that these run, and know now that they were cancelled."""
+    """Record that these jobs are running, and were notified of their cancellation."""
     query = (
         "UPDATE workshed.cancellations SET notified_at = workshed.now() WHERE message_id = ANY(%s)"
     )
@@ -94,7 +94,7 @@ def mark_notified(conn: Connection, message_ids: Sequence[str]) -> None:
 
 
 def who_were_told(conn: Connection, message_ids: Sequence[str]) -> set[str]:
-    """Return those of cancelled messages that ran, and know it."""
+    """Return those of the messages that were notified of their cancellation while they ran."""
     query = """
         SELECT message_id FROM workshed.cancellations
          WHERE message_id = ANY(%s) AND notified_at IS NOT NULL
@@ -113,7 +113,7 @@ def _has_row(conn: Connection, message_id: str) -> bool:
 
 
 def _bury(conn: Connection, message_id: str, *, may_be_delivered: bool) -> bool:
-    """Store the cancellation; return whether the job was told of an earlier one."""
+    """Store the cancellation; return whether the job was notified of an earlier one."""
     query = """
         INSERT INTO workshed.cancellations (message_id, may_be_delivered)
         VALUES (%(message_id)s, %(may_be_delivered)s)

@@ -21,20 +21,20 @@ class KnownQueue:
 
 @dataclass(frozen=True, slots=True)
 class KnownActor:
-    """A row of `workshed.actors`: what is known of it where its program is not."""
+    """A row of `workshed.actors`: an actor as programs that do not import it see it."""
 
     name: str
     queue: str
     has_key: bool = False
-    """Its jobs have a key from their send on, which is computed in Python."""
+    """Its jobs have a unique key from their send on, which is computed in Python."""
     parameters: Sequence[str] = ()
-    """Those that can be given by place, in their order."""
+    """Its positional parameters, in order."""
     redact: Sequence[str] = ()
-    """Those whose values are not shown."""
+    """The parameters whose values are hidden."""
 
 
 def declare_queues(conn: Connection, kinds: Mapping[str, str]) -> None:
-    """Note queues by name, each `quorum` or `classic`."""
+    """Store queues by name, each `quorum` or `classic`."""
     query = """
         INSERT INTO workshed.queues AS q (name, kind)
         SELECT * FROM unnest(%s::text[], %s::text[])
@@ -45,7 +45,7 @@ def declare_queues(conn: Connection, kinds: Mapping[str, str]) -> None:
 
 
 def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
-    """Note the actors of a program."""
+    """Store the actors of a program."""
     query = """
         INSERT INTO workshed.actors (name, queue, has_key, parameters, redact)
         SELECT name, queue, has_key, parameters, redact
@@ -60,14 +60,14 @@ def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
 
 
 def find_actors(conn: Connection) -> list[KnownActor]:
-    """Return the actors that any worker has declared, by name."""
+    """Return the actors that any worker has declared, in order of name."""
     query = "SELECT name, queue, has_key, parameters, redact FROM workshed.actors ORDER BY name"
     with conn.cursor(row_factory=class_row(KnownActor)) as cur:
         return cur.execute(query).fetchall()
 
 
 def pause_queue(conn: Connection, name: str) -> bool:
-    """Let no worker start a job of this queue (within 2 s); False when no such queue is known."""
+    """Stop workers from starting jobs of a queue (within 2 s); False if it is unknown."""
     query = (
         "UPDATE workshed.queues SET paused_at = COALESCE(paused_at, workshed.now()) WHERE name = %s"
     )
@@ -75,7 +75,7 @@ def pause_queue(conn: Connection, name: str) -> bool:
 
 
 def resume_queue(conn: Connection, name: str) -> bool:
-    """Let workers start its jobs again; False when no such queue is known."""
+    """Let workers start its jobs again; False if the queue is unknown."""
     return (
         conn.execute(
             "UPDATE workshed.queues SET paused_at = NULL WHERE name = %s", (name,)
@@ -91,7 +91,7 @@ def list_paused(conn: Connection) -> frozenset[str]:
 
 
 def list_queues(conn: Connection) -> list[KnownQueue]:
-    """Return the known queues by name."""
+    """Return the known queues in order of name."""
     query = "SELECT name, kind, paused_at FROM workshed.queues ORDER BY name"
     with conn.cursor(row_factory=class_row(KnownQueue)) as cur:
         return cur.execute(query).fetchall()

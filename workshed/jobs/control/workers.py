@@ -1,4 +1,4 @@
-"""The worker processes that live, by their heartbeat, and how far each queue is worked off."""
+"""Live worker processes, by their heartbeats, and how far each queue has been consumed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from psycopg.types.json import Jsonb
 from workshed.db import Connection
 
 DEAD_AFTER = timedelta(seconds=10)
-"""A worker that has not beaten for this long has died: RabbitMQ has what it held."""
+"""A worker without a heartbeat for this long has died: RabbitMQ has requeued its deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What a worker process is."""
+    """A worker process."""
 
     id: UUID
     host: str
@@ -28,19 +28,19 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class QueueReport:
-    """What a worker process says of one queue. Times are those of a publish, by its sender."""
+    """A worker's report about one queue. Times are publish times, by the senders' clocks."""
 
     queue: str
     waiting: datetime | None
-    """The oldest that it has not started."""
+    """Of the oldest job that it has not started."""
     held: datetime | None
-    """The oldest that it has, running or not."""
+    """Of the oldest job that it holds, running or not."""
     got: datetime | None
-    """The newest it got since its last beat for the first time, of the lowest priority."""
+    """Of the newest lowest-priority job that arrived for the first time since its last beat."""
     got_ago: timedelta
-    """How long ago that was."""
+    """How long ago that job arrived."""
     returned: datetime | None
-    """The oldest that has gone back to RabbitMQ since its last beat."""
+    """Of the oldest job that was requeued since its last beat."""
 
 
 State = Literal["alive", "quiet", "silent"]
@@ -64,16 +64,16 @@ class Worker:
     """Its jobs as of its last beat: `message_id`, `actor`, `queue`, `since`."""
     memory_bytes: int | None
     quiet_at: datetime | None
-    """Since when somebody wants it to start nothing more."""
+    """Since when it should start no more jobs."""
 
     @property
     def name(self) -> str:
-        """Host and process id, as the history has it."""
+        """Host and process ID, as in the history."""
         return f"{self.host}:{self.pid}"
 
     @property
     def state(self) -> State:
-        """Tell whether it beats, and whether it is to start jobs."""
+        """Whether it sends heartbeats, and whether it may start jobs."""
         if not self.alive:
             return "silent"
         return "alive" if self.quiet_at is None else "quiet"
@@ -88,12 +88,12 @@ def record_heartbeat(
     running: Sequence[dict[str, Any]] = (),
     memory_bytes: int | None = None,
 ) -> bool:
-    """Say that a worker lives, what it holds, and how far it has got in its queues.
+    """Record that a worker is alive, what it holds, and how far it has consumed its queues.
 
-    Returns whether somebody wants it quiet. `running`: as in a `Worker`.
+    Returns whether it should be quiet. `running`: as in `Worker`.
 
-    In a queue that is first in, first out, nothing older waits once a message was delivered for the
-    first time; but one that goes back waits again.
+    In a first-in, first-out queue, no older message waits once a message was delivered for the
+    first time, except for messages that were requeued.
     """
     query = """
         INSERT INTO workshed.workers
@@ -123,7 +123,7 @@ def record_heartbeat(
         "held": [one.held for one in held],
     }
     news = [one for one in held if one.got is not None or one.returned is not None]
-    with conn.transaction():  # what is no longer held here waits on RabbitMQ again, or is done
+    with conn.transaction():  # together: a job no longer held here may wait on RabbitMQ again
         found = conn.execute(query, values).fetchone()
         if news:
             record_watermarks(conn, news)
@@ -131,9 +131,9 @@ def record_heartbeat(
 
 
 def quiet_worker(conn: Connection, worker_id: str) -> bool:
-    """Let a worker start nothing more (within 3 s); False when no such worker is known.
+    """Make a worker start no more jobs (within 3 s); False if it is unknown.
 
-    What it has not started goes back to its queues, and what runs there ends.
+    Its waiting jobs go back to their queues, and its running jobs finish.
     """
     query = """
         UPDATE workshed.workers SET quiet_at = COALESCE(quiet_at, workshed.now())
@@ -143,13 +143,13 @@ def quiet_worker(conn: Connection, worker_id: str) -> bool:
 
 
 def resume_worker(conn: Connection, worker_id: str) -> bool:
-    """Let it start jobs again; False when no such worker is known."""
+    """Let a worker start jobs again; False if it is unknown."""
     query = "UPDATE workshed.workers SET quiet_at = NULL WHERE id::text = %s"
     return conn.execute(query, (worker_id,)).rowcount > 0
 
 
 def record_watermarks(conn: Connection, news: Sequence[QueueReport]) -> None:
-    """Note how far queues are worked off, and what went back to them."""
+    """Record how far queues have been consumed, and what was requeued."""
     query = """
         WITH news AS (
             SELECT * FROM unnest(%(queues)s::text[], %(got)s::timestamptz[], %(ago)s::interval[],
@@ -185,12 +185,12 @@ def record_watermarks(conn: Connection, news: Sequence[QueueReport]) -> None:
 
 
 def delete_worker(conn: Connection, worker: UUID) -> None:
-    """Say that a worker has ended in good order."""
+    """Record that a worker has shut down gracefully."""
     conn.execute("DELETE FROM workshed.workers WHERE id = %s", (worker,))
 
 
 def expire_silent(conn: Connection) -> int:
-    """Note that what silent workers held has gone back to its queues; return how many died."""
+    """Record that silent workers' deliveries went back to their queues; return how many died."""
     query = """
         WITH dead AS (
             UPDATE workshed.workers
@@ -225,7 +225,7 @@ def expire_silent(conn: Connection) -> int:
 
 
 def seen_empty(conn: Connection, queue: str, at: datetime) -> None:
-    """Note that a queue had no message at `at` that no worker had."""
+    """Record that at `at` all messages of a queue were held by workers, or there were none."""
     query = """
         UPDATE workshed.queues SET oldest_possible_publish_at = %(at)s, last_requeued_at = NULL
          WHERE name = %(queue)s AND oldest_possible_publish_at < %(at)s
@@ -235,9 +235,9 @@ def seen_empty(conn: Connection, queue: str, at: datetime) -> None:
 
 
 def waiting_ages(conn: Connection) -> dict[str, tuple[timedelta, timedelta | None]]:
-    """Return of each queue two ages: of what waits on RabbitMQ, at most, and of the rest.
+    """Return two ages per queue: an upper bound for jobs that wait on RabbitMQ, and of the rest.
 
-    The latter is the oldest job that is due in PostgreSQL, or unstarted with a living worker.
+    The latter is the age of the oldest job that is due in PostgreSQL, or waits in a live worker.
     """
     query = """
         WITH elsewhere AS (
@@ -262,7 +262,7 @@ def waiting_ages(conn: Connection) -> dict[str, tuple[timedelta, timedelta | Non
 
 
 def list_workers(conn: Connection) -> list[Worker]:
-    """Return the workers, those that are silent included until they are forgotten."""
+    """Return the workers, including silent ones until they are deleted."""
     query = """
         SELECT id::text, host, pid, queues, busy, threads, release, started_at, beat_at,
                beat_at >= workshed.now() - %(after)s AS alive, running, memory_bytes, quiet_at

@@ -1,4 +1,4 @@
-"""Jobs that will not be tried again until somebody says so."""
+"""Dead jobs: they do not run again unless an operator retries them."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -20,33 +20,34 @@ from workshed.pruning import delete_old
 from workshed.settings import settings
 
 Read = Callable[[bytes, str], Any]
-"""Reads a body that came through a queue; raises `WorkshedError` where it cannot."""
+"""Decodes a body, given its queue; raises `WorkshedError` if it cannot."""
 
 UNREADABLE = "unreadable:"
 NOT_READ = "EnvelopeError"
-"""The error of what could not be read, and was not refused for its signature."""
+"""The error class of a message that could not be decoded, but whose signature was accepted."""
 DIGITS = 25
-"""Of the body's SHA-256, so that the name is as long as every other id."""
+"""Digits of the body's SHA-256, so that the name is as long as every other ID."""
 LONGEST_CLASS = 200
-"""Of an error's class: an index of PostgreSQL holds no more than 2704 bytes."""
+"""Longest stored error class: an index of PostgreSQL holds no more than 2704 bytes."""
 NOBODY = "(unreadable)"
-"""Stands for the actor in the record of a message that names none."""
+"""Replaces the actor in the record of a message without a readable one."""
 
 
 class UnreadableJobError(WorkshedError):
-    """A message nobody could read cannot run again; it can be looked at and discarded."""
+    """An unreadable message cannot run again; it can be inspected and discarded."""
 
     def __init__(self, message_id: str, why: str) -> None:
         """Say what to do instead."""
         super().__init__(
-            f"{message_id} was not taken for a job ({why}), so it is not put back: look at it with "
-            "`workshed dead show`, send the job again with `workshed enqueue`, and discard this one"
+            f"{message_id} was not taken for a job ({why}), so it cannot be retried: look at it "
+            "with `workshed dead show`, send the job again with `workshed enqueue`, and discard "
+            "this one"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A row of `workshed.dead`; `actor` is `None` where the message could not be read."""
+    """A row of `workshed.dead`; `actor` is `None` if the message could not be read."""
 
     message_id: str
     generation: int
@@ -59,23 +60,23 @@ class Dead:
     error_location: str | None
     """Where its program failed: `mail/smtp.py:12 in deliver`."""
     release: str | None
-    """Of the program that it died in."""
+    """Release of the program in which it died."""
     died_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class DeadFilter:
-    """Some of the dead; what is `None` does not matter."""
+    """A filter of dead jobs; fields that are `None` match all."""
 
     queue: str | None = None
     actor: str | None = None
-    """`-` where the message names none that could be read."""
+    """`-` for messages without a readable actor."""
     error: str | None = None
-    """Class of the error; `-` where there was none."""
+    """Class of the error; `-` for no error."""
     since: timedelta | None = None
-    """Died at most so long ago."""
+    """Died at most this long ago."""
     error_location: str | None = None
-    """Where the program failed; `-` where that is not known."""
+    """Where the program failed; `-` if unknown."""
 
 
 ANY = DeadFilter()
@@ -91,7 +92,7 @@ FITS = SQL("""
 
 @dataclass(frozen=True, slots=True)
 class ErrorClassGroup:
-    """The dead of one class of error."""
+    """The dead jobs of one error class."""
 
     error_class: str | None
     count: int
@@ -112,10 +113,10 @@ def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
     reason: str,
     error: BaseException | None = None,
 ) -> None:
-    """Keep a job, as it came, with why it died; one row per message, the latest death.
+    """Store a job as it came, with why it died; one row per message, for its latest death.
 
-    What could not be read (`actor` is `None`) may claim any id, also one of a job that died: its
-    row is named for its body, and what it claimed is in the reason.
+    An unreadable message (`actor` is `None`) may claim any ID, even that of a dead job. Its row
+    therefore gets an ID from its body, and the reason contains the claimed ID.
     """
     query = """
         INSERT INTO workshed.dead (message_id, generation, attempt, queue, actor, body, reason,
@@ -149,14 +150,14 @@ def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
 
 
 def retry_job(conn: Connection, message_id: str, read: Read | None = None) -> bool:
-    """Put a dead job back on its way: due now, with all its attempts.
+    """Retry a dead job: due now, with all of its attempts.
 
-    It runs also when it was cancelled before now, by its id or a rule. What could not be read when
-    it came is read again by `read`: it may be of a later release than the worker that met it.
+    It runs even if it was cancelled before, by its ID or a rule. `read` decodes a message that was
+    unreadable, because that may be from a newer release than the worker that received it.
 
-    False when no such job is dead, or somebody else was first. Raises `UnreadableJobError`.
+    False if there is no such dead job, or another call was first. Raises `UnreadableJobError`.
     """
-    # One statement: no crash in between loses the job, whether `conn` is in autocommit or not.
+    # One statement, so that a crash cannot lose the job, even if `conn` is in autocommit.
     query = """
         WITH moved AS (
             DELETE FROM workshed.dead
@@ -190,7 +191,7 @@ def retry_job(conn: Connection, message_id: str, read: Read | None = None) -> bo
 
 
 def discard_job(conn: Connection, message_id: str, reason: str) -> bool:
-    """Delete a dead job and record who wanted that, or why; False when no such job is dead."""
+    """Delete a dead job, and record who did that or why; False if there is no such dead job."""
     query = """
         WITH gone AS (
             DELETE FROM workshed.dead
@@ -213,7 +214,7 @@ def discard_job(conn: Connection, message_id: str, reason: str) -> bool:
 
 
 def get_dead_job(conn: Connection, message_id: str) -> Dead | None:
-    """Return one of the dead."""
+    """Return one dead job."""
     query = """
         SELECT message_id, generation, attempt, queue, actor, body, reason, error_class,
                error_location, release,
@@ -232,9 +233,9 @@ def list_dead_jobs(
     before: tuple[datetime, str] | None = None,
     limit: int = 100,
 ) -> list[Dead]:
-    """Return the dead, the latest first.
+    """Return dead jobs, latest first.
 
-    `before`: the death and the id of the last one that is known already.
+    `before`: time of death and ID of the last job of the previous page.
     """
     query = SQL("""
         SELECT message_id, generation, attempt, queue, actor, body, reason, error_class,
@@ -255,7 +256,7 @@ def list_dead_jobs(
 def list_ids(
     conn: Connection, which: DeadFilter, *, until: datetime | None = None, limit: int | None = None
 ) -> list[str]:
-    """Return the ids of all of them, who died first first; none that died after `until`."""
+    """Return the IDs of matching dead jobs, oldest death first; none that died after `until`."""
     query = SQL("""
         SELECT message_id
           FROM workshed.dead
@@ -269,7 +270,7 @@ def list_ids(
 
 
 def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClassGroup]:
-    """Return the dead by class of error, the largest group first."""
+    """Group dead jobs by error class, largest group first."""
     query = SQL("""
         SELECT error_class, count(*) AS count,
                array_agg(DISTINCT COALESCE(actor, %(nobody)s)) AS actors,
@@ -284,12 +285,12 @@ def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClass
 
 
 def count_dead_jobs(conn: Connection, which: DeadFilter = ANY) -> int:
-    """Return how many they are."""
+    """Count the matching dead jobs."""
     return sum(group.count for group in group_by_error(conn, which))
 
 
 def count_some(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
-    """Return how many they are, or `most` where they are more."""
+    """Count the matching dead jobs, but at most up to `most`."""
     query = SQL("""
         SELECT count(*)
           FROM (SELECT
@@ -302,14 +303,14 @@ def count_some(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
 
 
 def count_of(conn: Connection, ids: Sequence[str]) -> int:
-    """Return how many of these are dead."""
+    """Return how many of these jobs are dead."""
     query = "SELECT count(*) FROM workshed.dead WHERE message_id = ANY (%s)"
     [(number,)] = conn.execute(query, (list(ids),))
     return int(number)
 
 
 def by_queue(conn: Connection) -> dict[str, int]:
-    """Return how many of each queue are dead."""
+    """Return the number of dead jobs of each queue."""
     return dict(conn.execute("SELECT queue, count(*) FROM workshed.dead GROUP BY queue").fetchall())
 
 
@@ -325,7 +326,7 @@ def prune_dead_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def filter_parameters(which: DeadFilter) -> dict[str, Any]:
-    """Return what `FITS` asks for."""
+    """Return the parameters of `FITS`."""
     return {
         "queue": which.queue,
         "actor": which.actor,
@@ -336,10 +337,10 @@ def filter_parameters(which: DeadFilter) -> dict[str, Any]:
 
 
 def read_again(row: Dead, read: Read | None) -> Dead:
-    """Return a row that has the id and the actor of its message, if that can be read now.
+    """Return a row with the ID and the actor of its message, if that can be decoded now.
 
-    Not one whose signature was wrong: whether it may run is no question of how it is read. Raises
-    `UnreadableJobError`.
+    Raises `UnreadableJobError`, also for a message with a wrong signature, which must not run even
+    if it can be decoded.
     """
     if row.actor is not None:
         return row
@@ -356,7 +357,7 @@ def read_again(row: Dead, read: Read | None) -> Dead:
 
 
 def redrive_body(row: Dead, now: datetime) -> str:
-    """Make the body of the next generation; copies of earlier ones are duplicates.
+    """Return the body of the next generation; copies of earlier ones are then duplicates.
 
     Raises `UnreadableJobError`.
     """
@@ -364,7 +365,7 @@ def redrive_body(row: Dead, now: datetime) -> str:
         fields = orjson.loads(row.body)
         redriven = int(now.timestamp() * 1000)
         fields["options"].update(attempt=1, generation=row.generation + 1, redriven=redriven)
-        if "unique_key" in fields["options"]:  # freed when it died; another may have it now
+        if "unique_key" in fields["options"]:  # freed when it died, so another job may have it
             fields["options"]["awaiting_unique_key"] = True
         for counted in ("failures", "failing_since"):
             fields["options"].pop(counted, None)

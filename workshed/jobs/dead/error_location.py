@@ -1,4 +1,4 @@
-"""Where in a program something failed, in words that are the same on every machine."""
+"""Where a program failed, described in the same way on every machine."""
 
 import os
 import traceback
@@ -16,9 +16,9 @@ LONGEST = 200
 
 
 def locate_error(error: BaseException | None) -> str | None:
-    """Say where an error was raised: `mail/smtp.py:12 in deliver`.
+    """Return where an error was raised: `mail/smtp.py:12 in deliver`.
 
-    It is the last frame that belongs to the program; where a library alone was at work, its last.
+    This is the last frame that belongs to the program, or the last of all if none does.
     """
     frames = [] if error is None else list(traceback.walk_tb(error.__traceback__))
     own = [found for found in frames if _is_of_program(found[0])]
@@ -31,6 +31,6 @@ def locate_error(error: BaseException | None) -> str | None:
 
 def _is_of_program(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    is_made = name.startswith("<")  # `<frozen importlib>`, `<string>`: there is no such file
+    is_made = name.startswith("<")  # `<frozen importlib>` and `<string>` are not files
     is_library = name.startswith((STANDARD, *MACHINERY))
     return not (is_made or is_library or INSTALLED.intersection(PurePath(name).parts))

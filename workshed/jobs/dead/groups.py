@@ -1,4 +1,4 @@
-"""The dead by what they died of, of which actor and where: most likely one defect each."""
+"""Dead jobs grouped by error class, actor and location: each group is most likely one defect."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from workshed.jobs.dead.dead_jobs import ANY, FITS, DeadFilter, filter_parameter
 
 @dataclass(frozen=True, slots=True)
 class DeadGroup:
-    """Those that have all three in common; what is `None` is not known of any of them."""
+    """Dead jobs with the same error class, actor and location; `None` if unknown."""
 
     error_class: str | None
     actor: str | None
@@ -21,14 +21,14 @@ class DeadGroup:
     first_at: datetime
     last_at: datetime
     release: str | None
-    """Of the program in which the first of them died."""
+    """Release of the program in which the first of them died."""
     hours: list[int]
-    """How many died in each of the last 24 hours, the latest hour last."""
+    """How many died in each of the last 24 hours, latest hour last."""
 
 
 def list_groups(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> list[DeadGroup]:
     """Return the largest groups."""
-    # Both counts read the index `dead_by_group` alone: the rows have bodies.
+    # Both counts read only the index `dead_by_group`, because the rows contain bodies.
     query = SQL("""
         WITH grouped AS (
             SELECT error_class, actor, error_location, count(*) AS count,

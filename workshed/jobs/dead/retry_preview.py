@@ -1,4 +1,4 @@
-"""What a retry of some of the dead would come to; nothing is changed to know it."""
+"""Preview what a retry of dead jobs would do, without changing anything."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from workshed.jobs.outbox.claims import database_now
 
 @dataclass(frozen=True, slots=True)
 class RetryPreview:
-    """How many of them would do what."""
+    """How many jobs would do what."""
 
     jobs: int
     """Would run again."""
     waits: int
-    """Of these: would wait until another job gives back their unique key."""
+    """Of these: would wait until another job releases their unique key."""
     unreadable: int
     """Would stay dead."""
 
 
 def preview_retry(conn: Connection, ids: Sequence[str], read: Read | None = None) -> RetryPreview:
-    """Tell what a retry of these would come to; those that are not dead do not count."""
+    """Return what a retry of these jobs would do; those that are not dead do not count."""
     readable, unreadable, now = 0, 0, database_now(conn)
     keys: dict[str, str] = {}
     for row in _rows(conn, ids):
@@ -41,7 +41,7 @@ def preview_retry(conn: Connection, ids: Sequence[str], read: Read | None = None
 
 
 def _rows(conn: Connection, ids: Sequence[str]) -> Iterator[Dead]:
-    """Read them one by one: each body may have a megabyte."""
+    """Stream the rows, because each body may have a megabyte."""
     query = """
         SELECT d.message_id, d.generation, d.attempt, d.queue, d.actor, d.body, d.reason,
                d.error_class,
@@ -55,9 +55,10 @@ def _rows(conn: Connection, ids: Sequence[str]) -> Iterator[Dead]:
 
 
 def _waits(conn: Connection, keys: dict[str, str]) -> int:
-    """Count the jobs that would not get their key at once; `keys`: by id, who is first first.
+    """Count the jobs that would not get their key at once; `keys`: by ID, in order of retry.
 
-    Of several with one key, all but one. A key that a job still has itself is no obstacle.
+    Of several jobs with one key, that is all but one. A key that a job still has itself is no
+    obstacle.
     """
     query = """
         SELECT count(*) FILTER (WHERE CASE WHEN lock.key IS NULL THEN wanted.turn > 1

@@ -34,7 +34,7 @@ class Attempt:
 
 
 class Described(NamedTuple):
-    """An error in words that can be stored."""
+    """An error as texts that can be stored."""
 
     error_class: str | None = None
     error: str | None = None
@@ -56,7 +56,7 @@ def record_attempt(  # noqa: PLR0913 -- a row has this many columns
     reason: str,
     error: Described = NO_ERROR,
 ) -> None:
-    """Write how an attempt ended when it was not with success."""
+    """Record an attempt that did not succeed."""
     query = """
         INSERT INTO workshed.attempts (message_id, generation, attempt, queue, actor, outcome,
                                        reason,
@@ -78,7 +78,7 @@ def record_attempt(  # noqa: PLR0913 -- a row has this many columns
 
 
 def of_message(conn: Connection, message_id: str) -> list[Attempt]:
-    """Return the attempts of one job, the first one first."""
+    """Return the attempts of one job, oldest first."""
     query = """
         SELECT message_id, generation, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, ended_at
@@ -96,10 +96,10 @@ def prune_attempts(conn: Connection, older_than: timedelta, limit: int) -> int:
 
 
 def text_of(error: BaseException) -> str:
-    """Return what an error says; one whose own words fail must not cost its job the retry."""
+    """Return the text of an error, even if its `__str__` fails: its job must still be retried."""
     try:
         return str(error)
-    except Exception as err:  # noqa: BLE001 -- of whatever an error's `__str__` does
+    except Exception as err:  # noqa: BLE001 -- an error's `__str__` may raise anything
         return f"(its text cannot be made: {type(err).__name__})"
 
 
@@ -109,9 +109,9 @@ def to_storable(text: str) -> str:
 
 
 def describe_error(error: BaseException | None, shown: Callable[[str], str] = str) -> Described:
-    """Put an error in words; `shown` hides what is secret in them.
+    """Describe an error; `shown` hides the secrets in its texts.
 
-    The end of a traceback says where it happened, so that is what is kept of a long one.
+    Keeps the end of a long traceback, because that says where the error happened.
     """
     if error is None:
         return NO_ERROR

@@ -1,4 +1,4 @@
-"""A run as PostgreSQL reads it: a row of a binary COPY, made of each job that was done."""
+"""A run in PostgreSQL's binary COPY format, encoded fast because there is one for each run."""
 
 import struct
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 COLUMNS = """message_id, generation, attempt, queue, actor, outcome, reason, error_class, error,
              traceback, sent_at, published_at, started_at, ended_at, queue_wait_s, duration_s,
              retry_in_s, worker, parent, origin, trace, tags, release, arguments"""
-"""What a row has, in this order."""
+"""The columns of a row, in this order."""
 
 BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END = b"\xff\xff"
@@ -22,7 +22,7 @@ _NOTHING = _EMPTY + 3 * _NULL  # no reason, no error
 _TEXT_OID = 25
 _NO_TAGS = struct.pack(">iiii", 12, 0, 0, _TEXT_OID)
 _EPOCH_S = 946_684_800
-"""From the Unix epoch to that of PostgreSQL, the first of January 2000."""
+"""Seconds from the Unix epoch to PostgreSQL's, 2000-01-01."""
 
 
 def encode_row(  # noqa: PLR0913 -- a row has this many columns
@@ -52,10 +52,10 @@ def encode_row(  # noqa: PLR0913 -- a row has this many columns
     tags: list[str] | None = None,
     arguments: str | None = None,
 ) -> bytes:
-    """Write one; times are Unix seconds, by the clocks of its sender and worker.
+    """Encode a row; times are Unix seconds, by the clocks of its sender and worker.
 
     `arguments` is the text of a JSON object without NUL characters. Raises `UnicodeEncodeError`
-    for a text that is no Unicode, and `struct.error` for a number out of range.
+    for a text that is not valid Unicode, and `struct.error` for a number out of range.
     """
     said = (
         _NOTHING
@@ -85,7 +85,7 @@ def encode_row(  # noqa: PLR0913 -- a row has this many columns
 
 
 def message_of(written: bytes) -> str:
-    """Return the id of the message that a row is about."""
+    """Return the ID of the message that a row is about."""
     at = len(_COUNT) + _LENGTH.size
     (length,) = _LENGTH.unpack_from(written, len(_COUNT))
     return written[at : at + length].decode()
@@ -99,7 +99,7 @@ def _text(value: str | None) -> bytes:
 
 
 _word = lru_cache(maxsize=1_000)(_text)
-"""Of a few, said again and again."""
+"""For texts that repeat often."""
 
 
 def _times(
@@ -142,7 +142,7 @@ def _seconds(value: float | None) -> bytes:
 
 
 def _list(values: list[str]) -> bytes:
-    """Write an array of one dimension, which begins at 1."""
+    """Encode a one-dimensional array whose index begins at 1."""
     items = b"".join([_text(value) for value in values])
     head = struct.pack(">iiiii", 1, 0, _TEXT_OID, len(values), 1)
     return _LENGTH.pack(len(head) + len(items)) + head + items

@@ -1,4 +1,4 @@
-"""How much of the history one look reads, and how many runs of it ended how."""
+"""Limit how much of the history a page reads, and count its runs by outcome."""
 
 from datetime import datetime
 
@@ -9,11 +9,11 @@ from workshed.jobs.history.runs import RunFilter, RunPosition, filter_values
 def oldest_within(
     conn: Connection, which: RunFilter, *, before: RunPosition | None = None, most: int
 ) -> datetime | None:
-    """Return how far back a look goes that reads no more than some `most` runs; `None`: to the end.
+    """Return how far back a query may go to read about `most` runs at most; `None`: to the end.
 
-    Of the filters the one counts that has an index; what the others leave is looked for within.
+    Only filters with an index count here; the query applies the others to the runs in that range.
     """
-    # By time alone: with the ids, no index of an actor or a parent would have the order.
+    # By time only: with the ID, no index by actor or parent would have this order.
     query = """
         SELECT recorded_at
           FROM workshed.runs
@@ -40,7 +40,7 @@ def oldest_within(
 
 
 def by_outcome(conn: Connection, which: RunFilter, *, down_to: datetime | None) -> dict[str, int]:
-    """Return how many runs ended how, whichever outcomes are asked for."""
+    """Count runs by outcome; ignores the filter's outcomes."""
     query = """
         SELECT outcome, count(*)
           FROM workshed.runs

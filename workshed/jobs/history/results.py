@@ -1,4 +1,4 @@
-"""What jobs return, kept for a while for those who wait for it."""
+"""Results of jobs, kept for a while for callers that wait for them."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from workshed.pruning import NO_AGE, delete_old
 
 
 def store_result(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
-    """Keep a result, in place of an earlier one."""
+    """Store a result; it replaces an earlier one."""
     query = """
         INSERT INTO workshed.results (key, body, expires_at)
         VALUES (%(key)s, %(body)s, workshed.now() + %(ttl)s)
@@ -17,7 +17,7 @@ def store_result(conn: Connection, key: str, body: bytes, ttl: timedelta) -> Non
 
 
 def get_result(conn: Connection, key: str) -> bytes | None:
-    """Return a result; `None` where there is none, or none any more."""
+    """Return a result; `None` if there is none, or it has expired."""
     query = "SELECT body FROM workshed.results WHERE key = %s AND expires_at > workshed.now()"
     row = conn.execute(query, (key,)).fetchone()
     return None if row is None else bytes(row[0])

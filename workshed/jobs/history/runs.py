@@ -1,4 +1,4 @@
-"""The history of attempts: written in batches, read by filters, forgotten by days."""
+"""The history of runs: written in batches, read by filters, deleted by days."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,13 +34,13 @@ class Run:
     started_at: datetime | None
     ended_at: datetime
     queue_wait_s: float | None
-    """In its queue and in its worker's memory, in seconds."""
+    """Time in its queue and in its worker's memory, in seconds."""
     duration_s: float | None
-    """In its actor."""
+    """Time in its actor."""
     retry_in_s: float | None
-    """Until it was to run again, of one that was put back."""
+    """Time until its next run, if it was put back."""
     worker: str
-    """Host and process id."""
+    """Host and process ID."""
     parent: str | None
     """The job that sent it."""
     origin: str
@@ -48,11 +48,11 @@ class Run:
     tags: list[str]
     release: str
     arguments: Any
-    """By name, the secret ones hidden; `None` where they were too large, or were erased."""
+    """By name, with secret ones hidden; `None` if they were too large, or were erased."""
 
 
 class RunPosition(NamedTuple):
-    """A run in the order of the history: where a page ends, the next one begins."""
+    """A position in the history, by which one page continues another."""
 
     recorded_at: datetime
     id: int
@@ -60,7 +60,7 @@ class RunPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Some of the runs; what is `None` or empty does not matter."""
+    """A filter of runs; fields that are `None` or empty match all."""
 
     actor: str | None = None
     queue: str | None = None
@@ -72,23 +72,23 @@ class RunFilter:
     arguments: dict[str, Any] | None = None
     """Values of some arguments by name, exactly."""
     since: timedelta | None = None
-    """Ended at most so long ago."""
+    """Ended at most this long ago."""
     longer_than: timedelta | None = None
-    """Its actor ran for at least so long."""
+    """Its actor ran for at least this long."""
 
 
 ANY = RunFilter()
 
 
 def add_partitions(conn: Connection) -> None:
-    """Make room for today and the days after it."""
+    """Create the partitions of today and the next days."""
     conn.execute("SELECT workshed.add_runs_partitions()")
 
 
 def write_runs(conn: Connection, rows: Iterable[bytes]) -> None:
-    """Append runs, all of them or none; they are not waited for to be on disk.
+    """Append runs, all of them or none, without waiting until they are on disk.
 
-    Raises `psycopg.errors.CheckViolation` where the partition of today is missing.
+    Raises `psycopg.errors.CheckViolation` if today's partition is missing.
     """
     copy = SQL("COPY workshed.runs ({}) FROM STDIN (FORMAT BINARY)").format(SQL(COLUMNS))
     with conn.transaction():
@@ -98,14 +98,14 @@ def write_runs(conn: Connection, rows: Iterable[bytes]) -> None:
 
 
 def note_lost(conn: Connection, worker: str, count: int) -> None:
-    """Note that a worker could not keep so many runs."""
+    """Record how many runs a worker could not store."""
     conn.execute(
         "INSERT INTO workshed.runs_dropped (worker, runs) VALUES (%s, %s)", (worker, count)
     )
 
 
 def count_dropped(conn: Connection, since: timedelta) -> int:
-    """Return how many runs were not kept lately."""
+    """Return how many runs could not be stored in the last `since`."""
     query = """
         SELECT COALESCE(sum(runs), 0)::bigint
           FROM workshed.runs_dropped
@@ -123,7 +123,7 @@ def list_runs(
     down_to: datetime | None = None,
     limit: int = 100,
 ) -> list[Run]:
-    """Return runs, the latest first: those after the place `before`, and none before `down_to`."""
+    """Return runs, latest first; only those older than `before` and not older than `down_to`."""
     query = """
         SELECT id, recorded_at, message_id, generation, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, sent_at, published_at, started_at, ended_at,
@@ -152,7 +152,7 @@ def list_runs(
 
 
 def filter_values(which: RunFilter) -> dict[str, Any]:
-    """Return what a query asks with."""
+    """Return the filter as query parameters."""
     longer = which.longer_than
     return {
         "actor": which.actor,
@@ -168,7 +168,7 @@ def filter_values(which: RunFilter) -> dict[str, Any]:
 
 
 def of_message(conn: Connection, message_id: str) -> list[Run]:
-    """Return the runs of one job, the first one first."""
+    """Return the runs of one job, oldest first."""
     query = """
         SELECT id, recorded_at, message_id, generation, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, sent_at, published_at, started_at, ended_at,
@@ -183,10 +183,10 @@ def of_message(conn: Connection, message_id: str) -> list[Run]:
 
 
 def prune_runs(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Drop up to `limit` of the oldest days that are older as a whole; return how many.
+    """Drop up to `limit` of the oldest days that are entirely older; return how many.
 
-    With them go notes of lost runs, at most 1 000 and not counted. Raises
-    `psycopg.errors.LockNotAvailable` where somebody reads the history for longer than 2 s.
+    Also deletes up to 1 000 records of lost runs, which do not count. Raises
+    `psycopg.errors.LockNotAvailable` if a query reads the history for longer than 2 s.
     """
     lost = """
         DELETE FROM workshed.runs_dropped

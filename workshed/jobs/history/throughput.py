@@ -1,4 +1,4 @@
-"""How much runs now, how long it takes, and how much of it fails: of the latest runs."""
+"""Rate, durations and failures of the latest runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from workshed.jobs.outcomes import FAILED
 
 WINDOW = timedelta(minutes=15)
 MOST = 20_000
-"""Runs that are looked at, so that it takes a moment however many there are."""
+"""Most runs that are read, so that the query is always quick."""
 FINEST_S = 5
 STEPS_S = (5, 10, 15, 30, 60)
 """Widths of a bar of the chart, in seconds; all are multiples of the finest."""
@@ -18,7 +18,7 @@ MOST_BARS = 20
 
 @dataclass(frozen=True, slots=True)
 class ThroughputBucket:
-    """What has ended in a part of the span."""
+    """The runs that ended in one part of the time span."""
 
     at: datetime
     """When the part begins."""
@@ -27,24 +27,24 @@ class ThroughputBucket:
 
     @property
     def ended(self) -> int:
-        """Both."""
+        """Succeeded and failed runs together."""
         return self.succeeded + self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Figures of a span of time; `None` is what nothing is known of."""
+    """Figures of a time span; `None` if unknown."""
 
     span: timedelta
-    """How far back the runs go that were looked at."""
+    """How far back the runs go that were read."""
     is_cut: bool
-    """There are more in the window, which were not looked at."""
+    """There are more runs in the window, which were not read."""
     succeeded: int
     failed: int
     """Attempts that ended in an error."""
     per_minute: float | None
     failure_rate: float | None
-    """Of those that succeeded or failed, 0 to 1."""
+    """Share of failed runs among those that succeeded or failed, 0 to 1."""
     run_p50_s: float | None
     run_p95_s: float | None
     wait_p50_s: float | None
@@ -55,7 +55,7 @@ class Throughput:
 
 
 def measure_throughput(conn: Connection) -> Throughput:
-    """Look at the runs of the last 15 minutes, or at the latest 20 000 of them."""
+    """Measure the runs of the last 15 minutes, or the latest 20 000 of them."""
     query = """
         WITH latest AS MATERIALIZED (
             SELECT recorded_at, duration_s, queue_wait_s, outcome = 'succeeded' AS succeeded,
@@ -103,16 +103,16 @@ def measure_throughput(conn: Connection) -> Throughput:
 
 
 def bucket_width(span: timedelta) -> int:
-    """Return how many seconds a bar is wide, so that they are not too many."""
+    """Return the width of a bar in seconds that gives at most `MOST_BARS` bars."""
     return next((s for s in STEPS_S if span.total_seconds() <= s * MOST_BARS), STEPS_S[-1])
 
 
 def sum_buckets(
     counted: Mapping[int, tuple[int, int]], now: datetime, span: timedelta, step_s: int
 ) -> list[ThroughputBucket]:
-    """Sum up the finest parts to bars, the oldest first, without the one that the span cuts.
+    """Sum the finest parts up to bars, oldest first, without the one that the span cuts.
 
-    They begin at full multiples of their width, so that they stay as they are while time goes on.
+    Bars begin at full multiples of their width, so that they do not change as time passes.
     """
     width = step_s // FINEST_S
     last = int(now.timestamp()) // step_s

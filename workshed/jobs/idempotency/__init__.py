@@ -1,1 +1,1 @@
-"""What has happened already."""
+"""Records of what has happened already, for deduplication."""

@@ -1,4 +1,4 @@
-"""Effects that happen once: a key that commits together with what it stands for."""
+"""Effects that happen once: each has a key that commits together with the effect."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from workshed.pruning import WITHOUT_JOB, delete_old
 
 
 def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
-    """Write the key in the caller's transaction; False when it is there already.
+    """Write the key in the caller's transaction; False if it exists already.
 
     Waits for a transaction that is about to write the same key. `scope` is the actor.
     """
@@ -19,16 +19,17 @@ def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
 
 
 def is_claimed(conn: Connection, scope: str, key: str) -> bool:
-    """Tell whether the key is there."""
+    """Return whether the key exists."""
     query = "SELECT FROM workshed.once_keys WHERE scope = %s AND key = %s"
     return conn.execute(query, (scope, key)).rowcount > 0
 
 
 def prune_keys(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete keys no copy can ask for any more, at most `limit`; return how many, or were renewed.
+    """Delete keys that no copy can need any more, at most `limit`; return how many.
 
-    Keys of jobs that wait or are dead are renewed once a day. Once RabbitMQ has such a job, no row
-    tells that it lives, and it still has to find the keys of its earlier attempts.
+    Keys of waiting and dead jobs are renewed once a day, because once such a job is on RabbitMQ, no
+    row shows that it is alive, and it must still find the keys of its earlier attempts. Returns the
+    number of renewed keys if that is larger.
     """
     renew = """
         UPDATE workshed.once_keys SET done_at = workshed.now()

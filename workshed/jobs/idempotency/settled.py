@@ -7,19 +7,18 @@ from workshed.pruning import WITHOUT_JOB, delete_old
 
 
 def is_settled(conn: Connection, message_id: str, generation: int) -> bool:
-    """Tell whether this generation, or a later one, has its outcome already."""
+    """Return whether this generation, or a later one, has its outcome already."""
     query = "SELECT generation >= %s FROM workshed.completed_generations WHERE message_id = %s"
     found = conn.execute(query, (generation, message_id)).fetchone()
     return found is not None and bool(found[0])
 
 
 def complete_generation(conn: Connection, message_id: str, generation: int) -> bool:
-    """Claim the outcome of this generation; False when a copy of it has written one.
+    """Claim the outcome of this generation; False if a copy has written one already.
 
-    Holds the row's lock until the transaction ends, so of two copies that end at once the second
-    waits here for what the first commits. With the outcome go its start, if one was recorded, and
-    its rows of the schedule: those kept until now, and those of a sender or relay that did not
-    come to delete them.
+    Holds the row's lock until the transaction ends, so if two copies end at once, the second waits
+    here for the first to commit. Also deletes the recorded start, if any, and the message's rows in
+    the schedule: those kept until now, and those that a sender or relay has not deleted yet.
     """
     query = """
         WITH completed AS (

@@ -1,4 +1,4 @@
-"""Starts of jobs that may have a copy: what has its outcome, was cancelled, or kills its worker."""
+"""Starts of jobs that may have a copy, which show whether a job kills its worker."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from workshed.jobs.tags import CancelTraits
 from workshed.pruning import delete_old
 
 ALONE_AT_MOST = 2
-"""Starts isolated in a process; a job that ends none of them kills its worker."""
+"""After this many isolated starts without an outcome, a job is considered to kill its worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class Past:
     started: bool
     """It was started before, as a redelivered job, and that start has no outcome."""
     isolated: int
-    """How many of those starts were made isolated."""
+    """How many of those starts were isolated."""
 
     @property
     def kills(self) -> bool:
-        """Tell whether it has ended its process each time it ran isolated there."""
+        """Whether it has killed its process each time it ran isolated."""
         return self.isolated >= ALONE_AT_MOST
 
 
@@ -74,9 +74,9 @@ def record_start(
 
 
 def delete_start(conn: Connection, message_id: str) -> None:
-    """Delete the start of a copy whose job has its outcome, written while the copy started.
+    """Delete the start of a copy if the job's outcome was stored while the copy started.
 
-    That outcome takes with it the starts that are committed before it, and this one came later.
+    Storing an outcome deletes the starts that are committed before it, but this one came later.
     """
     query = """
         DELETE FROM workshed.redelivered_starts AS s USING workshed.completed_generations AS d
@@ -88,6 +88,6 @@ def delete_start(conn: Connection, message_id: str) -> None:
 def prune_starts(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete starts of jobs that RabbitMQ has lost, at most `limit`; return how many.
 
-    A copy that comes after so long is dead without being run.
+    A copy that arrives after that time goes to the dead table without running.
     """
     return delete_old(conn, "workshed.redelivered_starts", "started_at", older_than, limit)

@@ -1,4 +1,4 @@
-"""Numbers that many processes count, each until it expires; one that has, or is not there, is 0."""
+"""Shared counters with an expiry; a missing or expired one is 0."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -7,11 +7,11 @@ from workshed.db import Connection
 from workshed.pruning import NO_AGE, delete_old
 
 MOST = 2**62
-"""No number comes near it."""
+"""No counter gets near it."""
 
 
 def create_counter(conn: Connection, key: str, value: int, ttl: timedelta) -> bool:
-    """Begin to count at a number, unless it is counted already."""
+    """Create a counter with this value; False if it exists already."""
     query = """
         INSERT INTO workshed.counters AS c (key, value, expires_at)
         VALUES (%(key)s, %(value)s, workshed.now() + %(ttl)s)
@@ -31,7 +31,7 @@ def change_counter(
     lowest: int | None = None,
     highest: int | None = None,
 ) -> bool:
-    """Count on, unless that leads below `lowest` or above `highest`; `ttl` begins again."""
+    """Add `by`, unless that leads below `lowest` or above `highest`; restarts `ttl`."""
     _ensure(conn, key)
     query = """
         UPDATE workshed.counters
@@ -61,10 +61,10 @@ def change_of_sum(
     *,
     highest: int,
 ) -> bool:
-    """Count on, unless the number or the sum of all of `keys` would be above `highest`.
+    """Add `by`, unless the counter or the sum of all `keys` would be above `highest`.
 
-    Keys that share what is before their `@` take turns, as those of one window do; the keys are
-    asked for when it is this one's.
+    Calls whose keys share the part before `@`, like those of one window, are serialized; `keys` is
+    called under their lock.
     """
     query = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
     conn.execute(query, (f"workshed.counters {key.rpartition('@')[0]}",))
@@ -78,14 +78,14 @@ def change_of_sum(
 
 
 def count_login(conn: Connection, who: str, most: int, span: timedelta) -> bool:
-    """Count a try to log in to the console, unless there were `most` within the span."""
+    """Count a login attempt to the console; False if there were `most` within the span already."""
     query = "SELECT workshed.count_login(%s, %s, %s)"
     ((counted,),) = conn.execute(query, (who, most, span)).fetchall()
     return bool(counted)
 
 
 def is_counted(conn: Connection, key: str) -> bool:
-    """Tell whether a number is there, and has not expired."""
+    """Return whether a counter exists and has not expired."""
     query = "SELECT FROM workshed.counters WHERE key = %s AND expires_at > workshed.now()"
     return conn.execute(query, (key,)).rowcount > 0
 

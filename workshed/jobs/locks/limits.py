@@ -1,8 +1,8 @@
-"""How many jobs run at a time, or start within a span, per key; and who waits for that.
+"""Concurrency limits and rate limits per key, and the jobs that wait for them.
 
-What is counted are starts. Each limit has a row. A job that takes a slot, gives one back or waits
-for one locks it until its transaction ends; several are locked in the order of their keys. A job
-that is over a limit waits in the order of arrival, and no job that comes later gets its slot.
+Limits count starts. Each limit has a row. A job that takes, releases or waits for a slot locks that
+row until its transaction ends; several rows are locked in the order of their keys. Jobs over a
+limit wait in order of arrival, and no later job gets their slot.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,20 @@ from workshed.pruning import delete_old
 Kind = Literal["concurrent", "window", "bucket"]
 
 KEPT = timedelta(seconds=10)
-"""For so long a slot is kept for the job that was called for it."""
+"""How long a slot is kept for the waiting job that was woken for it."""
 LOOK_AGAIN = timedelta(hours=1)
-"""Who waits for others to end is called then; it comes by itself after this, whatever happens."""
+"""A job that waits for others to end is woken then; without that, it checks again after this."""
 FORGOTTEN = timedelta(days=1)
-"""Who was called so long ago, and did not come, has no ticket any more."""
+"""A waiting job that was woken this long ago and did not start loses its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
-    """What one job asks of one limit.
+    """A job's request for a slot of one limit.
 
-    `size`: at a time, within `span`, or at once of a full bucket, which has one more after each
-    `span`. `share`: on whose behalf; what is free is divided among those that wait.
+    `size`: jobs at a time, starts within `span`, or the capacity of a bucket, which regains one
+    token after each `span`. `share`: on whose behalf; free slots are divided among the shares that
+    wait.
     """
 
     key: str
@@ -44,13 +45,13 @@ class SlotRequest:
 
     @property
     def is_held(self) -> bool:
-        """Tell whether its slot is held while the job runs, and given back with its outcome."""
+        """Whether its slot is held while the job runs, and released with its outcome."""
         return self.kind == "concurrent"
 
 
 @dataclass(frozen=True, slots=True)
 class JobStart:
-    """A start of a job that asks; `token` is of no other start."""
+    """A start of a job that requests slots; `token` is unique to this start."""
 
     token: UUID
     message_id: str
@@ -61,7 +62,7 @@ class JobStart:
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """For which limit a job waits: a slot is its own `opens_in`, and `again_in` it looks again."""
+    """The limit for which a job waits: it gets a slot `opens_in`, and checks again `again_in`."""
 
     key: str
     opens_in: timedelta | None
@@ -70,10 +71,10 @@ class WaitResult:
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """A limit as people read it.
+    """A limit, for people to read.
 
-    `used`: runs now, has started within the span, or is missing in the bucket. `next_at`: when one
-    who comes now gets a slot; `None`: when one that runs has ended.
+    `used`: jobs that run now, have started within the span, or tokens missing in the bucket.
+    `next_at`: when a job that comes now gets a slot; `None`: once a running one has ended.
     """
 
     key: str
@@ -88,7 +89,7 @@ class LimitState:
 
 @dataclass(frozen=True, slots=True)
 class SlotHolder:
-    """Who runs, and counts for a limit."""
+    """A running job that has a slot of a limit."""
 
     key: str
     share: str
@@ -101,18 +102,18 @@ class SlotHolder:
 
 @dataclass(frozen=True, slots=True)
 class LimitWaiter:
-    """Who waits for a limit."""
+    """A job that waits for a limit."""
 
     key: str
     share: str
     message_id: str
     waiting_since: datetime
     offered_at: datetime | None
-    """When a slot is its own; `None` while none is in sight."""
+    """When it gets a slot; `None` while that is unknown."""
 
 
 def acquire_slots(conn: Connection, asks: Sequence[SlotRequest], start: JobStart) -> str | None:
-    """Take a slot of each limit, or of none; return the key of one that has none now."""
+    """Take a slot of each limit, or of none; return the key of a limit without a free slot."""
     query = """
         SELECT workshed.acquire_slots(
                %(keys)s, %(kinds)s, %(sizes)s::int[], %(spans)s::interval[],
@@ -138,7 +139,7 @@ def acquire_slots(conn: Connection, asks: Sequence[SlotRequest], start: JobStart
 def enqueue_waiter(
     conn: Connection, asks: Sequence[SlotRequest], message_id: str, generation: int
 ) -> WaitResult:
-    """Let the next generation of a job wait for the limit that has its slot last."""
+    """Make the next generation of a job wait for the limit that gives it a slot last."""
     query = """
         SELECT awaited, opens_in, again_in
           FROM workshed.enqueue_waiter(
@@ -165,11 +166,11 @@ def release_slots(
     message_id: str,
     generation: int | None,
 ) -> int:
-    """Give back what a start has taken, and call who waits for it; return how many slots it had.
+    """Release the slots of a start, and wake jobs that wait for them; return how many it had.
 
-    `generation` is the next one; `None`: the job has ended, and waits for nothing. In autocommit,
-    where nothing else is written, it is not waited for the disk: what a crash brings back is a
-    lease.
+    `generation` is the next one; `None`: the job has ended. In autocommit, where nothing else is
+    written, this does not wait for the disk: a slot that a crash brings back is a lease, which
+    expires.
     """
     query = "SELECT workshed.release_slots(%s::text[], %s, %s, %s, %s, %s)"
     alone = conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE
@@ -180,13 +181,13 @@ def release_slots(
 
 
 def renew_slots(conn: Connection, tokens: Sequence[UUID]) -> int:
-    """Hold slots for longer; return how many of them are still held."""
+    """Extend the leases of slots; return how many are still held."""
     query = "UPDATE workshed.limit_slots SET expires_at = workshed.now() + %s WHERE token = ANY(%s)"
     return conn.execute(query, (LEASE, list(tokens))).rowcount
 
 
 def keys_with_waiters(conn: Connection) -> list[str]:
-    """Return the limits that jobs wait for; by leaps, however many wait."""
+    """Return the limits that jobs wait for; skips from key to key, so it is fast for many jobs."""
     query = """
         WITH RECURSIVE keys (key) AS (
             (SELECT key FROM workshed.limit_waiters ORDER BY key LIMIT 1)
@@ -202,7 +203,7 @@ def keys_with_waiters(conn: Connection) -> list[str]:
 
 
 def offer_slots(conn: Connection, key: str) -> int:
-    """Give what is free of a limit to those who wait for it; return how many were called."""
+    """Give the free slots of a limit to waiting jobs; return how many were woken."""
     found = conn.execute("SELECT workshed.offer_slots(%s, %s)", (key, KEPT)).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
@@ -216,9 +217,9 @@ def list_limits(
     after: str | None = None,
     limit: int = 1_000,
 ) -> list[LimitState]:
-    """Return limits by key, of which one was taken lately: one named, or those awaited only.
+    """Return recently used limits in order of key; only the one named `key`, if given.
 
-    `after`: those whose key comes after this one.
+    `waiting`: only limits that jobs wait for. `after`: only those whose key comes after this one.
     """
     query = """
         SELECT l.key, l.kind, LEAST(l.size, CASE l.kind
@@ -249,7 +250,7 @@ def list_limits(
 
 
 def list_holders(conn: Connection, keys: Sequence[str], limit: int) -> list[SlotHolder]:
-    """Return who has slots of these limits, the longest first, at most `limit` of each."""
+    """Return the jobs with slots of these limits, longest first, at most `limit` for each."""
     query = """
         SELECT s.key, s.share, s.message_id, s.actor, s.host, s.pid, s.acquired_at
           FROM unnest(%(keys)s::text[]) AS k (key)
@@ -264,7 +265,7 @@ def list_holders(conn: Connection, keys: Sequence[str], limit: int) -> list[Slot
 
 
 def list_waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[LimitWaiter]:
-    """Return who waits for these limits, the next one first, at most `limit` of each."""
+    """Return the jobs that wait for these limits, next one first, at most `limit` for each."""
     query = """
         SELECT w.key, w.share, w.message_id, w.waiting_since, w.offered_at
           FROM unnest(%(keys)s::text[]) AS k (key)
@@ -305,9 +306,9 @@ def prune_limits(conn: Connection, limit: int) -> int:
 
 
 def _values(asks: Sequence[SlotRequest]) -> dict[str, Any]:
-    """Return the columns of asks, in the one order in which all lock them.
+    """Return the columns of the requests, in the order in which all processes lock the limits.
 
-    Spans are in seconds, since a day of PostgreSQL need not have 24 hours.
+    Spans are in seconds, because a day in PostgreSQL need not have 24 hours.
     """
     asks = sorted(asks, key=lambda ask: ask.key)
     return {

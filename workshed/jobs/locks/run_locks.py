@@ -1,4 +1,4 @@
-"""One job running per key: a lease, renewed while its process lives."""
+"""Run locks: one running job per key, by a lease that is renewed while its process lives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LEASE = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class RunLock:
-    """The right to run, of one start of a job; `token` is of no other start."""
+    """The right to run of one start of a job; `token` is unique to this start."""
 
     key: str
     token: UUID
@@ -29,7 +29,7 @@ class RunLock:
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
-    """A row of `workshed.run_locks`, as people read it."""
+    """A row of `workshed.run_locks`, for people to read."""
 
     key: str
     message_id: str
@@ -43,9 +43,9 @@ class HeldLock:
 
 
 def acquire_lock(conn: Connection, turn: RunLock) -> str | None:
-    """Take the key, also of one whose lease has run out; else return the message that has it.
+    """Take the key if it is free or its lease has expired; else return the message that has it.
 
-    A copy of the job that has it does not get it either: that one may be running.
+    A copy of the job that has the key does not get it either, because that job may be running.
     """
     query = """
         INSERT INTO workshed.run_locks AS l
@@ -75,7 +75,7 @@ def acquire_lock(conn: Connection, turn: RunLock) -> str | None:
             return None
         holder = "SELECT message_id FROM workshed.run_locks WHERE key = %s"
         found = conn.execute(holder, (turn.key,)).fetchone()
-        if found is not None:  # else it was freed in between: try again
+        if found is not None:  # otherwise it was freed in between, so try again
             return f"{found[0]}"
 
 
@@ -87,11 +87,11 @@ def list_run_locks(
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
 ) -> list[HeldLock]:
-    """Return the run locks that are held, the oldest first.
+    """Return the run locks, oldest first.
 
-    `begins`: those whose key begins so. `after`: what comes after this `acquired_at` and key.
+    `begins`: a prefix of their keys. `after`: only those after this `acquired_at` and key.
     """
-    # Sorted by bytes, as Python does, who merges them with others.
+    # Sorted by bytes like in Python, which merges them with others.
     query = """
         SELECT key, message_id, generation, actor, queue, host, pid, acquired_at, expires_at
           FROM workshed.run_locks
@@ -115,7 +115,7 @@ def list_run_locks(
 
 
 def of_message(conn: Connection, message_id: str) -> list[HeldLock]:
-    """Return the turns that one job has."""
+    """Return the run locks of one job."""
     query = """
         SELECT key, message_id, generation, actor, queue, host, pid, acquired_at, expires_at
           FROM workshed.run_locks
@@ -127,13 +127,13 @@ def of_message(conn: Connection, message_id: str) -> list[HeldLock]:
 
 
 def renew_locks(conn: Connection, tokens: Sequence[UUID]) -> int:
-    """Hold leases for longer; return how many of them are still held."""
+    """Extend leases; return how many are still held."""
     query = "UPDATE workshed.run_locks SET expires_at = workshed.now() + %s WHERE token = ANY(%s)"
     return conn.execute(query, (LEASE, list(tokens))).rowcount
 
 
 def release_lock(conn: Connection, turn: RunLock) -> bool:
-    """Give the key back; False when another start has it, or had it since."""
+    """Release the key; False if another start has it, or had it since."""
     query = "DELETE FROM workshed.run_locks WHERE key = %s AND token = %s"
     return conn.execute(query, (turn.key, turn.token)).rowcount > 0
 

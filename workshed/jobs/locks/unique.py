@@ -1,4 +1,4 @@
-"""One job alive per key: a lock held by a generation of a message."""
+"""Unique keys: one live job per key, by a lock that a generation of a message holds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from workshed.jobs.outbox.schedule import OutboxRow, Statement
 from workshed.pruning import NO_AGE, delete_old
 
 WAIT = timedelta(seconds=5)
-"""After this a job that was put off tries again to get its key."""
+"""How long a job that waits for its key pauses before it tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class UniqueLock:
 
 @dataclass(frozen=True, slots=True)
 class KeyClaim:
-    """A key that a message asks for.
+    """A message's claim of a unique key.
 
-    `span`: after it the lock no longer counts; `None` is for as long as the job lives. `replace`:
-    the job that has the key is ended, whether it waits or runs.
+    `span`: how long the lock counts; `None`: as long as the job lives. `replace`: end the job that
+    has the key, whether it waits or runs.
     """
 
     key: str
@@ -46,17 +46,17 @@ class KeyClaim:
 
 
 def acquire_key(conn: Connection, claim: KeyClaim) -> str:
-    """Take a key unless another message has it; return the id of the message that has it then.
+    """Take a key unless another message has it; return the ID of its holder afterwards.
 
-    An expired lock is taken over. Waits for a transaction that is about to take or free the key.
+    Takes over an expired lock. Waits for a transaction that is about to take or free the key.
     """
     return take_many(conn, [claim])[claim.key]
 
 
 def take_many(conn: Connection, claims: Sequence[KeyClaim]) -> dict[str, str]:
-    """Take each key, as `acquire_key` does, in one statement; return by key who has it.
+    """Take each key like `acquire_key`, in one statement; return the holders by key.
 
-    No two claims may ask for the same key.
+    No two claims may be for the same key.
     """
     query = """
         SELECT c.key, workshed.acquire_key(c.key, c.id, c.generation, c.actor, c.queue, c.span,
@@ -84,9 +84,9 @@ def take_many(conn: Connection, claims: Sequence[KeyClaim]) -> dict[str, str]:
 def insert_with_key_statement(
     row: OutboxRow, claim: KeyClaim, delay: timedelta, at: datetime | None, waiting_body: str | None
 ) -> Statement:
-    """Return what stores a message together with its key, and tells who has the key then.
+    """Return the statement that stores a message with its key; it returns the key's holder.
 
-    Where another has it nothing is stored, or `waiting_body` for a later try.
+    If another job has the key, nothing is stored, or `waiting_body` for a later try.
     """
     query: LiteralString = """
         SELECT workshed.insert_with_key(
@@ -115,10 +115,10 @@ def insert_with_key_statement(
 def insert_leased_with_key(
     conn: Connection, row: OutboxRow, claim: KeyClaim, span: timedelta, waiting_body: str | None
 ) -> str:
-    """Store a message that its sender publishes, with its key; return who has the key.
+    """Store a message that its sender publishes, with its key; return the key's holder.
 
-    It does what `insert_with_key_statement` does. A relay sends it after `span` if it is still
-    there.
+    Works like `insert_with_key_statement`. A relay sends the message if it is still there after
+    `span`.
     """
     query = """
         WITH lock AS (
@@ -160,7 +160,7 @@ def insert_leased_with_key(
 
 
 def find_holder(conn: Connection, key: str) -> UniqueLock | None:
-    """Return who holds a key."""
+    """Return the lock on a key."""
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
           FROM workshed.unique_locks
@@ -190,11 +190,11 @@ def list_unique_locks(
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
 ) -> list[UniqueLock]:
-    """Return the locks, the oldest first.
+    """Return the locks, oldest first.
 
-    `begins`: those whose key begins so. `after`: what comes after this `acquired_at` and key.
+    `begins`: a prefix of their keys. `after`: only those after this `acquired_at` and key.
     """
-    # Sorted by bytes, as Python does, who merges them with others.
+    # Sorted by bytes like in Python, which merges them with others.
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
           FROM workshed.unique_locks
@@ -218,7 +218,7 @@ def list_unique_locks(
 
 
 def without_row(conn: Connection) -> list[UniqueLock]:
-    """Return the locks whose job PostgreSQL does not have: it is on RabbitMQ, or nowhere."""
+    """Return the locks whose job is not in PostgreSQL: it is on RabbitMQ, or lost."""
     query = """
         SELECT l.key, l.message_id, l.generation, l.actor, l.queue, l.acquired_at, l.expires_at
           FROM workshed.unique_locks AS l
@@ -234,15 +234,15 @@ def without_row(conn: Connection) -> list[UniqueLock]:
 
 
 def release_locks(conn: Connection, message_id: str, generation: int) -> int:
-    """Free what this generation of a message holds; a copy of an earlier one frees nothing."""
+    """Release the locks of this generation; a copy of an earlier one releases nothing."""
     query = "DELETE FROM workshed.unique_locks WHERE message_id = %s AND generation <= %s"
     return conn.execute(query, (message_id, generation)).rowcount
 
 
 def release_key(conn: Connection, lock: UniqueLock) -> bool:
-    """Free a key by hand; False when it is not held so any more.
+    """Release a key manually; False if this lock does not exist any more.
 
-    Its job, if it lives, runs all the same.
+    A job of it that is still alive may then overlap with the next one.
     """
     query = (
         "DELETE FROM workshed.unique_locks WHERE key = %s AND message_id = %s AND generation = %s"
@@ -251,7 +251,7 @@ def release_key(conn: Connection, lock: UniqueLock) -> bool:
 
 
 def move_locks(conn: Connection, message_id: str, generation: int) -> int:
-    """Hand what an earlier generation of a message holds to its next one."""
+    """Pass the locks of an earlier generation of a message to this one."""
     query = (
         "UPDATE workshed.unique_locks SET generation = %(generation)s "
         "WHERE message_id = %(id)s AND generation < %(generation)s"

@@ -1,1 +1,1 @@
-"""Deletes what is old."""
+"""Delete old records, and personal data."""

@@ -1,4 +1,4 @@
-"""Remove a person's data from what is kept of jobs that ended."""
+"""Erase a person's data from the records of jobs that ended."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,10 +18,10 @@ ERASED = "[erased]"
 
 @dataclass(frozen=True, slots=True)
 class ErasureTarget:
-    """The jobs that are about a person: what is given of the first three, any of them."""
+    """The jobs that are about a person: those that match any of the first three that is given."""
 
     text: str | None = None
-    """Stands in an argument, a tag, or in what an error said."""
+    """Occurs in an argument, a tag, or an error's text."""
     argument: tuple[str, Any] | None = None
     """Name and value of an argument, exactly."""
     tag: str | None = None
@@ -31,7 +31,7 @@ class ErasureTarget:
 
 @dataclass(frozen=True, slots=True)
 class ErasureCounts:
-    """How many rows held the data; those that wait are left, since they are still to run."""
+    """How many rows contain the data; waiting jobs are kept, because they have yet to run."""
 
     runs: int
     attempts: int
@@ -40,16 +40,16 @@ class ErasureCounts:
 
 
 def count_erasable(conn: Connection, which: ErasureTarget) -> ErasureCounts:
-    """Count what `erase_person` would erase, and what waits; changes nothing."""
+    """Count what `erase_person` would erase, and waiting jobs; changes nothing."""
     with conn.transaction(force_rollback=True):
         return erase_person(conn, which)
 
 
 def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
-    """Erase it, in the caller's transaction; return how much it was.
+    """Erase a person's data in the caller's transaction; return how many rows were affected.
 
-    Of a run and an attempt stays what says nothing of the person: when, where, how long, which
-    outcome. A dead job is discarded: without its arguments it could not run again.
+    Runs and attempts keep the fields that say nothing about the person: time, place, duration and
+    outcome. Dead jobs are discarded, because without their arguments they could not run again.
     """
     of_dead = list(_about(conn, which, "SELECT message_id, actor, body, reason FROM workshed.dead"))
     for message_id in of_dead:
@@ -91,7 +91,7 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
 
 
 def _about(conn: Connection, which: ErasureTarget, query: LiteralString) -> Iterator[str]:
-    """Return the ids of messages about the person; their bodies are read here, one by one."""
+    """Yield the IDs of messages about the person; bodies are searched in Python, one by one."""
     actors = {actor.name: actor for actor in queues.find_actors(conn)}
     for message_id, name, body, reason in conn.execute(query).fetchall():
         if which.actor not in (None, name):
@@ -111,7 +111,7 @@ def _says(which: ErasureTarget, body: bytes, reason: str) -> bool:
 
 
 def _names(which: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
-    """Tell whether an argument or a tag is the one that is looked for."""
+    """Return whether a message has the argument or tag of the target."""
     if which.argument is None and which.tag is None:
         return False
     try:
@@ -120,12 +120,12 @@ def _names(which: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
         named = {**dict(zip(parameters, fields["args"], strict=False)), **fields["kwargs"]}
         tags = fields["options"].get("tags", ())
     except (ValueError, TypeError, KeyError, AttributeError):
-        return False  # it names nothing that could be read
+        return False  # the body is not a readable message
     if which.tag is not None and which.tag in tags:
         return True
     return which.argument is not None and which.argument in named.items()
 
 
 def _quoted(text: str) -> str:
-    """Write a text as it stands in the JSON that PostgreSQL and orjson write."""
+    """Return a text as it appears in the JSON that PostgreSQL and orjson write."""
     return json.dumps(text, ensure_ascii=False)[1:-1]

@@ -17,7 +17,7 @@ BATCH = 1_000
 """Rows that are deleted in one transaction."""
 
 Prune = Callable[[Connection, timedelta, int], int]
-"""Deletes at most so many rows that are older; returns how many."""
+"""Deletes rows of at least this age, at most so many; returns how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class RetentionRule:
 
 
 def retention_rules(config: Settings) -> list[RetentionRule]:
-    """Return all kinds, in the order in which they are deleted.
+    """Return all rules, in the order in which they are applied.
 
-    Dead jobs come before their attempts and batches, which are kept as long as they are.
+    Dead jobs come before their attempts and batches, which are kept as long as the dead jobs.
     """
     return [
         RetentionRule("dead jobs", dead_jobs.prune_dead_jobs, config.dead_retention),
@@ -42,7 +42,7 @@ def retention_rules(config: Settings) -> list[RetentionRule]:
         RetentionRule("batches", progress.prune_batches, config.attempt_retention),
         RetentionRule("periodic jobs", periodic_jobs.prune_periodic_jobs, config.attempt_retention),
         RetentionRule("periodic runs", periodic_runs.prune_periodic_runs, config.attempt_retention),
-        # A day at a time: each drop locks out readers of the history for a moment.
+        # A day at a time, because each drop briefly locks out readers of the history.
         RetentionRule("history", runs.prune_runs, config.runs_retention, batch=1),
     ]
 
@@ -61,7 +61,7 @@ def claim_batch(conn: Connection, within: timedelta) -> bool:
 
 
 def record_pruned(conn: Connection, name: str) -> None:
-    """Note that nothing of this kind has expired any more."""
+    """Record that all expired records of this kind are deleted."""
     query = """
         INSERT INTO workshed.pruned (name) VALUES (%s)
         ON CONFLICT (name) DO UPDATE SET done_at = EXCLUDED.done_at
@@ -76,7 +76,7 @@ def pruned_ages(conn: Connection) -> dict[str, timedelta]:
 
 
 def all_of(prune: Prune, older_than: timedelta) -> int:
-    """Delete all that is older, batch after batch, each in a transaction; return how many."""
+    """Delete all older records in batches, each in its own transaction; return how many."""
     total, deleted = 0, BATCH
     while deleted == BATCH:
         checkpoint()

@@ -1,1 +1,1 @@
-"""Messages that PostgreSQL keeps until RabbitMQ has them."""
+"""The outbox: messages that PostgreSQL keeps until RabbitMQ has them."""

@@ -1,4 +1,4 @@
-"""What a relay takes from the schedule, and what becomes of it."""
+"""Rows of the schedule that a relay claims, and what happens to them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRow:
-    """A row that a relay has marked as its own."""
+    """A row that a relay has claimed."""
 
     message_id: str
     generation: int
@@ -23,17 +23,17 @@ class ClaimedRow:
     body: str
     due_at: datetime
     possible_duplicate: bool
-    """RabbitMQ may have a copy: a relay that died may have published it, or its sender."""
+    """RabbitMQ may have a copy, because a relay or sender that died may have published it."""
 
 
 def use_indexes(conn: Connection) -> None:
-    """Plan this connection's queries for any number of rows, whatever the statistics say.
+    """Make this connection's queries use indexes, whatever the table's statistics say.
 
-    This table is empty one minute and has a million rows the next, before anybody analyzes it.
-    For the same reason the queries below find a row by its place (`ctid`) and not by a join, whose
-    order would follow the statistics: a window then takes a minute instead of 15 ms.
+    This table is empty one minute and has a million rows the next, before it is analyzed. For the
+    same reason, the queries below find rows by position (`ctid`) instead of by a join, whose order
+    would depend on the statistics: a window could then take a minute instead of 15 ms.
 
-    Not on a connection from a pooler, whose next client would have these plans, too.
+    Does nothing behind a pooler, whose next client would inherit these settings.
     """
     if isinstance(conn, InterruptibleConnection) and conn.is_pooled:
         return
@@ -41,7 +41,7 @@ def use_indexes(conn: Connection) -> None:
 
 
 def database_now(conn: Connection) -> datetime:
-    """Return the time that due times are compared with."""
+    """Return the current time of PostgreSQL, with which due times are compared."""
     found = conn.execute("SELECT workshed.now()").fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     now: datetime = found[0]
@@ -51,10 +51,10 @@ def database_now(conn: Connection) -> datetime:
 def claim_due(
     conn: Connection, relay: UUID, limit: int, *, since: datetime | None = None
 ) -> list[ClaimedRow]:
-    """Mark the next due rows as this relay's own and return them, the longest due first.
+    """Claim the next due rows for this relay and return them, longest due first.
 
-    `since` leaves out what was due earlier. Without it, each row that was sent since the oldest
-    open transaction began is passed over, in 0.3 µs: too much for fifty times a second.
+    `since` excludes rows that were due earlier. Without it, the query scans every row that was sent
+    since the oldest open transaction began, at 0.3 µs each: too slow for fifty times a second.
     """
     query = """
         WITH taken AS (
@@ -81,9 +81,9 @@ def claim_due(
 
 
 def make_due_now(conn: Connection) -> int:
-    """Let what was stored to be sent at once be due now; return how many.
+    """Make rows due now that were stored to be sent at once; return how many.
 
-    By a clock that was put back since, it would be due only once that has caught up.
+    Otherwise, after the clock was put back, they would be due only once it has caught up.
     """
     query = """
         UPDATE workshed.schedule
@@ -95,7 +95,7 @@ def make_due_now(conn: Connection) -> int:
 
 
 def claim_orphaned(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow]:
-    """Take what a relay that died had taken; marked, since it may have published it."""
+    """Claim rows of dead relays, marked as possible duplicates: they may have been published."""
     query = """
         WITH taken AS (
             UPDATE workshed.schedule
@@ -121,9 +121,10 @@ def claim_orphaned(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow
 
 
 def delete_sent(conn: Connection, relay: UUID, rows: Sequence[ClaimedRow]) -> int:
-    """Delete what RabbitMQ confirmed, where it is still this relay's; return how many.
+    """Delete confirmed rows that this relay still owns; return how many.
 
-    A classic queue's confirm is not on disk: its rows are kept until their outcome is stored.
+    A classic queue's confirm does not mean that the message is on disk, so its rows are kept until
+    their outcome is stored.
     """
     query = """
         WITH done AS (
@@ -171,9 +172,9 @@ def put_back(
     *,
     unknown: Sequence[bool],
 ) -> int:
-    """Free what RabbitMQ did not take, to be tried again after `delay`; return how many.
+    """Release rows that RabbitMQ did not take, for a retry after `delay`; return how many.
 
-    `unknown`, one per row: a copy may have arrived all the same.
+    `unknown`, one per row: whether a copy may nevertheless have arrived.
     """
     query = """
         UPDATE workshed.schedule
@@ -194,7 +195,7 @@ def put_back(
 
 
 def next_due(conn: Connection, *, since: datetime | None = None) -> timedelta | None:
-    """Return how long until the next row is due; `None` when nothing waits."""
+    """Return how long until the next row is due; `None` if none waits."""
     query = """
         SELECT due_at - workshed.now()
           FROM workshed.schedule
@@ -209,7 +210,7 @@ def next_due(conn: Connection, *, since: datetime | None = None) -> timedelta | 
 
 
 def oldest_due_age(conn: Connection) -> timedelta:
-    """Return for how long the oldest due row has waited to be sent; zero when none does."""
+    """Return how long the oldest due row has waited to be sent; zero if none does."""
     query = """
         SELECT workshed.now() - LEAST(
                (SELECT due_at
@@ -225,7 +226,7 @@ def oldest_due_age(conn: Connection) -> timedelta:
 
 
 def count_by_state(conn: Connection) -> dict[tuple[str, str], int]:
-    """Return how many rows each queue has that are `due`, for `later`, or `sent` and kept."""
+    """Count rows by queue and state: `due`, `later`, or `sent` and kept."""
     query = """
         SELECT queue, CASE WHEN sent_at IS NOT NULL THEN 'sent'
                            WHEN due_at <= workshed.now() THEN 'due' ELSE 'later' END AS state,
@@ -250,9 +251,9 @@ def kept_queues(conn: Connection) -> list[str]:
 
 
 def mark_seen_empty(conn: Connection, queue: str, before: datetime) -> int:
-    """Note that a queue had no ready message at `before`; return how many rows that concerns.
+    """Record that a queue had no ready message at `before`; return how many rows that affects.
 
-    What was sent earlier and has no outcome is in a worker's hands since then, or lost.
+    A job that was sent earlier and has no outcome is held by a worker since then, or lost.
     """
     query = """
         UPDATE workshed.schedule
@@ -263,10 +264,10 @@ def mark_seen_empty(conn: Connection, queue: str, before: datetime) -> int:
 
 
 def release_lost(conn: Connection, after: timedelta, *, limit: int = BATCH) -> int:
-    """Let rows that have been absent for longer than `after` be sent again; return how many.
+    """Resend rows whose queue was seen empty longer than `after` ago; return how many.
 
-    Of each queue at most `limit`, of those that were sent first: they are the longest absent, so
-    that a backlog of a million costs nothing.
+    Per queue at most `limit`, among those that were sent first. These are missing for longest, so
+    the query is fast even with a backlog of a million.
     """
     query = """
         UPDATE workshed.schedule

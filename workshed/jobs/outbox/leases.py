@@ -1,4 +1,4 @@
-"""Rows of messages that their sender publishes itself; a relay does when that sender dies."""
+"""Leases: rows of messages that their sender publishes, or a relay if that sender dies."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,7 +8,7 @@ from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow
 
 Key = tuple[str, int]
-"""Message id and generation."""
+"""Message ID and generation."""
 
 
 def insert_leases(conn: Connection, rows: Sequence[OutboxRow], span: timedelta) -> None:
@@ -17,7 +17,7 @@ def insert_leases(conn: Connection, rows: Sequence[OutboxRow], span: timedelta) 
 
 
 def delete_leases(conn: Connection, keys: Sequence[Key]) -> int:
-    """Delete what RabbitMQ has on disk, or refused; return how many."""
+    """Delete rows that RabbitMQ has on disk, or refused; return how many."""
     query = """
         DELETE FROM workshed.schedule AS s
          USING unnest(%(ids)s::text[], %(generations)s::int[]) AS done (message_id, generation)
@@ -28,9 +28,9 @@ def delete_leases(conn: Connection, keys: Sequence[Key]) -> int:
 
 
 def keep_until_outcome(conn: Connection, keys: Sequence[Key]) -> int:
-    """Keep what RabbitMQ confirmed in memory only until its outcome is stored; return how many.
+    """Keep rows that RabbitMQ confirmed only in memory until their outcome; return how many.
 
-    One whose outcome came first has no row any more.
+    A job whose outcome came first has no row any more.
     """
     query = """
         UPDATE workshed.schedule AS s
@@ -43,9 +43,9 @@ def keep_until_outcome(conn: Connection, keys: Sequence[Key]) -> int:
 
 
 def give_up(conn: Connection, keys: Sequence[Key], *, unknown: Sequence[bool]) -> int:
-    """Hand the rows to the relay at once; return how many.
+    """Release the rows to the relay at once; return how many.
 
-    `unknown`, one per key: a copy may have arrived.
+    `unknown`, one per key: whether a copy may have arrived.
     """
     query = """
         UPDATE workshed.schedule AS s

@@ -1,4 +1,4 @@
-"""The relays that live, by their heartbeat."""
+"""Live relays, by their heartbeats."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from workshed.db import Connection
 
 DEAD_AFTER = timedelta(seconds=10)
-"""A relay that has not beaten for this long has died; what it took may be taken again."""
+"""A relay without a heartbeat for this long has died; its rows may be claimed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class RelayProcess:
 
 
 def record_relay(conn: Connection, relay: UUID, host: str, pid: int) -> None:
-    """Say that a relay lives."""
+    """Record that a relay is alive."""
     query = """
         INSERT INTO workshed.relays (id, host, pid) VALUES (%s, %s, %s)
         ON CONFLICT (id) DO UPDATE SET beat_at = workshed.now()
@@ -34,7 +34,7 @@ def record_relay(conn: Connection, relay: UUID, host: str, pid: int) -> None:
 
 
 def delete_relay(conn: Connection, relay: UUID) -> None:
-    """Say that a relay has ended in good order."""
+    """Record that a relay has shut down gracefully."""
     conn.execute("DELETE FROM workshed.relays WHERE id = %s", (relay,))
 
 
@@ -52,7 +52,7 @@ def prune_relays(conn: Connection, silent_for: timedelta) -> int:
 
 
 def list_relays(conn: Connection) -> list[RelayProcess]:
-    """Return the relays, those that are silent included until they are forgotten."""
+    """Return the relays, including silent ones until they are deleted."""
     query = """
         SELECT id::text, host, pid, started_at, beat_at, beat_at >= workshed.now() - %s AS alive
           FROM workshed.relays
@@ -63,13 +63,13 @@ def list_relays(conn: Connection) -> list[RelayProcess]:
 
 
 def last_beat(conn: Connection) -> timedelta | None:
-    """Return how long ago any relay has beaten; `None` when there never was one."""
+    """Return the age of the latest heartbeat of any relay; `None` if there is none."""
     found = conn.execute("SELECT workshed.now() - max(beat_at) FROM workshed.relays").fetchone()
     ago: timedelta | None = found[0] if found else None
     return ago
 
 
 def is_any_alive(conn: Connection) -> bool:
-    """Tell whether any relay, on whatever host, has beaten within the last 10 s."""
+    """Return whether any relay, on any host, sent a heartbeat within the last 10 s."""
     ago = last_beat(conn)
     return ago is not None and ago <= DEAD_AFTER

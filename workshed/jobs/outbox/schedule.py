@@ -1,4 +1,4 @@
-"""The table of every message that is not on RabbitMQ yet, as senders and people use it."""
+"""The schedule: the table of every message that is not on RabbitMQ yet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledJob:
-    """A row as people read it."""
+    """A row for people to read."""
 
     message_id: str
     generation: int
@@ -52,7 +52,7 @@ class ScheduledJob:
 
 
 Place = tuple[datetime, str, int]
-"""Of a row in the order of what is due: its `due_at`, `message_id` and `generation`."""
+"""Position of a row in due order: its `due_at`, `message_id` and `generation`."""
 
 
 class Statement(NamedTuple):
@@ -67,13 +67,13 @@ def insert_row(
 ) -> None:
     """Store a message that is due at `at`, or after `delay`.
 
-    Raises `psycopg.errors.UniqueViolation` when this generation of the message is stored already.
+    Raises `psycopg.errors.UniqueViolation` if this generation of the message is stored already.
     """
     conn.execute(*insert_statement(row, delay, at))
 
 
 def insert_statement(row: OutboxRow, delay: timedelta, at: datetime | None) -> Statement:
-    """Return what `insert_row` executes, for connections of other kinds."""
+    """Return the statement of `insert_row`, for other types of connections."""
     query: LiteralString = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
                                        possible_duplicate, due_at)
@@ -96,14 +96,14 @@ def insert_statement(row: OutboxRow, delay: timedelta, at: datetime | None) -> S
 
 
 def insert_many(conn: Connection, rows: Sequence[OutboxRow], delay: timedelta) -> None:
-    """Store messages that are due after `delay`, in one statement; raises as `insert_row` does."""
+    """Store messages that are due after `delay`, in one statement; raises like `insert_row`."""
     conn.execute(*insert_many_statement(rows, delay, None))
 
 
 def insert_many_statement(
     rows: Sequence[OutboxRow], delay: timedelta, at: datetime | None
 ) -> Statement:
-    """Return what stores messages that are due at `at`, or after `delay`."""
+    """Return the statement that stores messages which are due at `at`, or after `delay`."""
     query: LiteralString = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
                                        possible_duplicate, due_at)
@@ -127,12 +127,12 @@ def insert_many_statement(
 
 
 def run_now(conn: Connection, message_id: str) -> Moved:
-    """Let a waiting message be due now."""
+    """Make a waiting message due now."""
     return _move(conn, message_id, None)
 
 
 def move_job(conn: Connection, message_id: str, at: datetime) -> Moved:
-    """Let a waiting message be due at another time, which needs a time zone."""
+    """Make a waiting message due at another time, which needs a time zone."""
     if at.tzinfo is None:
         raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
     return _move(conn, message_id, at)
@@ -146,8 +146,8 @@ def list_scheduled(
     after: Place | None = None,
     limit: int = 100,
 ) -> list[ScheduledJob]:
-    """Return what waits, the next due first; what comes after a row's place, when it is given."""
-    # Two parts, as the index by time has only what nobody took; that is few, and has its own.
+    """Return waiting messages, next due first; only those after the position `after`, if given."""
+    # Two parts, because the index by time has only unclaimed rows; claimed ones are few.
     query = """
         WITH waiting AS (
             SELECT *
@@ -192,7 +192,7 @@ def list_scheduled(
 def count_scheduled(
     conn: Connection, *, actor: str | None = None, queue: str | None = None, at_most: int
 ) -> int:
-    """Return how many wait, as far as that is counted."""
+    """Return how many messages wait, counting up to `at_most`."""
     query = """
         SELECT count(*)
           FROM (SELECT
@@ -208,7 +208,7 @@ def count_scheduled(
 
 
 def _move(conn: Connection, message_id: str, at: datetime | None) -> Moved:
-    """Change when it is due, unless a relay took it or its sender publishes it itself."""
+    """Change when a message is due, unless a relay has claimed it or its sender publishes it."""
     query = """
         WITH found AS (
             SELECT message_id, generation, claimed_by IS NULL AND reason <> 'outbox_lease' AS waits

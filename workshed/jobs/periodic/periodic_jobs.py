@@ -1,4 +1,4 @@
-"""The jobs that run by the calendar, as the processes that create their runs find them."""
+"""Periodic jobs: the table from which clocks and relays create runs."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,22 +15,22 @@ from workshed.jobs.outbox.claims import database_now
 from workshed.pruning import delete_old
 
 SAY_EVERY = timedelta(minutes=1)
-"""A worker says so often which jobs it has."""
+"""How often a worker reports which jobs it has."""
 LIVE_FOR = timedelta(minutes=10)
-"""A job that nobody said so of for this long is in no release that runs: it is not made."""
+"""A job that no worker has reported for this long is in no running release; no runs are created."""
 AHEAD = timedelta(minutes=1)
-"""A clock may be so far ahead of PostgreSQL's; what it makes is sent by the latter."""
+"""How far a clock's host may be ahead of PostgreSQL, by whose time its runs are sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodicDeclaration:
-    """What an actor says about its runs."""
+    """What an actor declares about its runs."""
 
     name: str
     queue: str
     spec: Spec
     options: dict[str, Any] = field(default_factory=dict)
-    """What each of its messages carries besides."""
+    """Additional options of each message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +49,21 @@ class PeriodicJob:
     paused_at: datetime | None
     seen_at: datetime
     live: bool
-    """Somebody who has its actor runs, or did within 10 minutes."""
+    """Whether a process with its actor runs, or did within the last 10 minutes."""
 
     def read(self) -> Spec:
-        """Return its spec; raises `ValueError` for one of a release that knows more."""
+        """Return its spec; raises `ValueError` for one that only a newer release understands."""
         return cronspec.read(
             self.kind, self.spec, self.zone, self.misfire_policy, self.misfire_window
         )
 
 
 def declare_jobs(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
-    """Note the jobs of a release that starts. What the last one to start says holds.
+    """Store the jobs of a release that starts; the release that started last wins.
 
-    A job that is new, or has new times, or that nobody had for as long as its runs may be late,
-    begins now; any other goes on where it was, so that what an outage has cost is caught up.
+    A job starts from now if it is new, has a new schedule, or was in no running release for longer
+    than its misfire window. Any other job continues where it was, so that runs missed in an outage
+    are caught up.
     """
     query = """
         INSERT INTO workshed.periodic_jobs AS r (name, queue, kind, spec, zone, misfire_policy,
@@ -106,7 +107,7 @@ def declare_jobs(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
 
 
 def touch_jobs(conn: Connection, names: Collection[str]) -> None:
-    """Say that these jobs are still in a release that runs."""
+    """Record that these jobs are still in a running release."""
     query = """
         UPDATE workshed.periodic_jobs
            SET seen_at = workshed.now()
@@ -119,7 +120,7 @@ def touch_jobs(conn: Connection, names: Collection[str]) -> None:
 
 
 def list_due(conn: Connection) -> list[str]:
-    """Return the jobs that have a time which is past and that nobody has dealt with."""
+    """Return the jobs with a past time for which no run was created or skipped yet."""
     query = """
         SELECT name
           FROM workshed.periodic_jobs
@@ -130,7 +131,7 @@ def list_due(conn: Connection) -> list[str]:
 
 
 def oldest_overdue(conn: Connection) -> timedelta:
-    """Return how long ago the oldest time was that is past and that nobody has dealt with."""
+    """Return the age of the oldest past time for which no run was created or skipped yet."""
     query = """
         SELECT coalesce(max(workshed.now() - next_at), interval '0')
           FROM workshed.periodic_jobs
@@ -141,7 +142,7 @@ def oldest_overdue(conn: Connection) -> timedelta:
 
 
 def lock_due(conn: Connection, name: str) -> PeriodicJob | None:
-    """Lock a job that is due; `None` where it no longer is, or another has it."""
+    """Lock a job that is due; `None` if it no longer is, or another process has locked it."""
     query = """
         SELECT name, queue, kind, spec, zone, misfire_policy, misfire_window,
                                          description, next_at, paused_at, seen_at,
@@ -156,15 +157,15 @@ def lock_due(conn: Connection, name: str) -> PeriodicJob | None:
 
 
 def advance_job(conn: Connection, name: str, next_at: datetime) -> None:
-    """Note that all before a time is dealt with."""
+    """Record that all times before `next_at` are dealt with."""
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = %s WHERE name = %s", (next_at, name))
 
 
 def skip_reason(conn: Connection, name: str, spec: Spec, scheduled_for: datetime) -> str | None:
-    """Say why a clock is not to make a run; `None` locks the job, and it may try.
+    """Return why a clock must not create a run; `None`: it may try, and the job is locked.
 
-    A clock of an older release would make what the newer one does not plan, and one whose host is
-    wrong about the time what is left out on purpose, or is to come.
+    Otherwise a clock of an older release could create runs that the newer one does not plan, and a
+    clock on a host with the wrong time could create runs that were skipped or are in the future.
     """
     query = """
         SELECT CASE
@@ -193,7 +194,7 @@ def skip_reason(conn: Connection, name: str, spec: Spec, scheduled_for: datetime
 
 
 def list_periodic_jobs(conn: Connection, name: str | None = None) -> list[PeriodicJob]:
-    """Return all jobs by name, or the one of that name."""
+    """Return all jobs in order of name, or the one of that name."""
     query = """
         SELECT name, queue, kind, spec, zone, misfire_policy, misfire_window,
                                          description, next_at, paused_at, seen_at,
@@ -207,7 +208,7 @@ def list_periodic_jobs(conn: Connection, name: str | None = None) -> list[Period
 
 
 def pause_job(conn: Connection, name: str) -> bool:
-    """Let no run be made until it is resumed; False when no such job is known."""
+    """Create no runs of a job until it is resumed; False if there is no such job."""
     query = (
         "UPDATE workshed.periodic_jobs SET paused_at = COALESCE(paused_at, workshed.now()) "
         "WHERE name = %s"
@@ -216,9 +217,9 @@ def pause_job(conn: Connection, name: str) -> bool:
 
 
 def resume_job(conn: Connection, job: PeriodicJob) -> bool:
-    """Let runs be made again from now on; False when it is not paused.
+    """Create runs again from now on; False if the job is not paused.
 
-    What falls into a pause is not caught up.
+    Runs that were due during the pause are not caught up.
     """
     query = """
         UPDATE workshed.periodic_jobs SET paused_at = NULL, next_at = %(next_at)s

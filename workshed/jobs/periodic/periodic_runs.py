@@ -1,4 +1,4 @@
-"""Each time that a run of a periodic job was made: by whom, and what was sent."""
+"""Runs of periodic jobs: what created each, and what was sent."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class PeriodicRun:
     scheduled_for: datetime
     message_id: str | None
     blocked_by: str | None
-    """Nothing was sent: this job had its unique key."""
+    """If nothing was sent: the job that had its unique key."""
     created_by: Creator
     created_at: datetime
 
@@ -31,14 +31,14 @@ class PeriodicRun:
 def create_run(
     conn: Connection, job: str, scheduled_for: datetime, by: Creator
 ) -> PeriodicRun | None:
-    """Make one run of a declared job, whose message a relay sends; `None` where somebody did."""
+    """Create a run of a declared job, which a relay sends; `None` if it was created already."""
     query = "SELECT * FROM workshed.create_periodic_run(%s, %s, %s) WHERE job IS NOT NULL"
     with conn.cursor(row_factory=class_row(PeriodicRun)) as cur:
         return cur.execute(query, (job, scheduled_for, by)).fetchone()
 
 
 def create_run_now(conn: Connection, job: str) -> PeriodicRun | None:
-    """Make a run by hand, scheduled for this moment."""
+    """Create a run manually, scheduled for now."""
     query = """
         SELECT *
           FROM workshed.create_periodic_run(%s, date_trunc('milliseconds', workshed.now()),
@@ -68,9 +68,9 @@ def latest_runs(conn: Connection) -> dict[str, PeriodicRun]:
 def outcomes_of(
     conn: Connection, made: Iterable[PeriodicRun], remembered_for: timedelta
 ) -> dict[str, str]:
-    """Return what became of runs, by message id, as far as rows about their jobs say.
+    """Return the outcomes of runs by message ID, as far as the rows of their jobs show.
 
-    One that was made longer ago than `remembered_for`, and has none, is left out: nobody knows.
+    Runs created longer ago than `remembered_for` without such rows are left out, as unknown.
     """
     query = """
         SELECT wanted.id,
@@ -103,9 +103,9 @@ def outcomes_of(
 
 
 def prune_periodic_runs(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete old ones but the latest of each job that is known, at most `limit`; return how many.
+    """Delete old runs except the latest of each known job, at most `limit`; return how many.
 
-    What may still be made late is kept for longer than that: its row is why it is made once.
+    Keeps runs for at least the longest misfire window, because a run's row prevents a second one.
     """
     older_than = max(older_than, LONGEST_WINDOW)
     is_needless = """

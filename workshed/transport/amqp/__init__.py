@@ -1,1 +1,1 @@
-"""AMQP: connections, declarations, and what RabbitMQ answers."""
+"""AMQP: connections, declarations, and RabbitMQ's replies."""

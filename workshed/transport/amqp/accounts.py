@@ -1,7 +1,7 @@
-"""Who may do what on RabbitMQ: an account for each part, with what that part needs.
+"""RabbitMQ accounts: one for each part, with the permissions that the part needs.
 
-A pattern of names stands for each right, as RabbitMQ has it; an empty one matches no name. Nobody
-may configure: what is made is imported by an administrator.
+Each permission is a pattern of names, as in RabbitMQ; an empty one matches no name. No account may
+configure, because an administrator imports the definitions.
 """
 
 import re
@@ -17,7 +17,7 @@ from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import did_you_mean
 
 SALT_BYTES = 4
-"""So many RabbitMQ puts in front of a password, and of its hash."""
+"""Length of the salt that RabbitMQ puts in front of a password, and of its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class BrokerAccount:
 
     name: str
     write: str = ""
-    """Exchanges it may publish to, and queues it may look at."""
+    """Exchanges it may publish to, and queues it may inspect."""
     read: str = ""
-    """Queues it may consume, get from, and purge: RabbitMQ has one right for all three."""
+    """Queues it may consume, get from, and purge: RabbitMQ has one permission for all three."""
     tags: tuple[str, ...] = ()
-    """What it may do with the management API."""
+    """Its access to the management API."""
 
     def user(self, password: str | None) -> dict[str, Any]:
-        """Return it as RabbitMQ imports it; without a password nobody logs in with one."""
+        """Return it in RabbitMQ's import format; `None` disables logins with a password."""
         return {
             "name": self.name,
             "password_hash": "" if password is None else rabbitmq_password_hash(password),
@@ -42,7 +42,7 @@ class BrokerAccount:
         }
 
     def permission(self, vhost: str) -> dict[str, str]:
-        """Return its rights as RabbitMQ imports them."""
+        """Return its permissions in RabbitMQ's import format."""
         return {
             "user": self.name,
             "vhost": vhost,
@@ -57,9 +57,9 @@ def broker_accounts(
 ) -> list[BrokerAccount]:
     """Return one account for each part, and one for the workers of each pool.
 
-    `prefix` stands before the names of accounts, `queue_prefix` before those of queues on RabbitMQ.
-    Without pools there is one for all workers. Raises `SettingsError` if a pool names a queue that
-    is not declared.
+    `prefix` precedes the names of accounts, `queue_prefix` those of queues on RabbitMQ. Without
+    pools, all workers share one account. Raises `SettingsError` if a pool names a queue that is not
+    declared.
     """
     known = list(queues)
     for pool, names in pools.items():
@@ -71,8 +71,8 @@ def broker_accounts(
                 )
     there = {name: f"{queue_prefix}{name}" for name in known}
     dead = [f"{name}.dead" for name in there.values()]
-    # RabbitMQ 4.3 shows a queue only to an account with a right to it. The right to write to a
-    # queue allows nothing else: to bind it, an account would have to read an exchange, too.
+    # RabbitMQ 4.3 shows a queue only to accounts with a permission on it. Write permission on a
+    # queue allows nothing else: to bind it, an account would also need to read an exchange.
     seen = [*there.values(), *dead]
     write = anchored_pattern([EXCHANGE, *seen])
     workers = {f"worker-{pool}": names for pool, names in pools.items()} or {"worker": known}
@@ -91,11 +91,11 @@ def broker_accounts(
 
 
 def anchored_pattern(names: Iterable[str]) -> str:
-    """Return the pattern of these names and no others; RabbitMQ looks anywhere in a name."""
+    """Return a pattern that matches only these names; unanchored, RabbitMQ matches substrings."""
     return rf"^({'|'.join(map(re.escape, names))})$"
 
 
 def rabbitmq_password_hash(password: str) -> str:
-    """Return a password as RabbitMQ keeps it: a salt, and the SHA-256 of both."""
+    """Return a password as RabbitMQ stores it: a salt, and the SHA-256 of salt and password."""
     salt = secrets.token_bytes(SALT_BYTES)
     return b64encode(salt + sha256(salt + password.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""Settle many deliveries of a channel with few frames."""
+"""Settle many deliveries of a channel with few AMQP frames."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -7,24 +7,24 @@ Verb = Literal["ack", "reject", "requeue"]
 
 
 class AckingChannel:
-    """A channel that consumes. Its delivery tags are 1, 2, 3 and so on, settled in any order."""
+    """A consuming channel. Its delivery tags are 1, 2, 3 and so on, settled in any order."""
 
     def __init__(self, channel: Any) -> None:
-        """Nothing is settled; `channel` is pika's."""
+        """Wrap a new channel of pika."""
         self._channel = channel
         self._low = 1
         self._settled: set[int] = set()
 
     @property
     def is_open(self) -> bool:
-        """Tell whether RabbitMQ still waits for what it has sent here."""
+        """Whether deliveries of this channel can still be settled."""
         return bool(self._channel.is_open)
 
     def settle(self, batch: Iterable[tuple[int, Verb]]) -> None:
         """Settle each tag once; the acks up to the first unsettled tag share one frame.
 
-        That frame names the highest tag acked now: RabbitMQ closes the channel over one that was
-        settled before.
+        That frame names the highest tag that is acked now, because RabbitMQ closes the channel if a
+        tag is settled twice.
         """
         acked = []
         for tag, verb in batch:

@@ -1,4 +1,4 @@
-"""The frames of AMQP that each message takes, read and written in one go."""
+"""Read and write the AMQP frames of a message in one go."""
 
 import struct
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pika
 from pika.data import encode_value
 
 DELIVER: Final = b"\x00\x3c\x00\x3c"
-"""The id of the method, after the 7 bytes that begin each frame."""
+"""The ID of the method, which follows the 7 bytes of a frame's header."""
 METHOD, HEADER, BODY, END = 1, 2, 3, 0xCE
 
 FRAME = struct.Struct(">BHI")  # its kind, its channel, the size of what follows
@@ -28,14 +28,14 @@ CONTENT_OF_OURS = b"\x10application/json"
 PERSISTENT = b"\x02"
 APP_ID = b"\x08workshed"
 FLAGS_OF_OURS = CONTENT_TYPE | HEADERS | DELIVERY_MODE | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 3
-"""Also its id, timestamp and type, and who has sent it."""
+"""Includes the flags of the message's ID, timestamp, type and app ID."""
 BASIC, PUBLISH_METHOD, MANDATORY = 60, 40, 1
 
 More = Literal["more"]
 
 
 class HasHeaders(Protocol):
-    """The properties of a message, by whichever way they were read."""
+    """The properties of a message, read by this module or by pika."""
 
     headers: Any
     """A mapping, or nothing."""
@@ -43,11 +43,11 @@ class HasHeaders(Protocol):
 
     @property
     def message_id(self) -> str | None:
-        """The id that its sender has given it."""
+        """The ID that its sender gave it."""
 
 
 class Properties:
-    """What is asked of a message's properties; pika reads the rest when somebody wants it."""
+    """The properties that every delivery needs; pika reads the others on demand."""
 
     __slots__ = ("_raw", "headers", "priority")
 
@@ -59,14 +59,14 @@ class Properties:
 
     @property
     def message_id(self) -> str | None:
-        """Return the id its sender has given it."""
+        """Return the ID that its sender gave it."""
         found: str | None = pika.BasicProperties().decode(self._raw).message_id
         return found
 
 
 @dataclass(slots=True, eq=False)
 class MessageProperties:
-    """The properties of a message that is sent: what people read in RabbitMQ's management UI."""
+    """The properties of a message to send, which RabbitMQ's management UI shows."""
 
     message_id: str
     type: str
@@ -76,23 +76,23 @@ class MessageProperties:
 
 
 class RawDelivery(NamedTuple):
-    """What RabbitMQ has delivered."""
+    """A delivery from RabbitMQ."""
 
     tag: int
     redelivered: bool
     properties: HasHeaders
     body: bytes
     consumer: bytes = b""
-    """Its tag."""
+    """The consumer tag."""
     end: int = 0
-    """Where it ends in the bytes it was read from."""
+    """Offset of its end in the bytes it was read from."""
 
 
 def parse_delivery(data: bytes, at: int) -> RawDelivery | More | None:  # noqa: PLR0911 -- each is a reason
     """Read the delivery whose method frame begins at `at`.
 
-    "more" where its end is not there yet; `None` where it is not three frames in a row, or has a
-    header of a kind that is rare: pika can read all there is, in three times as long.
+    Returns "more" if its end has not arrived yet. Returns `None` if it is not three frames in a
+    row, or has a header of a rare type: pika can read those, but takes three times as long.
     """
     size = len(data)
     _, channel, length = FRAME.unpack_from(data, at)
@@ -147,7 +147,7 @@ def _properties(data: bytes, at: int, end: int, flags: int) -> Properties | None
 
 
 def _table(data: bytes, at: int, end: int) -> dict[str, Any] | None:
-    """Read a table of numbers, texts and truths; `None` where something else is in it."""
+    """Read a table of integers, strings and booleans; `None` if it has other types."""
     found: dict[str, Any] = {}
     while at < end:
         name_end = at + 1 + data[at]
@@ -177,9 +177,9 @@ def _table(data: bytes, at: int, end: int) -> dict[str, Any] | None:
 def encode_publish(
     channel: int, exchange: str, queue: str, stamp: MessageProperties, body: bytes, *, longest: int
 ) -> bytes:
-    """Write a mandatory, persistent message; `longest` is of the bytes in one frame of its body.
+    """Write a mandatory, persistent message; a body frame has at most `longest` bytes.
 
-    Raises what `str.encode` and `struct` do, and pika's own error, for what AMQP cannot say.
+    Raises the errors of `str.encode`, `struct` and pika for values that AMQP cannot encode.
     """
     head = _head(stamp)
     parts = [
@@ -215,7 +215,7 @@ def _head(stamp: MessageProperties) -> bytes:
 
 
 def _entry(name: str, value: Any) -> tuple[bytes, ...]:
-    """Write what pika writes for a number, a text or a truth; it writes the rest."""
+    """Write integers, strings and `True` as pika would; leave other values to pika."""
     if type(value) is int:
         if -(2**31) <= value < 2**31:
             return _known(name), b"I", INT.pack(value)

@@ -1,4 +1,4 @@
-"""One I/O thread with one AMQP connection, which is made again whenever it is lost."""
+"""One I/O thread with one AMQP connection, which reconnects whenever it is lost."""
 
 import contextlib
 import functools
@@ -26,25 +26,25 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 STEADY_S = 1.0
-"""A connection that ends sooner counts as one more failure, or it would be made again at once."""
+"""A connection that ends sooner counts as a failure; otherwise it would reconnect at once."""
 FEW = 3
-"""As how many failures it counts at most: RabbitMQ is there, and senders wait."""
+"""Most failures counted after such a connection: RabbitMQ is there, and senders wait."""
 HANDSHAKE_S = 3.0
-"""How long a server may take to answer before the next is tried; more in each further round."""
+"""How long a server may take to answer before the next is tried; longer in each further round."""
 LONGEST_HANDSHAKE_S = 15.0
 CLOSE_TIMEOUT_S = 5.0
 TURN_S = 1.0
 LOOKS = 4
-"""How often an open connection is looked at within one heartbeat."""
+"""How often an open connection is checked per heartbeat."""
 SILENT_LOOKS = 6
-"""It is dead when so many found no byte more: RabbitMQ is silent for one heartbeat at most."""
+"""It is dead after more checks than this without a new byte: RabbitMQ sends one per heartbeat."""
 
-# A program that seeds `random` would wait as long as all its siblings.
+# With `random`, processes of a program that seeds it would all pause equally long.
 chance = random.SystemRandom()
 
 
 class ReconnectingConnection:
-    """Owns the thread, the loop and the connection; all callbacks run in its thread."""
+    """Owns the I/O thread, its loop and the connection; all callbacks run in that thread."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class ReconnectingConnection:
         on_lost: Callable[[], None],
         on_unblocked: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing is opened before `start`."""
+        """Take the callbacks; `start` opens the connection."""
         self.name = name
         self.blocked: str | None = None
-        """Why RabbitMQ takes no messages now, in its own words."""
+        """RabbitMQ's reason for taking no messages now; `None` if it takes them."""
         self.trouble = "not connected yet"
         """Why there is no connection, for the error that `send` raises."""
         self.turns = 0
-        """Grows every second while the loop turns, connected or not."""
+        """Grows every second while the loop runs, connected or not."""
         self._urls = urls
         self._on_open = on_open
         self._on_lost = on_lost
@@ -78,7 +78,7 @@ class ReconnectingConnection:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread; it connects and keeps connecting."""
+        """Start the thread, which connects and reconnects."""
         self._loop = IOLoop()
         self._thread.start()
 
@@ -88,39 +88,39 @@ class ReconnectingConnection:
             raise BrokerUnreachableError(unreachable_message(self._urls, self.trouble))
 
     def call(self, what: Callable[[], None]) -> None:
-        """Run `what` in the I/O thread, soon; safe from any thread, after `start`."""
+        """Run `what` in the I/O thread soon; safe from any thread, after `start`."""
         self._calls.append(what)
-        if not self._waking:  # one wake-up serves all calls that come before it
+        if not self._waking:  # one wake-up serves all calls added before it
             self._waking = True
             try:
                 self._loop.add_callback_threadsafe(self._work_off)
-            except BaseException:  # a time limit may strike here; nobody would ever wake the loop
+            except BaseException:  # a time limit may strike here; the loop would never be woken
                 self._waking = False
                 raise
 
     def later(self, delay_s: float, what: Callable[[], None]) -> None:
-        """Run `what` in the I/O thread after a delay; only from a callback."""
+        """Run `what` in the I/O thread after a delay; call this only from a callback."""
         self._loop.call_later(delay_s, what)
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it is connected."""
+        """Whether it is connected."""
         return self._open.is_set()
 
     @property
     def is_started(self) -> bool:
-        """Tell whether its loop is to turn."""
+        """Whether its loop should be running."""
         return self._loop is not None and not self._closing
 
     def is_alive(self) -> bool:
-        """Tell whether calls are still worked off."""
+        """Return whether calls are still processed."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Close the connection in good order and end the thread."""
+        """Close the connection gracefully and end the thread."""
         self.call(self._close)
         self._thread.join(CLOSE_TIMEOUT_S)
-        if self._thread.is_alive():  # RabbitMQ does not answer, not even to this
+        if self._thread.is_alive():  # RabbitMQ does not answer the close
             self.call(self._loop.stop)
             self._thread.join(CLOSE_TIMEOUT_S)
 
@@ -132,7 +132,7 @@ class ReconnectingConnection:
                 self._tick()
                 self._loop.start()
             except Exception:
-                # A thread that ended here would leave every sender waiting for ever.
+                # If the thread ended here, every sender would wait forever.
                 logger.exception("the I/O thread of %s failed; it starts again", self.name)
                 begin = self._start_anew
                 time.sleep(FIRST_PAUSE_S)
@@ -150,9 +150,9 @@ class ReconnectingConnection:
         self._again()
 
     def _drop(self) -> None:
-        """Drop the connection, whose state nobody knows, and the loop; RabbitMQ sees it closed."""
-        # pika would close the socket in the loop that has ended. Left open, it would hold what
-        # RabbitMQ has sent to it, and a second consumer beside the next one's.
+        """Drop the loop and the connection, whose state is unknown; RabbitMQ sees it closed."""
+        # pika would close the socket in the loop that has ended. Left open, the socket would hold
+        # deliveries, and its consumer would stay alongside that of the next connection.
         transport = getattr(self._connection, "_transport", None)
         with contextlib.suppress(Exception):
             if transport is not None:
@@ -162,7 +162,7 @@ class ReconnectingConnection:
             self._loop.close()
 
     def _work_off(self) -> None:
-        self._waking = False  # before the first call, or one added meanwhile would wait for ever
+        self._waking = False  # before the first call, or one added meanwhile would wait forever
         while self._calls:
             call = self._calls.popleft()
             try:
@@ -176,7 +176,7 @@ class ReconnectingConnection:
             return
         try:
             wanted = connection_parameters(self._urls[self._turn % len(self._urls)], self.name)
-        except SettingsError as err:  # a certificate was moved since this was first read
+        except SettingsError as err:  # a certificate was moved since it was first read
             self._failed(None, err)
             return
         longest = HANDSHAKE_S * (1 + self._failures // len(self._urls))
@@ -206,9 +206,9 @@ class ReconnectingConnection:
         self._watch(connection)
 
     def _watch(self, connection: Any, heard_bytes: int = 0, silent: int = 0) -> None:
-        """Give up a connection on which nothing comes any more.
+        """Give up a connection on which nothing arrives any more.
 
-        pika does so as well, but may take two heartbeats and 10 s.
+        pika does so too, but may take two heartbeats and 10 s.
         """
         if not connection.is_open:
             return
@@ -247,7 +247,7 @@ class ReconnectingConnection:
         self._again()
 
     def _ended(self) -> None:
-        """Take back what is said of the connection, if there was one."""
+        """Reset the state of the connection, if there was one."""
         if self._open.is_set():
             self._open.clear()
             steady = time.monotonic() - self._opened_at >= STEADY_S
@@ -274,9 +274,9 @@ class ReconnectingConnection:
 
 
 def pause_s(failures: int) -> float:
-    """Choose how long to wait before the next attempt to connect, after so many that failed.
+    """Return the pause before the next attempt to connect: exponential backoff with jitter.
 
-    With jitter, or a restarted RabbitMQ meets all of the fleet in the same millisecond.
+    Without jitter, all processes would reconnect to a restarted RabbitMQ in the same millisecond.
     """
     longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** min(failures, 10)))
     return chance.uniform(longest / 2, longest)

@@ -1,4 +1,4 @@
-"""The queues that this process knows to be there, made on first use."""
+"""Declare queues on first use, and remember which ones exist."""
 
 import functools
 import os
@@ -20,12 +20,12 @@ from workshed.transport.latch import Latch
 from workshed.transport.waiting import WaitStrategy
 
 Problems = dict[str, Exception]
-"""What is wrong, by queue."""
+"""Errors by queue."""
 
 
 @dataclass(slots=True, eq=False)
 class DeclareAttempt:
-    """One connection that makes queues, or sees that they are there."""
+    """One connection that declares queues, or checks that they exist."""
 
     names: set[str]
     problems: Problems = field(default_factory=dict)
@@ -35,12 +35,12 @@ class DeclareAttempt:
 class QueueDeclarer:
     """Asks RabbitMQ once per process and queue.
 
-    All who need a queue meanwhile wait for the same attempt, made in a thread of its own: one after
-    the other, each would pay for a server that does not answer.
+    Callers that need the same queue wait for one shared attempt in a thread of its own. Otherwise
+    each in turn would wait for a server that does not answer.
     """
 
     def __init__(self, urls: list[str], declared: Mapping[str, Queue]) -> None:
-        """Ask nothing."""
+        """Take the declared queues by name; open no connection."""
         self._urls = urls
         self._declared = declared
         self._there: set[str] = set()
@@ -49,15 +49,15 @@ class QueueDeclarer:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        # After a fork the attempts of the parent's threads are over for nobody here.
+        # After a fork, the attempts of the parent's threads would never end here.
         self._lock = threading.Lock()
         self._attempts: list[DeclareAttempt] = []
 
     async def make(self, names: set[str], deadline: float, waiting: WaitStrategy) -> Problems:
-        """Make queues, or see that they are there, until `deadline` (`time.monotonic`).
+        """Declare queues, or check that they exist, until `deadline` (`time.monotonic`).
 
-        Of those that this account may not see, an `UnseenQueueError` each time: RabbitMQ is asked
-        once.
+        Queues that this account may not see get an `UnseenQueueError` each time, but RabbitMQ is
+        asked only once.
         """
         problems: Problems = {n: err for n, err in self._unseen.items() if n in names}
         for attempt in self._begun(names - self._there - self._unseen.keys()):
@@ -71,23 +71,23 @@ class QueueDeclarer:
         return problems
 
     def forget(self, names: set[str]) -> None:
-        """Ask again: RabbitMQ says that it has no such queue."""
+        """Ask again about these queues, which RabbitMQ says it does not have."""
         self._there -= names
         for name in names:
             self._unseen.pop(name, None)
 
     def renew(self, name: str) -> None:
-        """Make a queue that RabbitMQ has lost, soon; wait for nothing."""
+        """Start to redeclare a queue that RabbitMQ has lost; returns at once."""
         self.forget({name})
         self._begun({name})
 
     def clear(self) -> None:
-        """Ask again for all."""
+        """Ask again about all queues."""
         self._there.clear()
         self._unseen.clear()
 
     def _begun(self, names: set[str]) -> list[DeclareAttempt]:
-        """Return the attempts that concern these queues; begin one for those that none concerns."""
+        """Return the running attempts for these queues; start one for the queues without one."""
         if not names:
             return []
         with self._lock:
@@ -118,15 +118,15 @@ class QueueDeclarer:
         try:
             topology.declare_queues(self._urls, [self._declared[name] for name in names])
         except (TopologyError, QueueUnavailableError) as err:
-            if names[1:]:  # which of them are good is worth more connections
+            if names[1:]:  # more connections, to find out which of them are good
                 return self._asked_apart(names)
             return {names[0]: err}
-        except Exception as err:  # noqa: BLE001 -- raised in those who wait
+        except Exception as err:  # noqa: BLE001 -- raised in the waiting callers
             return dict.fromkeys(names, err)
         return {}
 
     def _asked_apart(self, names: list[str]) -> Problems:
-        """Ask for each over a connection of its own, at once: one may take all the time it has."""
+        """Ask about each queue in parallel over its own connection: one may use up the timeout."""
         with ThreadPoolExecutor(len(names)) as pool:
             found = list(pool.map(self._asked, [[name] for name in names]))
         return {name: bad for one in found for name, bad in one.items()}

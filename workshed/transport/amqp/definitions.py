@@ -1,4 +1,4 @@
-"""What RabbitMQ imports: exchange, queues, bindings and accounts, made of the declaration."""
+"""Definitions for RabbitMQ to import: exchange, queues, bindings and accounts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,11 +18,11 @@ def build_definitions(
     passwords: Mapping[str, str],
     version: Version,
 ) -> Definitions:
-    """Return them for one virtual host, in the form of RabbitMQ's own export.
+    """Return the definitions for one virtual host, in the format of RabbitMQ's own export.
 
-    `passwords` are by the name of the account. `version` is that of the RabbitMQ that imports them:
-    one that meets an argument it does not take refuses the whole file. What is there already with
-    other arguments is not changed by an import.
+    `passwords` are by account name. `version` is that of the importing RabbitMQ, which refuses the
+    whole file if it contains an argument that it does not accept. An import does not change the
+    arguments of existing queues.
     """
     made = {
         name: declared

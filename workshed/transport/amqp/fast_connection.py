@@ -1,4 +1,4 @@
-"""pika's connection, with a short way for what there is much of."""
+"""pika's connection, with a fast path for deliveries and publishes."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ Take = Callable[[RawDelivery], None]
 
 
 class FastConnection(pika.SelectConnection):
-    """Reads a delivery in one piece, where pika makes eleven objects and five callbacks of it.
+    """Reads a delivery in one piece; pika would create eleven objects and make five callbacks.
 
-    Whatever else comes is pika's, in the order in which it came.
+    Everything else goes to pika, in the order in which it arrived.
     """
 
-    # pika's own, of which its types say nothing.
+    # Attributes of pika that its type stubs lack.
     bytes_received: int
     _frame_buffer: bytes
     _process_frame: Callable[[Any], None]
@@ -32,24 +32,24 @@ class FastConnection(pika.SelectConnection):
         return self._body_max_length
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Connect, as pika does; nobody takes deliveries yet."""
+        """Connect as pika does; there are no takers yet."""
         self.takers: dict[bytes, Take] = {}
-        """By consumer tag, for as long as RabbitMQ may send something with it."""
+        """By consumer tag, for as long as RabbitMQ may send deliveries with it."""
         self.after_read: Callable[[], None] | None = None
-        """Called when all that came at once was handed on."""
+        """Called after each read, once all of its deliveries were passed on."""
         self._gathered: list[bytes] | None = None
         super().__init__(*args, **kwargs)
 
     def put(self, frames: bytes) -> None:
-        """Send frames that are whole."""
+        """Send complete frames."""
         self._output_marshaled_frames([frames])
 
     @contextmanager
     def together(self) -> Generator[None]:
-        """Send at once, and now, what is put inside the block; pika makes a system call of each.
+        """Send everything that is put inside the block with one system call, at its end.
 
-        It would also wait for the loop to say that the socket can be written, which it nearly
-        always can.
+        pika would make one system call for each, and wait until the loop reports the socket as
+        writable, which it nearly always is.
         """
         gathered: list[bytes] = []
         self._gathered = gathered
@@ -85,7 +85,7 @@ class FastConnection(pika.SelectConnection):
             self.after_read()
 
     def _read(self, data: bytes, at: int) -> int | None:
-        """Read what begins at `at`; return where it ends, or `None` when that is not there yet."""
+        """Read the frames that begin at `at`; return where they end, or `None` if incomplete."""
         if len(data) < at + FRAME.size:
             return None
         kind, _, length = FRAME.unpack_from(data, at)
@@ -100,7 +100,7 @@ class FastConnection(pika.SelectConnection):
                 take(found)
                 return found.end
         consumed, frame = decode_frame(data[at:end])
-        if frame is None:  # pika has another idea of where it ends
+        if frame is None:  # pika disagrees about where it ends
             return None
         self._process_frame(frame)
         return at + consumed

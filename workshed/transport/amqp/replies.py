@@ -1,4 +1,4 @@
-"""What RabbitMQ's refusals mean, in words that say what to do."""
+"""What RabbitMQ's error replies mean, and what to do about them."""
 
 from workshed.transport.errors import NackedError, PublishRefusedError, UnroutableError
 
@@ -9,30 +9,30 @@ INTERNAL_ERROR = 541
 HINTS = {
     ACCESS_REFUSED: "the user may not write to the exchange",
     NOT_FOUND: "run `workshed broker setup`, which makes the exchange",
-    PRECONDITION_FAILED: "a message in flight beside this one was too large",
+    PRECONDITION_FAILED: "another message in flight was too large",
 }
 
 AWAY = ("home node", "stopped by supervisor", "due to timeout")
 
 
 def is_queue_unavailable(error: object) -> bool:
-    """Tell whether a queue is on a node that stops or has ended; RabbitMQ says 404 then, too."""
+    """Return whether a queue is on a node that is stopping or down, which is also a 404."""
     return any(_is_not_found(error, words) for words in AWAY)
 
 
 def is_queue_missing(error: object) -> bool:
-    """Tell whether there is no such queue."""
+    """Return whether there is no such queue."""
     return _is_not_found(error, "no queue")
 
 
 def is_unknown_argument(error: object) -> bool:
-    """Return whether the server does not know an argument, rather than has a queue that differs."""
+    """Return whether a 406 means an unknown argument, rather than a queue with other arguments."""
     text = str(getattr(error, "reply_text", error))
     return getattr(error, "reply_code", 0) == PRECONDITION_FAILED and "- invalid arg" in text
 
 
 def is_internal_error(error: object) -> bool:
-    """Tell whether RabbitMQ itself failed at what it was asked for."""
+    """Return whether RabbitMQ reported an internal error."""
     return getattr(error, "reply_code", 0) == INTERNAL_ERROR
 
 
@@ -42,7 +42,7 @@ def _is_not_found(error: object, words: str) -> bool:
 
 
 def unseen_queue_error(queue: str, reason: str) -> str:
-    """Explain that an account may not look at a queue; from RabbitMQ 4.3 on that needs a right."""
+    """Explain that an account may not see a queue, for which RabbitMQ 4.3 needs a permission."""
     return (
         f"queue {queue!r}: this account may not see whether it exists or how full it is "
         f"({reason}). Import the output of `workshed broker definitions`, which grants that"
@@ -50,7 +50,7 @@ def unseen_queue_error(queue: str, reason: str) -> str:
 
 
 def channel_closed_error(error: Exception) -> PublishRefusedError:
-    """Say that RabbitMQ closed the channel, and what mends it."""
+    """Return an error that says why RabbitMQ closed the channel, and what to do."""
     code = getattr(error, "reply_code", 0)
     hint = HINTS.get(code, "its log says more")
     kind = UnroutableError if code == NOT_FOUND else PublishRefusedError
@@ -58,7 +58,7 @@ def channel_closed_error(error: Exception) -> PublishRefusedError:
 
 
 def unroutable_error(queue: str, exchange: str, reason: str) -> UnroutableError:
-    """Say that no queue is bound to take the message."""
+    """Return an error that says that no queue is bound for the message."""
     return UnroutableError(
         f"no queue {queue!r} behind exchange {exchange!r} ({reason}): "
         "run `workshed broker setup`, or start a worker on it"
@@ -66,5 +66,5 @@ def unroutable_error(queue: str, exchange: str, reason: str) -> UnroutableError:
 
 
 def nack_error(queue: str) -> NackedError:
-    """Say that the queue itself did not take it."""
+    """Return an error that says that the queue itself did not take the message."""
     return NackedError(f"queue {queue!r} refused the message: it is full or has no leader")

@@ -1,4 +1,4 @@
-"""TLS as the query of a URL asks for it, by the names of RabbitMQ's own URIs; always verified."""
+"""TLS options in the query of a URL, named as in RabbitMQ's URIs; always with verification."""
 
 import ssl
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from workshed.transport.errors import did_you_mean
 
 NAMES = ("cacertfile", "certfile", "keyfile", "server_name_indication", "verify")
 _AUTHORITY = "name the authority that signed it as cacertfile"
-_NAME = "write the host that it is for, or give that as server_name_indication"
+_NAME = "use the host name that it is for, or give that as server_name_indication"
 REMEDIES = {
-    9: "see whether the clock here is right",
-    10: "let its server have a new one",
+    9: "check the clock of this host",
+    10: "renew it on the server",
     **dict.fromkeys((18, 19, 20, 21), _AUTHORITY),
     **dict.fromkeys((62, 64), _NAME),
 }
-"""What to do, by OpenSSL's number of what is wrong (`X509_V_ERR_…`)."""
+"""What to do, by OpenSSL's error number (`X509_V_ERR_…`)."""
 
 
 def tls_options(parts: SplitResult, setting: str, others: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return what stands behind `?`: `NAMES`, and `others`.
+    """Return the parameters after `?`: `NAMES`, and `others`.
 
-    Raises `SettingsError` for what would not do what it says.
+    Raises `SettingsError` for parameters that are unknown or would have no effect.
     """
     found = dict(parse_qsl(parts.query, keep_blank_values=True))
     scheme, known = parts.scheme, (*NAMES, *others)
@@ -45,7 +45,7 @@ def tls_options(parts: SplitResult, setting: str, others: tuple[str, ...] = ()) 
 
 
 def tls_context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
-    """Trust the authority in `cacertfile`, or those of the system; show `certfile` when asked.
+    """Trust the CA in `cacertfile`, or the system's; present `certfile` if the server asks.
 
     Raises `SettingsError` for a file that cannot be used.
     """
@@ -55,7 +55,7 @@ def tls_context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
         raise _unusable(setting, "cacertfile", options["cacertfile"], err) from None
     if "certfile" in options:
         try:
-            # By default OpenSSL would ask the terminal for the password of a key, and wait.
+            # Without a password here, OpenSSL would prompt for a key's password on the terminal.
             found.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
         except OSError as err:
             names = [name for name in ("certfile", "keyfile") if name in options]
@@ -64,12 +64,12 @@ def tls_context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
 
 
 def ca_description(options: Mapping[str, str]) -> str:
-    """Say by whom a certificate is judged."""
+    """Return which CAs the server's certificate is verified against."""
     return f"TLS by {options.get('cacertfile', 'the CAs of the system')}"
 
 
 def describe_tls_error(error: ssl.SSLError) -> str:
-    """Say why there is no connection, and for a certificate what to do."""
+    """Return why TLS failed, and for a certificate what to do."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS failed: {error.reason or error}"
     said = f"its certificate is refused: {error.verify_message.rstrip('.')}"

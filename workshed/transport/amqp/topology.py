@@ -1,4 +1,4 @@
-"""Make the exchange and the queues, or see that they are there."""
+"""Declare the exchange and the queues, or check that they exist."""
 
 import contextlib
 import functools
@@ -45,29 +45,30 @@ from workshed.transport.errors import (
 
 EXCHANGE_TYPE = "direct"
 TIMEOUT_S = 5.0
-"""Longest that `declare_queues` and `verify_queues` take, with all their servers and queues."""
+"""Longest time that `declare_queues` and `verify_queues` take, over all servers and queues."""
 RETRY_S = 0.05
 LATE = "it did not answer in time"
-# What pika lets through of a connection that could not be made: the last two come from the socket,
-# the name service and TLS as they are.
+# Errors of pika if it cannot connect. The last two come unchanged from the socket, the name
+# service and TLS.
 CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 
 def queue_and_dead_letter(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what is made for a queue, in this order: its dead queue, and itself as `wanted`."""
+    """Return what to declare for a queue, in this order: its dead queue, then itself (`wanted`)."""
     return {queue.dead_on_rabbitmq: DEAD_ARGUMENTS, queue.on_rabbitmq: wanted}
 
 
 def declare_queues(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
-    """Declare what is missing; where the user may not, check that it is there.
+    """Declare missing queues; if the user may not, check that they exist.
 
-    A queue that RabbitMQ refuses does not keep the others from being made. Afterwards raises
-    `TopologyError`, which names each refused queue and the argument; or `UnseenQueueError` where
-    the account may neither make a queue nor see it; or `QueueUnavailableError` for one that is on a
-    node which does not run. Raises `BrokerUnreachableError` at once, except that an internal error
-    of RabbitMQ is tried again until `timeout_s` have passed: RabbitMQ 4.0 has one, and closes the
-    connection, where the first tick of a new quorum queue comes before its leader is ready. The
-    queue is there afterwards.
+    A queue that RabbitMQ refuses does not prevent the declaration of the others. Afterwards raises
+    `TopologyError`, which names each refused queue and the argument; or `UnseenQueueError` if the
+    account may neither create a queue nor see it; or `QueueUnavailableError` if a queue is on a
+    node that is down.
+
+    Raises `BrokerUnreachableError` at once, except that it retries an internal error of RabbitMQ
+    for `timeout_s`. RabbitMQ 4.0 reports one, and closes the connection, if the first tick of a new
+    quorum queue comes before its leader is ready; the queue exists afterwards.
     """
     wanted = list(queues)
     deadline = time.monotonic() + timeout_s
@@ -91,7 +92,7 @@ def _declare_all(urls: list[str], queues: Iterable[Queue], deadline: float) -> N
             except StreamLostError as err:
                 if time.monotonic() < deadline:
                     raise
-                # RabbitMQ 4.0 looks for a node that is gone for a minute before it says so.
+                # RabbitMQ 4.0 looks for a lost node for a minute before it reports that.
                 raise queue_unavailable(queue.on_rabbitmq, LATE) from err
     if problems:
         raise combine_problems(problems)
@@ -109,16 +110,16 @@ def combine_problems(
 
 
 def verify_queues(urls: list[str], queues: Iterable[Queue]) -> None:
-    """See that every queue is there; change nothing. Raises as `declare_queues` does."""
+    """Check that every queue exists; change nothing. Raises like `declare_queues`."""
     with open_connection(urls) as connection:
         for queue in queues:
             _check(connection, queue)
 
 
 def rebind(urls: list[str], names: Iterable[str]) -> None:
-    """Bind existing queues to the exchange, which it recreates if it is gone.
+    """Bind existing queues to the exchange, and recreate the exchange if it is gone.
 
-    Raises `BrokerUnreachableError`, or `TopologyError` where the user may not.
+    Raises `BrokerUnreachableError`, or `TopologyError` if the user lacks the permission.
     """
     with open_connection(urls) as connection:
         for name in names:
@@ -166,9 +167,9 @@ def connect_to_first(urls: list[str], timeout_s: float = TIMEOUT_S) -> pika.Bloc
 
 
 def _end_at(deadline: float, connection: Any) -> None:
-    """Break off a connection that RabbitMQ has not answered on by then.
+    """Break off a connection on which RabbitMQ has not answered by the deadline.
 
-    A blocking call of pika waits for ever, and serves the timers of its inner connection only.
+    A blocking call of pika waits forever, and runs only the timers of its inner connection.
     """
     inner = connection._impl  # noqa: SLF001
     error = StreamLostError(LATE)
@@ -185,8 +186,8 @@ def server_version(connection: Any) -> Version:
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
     server = server_version(connection)
     try:
-        # RabbitMQ does not compare the consumer timeout of a classic queue, so one that an older
-        # server made passes.
+        # RabbitMQ does not compare the consumer timeout of a classic queue, so a queue from an
+        # older server passes.
         _declare(connection.channel(), queue, queue_arguments(queue, server))
     except ChannelClosedByBroker as err:
         _judge(connection, queue, err, server)
@@ -200,14 +201,14 @@ def _judge(
     if is_unknown_argument(err):
         raise TopologyError(
             f"queue {queue.on_rabbitmq!r} was not made: RabbitMQ {format_version(server)} does "
-            f"not take one of its arguments ({said}). This release of Workshed knows RabbitMQ "
+            f"not accept one of its arguments ({said}). This release of Workshed supports RabbitMQ "
             f"{format_version(FIRST)} to {format_version(NEWEST)}: run one of these, or a release "
-            "of Workshed that knows yours"
+            "of Workshed that supports yours"
         ) from None
     if err.reply_code == PRECONDITION_FAILED:
         raise TopologyError(
             f"queue {queue.on_rabbitmq!r} exists with other arguments: {said}. A queue "
-            "keeps what it was made with: let it run empty, delete it, and start again. If another "
+            "keeps its arguments: let it run empty, delete it, and start again. If another "
             "program owns it, set WORKSHED_QUEUE_PREFIX instead"
         ) from None
     if is_queue_unavailable(err):
@@ -223,10 +224,10 @@ def format_version(server: Version) -> str:
 
 
 def queue_unavailable(name: str, said: str) -> QueueUnavailableError:
-    """Say how to go on without the node that a queue is on."""
+    """Return an error that says what to do about the node that a queue is on."""
     return QueueUnavailableError(
-        f"queue {name!r} is away: {said}. It comes back with its node; where that is lost, run "
-        "rabbitmqctl forget_cluster_node on another, and Workshed recreates the queue"
+        f"queue {name!r} is away: {said}. It comes back with its node; if that is lost, run "
+        "rabbitmqctl forget_cluster_node on another node, and Workshed recreates the queue"
     )
 
 

@@ -1,8 +1,8 @@
 """Where RabbitMQ is, and why it cannot be reached there.
 
 A URL of `WORKSHED_BROKER_URL` is `amqp://…`, or with TLS
-`amqps://user:password@host:5671/vhost?cacertfile=/etc/ca.pem`; the names behind `?` are those of
-RabbitMQ's own URIs. A certificate is always verified, and so is that it is the host's.
+`amqps://user:password@host:5671/vhost?cacertfile=/etc/ca.pem`; the parameters after `?` are those
+of RabbitMQ's own URIs. Certificates and their host names are always verified.
 """
 
 import os
@@ -28,10 +28,10 @@ SETTING = "WORKSHED_BROKER_URL"
 
 
 def connection_parameters(url: str, name: str) -> pika.URLParameters:
-    """Read a URL, and name the connection for people who read the management UI.
+    """Read a URL, and give the connection a name for the management UI.
 
-    Certificates are read again each time, so that renewed ones are used from the next connection
-    on. Raises `SettingsError` for what cannot be used, without the password.
+    Certificates are read each time, so that the next connection uses renewed ones. Raises
+    `SettingsError`, without the password, for a URL that cannot be used.
     """
     parts = urlsplit(url)
     options = tls.tls_options(parts, SETTING, ("heartbeat",))
@@ -46,7 +46,7 @@ def connection_parameters(url: str, name: str) -> pika.URLParameters:
 
 
 def unreachable_message(urls: list[str], trouble: str) -> str:
-    """Say which server does not answer, without its password, and what to do."""
+    """Return which server does not answer, without its password, and what to do."""
     return (
         f"RabbitMQ does not answer at {' or '.join(map(display_address, urls))} ({SETTING}): "
         f"{trouble}. Start it, correct the URL, or run `workshed dev`"
@@ -54,7 +54,7 @@ def unreachable_message(urls: list[str], trouble: str) -> str:
 
 
 def display_address(url: str) -> str:
-    """Say where a URL leads, and by which authority its certificate is judged."""
+    """Return host, port and virtual host of a URL, and the CAs that verify the server."""
     parts = urlsplit(url)
     found = _located(parts)
     authority = ""
@@ -66,7 +66,7 @@ def display_address(url: str) -> str:
 def _located(parts: SplitResult) -> pika.URLParameters:
     if parts.username is not None and parts.password is None:
         raise SettingsError(f"{SETTING}: a user without a password; write user:password@")
-    # As amqp://, or pika would load the CAs of the system each time, only to be given others.
+    # As amqp://, because pika would load the system's CAs each time only to have them replaced.
     found = pika.URLParameters(urlunsplit(parts._replace(scheme="amqp", query="")))
     if parts.scheme == "amqps" and parts.port is None:
         found.port = pika.ConnectionParameters.DEFAULT_SSL_PORT
@@ -81,20 +81,20 @@ def _heartbeat(options: dict[str, str]) -> int:
 
 
 def describe_error(error: object) -> str:
-    """Say in words what pika reports as nested exceptions."""
+    """Describe in words what pika reports as nested exceptions."""
     error = _innermost(error)
     said = str(error) or type(error).__name__
     match error:
         case ProbableAuthenticationError() if "ACCESS_REFUSED" in said:
             said = "user or password refused"
         case ProbableAccessDeniedError() if "NOT_ALLOWED" in said:
-            said = f"no way into the virtual host: {said.partition('NOT_ALLOWED - ')[2][:-1]}"
+            said = f"no access to the virtual host: {said.partition('NOT_ALLOWED - ')[2][:-1]}"
         case (
             IncompatibleProtocolError()
             | ProbableAuthenticationError()
             | ProbableAccessDeniedError()
         ):
-            # pika guesses from how far it came. A line that was cut, or TLS, comes as far.
+            # pika guesses from how far the handshake came. A cut line, or TLS, comes as far.
             said = f"the connection ended while it was made: {said}"
         case TimeoutError() | AMQPConnectorStackTimeout() | ConnectionOpenAborted():
             said = "it did not answer in time"

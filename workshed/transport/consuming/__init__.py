@@ -1,1 +1,1 @@
-"""From a delivery to its outcome: workers."""
+"""Consuming: from a delivery to its outcome."""

@@ -1,4 +1,4 @@
-"""Take deliveries, and settle each on the channel it came through."""
+"""Receive deliveries, and settle each on the channel through which it came."""
 
 import contextlib
 import functools
@@ -29,21 +29,21 @@ logger = logging.getLogger(__name__)
 
 REOPEN_PAUSE_S = 1.0
 FLUSH_S = 0.001
-"""Between two flushes of acks, while there are any: one wake-up of the I/O thread for many."""
+"""Pause between two flushes of acks, so that one wake-up of the I/O thread serves many acks."""
 
 Start = Callable[[list[Delivery]], None]
-"""Lets deliveries wait for a thread that runs them."""
+"""Queues deliveries for the threads that run them."""
 Missing = Callable[[str], None]
-"""Told the name of a queue that is not there; one that may make it does."""
+"""Takes the name of a missing queue, and recreates it if the account may."""
 Strange = Callable[[Delivery], Callable[[], None] | None]
-"""Returns the step that puts away a delivery no actor is here for; `None` for all others."""
+"""Returns the step that stores a delivery whose actor or option is unknown here; else `None`."""
 
 
 class ConsumerConnection:
     """The consuming side of a process: one connection, a channel per queue."""
 
     def __init__(self, urls: list[str], name: str, signing: Signing | None = None) -> None:
-        """Nothing is opened before the first queue is consumed. `signing`: all that is to come."""
+        """Open nothing until the first queue is consumed; `signing` checks all deliveries."""
         self.signing = signing
         self.stopping = threading.Event()
         self._urls, self._name = urls, name
@@ -61,9 +61,9 @@ class ConsumerConnection:
         self._paused: frozenset[str] = frozenset()
 
     def begin(self) -> None:
-        """Consume for another worker of this process, once one has stopped.
+        """Prepare for another worker in this process, after the previous one has stopped.
 
-        What still runs of that one has its own flag, which stays set.
+        Jobs of the previous one that still run keep their own flag, which stays set.
         """
         if self.stopping.is_set():
             self.stopping = threading.Event()
@@ -84,29 +84,29 @@ class ConsumerConnection:
 
     @property
     def trouble(self) -> str | None:
-        """Say why nothing can come now, if so."""
+        """Why no deliveries can arrive now; `None` if they can."""
         if not self.started or self.stopping.is_set():
             return None
         return None if self.link.is_open else "RabbitMQ is not connected"
 
     def consumes(self, names: set[str]) -> bool:
-        """Tell whether RabbitMQ has answered for each of these queues: it sends, or cannot."""
+        """Return whether RabbitMQ has answered for each of these queues: it delivers, or cannot."""
         answered = {one.queue.name for one in list(self._consumers) if one.is_answered}
         return names <= answered
 
     def settle(self, channel: AckingChannel, tag: int, verb: Verb) -> None:
-        """Settle a delivery soon; on a dead channel nothing happens, RabbitMQ has it again."""
+        """Settle a delivery soon; does nothing on a dead channel, where RabbitMQ requeued it."""
         if verb == "requeue":
             meters.GIVEN_BACK.add()
         elif verb == "reject":
             meters.DEAD_QUEUE.add()
         self._settled.append((channel, tag, verb))
-        # A flush that is to come takes it along, unless RabbitMQ may send nothing before.
+        # The coming flush includes it. Flush early if RabbitMQ might stop at the prefetch limit.
         if not self._flushing or len(self._settled) >= self._many:
             self.link.call(self._flush)
 
     def give(self, delivery: Delivery, verb: Verb) -> None:
-        """Settle a delivery that no thread of dramatiq will."""
+        """Settle a delivery that no thread of dramatiq will settle."""
         if verb == "requeue":
             self.holding.returned(delivery.queue_name, delivery.job.published)
         self.settle(delivery.channel, delivery.tag, verb)
@@ -116,18 +116,18 @@ class ConsumerConnection:
         self.link.call(lambda: self._remove(consumer))
 
     def pause(self, names: frozenset[str]) -> None:
-        """Consume none of these queues, and all others."""
+        """Stop consuming these queues, and consume all others."""
         if names != self._paused:
             self._paused = names
             if self.started:
                 self.link.call(self._follow_pauses)
 
     def is_paused(self, name: str) -> bool:
-        """Tell whether a queue is not to be consumed now."""
+        """Return whether a queue must not be consumed now."""
         return name in self._paused or self.stopping.is_set()
 
     def stop_consuming(self, within_s: float) -> None:
-        """Let RabbitMQ send nothing more; what runs can still be settled."""
+        """Stop new deliveries; running jobs can still be settled."""
         self.stopping.set()
         if self.started:
             stopped = threading.Event()
@@ -135,7 +135,7 @@ class ConsumerConnection:
             stopped.wait(within_s)
 
     def flush(self, within_s: float) -> None:
-        """Hand all acks to the socket."""
+        """Write all pending acks to the socket."""
         if self.started:
             flushed = threading.Event()
             self.link.call(self._flush)
@@ -157,7 +157,7 @@ class ConsumerConnection:
     def _on_open(self, connection: FastConnection) -> None:
         self._connection = connection
         connection.after_read = self._hand_on
-        self._flush_in_time()  # a timer of a loop that failed is gone
+        self._flush_in_time()  # a timer of a failed loop is lost
         for consumer in self._consumers:
             consumer.open(connection)
 
@@ -189,11 +189,11 @@ class ConsumerConnection:
         stopped.set()
 
     def _flush(self) -> None:
-        self._flushing = False  # before the look: what is added from here on asks for its own flush
+        self._flushing = False  # before the check, so that later additions ask for their own flush
         if self._settled:
             self._flush_now()
             self._flushing = True
-            if not self._timed:  # what has asked for a flush before its time has a timer already
+            if not self._timed:  # an early flush leaves the timer running
                 self._timed = True
                 self.later(FLUSH_S, self._flush_in_time)
 
@@ -208,7 +208,7 @@ class ConsumerConnection:
             if channel.is_open:
                 batches[channel].append((tag, verb))
             else:
-                logger.info("%s for a lost channel dropped; the job is delivered again", verb)
+                logger.info("dropped %s for a lost channel; the job is delivered again", verb)
         if batches and self._connection is not None:
             with self._connection.together():
                 for channel, batch in batches.items():
@@ -216,11 +216,11 @@ class ConsumerConnection:
 
 
 class QueueConsumer(Consumer):
-    """What dramatiq's consumer thread of one queue iterates over.
+    """The consumer that dramatiq's consumer thread of one queue iterates over.
 
-    Its deliveries do not pass through that thread: the I/O thread lets them wait for those that run
-    them, which saves two changes of threads for each. What that thread does is to put away what
-    cannot be run. It never sees an error on a reconnect: dramatiq would make a second consumer.
+    Deliveries do not pass through that thread: the I/O thread queues them for the worker threads,
+    which saves two thread switches per job. The consumer thread only stores deliveries that cannot
+    run. Reconnects raise no error in it, because dramatiq would create a second consumer.
     """
 
     def __init__(
@@ -234,11 +234,11 @@ class QueueConsumer(Consumer):
         missing: Missing,
         actors: Collection[tuple[str, str | None]] = (),
     ) -> None:
-        """Consume nothing before somebody iterates, and so knows whom to settle deliveries with."""
+        """Consume nothing until dramatiq iterates, because then it can settle the deliveries."""
         self.queue = queue
         self.prefetch = prefetch
         self.is_answered = False
-        """Whether RabbitMQ sends from this queue, or has said that it cannot, or is not to."""
+        """Whether RabbitMQ delivers from this queue, or cannot, or the queue is paused."""
         self._inbox = inbox
         self._timeout_s = timeout_s
         self._start = start
@@ -262,7 +262,7 @@ class QueueConsumer(Consumer):
         return self
 
     def __next__(self) -> None:
-        """Put away what no actor here can run; return `None` when nothing more came in time."""
+        """Store deliveries that no actor here can run; returns after at most the timeout."""
         self._misfits.put_away()
         with contextlib.suppress(queues.Empty):
             self._misfits.add(*self._odd.get(timeout=self._timeout_s))
@@ -276,12 +276,12 @@ class QueueConsumer(Consumer):
         self._settle(message, "reject")
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Give back deliveries that were not started."""
+        """Requeue deliveries that were not started."""
         for message in messages:
             self._settle(message, "requeue")
 
     def close(self) -> None:
-        """Stop consuming; RabbitMQ takes back what was not settled."""
+        """Stop consuming; RabbitMQ requeues unsettled deliveries."""
         self._inbox.drop(self)
 
     def open(self, connection: FastConnection) -> None:
@@ -292,13 +292,13 @@ class QueueConsumer(Consumer):
         connection.channel(on_open_callback=self._on_channel)
 
     def hand_on(self) -> None:
-        """Let what has come at once be started; in the I/O thread."""
+        """Queue the deliveries of one read for the worker threads; in the I/O thread."""
         if self._came:
             came, self._came = self._came, []
             self._start(came)
 
     def cancel(self) -> None:
-        """Let RabbitMQ send nothing more on this channel; in the I/O thread."""
+        """Stop deliveries on this channel; in the I/O thread."""
         tag, self._tag = self._tag, None
         if self._channel is not None and self._channel.is_open and tag is not None:
             self._channel.basic_cancel(tag)
@@ -308,7 +308,7 @@ class QueueConsumer(Consumer):
                 self._inbox.settle(channel, number, "requeue")
 
     def resume(self) -> None:
-        """Let RabbitMQ send again; in the I/O thread."""
+        """Resume deliveries; in the I/O thread."""
         if self._channel is not None and self._channel.is_open and self._tag is None:
             take = functools.partial(self._on_delivery, self._acks)
             self._tag = self._channel.basic_consume(
@@ -323,7 +323,7 @@ class QueueConsumer(Consumer):
             self._wire.takers[self._tags[-1]] = take
 
     def shut(self) -> None:
-        """Close the channel, for good; in the I/O thread."""
+        """Close the channel for good; in the I/O thread."""
         self._dropped = True
         if self._channel is not None and self._channel.is_open:
             self._channel.close()
@@ -354,12 +354,12 @@ class QueueConsumer(Consumer):
 
     def _on_delivery(self, channel: AckingChannel, letter: RawDelivery) -> None:
         properties = letter.properties
-        if self._tag is None:  # on its way when the consumer was cancelled
+        if self._tag is None:  # it was on its way when the consumer was cancelled
             self._inbox.holding.returned(self.queue.name, read_published(properties.headers or {}))
             self._inbox.settle(channel, letter.tag, "requeue")
             return
         if not channel.is_open:
-            return  # RabbitMQ has it again
+            return  # RabbitMQ has requeued it
         try:
             message = verify_and_decode(
                 self._inbox.signing, self.queue.name, properties.headers, letter.body
@@ -379,7 +379,7 @@ class QueueConsumer(Consumer):
             self._odd.put((channel, letter.tag, strange))
 
     def _on_closed(self, channel: Any, error: Exception) -> None:
-        if not self._inbox.stopping.is_set():  # then each was given back, or is settled
+        if not self._inbox.stopping.is_set():  # a stopping worker has requeued or settles each
             self._inbox.holding.lost(self.queue.name)
         if channel is not self._channel:
             return
@@ -396,6 +396,6 @@ class QueueConsumer(Consumer):
             self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._wire))
 
     def _reopen(self, connection: Any) -> None:
-        if self._wire is connection and connection.is_open:  # else a new one has its channel
+        if self._wire is connection and connection.is_open:  # else a new one opens its channel
             self._wire = None
             self.open(connection)

@@ -15,13 +15,13 @@ from workshed.transport.amqp.codec import RawDelivery
 from workshed.transport.messages.envelope import LATEST_MS
 
 MARGIN = 0.75
-"""Share of the consumer timeout after which a delivery that could not be settled is given back."""
+"""Share of the consumer timeout after which a delivery that could not be settled is requeued."""
 LONGEST_WAIT = 0.25
-"""Share of the consumer timeout after which one that has not started is given back."""
+"""Share of the consumer timeout after which a delivery that has not started is requeued."""
 
 
 class Delivery(MessageProxy):
-    """What dramatiq works on; its tag means nothing on any other channel."""
+    """A message as dramatiq's worker gets it; its tag is valid only on its own channel."""
 
     def __init__(
         self,
@@ -30,9 +30,9 @@ class Delivery(MessageProxy):
         channel: AckingChannel,
         letter: RawDelivery,
     ) -> None:
-        """Keep what an ack needs, and what RabbitMQ says of its past."""
+        """Keep what an ack needs, and whether RabbitMQ redelivered it."""
         super().__init__(message)
-        self.__dict__ |= message.__dict__  # or each look at a field asks dramatiq's `__getattr__`
+        self.__dict__ |= message.__dict__  # spares dramatiq's `__getattr__` on each access
         headers = letter.properties.headers or {}
         redelivered = bool(letter.redelivered or headers.get("possible_duplicate"))
         self.job = Job(
@@ -46,22 +46,22 @@ class Delivery(MessageProxy):
         self.timeout_s = queue.consumer_timeout.total_seconds()
         self.received = time.monotonic()
         self.held = False
-        """Its outcome could not be stored, or it was not started: it is given back."""
+        """Its outcome could not be stored, or it was not started: it will be requeued."""
         self.parked = False
-        """It is settled later, not by the thread that has it now."""
+        """It is settled later, by another thread than the one that has it now."""
         self.began = 0.0
         """When its actor started, by `time.monotonic`."""
         self.begun = False
-        """Its actor runs, and has no outcome yet."""
+        """Its actor is running, and has no outcome yet."""
 
     @property
     def is_ours(self) -> bool:
-        """Tell whether RabbitMQ still waits for us to settle it."""
+        """Whether this process can still settle it."""
         return self.channel.is_open and not self._is_older_than(MARGIN)
 
     @property
     def has_waited_too_long(self) -> bool:
-        """Tell whether another process should have its chance to start it."""
+        """Whether to requeue it, so that another process may start it."""
         return self._is_older_than(LONGEST_WAIT)
 
     def _is_older_than(self, share: float) -> bool:
@@ -69,7 +69,7 @@ class Delivery(MessageProxy):
 
 
 def read_published(headers: Mapping[str, Any]) -> datetime | None:
-    """Read when a copy was published; foreign messages do not say."""
+    """Return when a message was published; `None` for messages of other programs."""
     milliseconds = headers.get("published_ms")
     if not isinstance(milliseconds, int) or not 0 <= milliseconds <= LATEST_MS:
         return None

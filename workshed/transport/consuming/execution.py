@@ -1,4 +1,4 @@
-"""What this process runs: the checks before a job, and the outcome after it."""
+"""Running jobs: the checks before a job, and the outcome after it."""
 
 import functools
 import logging
@@ -47,20 +47,20 @@ T = TypeVar("T")
 SHORTEST_STRANGER = timedelta(seconds=2)
 LONGEST_STRANGER = timedelta(minutes=1)
 ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
-"""What a job raises to say what becomes of it, in our words or in dramatiq's."""
+"""Exceptions by which a job chooses its outcome, of Workshed or of dramatiq."""
 
 
 class JobExecutor:
     """Runs deliveries: checks that each may start, and stores its outcome before it is acked."""
 
     def __init__(self, inbox: ConsumerConnection, grace_of_strangers: timedelta) -> None:
-        """Nothing runs."""
+        """Take the consumer connection, and for how long unknown actors are retried."""
         self.running = RunningJobs()
         self.work: WorkQueue = WorkQueue({}, {})
         self.cancelled: set[str] = set()
-        """Ids of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
+        """IDs of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
         self.rules: list[CancelRule] = []
-        """Those that cancel jobs now, read likewise."""
+        """The current cancellation rules, read likewise."""
         self._inbox = inbox
         self._grace_of_strangers = grace_of_strangers
         self._middleware: list[Middleware] = []
@@ -78,10 +78,11 @@ class JobExecutor:
         self.log = next((m for m in middleware if isinstance(m, LogContext)), LogContext())
 
     def start(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
-        """Run the checks before a job; raises `SkipMessage` when it does not run now.
+        """Run the checks before a job; raises `SkipMessage` if the job does not run now.
 
-        One that cannot be made waits, and costs no attempt. What an application's hook decides by
-        any other error is raised as it is: a verdict follows, as if the actor had raised it.
+        A check that PostgreSQL prevents is retried, at no cost in attempts. Any other exception by
+        which an application's hook decides is raised as it is, and treated as if the actor had
+        raised it.
         """
         self.log.bind(delivery.job)
         delivery.parked = False
@@ -109,9 +110,9 @@ class JobExecutor:
             _tell(began, job)
 
     def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
-        """Reach the verdict and store what follows; never raises.
+        """Decide the outcome and store it; never raises.
 
-        dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
+        dramatiq would treat an exception as a failure of the job, ack it, and lose the thread.
         """
         if delivery.begun:
             delivery.begun = False
@@ -130,19 +131,21 @@ class JobExecutor:
                 stored = self._store(delivery, outcome)
             except Exception:
                 delivery.fail()
-                logger.exception("no verdict on %s; it goes to the dead queue", delivery)
+                logger.exception(
+                    "could not decide the outcome of %s; it goes to the dead queue", delivery
+                )
         context.leave_job()
         self._left(delivery, stored=stored)
 
     def skipped(self, delivery: Delivery, actor: Any) -> None:
-        """Store that an actor left its job by `SkipMessage`; a check that did so is no news."""
+        """Store that an actor raised `SkipMessage`; ignore one that a check raised."""
         if delivery.begun:
             self.conclude(delivery, actor, Skipped("the actor raised SkipMessage"))
 
     def stranger(self, delivery: Delivery, option: str | None) -> None:
-        """Store that this release does not know its actor, or an option that it has.
+        """Store that this release does not know a job's actor, or one of its options.
 
-        It is tried again for a while, since a later release may be on its way, then dead.
+        It is retried for a while, because a newer release may be on its way, and then is dead.
         """
         job = delivery.job
         now_ms = int(time.time() * 1000)
@@ -151,7 +154,7 @@ class JobExecutor:
         what = f"actor {job.message.actor_name!r}" if option is None else f"option {option!r:.50}"
         reason = f"no {what} is known to this worker"
         if age >= self._grace_of_strangers:
-            outcome = Outcome("dead", f"{reason}, nor was to others for {age}")
+            outcome = Outcome("dead", f"{reason}, nor was it to any other for {age}")
         else:
             wait = min(max(age, SHORTEST_STRANGER), LONGEST_STRANGER)
             outcome = Outcome("unknown_actor", reason, delay=wait)
@@ -161,10 +164,9 @@ class JobExecutor:
             self._observe(job, outcome)
 
     def learn_of_cancels(self, ids: set[str], rules: list[CancelRule]) -> list[str]:
-        """Take over what was cancelled; return the ids of those that run, and are told of it now.
+        """Take the current cancellations, and notify running jobs; return the IDs of those.
 
-        A job is told if its cancellation is stored at this moment; one from before a redrive is
-        not.
+        Only cancellations that are stored at this moment count, not those from before a redrive.
         """
         self.cancelled |= ids
         self.rules = rules
@@ -177,9 +179,9 @@ class JobExecutor:
         return told
 
     def interrupt(self) -> int:
-        """Store, for each job that does not end, that it runs again; return how many.
+        """Store that each job which does not end runs again; return how many.
 
-        Only for a process that is about to leave: their threads still run.
+        Only for a process that is about to exit, because their threads are still running.
         """
         return sum(self._cut_off(delivery) for delivery in self.running)
 
@@ -197,10 +199,10 @@ class JobExecutor:
             return True
 
     def give_up(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
-        """Store that an attempt has failed whose thread does not come back; never raises.
+        """Store that an attempt whose thread hangs has failed; never raises.
 
-        Only for a process that is about to leave. Where it cannot be stored RabbitMQ delivers the
-        job again, and the attempt is not charged.
+        Only for a process that is about to exit. If it cannot be stored, RabbitMQ delivers the job
+        again, and the attempt does not count.
         """
         with self.log.about(delivery.job):
             stored = self._store_failed(delivery, actor, error)
@@ -223,19 +225,19 @@ class JobExecutor:
         return True
 
     def give_back(self, wanted: Callable[[Any], bool]) -> int:
-        """Give RabbitMQ the waiting deliveries that are wanted there; return how many."""
+        """Requeue the waiting deliveries for which `wanted` is true; return how many."""
         waiting: list[Any] = self.work.take_back(wanted)
         for delivery in waiting:
             self._inbox.give(delivery, "requeue")
         return len(waiting)
 
     def has(self, queue: str) -> bool:
-        """Tell whether a job of a queue runs in this process, or waits in it."""
+        """Return whether a job of a queue runs or waits in this process."""
         waiting: list[Any] = self.work.waiting()
         return any(delivery.queue_name == queue for delivery in [*waiting, *self.running])
 
     def leaving(self) -> None:
-        """Tell the observers that this process ends now, in no good order."""
+        """Notify the observers that this process exits now, without a graceful shutdown."""
         self._look_again()
         for leaving in self._leaving:
             _tell(leaving)
@@ -247,10 +249,10 @@ class JobExecutor:
         outcome: Outcome,
         writers: Sequence[OutcomeMiddleware] | None = None,
     ) -> Outcome:
-        """Let each middleware write what follows from an outcome; return it.
+        """Let each middleware write its part of an outcome; return the final outcome.
 
-        It is another one where the first of them says so, before anything is written; and a later
-        one may know better when the job runs again. `writers`: where they are known already.
+        Middleware may replace it: by raising `OutcomeKnown`, before anything is written, or by
+        returning one with another delay. `writers`: the middleware to ask, if known already.
         """
         writers = self._writers(job, outcome) if writers is None else writers
         try:
@@ -279,7 +281,7 @@ class JobExecutor:
         except RunIsolated as err:
             delivery.parked = delivery.job.isolated = True
             self.work.put_alone(QueuedJob(0, delivery))
-            raise SkipMessage("it may have ended its worker; it runs alone") from err
+            raise SkipMessage("it may have killed its worker; it runs isolated") from err
         except OutcomeKnown as err:
             self._store(delivery, err.outcome)
             raise SkipMessage(err.outcome.reason) from err
@@ -326,7 +328,7 @@ class JobExecutor:
             return False
         except Exception as err:
             if outcome is SUCCEEDED and isinstance(err, WorkshedError):
-                reason = f"what follows it cannot be sent: {err}"
+                reason = f"a following message cannot be sent: {err}"
                 return self._store(delivery, Outcome("dead", reason, err))
             delivery.fail()
             logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
@@ -336,7 +338,7 @@ class JobExecutor:
         return True
 
     def _observe(self, job: Job, outcome: Outcome, error: BaseException | None = None) -> None:
-        """Report what became of a delivery; the first time, where two threads come to its end."""
+        """Report the outcome of a delivery, only once if two threads reach its end."""
         if job.observed:
             return
         job.observed = True
@@ -347,7 +349,7 @@ class JobExecutor:
             _tell(ended, job, outcome)
 
     def _look_again(self) -> None:
-        """Sort the middleware by what it does, when there is more of it than before."""
+        """Sort the middleware by what it does, if some was added."""
         if len(self._middleware) != self._sorted:
             self._sorted = len(self._middleware)
             observing = [m for m in self._middleware if isinstance(m, Observer)]
@@ -357,7 +359,7 @@ class JobExecutor:
             ]
             self._leaving = [m.leaving for m in observing if is_overridden(m, Observer, "leaving")]
             self._settling = [m for m in self._middleware if isinstance(m, OutcomeMiddleware)]
-            # What does not say otherwise writes nothing of a job that is done, as nearly all are.
+            # Only middleware with its own `concerns` writes anything about a job that succeeded.
             self._settling_done = [
                 m for m in self._settling if is_overridden(m, OutcomeMiddleware, "concerns")
             ]
@@ -369,7 +371,7 @@ class JobExecutor:
             return self.settle(conn, job, outcome, writers)
 
     def _writers(self, job: Job, outcome: Outcome) -> list[OutcomeMiddleware]:
-        """Return the middleware that has something to write of an outcome."""
+        """Return the middleware that has something to write about an outcome."""
         self._look_again()
         settling = self._settling_done if outcome.kind == "succeeded" else self._settling
         return [m for m in settling if m.concerns(job, outcome)]
@@ -382,13 +384,13 @@ class JobExecutor:
         raise SkipMessage(f"{reason}; it is delivered again")
 
     def _left(self, delivery: Delivery, *, stored: bool) -> None:
-        """Settle the deliveries of the same job that came meanwhile."""
+        """Settle the deliveries of the same job that arrived meanwhile."""
         for other in self.running.leave(delivery):
             self._inbox.give(other, "ack" if stored else "requeue")
 
 
 def is_overridden(middleware: Middleware, base: type, name: str) -> bool:
-    """Tell whether it does anything of its own then."""
+    """Return whether a middleware overrides a method of its base class."""
     return getattr(type(middleware), name) is not getattr(base, name)
 
 
@@ -400,10 +402,10 @@ def _tell(hook: Callable[..., None], *args: object) -> None:
 
 
 def log_outcome(outcome: Outcome, error: BaseException | None = None) -> None:
-    """Say how a job ended, when it was not with success, in one line with its traceback.
+    """Log in one line, with the traceback, how a job ended without success.
 
-    It is an error only where the job is dead; what is tried again or discarded is a warning.
-    `error`: what the actor raised, where the outcome itself has none.
+    A dead job is an error; a failure that is retried or discarded is a warning. `error`: what the
+    actor raised, if the outcome has no error itself.
     """
     trace = _failure(outcome.error or error)
     passing = logging.INFO if trace is None else logging.WARNING
@@ -425,10 +427,10 @@ def log_outcome(outcome: Outcome, error: BaseException | None = None) -> None:
 
 
 def _failure(error: BaseException | None) -> BaseException | None:
-    """Return an error whose traceback says more than its words.
+    """Return an error if its traceback is worth logging.
 
-    A job that snoozes, is discarded or is over a limit says so on purpose. Only where an error made
-    it do so is there something to look for.
+    A job that snoozes, is discarded or is over a limit does so on purpose. Its traceback is worth
+    logging only if another error caused that.
     """
     on_purpose = isinstance(error, ON_PURPOSE) and error.__cause__ is None
     return None if on_purpose else error

@@ -1,4 +1,4 @@
-"""What this process holds of each queue, and how far it has got there."""
+"""The deliveries of each queue that this process holds, and how far it has read the queue."""
 
 import threading
 import time
@@ -13,33 +13,33 @@ from workshed.transport.consuming.delivery import Delivery
 
 @dataclass(slots=True)
 class Watermark:
-    """One queue, since the last report."""
+    """Publish times of one queue's deliveries since the last report."""
 
     held: datetime | None = None
-    """The publish of the oldest that was held at the last report."""
+    """Of the oldest that was held at the last report."""
     oldest: datetime | None = None
-    """That of the oldest that came since."""
+    """Of the oldest that arrived since."""
     newest: tuple[datetime, float] | None = None
-    """That of the newest that came for the first time, and when, by `time.monotonic`."""
+    """Of the newest that arrived for the first time, and when that was, by `time.monotonic`."""
     returned: datetime | None = None
 
 
 class QueueWatermarks:
-    """Notes what comes and what goes back; what it holds is looked at when a report is made.
+    """Notes which deliveries arrive and are requeued, for reports.
 
-    Each delivery passes here, so that costs two comparisons and no lock: only the thread that
-    consumes a queue notes what comes of it.
+    Each delivery passes here, so an arrival costs two comparisons and no lock: only the thread that
+    consumes a queue notes its arrivals.
     """
 
     def __init__(self) -> None:
-        """Nothing came."""
+        """Start without deliveries."""
         self._accounts: defaultdict[str, Watermark] = defaultdict(Watermark)
         self._lock = threading.Lock()
 
     def got(self, delivery: Delivery, *, lowest: bool) -> None:
-        """Note a delivery; `lowest`: of the lowest priority, so that all others come before it."""
+        """Note a delivery; `lowest`: it has the lowest priority, so all others come before it."""
         published = delivery.job.published
-        if published is None:  # of a foreign sender: nobody knows
+        if published is None:  # from another program, which does not say
             return
         account = self._accounts[delivery.queue_name]
         if account.oldest is None or published < account.oldest:
@@ -49,20 +49,20 @@ class QueueWatermarks:
             account.newest = published, time.monotonic()
 
     def returned(self, queue: str, published: datetime | None) -> None:
-        """Note that a delivery goes back."""
+        """Note that a delivery is requeued."""
         with self._lock:
             account = self._accounts[queue]
             account.returned = earliest_known([account.returned, published])
 
     def lost(self, queue: str) -> None:
-        """Note that all that was held of a queue goes back."""
+        """Note that all held deliveries of a queue are requeued."""
         account = self._accounts[queue]
         self.returned(queue, earliest_known([account.held, account.oldest]))
 
     def report(
         self, queues: Iterable[str], waiting: list[Delivery], running: list[Delivery]
     ) -> list[QueueReport]:
-        """Say what is held of each of these queues now, and what came and went since last time."""
+        """Report per queue what is held now, and what arrived and was requeued since last time."""
         return [self._of(queue, waiting, running) for queue in queues]
 
     def _of(self, queue: str, waiting: list[Delivery], running: list[Delivery]) -> QueueReport:
@@ -70,7 +70,7 @@ class QueueWatermarks:
         unstarted = earliest_known(publish_times(queue, waiting))
         came, account.oldest = account.oldest, None
         newest, account.newest = account.newest, None
-        # What came since may not be in any list yet, on its way from one thread to another.
+        # New arrivals may not be in any list yet, on their way from one thread to another.
         account.held = earliest_known([unstarted, came, *publish_times(queue, running)])
         with self._lock:
             returned, account.returned = account.returned, None
@@ -85,10 +85,10 @@ class QueueWatermarks:
 
 
 def publish_times(queue: str, deliveries: list[Delivery]) -> list[datetime | None]:
-    """Return when those of a queue were published that are still ours to settle."""
+    """Return the publish times of a queue's deliveries that this process can still settle."""
     return [d.job.published for d in deliveries if d.queue_name == queue and d.channel.is_open]
 
 
 def earliest_known(times: Iterable[datetime | None]) -> datetime | None:
-    """Return the first of the times that are known."""
+    """Return the earliest of the known times."""
     return min((at for at in times if at is not None), default=None)

@@ -1,4 +1,4 @@
-"""Put away what no actor here can run, without holding up what comes behind it."""
+"""Store deliveries that no actor here can run, without delaying the ones behind them."""
 
 import hashlib
 import logging
@@ -21,31 +21,31 @@ PAUSE_S = 1.0
 
 
 class Quarantine:
-    """Deliveries that wait for a step to be stored; the next ones are not held up by them.
+    """Deliveries that wait for a step that stores them; they do not delay the next ones.
 
-    Used by one consumer thread. A step that fails for a passing reason is made again later, one
-    that fails for another sends its delivery to the dead queue.
+    Used by one consumer thread. A step that fails for a transient reason is retried later; one that
+    fails for any other reason sends its delivery to the dead queue.
     """
 
     def __init__(self, queue: Queue, settle: Callable[[AckingChannel, int, Verb], None]) -> None:
-        """Nothing waits."""
+        """Start empty."""
         self._queue = queue
         self._settle = settle
         self._waiting: deque[tuple[AckingChannel, int, Callable[[], None]]] = deque()
         self._next_try = 0.0
 
     def add(self, channel: AckingChannel, tag: int, step: Callable[[], None]) -> None:
-        """Put a delivery away, now if possible."""
+        """Add a delivery, and store it now if possible."""
         self._waiting.append((channel, tag, step))
         self.put_away()
 
     def put_away(self) -> None:
-        """Make the steps that wait; at most one that fails per pause."""
+        """Run the waiting steps, until one fails; then pause."""
         while self._waiting and time.monotonic() >= self._next_try:
             channel, tag, step = self._waiting[0]
             try:
                 verb: Verb = "ack"
-                if channel.is_open:  # else RabbitMQ has it again
+                if channel.is_open:  # otherwise RabbitMQ has requeued it
                     with db.limited_wait():
                         step()
             except PASSING_ERRORS as err:
@@ -64,7 +64,7 @@ class Quarantine:
 def dead_letter_unreadable(
     queue: Queue, message_id: str | None, body: bytes, error: EnvelopeError
 ) -> None:
-    """Store what cannot be read as dead."""
+    """Store an unreadable message in the dead table."""
     with db.transaction() as conn:
         dead_jobs.add_dead_job(
             conn,
@@ -82,5 +82,5 @@ def dead_letter_unreadable(
 
 
 def fallback_message_id(body: bytes) -> str:
-    """Name a message that has no id by what it holds, so that a copy of it is the same one."""
+    """Derive an ID from the body of a message without one, so that a copy has the same ID."""
     return f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Steps that must happen: repeated in place until done, or the delivery is held."""
+"""Steps that must happen: retried in place until they succeed, or the delivery is not ours."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class OutcomeNotStoredError(Exception):
-    """A step could not be made while the delivery was ours; RabbitMQ has it again, or will."""
+    """A step did not succeed while this process held the delivery, which is delivered again."""
 
 
 def retry_until_stored(
@@ -26,13 +26,13 @@ def retry_until_stored(
     *,
     after: Exception | None = None,
 ) -> T:
-    """Make a step, again and again while its failure is a passing one.
+    """Run a step, and retry it while it fails with a transient error.
 
-    `after` is the passing failure of a first time that was made elsewhere. To be called where
-    statements are waited for no longer than `db.limited_wait` says.
+    `after` is the transient error of a first attempt that the caller made. Call this inside
+    `db.limited_wait`.
 
-    Raises `OutcomeNotStoredError` once the delivery is no longer ours or the worker stops; lets
-    through any other failure, which repetition would not cure.
+    Raises `OutcomeNotStoredError` once the delivery is no longer ours or the worker stops. Any
+    other error propagates, because retries would not cure it.
     """
     pause, err = FIRST_PAUSE_S, after
     while True:

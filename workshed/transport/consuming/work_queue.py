@@ -1,4 +1,4 @@
-"""What a worker process holds and has not started: which job is next, and beside which others."""
+"""The jobs that a worker process holds and has not started: which is next, and alongside which."""
 
 import math
 import sys
@@ -30,23 +30,23 @@ class QueuedJob:
     __slots__ = ("message", "priority")
 
     def __init__(self, priority: int, message: MessageProxy) -> None:
-        """Take its actor's priority: low first, and of equals the one that was put first."""
+        """Take its actor's priority: low numbers start first, equal ones in order of arrival."""
         self.priority = priority
         self.message = message
 
 
 @dataclass(slots=True, eq=False)
 class FairQueueLane:
-    """One queue: `items` wait, in order; `running` run, of at most `cap` at once."""
+    """One queue: `items` wait, in order; `running` counts those that run, at most `cap` at once."""
 
-    stride: int  # how far a start moves it on in virtual time: the less, the more weight
+    stride: int  # virtual time per start: less for a greater weight
     cap: int  # 0 while paused
     turn: int = 0  # the virtual time of its next start
     running: int = 0
     items: deque[Waitable] = field(default_factory=deque)
 
     def add(self, item: Waitable) -> None:
-        """Add an item at its place, which is nearly always the last."""
+        """Insert an item at its place, which is nearly always the last."""
         if self.items and item.priority < self.items[-1].priority:
             insort(self.items, item, key=priority)
         else:
@@ -56,44 +56,44 @@ class FairQueueLane:
 priority = attrgetter("priority")
 
 SAMPLE, MOST_SAMPLE = 256, 1 << 16
-"""Starts between two looks at whether one thread is enough; more after each time it was not."""
+"""Starts between two checks whether one thread is enough; doubled each time that was a mistake."""
 SHORT_PER_S = 2_000.0
-"""Starts per second from which on threads may only stand in each other's way."""
+"""Starts per second above which several threads may only get in each other's way."""
 BUSY = 0.3
-"""Of a core, the CPU time of this process from which on they do."""
+"""Share of a core in CPU time of this process above which they do."""
 LOOK_S = 0.001
 LONG_S = 0.01
-"""Without a start for so long, one thread is not enough, even where this process is busy."""
+"""After this long without a start one thread is not enough, even if this process is busy."""
 LASTED_S = 0.1
-"""For how long one thread was enough when that was no mistake."""
+"""If one thread was enough for longer than this, the switch to it was no mistake."""
 
 
 class WorkQueue:
-    """Replaces dramatiq's `Worker.work_queue`: weighted fair, with caps, pauses and suspects.
+    """Replaces dramatiq's `Worker.work_queue`: weighted fair, with caps, pauses and isolation.
 
     *Shares:* while several queues have jobs that may start, their starts are in the ratio of their
-    weights (stride scheduling). A queue that has none, be it empty, paused or at its cap, leaves
-    its share to the others and claims nothing of it later. Inside a queue the items' order holds.
+    weights (stride scheduling). A queue without such jobs, because it is empty, paused or at its
+    cap, leaves its share to the others and does not claim it later. Within a queue, order holds.
 
-    *Alone:* a suspect starts when nothing runs, and nothing starts until it is done. It has right
-    of way: others that wait do not start before it. Once it is done, as many others as waited at
-    that moment start before the next suspect has right of way, so neither kind starves the other.
-    These starts are outside the shares. A suspect of a paused queue holds nobody up.
+    *Isolation:* a job suspected as poison starts when nothing runs, and nothing starts until it is
+    done. It has priority over waiting jobs. Once it is done, as many others as wait at that moment
+    start before the next suspect gets priority, so neither kind starves the other. These starts do
+    not count in the shares. A suspect of a paused queue delays nothing.
 
-    *One by one:* while jobs are short and the interpreter is what they wait for, one thread runs
-    them: several would wake and wait for each other with each job, which costs a fifth of the CPU.
-    Another looks every millisecond whether jobs still start; when none does, all threads go on.
+    *One thread:* while jobs are short and limited by the interpreter, one thread runs them. Several
+    threads would wake and wait for each other with each job, which costs a fifth of the CPU.
+    Another thread checks every millisecond whether jobs still start; if none does, all threads run.
     """
 
     def __init__(self, weights: Mapping[str, int], caps: Mapping[str, int]) -> None:
-        """Take the weight of each queue (else 1), and how many of it may run at once (else any)."""
+        """Take weights (default: 1) and caps on concurrent jobs (default: none), by queue."""
         self.unfinished_tasks = 0  # put, and neither finished nor taken back
         self._weights = weights
         self._caps = caps
         self._alone = FairQueueLane(stride=0, cap=1)  # suspects of all queues
         self._lanes: dict[str, FairQueueLane] = {}
         self._now = 0  # virtual time: the turn of the latest start
-        self._owed = 0  # starts of others before the next suspect has right of way
+        self._owed = 0  # starts of others before the next suspect gets priority
         self._closed = False
         self._taken: defaultdict[int, list[FairQueueLane]] = defaultdict(
             list
@@ -101,16 +101,17 @@ class WorkQueue:
         self._lock = threading.Lock()
         self._all_done = threading.Condition(self._lock)
         # A held lock per thread in `get`; its release wakes that thread. A condition variable took
-        # 1.3 times as long under load: it wakes those again that are awake and did not run yet.
+        # 1.3 times as long under load, because it also wakes threads that are awake but have not
+        # run yet.
         self._sleepers: list[threading.Lock] = []
         self._one_by_one = False
-        self._looks_on = False  # a thread sleeps for `LOOK_S` at most
+        self._looks_on = False  # whether a thread sleeps for at most `LOOK_S`, and then checks
         self._running = 0
         self._starts = 0
         self._sample = SAMPLE
-        self._since = 0.0  # when it last began to be so
-        self._moved = 0.0  # when a look last saw that jobs had started
-        self._looked = (0.0, 0.0, 0)  # the time, the CPU time and the starts at the last look
+        self._since = 0.0  # when `_one_by_one` last became true
+        self._moved = 0.0  # when a check last saw that jobs had started
+        self._looked = (0.0, 0.0, 0)  # the time, the CPU time and the starts at the last check
 
     def put(self, item: Waitable) -> None:
         """Add a job of the queue that its message names."""
@@ -132,12 +133,12 @@ class WorkQueue:
             self._wake()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Waitable:  # noqa: FBT001, FBT002 -- like `queue.Queue`
-        """Start the next job that may; raises `Empty` when there is none within `timeout` s."""
+        """Start the next job that may start; raises `Empty` if there is none within `timeout` s."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         with self._lock:
             while (lane := self._next()) is None or (block and self._one_is_enough()):
                 left = until - time.monotonic()
-                # A timeout is waited out even when closed: dramatiq's threads would spin.
+                # Wait for the whole timeout even when closed, or dramatiq's threads would spin.
                 if not block or left <= 0 or (self._closed and timeout is None):
                     raise Empty
                 self._rest(left)
@@ -151,7 +152,7 @@ class WorkQueue:
         return item
 
     def get_nowait(self) -> Waitable:
-        """Drain: take anything that has not started, whatever holds it back; raises `Empty`."""
+        """Drain: take any job that has not started, even if it may not start; raises `Empty`."""
         with self._lock:
             lane = next((lane for lane in self._all() if lane.items), None)
             if lane is None:
@@ -170,34 +171,34 @@ class WorkQueue:
             self._running -= 1
             if lane is self._alone:
                 self._owed = sum(len(one.items) for one in self._lanes.values() if one.cap)
-            self._finish(1, wake=not self._one_by_one)  # else this thread comes back for the next
+            self._finish(1, wake=not self._one_by_one)  # else this thread takes the next one
 
     @property
     def ended(self) -> int:
-        """How many jobs have run here to their end."""
+        """How many jobs have ended here."""
         return self._starts - self._running
 
     def join(self) -> None:
-        """Return once all that was put is finished or taken back."""
+        """Return once all jobs are finished or taken back."""
         with self._lock:
             self._all_done.wait_for(lambda: not self.unfinished_tasks)
 
     def qsize(self) -> int:
-        """Return how many have not started."""
+        """Return how many jobs have not started."""
         with self._lock:
             return sum(len(lane.items) for lane in self._all())
 
     def waiting(self) -> list[MessageProxy]:
-        """Return what has not started."""
+        """Return the jobs that have not started."""
         with self._lock:
             return [item.message for lane in self._all() for item in lane.items]
 
     def empty(self) -> bool:
-        """Tell whether all have started."""
+        """Return whether all jobs have started."""
         return not self.qsize()
 
     def pause(self, queue: str) -> None:
-        """Start nothing more of a queue; what runs goes on."""
+        """Start no more jobs of a queue; running ones continue."""
         with self._lock:
             self._lane(queue).cap = 0
             self._wake()
@@ -209,10 +210,13 @@ class WorkQueue:
             self._wake()
 
     def take_back(self, wanted: Callable[[MessageProxy], bool]) -> list[MessageProxy]:
-        """Remove what has not started and is wanted; `wanted` must be quick and not call this."""
+        """Remove and return jobs that have not started and for which `wanted` is true.
+
+        `wanted` must be quick and must not call this queue.
+        """
         with self._lock:
-            # All are asked before any is removed, for `wanted` may raise. By identity, for items
-            # are equal when neither comes before the other.
+            # Ask about all before removing any, because `wanted` may raise. Compare by identity,
+            # because items are equal when neither comes before the other.
             taken = [item for lane in self._all() for item in lane.items if wanted(item.message)]
             gone = {id(item) for item in taken}
             for lane in self._all():
@@ -221,10 +225,10 @@ class WorkQueue:
         return [item.message for item in taken]
 
     def close(self) -> None:
-        """Start nothing more; what is put from now on waits to be drained or taken back."""
+        """Start no more jobs; those put from now on wait to be drained or taken back."""
         with self._lock:
             self._closed = True
-            while self._sleepers:  # who sleeps without a timeout would never wake
+            while self._sleepers:  # threads without a timeout would never wake
                 self._sleepers.pop().release()
 
     def _all(self) -> list[FairQueueLane]:
@@ -237,7 +241,7 @@ class WorkQueue:
         return self._lanes[name]
 
     def _next(self) -> FairQueueLane | None:
-        """Return the lane of which a job may start now."""
+        """Return the lane whose next job may start now."""
         if self._closed or self._alone.running:
             return None
         suspect = bool(self._alone.items) and self._suspect() is not None
@@ -260,7 +264,7 @@ class WorkQueue:
         item = lane.items[place]
         del lane.items[place]
         lane.running += 1
-        # `max`: a queue that had nothing to start would catch up on its share by its old turn.
+        # `max`: otherwise a queue that was idle would make up for its missed share.
         self._now = max(lane.turn, self._now)
         lane.turn = self._now + lane.stride
         self._owed -= self._owed > 0
@@ -274,7 +278,7 @@ class WorkQueue:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake a sleeper if a job may start; when it starts one, it wakes the next likewise."""
+        """Wake a sleeping thread if a job may start; each start wakes the next thread likewise."""
         if self._sleepers and not self._one_is_enough() and self._next():
             self._sleepers.pop().release()
 
@@ -282,7 +286,7 @@ class WorkQueue:
         return self._one_by_one and self._running > 0
 
     def _look(self) -> None:
-        """See whether one thread is enough for what there is to do."""
+        """Check whether one thread is enough for the current load."""
         now, cpu_s = time.monotonic(), time.process_time()
         then, used_s, starts = self._looked
         self._looked = now, cpu_s, self._starts
@@ -292,7 +296,7 @@ class WorkQueue:
         if not self._one_by_one:
             if busy and self._starts - starts > SHORT_PER_S * (now - then):
                 self._one_by_one, self._since = True, now
-                if self._sleepers and not self._looks_on:  # somebody must look from now on
+                if self._sleepers and not self._looks_on:  # one thread must check from now on
                     self._sleepers.pop().release()
         elif now - self._moved > (LONG_S if busy else 0.0):
             lasted = now - self._since > LASTED_S
@@ -301,7 +305,7 @@ class WorkQueue:
             self._wake()
 
     def _rest(self, longest_s: float) -> None:
-        """Sleep until there may be something to do; look now and then, if nobody else does."""
+        """Sleep until there may be work; check periodically if no other thread does."""
         if not self._one_by_one or self._looks_on:
             self._sleep(longest_s)
             return

@@ -1,1 +1,1 @@
-"""What a message is: envelope and signature."""
+"""Messages: envelope and signature."""

@@ -1,4 +1,4 @@
-"""The message as it travels: a JSON object people can read, decoded strictly."""
+"""The message as it travels: a readable JSON object, decoded strictly."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -27,7 +27,7 @@ LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
 NUL = "\0"  # which no text of PostgreSQL can hold
 LONGEST_KEY = 1_000  # bytes; an index of PostgreSQL holds no more than 2704
 DELAY = "delay"
-"""Option of a message within a message: how many ms after the one before it it is sent."""
+"""Option of a nested message: how many ms after the previous message it is sent."""
 LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
 LARGEST_ARGUMENTS_BYTES = 64 << 10
 FIELDS = {
@@ -56,18 +56,18 @@ class StrictJson(Encoder):
 
 
 PLAIN = (StrictJson, JSONEncoder)
-"""Encoders that write what is read here."""
+"""Encoders whose output this module reads."""
 
 
 def encode(message: dramatiq.Message[Any]) -> bytes:
-    """Write a message as it is read here, whatever encoder is set."""
-    return orjson.dumps(message)  # its fields, without a dict made of them first
+    """Encode a message as plain JSON, whatever encoder is set."""
+    return orjson.dumps(message)  # orjson reads its fields, without a dict in between
 
 
 def refuse_encoder(message: dramatiq.Message[Any]) -> None:
-    """Raise `RefusedEncoderError` where an application's encoder would write something else.
+    """Raise `RefusedEncoderError` if the application's encoder does not write plain JSON.
 
-    A message is read by SQL, the console and other releases, too, which have no such encoder.
+    SQL, the console and other releases read messages, too, without that encoder.
     """
     encoder = dramatiq.get_encoder()
     if type(encoder) in PLAIN:
@@ -128,7 +128,7 @@ def _uuid(value: object) -> str | None:
 
 
 def _one_of(*words: str) -> Callable[[Any], str | None]:
-    """Make a check for one of some words."""
+    """Make a check for one of several words."""
 
     def check(value: object) -> str | None:
         return None if value in words else f"must be one of {', '.join(words)}, not {value!r:.50}"
@@ -137,7 +137,7 @@ def _one_of(*words: str) -> Callable[[Any], str | None]:
 
 
 def _counts(most: int) -> Callable[[Any], str | None]:
-    """Make a check for a few whole numbers by group of errors."""
+    """Make a check for an object of whole numbers by group of errors."""
     number = _number(1, most)
 
     def check(value: object) -> str | None:
@@ -165,12 +165,12 @@ def _flag(value: object) -> str | None:
 
 
 def _piped(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
-    """Check a message within a message as if it were sent now."""
+    """Check a nested message as if it were sent now."""
     try:
         body = orjson.dumps(value)
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return f"has {len(body)} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
-        # As it will be read, where a tuple of arguments is a list.
+        # As it will be read: a tuple of arguments becomes a list.
         _check_object(orjson.loads(body), added, later=later, follows=True)
         refuse_inexact(list(value["args"]), "args")
         refuse_inexact(value["kwargs"], "kwargs")
@@ -188,7 +188,7 @@ def _grouped(value: Any, added: Collection[str] = (), *, later: bool = False) ->
 
 
 def _added(value: Any) -> str | None:
-    """Check the value of an option that an application's middleware has added."""
+    """Check the value of an option that an application's middleware added."""
     if problem := strict_json.find_inexact(value, "its value"):
         return f"cannot be sent: {problem}"
     size = len(orjson.dumps(value))
@@ -197,38 +197,38 @@ def _added(value: Any) -> str | None:
     return None
 
 
-# Every option a message may carry, with its range. What is not here is refused by name, in `send`
-# and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
+# Every option of a message, with its range. `send` and deliveries refuse other options by name,
+# because a job whose misspelt option is silently ignored runs with the wrong settings.
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
-    "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
-    "failures": _counts(LARGEST_NUMBER),  # how many runs ended with the errors of each group
-    "failing_since": _counts(LATEST_MS),  # the first of them, Unix ms, where a span bounds them
-    "generation": _number(0),  # how often it was put back on its way
-    "record_missing_since": _number(0, LATEST_MS),  # when its record was first missed, Unix ms
+    "attempt": _number(1),  # of this run, from 1; a run that costs no attempt does not raise it
+    "failures": _counts(LARGEST_NUMBER),  # how many runs failed, by group of errors
+    "failing_since": _counts(LATEST_MS),  # the first of them, Unix ms, if retries have a time span
+    "generation": _number(0),  # how often it was put back into the queue
+    "record_missing_since": _number(0, LATEST_MS),  # when its record was first missing, Unix ms
     "unknown_actor_since": _number(
         0, LATEST_MS
-    ),  # first met by a worker without its actor, Unix ms
-    "origin": _word,  # `transaction` where it was stored with the sender's own data
-    "pipe_target": _piped,  # the message that is sent with this one's success and result
-    "group_completion_uuid": _id,  # the group that is counted with its success
-    "group_completion_callbacks": _grouped,  # and what is sent after the last
-    "store_results": _flag,  # what it returns is kept for those who wait
-    "result_ttl": _number(1),  # and for how many ms
-    "awaited": _yes,  # that it has ended is kept, for as long, without what it returns
-    "pipe_ignore": _flag,  # this one is sent without the result of the one before it
-    "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
-    "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
-    "scheduled_for": _number(0, LATEST_MS),  # of a periodic job, the time it is for, Unix ms
-    "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
+    ),  # first received by a worker without its actor, Unix ms
+    "origin": _word,  # `transaction` if it was stored with the sender's own data
+    "pipe_target": _piped,  # the message that is sent with its result when it succeeds
+    "group_completion_uuid": _id,  # the group in which its success counts
+    "group_completion_callbacks": _grouped,  # what is sent after the last success of the group
+    "store_results": _flag,  # whether its result is stored
+    "result_ttl": _number(1),  # for how many ms
+    "awaited": _yes,  # for as long, store that it has ended, without its result
+    "pipe_ignore": _flag,  # whether it is sent without the result of the previous message
+    "due": _number(0, LATEST_MS),  # when a delayed message is due, Unix ms
+    "expires": _number(1, LATEST_MS),  # how long after that, or after the send, it may start
+    "scheduled_for": _number(0, LATEST_MS),  # of a periodic job: the time it is for, Unix ms
+    "redriven": _number(0, LATEST_MS),  # when it was redriven, Unix ms
     "batch": _uuid,  # the batch it is in
-    "callback_of": _uuid,  # the batch of whose end it tells
-    "parent": _id,  # the message id of the job that sent it
+    "callback_of": _uuid,  # the batch whose callback it is
+    "parent": _id,  # the message ID of the job that sent it
     "trace": traces.headers_problem,  # headers of the trace it was sent in
-    "tags": tags.tags_problem,  # what it can be cancelled by, beside its actor and queue
+    "tags": tags.tags_problem,  # what it can be cancelled by, in addition to its actor and queue
     "unique_key": _key,  # only one job with this key is alive at a time
     "unique_for": _number(1),  # ms after which the key is free in any case
-    "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # when it is held
-    "awaiting_unique_key": _yes,  # another had it when this was sent: to be taken at the start
+    "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # if another job has the key
+    "awaiting_unique_key": _yes,  # another job had it at the send, so it is taken at the start
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),
     "min_backoff": _number(0),
@@ -241,16 +241,16 @@ NESTED: dict[str, Callable[..., str | None]] = {
     "pipe_target": _piped,
     "group_completion_callbacks": _grouped,
 }
-"""Options that hold messages, whose own options are checked likewise."""
+"""Options that contain messages, whose own options are checked too."""
 
 
 def option_problem(
     name: str, value: object, added: Collection[str] = (), *, later: bool = False
 ) -> str | None:
-    """Say what is wrong with an option, or nothing.
+    """Return what is wrong with an option; `None` if nothing is.
 
-    `added` are those that an application's middleware names. Where they may be of a release that is
-    to come (`later`), unknown ones within nested messages are no problem.
+    `added` are options of an application's middleware. If the message may be from a newer release
+    (`later`), unknown options of nested messages are accepted.
     """
     if name in NESTED:
         return NESTED[name](value, added, later=later)
@@ -264,11 +264,11 @@ def option_problem(
 
 
 def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
-    """Read a delivered body strictly.
+    """Decode a delivered body strictly.
 
-    Raises `EnvelopeError` with the field and the reason; what passes can neither kill a worker
-    thread nor restart a consumer. It may have options of a later release (`unknown_option`), with
-    which it must not run here.
+    Raises `EnvelopeError` with the field and the reason. A message that passes can neither kill a
+    worker thread nor restart a consumer. It may have options of a later release, with which it must
+    not run here: see `unknown_option`.
     """
     if len(body) > LARGEST_BODY_BYTES:
         raise EnvelopeError(f"body: {len(body)} bytes, at most {LARGEST_BODY_BYTES} are read")
@@ -284,9 +284,10 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
 
 
 def unknown_option(message: dramatiq.Message[Any], added: Collection[str] = ()) -> str | None:
-    """Return the name of an option that no worker with these `added` ones understands, if any.
+    """Return the name of an option that a worker with these `added` ones does not know, if any.
 
-    Of the messages that follow it, too: the job would be dead when it has handed on its result.
+    Also looks at the messages that follow it, because one with an unknown option would be dead once
+    it has received the result.
     """
     return _unknown(message.options, added)
 
@@ -307,9 +308,9 @@ def _unknown(options: dict[str, Any], added: Collection[str]) -> str | None:
 def _check_object(
     fields: object, added: Collection[str] = (), *, later: bool = False, follows: bool = False
 ) -> None:
-    """Take a message's fields with options that are understood, or may be `later`.
+    """Raise `EnvelopeError` for wrong fields or options; `later` accepts unknown options.
 
-    One that `follows` another may have a delay.
+    A message that `follows` another may have a delay.
     """
     if not isinstance(fields, dict):
         raise EnvelopeError("not a JSON object")
@@ -326,7 +327,7 @@ def _check_object(
 
 
 def _check_fields(fields: dict[str, Any]) -> None:
-    """Take exactly the fields of a message, each of its type and in its range."""
+    """Raise `EnvelopeError` unless these are a message's fields, each with its type and range."""
     if list(fields) != NAMES or list(map(type, fields.values())) != KINDS:
         _refuse_others(fields)
     if problem := _timestamp(fields["message_timestamp"]):
@@ -337,7 +338,7 @@ def _check_fields(fields: dict[str, Any]) -> None:
 
 
 def _refuse_others(fields: dict[str, Any]) -> None:
-    """Refuse other fields than those of a message; their order is nobody's business."""
+    """Raise `EnvelopeError` for missing, unknown or mistyped fields; any order is accepted."""
     if fields.keys() != FIELDS.keys():
         name = min(fields.keys() ^ FIELDS.keys())
         raise EnvelopeError(f"{name}: {'unknown' if name in fields else 'missing'}")
@@ -347,13 +348,13 @@ def _refuse_others(fields: dict[str, Any]) -> None:
 
 
 def message_properties(message: dramatiq.Message[Any], **headers: Any) -> MessageProperties:
-    """Fill in what people read in RabbitMQ's management UI."""
+    """Return the AMQP properties of a message, which RabbitMQ's management UI shows."""
     options = message.options
     return MessageProperties(
         message.message_id,
         message.actor_name,
         message.message_timestamp // 1000,
-        # Always said: from RabbitMQ 4.3 on a quorum queue takes a message without one for a 4.
+        # Always set: from RabbitMQ 4.3 on, a quorum queue treats a missing priority as 4.
         options.get("broker_priority", 0),
         {
             "attempt": options.get("attempt", 1),
@@ -364,13 +365,13 @@ def message_properties(message: dramatiq.Message[Any], **headers: Any) -> Messag
 
 
 def refuse_inexact(value: object, path: str) -> None:
-    """Raise `InvalidArgumentError` for what JSON would change on its way."""
+    """Raise `InvalidArgumentError` for a value that JSON would change."""
     if problem := strict_json.find_inexact(value, path):
         raise InvalidArgumentError(f"{problem}; pass an id, a string or a number")
 
 
 def refuse_large(message: dramatiq.Message[Any]) -> None:
-    """Raise `PublishRefusedError` for what belongs into a table or a file, with its id sent."""
+    """Raise `PublishRefusedError` for arguments that are too large for a message."""
     size = len(orjson.dumps([message.args, message.kwargs]))
     if size > LARGEST_ARGUMENTS_BYTES:
         raise PublishRefusedError(
@@ -380,9 +381,9 @@ def refuse_large(message: dramatiq.Message[Any]) -> None:
 
 
 def refuse_fields(message: dramatiq.Message[Any]) -> None:
-    """Raise `PublishRefusedError` for an id, a name or a time that no worker would take.
+    """Raise `PublishRefusedError` for an ID, a name or a time that no worker would accept.
 
-    dramatiq makes good ones; other senders, and libraries that make messages, make others.
+    dramatiq's own are valid; those of other senders or libraries may not be.
     """
     if problem := _timestamp(message.message_timestamp):
         raise PublishRefusedError(f"{message.actor_name}: message_timestamp {problem}")

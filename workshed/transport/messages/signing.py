@@ -1,4 +1,4 @@
-"""Sign what is put on RabbitMQ, and tell apart what somebody else has put there."""
+"""Sign messages on RabbitMQ, and detect messages that another program put there."""
 
 import hmac
 import logging
@@ -20,50 +20,50 @@ HEADER: Final = "x-workshed-signature"
 VERSION: Final = "v1"
 DIGEST: Final = "sha256"
 ACTED_ON: Final = ("published_ms", "outbox", "possible_duplicate")
-"""The headers that a consumer acts on: without the last two it looks for no duplicate, and by the
-first it tells a copy whose outcome may have been forgotten."""
+"""The headers that a consumer acts on: without the last two it does not look for duplicates, and
+the first shows whether a copy is so old that its outcome may have been forgotten."""
 PLAIN: Final = (int, str, NoneType)
 NAME_OF_KEY: Final = b"workshed: the name of this key"
 NAME_BYTES: Final = 4
 
 Headers = Mapping[str, Any] | None
 Oddity = Literal["older", "missing", "unknown", "altered"]
-"""What a signature can be but one of the newest key; one of an `older` key is as good."""
+"""Why a message has no signature of the newest key; one of an `older` key is valid too."""
 
 
 class Signing:
-    """Signs with the newest key, and knows what any of its keys has signed.
+    """Signs with the newest key, and accepts signatures of any key.
 
     A signature is an HMAC-SHA256 over the queue, the headers that a consumer acts on, and the body,
-    which has the rest: the message's id, actor, arguments, attempt and generation.
+    which contains the message's ID, actor, arguments, attempt and generation.
     """
 
     def __init__(self, keys: Sequence[str], *, required: bool) -> None:
-        """Take the keys, the newest first; `required`: what none of them has signed is refused."""
+        """Take the keys, newest first; `required`: refuse messages that none of them signed."""
         self.required = required
         found = {key_id(key): key for key in map(str.encode, reversed(keys))}
-        # Copied for each message: to set up a key costs as much as all the rest.
+        # Copied for each message, because setting up a key costs as much as all the rest.
         self._keys = {name: hmac.new(found[name], digestmod=DIGEST) for name in reversed(found)}
         self._newest = next(iter(self._keys))
         self._told: set[tuple[str, Oddity]] = set()
 
     @property
     def names(self) -> list[str]:
-        """The names of the keys, the newest first; they tell nothing else about a key."""
+        """The names of the keys, newest first; a name reveals nothing about its key."""
         return list(self._keys)
 
     def sign(self, queue: str, headers: Headers, body: bytes) -> str:
-        """Return what stands in `HEADER`; raises `SignatureError` for what cannot be signed."""
+        """Return the value of `HEADER`; raises `SignatureError` if a header cannot be signed."""
         return self._signature(self._newest, queue, headers, body)
 
     def vouches(self, queue: str, headers: Headers, body: bytes) -> bool:
-        """Tell whether one of the keys has signed it."""
+        """Return whether one of the keys signed a message."""
         return self._judge(queue, headers, body)[0] in (None, "older")
 
     def check(self, queue: str, headers: Headers, body: bytes) -> None:
-        """Count what the newest key has not signed; raises `SignatureError` where none has.
+        """Count messages that the newest key did not sign; raises `SignatureError` if none did.
 
-        Where none is required, that is logged instead, once for each queue and kind.
+        If no signature is required, this is logged instead, once for each queue and problem.
         """
         oddity, said = self._judge(queue, headers, body)
         if oddity is None:
@@ -77,7 +77,7 @@ class Signing:
             self._told.add((queue, oddity))
             logger.warning(
                 "%s: the signature of a message %s; it runs, as WORKSHED_SIGNING is accept. "
-                "What else comes so is counted",
+                "More such messages are only counted",
                 queue,
                 said,
             )
@@ -96,9 +96,9 @@ class Signing:
             expected = self._signature(name, queue, headers, body)
         except SignatureError as err:
             return "altered", str(err)
-        # As bytes: of texts, `compare_digest` takes none but ASCII.
+        # As bytes, because `compare_digest` accepts only ASCII strings.
         if not hmac.compare_digest(expected.encode(), given.encode(errors="replace")):
-            return "altered", "does not fit: the body, its queue or a header is another"
+            return "altered", "does not fit: the body, its queue or a header was changed"
         return (None if name == self._newest else "older"), ""
 
     def _signature(self, name: str, queue: str, headers: Headers, body: bytes) -> str:
@@ -109,7 +109,7 @@ class Signing:
 
 
 def _head(queue: str, headers: Mapping[str, Any]) -> bytes:
-    """Write what is signed besides the body; JSON tells apart what differs in its type alone."""
+    """Return what is signed in addition to the body, as JSON, which preserves types."""
     values = [headers.get(name) for name in ACTED_ON]
     for value in values:
         if not isinstance(value, PLAIN):
@@ -121,12 +121,12 @@ def _head(queue: str, headers: Mapping[str, Any]) -> bytes:
 
 
 def key_id(key: bytes) -> str:
-    """Name a key by what only it can make, so that two hosts can be compared without showing it."""
+    """Return a name derived from a key, by which you can compare two hosts without showing it."""
     return hmac.digest(key, NAME_OF_KEY, DIGEST)[:NAME_BYTES].hex()
 
 
 def build_signing(config: Settings) -> Signing | None:
-    """Return what signs and checks as the settings say; `None` where they have no key."""
+    """Return the `Signing` of the settings; `None` if they have no keys."""
     keys = [key.strip() for key in config.signing_keys.get_secret_value().split(",")]
     return None if keys == [""] else Signing(keys, required=config.signing != "accept")
 
@@ -134,7 +134,7 @@ def build_signing(config: Settings) -> Signing | None:
 def verify_and_decode(
     signing: Signing | None, queue: str, headers: Headers, body: bytes
 ) -> dramatiq.Message[Any]:
-    """Read what came through a queue, once it is known who wrote it; raises `EnvelopeError`."""
+    """Check the signature of a message, and decode it; raises `EnvelopeError`."""
     if signing is not None:
         signing.check(queue, headers, body)
     return decode(body, queue)

@@ -1,1 +1,1 @@
-"""From a message to a confirm of RabbitMQ."""
+"""Publishing: from a message to RabbitMQ's confirm."""

@@ -1,4 +1,4 @@
-"""The kinds of connection a job can be sent on, and how each of them executes a statement."""
+"""The connection types that a job can be sent on, and how each executes a statement."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -11,9 +11,9 @@ from workshed.transport.errors import UnknownConnectionError
 
 
 class ConnectionAdapter(NamedTuple):
-    """How a kind of connection executes a statement, and returns the one value it may give.
+    """How a connection type executes a statement, and returns its single value, if any.
 
-    It is awaited where the kind `waits`.
+    `execute` must be awaited if the type `waits`.
     """
 
     execute: Callable[[Any, Statement], Any]
@@ -33,7 +33,7 @@ class SqlAlchemyConnection(Protocol):
     """SQLAlchemy's `Connection`."""
 
     def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
-        """Execute what the driver understands."""
+        """Execute a statement in the parameter style of its driver."""
 
 
 class SqlAlchemySession(Protocol):
@@ -47,7 +47,7 @@ class AsyncSqlAlchemyConnection(Protocol):
     """SQLAlchemy's `AsyncConnection`."""
 
     async def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
-        """Execute what the driver understands."""
+        """Execute a statement in the parameter style of its driver."""
 
 
 class AsyncSqlAlchemySession(Protocol):
@@ -64,10 +64,10 @@ AsyncConnection = psycopg.AsyncConnection[Any] | AsyncSqlAlchemyConnection | Asy
 
 
 def adapter_for(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
-    """Recognise a connection by the names of its classes, since nothing of theirs is imported.
+    """Recognise a connection by the names of its classes, so that no library must be imported.
 
-    Raises `UnknownConnectionError`. `__class__` is asked, and not the type, because a proxy, as
-    tracers and frameworks put around connections, answers there for what it stands for.
+    Raises `UnknownConnectionError`. Uses `__class__` instead of the type, because there the proxies
+    that tracers and frameworks put around connections return the class of the wrapped object.
     """
     for cls in conn.__class__.__mro__:
         kind = KINDS.get((cls.__module__.partition(".")[0], cls.__qualname__))
@@ -144,11 +144,11 @@ def _require_postgresql(database: str) -> None:
     if database != "postgresql":
         raise UnknownConnectionError(
             f"a job is stored in PostgreSQL together with your data, and this connection is to "
-            f"{database}: give one to the database that `workshed migrate` was run on"
+            f"{database}: use one to the database that you ran `workshed migrate` on"
         )
 
 
-# By the package and the name of a class. Where in the package it stands moves between releases.
+# By package and class name, because the module within the package differs between releases.
 KINDS: dict[tuple[str, str], ConnectionAdapter] = {
     ("psycopg", "Connection"): ConnectionAdapter(_psycopg),
     ("psycopg", "AsyncConnection"): ConnectionAdapter(_async_psycopg, waits=True),

@@ -1,4 +1,4 @@
-"""What a sender hands to the publisher, and waits for."""
+"""What a sender passes to the publisher, and waits for."""
 
 import time
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class PendingPublish:
 
 @dataclass(slots=True, eq=False)
 class ConfirmBatch:
-    """What a sender waits for: the confirms of all its publications."""
+    """Publications whose confirms a sender waits for together."""
 
     publications: list[PendingPublish] = field(default_factory=list)
     withdrawn: bool = False
@@ -44,15 +44,15 @@ class ConfirmBatch:
         *,
         unknown: bool = False,
     ) -> PendingPublish:
-        """Add one message before the ticket is submitted."""
+        """Add one message; only before the batch is submitted."""
         publication = PendingPublish(queue, body, stamp, self, unknown)
         self.publications.append(publication)
         self._left += 1
         return publication
 
     def settle(self, publication: PendingPublish, error: BrokerError | None) -> None:
-        """Take the first answer to one of them; only in the I/O thread."""
-        if publication.done:  # a confirm that came after its sender had given up
+        """Note the first answer to one of the messages; only in the I/O thread."""
+        if publication.done:  # a confirm that came after its sender gave up
             return
         publication.done, publication.error = True, error
         self._left -= 1

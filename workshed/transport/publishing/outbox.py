@@ -20,10 +20,10 @@ class StoreFailure(NamedTuple):
 
     error: psycopg.Error
     unknown: bool
-    """It failed in or after the commit: it may be stored all the same."""
+    """It failed during or after the commit, so the message may nevertheless be stored."""
 
     def __str__(self) -> str:
-        """Say what PostgreSQL said, and what is not known."""
+        """Return PostgreSQL's error, and what is unknown."""
         said = str(self.error).strip()
         return f"{said} (it may be stored all the same)" if self.unknown else said
 
@@ -112,7 +112,7 @@ def acquire_unique_keys(conn: Connection, messages: Sequence[OutgoingMessage]) -
     for outgoing in messages:
         claim = outgoing.claim(timedelta())
         if claim is not None and (claim.replace or claim.key not in claims):
-            claims[claim.key] = claim  # of several that replace each other the last one stays
+            claims[claim.key] = claim  # of several that replace each other, the last one wins
     holders = unique.take_many(conn, list(claims.values())) if claims else {}
     for outgoing in messages:
         if outgoing.unique_key is not None:
@@ -131,7 +131,7 @@ def insert_awaiting_key(conn: Connection, messages: Sequence[OutgoingMessage]) -
 
 
 def combined_error(error: Exception, failure: StoreFailure) -> Exception:
-    """Say that neither RabbitMQ nor PostgreSQL took it."""
+    """Return an error that says that neither RabbitMQ nor PostgreSQL took a message."""
     found = type(error)(f"{error}; and PostgreSQL could not store it: {failure}")
     found.__cause__ = failure.error
     return found
@@ -155,7 +155,7 @@ def _each(
     messages: Sequence[OutgoingMessage],
     work: Callable[[Connection, Sequence[OutgoingMessage]], None],
 ) -> Failures:
-    """Work on all in one transaction; where one of them spoils it, on each in its own."""
+    """Run `work` on all in one transaction; if one message makes it fail, on each separately."""
     worked = False
     try:
         with db.limited_wait(), db.transaction() as conn:

@@ -1,4 +1,4 @@
-"""What becomes of the rows of sent messages, written in batches and off the path of `send`."""
+"""Mark or delete the rows of sent messages in batches, so that `send` does not wait for it."""
 
 import atexit
 import logging
@@ -19,24 +19,24 @@ from workshed.jobs.outbox.leases import Key
 logger = logging.getLogger(__name__)
 
 Verb = Literal["end", "keep", "drop"]
-"""`end`: it is on RabbitMQ's disk. `keep`: in its memory. `drop`: it is not to be sent."""
+"""`end`: it is on RabbitMQ's disk. `keep`: it is in its memory. `drop`: it must not be sent."""
 
 Batch = dict[Verb, list[Key]]
 
 LONGEST_WAIT_S = 0.05
 LARGEST_BATCH = 500
 IDLE_S = 10.0
-"""After so long without a mark the connection is closed."""
+"""The connection is closed after this long without a mark."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 CLOSE_S = 5.0
 
 
 class OutboxCleaner:
-    """One thread with a connection of its own, started by the first mark of a process.
+    """One thread with its own connection, started by the first mark of a process.
 
-    A mark that is lost with its process costs a second copy of a message, which is
-    dropped as a duplicate.
+    If a mark is lost with its process, a relay sends a second copy of the message, which is dropped
+    as a duplicate.
     """
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class OutboxCleaner:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        # Also after a fork: what was marked in the parent is written by the parent.
+        # Also after a fork, because the parent writes its own marks.
         self._marks: queues.SimpleQueue[tuple[Verb, Sequence[Key]]] = queues.SimpleQueue()
         self._starting = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, verb: Verb, keys: Sequence[Key]) -> None:
-        """Mark rows, soon; safe in any thread, and waits for nothing."""
+        """Mark rows soon, without waiting; safe from any thread."""
         if not keys:
             return
         self._marks.put((verb, keys))
@@ -60,10 +60,14 @@ class OutboxCleaner:
             try:
                 self._start()
             except RuntimeError as err:  # from Python 3.12 on, at the end of a program
-                logger.warning("rows of sent jobs were not deleted; a relay sends copies: %s", err)
+                logger.warning(
+                    "could not delete the rows of sent jobs; a relay will send them again, and "
+                    "workers will drop the duplicates: %s",
+                    err,
+                )
 
     def close(self) -> None:
-        """Write what was added, if PostgreSQL takes it now."""
+        """Write pending marks, if PostgreSQL takes them now."""
         atexit.unregister(self.close)
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -94,19 +98,24 @@ class OutboxCleaner:
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
                     logger.warning(
-                        "rows of sent jobs were not deleted; a relay sends copies: %s", err
+                        "could not delete the rows of sent jobs; a relay will send them again, and "
+                        "workers will drop the duplicates: %s",
+                        err,
                     )
                     return
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
                 self._closing.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
             except Exception:
-                # A thread that ended here would leave every later row to the relay.
-                logger.exception("rows of sent jobs cannot be marked; a relay sends copies")
+                # If the thread ended here, every later row would be left to the relay.
+                logger.exception(
+                    "could not mark the rows of sent jobs; a relay will send them again, and "
+                    "workers will drop the duplicates"
+                )
                 batch = {}
 
     def _collected(self, idle_s: float | None) -> Batch:
-        """Wait for a mark, and a moment for more; empty when none comes within `idle_s`."""
+        """Wait for a mark, and briefly for more; empty if none arrives within `idle_s`."""
         batch: Batch = {}
         size = 0
         wait = 0.0 if self._closing.is_set() else idle_s
@@ -131,5 +140,5 @@ def write_batch(conn: Connection, batch: Batch) -> None:
         leases.keep_until_outcome(conn, kept)
     for key in batch.get("drop", ()):
         with conn.transaction():
-            if leases.delete_leases(conn, [key]):  # else a relay has it, and its lock is the job's
+            if leases.delete_leases(conn, [key]):  # else a relay has it, and the job needs the lock
                 unique.release_locks(conn, *key)

@@ -85,7 +85,7 @@ class OutgoingMessage:
 
     @property
     def key(self) -> Key:
-        """What its row is found by."""
+        """The primary key of its row."""
         return self.message.message_id, int(self.message.options.get("generation", 0))
 
     @property
@@ -95,7 +95,7 @@ class OutgoingMessage:
 
     @property
     def needs_row(self) -> bool:
-        """Tell whether it is stored before it is published.
+        """Whether it must be stored before it is published.
 
         A classic queue confirms messages that are not on its disk yet, and a crash must not
         separate a lock from its job.
@@ -103,7 +103,7 @@ class OutgoingMessage:
         return self.queue.kind == "classic" or self.unique_key is not None
 
     def claim(self, delay: timedelta) -> KeyClaim | None:
-        """Return the key it asks for, held for its span from when it is due."""
+        """Return the claim of its unique key, for its span from when it is due."""
         return key_claim(self.message, delay)
 
     def note_key_holder(self, holder: str) -> None:
@@ -169,7 +169,7 @@ class OutgoingMessage:
 
 
 def key_claim(message: Message, delay: timedelta) -> KeyClaim | None:
-    """Return the key a message asks for, held for its span from when it is due."""
+    """Return the claim of a message's unique key, for its span from when it is due."""
     options = message.options
     key = options.get("unique_key")
     if key is None:
@@ -187,7 +187,7 @@ def key_claim(message: Message, delay: timedelta) -> KeyClaim | None:
 
 
 def awaiting_key(message: Message) -> Message:
-    """Return the message as it waits for a key that another has."""
+    """Return the message in the form in which it waits for a key that another job has."""
     return message.copy(options={"awaiting_unique_key": True})
 
 

@@ -1,4 +1,4 @@
-"""Publish with confirms: one connection per process, its window shared by all threads."""
+"""Publish with confirms: one connection per process, whose window all threads share."""
 
 import logging
 import os
@@ -30,18 +30,18 @@ __all__ = ["ConfirmBatch", "PendingPublish", "Publisher"]
 logger = logging.getLogger(__name__)
 
 WINDOW = 1000
-"""Publishes without a confirm at a time; more wait in this process, where they can be withdrawn."""
+"""Most unconfirmed publishes; further ones wait in this process, where they can be withdrawn."""
 AT_ONCE = 50
-"""Publishes in one write to the socket: what is written is on its way while the next is made."""
+"""Publishes per write to the socket, so that these are sent while the next ones are encoded."""
 FAILURES = 2
-"""Failures to connect in a row, at least one per server, after which nobody waits for the next."""
+"""Failures to connect in a row, at least one per server, after which senders no longer wait."""
 
 
 class PublisherConnection(ReconnectingConnection):
-    """A link that says when it is in vain to wait for it."""
+    """A connection that knows when it is pointless to wait for it."""
 
     def is_down(self) -> bool:
-        """Tell whether no server answered when it was last tried, and the time before."""
+        """Return whether the last attempts to connect, at least one per server, all failed."""
         failures = max(FAILURES, len(self._urls))
         return self._failures >= failures and not self._open.is_set()
 
@@ -52,7 +52,7 @@ class Publisher:
     def __init__(
         self, urls: list[str], name: str, signing: Signing | None = None, prefix: str = ""
     ) -> None:
-        """Nothing is opened before the first publish. `signing`: all that is published.
+        """Open nothing until the first publish; `signing` signs all messages.
 
         `prefix`: before the names of queues on RabbitMQ.
         """
@@ -64,7 +64,7 @@ class Publisher:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        # Also after a fork: drop, never close, since the socket belongs to the parent.
+        # Also after a fork: drop the connection unclosed, because its socket is the parent's.
         self._lock = threading.Lock()
         self._link: PublisherConnection | None = None
         self._channel: Any = None
@@ -73,18 +73,18 @@ class Publisher:
         self._waiting: deque[PendingPublish] = deque()
 
     def submit(self, ticket: ConfirmBatch) -> None:
-        """Hand the publications to the I/O thread, in order."""
+        """Pass the publications to the I/O thread, in order."""
         link = self._opened_link()
         ticket.submitted = time.monotonic()
         if not ticket.publications:
-            ticket.settled.open()  # there is no answer to wait for
+            ticket.settled.open()  # there is no confirm to wait for
         self._waiting.extend(ticket.publications)
         link.call(self._pump)
 
     def wait(self, ticket: ConfirmBatch, deadline: float) -> None:
-        """Wait until `deadline` (`time.monotonic`); then withdraw what was not sent yet.
+        """Wait until `deadline` (`time.monotonic`); then withdraw unsent publications.
 
-        Afterwards every publication is done, with its error where it has one.
+        Afterwards every publication is done, and has its error if it failed.
         """
         run_blocking(self.settled(ticket, deadline, Blocking()))
 
@@ -94,11 +94,11 @@ class Publisher:
             return
         link = self.withdraw(ticket)
         while not await waiting.until(ticket.settled, 1):
-            if not link.is_alive():  # closed meanwhile: nothing runs there any more
+            if not link.is_alive():  # closed meanwhile, so its thread cannot do it
                 self._withdraw(ticket)
 
     def withdraw(self, ticket: ConfirmBatch) -> ReconnectingConnection:
-        """Give a ticket up, soon: what RabbitMQ has not got is not sent any more."""
+        """Give up a ticket soon: publications that were not sent yet are not sent any more."""
         link = self._opened_link()
         link.call(lambda: self._withdraw(ticket))
         return link
@@ -109,14 +109,14 @@ class Publisher:
         self.wait(ticket, time.monotonic() + timeout_s)
 
     def down(self) -> BrokerError | None:
-        """Return why it is in vain to send anything now; `None` while there is hope."""
+        """Return why it is pointless to send anything now, or `None`."""
         link = self._opened_link()
         if link.blocked is not None or link.is_down():
             return self._outage(link, "nothing was sent")
         return None
 
     def connect(self) -> None:
-        """Begin to connect, and do not wait for it."""
+        """Start to connect, without waiting for it."""
         self._opened_link()
 
     @property
@@ -142,7 +142,7 @@ class Publisher:
 
     @property
     def links(self) -> list[ReconnectingConnection]:
-        """The link, once something was published; none before."""
+        """The connection, once it was first used; none before."""
         return [] if self._link is None else [self._link]
 
     def _opened_link(self) -> PublisherConnection:
@@ -153,7 +153,7 @@ class Publisher:
                 )
                 link.start()
                 self._link = link
-                link.call(self._pump)  # it may have opened before it was known here
+                link.call(self._pump)  # it may have opened before `_link` was set
             return self._link
 
     def _on_open(self, connection: pika.SelectConnection) -> None:
@@ -169,7 +169,7 @@ class Publisher:
         self._pump()
 
     def _on_lost(self) -> None:
-        """Put what has no confirm first in line again, marked as possibly sent."""
+        """Put unconfirmed publications back at the front, marked as possibly sent."""
         self._channel = None
         for publication in reversed(self._pending.values()):
             publication.unknown, publication.returned = True, None
@@ -180,8 +180,8 @@ class Publisher:
         if self._channel not in (None, channel):
             return
         self._channel = None
-        # A missing exchange or permission closes the channel and not the connection. Which publish
-        # it was nobody can tell, and sending all of them again would loop: their senders are told.
+        # A missing exchange or permission closes the channel, but not the connection. It is unknown
+        # which publish caused it, and resending all would loop, so all of their senders get errors.
         if channel.connection.is_open:
             logger.error("RabbitMQ closed the publishing channel: %s", error)
             pending = list(self._pending.values())
@@ -205,7 +205,7 @@ class Publisher:
                         self._send(publication)
 
     def _may_send(self) -> bool:
-        """Wait while RabbitMQ is blocked: what it has not got can still be withdrawn."""
+        """Return whether to send now; while RabbitMQ is blocked, unsent ones can be withdrawn."""
         blocked = self._link is None or self._link.blocked is not None
         return self._channel is not None and not blocked and len(self._pending) < WINDOW
 
@@ -224,7 +224,7 @@ class Publisher:
             self._channel = None
             return
         try:
-            if self._signing is not None:  # here, where the last header is known
+            if self._signing is not None:  # here, because now all headers are known
                 headers[HEADER] = self._signing.sign(publication.queue, headers, publication.body)
             frames = encode_publish(
                 channel.channel_number,
@@ -234,8 +234,8 @@ class Publisher:
                 publication.body,
                 longest=wire.longest_piece,
             )
-        except Exception as err:  # noqa: BLE001 -- AMQP cannot say it, for whatever reason
-            # RabbitMQ never saw it: counted, it would be confirmed by its neighbour's number.
+        except Exception as err:  # noqa: BLE001 -- AMQP cannot encode it, for whatever reason
+            # Not counted, because RabbitMQ never saw it: its number is that of the next publish.
             refused = PublishRefusedError(f"a message for {publication.queue!r}: {err!r}")
             publication.ticket.settle(publication, refused)
         else:
@@ -252,7 +252,7 @@ class Publisher:
         method = frame.method
         nacked = isinstance(method, pika.spec.Basic.Nack)
         tags = [method.delivery_tag]
-        if method.multiple:  # what is pending stands in the order of publishing
+        if method.multiple:  # pending publishes are in the order of publishing
             tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._pending))
         for tag in tags:
             publication = self._pending.pop(tag, None)
@@ -262,12 +262,12 @@ class Publisher:
         self._pump()
 
     def _withdraw(self, ticket: ConfirmBatch) -> None:
-        """Give up a ticket; what is in flight makes room, or a dead queue would stop all others."""
+        """Give up a ticket, and free its part of the window, which a dead queue would fill."""
         ticket.withdrawn = True
         for number in [n for n, p in self._pending.items() if p.ticket is ticket]:
             self._pending.pop(number).unknown = True
         while self._waiting and self._waiting[0].ticket.withdrawn:
-            self._waiting.popleft()  # kept, they would pile up for as long as RabbitMQ is away
+            self._waiting.popleft()  # otherwise they would pile up during an outage of RabbitMQ
         for publication in ticket.publications:
             if not publication.done:
                 ticket.settle(publication, self._missed(publication))
@@ -293,7 +293,7 @@ class Publisher:
 def publish_error(
     publication: PendingPublish, prefix: str, *, nacked: bool
 ) -> PublishRefusedError | None:
-    """Turn RabbitMQ's answer into an error, or nothing when it took the message."""
+    """Return RabbitMQ's answer as an error; `None` if it took the message."""
     if publication.returned is not None:
         return replies.unroutable_error(prefix + publication.queue, EXCHANGE, publication.returned)
     return replies.nack_error(prefix + publication.queue) if nacked else None

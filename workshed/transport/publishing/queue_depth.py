@@ -1,4 +1,4 @@
-"""Ask RabbitMQ how many messages wait in a queue, over the connection that publishes."""
+"""Ask RabbitMQ how many messages wait in a queue, over the publishing connection."""
 
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from workshed.transport.publishing.publisher import Publisher
 
 
 class QueueDepth(NamedTuple):
-    """What a passive declaration tells; messages with a consumer are not among the ready ones."""
+    """The answer to a passive declaration; messages held by a consumer are not `ready`."""
 
     ready: int
     consumers: int
@@ -21,7 +21,7 @@ Answer = Future[QueueDepth | None]
 
 
 class QueueDepthClient(Publisher):
-    """A publisher that can ask how full a queue is, on a channel that lives for the question."""
+    """A publisher that can ask how full a queue is, each time on a temporary channel."""
 
     @property
     def urls(self) -> list[str]:
@@ -30,19 +30,19 @@ class QueueDepthClient(Publisher):
 
     @property
     def prefix(self) -> str:
-        """What stands before the names of queues there."""
+        """The prefix of queue names on RabbitMQ."""
         return self._prefix
 
     def waiting(self, queue: str, timeout_s: float) -> int | None:
-        """Return how many messages of a queue no consumer has; else as `depth`."""
+        """Return how many messages of a queue no consumer holds; raises like `depth`."""
         found = self.depth(queue, timeout_s)
         return None if found is None else found.ready
 
     def depth(self, queue: str, timeout_s: float) -> QueueDepth | None:
-        """Return what RabbitMQ has of a queue; `None` where there is no queue.
+        """Return the depth of a queue; `None` if there is no such queue.
 
-        Raises `BrokerUnreachableError` when there is no answer, also while RabbitMQ is blocked, and
-        `UnseenQueueError` where this account may not know.
+        Raises `BrokerUnreachableError` without an answer, also while RabbitMQ is blocked, and
+        `UnseenQueueError` if this account may not see the queue.
         """
         answer: Answer = Future()
         self._opened_link().call(lambda: self._ask(queue, answer))
@@ -75,7 +75,7 @@ class QueueDepthClient(Publisher):
 
 
 def depth_or_error(answer: Answer, queue: str, error: Any) -> None:
-    """Give the answer, or say why there is none."""
+    """Set the answer, or the error that explains why there is none."""
     if answer.done():  # we closed the channel ourselves
         return
     if replies.is_queue_missing(error):

@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 WINDOW = 500
 WINDOWS_IN_FLIGHT = 2
 GRACE = timedelta(seconds=5)
-"""How long after a sender's deadline a relay waits before it sends what that sender has leased."""
+"""How long after a sender's deadline a relay waits before it sends that sender's leased rows."""
 OUTAGES = (BrokerUnreachableError, BrokerBlockedError)
 
 
 class Sender:
-    """Makes each message safe, or says why it is not."""
+    """Makes each message durable, or sets the error that says why it is not."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Sender:
         *,
         storing: bool,
     ) -> None:
-        """Open nothing. `storing`: in PostgreSQL, where RabbitMQ cannot take a message."""
+        """Open nothing. `storing`: fall back to PostgreSQL if RabbitMQ cannot take a message."""
         self.timeout = timeout
         self.storing = storing
         self._publisher = publisher
@@ -61,7 +61,7 @@ class Sender:
     async def send(
         self, messages: Sequence[Message], waiting: WaitStrategy
     ) -> list[OutgoingMessage]:
-        """Send checked messages in windows, two in flight; each is safe then, or has its error.
+        """Send checked messages in windows, two in flight; each ends durable, or with its error.
 
         After a window that could be neither sent nor stored, the rest is not tried.
         """
@@ -283,7 +283,7 @@ def propagate_key_failures(messages: Sequence[OutgoingMessage]) -> None:
 
 
 def annotate_not_sent(problem: Exception | None) -> Exception | None:
-    """Say of an outage in time that the message was not sent.
+    """Add to an outage's error that the message was not sent; ignore an invisible queue.
 
     A queue that this account may not see is no obstacle: RabbitMQ returns messages that no queue
     takes.

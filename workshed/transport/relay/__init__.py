@@ -1,1 +1,1 @@
-"""The relay: hands over to RabbitMQ what is due, and keeps order."""
+"""The relay: publishes jobs that are due, and does background maintenance."""

@@ -1,4 +1,4 @@
-"""Run duties at their times, in a thread and over a database connection of their own."""
+"""Run background duties on schedule, with their own thread and database connection."""
 
 import logging
 import threading
@@ -17,14 +17,14 @@ Duty = Callable[[Connection], float]
 """Does one piece of work; returns in how many seconds the next one is due."""
 
 PAUSE_S = 1.0
-AFTER_A_FAILURE_S = 5.0  # a heartbeat that failed once is not yet taken for dead
+AFTER_A_FAILURE_S = 5.0  # short enough that one failed heartbeat does not count as dead
 
 
 class BackgroundTasks:
-    """Carries out duties for as long as the block runs; an outage delays them and ends nothing."""
+    """Runs duties for the duration of the block; an outage delays them, but does not end them."""
 
     def __init__(self, name: str, duties: Sequence[Duty], leave_s: float | None = None) -> None:
-        """Start nothing. `leave_s`: how long a piece of work is waited for at the end."""
+        """Prepare the thread. `leave_s`: how long to wait for a piece of work at the end."""
         self._duties = duties
         self._leave_s = leave_s
         self._due = [0.0] * len(duties)
@@ -32,13 +32,13 @@ class BackgroundTasks:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
-        """Start with all of them; without any there is no thread."""
+        """Start with all duties due; without duties, no thread starts."""
         if self._duties:
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Finish the piece at hand."""
+        """Finish the current piece of work."""
         self._over.set()
         if self._duties:
             self._thread.join(self._leave_s)
@@ -66,5 +66,5 @@ class BackgroundTasks:
         except PASSING_ERRORS:
             raise
         except Exception:
-            logger.exception("%s: failed", self._thread.name)  # the other duties go on
+            logger.exception("%s: failed", self._thread.name)  # the other duties continue
             return AFTER_A_FAILURE_S

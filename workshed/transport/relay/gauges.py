@@ -1,4 +1,4 @@
-"""Tell how much waits and how much is dead, as any relay sees it."""
+"""Gauges of waiting and dead jobs, which every relay sets alike."""
 
 import math
 import time
@@ -13,14 +13,14 @@ from workshed.metrics.meters import OTHER
 
 LOOK_S = 10.0
 SHARE = 0.01
-"""Share of the time that looks may take: a million rows are counted less often."""
+"""Share of the time that counting may take: a million rows are counted less often."""
 STATES = ("due", "later", "sent")
 
 
 def collect_outbox_gauges(conn: Connection) -> float:
-    """Count the rows of the schedule and of the dead.
+    """Count the rows of the schedule and of the dead table.
 
-    Of each queue that a worker or relay has declared; rows of any other are told as `other`.
+    By queue, for the queues that a worker or relay has declared; rows of others count as `other`.
     """
     started = time.monotonic()
     meters.LAG.set(claims.oldest_due_age(conn).total_seconds())
@@ -35,7 +35,7 @@ def collect_outbox_gauges(conn: Connection) -> float:
     for queue, age in dead_jobs.newest_ages(conn).items():
         name = queue if queue in known else OTHER
         ages[name] = min(age.total_seconds(), ages.get(name, math.inf))
-    for queue in (*known, OTHER):  # 0 is told as well
+    for queue in (*known, OTHER):  # also if the count is 0
         for state in STATES:
             meters.SCHEDULE.set(waiting[queue, state], queue, state)
         meters.DEAD.set(died[queue], queue)

@@ -1,4 +1,4 @@
-"""Say that a relay lives: what it has taken stays its own while it waits for RabbitMQ."""
+"""The heartbeat of a relay, which keeps its claims valid while it waits for RabbitMQ."""
 
 import os
 import socket
@@ -11,10 +11,10 @@ EVERY_S = 2.0
 
 
 class RelayHeartbeat:
-    """Beats in the name of one relay; of ten silent seconds four beats may be lost."""
+    """The heartbeat of one relay. It may miss four beats before ten seconds have passed."""
 
     def __init__(self, relay: UUID) -> None:
-        """Beat for this relay."""
+        """Take the relay's ID."""
         self._relay = relay
 
     def __call__(self, conn: Connection) -> float:

@@ -1,4 +1,4 @@
-"""Measure how late the periodic jobs are."""
+"""Measure how late periodic jobs are."""
 
 import time
 
@@ -8,11 +8,11 @@ from workshed.metrics import meters
 
 LOOK_S = 10.0
 SHARE = 0.01
-"""Share of the time that looks may take."""
+"""Share of the time that measuring may take."""
 
 
 def collect_periodic_lateness(conn: Connection) -> float:
-    """Look once: a clock that makes no run tells nothing by itself."""
+    """Measure once. Relays do this, because a clock that creates no runs cannot report it."""
     started = time.monotonic()
     meters.PERIODIC_LATE.set(periodic_jobs.oldest_overdue(conn).total_seconds())
     return max(LOOK_S, (time.monotonic() - started) / SHARE)

@@ -1,4 +1,4 @@
-"""Call those who wait for a limit, where only time has changed it."""
+"""Wake jobs that wait for a limit which has changed only by the passage of time."""
 
 import time
 
@@ -7,14 +7,15 @@ from workshed.jobs.locks import limits
 
 LOOK_S = 1.0
 SHARE = 0.05
-"""Share of the time that looks may take, however many limits are waited for."""
+"""Share of the time that checks may take, however many limits have waiting jobs."""
 
 
 def wake_limit_waiters(conn: Connection) -> float:
-    """Look at each limit that jobs wait for; any number may.
+    """Check each limit that jobs wait for; relays may run this in parallel.
 
-    A job that gives a slot back calls the next one itself. Nobody does so when the lease of a dead
-    worker runs out, when the job that was called does not come, or is cancelled while it waits.
+    A job that releases a slot wakes the next one itself. This duty handles the other cases: the
+    lease of a dead worker expires, or a job that was woken does not start, or is cancelled while
+    it waits.
     """
     started = time.monotonic()
     for key in limits.keys_with_waiters(conn):

@@ -1,4 +1,4 @@
-"""Delete what no copy of a job can ask for any more."""
+"""Delete rows that no copy of a job can need any more."""
 
 from datetime import timedelta
 
@@ -13,18 +13,18 @@ from workshed.jobs.outbox import relays
 EVERY_S = 3600.0
 BATCH = 1_000
 SILENT_FOR = timedelta(hours=1)
-"""Relays and workers are forgotten after this; long after what they had was taken again."""
+"""Silent relays and workers are deleted after this time, long after others took their jobs."""
 
 
 class Maintenance:
-    """Prunes what deduplication, cancellations and locks keep; any number of relays may do it."""
+    """Prunes rows of deduplication, cancellations and locks; relays may run it in parallel."""
 
     def __init__(self, retention: timedelta) -> None:
-        """Delete what is older than `retention`."""
+        """Delete rows older than `retention`."""
         self._retention = retention
 
     def __call__(self, conn: Connection) -> float:
-        """Delete a batch of each, and the next one at once while there is more."""
+        """Delete a batch of each kind; due again at once if there is more."""
         relays.prune_relays(conn, SILENT_FOR)
         workers.prune_workers(conn, SILENT_FOR)
         deleted = [

@@ -1,4 +1,4 @@
-"""Make the runs of periodic jobs that no clock made."""
+"""Create the runs of periodic jobs that no clock created."""
 
 import logging
 from collections import deque
@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 5.0
 BATCH = 500
-"""Runs of a job that are made in one transaction, after a long outage."""
+"""Most runs of a job that are created in one transaction, after a long outage."""
 MOMENT = timedelta(microseconds=1)
 
 
 def create_missed_runs(conn: Connection) -> float:
-    """Make what is due and was not made, as late as each job allows; any number may.
+    """Create missed runs, within each job's misfire window; relays may run this in parallel.
 
-    Works from the rows alone: what makes the times is in them, and a relay imports no actor.
+    A relay imports no actors, so this uses only the rows, which contain each job's schedule.
     """
     more = False
     for name in periodic_jobs.list_due(conn):
@@ -32,21 +32,21 @@ def create_missed_runs(conn: Connection) -> float:
             with conn.transaction():
                 job = periodic_jobs.lock_due(conn, name)
                 more |= job is not None and _catch_up(conn, job)
-        except ValueError as err:  # of a release that knows more; the others go on
+        except ValueError as err:  # a spec of a newer release; the other jobs continue
             logger.warning("%s is left to another relay: %s", name, err)
     return 0.0 if more else LOOK_S
 
 
 def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
-    """Deal with all times of a job up to now; True where there are more than one batch."""
+    """Create the missed runs of a job up to now; True if there are more than one batch."""
     spec, now = job.read(), database_now(conn)
     late_from = max(job.next_at, now - job.misfire_window)
     times = list(runs_to_create(spec, late_from, now))
     if job.next_at not in times:
         first = times[0] if times else now
         logger.warning(
-            "%s: what was planned from %s to %s and not made is left "
-            "out, by misfire=%r and misfire_window=%s",
+            "%s: missed runs planned from %s to %s are skipped, "
+            "because of misfire=%r and misfire_window=%s",
             *(job.name, job.next_at, first, job.misfire_policy, job.misfire_window),
         )
     made = [
@@ -58,7 +58,7 @@ def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
     for one in filter(None, made):
         meters.PERIODIC_RUNS.add(job.name, "catch_up", amount=int(one.blocked_by is None))
         after_s = (now - one.scheduled_for).total_seconds()
-        what = f"not sent, since job {one.blocked_by} has its key" if one.blocked_by else "made"
+        what = f"not sent, since job {one.blocked_by} has its key" if one.blocked_by else "created"
         logger.info(
             "%s, planned for %s: %s, %.0f s late", job.name, one.scheduled_for, what, after_s
         )
@@ -66,6 +66,6 @@ def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
 
 
 def runs_to_create(spec: Spec, since: datetime, now: datetime) -> Iterable[datetime]:
-    """Return the times from `since` on that are still to be made, as the spec says of late ones."""
+    """Return the times from `since` on whose runs must still be created, by the misfire policy."""
     times = spec.between(since - MOMENT, now)
     return deque(times, maxlen=1) if spec.misfire == "once" else islice(times, BATCH)

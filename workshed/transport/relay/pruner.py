@@ -14,22 +14,22 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 3600.0
 PAUSE_S = 0.05
-"""Between two batches, so that jobs have the disk in between."""
+"""Pause between two batches, so that jobs can use the disk."""
 TURN_S = 1.0
-"""When another relay is at it."""
+"""Pause while another relay is pruning."""
 LONGEST = timedelta(seconds=5)
-"""One statement; a batch that takes longer is undone, and smaller the next time."""
+"""Limit of one statement. A batch that takes longer is rolled back, and retried smaller."""
 SMALLEST = 10
 
 
 class Pruner:
-    """Deletes one batch of one kind at a time, once an hour until nothing has expired.
+    """Deletes expired rows every hour, one batch of one kind at a time.
 
-    Any number of relays may do so; they take turns.
+    Several relays take turns.
     """
 
     def __init__(self, rules: Sequence[RetentionRule]) -> None:
-        """Begin with the first of these."""
+        """Begin with the first of these rules."""
         self._rules = rules
         self._number = 0
         self._shrunk: dict[str, int] = {}
@@ -53,15 +53,15 @@ class Pruner:
         return PAUSE_S if deleted >= batch else self._next(PAUSE_S)
 
     def _put_off(self, rule: RetentionRule, batch: int, error: Exception) -> float:
-        """Try a smaller batch; leave the kind to the next hour once that is the smallest."""
+        """Retry with a smaller batch; once that is the smallest, leave this kind for an hour."""
         if batch > SMALLEST:
             self._shrunk[rule.name] = max(batch // 4, SMALLEST)
             return PAUSE_S
-        logger.warning("expired %s stay for an hour: %s", rule.name, str(error).strip())
+        logger.warning("expired %s stay for another hour: %s", rule.name, str(error).strip())
         return self._next(PAUSE_S)
 
     def _next(self, pause_s: float) -> float:
-        """Go on with the next kind; after the last one, wait."""
+        """Continue with the next kind; after the last one, wait."""
         self._number = (self._number + 1) % len(self._rules)
         if self._number:
             return pause_s

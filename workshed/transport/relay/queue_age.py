@@ -1,4 +1,4 @@
-"""Tell for how long the oldest job of each queue waits."""
+"""Estimate how long the oldest job of each queue has waited."""
 
 import logging
 import math
@@ -17,38 +17,37 @@ logger = logging.getLogger(__name__)
 LOOK_S = 5.0
 ANSWER_S = 2.0
 ABSENT_S = 60.0
-"""Between questions for a queue that is not there, or not to be seen: RabbitMQ logs each."""
+"""Pause between questions about a missing or invisible queue, because RabbitMQ logs each one."""
 SHARE = 0.01
-"""Share of the time that looks may take, however many jobs are due."""
+"""Share of the time that estimates may take, however many jobs are due."""
 
 
 class QueueAgeEstimator:
-    """Asks RabbitMQ how much of each queue no worker has, and PostgreSQL for how long.
+    """Asks RabbitMQ how many jobs of each queue are ready, and PostgreSQL how old they may be.
 
-    RabbitMQ does not tell the age of a message, and who takes it out to look marks it as delivered
-    before. What is known: nothing that waits there was published before
-    `workshed.queues.oldest_possible_publish_at`, the last time at which the queue was seen without
-    a ready message, or the publish of the newest message that any worker got from it for the first
-    time, if that was later. A message that goes back sets it back to its own publish. So what waits
-    there is no older than that: an upper bound, which is exact to a beat (2 s) while workers take
-    from the queue in order.
+    RabbitMQ does not report the age of a message, and fetching one to look at it would mark it as
+    redelivered. Workshed therefore estimates an upper bound: no ready message was published before
+    `workshed.queues.oldest_possible_publish_at`. That is the later of two times: when the queue was
+    last seen without a ready message, and when the newest message was published that any worker has
+    received from it for the first time. A message that is requeued sets it back to its own publish
+    time. While workers consume the queue in order, the bound is exact to one heartbeat (2 s).
 
-    It holds for paused queues and where no worker is: nothing passes there, so the age grows. Of
-    messages with priorities only the lowest count as proof, since all others come before them; but
-    RabbitMQ before 4.3 gives a quorum queue's higher ones only two turns of three.
+    The bound also holds for paused queues and without workers: nothing passes there, so the age
+    grows. With priorities, only messages of the lowest one count, because all others are delivered
+    before them; but RabbitMQ before 4.3 gives a quorum queue's higher ones only two turns of three.
     """
 
     def __init__(self, publisher: QueueDepthClient) -> None:
-        """Ask over this publisher's connection."""
+        """Use this publisher's connection."""
         self._publisher = publisher
         self._ready: dict[str, int] = {}
         self._absent: dict[str, float] = {}
 
     def __call__(self, conn: Connection) -> float:
-        """Look at each queue that a worker or relay has declared."""
+        """Update the gauges of each queue that a worker or relay has declared."""
         started = time.monotonic()
         if died := workers.expire_silent(conn):
-            logger.warning("%d workers have been silent for 10 s, and are taken for dead", died)
+            logger.warning("%d workers sent no heartbeat for 10 s and are considered dead", died)
         ages = workers.waiting_ages(conn)
         duration_s = time.monotonic() - started
         try:
@@ -56,7 +55,7 @@ class QueueAgeEstimator:
                 self._ask(conn, queue)
         except BrokerUnreachableError as err:
             logger.debug("%s", err)
-            for queue in ages:  # what was there stays there, for as long as nothing else is known
+            for queue in ages:  # the last known counts still serve to estimate ages
                 meters.READY.set(math.nan, queue)
                 meters.CONSUMERS.set(math.nan, queue)
         for queue, (passed, elsewhere) in ages.items():
@@ -68,7 +67,7 @@ class QueueAgeEstimator:
     def _ask(self, conn: Connection, queue: str) -> None:
         if self._absent.get(queue, 0.0) > time.monotonic():
             return
-        before = claims.database_now(conn)  # before the question: what is sent later may be there
+        before = claims.database_now(conn)  # taken first, because later sends may be in the queue
         try:
             found = self._publisher.depth(queue, ANSWER_S)
         except UnseenQueueError as err:
@@ -91,10 +90,10 @@ class QueueAgeEstimator:
 def estimate_age(
     ready: int | None, passed: timedelta, elsewhere: timedelta | None
 ) -> timedelta | None:
-    """Return for how long the oldest job of a queue waits, at most; zero where none does.
+    """Return the longest time that the oldest job of a queue may have waited; zero without jobs.
 
-    `ready`: how many RabbitMQ has, `None` where that is not known; the ages are those of
-    `workers.waiting_ages`. `None` where nothing is known.
+    `ready`: how many RabbitMQ has, or `None` if unknown; the ages are those of
+    `workers.waiting_ages`. Returns `None` if nothing is known.
     """
     if ready is None and elsewhere is None:
         return None

@@ -1,4 +1,4 @@
-"""Send again what a classic queue has lost: its confirm is not on disk."""
+"""Resend jobs that a classic queue has lost: its confirm does not mean that they are on disk."""
 
 import logging
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ ANSWER_S = 2.0
 
 
 class ClassicQueueRedelivery:
-    """Notes when a queue was seen without a ready message, and what is still there long after.
+    """Notes when a queue was seen empty, and resends jobs without an outcome long after that.
 
-    What was sent before such a moment is in a worker's hands since then, or lost. A job that runs
-    for longer than `after` gets a copy, which is dropped if the job has run.
+    A job that was sent before such a moment is held by a worker since then, or lost. A job that
+    runs for longer than `after` therefore gets a copy, which is dropped if the job has run.
     """
 
     def __init__(
@@ -30,31 +30,31 @@ class ClassicQueueRedelivery:
         declared: Mapping[str, Queue],
         after: timedelta,
     ) -> None:
-        """Open nothing."""
+        """Resend jobs `after` this time, through this publisher."""
         self._publisher = publisher
         self._declared = declared
         self._after = after
         self._unseen: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:
-        """Look at each queue that has rows kept until their outcome."""
+        """Check each queue that has rows kept until their outcome."""
         looks = [self._look(conn, queue) for queue in claims.kept_queues(conn)]
         if looks and not any(looks):
             return LOOK_S
         count = claims.release_lost(conn, self._after)
         if count:
             after_s = self._after.total_seconds()
-            logger.warning("sending %d jobs again, lost or at work for %g s", count, after_s)
+            logger.warning("resending %d jobs that are lost, or run for over %g s", count, after_s)
         return 0.0 if count >= claims.BATCH else LOOK_S
 
     def _look(self, conn: Connection, queue: str) -> bool:
-        """Note what is absent; False where nothing is known, and so nothing is absent."""
+        """Note if the queue is empty; returns False if that is unknown."""
         before = claims.database_now(
             conn
-        )  # before the question: what is sent meanwhile is not absent
+        )  # before the question, so that jobs sent meanwhile do not count as lost
         try:
             waiting = self._publisher.waiting(queue, ANSWER_S)
-        except BrokerUnreachableError as err:  # or the node of this queue is away
+        except BrokerUnreachableError as err:  # or the node of this queue is down
             logger.debug("%s", err)
             return False
         except UnseenQueueError as err:
@@ -63,8 +63,8 @@ class ClassicQueueRedelivery:
                 logger.error("%s; a job that it loses is not sent again", err)  # noqa: TRY400 -- no trace
             return False
         if waiting is None:
-            logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)
-            # The others may be gone as well.
+            logger.warning("queue %s is gone from RabbitMQ, with all its messages", queue)
+            # The other queues may be gone as well.
             lost = [self._declared[queue]] if queue in self._declared else []
             others = [one for one in used_queues(conn, self._declared) if one.name != queue]
             redeclare_lost(self._publisher.urls, lost + others)

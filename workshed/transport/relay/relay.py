@@ -1,4 +1,4 @@
-"""Publish what is due: the one way from the schedule to RabbitMQ."""
+"""Publish jobs that are due: the only way from the schedule to RabbitMQ."""
 
 import logging
 import math
@@ -65,9 +65,9 @@ WINDOWS_IN_FLIGHT = 2
 LOOK_S = 0.02
 SWEEP_S = 1.0
 SWEEP_SHARE = 0.05
-"""Share of the time that sweeps may take, however much they have to pass over."""
+"""Share of the time that sweeps may take, however many rows they have to scan."""
 COMMIT_TIME = timedelta(seconds=1)
-"""Rows of a transaction that was open for longer wait for a sweep."""
+"""Rows of a transaction that was open for longer wait for the next sweep."""
 CONFIRM_S = 30.0
 LEAVE_S = 5.0
 PUT_BACK = timedelta(seconds=5)
@@ -76,20 +76,20 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ClaimedBatch:
-    """Rows that were taken together, and their publications, one for each."""
+    """Rows that were claimed together, and their publications, one for each."""
 
     owner: UUID
-    """The relay's id when it took them."""
+    """The relay's ID when it claimed them."""
     rows: list[ClaimedRow]
     ticket: ConfirmBatch
 
 
 class Relay:
-    """Takes windows of due rows, publishes them, and deletes what RabbitMQ confirmed.
+    """Claims windows of due rows, publishes them, and deletes those that RabbitMQ confirmed.
 
     No transaction is open while a window is published. Any number of relays may run; one is
-    enough. One that is killed between the confirm and the delete leaves rows that another sends
-    again: those copies are dropped as duplicates.
+    enough. A relay that is killed between the confirm and the delete leaves rows that another sends
+    again; workers drop those copies as duplicates.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Relay:
         declared: Iterable[Queue] = (),
         duties: Sequence[Duty] = (warn_if_late,),
     ) -> None:
-        """Open nothing. `declared` it may make again; `duties` are carried out beside it."""
+        """Take the queues to redeclare if they are lost, and `duties` for a background thread."""
         self.id = uuid4()
         self._publisher = publisher
         self._stop = stop
@@ -118,7 +118,7 @@ class Relay:
         self._turned_at = time.monotonic()
 
     def pulse(self) -> ProcessStatus:
-        """Say how this relay is, as of the last turn of its loop."""
+        """Return the status of this relay, as of the last turn of its loop."""
         troubles = [] if self._has_database else ["PostgreSQL does not answer"]
         if not self._publisher.is_connected:
             troubles.append("RabbitMQ is not connected")
@@ -128,7 +128,7 @@ class Relay:
 
     def run(self) -> None:
         """Work until `stop` is set, then finish the windows in flight."""
-        self._publisher.connect()  # while PostgreSQL is away, `pulse` tells of RabbitMQ as it is
+        self._publisher.connect()  # so that `pulse` knows RabbitMQ's state even without PostgreSQL
         while not self._stop.is_set():
             self._turned_at = time.monotonic()
             try:
@@ -141,25 +141,25 @@ class Relay:
                 logger.warning("relay: %s; trying again", str(err).strip())
                 self._has_database = False
                 self._withdraw()
-                # What was taken by a statement whose commit we did not see is nobody's: it comes
-                # again once this id has been silent for long enough.
+                # The commit of a claim may have succeeded without an answer. A new ID lets such
+                # rows be claimed again, once the old ID has been silent for long enough.
                 self.id = uuid4()
                 self._stop.wait(PAUSE_S)
 
     def _work(self, conn: Connection) -> None:
-        # Their kinds: the rows of a classic queue stay until their outcome.
+        # Stores their kinds, because rows of a classic queue stay until their outcome.
         queues.declare_queues(conn, {queue.name: queue.kind for queue in self._declared.values()})
         beat = RelayHeartbeat(self.id)
         meters.POSTGRESQL_UP.set(1)
-        beat(conn)  # before any row is taken, or another relay would take it as orphaned
+        beat(conn)  # before any claim, which another relay would otherwise take as orphaned
         with BackgroundTasks("heartbeat", [beat]), BackgroundTasks("duties", self._duties):
             self._has_database = True
             say_up(os.getpid())
             if not self._has_made:
-                # A worker may make the queues that we may not; until then their rows stay.
+                # A worker may declare the queues that we may not; until then their rows stay.
                 redeclare_lost(self._publisher.urls, used_queues(conn, self._declared))
                 self._has_made = True
-            while self._in_flight:  # before the database was lost
+            while self._in_flight:  # windows from before the database was lost
                 self._settle(conn)
             while not self._stop.is_set():
                 if not self._turn(conn):
@@ -169,15 +169,15 @@ class Relay:
         relays.delete_relay(conn, self.id)
 
     def _withdraw(self) -> None:
-        """Let nothing be published later of what another relay may take by then."""
+        """Withdraw unsent publishes, because another relay may claim their rows by then."""
         deadline = time.monotonic() + PAUSE_S
         for window in self._in_flight:
             self._publisher.wait(window.ticket, deadline)
 
     def _turn(self, conn: Connection) -> bool:
-        """Send one window off, and settle the oldest one; False when nothing was due."""
+        """Publish one window, and settle the oldest one; False if nothing was due."""
         self._turned_at = time.monotonic()
-        # While RabbitMQ takes nothing, taking rows would only hide them from a relay that can send.
+        # While RabbitMQ takes nothing, claims would only hide rows from a relay that can send.
         rows = self._take(conn) if self._publisher.ready(PAUSE_S) else []
         if rows:
             self._in_flight.append(self._publish(conn, rows))
@@ -186,10 +186,10 @@ class Relay:
         return bool(rows or self._in_flight)
 
     def _take(self, conn: Connection) -> list[ClaimedRow]:
-        """Take what is due, each time from where the last time ended.
+        """Claim rows that are due, starting where the last claim ended.
 
-        Now and then a sweep takes what that misses: what relays that died had taken, and rows
-        whose transaction was open for long, or which were stored for a time in the past.
+        A periodic sweep claims the rows that this misses: those of dead relays, those of
+        transactions that were open for long, and those that were stored for a time in the past.
         """
         self._looked_at = time.monotonic()
         if self._looked_at >= self._sweep_at:
@@ -206,7 +206,7 @@ class Relay:
             logger.warning("the clock of PostgreSQL was put back by %s", self._swept_at - now)
         self._swept_at = now
         if self._latest is not None and now < self._latest:
-            # Each time, until it has caught up: a transaction may have been open meanwhile.
+            # In each sweep until the clock has caught up: a transaction may have been open.
             claims.make_due_now(conn)
         self._latest = max(now, self._latest or now)
         rows = claims.claim_due(conn, self.id, WINDOW)
@@ -216,7 +216,7 @@ class Relay:
         return self._seen(rows)
 
     def _seen(self, rows: list[ClaimedRow]) -> list[ClaimedRow]:
-        if len(rows) == WINDOW:  # there is more, due no earlier than these
+        if len(rows) == WINDOW:  # there may be more rows, due no earlier than these
             self._since = rows[-1].due_at - COMMIT_TIME
         return rows
 
@@ -237,7 +237,7 @@ class Relay:
         return ClaimedBatch(self.id, readable, ticket)
 
     def _settle(self, conn: Connection) -> None:
-        """Wait for the oldest window; delete what was confirmed, put back what was not."""
+        """Wait for the oldest window; delete confirmed rows, and put the others back."""
         window = self._in_flight[0]
         self._wait(window.ticket)
         results = list(zip(window.rows, window.ticket.publications, strict=True))
@@ -248,13 +248,13 @@ class Relay:
         refused = [(row, sent) for row, sent in results if sent.error is not None]
         if refused:
             self._put_back(conn, window.owner, refused)
-        self._in_flight.popleft()  # only now: what PostgreSQL did not take is settled again
+        self._in_flight.popleft()  # only now, so that after a database error it is settled again
 
     def _wait(self, ticket: ConfirmBatch) -> None:
-        """Wait for the answers; then withdraw what has none.
+        """Wait for the confirms; then withdraw publishes without one.
 
-        A publish that RabbitMQ has not read yet when it is blocked is read when it no longer is.
-        Given up, it would be sent twice; and meanwhile nobody else could send it either.
+        While RabbitMQ blocks publishers, waits on: it reads pending publishes when the alarm ends,
+        so giving them up would send them twice. No other relay could send them meanwhile either.
         """
         started = time.monotonic()
         while not ticket.settled.wait(PAUSE_S):
@@ -282,21 +282,21 @@ class Relay:
             rebind_lost(self._publisher.urls, [self._publisher.prefix + name for name in others])
 
     def _count(self, counter: Counter, rows: list[ClaimedRow]) -> None:
-        """Count rows by queue; one that no worker has declared is any other."""
+        """Count rows by queue; those of undeclared queues count as `other`."""
         for queue, count in Tally(row.queue for row in rows).items():
             counter.add(queue if queue in self._known else OTHER, amount=count)
 
     def _pause(self, conn: Connection) -> float:
-        """Return how long nothing can be due, at most one look; in seconds."""
+        """Return for how many seconds nothing will be due, at most `LOOK_S`."""
         wait = claims.next_due(conn, since=self._since)
         left = LOOK_S if wait is None else wait.total_seconds()
-        if left < self._looked_at - time.monotonic():  # it was due, and was not taken: it can wait
+        if left < self._looked_at - time.monotonic():  # it was due but not claimed, so it can wait
             return LOOK_S
         return min(max(left, 0.0), LOOK_S)
 
 
 def dead_letter_row(conn: Connection, relay: UUID, row: ClaimedRow, error: EnvelopeError) -> None:
-    """Move a row that no consumer could read to the dead, so that it blocks nothing."""
+    """Move a row that no consumer could read to the dead table, so that it blocks nothing."""
     with conn.transaction():
         dead_jobs.add_dead_job(
             conn,
@@ -316,7 +316,7 @@ def dead_letter_row(conn: Connection, relay: UUID, row: ClaimedRow, error: Envel
 def run_relay(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -> None:
     """Run a relay of this process's broker until `stop` is set.
 
-    `show` is given the probes, where nobody else answers for it.
+    `show` gets the probe pages, unless the exporter serves them.
     """
     found = broker()
     if not isinstance(found, RabbitMQBroker):
@@ -334,7 +334,7 @@ def run_relay(stop: threading.Event, show: Callable[[Pages], None] = lambda _: N
         QueueAgeEstimator(publisher),
         collect_periodic_lateness,
     ]
-    # Apart from ours: what an application does may take long, or never end.
+    # Apart from our duties, because an application's tasks may take long, or never end.
     tasks = BackgroundTasks(
         "tasks", [start_task(load(name)) for name in app().relay_tasks], LEAVE_S
     )
@@ -350,7 +350,7 @@ def run_relay(stop: threading.Event, show: Callable[[Pages], None] = lambda _: N
 
 
 def start_task(task: Any) -> Duty:
-    """Return a duty of an application, which may have named its class."""
+    """Return an application's task as a duty; a class is instantiated."""
     duty: Duty = task() if isinstance(task, type) else task
     return duty
 

@@ -1,4 +1,4 @@
-"""Say how this relay is, to the process that answers the probes of its master."""
+"""Report this relay's status to the process that serves the probes of its master."""
 
 import threading
 from collections.abc import Callable
@@ -10,23 +10,23 @@ from workshed.health.status import ProcessStatus, StatusFile
 
 
 class RelayStatusReporter:
-    """A thread that says every second when the relay's own loop has last turned."""
+    """A thread that reports every second when the relay's own loop last turned."""
 
     def __init__(self, folder: Path | None, pulse: Callable[[], ProcessStatus]) -> None:
-        """Start nothing; without a folder this relay answers for itself."""
+        """Prepare the thread; without a folder, this relay serves its own probes."""
         self._folder = folder
         self._pulse = pulse
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the thread if there is a folder."""
         if self._folder is not None:
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Say no more: this process ends."""
+        """Stop reporting, because this process ends."""
         self._over.set()
 
     def _run(self) -> None:
@@ -35,7 +35,7 @@ class RelayStatusReporter:
             begun = False
             while not self._over.is_set():
                 pulse = self._pulse()
-                # One that has yet to connect is not missed: while it is replaced another is there.
+                # Until it has connected it is not reported: while it is replaced, another one runs.
                 begun = begun or not pulse.troubles
                 if begun:
                     telling(pulse)

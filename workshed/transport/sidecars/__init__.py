@@ -1,1 +1,1 @@
-"""Processes beside a worker: relay and exporter of metrics."""
+"""Processes alongside a worker: the relay, and the exporter of metrics and probes."""

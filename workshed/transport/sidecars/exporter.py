@@ -1,4 +1,4 @@
-"""A process that answers for all others of its master, `python -m` this module."""
+"""The exporter: a process that serves HTTP for all processes of its master; run it by `-m`."""
 
 import importlib
 import os
@@ -19,16 +19,16 @@ from workshed.transport.errors import exit_code
 from workshed.transport.sidecars.relay_fork import set_outside
 
 AGAIN_S = 30.0
-"""Between looks for a free port."""
+"""Pause between searches for a free port."""
 LOOK_S = 1.0
-"""Between looks whether it was told to stop."""
+"""Pause between checks of the stop event."""
 
 
 def http_pages(folder: Path) -> Pages:
-    """Return what is asked for: the numbers of a folder that is ours, and probes."""
+    """Return the pages to serve: probes, and metrics if the folder is Workshed's own."""
     found = probes.probe_pages(partial(status.read_statuses, folder), of="worker")
     if settings().metrics and multiprocess_folder() == folder:
-        # Not at the top: where nothing is measured, nothing is imported.
+        # Not at the top, so that without metrics nothing of them is imported.
         exposition = importlib.import_module("workshed.metrics.exposition")
         found = {
             **found,
@@ -38,15 +38,15 @@ def http_pages(folder: Path) -> Pages:
 
 
 def run_exporter(folder: Path, stop: threading.Event) -> None:
-    """Answer until `stop` is set; where no port is free, look for one again."""
+    """Serve until `stop` is set; if no port is free, search again."""
     shared_folder.remove_stale()
     found = http_pages(folder)
     server = None
     while not stop.is_set():
         if server is None:
             server = http.in_thread(settings(), found)
-            say_up(os.getpid())  # also where it has to wait for a port
-        # Not for ever: a signal that another thread gets does not wake this one.
+            say_up(os.getpid())  # even if it has to wait for a port
+        # With a timeout, because a signal that another thread receives does not wake this one.
         stop.wait(AGAIN_S if server is None else LOOK_S)
 
 
@@ -64,7 +64,7 @@ def main() -> int:
         logs.configure()
         run_exporter(Path(folder), stop)
     except WorkshedError as err:
-        print(err, file=sys.stderr)  # noqa: T201 -- its master's
+        print(err, file=sys.stderr)  # noqa: T201 -- stderr is the master's
         return exit_code(err)
     return 0
 

@@ -1,4 +1,4 @@
-"""Measure in the workers of every `dramatiq` master, and show numbers and probes beside them."""
+"""Collect metrics in the workers of each `dramatiq` master, and serve them with probes."""
 
 import multiprocessing
 import sys
@@ -14,10 +14,10 @@ from workshed.transport.sidecars.relay_fork import ChildSupervisor
 
 
 class MetricsFork(Middleware):
-    """Ask the master for a fork that supervises what answers `/livez`, `/readyz` and `/metrics`."""
+    """Ask the master for a fork that supervises the exporter of `/livez`, `/readyz`, `/metrics`."""
 
     def __init__(self, *, wanted: bool) -> None:
-        """Ask for none where it is not `wanted`: there is nothing to answer."""
+        """Ask for no fork unless `wanted`, because there is nothing to serve."""
         self._wanted = wanted
 
     @property
@@ -37,12 +37,12 @@ def supervise_metrics() -> int:
 
 
 def enable_metrics(config: Settings) -> None:
-    """Measure in this process, if it is to; the workers of a master in a folder they share.
+    """Collect metrics in this process if they are on; workers of one master share a folder.
 
-    A program that only sends uses its own registry, so that its own `/metrics` shows our numbers.
+    A program that only sends uses its own registry, so that its own `/metrics` includes ours.
     """
     meter.switch_on(on=config.metrics)
-    # So a web server's processes are none, though `multiprocessing` may have started them.
+    # The check for `dramatiq.cli` excludes web servers that `multiprocessing` started.
     master = multiprocessing.parent_process() if "dramatiq.cli" in sys.modules else None
     if master and config.shared_folder is None and config.shows:
         found = shared_folder.folder_for_master(int(master.pid or 0))

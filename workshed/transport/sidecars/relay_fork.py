@@ -1,4 +1,4 @@
-"""Run a relay beside the workers of every `dramatiq` master, and keep it running."""
+"""Run a relay alongside the workers of every `dramatiq` master, and keep it running."""
 
 import logging
 import os
@@ -26,11 +26,11 @@ STEADY_S = 30.0
 class RelayFork(Middleware):
     """Ask the master for a fork that supervises a relay.
 
-    dramatiq starts forks and never looks at them again, so what it forks is a supervisor.
+    dramatiq does not monitor its forks, so the fork is a supervisor.
     """
 
     def __init__(self, *, wanted: bool = True) -> None:
-        """Ask for none where it is not `wanted`: a relay runs elsewhere."""
+        """Ask for no fork unless `wanted`, because a relay runs elsewhere."""
         self._wanted = wanted
 
     @property
@@ -47,17 +47,17 @@ def supervise() -> int:
 
 
 class ChildSupervisor:
-    """One child process that runs a module of ours."""
+    """Keeps one child process running, which runs a module of Workshed."""
 
     def __init__(self, name: str, words: list[str]) -> None:
-        """Start nothing; `words` are the module and its arguments."""
+        """Take the child's name and `words`, the module and its arguments; start nothing."""
         self._name = name
         self._words = words
         self._leaving = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
 
     def leave(self, _signal: int, _frame: FrameType | None) -> None:
-        """Let the child finish what it does; a second signal changes nothing."""
+        """Handle a signal: let the child finish its work. A second signal changes nothing."""
         set_outside(self._leaving)
         if self._child is not None:
             self._child.terminate()
@@ -70,7 +70,7 @@ class ChildSupervisor:
         return self.run()
 
     def run(self) -> int:
-        """Keep one child running until told to leave; return its exit code."""
+        """Keep one child running until a signal arrives; return its exit code."""
         pause = FIRST_PAUSE_S
         code = 0
         while not self._leaving.is_set():
@@ -79,7 +79,7 @@ class ChildSupervisor:
             if time.monotonic() - started > STEADY_S:
                 pause = FIRST_PAUSE_S
             if not self._leaving.is_set():
-                print(  # noqa: T201 -- a fork has no logging of ours, its stderr is the master's
+                print(  # noqa: T201 -- a fork has no logging set up, and stderr is the master's
                     f"{self._name} ended with code {code}; starting it again in {pause:g} s",
                     file=sys.stderr,
                     flush=True,
@@ -100,6 +100,6 @@ class ChildSupervisor:
 def set_outside(event: threading.Event) -> None:
     """Set an event from a signal handler, which may run while this thread waits for it.
 
-    Inside `wait` the thread holds the event's lock for a moment, and would wait for itself.
+    Inside `wait` the thread briefly holds the event's lock, so it would deadlock with itself.
     """
     threading.Thread(target=event.set, daemon=True).start()

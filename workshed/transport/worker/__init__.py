@@ -1,1 +1,1 @@
-"""The life of a worker process: boot, signals, heartbeat, shutdown."""
+"""The lifecycle of a worker process: boot, signals, heartbeat, shutdown."""

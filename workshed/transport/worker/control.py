@@ -1,4 +1,4 @@
-"""Follow what operators say in PostgreSQL: paused queues, cancelled jobs, a worker to be quiet."""
+"""Follow operators' commands in PostgreSQL: paused queues, cancelled jobs, quiet workers."""
 
 import logging
 import threading
@@ -18,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 SILENT_S = 5.0
-"""PostgreSQL is away when it has answered no look for so long."""
+"""PostgreSQL counts as unreachable after this long without an answer."""
 RESUME = "`workshed workers resume`"
 LOOKS_WITHOUT_RELAY = 10
-"""In a row, before that is said: at boot a relay comes up after its workers."""
+"""Polls in a row without a relay before that is reported: at boot, a relay starts after workers."""
 
 
 class ControlPoller:
-    """A thread that looks into PostgreSQL every second; while it is away nothing changes."""
+    """A thread that polls PostgreSQL every second; during an outage nothing changes."""
 
     def __init__(self, pausing: PauseState, execution: JobExecutor, beat: WorkerHeartbeat) -> None:
-        """Start nothing."""
+        """Prepare the thread, which `start` starts."""
         self._beat = beat
         self._gauges = WorkerGauges(execution.running, beat.process.threads)
         self._pausing = pausing
@@ -41,19 +41,19 @@ class ControlPoller:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Look once, so that no job starts that was cancelled before; then go on looking."""
+        """Poll once, so that no job starts that was cancelled before; then start the thread."""
         with db.connect() as conn:
             self.look(conn)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and say that this worker has ended."""
+        """End the thread, and record that this worker has ended."""
         self._over.set()
         self._thread.join(2 * LOOK_S)
         self._beat.leave()
 
     def look(self, conn: Connection) -> None:
-        """Take over what has changed, and give back what should not wait here any longer."""
+        """Apply changes, and requeue deliveries that should not wait here any longer."""
         self._xmin, cancelled = cancellations.list_since(conn, self._xmin)
         told = self._execution.learn_of_cancels(set(cancelled), cancel_rules.list_rules(conn))
         if told:
@@ -69,28 +69,28 @@ class ControlPoller:
 
     @property
     def trouble(self) -> str | None:
-        """Say what is wrong with PostgreSQL, or with relays as it knows of them."""
+        """What is wrong with PostgreSQL, or that it knows no live relay; `None` if nothing is."""
         silent_s = time.monotonic() - self._answered_at
         if not self._answered or silent_s > SILENT_S:
             return f"PostgreSQL does not answer, for {silent_s:.0f} s"
-        return None if self.is_ready else "no relay beats anywhere"
+        return None if self.is_ready else "no relay is running"
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether delays, retries and stored jobs are sent: some relay lives."""
+        """Whether a relay is alive, so that delayed jobs, retries and outbox jobs are sent."""
         return self._looks_without_relay < LOOKS_WITHOUT_RELAY
 
     def _note_relay(self, *, alive: bool) -> None:
-        """Say that no relay lives anywhere, once, and that one does again; jobs go on meanwhile."""
+        """Log once that no relay is alive, and when one is again; jobs run meanwhile."""
         was_ready = self.is_ready
         self._looks_without_relay = 0 if alive else self._looks_without_relay + 1
         if was_ready and not self.is_ready:
             logger.warning(
-                "not ready: no relay beats anywhere, so delays, retries and stored jobs wait; "
-                "run `workshed worker`, or `workshed relay`"
+                "not ready: no relay is running, so delayed jobs, retries and outbox jobs are not "
+                "published; run `workshed worker`, or `workshed relay`"
             )
         elif self.is_ready and not was_ready:
-            logger.info("ready again: a relay beats")
+            logger.info("ready again: a relay is running")
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
@@ -99,7 +99,7 @@ class ControlPoller:
                     while not self._over.is_set():
                         self.look(conn)
                         self._over.wait(LOOK_S)
-            except Exception as err:  # noqa: BLE001 -- it looks again, whatever it was
+            except Exception as err:  # noqa: BLE001 -- it polls again after any error
                 self._answered = False
                 meters.POSTGRESQL_UP.set(0)
-                logger.warning("paused queues and cancels are not read: %s", str(err).strip())
+                logger.warning("cannot read paused queues and cancellations: %s", str(err).strip())

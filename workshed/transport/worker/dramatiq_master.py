@@ -1,9 +1,9 @@
-"""What a worker of `dramatiq` has to mind, since its master waits for too long, or not at all.
+"""Workarounds for a `dramatiq` master, which may wait forever, or lose the workers' last output.
 
-The master learns that a worker is up by an event of `multiprocessing`, which has a lock. Killed as
-it says so, a worker keeps the lock, and the master waits for it for ever. It reads what workers
-write in a thread, and stops as soon as all of them have ended, whatever is still in the pipe: on a
-busy machine that was all they had said.
+The master learns that a worker is up from a `multiprocessing` event, which has a lock. A worker
+that is killed while it sets the event keeps the lock, and the master waits for it forever. The
+master reads the workers' output in a thread, and stops as soon as all of them have ended, whatever
+is still in the pipe: on a busy machine, that was all of their output.
 """
 
 import array
@@ -15,19 +15,19 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from multiprocessing.util import Finalize
 
-if sys.platform == "linux":  # elsewhere the end that is written to does not tell what is unread
+if sys.platform == "linux":  # elsewhere the write end of a pipe does not show what is unread
     import fcntl
     import termios
 
 BOOT_S = 30.0
-"""For so long a master waits, too, before it goes on without a worker."""
+"""A master, too, waits this long before it continues without a worker."""
 READ_S = 5.0
-"""For how long a master that does not read is waited for."""
+"""How long to wait for a master that does not read."""
 LOOK_S = 0.01
 
 
 def started_by_one() -> BaseProcess | None:
-    """Return this process if it was started by a `dramatiq` master, as a worker or another."""
+    """Return this process if a `dramatiq` master started it, as a worker or as a fork."""
     process = multiprocessing.current_process()
     target = getattr(process, "_target", None)
     return process if getattr(target, "__module__", None) == "dramatiq.cli" else None
@@ -35,16 +35,16 @@ def started_by_one() -> BaseProcess | None:
 
 def wait_until_told() -> None:
     """Return once the master knows that this worker is up, so that no job kills it before that."""
-    # The event is an argument of the process, and told to nobody else.
+    # The event is only available as an argument of the process.
     for given in getattr(started_by_one(), "_args", ()):
         if isinstance(given, Event):
             given.wait(BOOT_S)
 
 
 def stay_until_read() -> None:
-    """Let this process end when its master has read what it said: why it cannot start, above all.
+    """Delay this process's end until its master has read its output, such as why it cannot start.
 
-    At once where it has no master.
+    Does nothing without a master.
     """
     if sys.platform == "linux" and started_by_one():
         Finalize(None, _wait_until_read, exitpriority=0)
@@ -56,7 +56,7 @@ def _wait_until_read() -> None:
         pipe = sys.stderr.fileno()
         while _unread(pipe) and _has_reader(pipe) and time.monotonic() < until:
             time.sleep(LOOK_S)
-    except (OSError, ValueError):  # it is no pipe, or closed
+    except (OSError, ValueError):  # not a pipe, or closed
         return
 
 
@@ -69,5 +69,5 @@ def _unread(pipe: int) -> int:
 
 def _has_reader(pipe: int) -> bool:
     poll = select.poll()
-    poll.register(pipe, 0)  # errors only, of which a pipe has one: nobody has its other end
+    poll.register(pipe, 0)  # reports only errors; a pipe has one: no process has its other end
     return not poll.poll(0)

@@ -1,4 +1,4 @@
-"""What a worker process tells of this moment."""
+"""Gauges of a worker process."""
 
 from collections import Counter
 
@@ -8,18 +8,18 @@ from workshed.transport.consuming.in_flight import RunningJobs
 
 
 class WorkerGauges:
-    """Looks at what runs in this process."""
+    """Measures which jobs run in this process."""
 
     def __init__(self, running: RunningJobs, threads: int) -> None:
-        """Nothing was told yet."""
+        """Take the running jobs and the number of threads."""
         self._running = running
         self._threads = threads
         self._told: set[tuple[str, str]] = set()
 
     def look(self, *, relay_alive: bool) -> None:
-        """Tell how many jobs run of each actor and queue, and whether some relay lives."""
+        """Set the number of running jobs by actor and queue, and whether a relay is alive."""
         runs = Counter(job_labels(delivery) for delivery in self._running)
-        self._told |= runs.keys()  # of what no longer runs, 0 is told
+        self._told |= runs.keys()  # so that pairs without running jobs are set to 0
         for pair in self._told:
             meters.RUNNING.set(runs[pair], *pair)
         meters.WORKERS.set(1)
@@ -29,5 +29,5 @@ class WorkerGauges:
 
 
 def job_labels(delivery: Delivery) -> tuple[str, str]:
-    """Return actor and queue; one of no actor of this program does not get to run."""
+    """Return actor and queue; only jobs of this program's actors run, so the labels are few."""
     return delivery.actor_name, delivery.queue_name

@@ -1,4 +1,4 @@
-"""Say how this worker process is, without asking any server, and hear whether it is to be quiet."""
+"""Report this worker's status without asking any server, and learn whether it should be quiet."""
 
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ RESUME = "SIGCONT"
 
 
 class WorkerStatusReporter:
-    """A thread that turns every second, whatever jobs and servers do."""
+    """A thread that runs every second, whatever jobs and servers do."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class WorkerStatusReporter:
         pausing: PauseState,
         watch: ControlPoller,
     ) -> None:
-        """Start nothing; without a folder it is only said when this process is up."""
+        """Prepare the thread; without a folder it only reports when this process is up."""
         self._folder = folder
         self._inbox = inbox
         self._execution = execution
@@ -40,19 +40,19 @@ class WorkerStatusReporter:
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def hear(self) -> None:
-        """Be quiet, or go on, as the supervisor wants it."""
+        """Become quiet or resume, as the supervisor wants."""
         if self._folder is not None:
             self._pausing.be_quiet(RESUME, wanted=status.is_quiet(self._folder))
             if self._pausing.is_quiet:
                 self._pausing.give_back()
 
     def start(self, queues: set[str]) -> None:
-        """Begin; this process is up once RabbitMQ has answered for each of these queues."""
+        """Start; this process is up once RabbitMQ has answered for each of these queues."""
         self._queues = queues
         self._thread.start()
 
     def stop(self) -> None:
-        """Turn no more."""
+        """Stop the thread."""
         self._over.set()
 
     def _run(self) -> None:
@@ -75,7 +75,7 @@ class WorkerStatusReporter:
         found = [self._inbox.trouble, self._watch.trouble]
         found += ["quiet"] if self._pausing.is_quiet else []
         jobs = self._execution.work.ended
-        if jobs != self._jobs:  # what a job takes while it runs is no reason to replace its worker
+        if jobs != self._jobs:  # memory of a running job is no reason to replace its worker
             self._jobs, self._memory_bytes = jobs, memory_bytes()
         return ProcessStatus(
             "worker",

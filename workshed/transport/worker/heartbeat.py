@@ -1,4 +1,4 @@
-"""Say that a worker process lives, and what it holds of its queues."""
+"""Report that a worker process is alive, and what it holds of its queues."""
 
 import logging
 import os
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 2.0
 MEMORY = Path("/proc/self/statm")
-"""Of Linux: numbers of pages, the second one of those in RAM."""
+"""On Linux: numbers of pages; the second is the number in RAM."""
 
 
 class WorkerHeartbeat:
-    """Beats in the name of this process; of ten silent seconds four beats may be lost."""
+    """The heartbeat of this process. It may miss four beats before ten seconds have passed."""
 
     def __init__(
         self, execution: JobExecutor, inbox: ConsumerConnection, queues: list[str], threads: int
     ) -> None:
-        """Beat for what works off these queues."""
+        """Send heartbeats for a worker of these queues."""
         self.process = Process(
             uuid4(), socket.gethostname(), os.getpid(), threads, settings().release
         )
@@ -42,11 +42,11 @@ class WorkerHeartbeat:
         self._holding = inbox.holding
         self.queues = frozenset(queues)
         self.quiet = False
-        """Somebody wants this process to start nothing more, as of the last beat."""
+        """Whether an operator wants this process to start no more jobs, as of the last beat."""
         self._due = 0.0
 
     def __call__(self, conn: Connection) -> None:
-        """Beat, when it is time."""
+        """Beat if it is time."""
         if time.monotonic() >= self._due:
             running = list(self._execution.running)
             self.quiet = workers.record_heartbeat(
@@ -60,7 +60,7 @@ class WorkerHeartbeat:
             self._due = time.monotonic() + EVERY_S
 
     def leave(self) -> None:
-        """Say that it has ended; what it could not settle goes back to its queues."""
+        """Record that it has ended, and that its unsettled deliveries go back to their queues."""
         left = list(self._execution.running)
         for delivery in left:
             self._holding.returned(delivery.queue_name, delivery.job.published)
@@ -68,8 +68,8 @@ class WorkerHeartbeat:
             with db.limited_wait(), db.connect() as conn:
                 workers.record_watermarks(conn, self._report(left))
                 workers.delete_worker(conn, self.process.id)
-        except (*PASSING_ERRORS, DatabaseUnreachableError) as err:  # it is silent from now on
-            logger.info("PostgreSQL does not know that this worker ended: %s", str(err).strip())
+        except (*PASSING_ERRORS, DatabaseUnreachableError) as err:  # it expires without heartbeats
+            logger.info("could not record that this worker ended: %s", str(err).strip())
 
     def _report(self, running: list[Any]) -> list[QueueReport]:
         waiting: list[Any] = self._execution.work.waiting()
@@ -77,7 +77,7 @@ class WorkerHeartbeat:
 
 
 def describe_jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
-    """Describe those whose actor runs; at most one a thread."""
+    """Describe the jobs whose actor is running; at most one per thread."""
     return [
         {
             "message_id": to_storable(one.message_id),
@@ -91,7 +91,7 @@ def describe_jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
 
 
 def memory_bytes() -> int | None:
-    """Return how much of this process is in RAM; `None` where the system does not say."""
+    """Return how much of this process is in RAM; `None` if the system does not say."""
     try:
         pages = MEMORY.read_bytes().split()[1]
     except OSError:

@@ -1,4 +1,4 @@
-"""What a worker process has beside its jobs, from its boot to its end."""
+"""What a worker process runs in addition to its jobs, from boot to exit."""
 
 import functools
 import gc
@@ -31,17 +31,17 @@ from workshed.transport.worker.watchdog import Watchdog, reset_timer
 
 
 class WorkerLifecycle:
-    """The work queue, the watch over flags, the watchdog, and the way out."""
+    """Owns the work queue, the control poller, the watchdog, and the shutdown."""
 
     def __init__(self, inbox: ConsumerConnection, execution: JobExecutor, grace: timedelta) -> None:
-        """Start nothing; senders have no worker."""
+        """Start nothing, because programs that only send have no worker."""
         self._inbox = inbox
         self._execution = execution
         self._grace = grace
         self._threads = 0
         self._watchdog: Watchdog | None = None
         self._leaving: GracefulShutdown | None = None
-        """Of a worker that has booted, as the next two."""
+        """Set once a worker has booted, like the next two."""
         self._watch: ControlPoller | None = None
         self._pulse: WorkerStatusReporter | None = None
 
@@ -73,25 +73,26 @@ class WorkerLifecycle:
         )
         self._pulse.hear()
         self._watch.start()
-        reset_timer()  # the first job may freeze this process before its watchdog has looked once
+        reset_timer()  # the first job may freeze this process before its watchdog first runs
 
     def _recycle(self, broker: WorkshedBroker, message: MessageProxy, error: BaseException) -> None:
-        """Leave because a job does not end at its hard limit."""
+        """Exit because a job does not end at its hard limit."""
         if isinstance(message, Delivery) and self._leaving is not None:
             self._leaving.recycle(message, broker.get_actor(message.actor_name), error)
 
     def prefetch(self, queue: Queue, wanted: int) -> int:
-        """Choose how many deliveries of a queue this process holds.
+        """Return how many deliveries of a queue this process holds.
 
-        A capped queue's is its cap: more would wait here while another process is idle. Any
-        other's is at least the number of threads, below which the weights are lost.
+        For a queue with a cap that is the cap: more would wait here while another process is idle.
+        For any other queue it is at least the number of threads, because with fewer the weights
+        would have no effect.
         """
         return queue.cap or max(queue.prefetch or wanted, self._threads)
 
     def watch(self, worker: Worker, links: Callable[[], Iterable[ReconnectingConnection]]) -> None:
-        """Begin to look after the threads, which run now.
+        """Start to watch the threads, which run now.
 
-        What boot has made stays: the collector does not look through it again with each job.
+        Freezes the objects created so far, so that the garbage collector does not scan them again.
         """
         self._watchdog = Watchdog(worker, links)
         self._watchdog.start()
@@ -101,14 +102,14 @@ class WorkerLifecycle:
         gc.freeze()
 
     def leave(self) -> None:
-        """Start nothing more, and give back what waits; of a worker that did not boot, nothing."""
+        """Start no more jobs, and requeue waiting ones; does nothing if the worker never booted."""
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._leaving is not None:
             self._leaving.begin()
 
     def end(self) -> None:
-        """Stop looking at flags; nothing runs any more."""
+        """Stop the helper threads, once no job runs any more."""
         if self._pulse is not None:
             self._pulse.stop()
         if self._watch is not None:
@@ -124,9 +125,10 @@ def find_time_limit(broker: WorkshedBroker) -> TimeLimit:
 
 
 def check_time_limits(broker: WorkshedBroker, names: set[str]) -> None:
-    """Refuse a time limit that RabbitMQ's consumer timeout could end in the middle of a job.
+    """Refuse time limits so long that RabbitMQ's consumer timeout could strike during a job.
 
-    It runs from the delivery, not from the start, and closes the channel of all others.
+    That timeout counts from the delivery, not from the start, and closes the channel, with all of
+    its other deliveries.
     """
     default_ms = find_time_limit(broker).default_ms
     for actor in broker.actors.values():

@@ -1,4 +1,4 @@
-"""Which queues a worker process starts nothing of."""
+"""The queues of which a worker process starts no jobs."""
 
 import logging
 import threading
@@ -10,15 +10,16 @@ logger = logging.getLogger(__name__)
 
 
 class PauseState:
-    """Those that are paused, or all of them while somebody wants this process to be quiet.
+    """Holds back jobs of paused queues, or of all queues while this process should be quiet.
 
-    Operators say so by PostgreSQL, and the supervisor by a file: each takes back its own word only.
+    Operators request quiet through PostgreSQL, the supervisor through a file. Each can withdraw
+    only its own request.
     """
 
     def __init__(
         self, inbox: ConsumerConnection, execution: JobExecutor, queues: frozenset[str]
     ) -> None:
-        """Pause nothing; `queues` are all that are worked off here."""
+        """Start without pauses; `queues` are all queues that this process consumes."""
         self._inbox = inbox
         self._execution = execution
         self._queues = queues
@@ -29,35 +30,35 @@ class PauseState:
 
     @property
     def is_quiet(self) -> bool:
-        """Tell whether nothing starts here."""
+        """Whether no jobs start here."""
         return bool(self._quiet)
 
     def follow(self, paused: frozenset[str], until: str, *, quiet: bool) -> None:
-        """Let nothing of these queues start, and nothing at all where it is to be `quiet`."""
+        """Hold back the `paused` queues, or all queues if this process should be `quiet`."""
         with self._lock:
             for name in paused - self._paused:
                 logger.info("queue %s is paused", name)
             for name in self._paused - paused:
-                logger.info("queue %s goes on", name)
+                logger.info("queue %s is resumed", name)
             self._paused = paused
             self._hear(until, wanted=quiet)
             self._take_over()
 
     def be_quiet(self, until: str, *, wanted: bool) -> None:
-        """Let nothing start until what is named has happened; or take that back."""
+        """Start no jobs until the event named in `until`; `wanted=False` withdraws that."""
         with self._lock:
             self._hear(until, wanted=wanted)
             self._take_over()
 
     def give_back(self) -> None:
-        """Give RabbitMQ what waits here and does not start here, or not soon enough."""
+        """Requeue waiting deliveries of held queues, and those that have waited too long."""
         held = self._held
         self._execution.give_back(lambda d: d.queue_name in held or d.has_waited_too_long)
 
     def _hear(self, until: str, *, wanted: bool) -> None:
         if wanted and until not in self._quiet:
             self._quiet.add(until)
-            logger.info("quiet: starts nothing more until %s", until)
+            logger.info("quiet: starts no more jobs until %s", until)
         elif not wanted and until in self._quiet:
             self._quiet.remove(until)
             if not self._quiet:

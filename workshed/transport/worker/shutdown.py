@@ -1,4 +1,4 @@
-"""Leave in good order: start nothing more, give back what waits, let end what runs."""
+"""Graceful shutdown: start no more jobs, requeue waiting ones, let running ones finish."""
 
 import contextlib
 import logging
@@ -18,15 +18,15 @@ from workshed.transport.errors import EXIT_HARD_DEADLINE
 logger = logging.getLogger(__name__)
 
 CANCEL_S = 1.0
-"""Longest wait for RabbitMQ's connection to take the cancels."""
+"""Longest wait for the consumers to be cancelled, and for the last acks to be written."""
 INTERRUPT_S = 2.0
 """Longest wait for interrupted jobs to store their outcome."""
 
 
 class GracefulShutdown:
-    """The end of a worker process, from SIGTERM or `Worker.stop`, whichever is first.
+    """The shutdown of a worker process, from SIGTERM or `Worker.stop`, whichever comes first.
 
-    dramatiq looks for a signal once a second, and goes on prefetching until its last job ends.
+    dramatiq checks for a signal once a second, and keeps prefetching until its last job ends.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class GracefulShutdown:
         interrupt: Callable[[], None],
         grace_s: float,
     ) -> None:
-        """Change nothing; `interrupt` raises in every actor that runs."""
+        """Change nothing yet; `interrupt` raises an exception in every running actor."""
         self._inbox = inbox
         self._execution = execution
         self._interrupt = interrupt
@@ -48,9 +48,9 @@ class GracefulShutdown:
         self._before: dict[int, Any] = {}
 
     def chain_signals(self) -> None:
-        """Begin at once on SIGTERM and SIGHUP, and then do what was done on them before.
+        """Begin at once on SIGTERM and SIGHUP, and then call the previous handlers.
 
-        Only the main thread may do that; in any other there is nobody to tell of a signal.
+        Does nothing outside the main thread, because only that may set signal handlers.
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
@@ -58,14 +58,14 @@ class GracefulShutdown:
                 signal.signal(number, self._on_signal)
 
     def unchain_signals(self) -> None:
-        """Let signals do what they did before."""
+        """Restore the previous signal handlers."""
         while self._before:
             signal.signal(*self._before.popitem())
 
     def recycle(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
-        """Leave because a job does not end; what else runs has its time, and then ends too.
+        """Exit because a job does not end; other jobs get the grace period, and are then cut off.
 
-        During a shutdown nothing is done: that cuts the job off, and does not charge it.
+        Does nothing during a shutdown, which cuts the job off without counting an attempt.
         """
         if self._begun.acquire(blocking=False):
             self._recycling = True
@@ -80,12 +80,12 @@ class GracefulShutdown:
             giving_up.start()
 
     def begin(self) -> None:
-        """Return once nothing more is started and what waited is given back."""
+        """Start no more jobs, and return once the waiting ones are requeued."""
         self._start()
         self._given_back.wait(2 * CANCEL_S)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Waiting for nothing: the main thread may hold any lock just now.
+        # Must not wait for anything, because the main thread may hold any lock now.
         self._signalled = True
         self._start()
         before = self._before.get(number)
@@ -98,18 +98,18 @@ class GracefulShutdown:
 
     def _run(self) -> None:
         self._execution.work.close()
-        # In this order: what is given back to a queue that is still consumed comes back here.
+        # In this order, because a delivery requeued while we still consume would come back here.
         self._inbox.stop_consuming(CANCEL_S)
         waiting = self._execution.give_back(lambda _: True)
         self._given_back.set()
-        logger.info("this worker stops; %d waiting jobs given back", waiting)
+        logger.info("this worker stops; requeued %d waiting jobs", waiting)
         if not self._execution.running.wait_empty(self._grace_s):
             self._cut_off()
         if self._recycling:
             self._exit(EXIT_HARD_DEADLINE)
 
     def _cut_off(self) -> None:
-        """Interrupt what runs; leave without what cannot be interrupted."""
+        """Interrupt running jobs; exit without those that cannot be interrupted."""
         logger.warning("jobs still run after %g s; they are interrupted", self._grace_s)
         self._interrupt()
         if self._execution.running.wait_empty(INTERRUPT_S):
@@ -117,13 +117,13 @@ class GracefulShutdown:
         if not (self._signalled or self._recycling):
             return
         with db.limited_wait():
-            db.give_back()  # first: the next run of a job finds what this one has claimed
+            db.give_back()  # first, so that a job's next run can take what this one has claimed
         count = self._execution.interrupt()
         logger.warning("%d jobs could not be interrupted; they run again elsewhere", count)
         self._exit(EXIT_HARD_DEADLINE if self._recycling else 0)
 
     def _exit(self, code: int) -> None:
-        """End without the threads that do not: they would run beside the next attempt."""
+        """Exit without waiting for hung threads, which would run alongside the next attempt."""
         self._inbox.flush(CANCEL_S)
         self._execution.leaving()
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Leave when this process cannot work any more, so that another one is started."""
+"""Exit when this process cannot work any more, so that a supervisor starts another one."""
 
 import contextlib
 import faulthandler
@@ -16,18 +16,18 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 SILENT_LOOKS = 30
-"""Looks in a row at which an I/O loop has not turned. Counted and not timed: while the process is
-stopped, or one call holds the interpreter, this thread does not look either."""
+"""Checks in a row without progress of an I/O loop. They are counted, not timed, because this thread
+does not check either while the process is stopped or one call holds the interpreter."""
 FROZEN_S = 60.0
-"""For how long it may do so. RabbitMQ, which hears nothing of this process either, gives its
-jobs to others in half of that time."""
+"""How long the process may be frozen. RabbitMQ, which gets no heartbeats either, gives its jobs to
+other processes in half of that time."""
 STDERR = 2
 
 
 class Watchdog:
-    """A thread that looks after all others.
+    """A thread that watches all others.
 
-    An empty queue or a reconnect is no silence: the loop of a link turns all the same.
+    An empty queue or a reconnect does not count as silence, because the I/O loop keeps running.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Watchdog:
         links: Callable[[], Iterable[ReconnectingConnection]],
         leave: Callable[[int], object] = os._exit,
     ) -> None:
-        """Start nothing; `leave` takes the exit code."""
+        """Prepare the thread; `leave` takes the exit code."""
         self._worker = worker
         self._links = links
         self._silent: dict[ReconnectingConnection, tuple[int, int]] = {}
@@ -45,15 +45,15 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Look every second from now on."""
+        """Check every second from now on."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; threads end now in good order."""
+        """Stop checking, because threads now end as planned."""
         self._over.set()
 
     def trouble(self) -> str | None:
-        """Look once; say what has stopped working, if anything."""
+        """Check once; return what has stopped working, or `None`."""
         dead = [t.name for t in dramatiq_threads(self._worker) if not t.is_alive()]
         if dead:
             return f"thread {dead[0]} has died"
@@ -62,7 +62,7 @@ class Watchdog:
             looks = looked + 1 if link.is_started and link.turns == turns else 0
             self._silent[link] = (link.turns, looks)
             if looks >= SILENT_LOOKS:
-                return f"the I/O loop of the {link.name} has not turned for {looks} looks"
+                return f"the I/O loop of the {link.name} has not run for {looks} checks"
         return None
 
     def _run(self) -> None:
@@ -77,15 +77,15 @@ class Watchdog:
 
 
 def reset_timer() -> None:
-    """Leave with code 1 in `FROZEN_S`, and say where each thread stands, if not called until then.
+    """Exit with code 1 and dump all stacks, unless called again within `FROZEN_S`.
 
-    Python's timer for that needs no interpreter.
+    Python's timer for that works even if the interpreter is blocked.
     """
-    with contextlib.suppress(RuntimeError):  # no memory for its thread; perhaps the next time
+    with contextlib.suppress(RuntimeError):  # no memory for its thread; the next call may work
         faulthandler.dump_traceback_later(FROZEN_S, exit=True, file=STDERR)
 
 
 def dramatiq_threads(worker: Worker) -> list[threading.Thread]:
-    """Return the threads that dramatiq works with."""
+    """Return the worker and consumer threads of dramatiq."""
     consumers: Mapping[str, threading.Thread] = worker.consumers
     return [*worker.workers, *consumers.values()]

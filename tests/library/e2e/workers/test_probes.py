@@ -89,7 +89,7 @@ def has_told(pid):
 
 def test_where_no_relay_beats_anywhere_it_is_not_ready(supervise, eventually):
     workers = supervise("--no-relay", processes=1, exporter=True)
-    words = f"worker {workers.workers()[0]}: no relay beats anywhere\n"
+    words = f"worker {workers.workers()[0]}: no relay is running\n"
 
     eventually(lambda: ask(workers, "/readyz") == (503, words))
 

@@ -539,7 +539,7 @@ def test_a_worker_reports_when_no_relay_lives_and_works_on(
             assert watch.is_ready
             watch.look(conn)
         assert not watch.is_ready
-        assert "no relay beats anywhere" in caplog.text
+        assert "no relay is running" in caplog.text
         job.send(1)
         eventually(lambda: job == [1])
 

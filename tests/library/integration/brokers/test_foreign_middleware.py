@@ -435,7 +435,7 @@ def test_a_job_whose_callback_cannot_be_sent_is_dead_with_a_row(
         ((reason,),) = eventually(lambda: rows("SELECT reason FROM workshed.dead"))
 
     assert reason == (
-        "what follows it cannot be sent: following: request_id is not an option of a message"
+        "a following message cannot be sent: following: request_id is not an option of a message"
     )
     assert rabbitmq.depth("default.dead") == 0
 

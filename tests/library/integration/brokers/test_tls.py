@@ -90,7 +90,7 @@ def test_a_certificate_that_has_expired_is_refused_by_name(url, servers, authori
     port = tls.listen(servers.rabbitmq, authority, authority.issue_expired())
     use(url(port=port, cacertfile=authority.file))
 
-    with pytest.raises(BrokerUnreachableError, match="refused: certificate has expired; let its"):
+    with pytest.raises(BrokerUnreachableError, match="refused: certificate has expired; renew it"):
         note.send(1)
 
 

@@ -82,7 +82,7 @@ def test_one_of_another_host_is_refused_with_what_to_do(url, ca, refusal):
     said = refusal(url(HOST, cacertfile=ca))
 
     assert "its certificate is refused: " in said
-    assert "not valid for '127.0.0.1'; write the host that it is for, or give that as " in said
+    assert "not valid for '127.0.0.1'; use the host name that it is for, or give that as " in said
 
 
 def test_one_that_has_expired_is_refused_with_what_to_do(url, servers, authority, refusal):
@@ -91,7 +91,7 @@ def test_one_that_has_expired_is_refused_with_what_to_do(url, servers, authority
     said = refusal(url(port=port, cacertfile=authority.file))
 
     assert said.endswith(
-        "its certificate is refused: certificate has expired; let its server have a new one"
+        "its certificate is refused: certificate has expired; renew it on the server"
     )
 
 

@@ -193,7 +193,7 @@ def test_a_block_whose_commit_was_not_confirmed_is_not_written_again(database, w
                 progress.cursor = (progress.cursor or 0) + 1
                 thread_gate()._waiting = error  # as `strike` does in a commit
 
-    with pytest.raises(steps.Snooze, match="a block of step 'numbers' may have committed unheard"):
+    with pytest.raises(steps.Snooze, match="step 'numbers' may have committed without an"):
         step("numbers", numbers)
     assert written() == [1]
     assert rows() == [("numbers", 1, False)]
@@ -306,7 +306,7 @@ def test_a_job_stops_between_two_blocks_when_its_worker_stops(written, database)
                 progress.cursor = number
             job.stopping = number == 2
 
-    with pytest.raises(steps.Snooze, match="its worker stops; it goes on in step 'numbers'"):
+    with pytest.raises(steps.Snooze, match="its worker is stopping; it resumes in step 'numbers'"):
         step("numbers", numbers)
     assert written() == [1, 2]
     context.enter_job(Running())

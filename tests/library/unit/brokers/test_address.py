@@ -141,7 +141,7 @@ def failed(error):
         ),
         (
             ProbableAccessDeniedError(refused(530, "NOT_ALLOWED - vhost x not found")),
-            "no way into the virtual host: vhost x not found",
+            "no access to the virtual host: vhost x not found",
         ),
         (
             failed(AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "refused"))),
