@@ -72,11 +72,15 @@ def declare_queues(urls: list[str], queues: Iterable[Queue], timeout_s: float = 
     """
     wanted = list(queues)
     deadline = time.monotonic() + timeout_s
+    failed: BrokerUnreachableError | None = None
     while True:
         try:
             return _declare_all(urls, wanted, deadline)
         except BrokerUnreachableError as err:
-            if not is_internal_error(err.__context__) or time.monotonic() + RETRY_S > deadline:
+            if not is_internal_error(err.__context__):
+                raise (failed or err) from None  # the last try may have had no time to connect
+            failed = err
+            if time.monotonic() + RETRY_S > deadline:
                 raise
             time.sleep(RETRY_S)
 

@@ -141,14 +141,22 @@ def test_queues_are_made_even_if_rabbitmq_fails_at_the_first_try(vhost, rabbitmq
     assert len(rabbitmq.queues()) == 80
 
 
-def test_an_error_of_rabbitmq_that_stays_ends_in_time(vhost, monkeypatch):
-    def fail(connection, queue):
-        raise ConnectionClosedByBroker(replies.INTERNAL_ERROR, "INTERNAL_ERROR")
+@pytest.mark.parametrize("then", ["INTERNAL_ERROR", "it did not answer in time"])
+def test_an_internal_error_that_stays_is_reported_in_time(monkeypatch, then):
+    """Also if the last try has no time left to connect."""
+    said = iter(["INTERNAL_ERROR"])
 
-    monkeypatch.setattr(topology, "_ensure_queue", fail)
+    def fail(*_):
+        text = next(said, then)
+        code = replies.INTERNAL_ERROR if text == "INTERNAL_ERROR" else 320
+        error = BrokerUnreachableError(text)
+        error.__context__ = ConnectionClosedByBroker(code, text)
+        raise error
+
+    monkeypatch.setattr(topology, "_declare_all", fail)
 
     with pytest.raises(BrokerUnreachableError, match="INTERNAL_ERROR"):
-        topology.declare_queues([vhost], [Queue("tasks")], 0.5)
+        topology.declare_queues([], [Queue("tasks")], 0.5)
 
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
