@@ -1,1 +1,1 @@
-"""What people operate: the command line, the web console, the private servers."""
+"""The tools for operators: the command line, the doctor, the web console, the supervisor."""

@@ -1,4 +1,4 @@
-"""Spans and instants as people write and read them."""
+"""Parse and format spans, times and sizes for people."""
 
 import re
 from datetime import datetime, timedelta
@@ -24,14 +24,14 @@ SHOWN = ("d", "h", "min", "s")
 TENTHS_BELOW = 10
 THOUSAND = 1000
 WHOLE_FROM = 1.95
-"""Below about so many of a unit the next smaller one says more: 90 min, and not 1 h."""
+"""Below about this many of a unit, the next smaller unit is used: 90 min, not 1 h."""
 
 
 def span(text: str) -> timedelta:
     """Read `3d`, `2h`, `1h30m` or `30s`; refuses anything else."""
     parts = PART.findall(text)
     if not parts or PART.sub("", text).strip():
-        raise typer.BadParameter(f"{text!r} is no span like 3d, 2h, 15m, 30s or 1h30m")
+        raise typer.BadParameter(f"{text!r} is not a span such as 3d, 2h, 15m, 30s or 1h30m")
     try:
         return sum((float(number) * UNITS[unit] for number, unit in parts), timedelta())
     except OverflowError:
@@ -42,16 +42,16 @@ def room(text: str) -> int:
     """Read `512M`, `2G` or `1.5G` as bytes, by powers of 1024; refuses anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG])(?:i?B)?", text.strip(), re.IGNORECASE)
     if found is None or not float(found[1]):
-        raise typer.BadParameter(f"{text!r} is no amount of memory like 512M or 2G")
+        raise typer.BadParameter(f"{text!r} is not an amount of memory such as 512M or 2G")
     return int(float(found[1]) * ROOMS[found[2].upper()])
 
 
 def instant(text: str) -> datetime:
-    """Read an ISO 8601 time; refuses one without a zone, which elsewhere is another time."""
+    """Read an ISO 8601 time; refuses one without a time zone, because that is ambiguous."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time like {INSTANT}") from None
+        raise typer.BadParameter(f"{text!r} is not a time such as {INSTANT}") from None
     if found.tzinfo is None:
         raise typer.BadParameter(
             f"{text!r} needs a time zone: {text}Z is UTC, {text}+01:00 an hour ahead of it"
@@ -60,7 +60,7 @@ def instant(text: str) -> datetime:
 
 
 def in_words(length: timedelta) -> str:
-    """Write the length of a span in its largest fitting unit: `2 h`."""
+    """Format a span in its largest fitting unit: `2 h`."""
     length = abs(length)
     for unit in SHOWN[:-1]:
         if length >= WHOLE_FROM * UNITS[unit]:
@@ -69,7 +69,7 @@ def in_words(length: timedelta) -> str:
 
 
 def seconds(length: float | None) -> str | None:
-    """Write seconds as people say them: `12 ms`, `3.4 s`, `2 min`; nothing of what is not known."""
+    """Format seconds: `12 ms`, `3.4 s`, `2 min`; `None` stays `None`."""
     if length is None:
         return None
     if length < 1:
@@ -80,17 +80,17 @@ def seconds(length: float | None) -> str | None:
 
 
 def due(at: datetime, now: datetime) -> str:
-    """Say when something is due: `in 2 h`, or `since 5 s` when it should have been sent."""
+    """Format a due time: `in 2 h`, or `since 5 s` if it is overdue."""
     return f"in {in_words(at - now)}" if at > now else f"since {in_words(now - at)}"
 
 
 def ago(at: datetime, now: datetime) -> str:
-    """Say when something was."""
+    """Format a past time: `2 h ago`."""
     return f"{in_words(now - at)} ago"
 
 
 def size(number: int) -> str:
-    """Write a number of bytes as people say it: `900 bytes`, `46 MB`."""
+    """Format a number of bytes: `900 bytes`, `46 MB`."""
     found, unit = float(number), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if found < THOUSAND:
@@ -100,5 +100,5 @@ def size(number: int) -> str:
 
 
 def jobs(number: int) -> str:
-    """Write `1 job`, `2 jobs`."""
+    """Format a number of jobs: `1 job`, `2 jobs`."""
     return f"{number} job" if number == 1 else f"{number} jobs"

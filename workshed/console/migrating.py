@@ -1,4 +1,4 @@
-"""What `workshed migrate` prints."""
+"""The output of `workshed migrate`."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from workshed.migrate import Migration, list_applied, list_pending
 
 
 def outcome(done: list[Migration]) -> Iterator[str]:
-    """Say what was applied."""
+    """Yield a line for each applied migration."""
     for migration in done:
         yield f"applied {migration.stream}/{migration.name}"
     if not done:
@@ -19,7 +19,7 @@ def outcome(done: list[Migration]) -> Iterator[str]:
 def as_data(
     conn: Connection, streams: tuple[str, ...], made: list[Migration] | None
 ) -> list[dict[str, object]]:
-    """Return those that were made just now, or all; what is pending was applied at no time."""
+    """Return the migrations in `made`, or all if it is `None`; `applied_at` is null if pending."""
     known = {(row.stream, row.name): row.applied_at for row in list_applied(conn)}
     waiting = {(one.stream, one.name): None for one in list_pending(conn, streams)}
     wanted = known | waiting if made is None else [(one.stream, one.name) for one in made]
@@ -30,7 +30,7 @@ def as_data(
 
 
 def state_of(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
-    """Say of each migration, those of a newer release too, since when it is applied."""
+    """Yield the state of each migration, including those of a newer release."""
     for row in list_applied(conn):
         yield f"applied  {row.stream}/{row.name}  {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
     for migration in list_pending(conn, streams):
@@ -38,7 +38,7 @@ def state_of(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
 
 
 def pending_sql(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
-    """Write what `migrate` would do as a script, its notes of what is applied included."""
+    """Yield the pending migrations as a SQL script, which also records that they are applied."""
     note = sql.SQL("INSERT INTO workshed.migrations (stream, name, checksum) VALUES ({}, {}, {});")
     for migration in list_pending(conn, streams):
         row = (migration.stream, migration.name, migration.checksum)

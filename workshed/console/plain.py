@@ -16,7 +16,7 @@ REST = f"All other commands come with the extra `server`: {INSTALL}"
 
 
 def main() -> None:
-    """Run one of the two; print an error of Workshed in one line, with its exit code."""
+    """Run one of the two; print a `WorkshedError` on one line, and exit with its code."""
     words = sys.argv[1:]
     try:
         raise SystemExit(run(words))

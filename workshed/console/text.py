@@ -1,17 +1,17 @@
-"""Values as JSON has them, and texts as a terminal or a page may show them."""
+"""Convert values to JSON, and make texts safe to show on a terminal or a page."""
 
 import dataclasses
 from datetime import datetime, timedelta
 
-# What a terminal would obey: control characters, but for tab and line feed, and lone surrogates,
-# which it cannot show. Bodies and errors are written by anyone who could send.
+# Control characters, except tab and line feed, because a terminal would execute them. Anyone who
+# can send a job can write them into a body or an error.
 CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
 }
 
 
 def plain(value: object) -> object:
-    """Turn what JSON lacks into what it has: ISO 8601 times, spans in seconds."""
+    """Convert a value for JSON: times to ISO 8601, spans to seconds, dataclasses to objects."""
     match value:
         case datetime():
             return value.isoformat()
@@ -23,5 +23,5 @@ def plain(value: object) -> object:
 
 
 def visible(text: str) -> str:
-    """Write out what a terminal would obey or could not show."""
+    """Escape control characters, and surrogates, which a terminal cannot show."""
     return text.translate(CONTROLS).encode(errors="backslashreplace").decode()

@@ -1,1 +1,1 @@
-"""Whether a process is well."""
+"""The health of processes: probes, and the status files behind them."""

@@ -1,4 +1,4 @@
-"""The pages `/livez` and `/readyz`, answered from what processes say of themselves."""
+"""The pages `/livez` and `/readyz`, answered from the status that processes report."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -9,17 +9,17 @@ from workshed.http import PageAnswer, Pages
 from workshed.settings import settings
 
 SILENT_S = 10.0
-"""A process that has said nothing for so long is not ready."""
+"""A process that has reported nothing for this long is not ready."""
 STUCK_S = 90.0
-"""And one for so long is stuck: a worker that can ends itself after 60 s."""
+"""After this long without a report it is stuck; a worker that can exits by itself after 60 s."""
 
 Source = Callable[[], list[ProcessStatus]]
 
 
 def probe_pages(source: Source, of: Kind) -> Pages:
-    """Return both, by their paths; one process of a kind at least has to be there to be ready.
+    """Return both pages, by path; being ready needs at least one process of the kind `of`.
 
-    None where they are switched off.
+    Empty if probes are switched off.
     """
     if not settings().probes:
         return {}
@@ -30,7 +30,7 @@ def probe_pages(source: Source, of: Kind) -> Pages:
 
 
 def render_problems(problems: list[str]) -> PageAnswer:
-    """Say that there are no problems, or which, one in a line."""
+    """Answer `ok`, or 503 with one problem per line."""
     if not problems:
         return PageAnswer(b"ok\n")
     text = "".join(f"{one}\n" for one in problems)
@@ -38,32 +38,32 @@ def render_problems(problems: list[str]) -> PageAnswer:
 
 
 def fatal_problems(pulses: Iterable[ProcessStatus]) -> list[str]:
-    """Say what only a restart will fix. No server that is away is among it."""
+    """Return the problems that only a restart fixes; a server that is down is not one."""
     problems = []
     for pulse in pulses:
         problems += pulse.stuck
         silent_s = time.monotonic() - pulse.at
         if silent_s > STUCK_S:
-            problems.append(f"{pulse.kind} {pulse.pid} has not moved for {silent_s:.0f} s")
+            problems.append(f"{pulse.kind} {pulse.pid} is stuck: no report for {silent_s:.0f} s")
     return problems
 
 
 def readiness_problems(pulses: list[ProcessStatus], of: Kind) -> list[str]:
-    """Say why nothing is to be expected of this master now."""
+    """Return the reasons why this master is not ready."""
     if any(pulse.leaving for pulse in pulses if pulse.kind == "supervisor"):
-        return ["it stops"]
+        return ["it is shutting down"]
     staying = [pulse for pulse in pulses if not pulse.leaving]
     problems = [problem for pulse in staying for problem in process_problems(pulse)]
     if not any(pulse.kind == of for pulse in staying):
         stops = any(pulse.kind == of for pulse in pulses)
-        problems.append("it stops" if stops else f"no {of} is up")
+        problems.append("it is shutting down" if stops else f"no {of} is up")
     return problems
 
 
 def process_problems(pulse: ProcessStatus) -> list[str]:
-    """Say what is wrong with one process."""
+    """Return the problems of one process."""
     who = pulse.kind if pulse.kind == "supervisor" else f"{pulse.kind} {pulse.pid}"
     silent_s = time.monotonic() - pulse.at
     if silent_s > SILENT_S:
-        return [f"{who}: nothing heard of it for {silent_s:.0f} s"]
+        return [f"{who}: no report for {silent_s:.0f} s"]
     return [f"{who}: {trouble}" for trouble in pulse.troubles]

@@ -1,4 +1,4 @@
-"""Tell the process that started this one that it is up."""
+"""Notify the supervisor that this process is up."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ from workshed.settings import settings
 
 
 def say_up(pid: int) -> None:
-    """Tell `workshed worker`, where it has started us, that its child of this pid is up."""
+    """Notify `workshed worker`, if it started this process, that its child `pid` is up."""
     ready_fd = settings().ready_fd
     if ready_fd is None:
         return
     line = b"%d\n" % pid
-    with contextlib.suppress(OSError):  # it has died; SIGTERM is on its way to us
+    with contextlib.suppress(OSError):  # the supervisor has died, and SIGTERM will follow
         if inherits_files():
             os.write(ready_fd, line)
             return
-        # The child has the pipe. Here that number may be of any other file, of a socket even.
+        # Only the child has the pipe: in this process, the number may belong to any other file.
         pipe = os.open(f"/proc/{pid}/fd/{ready_fd}", os.O_WRONLY | os.O_NONBLOCK)
         try:
             os.write(pipe, line)

@@ -1,4 +1,4 @@
-"""Where the processes of one master keep their numbers and pulses, for one to show all."""
+"""The folder where the processes of one master keep metrics and status, for one to expose."""
 
 import contextlib
 import logging
@@ -23,20 +23,20 @@ FILES = {
     "gauge_livemin": 64 * 1024,
     "gauge_livemax": 64 * 1024,
 }
-"""What `prometheus_client` writes, with room in bytes for the numbers of some twenty actors."""
+"""Files of `prometheus_client`, with sizes in bytes that fit the metrics of some twenty actors."""
 STARTED = 19
-"""Place of the start in /proc/PID/stat, counted from behind the name."""
+"""Index of the start time in /proc/PID/stat, counted from the field after the name."""
 
 
 class ForeignFolderError(WorkshedError):
-    """What should be our folder belongs to somebody else, who could read and forge numbers."""
+    """The folder belongs to another user, who could read and forge metrics."""
 
 
 def share_folder(master: int) -> Path | None:
-    """Let this process, and those it starts, say how they are in the folder of a master.
+    """Let this process and its children report their status in the folder of a master.
 
-    It is named for the master's pid and start, so that a process that gets its pid later does not
-    inherit its numbers. `None`, and the reason in the log, where there can be no folder.
+    The folder is named after the master's pid and start time, so that a later process with the same
+    pid does not inherit its metrics. Returns `None`, and logs why, if there can be no folder.
     """
     try:
         folder = base_folder() / process_name(master)
@@ -49,7 +49,7 @@ def share_folder(master: int) -> Path | None:
 
 
 def gather_metrics(master: int) -> Path | None:
-    """Keep their numbers there, too."""
+    """Let them also keep their metrics there."""
     folder = share_folder(master)
     if folder is not None:
         use({MULTIPROCESS: str(folder)})
@@ -57,15 +57,15 @@ def gather_metrics(master: int) -> Path | None:
 
 
 def folder_for_master(master: int) -> Path | None:
-    """Share a master's folder, and gather numbers there where they are wanted.
+    """Share a master's folder, with metrics unless they are off or the program has its own folder.
 
-    A program that has named a folder for numbers shows them itself.
+    A program with its own folder for metrics exposes them itself.
     """
     return gather_metrics(master) if settings().counts_in_folder else share_folder(master)
 
 
 def join_folder(folder: Path) -> bool:
-    """Note that this process writes there, if the folder is one of ours; False where it cannot."""
+    """Register this process in the folder, if it is one of Workshed's; `False` if that fails."""
     try:
         if folder.parent == base_folder():
             (folder / process_name(os.getpid())).touch(OURS)
@@ -78,30 +78,30 @@ def join_folder(folder: Path) -> bool:
 
 
 def reserve_blocks(file: Path, size_bytes: int) -> None:
-    """Let a file have its blocks: in one without, a full disk kills its writer with SIGBUS."""
+    """Reserve the blocks of a file; otherwise a full disk would kill its writer with SIGBUS."""
     with file.open("ab") as out:
         if out.tell() < size_bytes and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(out.fileno(), 0, size_bytes)
 
 
 def base_folder() -> Path:
-    """Return the folder of all masters of this user, made if there is none."""
+    """Return the folder of all masters of this user; create it if needed."""
     found = default_base()
     found.mkdir(OURS, exist_ok=True)
     if not is_ours(found):
-        raise ForeignFolderError(f"{found} is not a folder of ours; no metrics until it is gone")
+        raise ForeignFolderError(f"{found} is not a folder of this user; remove it to get metrics")
     found.chmod(OURS)
     return found
 
 
 def default_base() -> Path:
-    """Say where that folder is, or would be."""
+    """Return the path of that folder, whether it exists or not."""
     return Path(tempfile.gettempdir()) / f"workshed-metrics-{os.getuid()}{pid_namespace()}"
 
 
 def is_ours(folder: Path) -> bool:
-    """Tell whether a folder is one, and of this user."""
-    state = folder.lstat()  # a link would lead wherever its maker wants
+    """Tell whether a path is a folder, and belongs to this user."""
+    state = folder.lstat()  # not `stat`: a link could lead anywhere
     return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid()
 
 
@@ -113,7 +113,7 @@ def remove_stale() -> None:
 
 
 def remove_dead_process_files(folder: Path) -> None:
-    """Delete what processes that died still say of now; what they have counted stays."""
+    """Delete the live gauges of dead processes; their counters stay."""
     living = {one.name.partition("-")[0] for one in folder.glob("*-*") if is_alive(one.name)}
     for file in folder.glob("gauge_live*.db"):
         found = NUMBERS.fullmatch(file.name)
@@ -122,23 +122,23 @@ def remove_dead_process_files(folder: Path) -> None:
 
 
 def is_alive(called: str) -> bool:
-    """Tell whether the process of this `name` lives."""
+    """Tell whether the process with this `process_name` is alive."""
     pid = called.partition("-")[0]
     return pid.isdecimal() and process_name(int(pid)) == called and process_exists(int(pid))
 
 
 def process_name(pid: int) -> str:
-    """Name a process as no later one is: by its pid, and when it started since which boot."""
+    """Return a name that no later process has: the pid, the start time, and the boot id."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-    except OSError:  # it is gone; or this is no Linux, where a pid must do
+    except OSError:  # the process is gone; or this is not Linux, and the pid has to do
         return f"{pid}-"
     return f"{pid}-{words[STARTED]}-{boot}"
 
 
 def process_exists(pid: int) -> bool:
-    """Tell whether there is a process of this pid."""
+    """Tell whether a process has this pid."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -149,7 +149,7 @@ def process_exists(pid: int) -> bool:
 
 
 def pid_namespace() -> str:
-    """Name the pid namespace: in that of another container our pids mean nothing."""
+    """Return the id of the pid namespace, because pids mean nothing in another container's."""
     with contextlib.suppress(OSError):
         return "-" + re.sub(r"\D", "", Path("/proc/self/ns/pid").readlink().name)
     return ""

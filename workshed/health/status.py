@@ -1,6 +1,6 @@
-"""How each process of one master is: told once a second, in a file of its own.
+"""The status of each process of one master, written to its own file once a second.
 
-Who answers a probe reads these files, so that a probe waits for no process and no server.
+Probes are answered from these files, so that they wait for no process and no server.
 """
 
 import json
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 EVERY_S = 1.0
 ROOM_BYTES = 4096
 MANY = 20
-"""Troubles that one file has room for."""
+"""Problems that one file has room for."""
 QUIET = "quiet"
-"""The file that is there while workers are to start nothing more."""
+"""The file that exists while workers must start no more jobs."""
 TRIES = 3
 
 Kind = Literal["supervisor", "worker", "relay", "clock"]
@@ -29,19 +29,19 @@ Kind = Literal["supervisor", "worker", "relay", "clock"]
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """What a process says of itself; `parent` tells which child of a supervisor it is."""
+    """The status of a process; `parent` is the pid of the supervisor's child that it belongs to."""
 
     kind: Kind
     troubles: list[str] = field(default_factory=list)
     """Why it is not ready."""
     stuck: list[str] = field(default_factory=list)
-    """Why nothing but a restart will fix it."""
+    """Problems that only a restart fixes."""
     leaving: bool = False
-    """It was told to stop."""
+    """It is shutting down."""
     jobs: int = 0
-    """How many it has run."""
+    """Jobs it has run."""
     memory_bytes: int | None = None
-    """How much of it is in RAM, when a job had last ended."""
+    """Its resident memory when a job last ended."""
     pid: int = field(default_factory=os.getpid)
     parent: int = field(default_factory=parent_pid)
     at: float = field(default_factory=time.monotonic)
@@ -51,9 +51,9 @@ class StatusFile:
     """The file of this process, in the folder of its master."""
 
     def __init__(self, folder: Path) -> None:
-        """Make it, with its blocks: a full disk is to stop no pulse.
+        """Create the file and reserve its blocks, so that a full disk does not stop reports.
 
-        Where that cannot be done it is said, and nothing is told.
+        If that fails, it logs a warning, and nothing is reported.
         """
         self._file = folder / process_name(os.getpid())
         self._fd: int | None = None
@@ -65,7 +65,7 @@ class StatusFile:
             self._give_up(err)
 
     def __call__(self, pulse: ProcessStatus) -> None:
-        """Tell it; never raise."""
+        """Write the status; never raises."""
         if self._fd is None:
             return
         text = json.dumps(asdict(pulse) | shorten_problems(pulse)).encode()
@@ -75,8 +75,8 @@ class StatusFile:
             self._give_up(err)
 
     def _give_up(self, err: OSError) -> None:
-        """Leave no file: one that does not change would be taken for a process that is stuck."""
-        logger.warning("probes see nothing of this process: %s", err)
+        """Remove the file, because a file that never changes looks like a stuck process."""
+        logger.warning("this process cannot report its status to probes: %s", err)
         self._file.unlink(missing_ok=True)
         if self._fd is not None:
             os.close(self._fd)
@@ -84,14 +84,14 @@ class StatusFile:
 
 
 def shorten_problems(pulse: ProcessStatus) -> dict[str, list[str]]:
-    """Return as much of its troubles as there is room for."""
+    """Return its problems, shortened to fit into the file."""
     return {
         which: [one[:70] for one in getattr(pulse, which)[:MANY]] for which in ("troubles", "stuck")
     }
 
 
 def read_statuses(folder: Path) -> list[ProcessStatus]:
-    """Return the pulses of all processes that live, by kind; the files of others are deleted."""
+    """Return the status of all living processes, by kind; delete the files of others."""
     found = []
     for file in folder.glob("*-*"):
         if not is_alive(file.name):
@@ -102,17 +102,17 @@ def read_statuses(folder: Path) -> list[ProcessStatus]:
 
 
 def _read(file: Path) -> ProcessStatus | None:
-    """Read a file, once more where it was just being written."""
+    """Read a file, again if it is just being written."""
     for _ in range(TRIES):
         try:
             text = file.read_bytes().strip(b"\0 ")
-            # Of processes of another release, as while they are replaced: what both know.
+            # During a rolling restart, another release may write other fields: keep known ones.
             return ProcessStatus(**{k: v for k, v in json.loads(text).items() if k in KNOWN})
         except OSError:
             return None
         except (ValueError, TypeError):
             if not text:
-                return None  # it has told nothing yet
+                return None  # it has reported nothing yet
     return None
 
 
@@ -120,14 +120,14 @@ KNOWN = frozenset(one.name for one in fields(ProcessStatus))
 
 
 def is_quiet(folder: Path) -> bool:
-    """Tell whether workers are to start nothing more."""
+    """Tell whether workers must start no more jobs."""
     return (folder / QUIET).exists()
 
 
 def be_quiet(folder: Path, *, wanted: bool) -> bool:
-    """Let all workers of a folder start nothing more, those to come included; or let them go on.
+    """Quiet or resume all workers of a folder, including those that start later.
 
-    They see it within a second. Returns whether that is new. Raises `OSError`.
+    They see it within a second. Returns whether this is a change. Raises `OSError`.
     """
     changes = is_quiet(folder) != wanted
     if wanted:

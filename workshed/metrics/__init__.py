@@ -1,4 +1,4 @@
-"""Numbers for Prometheus: what they are, where processes keep them, and their page."""
+"""Metrics for Prometheus: their definitions, their storage, and the page `/metrics`."""
 
 from workshed.metrics.meter import Counter, Gauge, Histogram
 

@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 
 TRIES = 3
 
-# Files are put together meanwhile, and would be counted twice.
+# Reading also merges files of dead processes; a concurrent read would count those twice.
 _one_at_a_time = threading.Lock()
 
 Source = Callable[[], Any]
-"""Returns what is to be shown, as a registry of `prometheus_client`."""
+"""Returns the metrics to expose, as a registry of `prometheus_client`."""
 
 
 def metrics_page(source: Source) -> Page:
-    """Return the page of what a source has now."""
+    """Return the page `/metrics` of a source."""
 
     def answer(accept: str) -> PageAnswer:
         encode, kind = choose_encoder(accept)
@@ -41,13 +41,13 @@ def metrics_page(source: Source) -> Page:
 
 
 def collect_own() -> Any:
-    """Return what this process has told, and the application's own metrics in it."""
+    """Return the metrics of this process, including the application's own."""
     meter.import_prometheus()
     return REGISTRY
 
 
 def collect_shared(folder: Path) -> CollectorRegistry:
-    """Return what all processes of a folder have told."""
+    """Return the metrics of all processes of a folder."""
     shared_folder.remove_dead_process_files(folder)
     remains.add_up(folder)
     registry = CollectorRegistry()
@@ -56,23 +56,23 @@ def collect_shared(folder: Path) -> CollectorRegistry:
 
 
 def read_registry(source: Source) -> Any:
-    """Collect now, once more where a file had just been made and was still empty."""
+    """Collect the metrics now; try again if a file was just created and is still empty."""
     with _one_at_a_time:
         for _ in range(TRIES - 1):
             try:
                 return Collected(list(source().collect()))
-            except Exception:  # noqa: BLE001 -- the last try says what it was
+            except Exception:  # noqa: BLE001 -- the last try raises
                 threading.Event().wait(0.01)
         return Collected(list(source().collect()))
 
 
 class Collected:
-    """What was collected, for an encoder."""
+    """Collected metrics, with the interface that an encoder expects."""
 
     def __init__(self, metrics: list[Any]) -> None:
-        """Keep it."""
+        """Keep the metrics."""
         self._metrics = metrics
 
     def collect(self) -> list[Any]:
-        """Return it."""
+        """Return the metrics."""
         return self._metrics

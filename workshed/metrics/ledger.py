@@ -1,4 +1,4 @@
-"""Take numbers for the price of an append, and hand on many of them at once."""
+"""Buffer measurements cheaply, and write them in batches."""
 
 import threading
 from collections import defaultdict, deque
@@ -10,11 +10,11 @@ CLOSE_S = 5.0
 
 
 class MetricBuffer:
-    """A thread that hands on, ten times a second, what other threads have noted.
+    """A thread that writes, ten times a second, the measurements that other threads have noted.
 
-    Each number is a write to a file that another process reads, under one lock: handed on by the
-    threads that run jobs, they took as long as all else that is done for a job. A process that is
-    killed loses those of a tenth of a second.
+    Each measurement is a write to a shared file under one lock. Written by the threads that run
+    jobs, these took as long as everything else that is done for a job. A killed process loses the
+    measurements of a tenth of a second.
     """
 
     def __init__(self) -> None:
@@ -24,15 +24,15 @@ class MetricBuffer:
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def start(self) -> None:
-        """Hand on from now on."""
+        """Start the thread."""
         self._thread.start()
 
     def note(self, meter: Metric, method: str, number: float, values: tuple[str, ...]) -> None:
-        """Take a number for a meter, by its labels."""
+        """Note a measurement: a metric, its method, the number, and the label values."""
         self._noted.append((meter, method, number, values))
 
     def hand_on(self) -> None:
-        """Hand on what was noted until now."""
+        """Write everything noted so far."""
         found: defaultdict[tuple[Metric, str, tuple[str, ...]], list[float]] = defaultdict(list)
         for _ in range(len(self._noted)):
             meter, method, number, values = self._noted.popleft()
@@ -41,7 +41,7 @@ class MetricBuffer:
             meter.tell_all(method, numbers, values)
 
     def close(self) -> None:
-        """Hand on the rest."""
+        """Write the rest, and stop the thread."""
         self._over.set()
         self._thread.join(CLOSE_S)
 

@@ -1,4 +1,4 @@
-"""What takes the numbers of a metric; `prometheus_client` is imported with the first of them."""
+"""Metric types; `prometheus_client` is imported only with the first measurement."""
 
 import contextlib
 import importlib
@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Literal
 from workshed.settings import multiprocess_folder
 
 Mode = Literal["livesum", "livemax", "livemin"]
-"""What stands for all processes of a master that live."""
+"""How the values of all living processes of a master are combined."""
 
-# From a quick job to one of half an hour.
+# From a quick job to one that takes half an hour.
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 PARTS = ("_upper_bounds", "_buckets", "_sum")
-"""Of a histogram of `prometheus_client`."""
+"""Attributes of a `prometheus_client` histogram."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +30,21 @@ METERS: list["Metric"] = []
 
 
 class NullMetric:
-    """Takes numbers where nothing is measured."""
+    """Discards measurements while metrics are off."""
 
     def inc(self, amount: float) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def set(self, value: float) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def observe(self, amount: float) -> None:
-        """Forget it."""
+        """Do nothing."""
 
 
 @dataclass(eq=False)
 class Metric:
-    """A metric and its labels, each of a closed set; a unit other than 1 ends its name."""
+    """A metric with its labels, each a closed set of values; a unit other than 1 ends its name."""
 
     kind: ClassVar[str] = ""
 
@@ -52,33 +52,33 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     namespace: str = field(default="workshed", kw_only=True)
-    """The first word of its name; an application's own meters have another one."""
+    """The first word of its name; an application uses its own."""
     _metric: Any = None
     _children: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Be among all meters."""
+        """Register the metric."""
         METERS.append(self)
 
     @property
     def full_name(self) -> str:
-        """The name in what is scraped."""
+        """The name that Prometheus scrapes."""
         return f"{self.namespace}_{self.name}"
 
     @property
     def unit(self) -> str:
-        """What its numbers count."""
+        """The unit: `seconds`, or 1."""
         return "seconds" if self.name.endswith("_seconds") else "1"
 
     def tell(self, method: str, number: float, values: tuple[str, ...]) -> None:
-        """Hand on a number; never raise, since what it tells of has happened."""
+        """Record a measurement; never raises, because metrics must not disturb jobs."""
         try:
             getattr(self._child(values), method)(number)
-        except Exception as err:  # noqa: BLE001 -- a full disk, whatever: jobs come first
+        except Exception as err:  # noqa: BLE001 -- a full disk, for example
             give_up(err)
 
     def tell_all(self, method: str, numbers: list[float], values: tuple[str, ...]) -> None:
-        """Hand on many numbers at once."""
+        """Record many measurements at once."""
         self.tell(method, sum(numbers), values)
 
     def _child(self, values: tuple[str, ...]) -> Any:
@@ -98,28 +98,28 @@ class Metric:
         raise NotImplementedError
 
     def collected(self) -> Iterable[Any]:
-        """Return what this process has counted."""
+        """Return the measurements of this process."""
         metric = self._metric
         return [] if metric is None else metric.collect()
 
     def forget(self) -> None:
-        """Begin at zero."""
+        """Start from zero."""
         self._metric = None
         self._children = {}
 
 
 class Counter(Metric):
-    """How often something happened."""
+    """Counts how often something happened."""
 
     kind = "counter"
 
     @property
     def full_name(self) -> str:
-        """The name in what is scraped."""
+        """The name that Prometheus scrapes."""
         return f"{super().full_name}_total"
 
     def add(self, *values: str, amount: float = 1) -> None:
-        """Count so many more."""
+        """Add `amount`, for these label values."""
         self.tell("inc", amount, values)
 
     def _made(self, prometheus: Any) -> Any:
@@ -128,13 +128,13 @@ class Counter(Metric):
 
 @dataclass(eq=False)
 class Gauge(Metric):
-    """How much there is now."""
+    """Shows a current value."""
 
     kind: ClassVar[str] = "gauge"
     mode: Mode = "livesum"
 
     def set(self, value: float, *values: str) -> None:
-        """Take the number of this moment."""
+        """Set the current value, for these label values."""
         self.tell("set", value, values)
 
     def _made(self, prometheus: Any) -> Any:
@@ -145,21 +145,21 @@ class Gauge(Metric):
 
 @dataclass(eq=False)
 class Histogram(Metric):
-    """How long something took, each time."""
+    """Measures how long something takes."""
 
     kind: ClassVar[str] = "histogram"
     buckets: tuple[float, ...] = BUCKETS_S
 
     def observe(self, seconds: float, *values: str) -> None:
-        """Take one more."""
+        """Record a duration, for these label values."""
         self.tell("observe", seconds, values)
 
     def tell_all(self, method: str, numbers: list[float], values: tuple[str, ...]) -> None:
-        """Hand on many numbers at once: each bucket they are in is written once."""
+        """Record many durations at once; each bucket is written only once."""
         try:
             child = self._child(values)
             parts: list[Any] = [getattr(child, name, None) for name in PARTS]
-            if None in parts:  # of what measures nothing, or of a release that does it otherwise
+            if None in parts:  # a `NullMetric`, or a release with other internals
                 for number in numbers:
                     getattr(child, method)(number)
                 return
@@ -178,7 +178,7 @@ class Histogram(Metric):
 
 @dataclass
 class MeterState:
-    """Whether this process measures."""
+    """Whether metrics are on in this process."""
 
     on: bool = False
     pid: int = field(default_factory=os.getpid)
@@ -190,13 +190,13 @@ _state = MeterState()
 
 
 def give_up(err: Exception) -> None:
-    """Measure nothing more."""
-    logger.warning("nothing is measured any more: %r", err)
+    """Switch metrics off after an error."""
+    logger.warning("metrics are switched off after an error: %r", err)
     switch_on(on=False)
 
 
 def switch_on(*, on: bool) -> None:
-    """Measure from now on, or never mind."""
+    """Switch metrics on or off."""
     if _state.on != on:
         _state.on = on
         for meter in METERS:
@@ -205,9 +205,9 @@ def switch_on(*, on: bool) -> None:
 
 @cache
 def import_prometheus() -> Any:
-    """Import `prometheus_client`, and be part of what it collects in this process.
+    """Import `prometheus_client`, and register with its collector in this process.
 
-    It takes 45 ms, which a program that only imports actors does not spend.
+    The import takes 45 ms, so a program that only imports actors avoids it.
     """
     prometheus = importlib.import_module("prometheus_client")
     values: Any = importlib.import_module("prometheus_client.values")
@@ -223,18 +223,18 @@ def import_prometheus() -> Any:
 
 
 def _ask_for_no_pid(kind: Any) -> None:
-    """Let a number in a file not ask the system each time whether it is in a forked child.
+    """Keep `prometheus_client` from calling `getpid` for each measurement, to detect forks.
 
-    That took 4 µs, five times a job, where system calls are slow. We know of forks.
+    That took 4 µs, five times per job, where system calls are slow; fork hooks do the same here.
     """
-    with contextlib.suppress(AttributeError, ValueError):  # of a release that does it otherwise
+    with contextlib.suppress(AttributeError, ValueError):  # a release with other internals
         asking = kind._MmapedValue__check_for_pid_change  # noqa: SLF001
         cell = asking.__code__.co_freevars.index("process_identifier")
         asking.__closure__[cell].cell_contents = lambda: _state.pid
 
 
 def _start_anew() -> None:
-    """Count from zero in a forked child; of a folder's files it has its own by itself."""
+    """Start from zero in a forked child; with a folder, it has its own files anyway."""
     _state.pid = os.getpid()
     if multiprocess_folder() is None:
         for meter in METERS:
@@ -242,20 +242,20 @@ def _start_anew() -> None:
 
 
 class WorkshedCollector:
-    """Gives what this process has counted to the registry that an application shows."""
+    """Adds the metrics of this process to the registry that an application exposes."""
 
     def describe(self) -> list[Any]:
-        """Name nothing before it is there."""
+        """Return nothing, because metrics appear with their first measurement."""
         return []
 
     def collect(self) -> Iterator[Any]:
-        """Return all that has a number."""
+        """Yield every metric that has measurements."""
         for meter in METERS:
             yield from meter.collected()
 
 
 def hold_in_forks(lock: threading.Lock) -> None:
-    """Fork only while no thread holds a lock; in the child nobody would release it."""
+    """Fork only while no thread holds a lock, because in the child no thread would release it."""
     os.register_at_fork(
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
     )

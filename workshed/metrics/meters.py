@@ -8,117 +8,116 @@ from workshed.metrics.meter import Counter, Gauge, Histogram
 __all__ = ["ALL"]
 
 How = Literal["published", "stored", "scheduled", "duplicate", "refused"]
-"""What became of a send."""
+"""The result of a send."""
 
 OTHER = "other"
-"""Stands for each actor and queue that this program does not declare."""
+"""The label for every actor and queue that this program does not declare."""
 
-# From a fast disk's confirm to the default deadline of `send`.
+# From the confirm of a fast disk to the default deadline of `send()`.
 CONFIRM_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
-# Jobs, told by workers.
+# Jobs, reported by workers.
 JOBS = Counter(
     "jobs",
-    "Deliveries by what became of them. `dead` is for good, `retry` runs again, `duplicate` was "
-    "a copy.",
+    "Deliveries by outcome: `dead` failed permanently, `retry` runs again, `duplicate` was a copy.",
     ("actor", "queue", "outcome"),
 )
-RUN = Histogram("job_run_seconds", "How long the actor ran, each time.", ("actor", "queue"))
+RUN = Histogram("job_run_seconds", "Run time of the actor, per attempt.", ("actor", "queue"))
 WAIT = Histogram(
     "job_wait_seconds",
-    "From the publish to the start of the actor: in the queue, and in the worker's memory.",
+    "Time from publish to the start of the actor: in the queue, and in the worker's memory.",
     ("actor", "queue"),
 )
-RUNNING = Gauge("jobs_running", "Jobs that run, looked at every second.", ("actor", "queue"))
+RUNNING = Gauge("jobs_running", "Running jobs, sampled every second.", ("actor", "queue"))
 WITHOUT_LOCK = Counter(
     "unique_lock_lost",
-    "Unique jobs that ran although their key was gone: it had expired, or was released by hand.",
+    "Unique jobs that ran without their key, because it had expired or was released manually.",
     ("actor",),
 )
 LIMITED = Counter(
-    "jobs_over_limit", "Starts that were put off, since the job was over a limit.", ("actor",)
+    "jobs_over_limit", "Starts postponed because the job was over a limit.", ("actor",)
 )
 GIVEN_BACK = Counter(
     "deliveries_requeued",
-    "Deliveries that RabbitMQ got back: not started in time, or while their outcome could not be "
-    "stored.",
+    "Deliveries requeued: not started in time, or while their outcome could not be stored.",
 )
 DEAD_QUEUE = Counter(
     "deliveries_dead_lettered",
-    "Deliveries sent to `<queue>.dead`: no outcome of theirs can be stored.",
+    "Deliveries sent to `<queue>.dead`, because their outcome cannot be stored.",
 )
 UNREADABLE = Counter(
-    "unreadable", "Messages that nobody could read, stored among the dead.", ("queue",)
+    "unreadable", "Messages that could not be read, stored as dead jobs.", ("queue",)
 )
 
 SIGNATURE_PROBLEMS = Counter(
     "signature_problems",
-    "Messages that the newest of `WORKSHED_SIGNING_KEYS` has not signed: an `older` one has. The "
-    "others are unreadable with `WORKSHED_SIGNING=require`, and run with `accept`: a signature is "
-    "`missing`, of an `unknown` key, or the message `altered`.",
+    "Messages not signed with the newest of `WORKSHED_SIGNING_KEYS`. `older`: signed with an older "
+    "key. The others are unreadable with `WORKSHED_SIGNING=require` and run with `accept`: the "
+    "signature is `missing`, from an `unknown` key, or the message was `altered`.",
     ("queue", "problem"),
 )
 
 HISTORY_ROWS_DROPPED = Counter(
-    "history_rows_dropped", "Runs that are not in the history, since it could not keep up."
+    "history_rows_dropped", "Runs missing from the history, because it could not keep up."
 )
 
 # Worker processes.
 WORKERS = Gauge("workers", "Worker processes.")
 THREADS = Gauge("worker_threads", "Threads that run jobs.")
-BUSY = Gauge("worker_threads_busy", "Those of them that run one now, looked at every second.")
+BUSY = Gauge("worker_threads_busy", "Threads that are running a job, sampled every second.")
 RELAY_ALIVE = Gauge(
     "relay_alive",
-    "1 while any relay of the fleet beats, as its workers see it; else delays and retries wait.",
+    "1 while any relay has a heartbeat, as workers see it; if 0, delayed jobs and retries wait.",
     mode="livemin",
 )
 
-# Connections to RabbitMQ, told by every process that has one.
+# Connections to RabbitMQ, reported by every process that has one.
 UP = Gauge(
     "rabbitmq_up",
-    "1 while connected; of several processes the least.",
+    "1 while connected; the minimum over processes.",
     ("connection",),
     mode="livemin",
 )
 BLOCKED = Gauge(
     "rabbitmq_blocked",
-    "1 while RabbitMQ takes no messages, being short of memory or disk; of several the most.",
+    "1 while RabbitMQ takes no messages, because it is short of memory or disk; the maximum over "
+    "processes.",
     ("connection",),
     mode="livemax",
 )
 
-# PostgreSQL, told by workers and relays.
+# PostgreSQL, reported by workers and relays.
 POSTGRESQL_UP = Gauge(
-    "postgresql_up", "1 while PostgreSQL answers; of several processes the least.", mode="livemin"
+    "postgresql_up", "1 while PostgreSQL answers; the minimum over processes.", mode="livemin"
 )
 
-# Sends, told by every process that sends.
+# Sends, reported by every process that sends.
 SENDS = Counter(
     "sends",
-    "Messages by what became of the send. `scheduled`: for later, or with a transaction; `stored`: "
-    "for a relay, as RabbitMQ could not take it; `duplicate`: another has its key; `refused`: "
-    "nobody took it, and its sender was told.",
+    "Messages by result of the send. `scheduled`: for later, or with a transaction; `stored`: for "
+    "a relay, because RabbitMQ could not take it; `duplicate`: another job holds its key; "
+    "`refused`: not accepted, and the sender got an error.",
     ("actor", "queue", "how"),
 )
 PUBLISH = Histogram(
     "publish_seconds",
-    "How long RabbitMQ took to confirm what was sent at once: a message, or a window of 500.",
+    "Time until RabbitMQ confirmed a publish: a single message, or a window of 500.",
     buckets=CONFIRM_BUCKETS_S,
 )
 
 # The relay.
-RELAY_SENT = Counter("relay_sent", "Jobs that relays have sent.", ("queue",))
-RELAY_WINDOWS = Counter("relay_windows", "Windows, of 500 jobs at most, that relays have sent.")
+RELAY_SENT = Counter("relay_sent", "Jobs published by relays.", ("queue",))
+RELAY_WINDOWS = Counter("relay_windows", "Windows of at most 500 jobs published by relays.")
 RELAY_PUBLISH_FAILURES = Counter(
     "relay_publish_failures",
-    "Jobs that RabbitMQ did not take from a relay, tried again in 5 s.",
+    "Jobs that RabbitMQ did not take from a relay; retried after 5 s.",
     ("queue",),
 )
 
-# Clocks, and what relays make in their place.
+# Clocks, and the runs that relays create instead.
 CLOCK_TICK = Gauge(
     "clock_tick_timestamp_seconds",
-    "When a clock last looked what is due, as Unix time; it looks every second.",
+    "When a clock last checked for due runs, as Unix time; it checks every second.",
     mode="livemax",
 )
 PERIODIC_RUNS = Counter(
@@ -127,43 +126,45 @@ PERIODIC_RUNS = Counter(
     ("actor", "by"),
 )
 
-# What a relay sees of the whole, every 10 s or less often, so that it takes 1 % of the time at
-# most. Every relay tells the same: take the `max`.
+# Figures of the whole system, measured by relays every 10 s, or less often so that this takes at
+# most 1 % of the time. Every relay reports the same: use `max`.
 LAG = Gauge(
-    "schedule_lag_seconds", "For how long the oldest due job waits for a relay.", mode="livemax"
+    "schedule_lag_seconds", "How long the oldest due job has waited for a relay.", mode="livemax"
 )
 SCHEDULE = Gauge(
     "schedule_jobs",
-    "Jobs in PostgreSQL: `due` to be sent, `later`, or `sent` and kept until their outcome.",
+    "Jobs in PostgreSQL: `due` now, due `later`, or `sent` and kept until their outcome is stored.",
     ("queue", "state"),
     mode="livemax",
 )
-DEAD = Gauge("dead_jobs", "Jobs that are dead, until somebody acts.", ("queue",), mode="livemax")
+DEAD = Gauge(
+    "dead_jobs", "Dead jobs, until they are retried or discarded.", ("queue",), mode="livemax"
+)
 DEAD_AGE = Gauge(
     "dead_age_seconds",
-    "How long ago the newest of the dead jobs died; not a number where none is dead.",
+    "How long ago the newest dead job died; NaN if no job is dead.",
     ("queue",),
     mode="livemin",
 )
 READY = Gauge(
     "queue_ready",
-    "Messages on RabbitMQ that no worker has; not a number while it cannot be asked.",
+    "Messages on RabbitMQ that no worker holds; NaN while RabbitMQ does not answer.",
     ("queue",),
     mode="livemax",
 )
 CONSUMERS = Gauge(
-    "queue_consumers", "Worker processes that consume it.", ("queue",), mode="livemax"
+    "queue_consumers", "Worker processes that consume the queue.", ("queue",), mode="livemax"
 )
 OLDEST = Gauge(
     "oldest_waiting_seconds",
-    "For how long, at most, the oldest job waits that is due: in PostgreSQL, on RabbitMQ, or "
-    "unstarted with a worker.",
+    "How long, at most, the oldest due job has waited: in PostgreSQL, on RabbitMQ, or unstarted in "
+    "a worker.",
     ("queue",),
     mode="livemax",
 )
 
 PERIODIC_LATE = Gauge(
     "periodic_late_seconds",
-    "How long ago the oldest run of a periodic job was planned that nobody has made.",
+    "How overdue the oldest periodic run is that no clock or relay has created.",
     mode="livemax",
 )

@@ -1,4 +1,4 @@
-"""Add up what dead processes have counted, so that their files do not pile up."""
+"""Merge the metric files of dead processes, so that they do not pile up."""
 
 import re
 from collections import defaultdict
@@ -10,16 +10,17 @@ from prometheus_client.mmap_dict import MmapedDict
 from workshed.health.shared_folder import process_exists
 
 MANY = 20
-"""Files of one kind; a scrape reads each, and a worker that dies every 10 s leaves 8,640 a day."""
+"""Files of one kind to keep. A scrape reads all, and a worker that dies every 10 s leaves 8,640 a
+day."""
 KINDS = ("counter", "histogram", "summary")
 NOBODY = 0
-"""Stands for the pid of those that are added up."""
+"""The pid in the name of the merged file."""
 
 
 def add_up(folder: Path) -> None:
-    """Put the files of dead processes together, once there are many.
+    """Merge the files of dead processes, once there are many.
 
-    Only for the one process that shows a folder: meanwhile their numbers are there twice.
+    Only the process that exposes a folder may call this, because the numbers exist twice meanwhile.
     """
     for kind in KINDS:
         dead = [file for file in folder.glob(f"{kind}_*.db") if is_dead(file)]
@@ -28,7 +29,7 @@ def add_up(folder: Path) -> None:
 
 
 def is_dead(file: Path) -> bool:
-    """Tell whether no process of this pid is there, which may write to it."""
+    """Tell whether the process that may write to a file is gone."""
     found = re.search(r"_(\d+)\.db$", file.name)
     return found is not None and int(found[1]) != NOBODY and not process_exists(int(found[1]))
 
@@ -39,7 +40,7 @@ def _add_up(whole: Path, dead: list[Path]) -> None:
         for key, value, _timestamp, _place in read_values(file):
             sums[key] += value
     made = whole.with_suffix(".new")
-    made.unlink(missing_ok=True)  # of one that was killed meanwhile
+    made.unlink(missing_ok=True)  # left by a process killed while merging
     written: Any = MmapedDict(str(made))  # type: ignore[no-untyped-call]
     for key, value in sums.items():
         written.write_value(key, value, 0.0)
@@ -50,5 +51,5 @@ def _add_up(whole: Path, dead: list[Path]) -> None:
 
 
 def read_values(file: Path) -> Any:
-    """Read what a process has told."""
+    """Read the values in the file of a process."""
     return MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]

@@ -445,7 +445,7 @@ PeriodiqSpec.next_valid_date = lambda self, last: time.sleep(600)
     status, text = eventually(failing)
 
     assert status == 503
-    assert re.fullmatch(rf"clock {clock.process.pid} has not moved for \d+ s\n", text)
+    assert re.fullmatch(rf"clock {clock.process.pid} is stuck: no report for \d+ s\n", text)
 
 
 def test_a_clock_with_a_wrong_setting_ends_with_2_and_a_sentence(start_clock, move):

@@ -87,7 +87,7 @@ def test_people_get_lines_to_copy_on_stdout_and_the_rest_on_stderr(folder):
     for line, name in zip(lines, names, strict=True):
         assert line.startswith(f"export WORKSHED_{name}")
     assert rest == ""
-    assert f"data stays in {folder}" in talk
+    assert f"Data stays in {folder}" in talk
     assert process.returncode == 0
 
 
@@ -204,9 +204,9 @@ def test_install_only_says_nothing_where_nothing_is_missing():
 @pytest.mark.parametrize(
     ("options", "environment", "words"),
     [
-        (["--nodes", "2"], {}, "--nodes is 1, or 3: of two, the death of either stops both"),
+        (["--nodes", "2"], {}, "--nodes is 1 or 3: with two, losing either node stops both"),
         (["--nodes", "3", "--postgres"], {}, "--postgres starts no RabbitMQ"),
-        (["--nodes", "3"], {"WORKSHED_BROKER_URL": "stub://"}, "so --nodes starts none"),
+        (["--nodes", "3"], {"WORKSHED_BROKER_URL": "stub://"}, "so --nodes has no effect"),
     ],
 )
 def test_an_impossible_cluster_is_refused(options, environment, words):

@@ -20,7 +20,7 @@ from workshed.console.rabbitmq.queue_depths import queue_depths
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.transport.amqp import topology
 
-RUNS = re.compile(r"(?<=started    )on (\S+); it runs")
+RUNS = re.compile(r"(?<=started    )on (\S+); running")
 AWAITED = pages.block("docs/operating.md", "$ workshed enqueue total")
 FOLLOWED = pages.block("docs/operating.md", "$ workshed job")
 WORKER = {re.compile(r"(?<=attempt 1 on )\S+(?=,)"): "WORKER"}
@@ -170,7 +170,7 @@ def test_a_job_is_followed_to_its_end(
         said += following.stdout
 
     # A look before the relay's shows that the job was put forward, which the page does not show.
-    said = [line for line in said if not line.endswith("due        it waits for this (delay)\n")]
+    said = [line for line in said if not line.endswith("due        waits until then (delay)\n")]
     # While the job runs, the line for its start differs from the one afterwards.
     said = [RUNS.sub(r"attempt 1 on \1, after 5 ms in default", line) for line in said]
     check(shown, "".join(said), WORKER)

@@ -126,7 +126,7 @@ def test_a_worker_of_no_module_says_how_to_name_one(project, run, environment, b
     code, said = run("-m", "workshed", "worker", **environment)
 
     assert code == 2
-    assert "name the modules of your actors, here or as `actors` of your App" in said
+    assert "name the modules of your actors, here or in `actors` of your App" in said
 
 
 def test_tests_have_its_actors(project, environment):

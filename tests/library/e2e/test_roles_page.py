@@ -104,5 +104,5 @@ def test_a_pool_has_its_account_its_workers_and_its_doctor(
         workers.end()
 
     assert {"workshed-worker-mail", "workshed-worker-rest"} <= {one["name"] for one in people}
-    assert "no worker is on emails" not in said
+    assert "no worker consumes emails" not in said
     assert "permissions:" in said

@@ -45,7 +45,7 @@ def test_the_doctor_warns_of_a_pooler_in_transaction_mode(through):
     finding = found()
 
     assert finding.level == "warning"
-    assert "lends out the sessions of PostgreSQL by the transaction" in finding.message
+    assert "a pooler shares PostgreSQL sessions between transactions" in finding.message
     assert finding.fix.startswith("export WORKSHED_DATABASE_URL=postgresql://…")
 
 

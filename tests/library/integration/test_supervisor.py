@@ -94,16 +94,18 @@ def test_a_child_that_fails_while_it_stops_shows_in_the_exit_code(supervise, eve
     eventually(lambda: supervisor.said() == ["2 workers are up"])
 
     assert supervisor.stop() == 1
-    assert supervisor.said()[-1].endswith(" left (5)")
+    assert supervisor.said()[-1].endswith(" exited (5)")
 
 
 def test_a_worker_that_was_up_is_restarted_whatever_its_exit_code(supervise, eventually):
     """A schema that is migrated later is no reason to stop the other workers."""
     supervisor = supervise(child(), child(after="sys.exit(2)"))
 
-    eventually(lambda: any(line.endswith("again in 1 s") for line in supervisor.said()))
+    eventually(lambda: any(line.endswith("restarting it in 1 s") for line in supervisor.said()))
 
-    assert "cannot start with what it was given (2); starting it" in "\n".join(supervisor.said())
+    assert "cannot start with these settings or arguments (2); restarting it" in "\n".join(
+        supervisor.said()
+    )
     assert supervisor.stop() == 0
 
 
@@ -114,7 +116,7 @@ def test_a_child_that_is_killed_at_the_first_boot_is_started_again(supervise, ev
     supervisor = supervise(child(before=once))
 
     eventually(lambda: supervisor.said()[-1:] == ["1 worker is up"])
-    assert supervisor.said()[0].endswith("was killed by SIGKILL; starting it again in 0.5 s")
+    assert supervisor.said()[0].endswith("was killed by SIGKILL; restarting it in 0.5 s")
 
 
 def test_a_program_that_cannot_be_started_is_retried(supervise, eventually, tmp_path):
@@ -126,7 +128,7 @@ def test_a_program_that_cannot_be_started_is_retried(supervise, eventually, tmp_
     python.symlink_to(sys.executable)
 
     eventually(lambda: supervisor.said()[-1:] == ["1 worker is up"])
-    assert supervisor.said()[0].startswith("worker 1 cannot start, again in 0.5 s: ")
+    assert supervisor.said()[0].startswith("worker 1 cannot start, retrying in 0.5 s: ")
 
 
 def test_process_1_reaps_the_orphans_of_a_killed_child(supervise, tmp_path, eventually):
@@ -190,7 +192,7 @@ def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goe
     (old,) = supervisor.children()
 
     supervisor.process.send_signal(signal.SIGHUP)
-    eventually(lambda: supervisor.said()[-1].endswith("again in 1 s"))
+    eventually(lambda: supervisor.said()[-1].endswith("restarting it in 1 s"))
     assert old in supervisor.children()
     (tmp_path / "back").touch()
 
@@ -207,7 +209,7 @@ def test_a_child_that_needs_no_server_runs_while_the_first_waits_for_one(
     exporter = child(before="open('exporters', 'a').write(f'{os.getpid()} ')")
     supervisor = supervise(away, child(before="open('second', 'w')"), exporter)
 
-    eventually(lambda: sum("found no PostgreSQL" in line for line in supervisor.said()) == 2)
+    eventually(lambda: sum("could not reach PostgreSQL" in line for line in supervisor.said()) == 2)
     (first,) = (tmp_path / "exporters").read_text().split()
     assert not (tmp_path / "second").exists()
     os.kill(int(first), signal.SIGKILL)
@@ -241,4 +243,4 @@ def test_nohup_is_respected(supervise, eventually):
     os.kill(int(supervisor.children()[0]), signal.SIGKILL)
 
     eventually(lambda: supervisor.said()[1:] and supervisor.said()[-1] == "1 worker is up")
-    assert "restarting one child after the other" not in supervisor.said()
+    assert "rolling restart: replacing one child after the other" not in supervisor.said()

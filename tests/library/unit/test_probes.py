@@ -40,9 +40,9 @@ def now(monkeypatch):
         ([worker(), supervisor()], []),
         ([worker(troubles=["RabbitMQ is not connected", "PostgreSQL does not answer"])], []),
         ([worker(at=ago(89))], []),  # it may yet end itself
-        ([worker(at=ago(91))], ["worker 7 has not moved for 91 s"]),
-        ([worker(leaving=True, at=ago(91))], ["worker 7 has not moved for 91 s"]),
-        ([worker(), supervisor(at=ago(120))], ["supervisor 1 has not moved for 120 s"]),
+        ([worker(at=ago(91))], ["worker 7 is stuck: no report for 91 s"]),
+        ([worker(leaving=True, at=ago(91))], ["worker 7 is stuck: no report for 91 s"]),
+        ([worker(), supervisor(at=ago(120))], ["supervisor 1 is stuck: no report for 120 s"]),
         (
             [supervisor(stuck=["worker 2 could not start 5 times in a row"])],
             ["worker 2 could not start 5 times in a row"],
@@ -60,9 +60,9 @@ def test_only_problems_that_a_restart_fixes_are_fatal(now, pulses, problems):
         ([], ["no worker is up"]),
         ([supervisor()], ["no worker is up"]),
         ([worker(troubles=["quiet"])], ["worker 7: quiet"]),
-        ([worker(at=ago(11))], ["worker 7: nothing heard of it for 11 s"]),
-        ([worker(), supervisor(leaving=True)], ["it stops"]),
-        ([worker(leaving=True)], ["it stops"]),
+        ([worker(at=ago(11))], ["worker 7: no report for 11 s"]),
+        ([worker(), supervisor(leaving=True)], ["it is shutting down"]),
+        ([worker(leaving=True)], ["it is shutting down"]),
         # A worker that was replaced and lets its jobs end is not a problem.
         ([worker(leaving=True, troubles=["quiet"]), worker(8), supervisor()], []),
         (
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_no_outdated_status(tmp_path, monkeypatch, caplog):
     telling(ProcessStatus("worker"))
 
     assert pulses.read_statuses(tmp_path) == []
-    assert caplog.text.count("probes see nothing of this process") == 1
+    assert caplog.text.count("this process cannot report its status to probes") == 1
 
 
 def test_quiet_is_requested_once_and_taken_back_once(tmp_path):

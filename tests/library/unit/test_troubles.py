@@ -60,7 +60,7 @@ def test_rabbitmq_that_does_not_answer():
 
 def test_no_relay():
     assert problems.judge_relay(timedelta(seconds=2)) is None
-    assert "no relay has beaten for 60 s" in problems.judge_relay(timedelta(seconds=60)).message
+    assert "no relay heartbeat for 60 s" in problems.judge_relay(timedelta(seconds=60)).message
     assert "no relay is running" in problems.judge_relay(None).message
 
 
@@ -68,9 +68,9 @@ def test_no_worker_or_only_quiet_ones():
     silent, quiet = replace(WORKER, alive=False), replace(WORKER, quiet_at=NOW)
 
     assert problems.judge_workers([WORKER, silent, quiet]) is None
-    assert "no worker beats" in problems.judge_workers([silent]).message
+    assert "no worker is running" in problems.judge_workers([silent]).message
     found = problems.judge_workers([silent, quiet])
-    assert "all 1 workers that live are quiet" in found.message
+    assert "all 1 running workers are quiet" in found.message
     assert found.fix == "workshed workers resume web-1:101"
 
 
@@ -79,14 +79,14 @@ def test_a_queue_that_no_worker_is_on():
 
     assert problems.judge_unattended(["default"], [WORKER]) is None
     found = problems.judge_unattended(["default", "low", "emails"], [WORKER, silent])
-    assert found.message == "no worker is on emails, low: their jobs wait"
+    assert found.message == "no worker consumes emails, low: jobs wait"
     assert found.fix == "workshed worker --queue emails --queue low"
 
 
 def test_a_clock_that_is_silent():
     minute = timedelta(minutes=1)
 
-    assert "nightly was to run 2 min ago" in problems.judge_clock([NIGHTLY], NOW, minute).message
+    assert "nightly was due 2 min ago" in problems.judge_clock([NIGHTLY], NOW, minute).message
     assert problems.judge_clock([NIGHTLY], NOW, 2 * minute) is None
     assert problems.judge_clock([replace(NIGHTLY, paused_at=NOW)], NOW, minute) is None
     assert problems.judge_clock([replace(NIGHTLY, live=False)], NOW, minute) is None
@@ -105,10 +105,12 @@ def test_runs_that_were_lost_and_jobs_that_died():
     assert problems.judge_dropped(0, HOUR) is None
     assert "5 runs of the last 60 min were not recorded" in problems.judge_dropped(5, HOUR).message
     assert problems.judge_deaths(0, 10, HOUR) is None
-    assert problems.judge_deaths(1, 10, HOUR).message == "1 job died within the last 60 min"
+    assert (
+        problems.judge_deaths(1, 10, HOUR).message == "1 job failed permanently in the last 60 min"
+    )
     assert (
         problems.judge_deaths(11, 10, HOUR).message
-        == "more than 10 jobs died within the last 60 min"
+        == "more than 10 jobs failed permanently in the last 60 min"
     )
 
 

@@ -33,7 +33,7 @@ def test_a_worker_exceeds_its_limit_by_the_memory_that_it_keeps():
 
     assert limits.exceeded(pulse(memory=100 * MIB)) is None
     assert limits.exceeded(pulse(memory=300 * MIB)) is None
-    assert limits.exceeded(pulse(memory=301 * MIB)) == "takes 301 MiB of memory"
+    assert limits.exceeded(pulse(memory=301 * MIB)) == "uses 301 MiB of memory"
     assert limits.exceeded(pulse(jobs=10**9)) is None
 
 
@@ -50,7 +50,7 @@ def test_the_memory_of_ended_workers_is_forgotten():
     limits.keep(set())
 
     assert limits.exceeded(pulse(memory=100 * MIB)) is None
-    assert limits.exceeded(pulse(memory=400 * MIB)) == "takes 400 MiB of memory"
+    assert limits.exceeded(pulse(memory=400 * MIB)) == "uses 400 MiB of memory"
 
 
 @pytest.mark.parametrize(
@@ -98,5 +98,5 @@ def test_memory_is_written_as_operators_write_it(text, size):
 
 @pytest.mark.parametrize("text", ["512", "0M", "-1M", "1T", "M", "", "512MB5"])
 def test_an_invalid_amount_of_memory_is_refused(text):
-    with pytest.raises(typer.BadParameter, match="no amount of memory like 512M or 2G"):
+    with pytest.raises(typer.BadParameter, match="not an amount of memory such as 512M or 2G"):
         room(text)

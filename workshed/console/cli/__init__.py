@@ -1,6 +1,7 @@
 """The `workshed` command.
 
-Data go to stdout, talk to stderr. The exit codes are in `CODES`, which ends `workshed --help`.
+Data goes to stdout, messages for people go to stderr. `CODES` documents the exit codes, and is
+printed at the end of `workshed --help`.
 
 A new command is a line in `COMMANDS`: its name and where its function is (or a `typer.Typer`, for
 one with sub-commands). An application adds its own, as `commands` of its `workshed.App`. The
@@ -48,19 +49,19 @@ COMMANDS = {
 
 CODES = {
     0: "done",
-    1: "failed, or not done for all",
-    2: "usage, settings, or a database that lacks migrations",
+    1: "failed, entirely or in part",
+    2: "wrong usage or settings, or missing migrations",
     3: "RabbitMQ does not answer",
     4: "PostgreSQL does not answer",
-    5: "nothing has this id or name",
+    5: "unknown id or name",
     70: "a thread of a worker died, or its I/O loop hung",
-    71: "a job of a worker did not end at its hard time limit",
-    72: "a child of `workshed worker` did not stop in time, and was killed",
-    124: "a job has not ended within `--timeout`",
+    71: "a job in a worker ran past its hard time limit",
+    72: "a child of `workshed worker` did not stop in time and was killed",
+    124: "a job did not end within `--timeout`",
     130: "interrupted by Ctrl-C",
 }
 
-# By name, so that no module has to be imported for an error it did not raise.
+# By class name, so that looking up a code imports no module.
 EXIT_CODES = {
     "SettingsError": 2,
     "MigrationError": 2,
@@ -76,27 +77,30 @@ EXIT_CODES = {
 }
 FAILED = 1
 INTERRUPTED = 130
-"""As typer has it for each command that does not stop in good order by itself."""
+"""Typer's code for a command that does not handle Ctrl-C itself."""
 
 
 def all_commands() -> dict[str, str]:
-    """Return ours and those of the application; where it cannot be had, what needs it says why."""
+    """Return Workshed's commands and the application's; only Workshed's if the App cannot load.
+
+    The command that needs the App then reports why it cannot load.
+    """
     try:
         added = application().commands
     except SettingsError:
         return COMMANDS
     if taken := sorted(COMMANDS.keys() & added.keys()):
-        raise SettingsError(f"your App adds the command {taken[0]!r}, which Workshed has itself")
+        raise SettingsError(f"your App adds the command {taken[0]!r}, which Workshed already has")
     return dict(sorted({**COMMANDS, **added}.items()))
 
 
 class LazyCommands(TyperGroup):
     """All commands, each imported when it is used."""
 
-    # `Any` below: typer's classes of contexts and commands are in a private module.
+    # `Any` below: typer's context and command classes are in a private module.
 
     def __init__(self, **attrs: Any) -> None:
-        """Know their names, so that a misspelt one is answered by the likely one."""
+        """Register the names, so that typer can suggest one for a misspelt command."""
         super().__init__(**attrs)
         self._places = self.places()
         names: dict[str, Any] = dict.fromkeys(self._places)
@@ -104,11 +108,11 @@ class LazyCommands(TyperGroup):
         self._listing = False
 
     def places(self) -> Mapping[str, str]:
-        """Return where each command is, by its name."""
+        """Return the import path of each command, by name."""
         return all_commands()
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        """Name all commands, in their order."""
+        """Return all names, in the order of `COMMANDS`, or sorted if an application adds some."""
         return list(self._places)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -142,7 +146,7 @@ class LazyCommands(TyperGroup):
 
 
 def typed(command: Callable[..., object] | typer.Typer, name: str | None = None) -> typer.Typer:
-    """Return a command as a `typer.Typer`; a function becomes one of its own."""
+    """Return a command as a `typer.Typer`; wrap a plain function in one."""
     if isinstance(command, typer.Typer):
         return command
     line = typer.Typer(**STYLE, add_completion=False)
@@ -154,7 +158,7 @@ STYLE: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
-"""Of each command line, also those of applications."""
+"""Arguments for every `typer.Typer`, including those of applications."""
 
 app = typer.Typer(
     **STYLE,
@@ -166,7 +170,7 @@ app = typer.Typer(
 
 
 def print_version(wanted: bool) -> None:
-    """Print it, and do nothing else."""
+    """Print the version and exit, if wanted."""
     from workshed import __version__
 
     if wanted:
@@ -191,7 +195,10 @@ def main() -> None:
 
 
 def run(command: Callable[..., object] | typer.Typer, name: str = "workshed") -> None:
-    """Run a command, also one of an application; an error of ours is a message and an exit code."""
+    """Run a command, Workshed's or an application's; print a `WorkshedError` and exit by its code.
+
+    Any other exception propagates.
+    """
     try:
         typed(command)(prog_name=name)
     except WorkshedError as err:

@@ -1,8 +1,8 @@
-"""Look at everything a worker needs, and say all that is wrong at once.
+"""Check everything a worker needs, and report every problem at once.
 
-A check is a function from the surroundings to what it found, each with its cause and the line that
-mends it. It leaves everything as it was, and is a line in `CHECKS`. An application adds its own, as
-`checks` of its `workshed.App`.
+A check is a function that takes a `DoctorContext` and yields findings, each with its cause and a
+fix. It changes nothing. To add a check, add a line to `CHECKS`; an application adds its own with
+`workshed.App(checks=…)`.
 """
 
 from datetime import timedelta
@@ -69,7 +69,7 @@ CHECKS = (
     Check("management", rabbitmq.management, needs=BROKER, reads=("management_url",)),
     Check("management TLS", encryption.management, reads=("management_url",)),
     Check("alarms", rabbitmq.alarms, needs=BROKER),
-    # After the actors, whose modules may declare queues.
+    # After the actors, because their modules may declare queues.
     Check("queues", queues.declared, needs=BROKER, after=ACTORS),
     Check("workers", workers.check, needs=BROKER, after=ACTORS),
     Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
@@ -80,7 +80,7 @@ CHECKS = (
 
 
 def all_checks(here: DoctorContext) -> tuple[Check, ...]:
-    """Return ours and those of the application; of what cannot be had, one that says so."""
+    """Return Workshed's checks and the application's; one that cannot be loaded fails."""
     return (*CHECKS, *application_checks(here.app.checks, {check.name for check in CHECKS}))
 
 
@@ -91,5 +91,5 @@ def look_around(
     stop_within: timedelta | None = None,
     consumed: tuple[str, ...] = (),
 ) -> DoctorContext:
-    """Read the environment, as far as that is possible."""
+    """Read the environment, as far as it can be read."""
     return DoctorContext(*environment.read(), packages, processes, threads, consumed, stop_within)

@@ -1,4 +1,4 @@
-"""The actors: importable, as a worker imports them; else those that workers have declared."""
+"""Check that the actors can be imported, or list those that workers have declared."""
 
 import traceback
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from workshed.transport.strays import refuse_strays
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Import them, or read from the database which there are."""
+    """Import the actors, or read from the database which ones workers have declared."""
     if here.packages:
         yield from imported(here)
     elif found := len(here.declared):
@@ -25,7 +25,7 @@ def check(here: DoctorContext) -> Iterator[Finding]:
 
 
 def imported(here: DoctorContext) -> Iterator[Finding]:
-    """Import the modules that were named."""
+    """Import the packages given by `--import`."""
     names = " ".join(here.packages)
     try:
         import_actors(here.packages)

@@ -1,4 +1,4 @@
-"""The checks of an application, as its `workshed.App` names them."""
+"""The checks of an application, from its `workshed.App`."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,15 +11,15 @@ from workshed.errors import SettingsError
 
 
 def application_checks(names: Sequence[str], known: set[str]) -> Iterator[Check]:
-    """Yield the checks that are named; for each name that leads to none, one that has failed.
+    """Yield the named checks; for each name that cannot be loaded, a check that fails.
 
-    `known`: the names of the checks before them, on which they may depend.
+    `known`: names of earlier checks, on which they may depend.
     """
     known = set(known)
     for name in names:
         try:
             found = checked(load(name), known)
-        except Exception as err:  # noqa: BLE001 -- all other checks are to be seen
+        except Exception as err:  # noqa: BLE001 -- the other checks must still run
             yield Check(name, partial(unfound, err))
         else:
             known |= {check.name for check in found}
@@ -27,17 +27,17 @@ def application_checks(names: Sequence[str], known: set[str]) -> Iterator[Check]
 
 
 def unfound(error: Exception, _here: DoctorContext) -> list[Finding]:
-    """Say why there is no such check."""
+    """Return a finding that says why a check could not be loaded."""
     of = "" if isinstance(error, SettingsError) else f"{type(error).__name__}: "
     return [failed(f"{of}{str(error).strip()}", "correct `checks` of your App")]
 
 
 def checked(found: object, known: set[str]) -> tuple[Check, ...]:
-    """Return what was named as checks; raises `SettingsError` where they cannot be run."""
+    """Return the loaded object as checks; raises `SettingsError` if they cannot be run."""
     checks = (found,) if isinstance(found, Check) else found
     if not isinstance(checks, (tuple, list)):
         raise SettingsError(
-            f"it is of type {type(found).__name__}; name a Check, or a tuple of them"
+            f"it is of type {type(found).__name__}; it must be a Check, or a tuple of them"
         )
     known = set(known)
     for check in checks:
@@ -47,7 +47,7 @@ def checked(found: object, known: set[str]) -> tuple[Check, ...]:
             raise SettingsError(f"there is a check {check.name!r} already")
         if missing := {*check.needs, *check.after} - known:
             raise SettingsError(
-                f"check {check.name!r} needs {', '.join(sorted(missing))}, which is not before it"
+                f"check {check.name!r} needs {', '.join(sorted(missing))} before it in the list"
             )
         known.add(check.name)
     return tuple(checks)

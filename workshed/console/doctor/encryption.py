@@ -1,4 +1,4 @@
-"""What leaves this host unencrypted, jobs and passwords alike: AMQP, HTTP and SQL without TLS."""
+"""Check that AMQP, HTTP and SQL connections to other hosts use TLS."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from workshed.console.operations.finding import Finding, ok, warning
 from workshed.transport.build import STUB
 
 SURE = ("require", "verify-ca", "verify-full")
-"""The others go on without TLS where the server has none, or somebody between says so."""
+"""With the other modes, a server without TLS, or an attacker in between, turns encryption off."""
 USUAL = "prefer"
 AMQPS = "export WORKSHED_BROKER_URL=amqps://user:password@host:5671/vhost?cacertfile=/etc/ca.pem"
 VERIFIED = (
@@ -22,7 +22,7 @@ HTTPS = "export WORKSHED_MANAGEMENT_URL='https://user:password@host:15671?cacert
 
 
 def rabbitmq(here: DoctorContext) -> Iterator[Finding]:
-    """Look at where each URL leads, and how."""
+    """Check the URLs of RabbitMQ."""
     urls = [urlsplit(url) for url in here.urls if url != STUB]
     plain = [url.hostname or "" for url in urls if url.scheme == "amqp"]
     found = away(plain)
@@ -30,46 +30,46 @@ def rabbitmq(here: DoctorContext) -> Iterator[Finding]:
         said = f"amqp:// sends jobs and the password unencrypted to {found}"
         yield warning(said, AMQPS)
     elif len(plain) < len(urls):
-        yield ok("what leaves this host is encrypted")
+        yield ok("connections to other hosts are encrypted")
     else:
-        yield ok("no job leaves this host on its way there")
+        yield ok("no connection to RabbitMQ leaves this host")
 
 
 def management(here: DoctorContext) -> Iterator[Finding]:
-    """Look at where its URL leads, and how."""
+    """Check the URL of the management API."""
     named = here.settings.management_url
     url = urlsplit("" if named is None else named.get_secret_value())
     found = away([url.hostname or ""])
     if not found:
-        yield ok("no question leaves this host on its way there")
+        yield ok("no connection to the management API leaves this host")
     elif url.scheme == "http":
         yield warning(f"http:// sends the password unencrypted to {found}", HTTPS)
     else:
-        yield ok("what leaves this host is encrypted")
+        yield ok("connections to other hosts are encrypted")
 
 
 def postgresql(here: DoctorContext) -> Iterator[Finding]:
-    """Look at where the URL leads, with what libpq takes from its own variables, and how."""
+    """Check the URL of PostgreSQL, together with libpq's own environment variables."""
     usual = {one.keyword.decode(): one.val.decode() for one in Conninfo.get_defaults() if one.val}
     known = usual | conninfo_to_dict(here.settings.database_url.get_secret_value())
     mode = str(known.get("sslmode", USUAL))
     found = away(str(known.get("hostaddr") or known.get("host") or "").split(","))
     if not found:
-        yield ok("no row leaves this host on its way there")
+        yield ok("no connection to PostgreSQL leaves this host")
     elif mode not in SURE:
-        said = f"sslmode={mode} lets rows and the password go unencrypted to {found}"
+        said = f"sslmode={mode} may send rows and the password unencrypted to {found}"
         yield warning(said, VERIFIED)
     else:
-        yield ok(f"what leaves this host is encrypted (sslmode={mode})")
+        yield ok(f"connections to other hosts are encrypted (sslmode={mode})")
 
 
 def away(hosts: list[str]) -> str:
-    """Name those that are not this host."""
+    """Return the names of the hosts other than this one, joined by commas."""
     return ", ".join(host for host in hosts if not is_here(host))
 
 
 def is_here(host: str) -> bool:
-    """Tell whether a name is a socket file's or of the loopback interface; asks no resolver."""
+    """Tell whether a name is a socket's or of the loopback interface; resolves no names."""
     if not host or host[0] in "/@" or host == "localhost":
         return True
     try:

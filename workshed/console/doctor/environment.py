@@ -1,4 +1,4 @@
-"""The environment: names that mean nothing, values that cannot be read."""
+"""Check the environment: unknown variables, and values that cannot be read."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from workshed.transport.build import STUB
 
 
 class Environment(NamedTuple):
-    """What was read, with the default in place of what cannot be."""
+    """The settings and the App, with defaults in place of values that cannot be read."""
 
     settings: Settings
     app: App
@@ -54,25 +54,25 @@ def read() -> Environment:
 
 
 def of_application(found: App) -> list[Finding]:
-    """Look at the settings that an application names as its own."""
+    """Check the settings class of the application."""
     if found.settings is None:
         return []
     try:
         kind = load(found.settings)
         problems = unknown(kind)
         return [*problems, *(wrong(name, why, kind) for name, why in invalid(kind))]
-    except Exception as err:  # noqa: BLE001 -- whatever it is, all other checks are to be seen
+    except Exception as err:  # noqa: BLE001 -- the other checks must still run
         said = f"your App's settings, {found.settings!r}: {type(err).__name__}: {err}"
         return [failed(said, "correct `settings` of your App")]
 
 
 def unknown(kind: type[BaseSettings]) -> list[Finding]:
-    """Name the variables that mean nothing."""
+    """Find variables with a known prefix that are not settings."""
     return [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ, kind)]
 
 
 def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
-    """Return what reads a setting only when it is used, so that it is not found out only then."""
+    """Return functions that parse settings which are otherwise parsed only on first use."""
     api = settings.management_url
     found: dict[str, Callable[[], object]] = {
         "queues": lambda: weigh_queues(app.queues, settings.queues),
@@ -86,27 +86,27 @@ def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
 
 
 def unreadable(name: str, error: WorkshedError) -> Finding:
-    """Report a value that the part which reads the setting refuses."""
+    """Return a finding for a value that its parser refuses."""
     return wrong(variable(name), str(error).removeprefix(f"{variable(name)}: "))
 
 
 def wrong(variable_name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
-    """Say which value cannot be read, never the value itself."""
+    """Return a finding for a setting that cannot be read; it never shows the value."""
     field = kind.model_fields.get(variable_name.removeprefix(prefix_of(kind)).lower())
     fix = "correct it"
     if field is not None:
         usual = default(field.default).strip("`")
-        fix = f"correct it, or take the default ({usual}): unset {variable_name}"
+        fix = f"correct it, or use the default ({usual}): unset {variable_name}"
     return failed(f"{variable_name}: {why}", fix)
 
 
 def variable(name: str, kind: type[BaseSettings] = Settings) -> str:
-    """Return the variable of a setting."""
+    """Return the environment variable of a setting."""
     return f"{prefix_of(kind)}{name.upper()}"
 
 
 def default(value: Any) -> str:
-    """Write a default as it would stand in the environment."""
+    """Format a default as in the environment."""
     match value:
         case SecretStr():
             return default(value.get_secret_value())
@@ -118,5 +118,5 @@ def default(value: Any) -> str:
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Show what `read` found."""
-    yield from here.problems or [ok("every name of a setting is known, every value can be read")]
+    """Yield the problems that `read` found."""
+    yield from here.problems or [ok("every setting is known, and its value can be read")]

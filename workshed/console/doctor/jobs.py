@@ -1,4 +1,4 @@
-"""The jobs: sent when they are due, none dead."""
+"""Check that a relay, periodic jobs and retention keep up, and that no job is dead."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,26 +15,26 @@ from workshed.jobs.periodic import periodic_jobs
 LATE = timedelta(seconds=10)
 SHOWN = 3
 BEHIND = timedelta(days=1)
-"""Relays delete what has expired every hour."""
+"""Relays delete expired records every hour."""
 OVERDUE = timedelta(seconds=30)
-"""A relay looks every 5 s."""
+"""A relay looks for missed runs every 5 s."""
 
 
 def relay(here: DoctorContext) -> Iterator[Finding]:
-    """See that a relay lives and keeps up."""
+    """Check that a relay is running and keeps up."""
     with here.connect() as conn:
         beat, lag = relays.last_beat(conn), claims.oldest_due_age(conn)
     if trouble := problems.judge_relay(beat):
         yield trouble
     elif lag > LATE:
-        said = f"a relay is at work, and the oldest due job has waited for {in_words(lag)}"
+        said = f"a relay is running, but the oldest due job has waited for {in_words(lag)}"
         yield warning(said, "workshed scheduled  (then see the relay's log)")
     else:
-        yield ok(f"a relay is at work; the oldest due job has waited for {in_words(lag)}")
+        yield ok(f"a relay is running; the oldest due job has waited for {in_words(lag)}")
 
 
 def periodic(here: DoctorContext) -> Iterator[Finding]:
-    """See that somebody makes the runs of periodic jobs, and has their actors."""
+    """Check that the runs of periodic jobs are created, and that workers have their actors."""
     with here.connect() as conn:
         found, now = periodic_jobs.list_periodic_jobs(conn), claims.database_now(conn)
     awake = [job for job in found if job.paused_at is None]
@@ -43,14 +43,14 @@ def periodic(here: DoctorContext) -> Iterator[Finding]:
     if late:
         yield late
     if gone:
-        said = f"no worker that runs has {', '.join(gone)}: none of its runs is made"
+        said = f"no running worker has {', '.join(gone)}: no runs are created"
         yield warning(said, "workshed periodic  (then start a worker that has it)")
     if not (late or gone):
-        yield ok(f"periodic: {jobs(len(found))}, of which {len(found) - len(awake)} paused")
+        yield ok(f"periodic: {jobs(len(found))}, {len(found) - len(awake)} paused")
 
 
 def died(here: DoctorContext) -> Iterator[Finding]:
-    """Count the dead."""
+    """Count dead jobs."""
     with here.connect() as conn:
         groups = dead_jobs.group_by_error(conn)
     if not groups:
@@ -63,13 +63,13 @@ def died(here: DoctorContext) -> Iterator[Finding]:
 
 
 def expired(here: DoctorContext) -> Iterator[Finding]:
-    """See that relays delete the records that have expired."""
+    """Check that relays delete expired records."""
     with here.connect() as conn:
         ages = retention.pruned_ages(conn)
     behind = {name: age for name, age in ages.items() if age > BEHIND}
     if behind:
         longest = in_words(max(behind.values()))
-        said = f"expired records stay: {', '.join(behind)}, for up to {longest}"
+        said = f"expired records are not deleted: {', '.join(behind)}, for up to {longest}"
         yield warning(said, "start a relay of this release (workshed relay), or read its log")
     else:
         longest = in_words(max(ages.values(), default=timedelta()))

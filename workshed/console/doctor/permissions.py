@@ -1,4 +1,4 @@
-"""What the account of `WORKSHED_BROKER_URL` may do: send, work off, make queues."""
+"""Check what the account of `WORKSHED_BROKER_URL` may do: publish, consume, declare queues."""
 
 import re
 import shlex
@@ -11,13 +11,13 @@ from workshed.transport.amqp.arguments import EXCHANGE
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Ask the management API, which answers administrators; else try."""
+    """Ask the management API, which answers administrators; otherwise try it out."""
     patterns = here.ask(lambda api: api.permissions(here.user))
     yield from tried(here) if patterns is None else by_patterns(here, patterns)
 
 
 def by_patterns(here: DoctorContext, patterns: dict[str, str]) -> Iterator[Finding]:
-    """Match the names as RabbitMQ does."""
+    """Match the names against the patterns, as RabbitMQ does."""
     names = consumed(here)
     unread = [name for name in names if not matches(patterns["read"], name)]
     unmade = [name for name in (EXCHANGE, *names) if not matches(patterns["configure"], name)]
@@ -31,48 +31,49 @@ def by_patterns(here: DoctorContext, patterns: dict[str, str]) -> Iterator[Findi
         )
     if unmade:
         yield ok(
-            f"{here.user} may not make {', '.join(unmade)}: `workshed broker setup` by another"
+            f"{here.user} may not declare {', '.join(unmade)}: "
+            "run `workshed broker setup` as another user"
         )
     if matches(patterns["write"], EXCHANGE) and not unread:
         which = ", ".join(here.consumed) or "every queue"
-        yield ok(f"{here.user} may send and work off {which}")
+        yield ok(f"{here.user} may publish, and may consume {which}")
 
 
 def tried(here: DoctorContext) -> Iterator[Finding]:
-    """Send a message that leads nowhere, and look into queues that are empty."""
+    """Publish a message that no queue gets, and read from queues that are empty."""
     sent = probe.publish(here.urls)
     refused, untried = probe.unread(here.urls, consumed(here))
     if sent.kind == "refused":
         yield failed(f"nothing can be sent: {sent.said}", grant(here))
     if sent.kind in ("blocked", "no exchange"):
-        yield unchecked(f"sending could not be tried: {sent.said}")
+        yield unchecked(f"publishing could not be tried: {sent.said}")
     if refused:
         yield failed(
             f"{here.user} may not read {', '.join(refused)}: no worker gets jobs", grant(here)
         )
     if untried:
         yield unchecked(
-            f"reading was not tried where messages wait: {', '.join(untried)}",
+            f"reading was not tried on queues with messages: {', '.join(untried)}",
             "export WORKSHED_MANAGEMENT_URL=… of an administrator",
         )
     if sent.kind == "allowed" and not refused:
-        yield ok(f"{here.user} may send and read, as far as that was tried")
+        yield ok(f"{here.user} may publish and read, as far as that was tried")
 
 
 def consumed(here: DoctorContext) -> list[str]:
-    """Name the queues that the workers of this host are on, as RabbitMQ does."""
+    """Return the queues that workers on this host consume, by their names on RabbitMQ."""
     known = {queue.name: queue.on_rabbitmq for queue in here.queues}
     known |= {name: f"{here.prefix}{name}" for name in here.foreign_queues}
     return [known[name] for name in known if not here.consumed or name in here.consumed]
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Match as RabbitMQ does: anywhere in the name, and an empty pattern matches nothing."""
+    """Match as RabbitMQ does: anywhere in the name; an empty pattern matches nothing."""
     return bool(pattern) and re.search(pattern, name) is not None
 
 
 def grant(here: DoctorContext) -> str:
-    """Write the line that lets the account do all of it, and nothing else."""
+    """Return the command that grants the account exactly the rights it needs."""
     names = "|".join(map(re.escape, consumed(here)))
     pattern = rf"'^({re.escape(EXCHANGE)}|({names})(\.dead)?)$'"
     vhost, user = shlex.quote(here.vhost), shlex.quote(here.user)

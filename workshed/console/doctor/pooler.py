@@ -1,4 +1,4 @@
-"""Whether a pooler stands before PostgreSQL that lends its sessions out by the transaction."""
+"""Check for a pooler in front of PostgreSQL that pools by transaction."""
 
 from collections.abc import Iterator
 
@@ -6,31 +6,31 @@ from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.db import Connection
 
-DIRECT = "export WORKSHED_DATABASE_URL=postgresql://…  (of PostgreSQL itself, where these run)"
+DIRECT = "export WORKSHED_DATABASE_URL=postgresql://…  (of PostgreSQL itself, on hosts with these)"
 TRIES = 5
-"""Each lets the session go to another; between two, other clients may have taken it."""
+"""Each try frees the session, so that the pooler may give it to another client."""
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """See whether two connections share a session, or one has several."""
+    """Check whether two connections share a session, or one has several."""
     with here.connect() as first, here.connect() as second:
         for _ in range(TRIES):
             mine = session(first)
             with second.transaction():
                 theirs = session(second)
-                later = session(first)  # while the other has whatever it has
+                later = session(first)  # while the other holds its session
             if mine == theirs or mine != later:
                 yield warning(
-                    "a pooler lends out the sessions of PostgreSQL by the transaction: streams of "
-                    "notifications hear nothing, and relays plan by the statistics",
+                    "a pooler shares PostgreSQL sessions between transactions: LISTEN receives "
+                    "no notifications, and the queries of relays may be slow",
                     DIRECT,
                 )
                 return
-    yield ok("each connection has a session of its own")
+    yield ok("each connection has its own session")
 
 
 def session(conn: Connection) -> int:
-    """Return the process of the server that answers now."""
+    """Return the pid of the server process that answers now."""
     row = conn.execute("SELECT pg_backend_pid()").fetchone()
     assert row is not None  # noqa: S101 -- one row by construction
     return int(row[0])

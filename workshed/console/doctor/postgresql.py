@@ -1,4 +1,4 @@
-"""PostgreSQL: reachable, of a supported version, migrated, with enough connections."""
+"""Check PostgreSQL: reachable, supported version, migrated, enough connections."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,16 +13,16 @@ from workshed.errors import MigrationError, PoolerModeError, SettingsError
 OLDEST = 15
 NEWEST = 18
 BESIDE_POOL = 2
-"""Connections of a worker beside its pool: one for the flags, one for the rows of what it sends."""
+"""Connections of a worker outside its pool: one for the flags, one for rows it sends."""
 RELAY = 3
-"""Connections of a relay: for its work, its heartbeat and its duties; the tasks of an application
-have one more."""
+"""Connections of a relay: for its work, its heartbeat and its duties. An application's relay tasks
+use one more."""
 SPARE = 20
-"""For the application, and for people who look."""
+"""For the application, and for people with a console."""
 
 
 def reachable(here: DoctorContext) -> Iterator[Finding]:
-    """Connect."""
+    """Connect to PostgreSQL."""
     try:
         here.connect().close()
     except PoolerModeError as err:
@@ -36,7 +36,7 @@ def reachable(here: DoctorContext) -> Iterator[Finding]:
 
 
 def version(here: DoctorContext) -> Iterator[Finding]:
-    """Compare its version, and its clock with ours."""
+    """Check its version, and compare its clock with ours."""
     with here.connect() as conn:
         found = conn.info.server_version // 10_000
         row = conn.execute("SELECT clock_timestamp()").fetchone()
@@ -46,7 +46,7 @@ def version(here: DoctorContext) -> Iterator[Finding]:
         yield failed(said, f"upgrade it to PostgreSQL {NEWEST}")
     elif found > NEWEST:
         yield warning(
-            f"PostgreSQL {found} was not tried", "upgrade Workshed, or report that it works"
+            f"PostgreSQL {found} is untested", "upgrade Workshed, or report that it works"
         )
     else:
         yield ok(f"PostgreSQL {found}")
@@ -64,18 +64,18 @@ def migrations(here: DoctorContext) -> Iterator[Finding]:
 
 
 def search_path(conn: psycopg.Connection[tuple[object, ...]]) -> Iterator[Finding]:
-    """Warn if a name without a schema may be a table of Workshed, as for a role `workshed`."""
+    """Warn if a table name without a schema may mean one of Workshed's, as for role `workshed`."""
     row = conn.execute("SELECT 'workshed' = ANY (current_schemas(false)), current_user").fetchone()
     if row is not None and row[0]:
         yield warning(
-            f"the search_path of {row[1]} has the schema workshed: a table that you name without a "
-            "schema may be one of Workshed's",
+            f"the search_path of {row[1]} includes the schema workshed: a table name without a "
+            "schema may mean one of Workshed's",
             f"connect as another role, or: ALTER ROLE {row[1]} SET search_path = public",
         )
 
 
 def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied: int) -> Finding:
-    """Look at one stream."""
+    """Check one stream of migrations."""
     try:
         missing = migrate.list_pending(conn, (stream,))
     except MigrationError as err:
@@ -94,10 +94,10 @@ def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied:
 
 
 def connections(here: DoctorContext) -> Iterator[Finding]:
-    """Compare the pool with the threads, and what all pools may open with what the server takes."""
+    """Compare the pool size with the threads, and all pools with the server's max_connections."""
     pool, threads = here.settings.pool_size, here.threads
     if pool < threads:
-        said = f"{threads} threads share {pool} connections, so jobs wait for one"
+        said = f"{threads} threads share {pool} connections, so jobs wait for a connection"
         yield warning(said, f"export WORKSHED_POOL_SIZE={threads}")
     query = """
         SELECT current_setting('max_connections')::int

@@ -1,4 +1,4 @@
-"""Try what the account may do, without changing anything."""
+"""Probe what the account may do, without changing anything."""
 
 import time
 from collections.abc import Iterable
@@ -18,15 +18,15 @@ from workshed.transport.amqp import replies, topology
 from workshed.transport.amqp.arguments import EXCHANGE
 
 NOWHERE = "workshed.doctor"
-"""A routing key that no queue is bound to: RabbitMQ gives the message back."""
+"""A routing key that no queue is bound to: RabbitMQ returns the message."""
 BLOCKED = timedelta(seconds=2)
 HEARD_WITHIN_S = 0.4
-"""RabbitMQ gives a message back and then says that it blocks; 1 ms later when that was measured."""
+"""RabbitMQ returns the message first, and then says that it blocks: 1 ms later, when measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """How RabbitMQ took a message that leads nowhere."""
+    """How RabbitMQ responded to a message that no queue gets."""
 
     kind: Literal["allowed", "refused", "no exchange", "blocked"]
     said: str = ""
@@ -44,7 +44,7 @@ def publish(urls: list[str]) -> ProbeResult:
         ends_at = time.monotonic() + HEARD_WITHIN_S
         while not reasons and time.monotonic() < ends_at:
             connection.process_data_events(HEARD_WITHIN_S / 4)
-        connection.close()  # RabbitMQ reads nothing more, not this either, once it blocks
+        connection.close()  # fails if RabbitMQ blocks, because it then reads nothing more
     except ConnectionBlockedTimeout:
         return ProbeResult("blocked", " ".join(reasons))
     finally:
@@ -54,7 +54,7 @@ def publish(urls: list[str]) -> ProbeResult:
 
 
 def tried(channel: Any) -> ProbeResult:
-    """Send it; what came of it."""
+    """Publish the message; return the response."""
     try:
         channel.confirm_delivery()
         channel.basic_publish(EXCHANGE, NOWHERE, b"", mandatory=True)
@@ -69,7 +69,7 @@ def tried(channel: Any) -> ProbeResult:
 def unread(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return the queues that may not be read, and those that cannot be tried.
 
-    A queue with messages is not tried: one would be taken, and come back marked as redelivered.
+    A queue with messages is not tried, because a message would come back marked as redelivered.
     """
     refused, untried = [], []
     with topology.open_connection(urls) as connection:
@@ -84,7 +84,7 @@ def unread(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]
             except ChannelClosedByBroker:
                 refused.append(name)
                 continue
-            if method is not None:  # it came this very moment
+            if method is not None:  # a message has arrived since
                 channel.basic_nack(method.delivery_tag, requeue=True)
             channel.close()
     return refused, untried

@@ -1,4 +1,4 @@
-"""The queues: there, as declared, none left paused, nothing in the dead ones."""
+"""Check the queues: they exist as declared, none is paused, and dead queues are empty."""
 
 from collections.abc import Iterator
 
@@ -14,16 +14,16 @@ IMPORTING = f"{SETUP} --import PACKAGE"
 
 
 def declared(here: DoctorContext) -> Iterator[Finding]:
-    """Compare them with their declaration; over AMQP only whether they exist can be seen."""
+    """Compare the queues with their declarations; AMQP alone only shows whether they exist."""
     foreign = here.foreign_queues
     present = queue_depths(here.urls, foreign, prefix=here.prefix) if foreign else {}
     if gone := [here.prefix + name for name in foreign if name not in present]:
-        # Perhaps no worker has these actors any more: the database does not forget them.
+        # Only a warning: perhaps no worker has these actors any more, but the database keeps them.
         yield warning(f"missing: {', '.join(gone)}", IMPORTING)
     elif foreign:
-        yield ok(f"{', '.join(foreign)}: there")
+        yield ok(f"{', '.join(foreign)} exist")
         yield unchecked(
-            "their arguments: only their module says which they should have",
+            "their arguments: only the module that declares them has these",
             "workshed doctor --import PACKAGE",
         )
     if not here.queues:
@@ -43,38 +43,38 @@ def declared(here: DoctorContext) -> Iterator[Finding]:
     else:
         yield ok(are_there(here))
     yield unchecked(
-        "their arguments and bindings: only the management API tells them",
+        "their arguments and bindings: this needs the management API",
         "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672",
     )
 
 
 def are_there(here: DoctorContext) -> str:
-    """Say how many queues there are."""
+    """Say how many queues exist."""
     count = len(here.queues)
-    return "1 queue is there" if count == 1 else f"{count} queues are there"
+    return "1 queue exists" if count == 1 else f"{count} queues exist"
 
 
 def its(here: DoctorContext) -> str:
-    """Choose the pronoun for so many queues."""
+    """Return the pronoun for this many queues."""
     return "its" if len(here.queues) == 1 else "their"
 
 
 def dead(here: DoctorContext) -> Iterator[Finding]:
-    """Look for what could not even be stored as dead."""
+    """Look for messages that could not even be stored as dead jobs."""
     names = [*(queue.name for queue in here.queues), *here.foreign_queues]
     found = in_dead_queues(here.urls, names, here.prefix)
     for name, count in found.items():
         said = f"{name}.dead holds {count}, whose outcome could not be stored"
         yield warning(said, f"workshed dead requeue {name}")
     if not found:
-        yield ok("nothing lies in a dead queue of RabbitMQ")
+        yield ok("RabbitMQ's dead queues are empty")
 
 
 def paused(here: DoctorContext) -> Iterator[Finding]:
-    """Look for a pause that somebody forgot."""
+    """Look for paused queues, which an operator may have forgotten."""
     with here.connect() as conn:
         found, now = queues.list_queues(conn), database_now(conn)
     paused = problems.judge_pauses(found, now)
     yield from paused
     if not paused:
-        yield ok("none is paused")
+        yield ok("no queue is paused")

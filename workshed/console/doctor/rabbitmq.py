@@ -1,4 +1,4 @@
-"""RabbitMQ: reachable, of a supported version, taking messages; its management API."""
+"""Check RabbitMQ: reachable, supported version, accepting messages; and its management API."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ def reachable(here: DoctorContext) -> Iterator[Finding]:
             fix = f"start it, or {AMQPS}" if url.startswith("amqps:") else START
             yield failed(f"RabbitMQ does not answer at {place}: {said}", fix)
         else:
-            others = "start it; the others serve meanwhile"
+            others = "start it; the other servers are used meanwhile"
             yield warning(f"does not answer at {place}: {said}", others)
 
 
@@ -59,7 +59,7 @@ def trouble(url: str, timeout_s: float) -> str | None:
 
 
 def version(here: DoctorContext) -> Iterator[Finding]:
-    """Compare its version."""
+    """Check its version."""
     with topology.open_connection(here.urls) as connection:
         found = topology.server_version(connection)
     said = f"RabbitMQ {found[0]}.{found[1]}"
@@ -75,7 +75,7 @@ def management(here: DoctorContext) -> Iterator[Finding]:
     try:
         api = here.management()
         if api is None:
-            yield unchecked("the management API is not named", line)
+            yield unchecked("the management API is not configured", line)
             return
         api.overview()
         api.queues()
@@ -90,7 +90,7 @@ def management(here: DoctorContext) -> Iterator[Finding]:
 
 
 def usual(here: DoctorContext) -> str:
-    """Return where the API is as a rule, by TLS where RabbitMQ or the API is asked by it."""
+    """Return the usual URL of the API; with TLS if RabbitMQ or the API is configured with it."""
     parts, named = urlsplit(here.urls[0]), here.settings.management_url
     place = f"{here.user}:PASSWORD@{parts.hostname}"
     if parts.scheme != "amqps" and not (named and named.get_secret_value().startswith("https:")):
@@ -101,7 +101,7 @@ def usual(here: DoctorContext) -> str:
 
 
 def alarms(here: DoctorContext) -> Iterator[Finding]:
-    """See whether RabbitMQ takes messages: by its API, else by a message that leads nowhere."""
+    """Check whether RabbitMQ accepts messages: by its API, else with a message no queue gets."""
     said = here.ask(lambda api: api.alarms() or "")
     if said is None:
         answer = probe.publish(here.urls)
@@ -109,4 +109,4 @@ def alarms(here: DoctorContext) -> Iterator[Finding]:
     if trouble := troubles.judge_alarms(said):
         yield trouble
     else:
-        yield ok("no alarm of memory or disk")
+        yield ok("no memory or disk alarm")

@@ -1,4 +1,4 @@
-"""Run all checks: those that need another after it, the others at once, each with a deadline."""
+"""Run all checks in parallel, each after the checks it needs, with a deadline."""
 
 import threading
 import time
@@ -14,22 +14,22 @@ DEADLINE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something to look at."""
+    """A check of the doctor."""
 
     name: str
     run: Callable[[DoctorContext], Iterable[Finding]]
     needs: tuple[str, ...] = ()
-    """Checks without whose success this one makes no sense."""
+    """Checks that must succeed before this one makes sense."""
     after: tuple[str, ...] = ()
-    """Checks that come first, whatever they find."""
+    """Checks that run first, whatever they find."""
     reads: tuple[str, ...] = ()
-    """Settings without which it would look at the wrong thing."""
+    """Settings it depends on: without them it would check the wrong server."""
 
 
 def examine(
     here: DoctorContext, checks: Sequence[Check], deadline_s: float = DEADLINE_S
 ) -> dict[str, list[Finding]]:
-    """Return what each check found, in their order; never raises, never hangs."""
+    """Return the findings of each check, in order; never raises, never hangs."""
     done: dict[str, list[Finding]] = {}
     while left := [check for check in checks if check.name not in done]:
         wave = [check for check in left if {*check.needs, *check.after} <= done.keys()]
@@ -40,7 +40,7 @@ def examine(
 
 
 def obstacle(check: Check, done: dict[str, list[Finding]], here: DoctorContext) -> str | None:
-    """Say why a check makes no sense now."""
+    """Return why a check cannot run, or `None`."""
     for name in check.reads:
         if name in here.unreadable:
             return f"{variable(name)} cannot be read"
@@ -54,10 +54,10 @@ def obstacle(check: Check, done: dict[str, list[Finding]], here: DoctorContext) 
 def together(
     here: DoctorContext, checks: list[Check], deadline_s: float
 ) -> dict[str, list[Finding]]:
-    """Run them side by side, and leave those that hang."""
+    """Run checks in parallel, and give up on those that hang."""
     found: dict[str, list[Finding]] = {check.name: [] for check in checks}
     threads = [
-        # A daemon: the program may end while it still hangs.
+        # A daemon, so that the program can exit while a check hangs.
         threading.Thread(target=look, args=(here, check, found[check.name]), daemon=True)
         for check in checks
     ]
@@ -72,20 +72,20 @@ def together(
             result[check.name].append(
                 failed(
                     f"no answer within {deadline_s:g} s",
-                    "see whether the server hangs, or the network on the way drops packets",
+                    "check whether the server hangs, or the network drops packets",
                 )
             )
     return result
 
 
 def look(here: DoctorContext, check: Check, found: list[Finding]) -> None:
-    """Run one check; its own failure is a finding."""
+    """Run one check; if it raises, that is a finding too."""
     try:
         found.extend(check.run(here))
-    except Exception as err:  # noqa: BLE001 -- the doctor goes on to the next
+    except Exception as err:  # noqa: BLE001 -- the other checks must still run
         found.append(
             failed(
                 f"the check itself failed: {type(err).__name__}: {str(err).strip()}",
-                "the cause is in these words; if it is not, report it",
+                "fix the cause; if the message does not name it, report a bug",
             )
         )

@@ -1,4 +1,4 @@
-"""Sentry: with its SDK, where it is wanted; how a DSN is written the settings have seen."""
+"""Check that the SDK of Sentry is installed if a DSN is set; the settings have parsed the DSN."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ SDK = "sentry_sdk"
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Look for it; import nothing, send nothing."""
+    """Look for the SDK; import nothing, send nothing."""
     dsn = here.settings.sentry_dsn
     if dsn is None:
-        yield ok("no WORKSHED_SENTRY_DSN is set: failures are reported nowhere else")
+        yield ok("WORKSHED_SENTRY_DSN is not set: failures are not reported to Sentry")
     elif importlib.util.find_spec(SDK) is None:
-        said = "WORKSHED_SENTRY_DSN is set and the SDK is missing, so no worker starts"
+        said = "WORKSHED_SENTRY_DSN is set, but the SDK is missing, so no worker starts"
         yield failed(said, "pip install 'workshed[sentry]'")
     else:
         yield ok(f"failures are reported to {urlsplit(dsn.get_secret_value()).hostname}")

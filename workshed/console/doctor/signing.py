@@ -1,4 +1,4 @@
-"""Who may write a job: anyone who may publish, or anyone who has a key."""
+"""Check whether messages are signed, and whether unsigned ones are accepted."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,15 @@ from workshed.transport.messages.signing import build_signing
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Name the keys, so that hosts can be compared; show none."""
+    """Show the names of the keys, so that hosts can be compared; never the keys."""
     found = build_signing(here.settings)
     if found is None:
-        yield ok("no WORKSHED_SIGNING_KEYS is set: anyone who may publish may run any actor")
+        yield ok("WORKSHED_SIGNING_KEYS is not set: anyone who may publish may run any actor")
         return
     newest, *others = found.names
     kept = f", and {', '.join(others)} accepted" if others else ""
     if found.required:
-        yield ok(f"messages are signed by key {newest}{kept}; all others are dead")
+        yield ok(f"messages are signed by key {newest}{kept}; all others become dead jobs")
     else:
-        said = f"messages are signed by key {newest}{kept}; but unsigned ones run, too"
-        yield warning(said, "export WORKSHED_SIGNING=require  (once nothing unsigned comes)")
+        said = f"messages are signed by key {newest}{kept}, but unsigned ones run too"
+        yield warning(said, "export WORKSHED_SIGNING=require  (once no unsigned messages arrive)")

@@ -1,4 +1,4 @@
-"""Where the doctor looks: the environment as far as it can be read, and what it leads to."""
+"""What the checks work on: the settings, the App, and the servers they lead to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from workshed.settings import Settings
 from workshed.transport import build
 
 QUERY_MS = 4_000
-"""Below the deadline of a check, so that PostgreSQL's own words are shown."""
+"""Below the deadline of a check, so that PostgreSQL's own error is shown."""
 CONNECT_S = 4
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DoctorContext:
-    """The settings and the application, with the default in place of what cannot be read."""
+    """The settings and the App, with defaults in place of values that cannot be read."""
 
     settings: Settings
     app: App = field(default_factory=App)
@@ -38,23 +38,23 @@ class DoctorContext:
     unreadable: frozenset[str] = frozenset()
     """Names of the settings that cannot be read."""
     packages: tuple[str, ...] = ()
-    """Modules with actors, which are imported; without any, the database says what workers have."""
+    """Modules with actors to import; if empty, the actors that workers have declared are used."""
     processes: int = 1
     threads: int = 8
-    """Of a `dramatiq` master on this host."""
+    """Threads per process of a `dramatiq` master on this host."""
     consumed: tuple[str, ...] = ()
-    """Queues of the workers on this host; none named are all."""
+    """Queues that workers on this host consume; empty for all."""
     stop_within: timedelta | None = None
-    """How long systemd, Kubernetes or the like waits after SIGTERM before it kills a worker."""
+    """How long systemd or Kubernetes waits after SIGTERM before it kills a worker."""
 
     @property
     def urls(self) -> list[str]:
-        """The servers of RabbitMQ."""
+        """The URLs of the RabbitMQ servers."""
         return [url.strip() for url in self.settings.broker_url.get_secret_value().split(";")]
 
     @property
     def user(self) -> str:
-        """Who logs in there."""
+        """The user that logs in to RabbitMQ."""
         return amqp.url_user(self.urls[0])
 
     @property
@@ -64,13 +64,13 @@ class DoctorContext:
 
     @property
     def prefix(self) -> str:
-        """What stands before the names of queues on RabbitMQ."""
+        """Prefix of the queue names on RabbitMQ."""
         return self.settings.queue_prefix
 
     @property
     def queues(self) -> list[Queue]:
-        """The queues of imported actors and those that they declare, or those that workers use."""
-        if self.problems:  # no broker can be built then
+        """The queues that imported modules use or declare, or else those that workers use."""
+        if self.problems:  # then no broker can be built
             return list(weigh_queues(self.app.queues, "", self.prefix).values())
         broker = build.broker()
         if self.packages:
@@ -80,20 +80,20 @@ class DoctorContext:
 
     @property
     def foreign_queues(self) -> list[str]:
-        """Queues that workers use and no module imported here declares: only names are known."""
+        """Queues that workers use but no module here declares; only their names are known."""
         known = {queue.name for queue in self.queues}
         return sorted((self.used_queues or set()) - known)
 
     @property
     def used_queues(self) -> set[str] | None:
-        """The queues of the actors that workers have declared; `None` where that says nothing."""
+        """The queues of the actors that workers have declared; `None` if those do not matter."""
         if self.packages or not self.declared:
             return None
         return {actor.queue for actor in self.declared}
 
     @cached_property
     def declared(self) -> list[KnownActor]:
-        """The actors that workers have declared; none where the database does not say."""
+        """The actors that workers have declared; none if the database does not answer."""
         try:
             with self.connect() as conn:
                 return queues.find_actors(conn)
@@ -102,7 +102,7 @@ class DoctorContext:
 
     @property
     def database(self) -> str:
-        """Where PostgreSQL is, without the password."""
+        """The address of PostgreSQL, without the password."""
         return db.describe_address(self.settings.database_url.get_secret_value())
 
     def connect(self) -> Connection:
@@ -111,19 +111,19 @@ class DoctorContext:
         options = {**db.OPTIONS, "connect_timeout": CONNECT_S}
         conn = InterruptibleConnection.connect(url, autocommit=True, **options)
         conn.look_for_pooler()
-        if not conn.is_pooled:  # or it would end statements of the next user of that session
+        if not conn.is_pooled:  # else it would also limit the next client of that session
             conn.execute(f"SET statement_timeout = {QUERY_MS}")
         return conn
 
     def management(self) -> Management | None:
-        """Return the management API, where the environment names it."""
+        """Return the management API, if it is configured."""
         url = self.settings.management_url
         if url is None:
             return None
         return Management(url.get_secret_value(), self.vhost, prefix=self.prefix)
 
     def ask(self, question: Callable[[Management], T]) -> T | None:
-        """Ask the management API; `None` without one, or if it refuses (its own check tells)."""
+        """Ask the management API; `None` without one, or if it fails (see its own check)."""
         api = self.management()
         try:
             return None if api is None else question(api)

@@ -1,4 +1,4 @@
-"""Times that must fit each other; a limit of nothing the settings refuse."""
+"""Check that time limits, consumer timeouts and shutdown times fit each other."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,17 +12,17 @@ from workshed.middleware.retrying.retries import retry_queues
 from workshed.transport import build
 
 LONGEST_SHARE = 0.5
-"""Of the consumer timeout: a job may have waited in the worker for as long again."""
+"""Share of the consumer timeout: a job may have waited in the worker for as long again."""
 
 LONGEST_HARD_SHARE = 0.75
-"""It may have waited for a quarter: one that waits for longer is given back."""
+"""Share of the consumer timeout: a job that has waited for more than a quarter is requeued."""
 
 
 def limits(here: DoctorContext) -> Iterator[Finding]:
     """Compare the time limit of each actor with the consumer timeout of its queue."""
     if not here.packages:
         yield unchecked(
-            "the time limits of actors: only their module says them",
+            "the time limits of actors: only their modules have these",
             "workshed doctor --import PACKAGE",
         )
         return
@@ -39,7 +39,7 @@ def limits(here: DoctorContext) -> Iterator[Finding]:
             yield failed(
                 f"{name} may run for {in_words(limit)}, which is more than half of the consumer "
                 f"timeout of queue {queue.name} ({in_words(queue.consumer_timeout)})",
-                f"time_limit=ms(minutes={most / timedelta(minutes=1):g})  (or a Queue of its own "
+                f"time_limit=ms(minutes={most / timedelta(minutes=1):g})  (or its own Queue "
                 f"with consumer_timeout=timedelta(minutes={2 * limit / timedelta(minutes=1):g}))",
             )
         hard = timedelta(milliseconds=actor.options.get("hard_time_limit", 0))
@@ -47,8 +47,9 @@ def limits(here: DoctorContext) -> Iterator[Finding]:
         if hard > most:
             wrong += 1
             yield failed(
-                f"{name} is given up after {in_words(hard)}, which is more than three quarters of "
-                f"the consumer timeout of queue {queue.name} ({in_words(queue.consumer_timeout)})",
+                f"{name} has a hard limit of {in_words(hard)}, which is more than three quarters "
+                f"of the consumer timeout of queue {queue.name} "
+                f"({in_words(queue.consumer_timeout)})",
                 f"hard_time_limit=ms(minutes={most / timedelta(minutes=1):g})",
             )
     if not wrong:
@@ -56,27 +57,26 @@ def limits(here: DoctorContext) -> Iterator[Finding]:
 
 
 def shutdown(here: DoctorContext) -> Iterator[Finding]:
-    """Compare what a worker takes to stop with what it is given; only its operator knows that."""
+    """Compare the time a worker needs to stop with the time it is given (`--stop-within`)."""
     grace = here.settings.shutdown_grace
     whole = grace + timedelta(seconds=RELAY_AFTER_S)
     takes = f"a worker may take {seconds(whole)} to stop ({seconds(grace)} for its jobs)"
     given = here.stop_within
     if given is None:
         line = f"workshed doctor --stop-within {whole.total_seconds():g}s"
-        unknown = "TimeoutStopSec, or terminationGracePeriodSeconds, was not named"
-        yield unchecked(f"{takes}: {unknown}", f"{line}  (or what it is)")
+        unknown = "TimeoutStopSec or terminationGracePeriodSeconds is unknown"
+        yield unchecked(f"{takes}: {unknown}", f"{line}  (or your value)")
     elif given < whole:
         fits = max(timedelta(), given - timedelta(seconds=RELAY_AFTER_S))
         yield failed(
-            f"{takes} and is killed after {seconds(given)}: what it cuts short is not stored, "
-            "and counts as a crash",
-            f"export WORKSHED_SHUTDOWN_GRACE={fits.total_seconds():g}  (or let it have "
-            f"{seconds(whole)})",
+            f"{takes} but is killed after {seconds(given)}: interrupted jobs leave no outcome, "
+            "and count as crashes",
+            f"export WORKSHED_SHUTDOWN_GRACE={fits.total_seconds():g}  (or allow {seconds(whole)})",
         )
     else:
         yield ok(f"{takes}, and has {seconds(given)}")
 
 
 def seconds(length: timedelta) -> str:
-    """Write it as the settings and systemd have it."""
+    """Format a length as in the settings and in systemd."""
     return f"{length.total_seconds():g} s"

@@ -1,4 +1,4 @@
-"""Python and dramatiq."""
+"""Check the versions of Python and dramatiq."""
 
 import sys
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok, warning
 
 PYTHON = (3, 11), (3, 16)
-"""The first that fits, and the first that the matrix has not run; later ones may be used."""
+"""The oldest supported, and the first that the matrix has not run; later ones may be used."""
 DRAMATIQ = (2, 2, 1), (2, 3)
-"""The first that fits, and the first that was not tried; as in `pyproject.toml`."""
+"""The oldest supported, and the first untested; as in `pyproject.toml`."""
 
 
 def check(_: DoctorContext) -> Iterator[Finding]:
-    """Compare them with what this release was made for."""
+    """Compare the versions with those that this release supports."""
     python = sys.version_info[:3]
     yield runs_on(python)
     dramatiq = tuple(int(part) for part in version("dramatiq").split(".")[:3] if part.isdecimal())
@@ -22,7 +22,7 @@ def check(_: DoctorContext) -> Iterator[Finding]:
 
 
 def runs_on(python: tuple[int, ...]) -> Finding:
-    """Tell whether this release supports a Python, of which a newer one may be used untested."""
+    """Return a finding for a version of Python; a newer one may be used untested."""
     oldest, untested = PYTHON
     said = f"Python {dotted(python)}"
     if python < oldest:
@@ -41,16 +41,14 @@ def fits(
     bounds: tuple[tuple[int, ...], tuple[int, ...]],
     fix: str,
 ) -> Finding:
-    """Tell whether a version is in its bounds."""
+    """Return a finding for a version that must be within bounds."""
     first, too_new = bounds
     if first <= found < too_new:
         return ok(f"{name} {dotted(found)}")
-    said = (
-        f"{name} {dotted(found)}: this release needs {dotted(first)} up to before {dotted(too_new)}"
-    )
+    said = f"{name} {dotted(found)}: this release needs >={dotted(first)}, <{dotted(too_new)}"
     return failed(said, fix)
 
 
 def dotted(version: tuple[int, ...]) -> str:
-    """Write a version."""
+    """Format a version."""
     return ".".join(map(str, version))

@@ -1,4 +1,4 @@
-"""The workers: one on each queue that has actors, or jobs."""
+"""Check that a worker consumes each queue that has actors or jobs."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -13,7 +13,7 @@ from workshed.transport.consuming import consumer_tag
 
 
 def check(here: DoctorContext) -> Iterator[Finding]:
-    """Look for queues without a consumer. No other check notices that their jobs wait."""
+    """Look for queues without a consumer; no other check notices that their jobs wait."""
     names = [*(queue.name for queue in here.queues), *here.foreign_queues]
     found = queue_depths(here.urls, names, prefix=here.prefix)
     alone = {name: one.ready for name, one in found.items() if not one.consumers}
@@ -21,13 +21,13 @@ def check(here: DoctorContext) -> Iterator[Finding]:
     empty = [name for name in sorted(with_actors(here)) if alone.get(name) == 0]
     start = " ".join(("workshed worker", *(here.packages or ("PACKAGE",))))
     if full:
-        yield failed(f"no worker is on {', '.join(full)}: their jobs wait", start)
+        yield failed(f"no worker consumes {', '.join(full)}: jobs wait", start)
     if empty:
-        yield warning(f"no worker is on {', '.join(empty)}, where nothing waits", start)
+        yield warning(f"no worker consumes {', '.join(empty)} (no jobs wait there)", start)
     shared = list(at_odds(here, found))
     yield from shared
     if not (full or empty or shared):
-        yield ok("a worker is on each queue that has jobs, or actors")
+        yield ok("a worker consumes each queue that has jobs or actors")
 
 
 def at_odds(here: DoctorContext, names: Iterable[str]) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def at_odds(here: DoctorContext, names: Iterable[str]) -> Iterator[Finding]:
             yield warning(
                 f"workers with different actors share queue {name}: {listed}. A job waits until "
                 "a worker that has its actor gets it. During a deployment this is temporary",
-                "give each program queues of its own, for example by WORKSHED_QUEUE_PREFIX",
+                "give each program its own queues, for example with WORKSHED_QUEUE_PREFIX",
             )
 
 
@@ -56,7 +56,7 @@ def with_actors(here: DoctorContext) -> set[str]:
     """Return the queues of the imported actors, or those of the actors that workers declared."""
     if not here.packages:
         return here.used_queues or set()
-    if here.problems:  # no broker can be built then
+    if here.problems:  # then no broker can be built
         return set()
     actors = build.broker().actors.values()
     return {queue for actor in actors for queue in (actor.queue_name, *retry_queues(actor))}

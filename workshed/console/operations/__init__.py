@@ -1,1 +1,1 @@
-"""The use cases of operators, for command line and web."""
+"""Operations that the command line and the web console share."""

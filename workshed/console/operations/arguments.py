@@ -1,4 +1,4 @@
-"""The words of a command line as the arguments of a job."""
+"""Parse the words of a command line as the arguments of a job."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ KEYWORD = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def arguments(words: list[str]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Tell the arguments by place from those by name."""
+    """Split words into positional and keyword arguments; raises `typer.BadParameter`."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for word in words:
@@ -29,7 +29,7 @@ def arguments(words: list[str]) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def value(word: str) -> Any:
-    """Read JSON; what is none is a string."""
+    """Return the JSON value of a word, or the word itself if it is not JSON."""
     return loads(word) if is_json(word) else word
 
 

@@ -1,4 +1,4 @@
-"""Each time that a job was tried, from the two tables that tell of it."""
+"""The attempts of a job, merged from its runs and its failed attempts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from workshed.jobs.history.runs import Run
 
 @dataclass(frozen=True, slots=True)
 class JobAttempt:
-    """One of them; `None` is what is not known, as the history lacks the run."""
+    """An attempt; fields that only the history has are `None` if it lacks the run."""
 
     attempt: int
     outcome: str
@@ -26,7 +26,7 @@ class JobAttempt:
 
 
 def list_attempts(known: KnownJob) -> list[JobAttempt]:
-    """Return them, the first one first."""
+    """Return the attempts of a job, the oldest first."""
     failed = {(one.generation, str(one.outcome)): one for one in known.attempts}
     found = [_ran(run, failed.pop((run.generation, run.outcome), None)) for run in known.runs]
     return sorted([*found, *map(_failed, failed.values())], key=lambda one: one.ended_at)

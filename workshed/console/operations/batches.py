@@ -1,4 +1,4 @@
-"""Batches as commands and pages show them, and what is done with them."""
+"""Find, show and cancel batches."""
 
 from dataclasses import asdict
 from uuid import UUID
@@ -11,20 +11,20 @@ from workshed.jobs.batches.progress import BatchProgress
 
 
 def require_batch(conn: Connection, batch: str) -> BatchProgress:
-    """Return a batch; raises `NotFoundError`, also for what is no id."""
+    """Return a batch; raises `NotFoundError`, also if `batch` is not a UUID."""
     try:
         found = progress.get_progress(conn, str(UUID(batch)))
     except ValueError:
         found = None
     if found is None:
-        raise NotFoundError(f"there is no batch with the id {batch!r}; see `workshed batches`")
+        raise NotFoundError(f"no batch has the id {batch!r}; see `workshed batches`")
     return found
 
 
 def cancel_batch(conn: Connection, batch: BatchProgress) -> None:
-    """Let no job of a batch start any more; those that wait keep their rows for a moment.
+    """Cancel a batch, so that none of its jobs starts; rows of waiting jobs are deleted later.
 
-    Raises `WorkshedError` where all have ended.
+    Raises `WorkshedError` if all jobs have ended.
     """
     refuse_ended(batch)
     if conn.execute(*batches.cancel_statement(batch.id)).fetchone() != ("true",):
@@ -32,11 +32,11 @@ def cancel_batch(conn: Connection, batch: BatchProgress) -> None:
 
 
 def refuse_ended(batch: BatchProgress) -> None:
-    """Raise `WorkshedError` where nothing of a batch is left to be cancelled."""
+    """Raise `WorkshedError` if no job of a batch is left to cancel."""
     if batch.completed_at is not None and not batch.pending:
         raise WorkshedError(f"all jobs of batch {batch.id} have ended")
 
 
 def as_data(batch: BatchProgress) -> dict[str, object]:
-    """Return a batch as programs read it."""
+    """Return a batch for JSON output."""
     return asdict(batch) | {"state": batch.state, "total": batch.total, "ended": batch.ended}

@@ -1,4 +1,4 @@
-"""The program that a command works for: its broker, its actors, its database."""
+"""The broker, the actors and the database that a command works with."""
 
 import importlib
 import sys
@@ -24,15 +24,15 @@ from workshed.transport.rabbitmq import RabbitMQBroker
 
 
 def require_rabbitmq() -> RabbitMQBroker:
-    """Return the broker of this environment, if it is a real one."""
+    """Return the broker of this environment; raises `SettingsError` for `stub://`."""
     found = build.broker()
     if not isinstance(found, RabbitMQBroker):
-        raise SettingsError("stub:// has no queues; set WORKSHED_BROKER_URL to a RabbitMQ")
+        raise SettingsError("stub:// has no queues; set WORKSHED_BROKER_URL to a RabbitMQ server")
     return found
 
 
 def open_management(timeout_s: float = TIMEOUT_S) -> Management | None:
-    """Return the management API of the broker's virtual host, where `MANAGEMENT_URL` names it."""
+    """Return the management API of the broker's virtual host, or `None` if it is not configured."""
     url = settings().management_url
     broker = require_rabbitmq()
     vhost = amqp.url_vhost(broker.urls[0])
@@ -42,7 +42,7 @@ def open_management(timeout_s: float = TIMEOUT_S) -> Management | None:
 
 
 def queue_names(conn: Connection) -> list[str]:
-    """Name the queues that are declared here, and those that any worker has declared."""
+    """Return the queues that are declared here, and those that any worker has declared."""
     return list(
         dict.fromkeys(
             [*require_rabbitmq().declared, *(one.name for one in queues.list_queues(conn))]
@@ -51,7 +51,7 @@ def queue_names(conn: Connection) -> list[str]:
 
 
 def check_queues(conn: Connection, names: Iterable[str]) -> None:
-    """Raise `NotFoundError` for a name that no queue has."""
+    """Raise `NotFoundError` for an unknown queue."""
     known = queue_names(conn)
     for name in names:
         if name not in known:
@@ -61,7 +61,7 @@ def check_queues(conn: Connection, names: Iterable[str]) -> None:
 
 
 def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
-    """Return the names if each is a queue's; those no worker has declared yet are noted.
+    """Return the names if all are queues; store those that no worker has declared yet.
 
     Raises `NotFoundError` before anything is written.
     """
@@ -73,12 +73,12 @@ def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
 
 
 def import_actors(packages: Iterable[str]) -> tuple[str, ...]:
-    """Import the modules in which actors are declared, also from the working directory.
+    """Import modules with actors, also from the working directory; return their names.
 
-    Without any, those that the App names. Returns what was imported.
+    Without any, those that the App names.
 
-    An error inside one of them is let through, with the lines that raised it. As in a worker, the
-    broker is there before: a bare `@dramatiq.actor` is on it.
+    An error raised inside a module propagates. As in a worker, the broker is built before, so that
+    a bare `@dramatiq.actor` uses it. Raises `NotFoundError` for a module that does not exist.
     """
     build.broker()
     packages = tuple(packages) or app().actors
@@ -92,8 +92,8 @@ def import_actors(packages: Iterable[str]) -> tuple[str, ...]:
             if err.name is None or not f"{package}.".startswith(f"{err.name}."):
                 raise
             raise NotFoundError(
-                f"there is no module {package!r} to import actors from; it is looked for where "
-                f"Workshed is installed and in {here}"
+                f"there is no module {package!r} to import actors from; looked where Workshed is "
+                f"installed and in {here}"
             ) from None
     return packages
 
@@ -101,7 +101,7 @@ def import_actors(packages: Iterable[str]) -> tuple[str, ...]:
 def require_queues(packages: Collection[str]) -> dict[str, Queue]:
     """Import these modules; return the queues that their actors use, or that they declare.
 
-    Without any module, all that are declared: nothing says which of them are used.
+    Without any module, return all declared queues, because it is unknown which are used.
     """
     broker = build.broker()
     if packages:
@@ -111,9 +111,9 @@ def require_queues(packages: Collection[str]) -> dict[str, Queue]:
 
 @contextmanager
 def open_database(*streams: str) -> Generator[Connection]:
-    """Hold a connection, in autocommit, to a database that is migrated, in these streams too.
+    """Open a connection, in autocommit, to a database with all migrations, also of `streams`.
 
-    Raises `DatabaseUnreachableError` or `MigrationError`, which say what to do.
+    Raises `DatabaseUnreachableError`, `MigrationError`, or `WorkshedError` for a missing right.
     """
     try:
         with db.connect() as conn:
@@ -128,5 +128,5 @@ def open_database(*streams: str) -> Generator[Connection]:
     except psycopg.errors.InsufficientPrivilege as err:
         raise WorkshedError(
             f"PostgreSQL refuses: {str(err).strip()}. The user of WORKSHED_DATABASE_URL lacks that "
-            "right, which `workshed roles` grants to the roles that need it"
+            "right; `workshed roles` grants it to the roles that need it"
         ) from None

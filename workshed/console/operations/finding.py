@@ -1,4 +1,4 @@
-"""What a check found: how bad it is, its cause, and the command that fixes it."""
+"""A finding: its level, its cause, and the command that fixes it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,12 +7,12 @@ from typing import Literal
 Level = Literal["ok", "warning", "failed", "not checked"]
 
 SKEW = timedelta(seconds=5)
-"""By more than this clocks may not differ."""
+"""The largest allowed difference between clocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is well, or not."""
+    """The result of a check."""
 
     level: Level
     message: str
@@ -20,26 +20,26 @@ class Finding:
 
 
 def ok(message: str) -> Finding:
-    """Nothing to do."""
+    """Return a finding that needs no action."""
     return Finding("ok", message)
 
 
 def warning(message: str, fix: str) -> Finding:
-    """Jobs run, but somebody should look."""
+    """Return a finding that someone should look at, although jobs run."""
     return Finding("warning", message, fix)
 
 
 def failed(message: str, fix: str) -> Finding:
-    """Jobs do not run, or may be lost or late."""
+    """Return a finding that says that jobs do not run, or may be lost or late."""
     return Finding("failed", message, fix)
 
 
 def unchecked(message: str, fix: str = "") -> Finding:
-    """Nobody knows."""
+    """Return a finding that says that something could not be checked."""
     return Finding("not checked", message, fix)
 
 
 def clock_skew(skew: timedelta) -> Finding:
-    """Tell that the clock of a server is not that of this host."""
+    """Return a warning that a server's clock differs from this host's."""
     said = f"its clock and this host's are {skew.total_seconds():.0f} s apart"
     return warning(said, "timedatectl set-ntp true  (on the host whose clock is wrong)")

@@ -1,4 +1,4 @@
-"""The history of runs as people ask for it, and read it."""
+"""Parse filters of the history, and format its runs."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ NOT_SUCCEEDED = tuple(one for one in OUTCOMES if one != "succeeded")
 
 
 def parse_outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the outcomes that are asked for; refuses what is none."""
+    """Return the outcomes; raises `typer.BadParameter` for an unknown one."""
     for one in wanted:
         if one not in OUTCOMES:
             hint = did_you_mean(one, OUTCOMES)
@@ -27,18 +27,18 @@ def parse_outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_arguments(words: Sequence[str]) -> dict[str, Any] | None:
-    """Read some `name=value`, each value JSON or a string."""
+    """Parse words of the form `name=value`, each value JSON or a string."""
     found = {}
     for word in words:
         named = KEYWORD.fullmatch(word)
         if named is None:
-            raise typer.BadParameter(f"argument {word!r} is no NAME=VALUE")
+            raise typer.BadParameter(f"argument {word!r} is not of the form NAME=VALUE")
         found[named[1]] = value(named[2])
     return found or None
 
 
 def run_as_call(run: Run) -> str:
-    """Write a run as the call it was: `deliver_email(email_id=7)`."""
+    """Format a run as a call: `deliver_email(email_id=7)`."""
     if run.arguments is None:
         return f"{run.actor}(…)"
     words = [f"{n}={json.dumps(v, ensure_ascii=False)}" for n, v in run.arguments.items()]

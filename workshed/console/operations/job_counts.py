@@ -1,4 +1,4 @@
-"""How many jobs wait and are dead, as far as it is worth counting."""
+"""Count waiting and dead jobs, up to a limit."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from workshed.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """So many, and whether there are more."""
+    """A count, and whether there are more."""
 
     count: int
     more: bool = False
 
 
 def count_waiting(conn: Connection, most: int) -> Counted:
-    """Count what is in the schedule, and not on RabbitMQ."""
+    """Count jobs in the schedule that are not on RabbitMQ, at most `most`."""
     query = """
         SELECT count(*)
           FROM (SELECT FROM workshed.schedule WHERE sent_at IS NULL LIMIT %s) AS counted
@@ -23,7 +23,7 @@ def count_waiting(conn: Connection, most: int) -> Counted:
 
 
 def count_dead(conn: Connection, most: int) -> Counted:
-    """Count the dead."""
+    """Count dead jobs, at most `most`."""
     query = "SELECT count(*) FROM (SELECT FROM workshed.dead LIMIT %s) AS counted"
     return _counted(conn.execute(query, (most + 1,)).fetchone(), most)
 

@@ -1,4 +1,4 @@
-"""The body of a message as people and programs read it."""
+"""Format the body of a message for people and programs."""
 
 import json
 from base64 import b64encode
@@ -8,7 +8,7 @@ from workshed.console.operations.strict_json import loads
 
 
 def decode_body(body: str | bytes) -> Any:
-    """Return what the JSON says; `None` where it is none."""
+    """Return the JSON value of a body, or `None` if it is not JSON."""
     try:
         return loads(body)
     except ValueError:
@@ -16,7 +16,7 @@ def decode_body(body: str | bytes) -> Any:
 
 
 def for_programs(body: str | bytes) -> dict[str, Any]:
-    """Return `body`, or what it is in `body_base64` where it is no JSON."""
+    """Return the JSON value as `body`, or the bytes as `body_base64` if it is not JSON."""
     found = decode_body(body)
     if found is None:
         raw = body.encode() if isinstance(body, str) else body
@@ -25,7 +25,7 @@ def for_programs(body: str | bytes) -> dict[str, Any]:
 
 
 def for_people(body: str | bytes) -> str:
-    """Return the JSON laid out, or the text, or the bytes as Python writes them."""
+    """Return the body as indented JSON, as text, or as a Python bytes literal."""
     found = decode_body(body)
     if found is not None:
         return json.dumps(found, indent=2, ensure_ascii=False)
@@ -38,7 +38,7 @@ def for_people(body: str | bytes) -> str:
 
 
 def body_as_call(actor: str | None, body: str | bytes) -> str:
-    """Write a job as the call it stands for: `deliver_email(7)`."""
+    """Format a job as a call: `deliver_email(7)`."""
     found = decode_body(body)
     if actor is None or not isinstance(found, dict):
         return actor or "?"

@@ -1,4 +1,4 @@
-"""The keys of unique jobs that are nowhere any more."""
+"""Find unique keys whose jobs no longer exist."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,22 @@ from workshed.jobs.locks.unique import UniqueLock
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """Locks without a job, and how many could not be judged."""
+    """Locks without a job, and the number of locks that could not be judged."""
 
     found: list[UniqueLock]
     unjudged: int
-    """Their queues hold messages, and one of these may be theirs."""
+    """Their queues hold messages, which may include their jobs."""
 
 
 def find_orphans(conn: Connection, api: Management | None) -> Orphans:
     """Find the locks whose job is neither in PostgreSQL nor in a queue of RabbitMQ.
 
-    A job is always in one of the two: its row is deleted once RabbitMQ has confirmed it, and it is
-    acked once its outcome is stored. So a lock that has no row before and after its queue was seen
-    empty has no job. Raises `ManagementError`.
+    A job is always in one of the two: its row is deleted only after RabbitMQ has confirmed it, and
+    its message is acked only after its outcome is stored. So a lock that has no row both before and
+    after its queue was seen empty has no job. Raises `ManagementError`.
     """
     if api is None:
-        raise ManagementError(
-            "which jobs RabbitMQ holds only its management API tells: set WORKSHED_MANAGEMENT_URL"
-        )
+        raise ManagementError("this needs RabbitMQ's management API: set WORKSHED_MANAGEMENT_URL")
     before = unique.without_row(conn)
     totals = {name: one.get("messages", 0) for name, one in api.queues().items()}
     after = {(lock.key, lock.message_id, lock.generation) for lock in unique.without_row(conn)}

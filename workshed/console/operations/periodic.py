@@ -1,4 +1,4 @@
-"""The periodic jobs, as commands look at them."""
+"""Periodic jobs with their last runs, for commands and pages."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,16 +22,16 @@ class PeriodicJobState:
     job: PeriodicJob
     last: PeriodicRun | None
     outcome: str | None
-    """What became of the last run, as far as it is known."""
+    """The outcome of the last run, if it is known."""
 
     @property
     def next_there(self) -> datetime:
-        """When its next time is by the clocks of its zone, also while it is paused."""
+        """The next scheduled time, in its time zone; also while it is paused."""
         return self.job.next_at.astimezone(ZoneInfo(self.job.zone))
 
     @property
     def next_at(self) -> datetime | None:
-        """When it runs next; `None` while it is paused, or no worker has it."""
+        """When it runs next; `None` while it is paused or no worker has it."""
         return None if self.job.paused_at or not self.job.live else self.job.next_at
 
 
@@ -46,9 +46,9 @@ def list_states(conn: Connection) -> list[PeriodicJobState]:
 
 
 def last_outcome(run: PeriodicRun | None, found: Mapping[str, str]) -> str | None:
-    """Say what became of a run, of what was found out about messages."""
+    """Return the outcome of a run, from `found`, which maps message ids to outcomes."""
     if run is None or run.message_id is None:
-        return None if run is None else "not sent, another had its key"
+        return None if run is None else "not sent: another job held its unique key"
     return found.get(run.message_id)
 
 
@@ -59,19 +59,23 @@ def require_jobs(conn: Connection, names: Iterable[str]) -> list[PeriodicJob]:
         if name not in jobs:
             raise NotFoundError(
                 f"no periodic job {name!r}{did_you_mean(name, jobs)}; there are "
-                f"{', '.join(jobs) or 'none: a worker or clock notes them when it starts'}"
+                f"{', '.join(jobs) or 'none: workers and clocks register theirs when they start'}"
             )
     return [jobs[name] for name in dict.fromkeys(names)]
 
 
 def describe_run(made: PeriodicRun | None) -> str:
-    """Say what became of a run that was wanted."""
+    """Return the result of a run that an operator requested."""
     if made is None:
-        return "was run this very moment"
-    return f"job {made.blocked_by} has its key" if made.blocked_by else f"sent as {made.message_id}"
+        return "another run was just sent"
+    return (
+        f"job {made.blocked_by} holds its unique key"
+        if made.blocked_by
+        else f"sent as {made.message_id}"
+    )
 
 
 def as_data(one: PeriodicJobState) -> dict[str, Any]:
-    """Return a periodic job as programs read it."""
+    """Return a periodic job for JSON output."""
     last = None if one.last is None else asdict(one.last) | {"outcome": one.outcome}
     return asdict(one.job) | {"next_at": one.next_at, "last": last}

@@ -1,6 +1,6 @@
-"""What keeps jobs from running: for each cause a sentence that says it, and the line that mends it.
+"""Problems that keep jobs from running: for each cause, a message and a fix.
 
-Each function judges what was asked before, and asks nothing itself.
+The functions judge data that the caller has fetched; they fetch nothing themselves.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,62 +20,62 @@ FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
 
 
 def judge_alarms(said: str | None) -> Finding | None:
-    """Judge what RabbitMQ says of its alarms: while there is one, who sends waits."""
+    """Judge RabbitMQ's alarms; while there is one, senders block."""
     return failed(f"RabbitMQ takes no messages: {said}", FREE) if said else None
 
 
 def judge_unreachable(troubles: Iterable[WorkshedError]) -> list[Finding]:
-    """Tell why RabbitMQ could not be asked; the errors say what to do themselves."""
+    """Return why RabbitMQ could not be asked; the errors themselves say what to do."""
     return [failed(str(err), "") for err in troubles]
 
 
 def judge_relay(last_beat: timedelta | None) -> Finding | None:
-    """Judge when any relay has last beaten; `None`: there never was one."""
+    """Judge the age of the last heartbeat of any relay; `None` if there never was one."""
     if last_beat is None:
         return failed(
             "no relay is running: delayed jobs, retries and outbox jobs are not published", START
         )
     if last_beat > relays.DEAD_AFTER:
-        said = f"no relay has beaten for {in_words(last_beat)}: delays and retries wait"
+        said = f"no relay heartbeat for {in_words(last_beat)}: delayed jobs and retries wait"
         return failed(said, START)
     return None
 
 
 def judge_workers(found: Sequence[Worker]) -> Finding | None:
-    """See that somebody starts jobs."""
+    """Check that some worker starts jobs."""
     alive = [one for one in found if one.alive]
     if not alive:
-        return failed("no worker beats, so nothing runs", WORK)
+        return failed("no worker is running, so no job runs", WORK)
     if all(one.state == "quiet" for one in alive):
-        said = f"no job starts: all {len(alive)} workers that live are quiet"
+        said = f"no job starts: all {len(alive)} running workers are quiet"
         fix = " ".join(["workshed workers resume", *(one.name for one in alive)])
         return failed(said, fix)
     return None
 
 
 def judge_unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding | None:
-    """See that some worker listens on each queue in which jobs wait; not where none lives."""
+    """Check that a worker consumes each queue in which jobs wait, if any worker is running."""
     listened = {queue for one in found if one.alive for queue in one.queues}
     alone = sorted({*waiting} - listened)
     if not (alone and listened):
         return None
     options = " ".join(f"--queue {name}" for name in alone)
-    return failed(f"no worker is on {', '.join(alone)}: their jobs wait", f"{WORK} {options}")
+    return failed(f"no worker consumes {', '.join(alone)}: jobs wait", f"{WORK} {options}")
 
 
 def judge_clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Finding | None:
-    """See that somebody makes the runs of periodic jobs; some are late by more than `overdue`."""
+    """Check that the runs of periodic jobs are created, at most `overdue` late."""
     awake = [job for job in found if job.paused_at is None and job.live]
     late = [job for job in awake if now - job.next_at > overdue]
     if not late:
         return None
     first = min(late, key=lambda job: job.next_at)
-    said = f"{first.name} was to run {in_words(now - first.next_at)} ago: nobody makes its runs"
+    said = f"{first.name} was due {in_words(now - first.next_at)} ago: its runs are not created"
     return failed(said, START)
 
 
 def judge_pauses(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
-    """Find pauses that somebody may have forgotten."""
+    """Find paused queues, which an operator may have forgotten."""
     return [
         warning(
             f"{queue.name} was paused {ago(queue.paused_at, now)}",
@@ -87,23 +87,25 @@ def judge_pauses(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
 
 
 def judge_dropped(runs: int, span: timedelta) -> Finding | None:
-    """Judge how many runs are not in the history, so that figures made of it are too low."""
+    """Judge how many runs the history lacks; its figures are too low by that number."""
     if not runs:
         return None
     said = f"{runs} runs of the last {in_words(span)} were not recorded"
-    return warning(f"{said}, as PostgreSQL was away or slow", "workshed doctor")
+    return warning(f"{said}, because PostgreSQL was down or slow", "workshed doctor")
 
 
 def judge_deaths(number: int, most: int, span: timedelta) -> Finding | None:
-    """Judge how many jobs have died lately; above `most` they were not counted."""
+    """Judge how many jobs died within `span`; more than `most` were not counted."""
     if not number:
         return None
     many = f"more than {most} jobs" if number > most else jobs(number)
-    return warning(f"{many} died within the last {in_words(span)}", "workshed dead list --group")
+    return warning(
+        f"{many} failed permanently in the last {in_words(span)}", "workshed dead list --group"
+    )
 
 
 def order_findings(*found: Finding | Iterable[Finding] | None) -> list[Finding]:
-    """Put together what was found, the worst first."""
+    """Merge findings, the failed ones first."""
     several: list[Finding] = []
     for one in found:
         if isinstance(one, Finding):

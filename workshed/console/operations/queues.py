@@ -1,4 +1,4 @@
-"""What is known of each queue: its declaration, RabbitMQ's counts, PostgreSQL's."""
+"""The state of each queue: its declaration, and the counts of RabbitMQ and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from workshed.transport.rabbitmq import RabbitMQBroker
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """One queue; `None` is what could not be asked, or no program here declares."""
+    """A queue; `None` means unknown: not declared here, or RabbitMQ did not answer."""
 
     name: str
     kind: str | None
@@ -25,20 +25,20 @@ class QueueState:
     levels: int | None
     ready: int | None
     unacked: int | None
-    """With workers; only the management API knows."""
+    """Messages that workers hold; needs the management API."""
     workers: int | None
     """Processes that consume it."""
     waiting: int
-    """In the schedule."""
+    """Jobs in the schedule."""
     dead: int
     dead_queue: int | None
-    """In RabbitMQ's `<queue>.dead`: what could not even be stored as dead."""
+    """Messages in RabbitMQ's `<queue>.dead`, which could not even be stored as dead jobs."""
     paused_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """What PostgreSQL counts of each queue."""
+    """The counts of PostgreSQL, by queue."""
 
     waiting: Mapping[str, int]
     dead: Mapping[str, int]
@@ -47,7 +47,7 @@ class QueueCounts:
 def list_queue_states(
     conn: Connection, broker: RabbitMQBroker, api: Management | None
 ) -> tuple[list[QueueState], list[WorkshedError]]:
-    """Return the queues, the declared ones first, and what could not be asked."""
+    """Return the queues, the declared ones first, and the errors of RabbitMQ."""
     counted = count_waiting_and_dead(conn)
     names = name_queues(conn, counted)
     told = fetch_status(broker.urls, api, names, prefix=broker.prefix)
@@ -55,12 +55,12 @@ def list_queue_states(
 
 
 def count_waiting_and_dead(conn: Connection) -> QueueCounts:
-    """Count what waits in the schedule, and what is dead."""
+    """Count waiting and dead jobs, by queue."""
     return QueueCounts(waiting.count_by_queue(conn), dead.by_queue(conn))
 
 
 def name_queues(conn: Connection, counted: QueueCounts) -> list[str]:
-    """Name the queues that are declared, and those of which there is something."""
+    """Return the queues that are declared, and those with waiting or dead jobs."""
     others = sorted({*counted.waiting, *counted.dead})
     return list(dict.fromkeys([*queue_names(conn), *others]))
 
@@ -72,7 +72,7 @@ def describe_queue(
     counted: QueueCounts,
     told: BrokerStatus,
 ) -> list[QueueState]:
-    """Put together what is known of each queue."""
+    """Merge what is known of each queue."""
     known = {queue.name: queue for queue in queues.list_queues(conn)}
 
     def state(name: str) -> QueueState:

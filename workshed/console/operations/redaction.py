@@ -1,4 +1,4 @@
-"""Bodies of messages without what their actors redact."""
+"""Hide the arguments in message bodies that their actors redact."""
 
 import dataclasses
 import json
@@ -13,11 +13,11 @@ from workshed.redaction import HIDDEN
 
 
 class HasMessage(Protocol):
-    """A row that has a message."""
+    """A row with a message."""
 
     @property
     def actor(self) -> str | None:
-        """Its actor; `None` where it could not be read."""
+        """Its actor; `None` if it could not be read."""
 
     @property
     def body(self) -> str | bytes:
@@ -28,15 +28,15 @@ R = TypeVar("R", bound=HasMessage)
 
 
 def without_secrets(conn: Connection, rows: Iterable[R]) -> list[R]:
-    """Return the rows as they may be shown."""
+    """Return the rows with redacted bodies, which may be shown."""
     known = {actor.name: actor for actor in queues.find_actors(conn) if actor.redact}
     return [_shown(row, known) for row in rows]
 
 
 def hide_secrets(body: Any, actor: str | None, known: Mapping[str, KnownActor]) -> Any:
-    """Return a message's fields with its secret arguments hidden, those of messages in it too.
+    """Return a message's fields with secret arguments hidden, also in messages nested in it.
 
-    `known` are the actors that have any. A unique key may be made of them, so it is hidden as well.
+    `known`: actors with secret arguments. A unique key is hidden too, because it may contain them.
     """
     if not isinstance(body, dict):
         return body
@@ -53,7 +53,7 @@ def hide_secrets(body: Any, actor: str | None, known: Mapping[str, KnownActor]) 
 
 
 def _within(options: dict[str, Any], known: Mapping[str, KnownActor]) -> dict[str, Any]:
-    """Hide those of the messages that are sent after this one."""
+    """Hide secrets in the messages that are sent after this one."""
     found = dict(options)
     if isinstance(piped := options.get("pipe_target"), dict):
         found["pipe_target"] = _named(piped, known)
@@ -93,12 +93,12 @@ def _shown(row: R, known: Mapping[str, KnownActor]) -> R:
     except ValueError:
         if row.actor not in known:
             return row
-        body = HIDDEN  # whose it is is known, and not where its secret stands
+        body = HIDDEN  # not JSON, so the secret cannot be located
     shown: R = dataclasses.replace(row, body=body)  # type: ignore[type-var]
     return shown
 
 
 def _has_messages(body: str | bytes) -> bool:
-    """Tell whether a message may have others in it: most have none, and are not read for that."""
+    """Tell whether a message may contain others; a cheap test, because most do not."""
     text = body if isinstance(body, bytes) else body.encode(errors="replace")
     return b'"pipe_target"' in text or b'"group_completion_callbacks"' in text

@@ -1,4 +1,4 @@
-"""What ties a job to others: its unique keys and who has them, its batch, the jobs it has sent."""
+"""How a job relates to others: its unique keys and their holders, and the jobs it has sent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from workshed.redaction import HIDDEN
 
 @dataclass(frozen=True, slots=True)
 class JobKey:
-    """A key that a job has, or asks for; hidden where its actor has secret arguments."""
+    """A key that a job holds or waits for; hidden if its actor has secret arguments."""
 
     key: str
     lasts: Literal["alive", "running"]
-    """What its holder is for as long as it has the key."""
+    """How long the key is held: while its holder is alive, or while it runs."""
     holder: str | None
-    """The job that has it; `None`: nobody."""
+    """The job that holds it, or `None`."""
     acquired_at: datetime | None
     expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class ChildJob:
-    """A job that another has sent, as it ran last."""
+    """A job that another job has sent, with its latest run."""
 
     message_id: str
     call: str
@@ -65,7 +65,7 @@ def list_children(conn: Connection, message_id: str, limit: int) -> list[ChildJo
 
 
 def _wanted(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None]]:
-    """Read from its message which key it asks for."""
+    """Yield the unique key that a job asks for in its message, with its actor."""
     row = get_waiting(conn, message_id) or dead_jobs.get_dead_job(conn, message_id)
     fields = None if row is None else decode_body(row.body)
     options = fields.get("options") if isinstance(fields, dict) else None

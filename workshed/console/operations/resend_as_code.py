@@ -1,4 +1,4 @@
-"""A job as one would send it again: in Python, and on the command line."""
+"""The code to send a job again: in Python, and on the command line."""
 
 import json
 import keyword
@@ -14,7 +14,7 @@ from workshed.console.operations.timeline import KnownJob
 
 @dataclass(frozen=True, slots=True)
 class SendCall:
-    """An actor, and what it is sent; secret arguments are hidden in it."""
+    """An actor and its arguments; secret ones are hidden."""
 
     actor: str
     args: Sequence[Any]
@@ -22,7 +22,7 @@ class SendCall:
 
     @property
     def send(self) -> str:
-        """Write it in Python: `deliver_email.send(7, kind='alert')`."""
+        """The call in Python: `deliver_email.send(7, kind='alert')`."""
         words = [repr(value) for value in self.args]
         if all(_is_name(name) for name in self.kwargs):
             words += [f"{name}={value!r}" for name, value in self.kwargs.items()]
@@ -32,7 +32,7 @@ class SendCall:
 
     @property
     def command(self) -> str | None:
-        """Write it for a shell; `None` where the command has no form for an argument's name."""
+        """The command for a shell; `None` if the command cannot express an argument's name."""
         if not all(KEYWORD.fullmatch(f"{name}=") for name in self.kwargs):
             return None
         words = [_by_place(value) for value in self.args]
@@ -42,7 +42,7 @@ class SendCall:
 
 
 def resend_call(known: KnownJob) -> SendCall | None:
-    """Return how a job was sent, as far as is known: by its message, or by its run."""
+    """Return how a job was sent, from its message or its latest run; `None` if unknown."""
     fields = None if known.row is None else decode_body(known.row.body)
     if isinstance(fields, dict):
         actor, args, kwargs = (fields.get(name) for name in ("actor_name", "args", "kwargs"))
@@ -50,7 +50,7 @@ def resend_call(known: KnownJob) -> SendCall | None:
             return SendCall(actor, args, kwargs)
     if known.runs and known.runs[-1].arguments is not None:
         last = known.runs[-1]
-        # Those that do not fit the actor's signature are named by their number.
+        # Arguments that do not fit the actor's signature are keyed by their position.
         args = [value for name, value in last.arguments.items() if name.isdigit()]
         return SendCall(
             last.actor, args, {n: v for n, v in last.arguments.items() if not n.isdigit()}
@@ -59,18 +59,18 @@ def resend_call(known: KnownJob) -> SendCall | None:
 
 
 def _is_name(text: str) -> bool:
-    """Tell whether Python reads it as this name: it takes some letters for others."""
+    """Tell whether Python reads a text as this name; it normalizes some non-ASCII letters."""
     return text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
 
 
 def _by_place(value: Any) -> str:
-    """Write a word that is read as this value, and as no `KEY=ARG`."""
+    """Format a value as a word that is not read as `KEY=ARG`."""
     word = _value(value)
     return _json(value) if not is_json(word) and KEYWORD.fullmatch(word) else word
 
 
 def _value(value: Any) -> str:
-    """Write a string as it is where nobody would read it as JSON, all else as JSON."""
+    """Format a string as it is unless it would be read as JSON; everything else as JSON."""
     return value if isinstance(value, str) and _is_plain(value) else _json(value)
 
 
@@ -79,6 +79,6 @@ def _is_plain(text: str) -> bool:
 
 
 def _json(value: Any) -> str:
-    """Write JSON, with escapes for what a terminal would not show."""
+    """Format JSON, with escapes for characters that a terminal would not show."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)

@@ -1,4 +1,4 @@
-"""The jobs that run just now, as their workers have said at their last beat."""
+"""The jobs that are running, as of the last heartbeat of their workers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from workshed.jobs.control.workers import DEAD_AFTER
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """One of them; it may have ended since the beat, which is 2 s ago at most."""
+    """A running job; it may have ended since the heartbeat, which is at most 2 s ago."""
 
     message_id: str
     actor: str
     queue: str
     since: datetime
     worker: str
-    """Host and process id."""
+    """HOST:PID."""
 
 
 def list_running(conn: Connection) -> list[RunningJob]:
-    """Return them, who runs for longest first; those of silent workers are nowhere any more."""
+    """Return the running jobs, the longest running first; not those of silent workers."""
     query = """
         SELECT host || ':' || pid, running
           FROM workshed.workers
@@ -34,12 +34,12 @@ def list_running(conn: Connection) -> list[RunningJob]:
 
 
 def get_running(conn: Connection, message_id: str) -> RunningJob | None:
-    """Return one of them."""
+    """Return a running job by id."""
     return next((one for one in list_running(conn) if one.message_id == message_id), None)
 
 
 def _read(worker: str, told: Any) -> Iterator[RunningJob]:
-    """Read what a worker of another release may have written: what is not clear is left out."""
+    """Parse the jobs of a worker, perhaps of another release; skip entries that do not parse."""
     for one in told if isinstance(told, list) else []:
         match one:
             case {"message_id": str(id_), "actor": str(actor), "queue": str(queue), "since": since}:

@@ -1,4 +1,4 @@
-"""The rows of the schedule, as commands look at them."""
+"""Rows of the schedule, for commands and pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ State = Literal["waits", "on its way", "sent"]
 REASONS: Mapping[Reason, str] = {
     "transactional": "sent",
     "delayed": "sent for later",
-    "retry": "failed, tries again",
-    "snoozed": "has put itself off",
-    "outbox_lease": "its sender publishes it",
+    "retry": "failed, will be retried",
+    "snoozed": "snoozed itself",
+    "outbox_lease": "its sender is publishing it",
     "broker_down": "RabbitMQ could not take it",
-    "interrupted": "given back when its worker stopped",
-    "unknown_actor": "no worker that got it knows its actor, or an option",
-    "redriven": "was dead, somebody retried it",
+    "interrupted": "requeued when its worker stopped",
+    "unknown_actor": "the worker that got it lacks its actor, or an option",
+    "redriven": "was dead, retried by an operator",
 }
-"""Why a job has a row, as people say it."""
+"""Why a job has a row, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class WaitingJob:
     body: str
     reason: Reason
     state: State
-    """`sent`: RabbitMQ has it; the row is kept until its outcome is stored."""
+    """`sent`: it is on RabbitMQ; the row is kept until its outcome is stored."""
     due_at: datetime
     created_at: datetime
 
@@ -58,6 +58,6 @@ def get_scheduled(conn: Connection, message_id: str) -> WaitingJob | None:
 
 
 def count_by_queue(conn: Connection) -> dict[str, int]:
-    """Return how many jobs of each queue wait."""
+    """Return the number of waiting jobs, by queue."""
     query = "SELECT queue, count(*) FROM workshed.schedule WHERE sent_at IS NULL GROUP BY queue"
     return dict(conn.execute(query).fetchall())

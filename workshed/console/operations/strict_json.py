@@ -1,14 +1,14 @@
-"""JSON as it is specified, every number exact."""
+"""Parse JSON strictly: no NaN, no Infinity, limited depth."""
 
 import json
 from typing import Any, NoReturn
 
 DEEPEST = 260
-"""Levels; a message that can be sent has at most 254, and Python's own writer ends below 1000."""
+"""Levels. A message that can be sent has at most 254; Python's writer fails below 1000."""
 
 
 def loads(text: str | bytes) -> Any:
-    """Read it; raises `ValueError`, also for NaN and Infinity, which Python would take."""
+    """Parse JSON; raises `ValueError`, also for NaN and Infinity, which Python accepts."""
     try:
         found = json.loads(text, parse_constant=_refuse)
     except RecursionError as err:
@@ -19,7 +19,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def depth(value: Any) -> int:
-    """Return how many levels it has; a number or a string is one."""
+    """Return the number of nested levels; a number or a string has one."""
     levels, values = 0, [value]
     while values:
         levels += 1
@@ -28,7 +28,7 @@ def depth(value: Any) -> int:
 
 
 def contents(value: Any) -> list[Any]:
-    """Return what a list or an object holds."""
+    """Return the values in a list or an object."""
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []

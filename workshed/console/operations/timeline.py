@@ -1,4 +1,4 @@
-"""What is known of one job, in the order in which it happened."""
+"""Everything that is known of one job, as a timeline."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,21 +21,21 @@ from workshed.jobs.history import attempts, runs
 from workshed.jobs.history.attempts import Attempt
 from workshed.jobs.history.runs import Run
 
-ORIGINS = {"transaction": "in a transaction", "cron": "by the calendar"}
-UNKNOWN = "PostgreSQL knows of no job {!r}: on RabbitMQ, never sent, or long done"
+ORIGINS = {"transaction": "in a transaction", "cron": "by its schedule"}
+UNKNOWN = "no job {!r} in PostgreSQL: it is on RabbitMQ, was never sent, or ended long ago"
 ABOUT = timedelta(seconds=1)
 NO_ENDS = ("sent", "due", "started", "duplicate")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a job, or is to happen."""
+    """Something that happened to a job, or is going to happen."""
 
     at: datetime
     what: str
     details: str
     after_s: float | None = None
-    """Seconds since what happened before it."""
+    """Seconds since the event before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,19 @@ class KnownJob:
     dead: Dead | None
     runs: list[Run]
     attempts: list[Attempt]
-    """Each that failed, and each discard; `runs` may lack some of them."""
+    """Each failed attempt, and each discard; `runs` may lack some of them."""
     cancelled: bool
     running: RunningJob | None
 
     @property
     def is_known(self) -> bool:
-        """Tell whether there is anything."""
+        """Tell whether any row is about this job."""
         rows = self.waiting or self.dead or self.runs or self.attempts or self.running
         return bool(rows or self.cancelled)
 
     @property
     def state(self) -> str:
-        """Say where it is now: `running`, `waits`, `dead`, or how it ended as far as is known."""
+        """Its state: `running`, `waits`, `dead`, and so on, or its outcome, as far as known."""
         if self.running is not None:
             return "running"
         if self.waiting is not None:
@@ -71,12 +71,12 @@ class KnownJob:
 
     @property
     def row(self) -> WaitingJob | Dead | None:
-        """The row that has its message, if any."""
+        """The row with its message, if any."""
         return self.waiting or self.dead
 
     @property
     def timeline(self) -> list[Event]:
-        """What happened, the first first; times are by the clocks of who tells them."""
+        """The events, the oldest first; times come from the clocks of different processes."""
         events = sorted(self._events(), key=lambda event: event.at)
         gaps = [(b.at - a.at).total_seconds() for a, b in pairwise(events)]
         after = zip(events, [None, *gaps], strict=True) if events else ()
@@ -84,7 +84,7 @@ class KnownJob:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What its message carries, as far as is known."""
+        """The options of its message, as far as they are known."""
         return self._origin()[1]
 
     def _events(self) -> Iterator[Event]:
@@ -102,10 +102,10 @@ class KnownJob:
         if died is not None and died.generation not in generations:
             yield Event(died.died_at, "dead", died.reason)
         if self.running is not None:
-            yield Event(self.running.since, "started", f"on {self.running.worker}; it runs")
+            yield Event(self.running.since, "started", f"on {self.running.worker}; running")
         waits = self.waiting
         if waits is not None and waits.state == "waits" and not self._is_told(waits.due_at):
-            yield Event(waits.due_at, "due", f"it waits for this ({waits.reason})")
+            yield Event(waits.due_at, "due", f"waits until then ({waits.reason})")
 
     def _sent(self) -> Iterator[Event]:
         sent, options = self._origin()
@@ -117,15 +117,15 @@ class KnownJob:
         yield Event(sent, "sent", ", ".join(details))
         due = _instant(options.get("due"))
         if due is not None and due > sent + ABOUT:
-            yield Event(due, "due", "it was delayed until then")
+            yield Event(due, "due", "delayed until then")
 
     def _is_told(self, due_at: datetime) -> bool:
-        """Tell whether its message says so too: nobody has moved it since."""
+        """Tell whether its message has the same due time, so that the job was not moved since."""
         due = _instant(self._origin()[1].get("due"))
         return due is not None and abs(due - due_at) < ABOUT
 
     def _origin(self) -> tuple[datetime | None, dict[str, Any]]:
-        """Return when it was sent and with which options, from whatever row tells."""
+        """Return when it was sent and its options, from the row with its message or a run."""
         fields = None if self.row is None else decode_body(self.row.body)
         sent = _instant(fields.get("message_timestamp")) if isinstance(fields, dict) else None
         if isinstance(fields, dict) and sent is not None:
@@ -138,10 +138,10 @@ class KnownJob:
 
 
 def load_job(conn: Connection, message_id: str) -> KnownJob:
-    """Collect it; secret arguments are hidden."""
+    """Load all rows about a job; secret arguments are hidden."""
     runs_now = running.get_running(
         conn, message_id
-    )  # first: it may end while the rest is asked for
+    )  # first, because it may end while the rest is loaded
     waiting, died = get_waiting(conn, message_id), dead.get_dead_job(conn, message_id)
     known = KnownJob(
         message_id=message_id,
@@ -157,7 +157,7 @@ def load_job(conn: Connection, message_id: str) -> KnownJob:
 
 
 def _ends(known: KnownJob) -> Iterator[datetime]:
-    """Tell when runs of it were over: its worker may not have beaten since."""
+    """Yield when its runs ended; the heartbeat of its worker may be older than that."""
     for run in known.runs:
         yield run.ended_at
     for one in known.attempts:
@@ -169,7 +169,7 @@ def _ends(known: KnownJob) -> Iterator[datetime]:
 
 
 def _instant(ms: Any) -> datetime | None:
-    """Read Unix milliseconds; of the dead some could not be read, and may say anything."""
+    """Convert Unix milliseconds; an unreadable dead job may hold anything, which gives `None`."""
     try:
         return datetime.fromtimestamp(ms / 1000, UTC)
     except (TypeError, ValueError, OverflowError, OSError):

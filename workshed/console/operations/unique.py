@@ -1,4 +1,4 @@
-"""The keys of unique jobs, and who has them: while they live, or while they run."""
+"""The keys of unique jobs, held while a job is alive or while it runs."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,15 +12,15 @@ from workshed.jobs.locks.unique import UniqueLock
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A key that a job has."""
+    """A key that a job holds."""
 
     kind: Literal["alive", "running"]
-    """While its job lives; or while it runs, by a lease, which ends by itself."""
+    """Held while its job is alive; or while it runs, by a lease, which expires by itself."""
     row: UniqueLock | HeldLock
 
     @property
     def place(self) -> tuple[datetime, str]:
-        """By what they are sorted."""
+        """The sort key."""
         return self.row.acquired_at, self.row.key
 
 
@@ -32,7 +32,7 @@ def list_held_keys(
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
 ) -> list[HeldKey]:
-    """Return the keys, the longest held first; `begins`: those that begin so."""
+    """Return the keys, the longest held first; `begins`: only keys with this prefix."""
     alive = unique.list_unique_locks(conn, actor=actor, begins=begins, after=after, limit=limit)
     running = run_locks.list_run_locks(conn, actor=actor, begins=begins, after=after, limit=limit)
     found = [HeldKey("alive", one) for one in alive] + [HeldKey("running", one) for one in running]
@@ -40,5 +40,5 @@ def list_held_keys(
 
 
 def as_data(key: HeldKey) -> dict[str, Any]:
-    """Return a key as programs read it."""
+    """Return a key for JSON output."""
     return asdict(key.row) | {"kind": key.kind}

@@ -1,4 +1,4 @@
-"""How a job ended, for a sender that waits."""
+"""Wait for the end of a job."""
 
 import math
 import time
@@ -20,19 +20,19 @@ LOOK_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
-    """What became of a job."""
+    """How a job ended."""
 
     outcome: str
-    """Of those of `workshed.jobs.outcomes` one that is final."""
+    """A final outcome of `workshed.jobs.outcomes`."""
     reason: str = ""
     result: Any = None
-    """What its actor returned, where that is stored."""
+    """The return value of its actor, if it is stored."""
 
 
 def wait_for_end(
     conn: Connection, message: dramatiq.Message[Any], timeout: timedelta | None
 ) -> FinalState | None:
-    """Return how a message with the option `awaited` ended; `None` where it has not in time."""
+    """Return how a message with the option `awaited` ended; `None` if it has not in time."""
     backend = PostgresResults()
     key = backend.build_message_key(message)
     until = time.monotonic() + (math.inf if timeout is None else timeout.total_seconds())
@@ -50,22 +50,22 @@ def wait_for_end(
 def find_final_state(
     conn: Connection, message_id: str, backend: PostgresResults, stored: Any
 ) -> FinalState:
-    """Tell the ends apart, whose rows commit with what is stored: a discard is no result."""
+    """Return the outcome; its rows commit with the stored result, and a discard has no result."""
     tried = attempts.of_message(conn, message_id)
     if tried and tried[-1].outcome != "retry":
         return FinalState(tried[-1].outcome, tried[-1].reason)
     try:
         result = backend.unwrap_result(stored)  # type: ignore[no-untyped-call]  # dramatiq's
-    except ResultFailure as failure:  # dead, and erased or put back since
+    except ResultFailure as failure:  # dead, and since then erased or retried
         return FinalState("dead", str(failure))
     return FinalState("succeeded", result=result)
 
 
 def is_withdrawn(conn: Connection, message_id: str) -> bool:
-    """Tell whether it was cancelled while it waited, so that no worker meets it."""
+    """Tell whether it was cancelled while it waited, so that no worker will see it."""
     return cancellations.is_cancelled(conn, message_id) and settled.is_settled(conn, message_id, 0)
 
 
 def is_worked_on(conn: Connection, queue: str) -> bool:
-    """Tell whether a worker that beats is on a queue."""
+    """Tell whether a running worker consumes a queue."""
     return any(one.alive and queue in one.queues for one in workers.list_workers(conn))

@@ -1,4 +1,4 @@
-"""The worker processes, as people name them."""
+"""Find worker processes by id or HOST:PID."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,9 +19,9 @@ def require_workers(conn: Connection, names: Iterable[str]) -> dict[str, Worker]
 
 
 def one_of(found: Sequence[Worker], name: str) -> Worker:
-    """Return the one that is meant; of one host and pid it is the one that lives.
+    """Return the worker with this name; of several, the one that is alive.
 
-    Raises `NotFoundError` where that is none, or several: containers may share a host's name.
+    Raises `NotFoundError` for none or several, because containers may share a host name.
     """
     named = [one for one in found if name in (one.id, one.name)]
     wanted = [one for one in named if one.alive] or named
@@ -32,4 +32,4 @@ def one_of(found: Sequence[Worker], name: str) -> Worker:
             likely = did_you_mean(name, [one.name for one in found])
             raise NotFoundError(f"no worker {name!r}{likely}; see `workshed workers`")
     ids = ", ".join(one.id for one in wanted)
-    raise NotFoundError(f"{len(wanted)} workers are {name}; name one by its id: {ids}")
+    raise NotFoundError(f"{len(wanted)} workers are named {name}; use the id of one: {ids}")

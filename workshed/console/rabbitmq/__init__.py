@@ -1,1 +1,1 @@
-"""What operators ask RabbitMQ."""
+"""Access to RabbitMQ for operators: AMQP and the management API."""

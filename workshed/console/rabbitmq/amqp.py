@@ -1,4 +1,4 @@
-"""A connection to RabbitMQ that lasts as long as its work, and waits for nothing for ever."""
+"""Short-lived connections to RabbitMQ, with timeouts on everything."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from workshed.transport.amqp import url as address
 from workshed.transport.errors import BrokerUnreachableError
 
 CONNECT = timedelta(seconds=5)
-"""For all servers together."""
+"""Timeout for all servers together."""
 
 
 def connect_amqp(
@@ -21,7 +21,7 @@ def connect_amqp(
 ) -> pika.BlockingConnection:
     """Connect to the first server that answers; raises `BrokerUnreachableError`.
 
-    `blocked`: how long RabbitMQ may take no messages before the connection is closed.
+    `blocked`: how long RabbitMQ may block publishers before the connection is closed.
     """
     trouble = "no server named"
     for url in urls:
@@ -37,7 +37,7 @@ def connect_amqp(
 
 @contextmanager
 def keep_open(urls: list[str], name: str, blocked: timedelta) -> Generator[pika.BlockingConnection]:
-    """Hold a connection until the block ends, however long it works; raises as `connect_amqp`."""
+    """Keep a connection open until the block ends; raises `BrokerUnreachableError`."""
     connection = connect_amqp(urls, name, blocked)
     try:
         yield connection
@@ -51,10 +51,10 @@ def keep_open(urls: list[str], name: str, blocked: timedelta) -> Generator[pika.
 
 
 def url_vhost(url: str) -> str:
-    """Return the virtual host that a URL names."""
+    """Return the virtual host of a URL."""
     return unquote(urlsplit(url).path[1:]) or "/"
 
 
 def url_user(url: str) -> str:
-    """Return who logs in by a URL."""
+    """Return the user of a URL."""
     return unquote(urlsplit(url).username or "guest")

@@ -1,4 +1,4 @@
-"""What RabbitMQ tells of its queues and of itself, and what could not be asked."""
+"""The state of RabbitMQ's queues and alarms, and the errors of asking for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from workshed.transport.amqp import topology
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
-    """Its answers; what is not there could not be asked, or is not on RabbitMQ."""
+    """The answers; a missing queue does not exist on RabbitMQ, or could not be asked for."""
 
     depths: Mapping[str, ConsoleQueueDepth] = field(default_factory=dict)
-    """By queue, those of dead letters included."""
+    """By queue, including dead queues."""
     unacked: Mapping[str, int] = field(default_factory=dict)
-    """How many messages of each queue are with a worker."""
+    """Messages that workers hold, by queue."""
     alarm: str | None = None
-    """What it says of its alarms, where they were asked for; it takes no messages then."""
+    """RabbitMQ's alarms, if they were asked for; with an alarm, it takes no messages."""
     troubles: Sequence[WorkshedError] = ()
-    """Why something could not be asked."""
+    """Errors of the requests that failed."""
 
 
 def fetch_status(
@@ -32,9 +32,9 @@ def fetch_status(
     prefix: str = "",
     alarms: bool = False,
 ) -> BrokerStatus:
-    """Ask over AMQP, for at most `timeout_s`, and the management API, where it is named.
+    """Ask over AMQP, for at most `timeout_s`, and the management API, if it is configured.
 
-    `prefix`: before the names of queues on RabbitMQ.
+    `prefix`: prefix of the queue names on RabbitMQ.
     """
     troubles: list[WorkshedError] = []
     found: dict[str, ConsoleQueueDepth] = {}
@@ -55,5 +55,5 @@ def fetch_status(
 
 
 def count_unacked(api: Management) -> dict[str, int]:
-    """Return how many messages of each queue are with a worker."""
+    """Return the messages that workers hold, by queue."""
     return {name: one.get("messages_unacknowledged", 0) for name, one in api.queues().items()}

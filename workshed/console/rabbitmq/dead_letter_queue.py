@@ -1,4 +1,4 @@
-"""Put back what lies in RabbitMQ's `<queue>.dead`: what could not even be stored as dead."""
+"""Requeue messages from RabbitMQ's `<queue>.dead`, which could not even be stored as dead jobs."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +13,7 @@ from workshed.transport.messages.signing import HEADER, Signing
 
 DEATH = ("x-death", "x-first-death-", "x-last-death-")
 BLOCKED = timedelta(seconds=30)
-"""How long to wait while RabbitMQ takes no messages; then what was taken is given back."""
+"""How long to wait while RabbitMQ blocks publishers; then the message in hand is requeued."""
 
 
 def put_back(
@@ -24,13 +24,13 @@ def put_back(
     signing: Signing | None = None,
     prefix: str = "",
 ) -> int:
-    """Move up to `limit` messages to their queue, the first first; return how many.
+    """Move up to `limit` messages to their queue, the oldest first; return how many.
 
-    Each is taken, published and confirmed, and only then acked: who is killed in between leaves a
-    message twice and never loses one. It says `possible_duplicate`, so its consumer checks for
-    duplicates. Only what is signed is signed again: anyone who may publish may have put one there.
-    `prefix`: before the names of queues on RabbitMQ. Raises `BrokerUnreachableError` or
-    `PublishRefusedError`; the message in hand is RabbitMQ's again then.
+    Each is published and confirmed before it is acked: a crash in between duplicates a message,
+    and never loses one. The header `possible_duplicate` makes its consumer check for duplicates.
+    Only messages with a valid signature are signed again, because anyone who may publish may have
+    put one there. `prefix`: prefix of the queue names on RabbitMQ. Raises `BrokerUnreachableError`
+    or `PublishRefusedError`; RabbitMQ then requeues the message in hand.
     """
     there = f"{prefix}{name}"
     dead = f"{there}.dead"
@@ -51,16 +51,16 @@ def put_back(
                 moved()
         except UnroutableError:
             raise PublishRefusedError(
-                f"no queue {there!r} behind exchange {EXCHANGE!r}: run `workshed broker setup`"
+                f"no queue {there!r} is bound to exchange {EXCHANGE!r}: run `workshed broker setup`"
             ) from None
         except NackError:
-            raise PublishRefusedError(f"queue {there!r} refused the message: full?") from None
+            raise PublishRefusedError(f"queue {there!r} refused the message: is it full?") from None
         except AMQPChannelError as err:
             raise PublishRefusedError(f"{dead!r}: {err}") from None
     return limit
 
 
 def mark_possible_duplicate(headers: dict[str, Any] | None) -> dict[str, Any]:
-    """Drop RabbitMQ's record of its death, and say that a copy may exist."""
+    """Return headers without RabbitMQ's dead-letter record, and with `possible_duplicate`."""
     kept = {k: v for k, v in (headers or {}).items() if not k.startswith(DEATH)}
     return {**kept, "possible_duplicate": True}

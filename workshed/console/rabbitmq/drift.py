@@ -1,4 +1,4 @@
-"""What RabbitMQ has against what is declared, as its management API shows it."""
+"""Compare the queues on RabbitMQ with their declarations, by the management API."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ SETUP = "workshed broker setup"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as declared, and what mends it."""
+    """One difference from the declaration, and its fix."""
 
     message: str
     fix: str
@@ -35,7 +35,7 @@ def find_differences(api: Management, queues: Iterable[Queue]) -> list[Differenc
         for name in (queue.name, queue.dead):
             if name in found and not missing and (name, name) not in bound:
                 there = api.prefix + name
-                said = f"queue {there!r} is not bound to exchange {EXCHANGE!r}: nothing reaches it"
+                said = f"queue {there!r} is not bound to exchange {EXCHANGE!r}: it gets no messages"
                 result.append(Difference(said, SETUP))
         if queue.name in found:
             wrong = ", ".join(describe_arguments(queue, found[queue.name], version))
@@ -46,13 +46,13 @@ def find_differences(api: Management, queues: Iterable[Queue]) -> list[Differenc
                     )
                 )
         if found.get(queue.dead, {}).get("type", "quorum") != "quorum":
-            said = f"queue {queue.dead_on_rabbitmq!r} is no quorum queue"
+            said = f"queue {queue.dead_on_rabbitmq!r} is not a quorum queue"
             result.append(Difference(said, recreate_command(api, queue, queue.dead)))
     return result
 
 
 def describe_arguments(queue: Queue, found: dict[str, Any], version: Version) -> Iterator[str]:
-    """Say which arguments differ; RabbitMQ keeps those a queue was made with."""
+    """Yield the arguments that differ; RabbitMQ keeps those that a queue was created with."""
     allowed, has = accepted_arguments(queue, version), found.get("arguments", {})
     wanted = has if has in allowed else allowed[0]
     for name in sorted(wanted.keys() | has.keys()):
@@ -64,12 +64,12 @@ def describe_arguments(queue: Queue, found: dict[str, Any], version: Version) ->
 
 
 def show_argument(value: object) -> str:
-    """Write an argument, or that there is none."""
+    """Format an argument, or its absence."""
     return "absent" if value is None else repr(value)
 
 
 def recreate_command(api: Management, queue: Queue, name: str | None = None) -> str:
-    """Say how to make a queue again without losing what is in it."""
+    """Return how to recreate a queue without losing its messages."""
     there = api.prefix + (name or queue.name)
     delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(api.vhost)} {there}"
-    return f"once `workshed queues` shows it empty, with none unacked: {delete} && {SETUP}"
+    return f"once `workshed queues` shows it empty and none unacked: {delete} && {SETUP}"

@@ -1,7 +1,8 @@
-"""RabbitMQ's management API, as far as the commands ask it.
+"""A client for the parts of RabbitMQ's management API that the commands use.
 
-A URL of `WORKSHED_MANAGEMENT_URL` is `http://…`, or with TLS
-`https://user:password@host:15671?cacertfile=/etc/ca.pem`, with the names of `WORKSHED_BROKER_URL`.
+`WORKSHED_MANAGEMENT_URL` is `http://…`, or with TLS
+`https://user:password@host:15671?cacertfile=/etc/ca.pem`, with the parameter names of
+`WORKSHED_BROKER_URL`.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from workshed.transport.amqp.url import describe_error
 SETTING = "WORKSHED_MANAGEMENT_URL"
 PORT = 15672
 TLS_PORT = 15671
-TIMEOUT_S = 4.0  # seconds for one answer
+TIMEOUT_S = 4.0  # for one answer
 FORBIDDEN = (401, 403)
 
 
@@ -33,10 +34,10 @@ class Management:
     def __init__(
         self, url: str, vhost: str, timeout_s: float = TIMEOUT_S, prefix: str = ""
     ) -> None:
-        """Open nothing; `timeout_s`: for one answer, in seconds.
+        """Open no connection; `timeout_s`: timeout for one answer, in seconds.
 
-        `prefix`: before the names of our queues. It answers by the names without it, and of no
-        others.
+        `prefix`: prefix of the queue names. Results use names without it, and leave out queues that
+        lack it.
 
         Raises `ManagementError` for a URL that cannot be read.
         """
@@ -64,12 +65,12 @@ class Management:
 
     @property
     def address(self) -> str:
-        """Where it is, without the password, and by which authority its certificate is judged."""
+        """Its address, without the password, and the CA that its certificate is checked against."""
         authority = f" ({tls.ca_description(self._options)})" if self._tls else ""
         return f"{self._at[0]}:{self._at[1]}{authority}"
 
     def page(self, queue: str) -> str:
-        """Return where RabbitMQ's own UI shows a queue; who follows it logs in there."""
+        """Return the address of a queue in RabbitMQ's own UI, which has its own login."""
         host, port = self._at
         place = f"[{host}]" if ":" in host else host
         scheme = "https" if self._tls else "http"
@@ -82,8 +83,8 @@ class Management:
         return found
 
     def queues(self) -> dict[str, dict[str, Any]]:
-        """Return all queues by name: their kind, their arguments, and counts as they are now."""
-        # Without these the counts are those of the last sample, up to 5 s ago.
+        """Return all queues by name: their kind, their arguments, and current counts."""
+        # Without these parameters, the counts are those of the last sample, up to 5 s old.
         live = "disable_stats=true&enable_queue_totals=true"
         return {
             queue["name"].removeprefix(self.prefix): queue
@@ -92,12 +93,12 @@ class Management:
         }
 
     def consumers(self, queue: str) -> list[str]:
-        """Return the tags of the consumers of a queue; a new one is there after some seconds."""
+        """Return the consumer tags of a queue; a new consumer appears after some seconds."""
         found = self.get(f"queues/{self._vhost}/{quote(self.prefix + queue, '')}")
         return [one["consumer_tag"] for one in found.get("consumer_details", [])]
 
     def bindings(self, exchange: str) -> set[tuple[str, str]]:
-        """Return our queues that are bound to an exchange, each with its routing key."""
+        """Return the queues that are bound to an exchange, each with its routing key."""
         found = self.get(f"exchanges/{self._vhost}/{quote(exchange, '')}/bindings/source")
         pairs = [(one["destination"], one["routing_key"]) for one in found]
         return {
@@ -107,12 +108,12 @@ class Management:
         }
 
     def permissions(self, user: str) -> dict[str, str]:
-        """Return a user's patterns for `configure`, `write`, `read`; asked by an administrator."""
+        """Return a user's patterns for `configure`, `write` and `read`; only for administrators."""
         found: dict[str, str] = self.get(f"permissions/{self._vhost}/{quote(user, '')}")
         return found
 
     def alarms(self) -> str | None:
-        """Return what RabbitMQ says of its alarms; `None` when there is none."""
+        """Return RabbitMQ's alarms as text; `None` if there is none."""
         status, text = self._ask("health/checks/alarms")
         if status == http.client.OK:
             return None
@@ -123,7 +124,7 @@ class Management:
         return f"{answer.get('reason')}: {', '.join(kinds)}"
 
     def clock(self) -> datetime | None:
-        """Return the time of its host, to the second, if it says so."""
+        """Return the time on its host, to the second, if it sends a `Date` header."""
         self.get("whoami")
         return None if self._date is None else parsedate_to_datetime(self._date)
 
@@ -135,7 +136,7 @@ class Management:
         try:
             return json.loads(text)
         except ValueError:
-            raise ManagementError(f"{self.address} is no management API of RabbitMQ") from None
+            raise ManagementError(f"{self.address} is not RabbitMQ's management API") from None
 
     def _ask(self, path: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(*self._at, timeout=self._timeout_s)
@@ -143,7 +144,7 @@ class Management:
             try:
                 connection.connect()
                 if self._tls:
-                    # `HTTPSConnection` would ask for the name of the host alone.
+                    # `HTTPSConnection` would only ever check for the host in the URL.
                     name = self._options.get("server_name_indication", self._at[0])
                     connection.sock = self._context.wrap_socket(
                         connection.sock, server_hostname=name
@@ -161,13 +162,13 @@ class Management:
 
     def _trouble(self, error: Exception) -> str:
         if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
-            # Its own words are whatever the other side has said: of TLS, bytes for no terminal.
-            return f"its answer is no HTTP{'' if self._tls else '; where TLS is, write https://'}"
+            # The error itself contains the raw answer: with TLS, bytes unfit for a terminal.
+            return f"its answer is not HTTP{'' if self._tls else '; for TLS, use https://'}"
         return describe_error(error)
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
-        # Only when it is needed: to load the CAs of the system takes 30 ms, to link to a page none.
+        # Built on first use, because loading the system's CAs takes 30 ms, and links need none.
         try:
             return tls.tls_context(self._options, SETTING)
         except SettingsError as err:
@@ -176,8 +177,8 @@ class Management:
     def _refused(self, path: str, status: int, text: bytes) -> ManagementError:
         if status in FORBIDDEN:
             return ManagementError(
-                f"the management API at {self.address} refuses user {self.user!r} for {path}: it "
-                "needs the password, the tag `management`, and access to the virtual host "
+                f"the management API at {self.address} refuses user {self.user!r} for {path}: the "
+                "user needs the right password, the tag `management`, and access to virtual host "
                 f"{self.vhost!r}"
             )
         return ManagementError(f"{path} at {self.address}: {status} {text[:200]!r}")

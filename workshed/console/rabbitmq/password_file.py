@@ -1,4 +1,4 @@
-"""A file of passwords, one line `user=password` for each, that its owner alone may read."""
+"""A file of passwords, with lines of `user=password`, readable only by its owner."""
 
 import os
 import secrets
@@ -8,13 +8,13 @@ from pathlib import Path
 from workshed.console.errors import PasswordFileError
 
 BYTES = 24
-"""Of chance in a password that is made here."""
+"""Random bytes in a generated password."""
 
 
 def ensure_passwords(file: Path, users: Iterable[str]) -> dict[str, str]:
-    """Return the passwords of a file by user; those that it lacks are made, and added to it.
+    """Return the passwords of a file by user; generate and add those that are missing.
 
-    Raises `PasswordFileError` for a file that cannot be read or written, or has another line.
+    Raises `PasswordFileError` for a file that cannot be read or written, or has an invalid line.
     """
     try:
         known = read_passwords(file)
@@ -27,20 +27,20 @@ def ensure_passwords(file: Path, users: Iterable[str]) -> dict[str, str]:
 
 
 def read_passwords(file: Path) -> dict[str, str]:
-    """Return what a file has; nothing where there is none."""
+    """Return the passwords in a file; none if it does not exist."""
     found: dict[str, str] = {}
     lines = file.read_text("utf-8").splitlines() if file.exists() else []
     for number, line in enumerate(lines, 1):
         user, _, password = line.partition("=")
-        if line and not (user and password):  # the line itself may be a secret
-            raise PasswordFileError(f"{file}: line {number} is not like user=password")
+        if line and not (user and password):  # never show the line, because it may be a secret
+            raise PasswordFileError(f"{file}: line {number} is not of the form user=password")
         if line:
             found[user] = password
     return found
 
 
 def append_passwords(file: Path, passwords: dict[str, str]) -> None:
-    """Write lines at the end; a file that is made is its owner's alone."""
+    """Append lines; a new file is readable only by its owner."""
     text = file.read_text("utf-8") if file.exists() else ""
     ended = "" if not text or text.endswith("\n") else "\n"
     made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode=0o600)

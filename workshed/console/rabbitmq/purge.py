@@ -1,7 +1,7 @@
-"""End what waits in a queue of RabbitMQ, each job as a worker ends one that was cancelled.
+"""Purge a queue of RabbitMQ: end each ready job as a worker ends a cancelled one.
 
-RabbitMQ's own purge knows nothing of what a job holds: its key would stay taken, its batch would
-never end, and what a classic queue has lost is sent again.
+RabbitMQ's own purge knows nothing of jobs: unique keys would stay held, batches would never end,
+and relays would publish jobs of classic queues again.
 """
 
 from collections.abc import Callable
@@ -21,21 +21,21 @@ from workshed.transport.messages.signing import Headers, verify_and_decode
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 BLOCKED = timedelta(seconds=30)
-"""As nothing is published, RabbitMQ blocks only who has published before."""
+"""A formality: RabbitMQ blocks only connections that publish, and this one does not."""
 PURGED = Outcome("cancelled", "purged by an operator")
 
 
 @dataclass(slots=True)
 class Purged:
-    """How many of a queue have ended."""
+    """How many messages of a queue were purged."""
 
     ended: int = 0
     unreadable: int = 0
-    """Of which nobody knows what they are: they are dead, with their bodies."""
+    """Messages that could not be read; they are stored as dead jobs, with their bodies."""
 
     @property
     def count(self) -> int:
-        """All that are no longer in the queue."""
+        """All messages removed from the queue."""
         return self.ended + self.unreadable
 
 
@@ -49,9 +49,9 @@ def purge_queue(
 ) -> None:
     """End up to `limit` messages, in the order in which workers would get them.
 
-    They are counted in `done`, which tells how far it came also where it is broken off. Each has
-    its outcome before it is acked: who is killed in between leaves a copy, which the worker that
-    gets it drops. Raises `BrokerUnreachableError` or `PublishRefusedError`.
+    They are counted in `done`, which is right even if this raises. The outcome of each is stored
+    before it is acked: a crash in between leaves a copy, which a worker drops as a duplicate.
+    Raises `BrokerUnreachableError` or `PublishRefusedError`.
     """
     with keep_open(broker.urls, "purge", BLOCKED) as connection:
         channel: Any = connection.channel()
@@ -73,7 +73,7 @@ def purge_queue(
 def end_message(
     broker: RabbitMQBroker, conn: Connection, queue: str, headers: Headers, body: bytes
 ) -> bool:
-    """Write the outcome of one message; False where it cannot be read, and is dead."""
+    """Store the outcome of one message; `False` if it cannot be read and is now dead."""
     try:
         message = verify_and_decode(broker.signing, queue, headers, body)
     except EnvelopeError as err:
@@ -93,5 +93,5 @@ def end_message(
         with conn.transaction():
             broker.settle(conn, Job(message, may_be_duplicate=True), PURGED)
     except DuplicateDelivery:
-        pass  # it has an outcome already, and this was a copy
+        pass  # its outcome is stored already, and this was a copy
     return True

@@ -1,4 +1,4 @@
-"""How many messages lie in RabbitMQ's queues, asked over AMQP."""
+"""The number of messages in RabbitMQ's queues, asked over AMQP."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from workshed.transport.errors import TopologyError, UnseenQueueError
 
 @dataclass(frozen=True, slots=True)
 class ConsoleQueueDepth:
-    """What a passive declaration tells; messages with a consumer are not among them."""
+    """The answer to a passive declaration; it does not count messages that consumers hold."""
 
     ready: int
     consumers: int
@@ -26,10 +26,10 @@ def queue_depths(
     *,
     prefix: str = "",
 ) -> dict[str, ConsoleQueueDepth]:
-    """Return the depth of each queue; one that does not exist is left out.
+    """Return the depth of each queue that exists.
 
-    `prefix`: before their names on RabbitMQ. `timeout_s`: for all of it, in seconds. Raises
-    `BrokerUnreachableError`, or `TopologyError` for what RabbitMQ refuses to tell.
+    `prefix`: prefix of their names on RabbitMQ. `timeout_s`: for all queues, in seconds. Raises
+    `BrokerUnreachableError`, or `TopologyError` if RabbitMQ refuses.
     """
     found: dict[str, ConsoleQueueDepth] = {}
     with topology.open_connection(urls, timeout_s) as connection:
@@ -38,13 +38,13 @@ def queue_depths(
             each = ask_depth(channel, prefix + name)
             if each is not None:
                 found[name] = each
-            else:  # RabbitMQ closes a channel that asks for what is not there
+            else:  # RabbitMQ closes the channel after a request for a missing queue
                 channel = connection.channel()
     return found
 
 
 def queue_depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueDepth | None:
-    """Return the depth of one queue; `None` when it does not exist."""
+    """Return the depth of one queue; `None` if it does not exist."""
     channel = connection.channel()
     found = ask_depth(channel, name)
     if found is not None:
@@ -53,7 +53,7 @@ def queue_depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueD
 
 
 def ask_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
-    """Ask over an open channel, which is closed afterwards where there is no such queue."""
+    """Return the depth of a queue, or `None`; RabbitMQ closes the channel if it does not exist."""
     try:
         answer = channel.queue_declare(name, passive=True).method
     except ChannelClosedByBroker as err:
@@ -66,7 +66,7 @@ def ask_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
 
 
 def in_dead_queues(urls: list[str], names: Iterable[str], prefix: str = "") -> dict[str, int]:
-    """Return how much lies in the dead queue of each queue; raises as `queue_depths`."""
+    """Return the number of messages in each dead queue that has any; raises as `queue_depths`."""
     dead = {f"{name}.dead": name for name in names}
     found = queue_depths(urls, dead, prefix=prefix)
     return {dead[name]: each.ready for name, each in found.items() if each.ready}

@@ -1,1 +1,1 @@
-"""`workshed worker`: starts workers, restarts and replaces them."""
+"""The supervisor of `workshed worker`: starts, restarts and replaces processes."""

@@ -1,4 +1,4 @@
-"""Replace children of `workshed worker`, one after the other."""
+"""Replace the children of `workshed worker`, one at a time."""
 
 import logging
 import time
@@ -10,19 +10,19 @@ logger = logging.getLogger(__name__)
 
 ENDS = "and no other is restarted"
 BOOT_S = 300.0
-"""A child that was not up after so long will not be."""
+"""A child that is not up after this long is given up."""
 REST_S = 60.0
-"""Before a worker is replaced again by itself, where its successor did not come up."""
+"""Pause after a successor did not come up, before a worker is replaced for its limits again."""
 
 
 class RollingRestart:
-    """One child at a time, which goes on until its successor is up.
+    """Replaces one child at a time; the old one stops once its successor is up.
 
-    The one exception is a child that runs `alone`: its successor starts when it has ended.
+    A child that runs `alone` is the exception: it stops before its successor starts.
     """
 
     def __init__(self, children: list[ManagedProcess], kill_after_s: float) -> None:
-        """Replace in this list; one that was told to stop is killed after so long."""
+        """Replace children in this list; one that does not stop is killed after `kill_after_s`."""
         self._children = children
         self._kill_after_s = kill_after_s
         self._waiting: deque[ManagedProcess] = deque()
@@ -32,26 +32,26 @@ class RollingRestart:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing is being replaced, nor is to be."""
+        """Tell whether nothing is being replaced or waits to be."""
         return self._old is None and not self._waiting
 
     def replace_all(self) -> None:
-        """Begin with the first, again if they are being replaced already."""
+        """Replace all children, from the first on; start over if that is in progress."""
         self._waiting = deque(c for c in self._children if c.pid and not c.told)
 
     def replace(self, child: ManagedProcess, reason: str) -> None:
-        """Let one be replaced in its turn, and say why; not when that has just failed."""
+        """Queue one child for replacement, and log why; not if that has just failed."""
         if self.is_idle and time.monotonic() >= self._rests_until:
             logger.info("%s %s", child, reason)
             self._waiting.append(child)
 
     def cancel(self) -> None:
-        """Replace nothing more; what runs is told to stop by others."""
+        """Replace nothing more; the caller stops the running children."""
         self._waiting.clear()
         self._old = self._new = None
 
     def turn(self) -> None:
-        """Begin with the next one, once all others are up; give up a successor that hangs."""
+        """Replace the next child once all others are up; kill a successor that hangs."""
         if self._new is not None and self._new.boots_for_s > BOOT_S:
             logger.error("%s is not up after %g s and is killed", self._new, BOOT_S)
             self._new.kill()
@@ -59,15 +59,15 @@ class RollingRestart:
             self._begin(self._waiting.popleft())
 
     def came_up(self, child: ManagedProcess) -> None:
-        """Let the old one stop, when this is what it has waited for."""
+        """Stop the old child if this is its successor."""
         if child is self._new and self._old is not None:
             logger.info("%s is up; %s stops", child, self._old)
             self._stop(self._old)
-        elif child is self._old:  # it runs alone, and is the new one by now
+        elif child is self._old:  # an `alone` child, started again: it is its own successor
             self._old = None
 
     def ended(self, child: ManagedProcess, code: int, name: str, *, told: bool) -> bool:
-        """Tell whether the end of a child was one of these two, and is dealt with."""
+        """Tell whether the end of a child belongs to a replacement, and was handled."""
         if self._old is None or self._new is None:
             return False
         if child is self._old:
@@ -76,7 +76,7 @@ class RollingRestart:
             self._children.remove(child)
             self._old = self._new = None
             return True
-        # With a server away no release comes up: it is started again.
+        # While a server is down, no release comes up, so it is started again.
         if child is self._new and not self._old.told and code not in SERVER_AWAY:
             logger.error("%s %s; %s goes on, %s", name, in_words(code), self._old, ENDS)
             self._give_up(child)
@@ -84,7 +84,7 @@ class RollingRestart:
         return False
 
     def cannot_start(self, child: ManagedProcess, err: Exception) -> bool:
-        """Tell whether this was a successor, whose predecessor goes on."""
+        """Tell whether this was a successor; then its predecessor goes on."""
         if child is not self._new:
             return False
         logger.error("%s cannot start: %s; %s goes on, %s", child.name, err, self._old, ENDS)
@@ -93,7 +93,7 @@ class RollingRestart:
 
     def _begin(self, child: ManagedProcess) -> None:
         if child not in self._children:
-            return  # it was replaced since
+            return  # it was already replaced
         logger.info("restarting %s", child)
         self._old = child
         if child.alone:

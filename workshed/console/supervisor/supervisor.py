@@ -1,4 +1,4 @@
-"""Keep the children of `workshed worker` running, each for itself."""
+"""Keep the children of `workshed worker` running, independently of each other."""
 
 import contextlib
 import logging
@@ -20,28 +20,28 @@ logger = logging.getLogger(__name__)
 EXIT_FAILED = 1
 EXIT_KILLED = 72
 
-# Beyond the grace that jobs are given: to settle those that were interrupted, and to end.
+# Beyond the grace period of jobs: time to settle interrupted jobs, and to exit.
 RELAY_AFTER_S = 5
 KILL_AFTER_S = 10
-# At the first boot these pass by themselves, as does a signal; any other code would come again.
+# At the first boot, these exit codes, like signals, may be temporary; any other would recur.
 PASSING = frozenset({0, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_HARD_DEADLINE})
 READ_BYTES = 4096
 LOOK_S = 1.0
-"""Between looks whether a successor boots for too long."""
+"""Interval of checks whether a successor takes too long to boot."""
 
 
 class Supervisor:
-    """Starts one worker, the rest when that one is up, and again whichever ends by itself.
+    """Starts one worker, then the rest once that is up, and restarts any that ends by itself.
 
-    So what is wrong with the configuration is said once, by the first; while that waits for a
-    server, what asks none is started already. It runs in one thread and waits in one place, for
-    signals, for children that say they are up, and for the next due time.
+    So a configuration error is logged once, by the first worker. While that waits for a server,
+    children that need none are started already. The supervisor runs in one thread and waits in one
+    place: for signals, for children that come up, and for the next due time.
     """
 
     def __init__(
         self, children: list[ManagedProcess], grace: timedelta, vitals: WorkerVitals | None = None
     ) -> None:
-        """Start nothing; the first of the children is a worker."""
+        """Start nothing yet; the first of the children must be a worker."""
         self._children = children
         self._count = len(self._workers)
         self._grace_s = grace.total_seconds()
@@ -54,7 +54,7 @@ class Supervisor:
         self._code = 0
 
     def run(self) -> int:
-        """Work until told to leave, or until nothing can be started; return the exit code."""
+        """Run until asked to stop, or until nothing can be started; return the exit code."""
         self._children[0].due = time.monotonic()
         signals, ready, ready_fd = listen_for_signals()
         while self._left_at is None or any(child.pid for child in self._children):
@@ -90,10 +90,10 @@ class Supervisor:
                     if self._succession.cannot_start(child, err):
                         continue
                     pause = child.start_later()
-                    logger.error("%s cannot start, again in %g s: %s", child.name, pause, err)  # noqa: TRY400 -- the system's own words say it
+                    logger.error("%s cannot start, retrying in %g s: %s", child.name, pause, err)  # noqa: TRY400 -- the message of the system is enough
 
     def _idle_s(self) -> float | None:
-        """Return how long nothing has to be done; `None`: until something happens."""
+        """Return how long to wait for events, in seconds; `None` without a limit."""
         times = [at for child in self._children for at in (child.due, child.kill_at)]
         times.append(self._vitals.due)
         if not self._succession.is_idle:
@@ -104,13 +104,13 @@ class Supervisor:
         return max(0.0, min(known) - time.monotonic()) if known else None
 
     def _heard(self, number: int) -> None:
-        """Act on a signal. SIGCHLD only wakes: the dead are looked for on each turn."""
+        """Act on a signal. SIGCHLD only wakes the loop, which reaps children on each turn."""
         if number == signal.SIGCHLD or self._left_at is not None:
-            return  # a second order to leave changes nothing
+            return  # a second stop signal changes nothing
         if number in (signal.SIGTSTP, signal.SIGCONT):
             self._vitals.be_quiet(wanted=number == signal.SIGTSTP)
         elif number == signal.SIGHUP and not self._on_terminal:
-            logger.info("restarting one child after the other")
+            logger.info("rolling restart: replacing one child after the other")
             self._succession.replace_all()
         else:
             self._leave()
@@ -125,14 +125,14 @@ class Supervisor:
                     self._start_the_rest()
 
     def _say_up(self) -> None:
-        """Say once that all have booted, and that nothing is being replaced any more."""
+        """Log once that all children are up, and that no replacement is in progress."""
         is_idle = self._succession.is_idle and self._left_at is None
         if not self._said_up and is_idle and self._all_up():
             self._said_up = True
             logger.info("%s up", self._crew())
 
     def _look_after(self) -> None:
-        """Tell how things are, once a second, and have the worker replaced that is worn."""
+        """Report the status once a second, and replace workers that have reached a limit."""
         if self._vitals.due is not None and self._vitals.due <= time.monotonic():
             leaving = self._left_at is not None
             self._vitals.tell(self._children, self._count, leaving=leaving)
@@ -147,8 +147,8 @@ class Supervisor:
                 child.start_soon()
 
     def _reap(self) -> None:
-        """Bury the dead, those as well that process 1 of a container inherits."""
-        with contextlib.suppress(ChildProcessError):  # there are none at all
+        """Reap all ended children, including those that process 1 of a container inherits."""
+        with contextlib.suppress(ChildProcessError):  # no children
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
@@ -161,7 +161,7 @@ class Supervisor:
         name, told, how = str(child), child.told, in_words(code)
         child.ended(code)
         if self._left_at is not None:
-            if code not in (0, -signal.SIGTERM):  # by SIGTERM: before it had begun
+            if code not in (0, -signal.SIGTERM):  # SIGTERM ends a child that has just started
                 logger.error("%s %s", name, how)
                 self._code = self._code or EXIT_FAILED
         elif self._succession.ended(child, code, name, told=told):
@@ -169,22 +169,24 @@ class Supervisor:
         elif told:
             child.due = time.monotonic()
         elif not (self._proven or child.beside or code <= 0 or code in PASSING):
-            logger.critical("%s %s; it would again, so nothing more is started", name, how)
+            logger.critical(
+                "%s %s; a restart would not help, so nothing more is started", name, how
+            )
             self._code = code
             self._leave()
         else:
-            logger.error("%s %s; starting it again in %g s", name, how, child.start_later())
+            logger.error("%s %s; restarting it in %g s", name, how, child.start_later())
             if code in SERVER_AWAY and not self._proven:
                 self._start_what_asks_none()
 
     def _start_what_asks_none(self) -> None:
-        """Let probes be answered: where nobody does, all of this is soon started again."""
+        """Start the exporter, because an unanswered probe would restart all of this."""
         for child in self._beside:
             if child.asks_none:
                 child.start_soon()
 
     def _leave(self) -> None:
-        """Tell all workers to stop."""
+        """Begin the shutdown: stop all workers."""
         self._left_at = time.monotonic()
         self._succession.cancel()
         for child in self._children:
@@ -195,7 +197,7 @@ class Supervisor:
         self._vitals.tell(self._children, self._count, leaving=True)
 
     def _stop_next(self) -> None:
-        """Stop the relay and the exporter last; while nobody leaves, replace the next."""
+        """During a shutdown, stop the relay and the exporter last; otherwise, replace the next."""
         if self._left_at is not None:
             over = self._left_at + self._grace_s
             late = time.monotonic() >= over + RELAY_AFTER_S
@@ -224,13 +226,16 @@ class Supervisor:
 
 
 def listen_for_signals() -> tuple[int, int, int]:
-    """Open where signals can be read, where children are heard, and where they speak."""
+    """Return three file descriptors: to read signals, to read who is up, and for children to write.
+
+    The last is passed on in WORKSHED_READY_FD.
+    """
     signals, signals_fd = os.pipe()
     ready, ready_fd = os.pipe()
     os.set_blocking(signals_fd, False)
     signal.set_wakeup_fd(signals_fd, warn_on_full_buffer=False)
     heard = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD]
-    if not os.isatty(0):  # there Ctrl-Z is the shell's
+    if not os.isatty(0):  # on a terminal, Ctrl-Z belongs to the shell
         heard += [signal.SIGTSTP, signal.SIGCONT]
     for number in heard:
         if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:  # nohup

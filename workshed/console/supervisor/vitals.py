@@ -1,4 +1,4 @@
-"""What the supervisor tells of itself, and hears of its workers, in the folder they share."""
+"""Report the supervisor's status, and read that of its workers, in the folder they share."""
 
 import logging
 import random
@@ -14,35 +14,35 @@ from workshed.health.status import ProcessStatus, StatusFile
 logger = logging.getLogger(__name__)
 
 JITTER = 0.2
-"""Share of `--max-jobs` by which workers differ, so that those of a fleet do not go together."""
+"""Share of `--max-jobs` by which workers differ, so that a fleet is not replaced all at once."""
 FAILED_BOOTS = 5
-"""In a row: this child cannot be kept."""
+"""Failed starts in a row after which the supervisor counts as stuck."""
 
 
 class WorkerLimits:
-    """What a worker may do and take before another takes its place."""
+    """The jobs a worker may run, and the memory it may use, before it is replaced."""
 
     def __init__(self, jobs: int | None, memory_bytes: int | None) -> None:
-        """Limit nothing that is `None`."""
+        """Set the limits; `None` is no limit."""
         self._jobs = jobs
         self._memory_bytes = memory_bytes
         self._of: dict[int, tuple[float, int | None]] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
+        """Tell whether there is any limit."""
         return self._jobs is not None or self._memory_bytes is not None
 
     def exceeded(self, pulse: ProcessStatus) -> str | None:
-        """Say what of it a worker has exceeded; it is to be asked of each from its start on."""
+        """Return which limit a worker exceeds; call it from the worker's start on."""
         jobs, memory_bytes = self._of.get(pulse.pid) or self._known(pulse)
         if pulse.jobs >= jobs:
             return f"has run {pulse.jobs} jobs"
         if memory_bytes is not None and (pulse.memory_bytes or 0) > memory_bytes:
-            return f"takes {format_mebibytes(pulse.memory_bytes or 0)} of memory"
+            return f"uses {format_mebibytes(pulse.memory_bytes or 0)} of memory"
         return None
 
     def keep(self, pids: set[int]) -> None:
-        """Forget all other processes."""
+        """Forget all processes but these."""
         self._of = {pid: known for pid, known in self._of.items() if pid in pids}
 
     def _known(self, pulse: ProcessStatus) -> tuple[float, int | None]:
@@ -52,8 +52,8 @@ class WorkerLimits:
         memory_bytes = self._memory_bytes
         if memory_bytes is not None and (pulse.memory_bytes or 0) > memory_bytes:
             logger.error(
-                "--max-memory %s is less than the %s that a worker takes from its start; it is not "
-                "replaced for its memory",
+                "--max-memory %s is less than the %s that a worker uses from the start; it will "
+                "not be replaced for its memory",
                 format_mebibytes(memory_bytes),
                 format_mebibytes(pulse.memory_bytes or 0),
             )
@@ -63,10 +63,10 @@ class WorkerLimits:
 
 
 class WorkerVitals:
-    """Told and heard once a second, in the thread of the supervisor."""
+    """Reports and reads status once a second, in the thread of the supervisor."""
 
     def __init__(self, folder: Path | None, limits: WorkerLimits) -> None:
-        """Make the file of this process; without a folder nothing is told or heard."""
+        """Create the status file of this process; without a folder, do nothing."""
         self._folder = folder
         self._limits = limits
         self._telling = None if folder is None else StatusFile(folder)
@@ -74,11 +74,11 @@ class WorkerVitals:
 
     @property
     def due(self) -> float | None:
-        """When to tell again, by the monotonic clock."""
+        """When to report again, by the monotonic clock."""
         return None if self._folder is None else self._due
 
     def tell(self, children: list[ManagedProcess], workers: int, *, leaving: bool) -> None:
-        """Tell how the children are, of whom so many are to be workers at work."""
+        """Report the state of the children; `workers`: how many workers should be up."""
         self._due = time.monotonic() + status.EVERY_S
         if self._telling is not None:
             up = sum(child.is_up for child in children if not child.beside)
@@ -89,7 +89,7 @@ class WorkerVitals:
             )
 
     def worn(self, children: list[ManagedProcess]) -> Iterator[tuple[ManagedProcess, str]]:
-        """Give the workers that have exceeded a limit, and say which."""
+        """Yield the workers that have exceeded a limit, each with the reason."""
         if self._folder is None or not self._limits:
             return
         of = {child.pid: child for child in children if child.is_up}
@@ -101,23 +101,23 @@ class WorkerVitals:
                 yield child, reason
 
     def be_quiet(self, *, wanted: bool) -> None:
-        """Let the workers start nothing more, those that come included; or let them go on."""
+        """Quiet or resume the workers, including those that start later."""
         if self._folder is None:
-            logger.error("the workers cannot be told: there is no folder for it")
+            logger.error("cannot reach the workers: there is no shared folder")
             return
         try:
             if status.be_quiet(self._folder, wanted=wanted):
                 logger.info("%s", QUIET if wanted else GOES_ON)
         except OSError as err:
-            logger.error("the workers cannot be told: %s", err)  # noqa: TRY400 -- it says it all
+            logger.error("cannot reach the workers: %s", err)  # noqa: TRY400 -- it says it all
 
 
-QUIET = "quiet: the workers start nothing more until SIGCONT"
+QUIET = "quiet: the workers start no more jobs until SIGCONT"
 GOES_ON = "no longer quiet: the workers start jobs again"
 
 
 def over_limit(child: ManagedProcess) -> str | None:
-    """Say why a child cannot be kept, if so."""
+    """Return why a child makes the supervisor stuck, or `None`."""
     if child.failed_boots >= FAILED_BOOTS:
         return f"{child.name} could not start {child.failed_boots} times in a row"
     if child.boots_for_s > BOOT_S:
@@ -126,5 +126,5 @@ def over_limit(child: ManagedProcess) -> str | None:
 
 
 def format_mebibytes(number: int) -> str:
-    """Write bytes as `512 MiB`."""
+    """Format bytes as `512 MiB`."""
     return f"{number / (1 << 20):.0f} MiB"

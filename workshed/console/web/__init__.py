@@ -1,4 +1,4 @@
-"""What operators see in a browser: ASGI applications, rendered on the server."""
+"""The web console: an ASGI application, rendered on the server."""
 
 import importlib
 from typing import TYPE_CHECKING

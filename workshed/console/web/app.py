@@ -1,4 +1,4 @@
-"""The console as an application: alone, or mounted in another."""
+"""The console as an ASGI application, standalone or mounted in another."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -29,10 +29,10 @@ STATIC = Path(__file__).parent / "static"
 
 
 def create_app(authorize: Authorize | None = None) -> ASGIApp:
-    """Make the application; it can be mounted in another.
+    """Create the application; you can mount it in another.
 
-    `authorize`: returns who a request is of, a `Who`, or `None`; it may be async. Raises
-    `SettingsError` where nobody could be let in, or no cookie could be signed.
+    `authorize`: returns the user of a request, a `Who`, or `None`; it may be async. Raises
+    `SettingsError` if no user could log in, or if cookies cannot be signed.
     """
     secret_keys.require_secret()
     doors = Authenticators(authorize)
@@ -54,13 +54,13 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     routes += [Route(one.path, gate.gives(one)) for one in list_downloads()]
     routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in list_actions()]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
-    # With `no-referrer` browsers say of no form where it comes from.
+    # With `no-referrer`, browsers would send no origin with forms, which CSRF protection needs.
     return SafeHeaders(inner, Referrer_Policy="same-origin")
 
 
 @asynccontextmanager
 async def _lifespan(_app: Starlette) -> AsyncGenerator[None]:
-    """Refuse to start on a database that is not migrated."""
+    """Refuse to start if migrations are missing."""
     await run_in_threadpool(_look_at_the_database)
     yield
 

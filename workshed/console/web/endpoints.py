@@ -1,4 +1,4 @@
-"""Between a request and a page: who asks, may they, and what they get when something is wrong."""
+"""Endpoints for pages and actions: authentication, authorization, transactions, errors."""
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -38,17 +38,17 @@ LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
 LONGEST_DEED = "SET LOCAL statement_timeout = '60s'"
 NOT_HERE = "This feature is not enabled in this installation."
 REFUSED = (
-    "PostgreSQL refuses this to the console: {}. To look its role needs the rights of a reader, to "
-    "change anything those of an operator; `workshed roles` grants them."
+    "PostgreSQL refuses this to the console: {}. Its role needs the rights of a reader to show "
+    "pages, and those of an operator to change anything; `workshed roles` grants them."
 )
-AWAY = "PostgreSQL cannot be reached just now. Try again."
+AWAY = "PostgreSQL cannot be reached right now. Try again."
 
 
 class EndpointFactory:
-    """Makes endpoints of pages and actions."""
+    """Creates the endpoints of pages and actions."""
 
     def __init__(self, doors: Authenticators) -> None:
-        """Let in whom the doors know."""
+        """Authenticate users with `doors`."""
         self._doors = doors
 
     def shows(self, page: Page) -> Endpoint:
@@ -70,7 +70,7 @@ class EndpointFactory:
         return _answering(endpoint)
 
     def gives(self, download: Download) -> Endpoint:
-        """Return the endpoint of what is no page, for anyone who may look."""
+        """Return the endpoint of a download, for every authenticated user."""
 
         async def endpoint(request: Request) -> Response:
             who = await self._doors.who(request)
@@ -91,7 +91,9 @@ class EndpointFactory:
             if who is None:
                 return self.stranger(request)
             if not who.may_act:
-                text = f"{who.name} may look at everything and change nothing (role reader)."
+                text = (
+                    f"{who.name} may look at everything, but may not change anything (role reader)."
+                )
                 return responses.notice_response(request, 403, text, who)
             form = await csrf.read_form(request, who.name)
             done, entry = await run_in_threadpool(run_action, action, form, who)
@@ -108,7 +110,7 @@ class EndpointFactory:
         return _answering(endpoint)
 
     def stranger(self, request: Request) -> Response:
-        """Answer somebody who is not known: lead to the login, or say that there is none."""
+        """Answer an unauthenticated request: redirect to the login, or answer with 401."""
         if responses.wants_json(request) or request.method != "GET" or not self._doors.has_login:
             return responses.notice_response(request, 401, "You are not logged in.")
         path = request.url.path.removeprefix(responses.root_path(request)) or "/"
@@ -117,7 +119,7 @@ class EndpointFactory:
 
 
 def load_page(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a page shows, and what stands around it."""
+    """Return the data of a page and of the layout around it."""
     given = _given(query)
     with _asked(page, who, given) as ask:
         done = ask.number("done")
@@ -138,19 +140,22 @@ def load_page(page: Page, request: Request, who: Who, query: Mapping[str, str]) 
 
 
 def build_download(download: Download, who: Who, query: Mapping[str, str]) -> Downloaded:
-    """Return what is sent instead of a page."""
+    """Return the content of a download."""
     with _asked(download, who, _given(query)) as ask:
         return download.make(ask)
 
 
 def fill_template(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return a template with what it is filled with: the names of what is shown, and the rest."""
+    """Return the template of a page, and its variables."""
     rest = {name: value for name, value in about.items() if name != "shown"}
     return page.template, {**about["shown"], **rest}
 
 
 def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionResult, int | None]:
-    """Do it, and note it in the audit, unless nothing was done yet; return its number there."""
+    """Run an action and record it in the audit; return the id of the entry.
+
+    The id is `None` if the action only asks for confirmation.
+    """
     if not has_schema(action.needs):
         raise NotFoundError(NOT_HERE)
     if not action.is_one:
@@ -164,7 +169,7 @@ def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionR
 
 
 def ask_to_confirm(request: Request, action: Action, done: ActionResult, who: Who) -> str:
-    """Ask whether what would happen is wanted."""
+    """Return the page that asks the user to confirm an action."""
     about = {
         "action": action,
         "done": done,
@@ -181,7 +186,7 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generator[PageRequest]:
-    """Let somebody look, in a transaction that writes nothing."""
+    """Yield a request in a read-only transaction."""
     if not is_there(what):
         raise NotFoundError(NOT_HERE)
     with db.transaction() as conn:
@@ -203,7 +208,7 @@ def _noted(conn: db.Connection, action: Action, done: ActionResult, who: Who) ->
 
 
 def _answering(endpoint: Endpoint) -> Endpoint:
-    """Answer in words where an endpoint cannot."""
+    """Turn the errors of an endpoint into answers that explain them."""
 
     async def safe(request: Request) -> Response:
         try:
@@ -216,12 +221,15 @@ def _answering(endpoint: Endpoint) -> Endpoint:
 
 
 def error_status(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
-    """Return the status of an answer that says what is wrong; raises what is a defect of ours."""
+    """Return the status and text for an error; re-raises errors that are bugs of the console."""
     match err:
         case HTTPException():
             return err.status_code, err.detail
         case psycopg.errors.QueryCanceled():
-            return 503, "This takes PostgreSQL too long. Ask for less, e.g. for a shorter time."
+            return (
+                503,
+                "PostgreSQL took too long. Narrow the filter, for example to a shorter time.",
+            )
         case psycopg.errors.InsufficientPrivilege():
             return 403, REFUSED.format(_first_line(err))
         case psycopg.DataError():

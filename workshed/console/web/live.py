@@ -1,4 +1,4 @@
-"""Tell a browser what its page shows now, for as long as it looks."""
+"""Push changes of a page to the browser, for as long as it is open."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,14 +20,14 @@ from workshed.db import PASSING_ERRORS
 
 LOOK_S = 2.0
 MOST = 100
-"""Streams per process: each has its page rendered every time."""
+"""Streams per process; a limit, because each renders its page every `LOOK_S` seconds."""
 
 
 class Live:
-    """The streams of a process."""
+    """The event streams of a process."""
 
     def __init__(self, doors: Authenticators, pages: tuple[Page, ...]) -> None:
-        """Show nobody anything yet."""
+        """Stream `pages` that are live to users that `doors` authenticates."""
         self._doors = doors
         self._pages = {page.path: page for page in pages if page.is_live}
         self._streams = 0
@@ -40,9 +40,9 @@ class Live:
         parts = urlsplit(request.query_params.get("of", ""))
         page = self._pages.get(parts.path or "/")
         if page is None:
-            raise HTTPException(404, "No page that changes by itself is there.")
+            raise HTTPException(404, "There is no live page at this address.")
         if self._streams >= MOST:
-            raise HTTPException(503, "Too many look at the console just now.")
+            raise HTTPException(503, "Too many pages of the console are open right now.")
         query = dict(parse_qsl(parts.query))
         return EventSourceResponse(self._changes(request, page, who, query), ping=15)
 

@@ -1,4 +1,4 @@
-"""Log in and out; guesses are few."""
+"""Log in and out, with a rate limit on failed logins."""
 
 from datetime import timedelta
 
@@ -15,9 +15,9 @@ from workshed.jobs.locks import counters
 
 WINDOW = timedelta(minutes=5)
 PER_ADDRESS, PER_NAME = 10, 30
-"""Tries in the window: of one address, and of all addresses for one name."""
+"""Tries per window: from one address, and from all addresses for one name."""
 NOBODY = ""
-"""Whom the form of the login is for."""
+"""The user name in the CSRF token of the login form."""
 LONGEST = 200
 
 
@@ -25,25 +25,25 @@ class Login:
     """The page where a password is entered."""
 
     def __init__(self, doors: Authenticators) -> None:
-        """Let in the users of these doors."""
+        """Log in the users of `doors`."""
         self._doors = doors
 
     async def ask(self, request: Request) -> Response:
-        """Show the form; who is logged in already goes on."""
+        """Show the form; redirect a user who is logged in already."""
         if not self._doors.has_login:
-            raise HTTPException(404, "Nobody logs in here by a password.")
+            raise HTTPException(404, "Password login is not enabled here.")
         if await self._doors.who(request) is not None:
             return responses.redirect_to(request, "/")
         return self._form(request, request.query_params.get("next", "/"))
 
     async def enter(self, request: Request) -> Response:
-        """Let in whose password is right."""
+        """Log in a user with the right password."""
         if not self._doors.has_login:
-            raise HTTPException(404, "Nobody logs in here by a password.")
+            raise HTTPException(404, "Password login is not enabled here.")
         form = await csrf.read_form(request, NOBODY)
         name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
         if not await run_in_threadpool(_may_try, request, name):
-            response = self._form(request, wanted, "Too many tries. Wait five minutes.", 429)
+            response = self._form(request, wanted, "Too many attempts. Wait five minutes.", 429)
             response.headers["Retry-After"] = f"{WINDOW.total_seconds():.0f}"
             return response
         known = self._doors.users
@@ -51,7 +51,7 @@ class Login:
         if len(name) <= LONGEST and len(password) <= LONGEST:
             user = await run_in_threadpool(users.authenticate_user, known, name, password)
         if user is None:
-            return self._form(request, wanted, "Name or password is wrong.", 401)
+            return self._form(request, wanted, "Wrong name or password.", 401)
         response = responses.redirect_to(request, responses.safe_path(wanted))
         sessions.create_session(request, response, user)
         return response
@@ -76,7 +76,7 @@ class Login:
 
 
 def _may_try(request: Request, name: str) -> bool:
-    """Count a try; the same limits hold for all processes."""
+    """Count a try; tell whether it is allowed. The limits are shared by all processes."""
     address = request.client.host if request.client else "?"
     counts = [(f"from {address}", PER_ADDRESS), (f"as {name[:LONGEST]}", PER_NAME)]
     return all(_counted(who, most) for who, most in counts)

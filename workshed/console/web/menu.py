@@ -1,4 +1,4 @@
-"""The menu: the pages that this installation has, by group."""
+"""The menu: the pages available in this installation, by group."""
 
 import time
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from workshed.console.web.pages import list_pages
 from workshed.console.web.view.page import Download, Page
 
 LOOK_S = 60.0
-"""Schemas come with a migration, and rarely."""
+"""How long a missing schema is remembered; schemas appear only with a migration."""
 _known: dict[str, float] = {}
 
 
 def build_menu() -> list[tuple[str, Sequence[Page]]]:
-    """Return the groups with their pages, in the order of the table."""
+    """Return the groups with their pages, in order."""
     groups: dict[str, list[Page]] = {}
     for page in list_pages():
         if page.group is not None and is_there(page):
@@ -27,7 +27,7 @@ def is_there(page: Page | Download) -> bool:
 
 
 def has_schema(name: str) -> bool:
-    """Tell whether the database has a schema; that it lacks one is looked at again."""
+    """Tell whether the database has a schema; a missing one is checked again after `LOOK_S`."""
     if name == "jobs" or name in _known:
         return True
     if time.monotonic() - _known.get(f"-{name}", -LOOK_S) < LOOK_S:

@@ -1,4 +1,4 @@
-"""Whether the console is alive, and can show anything: for who starts it, without a login."""
+"""Health probes of the console, without a login."""
 
 import asyncio
 import time
@@ -11,27 +11,27 @@ from workshed import db
 from workshed.console.web.view.safe_headers import UNSHARED
 
 FRESH_S = 1.0
-"""For how long an answer of PostgreSQL holds: probes ask it once a second, however many come."""
+"""How long an answer of PostgreSQL is valid, so that it is asked at most once a second."""
 WAIT_S = 2.0
 
 
 class Probing:
-    """One look at PostgreSQL at a time, over the pool; all probes wait for that one, and not long.
+    """Runs one query at a time over the pool; all probes wait for it, for at most `WAIT_S`.
 
-    A look that hangs keeps one thread, and no probe.
+    A query that hangs blocks one thread, but no probe.
     """
 
     def __init__(self) -> None:
-        """Look at nothing yet."""
+        """Connect to nothing yet."""
         self._answered_at = float("-inf")
         self._look: asyncio.Task[None] | None = None
 
     async def live(self, _request: Request) -> Response:
-        """Say that requests are answered; no server is asked."""
+        """Answer `ok`, without asking any server."""
         return PlainTextResponse("ok\n", headers=UNSHARED)
 
     async def ready(self, _request: Request) -> Response:
-        """Say whether PostgreSQL answers."""
+        """Answer whether PostgreSQL answers."""
         if not self._is_fresh:
             if self._look is None or self._look.done():
                 self._look = asyncio.create_task(self._ask(), name="workshed probe")
@@ -47,12 +47,12 @@ class Probing:
     async def _ask(self) -> None:
         try:
             await run_in_threadpool(ask_database)
-        except Exception:  # noqa: BLE001 -- the probe says it; why, pages and the log say
+        except Exception:  # noqa: BLE001 -- the probe reports it; pages and the log give the cause
             return
         self._answered_at = time.monotonic()
 
 
 def ask_database() -> None:
-    """Have a statement answered; raises what PostgreSQL or the pool says."""
+    """Run a query; raises the errors of PostgreSQL and the pool."""
     with db.limited_wait(), db.autocommit_statement() as conn:
         conn.execute("SELECT 1")

@@ -102,7 +102,7 @@ def test_a_frozen_worker_is_missed_and_one_that_is_gone_too(supervise, is_ready,
     frozen, _ = workers.workers()
 
     os.kill(frozen, signal.SIGSTOP)
-    words = f"worker {frozen}: nothing heard of it for "
+    words = f"worker {frozen}: no report for "
     eventually(lambda: words in unready_text(workers))
     os.kill(frozen, signal.SIGKILL)
     eventually(lambda: "supervisor: 1 of 2 workers are up" in unready_text(workers))
@@ -118,7 +118,7 @@ def test_while_it_stops_it_is_not_ready(supervise, is_ready, send, notes, eventu
 
     workers.process.terminate()
 
-    eventually(lambda: ask(workers, "/readyz") == (503, "it stops\n"))
+    eventually(lambda: ask(workers, "/readyz") == (503, "it is shutting down\n"))
     assert ask(workers, "/livez") == OK
     assert workers.process.wait(90) == 0
 

@@ -38,7 +38,7 @@ def test_sigtstp_lets_running_jobs_end_and_requeues_the_rest_without_postgresql(
     eventually(lambda: done() == set(range(41)))
     assert len(notes("end")) == 41
     assert [line for line in workers.said() if "quiet" in line] == [
-        "quiet: the workers start nothing more until SIGCONT",
+        "quiet: the workers start no more jobs until SIGCONT",
         "no longer quiet: the workers start jobs again",
     ]
 

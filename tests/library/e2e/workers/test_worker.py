@@ -59,10 +59,10 @@ def test_only_the_one_that_was_killed_is_started_again(
     assert (processes[0] in those, processes[2] in those) == (True, True)
     assert len(now) == len(those) == 3
     assert [line for line in workers.said() if f"worker 2 (pid {masters[1]}) " in line] == [
-        f"worker 2 (pid {masters[1]}) was killed by SIGKILL; starting it again in 0.5 s"
+        f"worker 2 (pid {masters[1]}) was killed by SIGKILL; restarting it in 0.5 s"
         if victim == "master"
         else f"worker 2 (pid {masters[1]}) ended, because its worker process was killed or froze, "
-        "or raised while it started (1); starting it again in 0.5 s"
+        "or raised while it started (1); restarting it in 0.5 s"
     ]
     assert len(notes("end")) <= 200 + 32  # at most the jobs of the killed one run again
 
@@ -74,7 +74,7 @@ def test_the_exit_code_of_a_worker_process_is_described_in_words(supervise, send
 
     eventually(lambda: done() == {70})
     words = (
-        "left because a thread of it died, or its I/O loop hung (70); starting it again in 0.5 s"
+        "exited because one of its threads died, or its I/O loop hung (70); restarting it in 0.5 s"
     )
     eventually(lambda: any(line.endswith(words) for line in workers.said()))
 
@@ -105,7 +105,7 @@ def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete
     tried = conn.execute(query).fetchall()
     assert [row[:3] for row in tried] == [("hang", 1, "retry"), ("hang", 2, "dead")]
     assert all("time.sleep(600)" in row[3] for row in tried)
-    words = "left because a job ran past its hard deadline (71); starting it again in "
+    words = "exited because a job ran past its hard time limit (71); restarting it in "
     eventually(lambda: sum(words in line for line in workers.said()) == 2)
     wait_until_up(workers, eventually, times=3)
     eventually(
@@ -254,10 +254,10 @@ def test_servers_that_are_away_at_boot_are_waited_for(supervise, wires, through,
     rabbitmq.refuse()
     postgres.refuse()
     workers = supervise(processes=2, env=through, up=False)
-    no_broker = "found no RabbitMQ (3); starting it again in "
+    no_broker = "could not reach RabbitMQ (3); restarting it in "
     eventually(lambda: no_broker in "\n".join(workers.said()))
     rabbitmq.accept()
-    no_database = "found no PostgreSQL (4); starting it again in "
+    no_database = "could not reach PostgreSQL (4); restarting it in "
     eventually(lambda: no_database in "\n".join(workers.said()))
     postgres.accept()
 

@@ -418,7 +418,7 @@ def test_imported_queues_are_as_declared(workshed, env, imported, broker, monkey
 
     done = workshed("broker", "check")
 
-    assert (done.code, done.out) == (0, f"{len(QUEUES)} queues are there, as declared\n")
+    assert (done.code, done.out) == (0, f"{len(QUEUES)} queues exist as declared\n")
 
 
 @pytest.mark.exhaustive
@@ -511,7 +511,7 @@ def test_a_line_that_cannot_be_read_is_reported_without_its_content(workshed, tm
     done = workshed("broker", "definitions", "--passwords", str(tmp_path / "passwords"))
 
     assert (done.code, done.out) == (1, "")
-    assert "line 2 is not like user=password" in done.err
+    assert "line 2 is not of the form user=password" in done.err
     assert "secret" not in done.err
 
 
@@ -560,7 +560,7 @@ def test_definitions_fit_the_newest_version_if_no_server_answers(workshed, broke
 
     newest = workshed("broker", "definitions", "--vhost", "jobs", "--rabbitmq", "4.3")
     assert done.json == newest.json
-    assert "For RabbitMQ 4.3, since none answers here" in done.err
+    assert "Written for RabbitMQ 4.3, because no server answers" in done.err
 
 
 @pytest.mark.parametrize("release", ["3.13", "four", "v4.3"])

@@ -95,7 +95,7 @@ def test_a_command_that_workshed_already_has_is_refused(run, tmp_path):
     done = run("dead")
 
     assert done.returncode == 2
-    assert "your App adds the command 'dead', which Workshed has itself" in done.stderr
+    assert "your App adds the command 'dead', which Workshed already has" in done.stderr
 
 
 def check(name, **more):
@@ -105,16 +105,16 @@ def check(name, **more):
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (7, "it is of type int; name a Check, or a tuple of them"),
+        (7, "it is of type int; it must be a Check, or a tuple of them"),
         ((7,), "one of its checks is of type int"),
         (check("known"), "there is a check 'known' already"),
         ((check("one"), check("one")), "there is a check 'one' already"),
-        (check("one", needs=("two",)), "check 'one' needs two, which is not before it"),
+        (check("one", needs=("two",)), "check 'one' needs two before it in the list"),
         (
             (check("one", after=("two",)), check("two")),
-            "check 'one' needs two, which is not before it",
+            "check 'one' needs two before it in the list",
         ),
-        (check("one", after=("one",)), "check 'one' needs one, which is not before it"),
+        (check("one", after=("one",)), "check 'one' needs one before it in the list"),
     ],
 )
 def test_checks_that_cannot_be_run_have_failed(monkeypatch, found, said):

@@ -43,7 +43,7 @@ def test_succeeded_batches_can_be_left_out(workshed, make_batch, conn):
 def test_without_a_batch_the_list_says_so(workshed):
     done = workshed("batches")
 
-    assert (done.out, done.err) == ("", "There is no batch.\n")
+    assert (done.out, done.err) == ("", "No batches.\n")
 
 
 def test_a_batch_is_shown_with_its_callbacks_and_dead_jobs(workshed, make_batch, dies):
@@ -82,7 +82,7 @@ def test_dead_jobs_of_a_batch_are_retried(workshed, make_batch, dies, conn):
     assert (done.code, done.lines) == (0, ["a  retried", "b  retried"])
     assert progress.get_progress(conn, batch).pending == 2
     assert {row.reason for row in schedule.list_scheduled(conn)} == {"redriven"}
-    assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs is dead.\n"
+    assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs are dead.\n"
 
 
 def test_a_batch_is_cancelled(workshed, make_batch, conn):
@@ -94,7 +94,7 @@ def test_a_batch_is_cancelled(workshed, make_batch, conn):
     done = workshed("batches", "cancel", batch, "--yes")
 
     assert done.out == f"{batch}  cancelled\n"
-    assert done.err == "2 jobs cancelled, 0 on their way or running.\n"
+    assert done.err == "2 jobs cancelled, 0 still queued or running.\n"
     assert schedule.list_scheduled(conn) == []
 
 

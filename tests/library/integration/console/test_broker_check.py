@@ -20,13 +20,13 @@ def channel(broker):
 def test_all_queues_are_as_declared(workshed, made, management):
     done = workshed("broker", "check")
 
-    assert (done.code, done.out) == (0, f"{len(made.declared)} queues are there, as declared\n")
+    assert (done.code, done.out) == (0, f"{len(made.declared)} queues exist as declared\n")
 
 
 def test_without_the_management_api_it_reports_what_was_not_checked(workshed, made):
     done = workshed("broker", "check")
 
-    assert (done.code, done.out) == (0, f"{len(made.declared)} queues are there\n")
+    assert (done.code, done.out) == (0, f"{len(made.declared)} queues exist\n")
     assert "Their arguments and bindings were not checked: export WORKSHED_MANAGEMENT" in done.err
 
 
@@ -145,6 +145,6 @@ def test_only_queues_that_a_module_uses_or_declares_are_made(workshed, package, 
         name for queue in ("invoices", "reports") for name in (queue, f"{queue}.dead")
     }
     checked = workshed("broker", "check", "--import", package)
-    assert checked.out == "2 queues are there, as declared\n"
+    assert checked.out == "2 queues exist as declared\n"
     printed = workshed("broker", "definitions", "--import", package)
     assert {one["name"] for one in printed.json["queues"]} == management.queues().keys()

@@ -67,9 +67,9 @@ def test_it_does_not_start_without_users(workshed, database, monkeypatch):
 @pytest.mark.parametrize(
     ("entries", "why"),
     [
-        ("ada", "each is name:role:hash"),
-        ("ada:root:x", "none of reader, operator"),
-        ("ada:reader:plain-password", "no hash of argon2"),
+        ("ada", "each entry must be name:role:hash"),
+        ("ada:root:x", "one of reader, operator"),
+        ("ada:reader:plain-password", "not an argon2 hash"),
     ],
 )
 def test_entries_that_cannot_be_read_are_reported_without_their_hashes(

@@ -58,7 +58,7 @@ def test_json_output_is_the_rows_only(workshed, bury):
 def test_without_a_dead_job_the_list_says_so(workshed):
     done = workshed("dead")
 
-    assert (done.code, done.out, done.err) == (0, "", "No such job is dead.\n")
+    assert (done.code, done.out, done.err) == (0, "", "No dead jobs.\n")
     assert workshed("dead", "--json").json == []
     assert workshed("dead", "--group", "--json").json == []
 
@@ -95,7 +95,10 @@ def test_filters_select_jobs(workshed, bury, conn, options):
             "No worker has declared the queue 'emials' (did you mean 'emails'?).",
         ),
         (("--actor", "gret"), "No worker has declared the actor 'gret' (did you mean 'greet'?)."),
-        (("--error", "ValueEror"), "No job is dead of 'ValueEror' (did you mean 'ValueError'?)."),
+        (
+            ("--error", "ValueEror"),
+            "No dead job has the error 'ValueEror' (did you mean 'ValueError'?).",
+        ),
         (("--location", "shop.py:2 in pay"), "No dead job failed at 'shop.py:2 in pay'."),
     ],
 )
@@ -139,7 +142,7 @@ def test_the_list_works_while_rabbitmq_is_away(workshed, bury, env, broker, monk
     done = workshed("dead", "--json")
 
     assert (done.code, len(done.json)) == (0, 1)
-    assert "dead queues were not looked into: RabbitMQ does not answer at 127.0.0.1:9" in done.err
+    assert "dead queues were not checked: RabbitMQ does not answer at 127.0.0.1:9" in done.err
     assert "secret" not in done.err
 
 
@@ -192,7 +195,7 @@ def test_a_job_is_shown_with_all_its_attempts(workshed, bury, conn):
     assert "attempt 1: retry" in done.out
     assert "attempt 2: dead" in done.out
     assert done.out.count("Traceback (most recent call last)") == 2
-    assert "`workshed dead retry a` puts it back" in done.err
+    assert "To retry it: `workshed dead retry a`" in done.err
     shown = workshed("dead", "show", "a", "--json").json
     assert [one["attempt"] for one in shown["attempts"]] == [1, 2]
     assert shown["body"]["message_id"] == "a"
@@ -202,7 +205,7 @@ def test_an_unknown_id_is_not_shown(workshed):
     done = workshed("dead", "show", "nothing", "--json")
 
     assert (done.code, done.out) == (5, "")
-    assert "no job with the id 'nothing' is dead" in done.err
+    assert "no dead job has the id 'nothing'" in done.err
 
 
 # Retry
@@ -253,7 +256,7 @@ def test_without_a_terminal_yes_is_required(workshed, bury, conn, verb):
     done = workshed("dead", verb, "--all")
 
     assert (done.code, done.out) == (2, "")
-    assert f"{verb.title()} 1 job: there is no terminal to ask at, so say --yes" in done.err
+    assert f"{verb.title()} 1 job: no terminal to confirm at; use --yes" in done.err
     assert ids(conn) == {"a"}
 
 
@@ -280,7 +283,7 @@ def test_a_dry_run_shows_how_many_jobs_would_wait_for_a_key(workshed, bury, conn
 
     said = workshed("dead", "retry", "--all", "--dry-run").err.splitlines()
 
-    waits = "1 of 2 jobs has a unique key that another job holds then: it waits for it."
+    waits = "1 of 2 jobs has a unique key that another job holds: it waits for it."
     assert said == [waits, "2 jobs would be retried."]
 
 

@@ -26,7 +26,7 @@ def test_without_a_terminal_it_needs_yes_and_shows_what_it_would_wipe(reset, lef
 
     assert (done.code, done.out) == (2, "")
     assert f"Wipe 3 files of 2 MB in {left} (postgres, mail, servers.json): " in done.err
-    assert "say --yes, or look first with --dry-run" in done.err
+    assert "use --yes, or check first with --dry-run" in done.err
     assert (left / "postgres/base").exists()
 
 
@@ -64,4 +64,4 @@ def test_options_of_reset_are_refused_without_it(workshed, word):
     done = workshed("dev", word)
 
     assert done.code == 2
-    assert "are of --reset" in done.err
+    assert "need --reset" in done.err

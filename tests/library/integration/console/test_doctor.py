@@ -270,8 +270,8 @@ def test_without_a_module_it_checks_what_workers_have_declared(examined, healthy
 
     assert only(found["actors"]).message == "2 actors declared by workers"
     assert only(found["time limits"]).fix == "workshed doctor --import PACKAGE"
-    assert only(found["queues"]).message.startswith("2 queues are there")
-    assert only(found["workers"]).message == "no worker is on default, low, where nothing waits"
+    assert only(found["queues"]).message.startswith("2 queues exist")
+    assert only(found["workers"]).message == "no worker consumes default, low (no jobs wait there)"
 
 
 def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
@@ -282,7 +282,7 @@ def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
 
     said = {one["check"]: one["message"] for one in checks}
     assert said["actors"] == "1 actor declared by workers"
-    assert said["workers"] == "no worker is on low, where nothing waits"
+    assert said["workers"] == "no worker consumes low (no jobs wait there)"
 
 
 def test_a_queue_that_only_workers_declare_is_checked(examined, healthy, conn):
@@ -335,7 +335,7 @@ def test_a_hard_limit_that_the_consumer_timeout_would_cut(examined, healthy, act
 
     found = only(examined()["time limits"])
 
-    assert "crawl is given up after 46 min, which is more than three quarters" in found.message
+    assert "crawl has a hard limit of 46 min, which is more than three quarters" in found.message
     assert found.fix == "hard_time_limit=ms(minutes=45)"
 
 
@@ -395,8 +395,8 @@ def test_a_worker_that_is_killed_before_it_can_stop(examined, database, env):
     found = only(examined(stop_within=timedelta(seconds=30))["shutdown"])
 
     assert found.level == "failed"
-    assert "may take 65 s to stop (60 s for its jobs) and is killed after 30 s" in found.message
-    assert found.fix == "export WORKSHED_SHUTDOWN_GRACE=25  (or let it have 65 s)"
+    assert "may take 65 s to stop (60 s for its jobs) but is killed after 30 s" in found.message
+    assert found.fix == "export WORKSHED_SHUTDOWN_GRACE=25  (or allow 65 s)"
     assert only(examined(stop_within=timedelta(seconds=65))["shutdown"]).level == "ok"
     assert only(examined()["shutdown"]).level == "not checked"
 
@@ -408,7 +408,7 @@ def test_limits_of_zero(examined, database, env):
 
     assert levels(found) == ["failed", "failed"]
     assert found[0].message.startswith("WORKSHED_SMTP_TIMEOUT: Input should be greater than")
-    assert found[0].fix.endswith("take the default (not set): unset WORKSHED_SMTP_TIMEOUT")
+    assert found[0].fix.endswith("use the default (not set): unset WORKSHED_SMTP_TIMEOUT")
 
 
 # PostgreSQL
@@ -449,7 +449,7 @@ def test_a_search_path_that_leads_to_the_tables_of_workshed(examined, healthy, e
     found = examined()["migrations"][-1]
 
     assert found.level == "warning"
-    assert "a table that you name without a schema may be one of Workshed's" in found.message
+    assert "a table name without a schema may mean one of Workshed's" in found.message
 
 
 def test_more_threads_than_connections_and_more_connections_than_the_server_allows(
@@ -500,7 +500,7 @@ def test_a_relay_that_has_died(examined, healthy, conn):
     found = only(examined()["relay"])
 
     assert found.level == "failed"
-    assert "no relay has beaten for 60 min" in found.message
+    assert "no relay heartbeat for 60 min" in found.message
 
 
 @pytest.fixture
@@ -515,7 +515,7 @@ def test_a_periodic_job_whose_runs_are_not_created(examined, healthy, nightly, c
     found = only(examined()["periodic jobs"])
 
     assert found.level == "failed"
-    assert "nightly was to run 60 min ago: nobody makes its runs" in found.message
+    assert "nightly was due 60 min ago: its runs are not created" in found.message
 
 
 def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
@@ -524,7 +524,7 @@ def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
     found = only(examined()["periodic jobs"])
 
     assert found.level == "warning"
-    assert "no worker that runs has nightly" in found.message
+    assert "no running worker has nightly" in found.message
 
 
 def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
@@ -533,7 +533,7 @@ def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
 
     found = only(examined()["periodic jobs"])
 
-    assert (found.level, found.message) == ("ok", "periodic: 1 job, of which 1 paused")
+    assert (found.level, found.message) == ("ok", "periodic: 1 job, 1 paused")
 
 
 def test_a_relay_that_is_late(examined, healthy, store):
@@ -556,7 +556,7 @@ def test_expired_records_that_no_relay_deletes(examined, healthy, conn):
 
     assert (found.level, found.message) == (
         "warning",
-        "expired records stay: batches, for up to 3 d",
+        "expired records are not deleted: batches, for up to 3 d",
     )
     assert "workshed relay" in found.fix
 
@@ -637,7 +637,7 @@ def test_queues_without_a_worker(examined, healthy, rabbitmq, eventually):
     full, empty = examined()["workers"]
 
     assert (full.level, full.fix) == ("failed", f"workshed worker {ACTORS}")
-    assert full.message == "no worker is on bulk (1 ready): their jobs wait"
+    assert full.message == "no worker consumes bulk (1 ready): jobs wait"
     assert empty.level == "warning"
     assert "emails" in empty.message
     assert "bulk" not in empty.message
@@ -650,7 +650,7 @@ def test_a_queue_without_jobs_and_without_actors_needs_no_worker(examined, healt
 
     found = only(examined(packages=("json",))["workers"])
 
-    assert found.message == "no worker is on default, where nothing waits"
+    assert found.message == "no worker consumes default (no jobs wait there)"
     assert found.fix == "workshed worker json"
 
 
@@ -779,7 +779,7 @@ def test_an_account_that_may_not_make_queues_needs_another_to_do_it(examined, ac
     found = examined()["permissions"]
 
     assert levels(found) == ["ok", "ok"]
-    assert "`workshed broker setup` by another" in found[0].message
+    assert "`workshed broker setup` as another user" in found[0].message
 
 
 def test_a_queue_with_messages_is_not_touched(
@@ -795,7 +795,7 @@ def test_a_queue_with_messages_is_not_touched(
     found = examined()["permissions"]
 
     assert levels(found) == ["not checked", "ok"]
-    assert "where messages wait: default" in found[0].message
+    assert "on queues with messages: default" in found[0].message
     assert [one["redelivered"] for one in rabbitmq.peek("default")] == [False]
 
 
@@ -829,7 +829,7 @@ def test_metrics_that_cannot_be_written(examined, database, env, monkeypatch, tm
     assert (found.level, found.message.endswith("nothing is measured")) == ("warning", True)
 
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
-    assert only(examined()["metrics"]).message == f"numbers are gathered in {tmp_path}"
+    assert only(examined()["metrics"]).message == f"metrics are stored in {tmp_path}"
 
     env(METRICS="false")
     assert "WORKSHED_METRICS" in only(examined()["metrics"]).message
@@ -848,7 +848,7 @@ def test_a_folder_for_metrics_that_belongs_to_another_user(
 
     found = only(examined()["metrics"])
     assert found.level == "warning"
-    assert "belongs to somebody else" in found.message
+    assert "belongs to another user" in found.message
 
 
 def test_the_signing_settings_are_reported(examined, database, env):
@@ -866,7 +866,7 @@ def test_the_signing_settings_are_reported(examined, database, env):
     newest, older = build_signing(settings()).names
     assert (found.level, found.message) == (
         "ok",
-        f"messages are signed by key {newest}, and {older} accepted; all others are dead",
+        f"messages are signed by key {newest}, and {older} accepted; all others become dead jobs",
     )
 
 

@@ -89,7 +89,7 @@ def test_rows_that_leave_the_host_unencrypted(tls, env, url, level):
     assert found.level == level
     assert "secret" not in found.message + found.fix
     if level == "warning":
-        assert "sslmode=prefer lets rows and the password go unencrypted to" in found.message
+        assert "sslmode=prefer may send rows and the password unencrypted to" in found.message
         assert "sslmode=verify-full" in found.fix
 
 

@@ -173,7 +173,7 @@ def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkey
 
     assert done.code == 0, done.err
     assert refused.code == 5
-    assert "no actor 'nobody' here, where no module was imported" in refused.err
+    assert "no actor 'nobody' here: no module was imported" in refused.err
 
 
 # Refused commands
@@ -190,8 +190,8 @@ def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkey
         (("send_invoice", "7", "--queue", "emial"), 2, "(did you mean 'emails'?)"),
         (("send_invoice", "7", "copies=1", "copies=2"), 2, "copies is given twice"),
         (("send_invoice", "7", "--delay", "1h", "--at", "2100-01-01T00:00Z"), 2, "not both"),
-        (("send_invoice", "7", "--in", "1 hour"), 2, "is no span like 3d"),
-        (("send_invoice", "7", "--timeout", "1s"), 2, "--timeout is of --wait"),
+        (("send_invoice", "7", "--in", "1 hour"), 2, "is not a span such as 3d"),
+        (("send_invoice", "7", "--timeout", "1s"), 2, "--timeout needs --wait"),
         (("send_invoice", "7", "--at", "2100-01-01T00:00"), 2, "needs a time zone"),
         (
             ("send_invoice", "7", "--priority", "256"),
@@ -200,7 +200,7 @@ def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkey
         ),
         (("send_invoice", "-5"), 2, "No such option: -5"),
         (("stamp", "7"), 2, "stamp: argument code: 7 does not fit: Input should be a valid string"),
-        (("stamp", "7"), 2, "a string is written as '\"7\"'"),
+        (("stamp", "7"), 2, "for a string, write '\"7\"'"),
         (
             ("stamp", "a", "two"),
             2,
@@ -245,8 +245,8 @@ def test_a_wait_that_takes_too_long_is_reported(enqueue, rabbitmq):
 
     [message] = arrived(rabbitmq, "invoices")
     assert (done.code, done.out) == (124, f"{message['message_id']}\n")
-    assert "No worker is on invoices now" in done.err
-    assert f"`workshed job {message['message_id']} --follow` shows when it does" in done.err
+    assert "No worker consumes invoices now" in done.err
+    assert f"follow it with `workshed job {message['message_id']} --follow`" in done.err
 
 
 def test_json_output_after_a_timeout_has_no_outcome(enqueue):
@@ -280,7 +280,7 @@ def test_a_duplicate_does_not_wait_for_the_job_that_has_the_key(enqueue):
     done = enqueue("close_order", "7", "--wait")
 
     assert (done.code, done.out) == (1, f"{first}\n")
-    assert f"not sent: job {first} has its key" in done.err
+    assert f"not sent: job {first} holds its unique key" in done.err
 
 
 def test_the_audit_has_no_arguments(enqueue, conn):
@@ -351,5 +351,8 @@ def test_a_plain_job_is_sent_without_postgresql_too(enqueue, rabbitmq, env):
     done = enqueue("send_invoice", "7")
 
     assert done.code == 0
-    assert "It is sent, but not noted in the audit: PostgreSQL does not answer" in done.err
+    assert (
+        "The job is sent, but the audit entry could not be written: PostgreSQL does not answer"
+        in done.err
+    )
     assert [one["message_id"] for one in arrived(rabbitmq, "invoices")] == done.lines

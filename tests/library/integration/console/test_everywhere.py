@@ -128,4 +128,4 @@ def test_help_ends_with_the_exit_codes(workshed):
     out = " ".join(workshed("--help").out.split())
 
     assert "Exit codes: 0 done; 1 failed" in out
-    assert "5 nothing has this id or name;" in out
+    assert "5 unknown id or name;" in out

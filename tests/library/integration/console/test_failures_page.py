@@ -79,7 +79,10 @@ def test_a_job_is_shown_in_each_state(state, workshed, make, database):
 def test_a_job_without_a_row_is_reported(workshed, database):
     done = workshed("job", "a")
 
-    assert (done.code, "on RabbitMQ, never sent, or long done" in done.err) == (5, True)
+    assert (done.code, "it is on RabbitMQ, was never sent, or ended long ago" in done.err) == (
+        5,
+        True,
+    )
 
 
 def test_the_page_has_every_reason_of_a_row():

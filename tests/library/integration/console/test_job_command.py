@@ -105,14 +105,14 @@ def test_a_job_that_postgresql_does_not_know_yet_is_followed_from_its_start(
     done = workshed("job", "a", "--follow", "--json")
 
     assert [json.loads(line)["what"] for line in done.lines] == ["sent", "dead"]
-    assert "PostgreSQL knows nothing of it yet" in done.err
+    assert "Not in PostgreSQL yet" in done.err
 
 
 def test_an_unknown_job_is_not_shown(workshed):
     done = workshed("job", "nothing")
 
     assert (done.code, done.out) == (5, "")
-    assert "knows of no job 'nothing'" in done.err
+    assert "no job 'nothing' in PostgreSQL" in done.err
 
 
 def test_a_cancel_asks_first_and_a_dry_run_changes_nothing(workshed, store, conn):

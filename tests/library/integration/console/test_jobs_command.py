@@ -161,7 +161,7 @@ def test_a_job_is_shown_as_a_timeline(workshed, ran):
 def test_a_periodic_run_says_so(workshed, ran):
     ran("a", origin="cron")
 
-    assert "sent       by the calendar" in workshed("job", "a").out
+    assert "sent       by its schedule" in workshed("job", "a").out
 
 
 def test_runs_that_the_history_has_lost_are_shown_from_the_attempts(workshed, conn, ran):

@@ -74,4 +74,4 @@ def test_a_single_limit_is_shown(workshed, come):
 
 def test_without_a_limit_in_use_the_list_says_so(workshed):
     assert workshed("limits").err == "No limit is in use.\n"
-    assert workshed("limits", "--waiting").err == "No job waits for a limit.\n"
+    assert workshed("limits", "--waiting").err == "No job is waiting for a limit.\n"

@@ -19,7 +19,7 @@ def test_a_wrong_password_is_reported_and_not_shown(at, management):
     api = Management(f"http://{at.username}:guess@{at.hostname}:{at.port}", management.vhost)
 
     with pytest.raises(
-        ManagementError, match=r"refuses user 'workshed'.*needs the password"
+        ManagementError, match=r"refuses user 'workshed'.*needs the right password"
     ) as err:
         api.overview()
     assert "guess" not in str(err.value)

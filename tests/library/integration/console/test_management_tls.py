@@ -111,7 +111,7 @@ def test_tls_to_a_plain_port_and_plain_http_to_a_tls_port_are_reported(url, plai
     assert "TLS failed" in refusal(url(port=urlsplit(plain).port, cacertfile=ca))
 
     said = refusal(urlunsplit(urlsplit(url())._replace(scheme="http")))
-    assert said.endswith("its answer is no HTTP; where TLS is, write https://")
+    assert said.endswith("its answer is not HTTP; for TLS, use https://")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_doctor_and_the_commands_use_tls(url, ca, doctor, broker, workshed, 
 
     said = f"the management API answers at localhost:{port} (TLS by {ca})"
     assert found["management"]["message"] == said
-    assert workshed("broker", "check").out.endswith("queues are there, as declared\n")
+    assert workshed("broker", "check").out.endswith("queues exist as declared\n")
 
 
 def test_the_doctor_suggests_a_fix_that_keeps_tls(url, vhost, doctor, tmp_path):

@@ -112,7 +112,7 @@ def test_without_a_job_the_list_says_so(workshed):
     done = workshed("periodic")
 
     assert (done.code, done.out) == (0, "")
-    assert "No periodic job is known" in done.err
+    assert "No periodic jobs" in done.err
     assert workshed("periodic", "--json").json == []
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_was_not_sent_says_so(workshed, note, conn):
     for ago in (2 * HOUR, HOUR):
         periodic_runs.create_run(conn, "report", database_now(conn) - ago, "clock")
 
-    assert outcome(workshed) == "not sent, another had its key"
+    assert outcome(workshed) == "not sent: another job held its unique key"
 
 
 # Run
@@ -204,14 +204,14 @@ def test_run_says_that_a_unique_job_still_runs(workshed, note, conn):
 
     done = workshed("periodic", "run", "report")
 
-    assert (done.code, done.out) == (1, f"report  job {holder} has its key\n")
+    assert (done.code, done.out) == (1, f"report  job {holder} holds its unique key\n")
 
 
 def test_run_says_that_no_worker_has_it(workshed, note, conn):
     note()
     conn.execute("UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '3 hours'")
 
-    assert "No worker that runs has report" in workshed("periodic", "run", "report").err
+    assert "No running worker has report" in workshed("periodic", "run", "report").err
 
 
 # Pause

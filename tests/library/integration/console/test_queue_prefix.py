@@ -55,7 +55,7 @@ def test_the_doctor_looks_for_our_queues(made, examined, management, channel, en
 def test_the_doctor_looks_for_our_queues_if_a_setting_cannot_be_read(made, examined, env):
     env(PUBLISH_TIMEOUT="soon")
 
-    assert examined("queues")[0].message == "8 queues are there"
+    assert examined("queues")[0].message == "8 queues exist"
 
 
 def test_the_doctor_looks_for_queues_that_only_workers_declare(

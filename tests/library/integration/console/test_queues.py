@@ -60,7 +60,7 @@ def test_each_queue_shows_how_much_waits_where(workshed, known, store, bury):
         "paused_at": None,
     }
     assert [one["name"] for one in done.json] == list(known.declared)
-    assert "`workshed dead requeue emails` puts them back" in done.err
+    assert "To requeue: `workshed dead requeue emails`" in done.err
 
 
 def test_it_fits_a_terminal_of_80_columns(workshed, known, conn):
@@ -242,12 +242,12 @@ def test_a_purge_says_how_many_and_does_nothing_until_it_is_confirmed(
     looked = workshed("queues", "purge", "emails", "--dry-run")
 
     assert (looked.code, looked.out) == (0, "1\n")
-    assert looked.err.startswith("1 job would be discarded.\nPostgreSQL has 1 more: ")
+    assert looked.err.startswith("1 job would be discarded.\n1 more in PostgreSQL: ")
 
     refused = workshed("queues", "purge", "emails")
 
     assert (refused.code, refused.out) == (2, "")
-    assert "Discard 1 job of emails: there is no terminal to ask at, so say --yes" in refused.err
+    assert "Discard 1 job of emails: no terminal to confirm at; use --yes" in refused.err
     eventually(lambda: rabbitmq.depth("emails") == 1)
 
 

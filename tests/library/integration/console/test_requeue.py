@@ -53,7 +53,7 @@ def test_messages_are_put_back_in_order_and_marked_as_possible_duplicates(
 
     done = workshed("dead", "requeue", "default", "--yes")
 
-    assert (done.code, done.out, done.err) == (0, "3\n", "3 put back into default.\n")
+    assert (done.code, done.out, done.err) == (0, "3\n", "3 requeued into default.\n")
     eventually(lambda: rabbitmq.depth("default") == 3)
     eventually(lambda: rabbitmq.depth("default.dead") == 0)
     messages = rabbitmq.peek("default")
@@ -78,7 +78,7 @@ def test_a_dry_run_changes_nothing(workshed, lay, rabbitmq, eventually):
 
     done = workshed("dead", "requeue", "default", "--dry-run")
 
-    assert (done.code, done.out, done.err) == (0, "2\n", "2 would be put back.\n")
+    assert (done.code, done.out, done.err) == (0, "2\n", "2 would be requeued.\n")
     eventually(lambda: rabbitmq.depth("default.dead") == 2)
 
 
@@ -88,7 +88,7 @@ def test_without_a_terminal_yes_is_required(workshed, lay, rabbitmq, eventually)
     done = workshed("dead", "requeue", "default")
 
     assert done.code == 2
-    assert "Put back 1 of 1 in default.dead: there is no terminal" in done.err
+    assert "Requeue 1 of 1 in default.dead: no terminal" in done.err
     eventually(lambda: rabbitmq.depth("default.dead") == 1)
 
 
@@ -121,7 +121,7 @@ def test_the_list_of_dead_jobs_mentions_them(workshed, lay):
 
     assert done.json == []
     assert "default.dead on RabbitMQ holds 2" in done.err
-    assert "`workshed dead requeue default` puts them back" in done.err
+    assert "To requeue: `workshed dead requeue default`" in done.err
 
 
 def test_a_message_that_its_queue_does_not_take_stays(broker, lay, eventually):

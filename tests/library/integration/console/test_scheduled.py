@@ -78,7 +78,7 @@ def test_a_job_that_its_sender_publishes_is_on_its_way(workshed, store):
 def test_without_a_waiting_job_the_list_says_so(workshed):
     done = workshed("scheduled")
 
-    assert (done.code, done.out, done.err) == (0, "", "Nothing waits here.\n")
+    assert (done.code, done.out, done.err) == (0, "", "No waiting jobs.\n")
     assert workshed("scheduled", "--json").json == []
 
 
@@ -101,7 +101,7 @@ def test_the_number_of_hidden_jobs_is_shown(workshed, store):
     done = workshed("scheduled", "--limit", "1", "--json")
 
     assert len(done.json) == 1
-    assert "More than 1 wait" in done.err
+    assert "More than 1 jobs wait" in done.err
 
 
 # Show
@@ -204,7 +204,7 @@ def test_without_a_terminal_yes_is_required(workshed, store, conn):
     done = workshed("scheduled", "cancel", "a")
 
     assert (done.code, done.out) == (2, "")
-    assert "Cancel 1 job: there is no terminal to ask at, so say --yes" in done.err
+    assert "Cancel 1 job: no terminal to confirm at; use --yes" in done.err
     assert len(schedule.list_scheduled(conn)) == 1
 
 
@@ -261,7 +261,7 @@ def test_a_filter_asks_first(workshed, store, conn):
     done = workshed("scheduled", "cancel", "--all", "--sent", "--actor", "greet")
 
     assert (done.code, done.out) == (2, "")
-    assert "Cancel 1 job, and all that RabbitMQ has of them: there is no terminal" in done.err
+    assert "Cancel 1 job, and all matching jobs on RabbitMQ: no terminal" in done.err
     assert cancel_rules.list_rules(conn) == []
 
 
@@ -270,14 +270,14 @@ def test_jobs_on_rabbitmq_are_cancelled_by_a_rule_until_it_is_deleted(workshed, 
 
     [rule] = cancel_rules.list_rules(conn)
     assert (done.code, done.out) == (0, "")
-    assert f"`workshed scheduled rules delete {rule.id}` takes it back" in done.err
+    assert f"To delete it: `workshed scheduled rules delete {rule.id}`" in done.err
     listed = workshed("scheduled", "rules").lines
     assert listed[1].split()[:4] == [str(rule.id), "-", "-", "user-7"]
     assert workshed("scheduled", "rules", "--json").json[0]["tag"] == "user-7"
 
     assert workshed("scheduled", "rules", "delete", str(rule.id)).out == f"{rule.id}  deleted\n"
     assert workshed("scheduled", "rules", "delete", str(rule.id)).code == 5
-    assert workshed("scheduled", "rules").err == "No rule cancels anything.\n"
+    assert workshed("scheduled", "rules").err == "No cancellation rules.\n"
 
 
 @pytest.mark.parametrize(
@@ -302,11 +302,11 @@ def test_an_unknown_id_is_reported_next_to_the_results(workshed, store, words):
 
     assert done.code == 5
     assert [line.split()[0] for line in done.lines] == ["a", "nothing"]
-    assert done.err == "workshed: nothing here has the id nothing\n"
+    assert done.err == "workshed: unknown: nothing\n"
 
 
 def test_an_unknown_id_is_not_shown(workshed):
     done = workshed("scheduled", "show", "nothing", "--json")
 
     assert (done.code, done.out) == (5, "")
-    assert "no job with the id 'nothing' waits" in done.err
+    assert "no waiting job has the id 'nothing'" in done.err

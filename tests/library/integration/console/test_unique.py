@@ -66,7 +66,7 @@ def test_a_key_is_orphaned_if_its_job_has_no_row_and_its_queue_is_empty(
     done = workshed("unique", "list", "--orphaned", "--json")
 
     assert [one["key"] for one in done.json] == ["resize:purged"]
-    assert "1 more have no row here" in done.err
+    assert "1 more have no row in PostgreSQL" in done.err
 
 
 def test_orphaned_keys_are_found_only_with_the_management_api(workshed, env):

@@ -62,7 +62,7 @@ def test_without_a_worker_the_list_says_so(workshed):
     done = workshed("workers")
 
     assert (done.code, done.out) == (0, "")
-    assert "No worker beats" in done.err
+    assert "No worker is running" in done.err
 
 
 # Quiet

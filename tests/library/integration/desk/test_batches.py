@@ -45,7 +45,7 @@ def test_succeeded_batches_can_be_left_out(operator, make_batch, conn):
 
     assert [one["id"] for one in found] == [running]
     batches.end_job(conn, "a", "succeeded")
-    assert "No batch fits this" in operator.get("/batches?unfinished=1").text
+    assert "No matching batches" in operator.get("/batches?unfinished=1").text
 
 
 def test_each_batch_is_on_one_page_even_if_many_were_made_at_once(operator, make_batch, conn):
@@ -119,7 +119,7 @@ def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
     assert (len(set(found)), second["more"]) == (60, None)
     assert [one["message_id"] for one in cancelled] == ["job-07"]
     assert operator.get(f"/batch?id={batch}&state=late").status_code == 400
-    assert "It has no such job" in operator.get(f"/batch?id={batch}&state=dead").text
+    assert "No such jobs in this batch" in operator.get(f"/batch?id={batch}&state=dead").text
 
 
 @pytest.mark.parametrize("batch", ["", "nobody's", "00000000-0000-4000-8000-000000000000"])
@@ -149,13 +149,13 @@ def test_dead_jobs_of_a_batch_are_retried_after_a_confirmation(operator, make_ba
     dies("b", body=b"not JSON")
 
     asked = operator.post("/batches/retry", {"id": batch}).text
-    assert f"This would put 2 jobs of batch {batch} back on the way." in asked
+    assert f"This would retry 2 jobs of batch {batch}." in asked
     assert progress.get_progress(conn, batch).dead == 2
     assert audit.list_entries(conn) == []
 
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
-    assert said == "1 retried, 1 unreadable, which is left."
+    assert said == "1 retried, 1 unreadable and still dead."
     assert progress.get_progress(conn, batch).dead == 1
     assert {row.message_id: row.reason for row in schedule.list_scheduled(conn)}["a"] == "redriven"
     [entry] = audit.list_entries(conn)
@@ -172,14 +172,14 @@ def test_the_page_says_how_many_of_many_dead_jobs_are_left(
 
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
-    assert said == "1 retried. 1 more are left for another press."
+    assert said == "1 retried. 1 more remain for another click."
     assert progress.get_progress(conn, batch).dead == 1
 
 
 def test_a_batch_without_dead_jobs_says_so(operator, make_batch):
     said = operator.done("/batches/retry", {"id": make_batch("a")})
 
-    assert said == "None of its jobs is dead."
+    assert said == "None of its jobs are dead."
 
 
 # Cancel
@@ -189,16 +189,16 @@ def test_a_batch_is_cancelled_after_a_confirmation(operator, make_batch, conn):
     batch = make_batch("a", "b")
 
     asked = operator.post("/batches/cancel", {"id": batch}).text
-    assert f"This would cancel batch {batch}, of which 2 jobs have not ended" in asked
+    assert f"This would cancel batch {batch} with 2 jobs that have not ended" in asked
     assert progress.get_progress(conn, batch).state == "running"
     assert audit.list_entries(conn) == []
 
     said = operator.done("/batches/cancel", {"id": batch, "sure": "yes"})
 
-    assert said.startswith("No job of the batch starts any more; 2 jobs had not ended.")
+    assert said.startswith("Batch cancelled; 2 jobs had not ended.")
     assert progress.get_progress(conn, batch).state == "cancelling"
     assert audit.list_entries(conn)[0].count == 2
-    assert "never, it was cancelled" in operator.get(f"/batch?id={batch}").text
+    assert "never: the batch was cancelled" in operator.get(f"/batch?id={batch}").text
 
 
 def test_a_batch_that_has_ended_is_not_cancelled(operator, make_batch, conn):

@@ -89,7 +89,7 @@ GROUP = {"every": "yes", "error": "ConnectionRefusedError", "actor": "greet"}
 def test_without_dead_jobs_the_page_says_so(operator):
     page = operator.get("/dead")
 
-    assert "No job is dead." in page.text
+    assert "No dead jobs." in page.text
     shown = operator.json("/dead")
     assert (shown["count"], shown["groups"], shown["jobs"]) == (0, [], [])
 
@@ -97,7 +97,7 @@ def test_without_dead_jobs_the_page_says_so(operator):
 def test_without_a_match_the_page_says_so(operator, bury):
     bury("a")
 
-    assert "No dead job fits." in operator.get("/dead?actor=wave").text
+    assert "No matching dead jobs." in operator.get("/dead?actor=wave").text
     assert operator.json("/dead?actor=wave")["jobs"] == []
 
 
@@ -265,7 +265,7 @@ def test_jobs_that_would_wait_for_their_key_are_counted(operator, bury, conn):
     said, _ = asked(operator.post("/dead/retry", GROUP))
 
     assert said == (
-        "This would retry 5 jobs. 2 of 5 jobs have a unique key that another job holds then: "
+        "This would retry 5 jobs. 2 of 5 jobs have a unique key that another job holds: "
         "they wait for it."
     )
 
@@ -289,7 +289,7 @@ def test_an_unreadable_job_is_counted_and_stays(operator, bury, conn):
 
     assert said == "This would retry 1 job. 1 job cannot be read and stays dead."
     assert operator.done("/dead/retry", again) == (
-        "1 job retried. 1 job cannot be read and stays dead. 1 job was not dead any more."
+        "1 job retried. 1 job cannot be read and stays dead. 1 job was no longer dead."
     )
     assert ids(conn) == {"b"}
     refused = operator.post("/dead/retry", {"one": "b"})
@@ -304,8 +304,8 @@ def test_only_a_limited_number_is_retried_at_once(operator, bury, conn, monkeypa
 
     said, again = asked(operator.post("/dead/retry", GROUP))
 
-    assert said == "This would retry 2 jobs. 1 more is left for another press."
-    assert operator.done("/dead/retry", again).startswith("2 jobs retried. 1 more is left")
+    assert said == "This would retry 2 jobs. 1 more remains for another click."
+    assert operator.done("/dead/retry", again).startswith("2 jobs retried. 1 more remains")
     assert ids(conn) == {"c"}
 
 
@@ -330,7 +330,7 @@ def test_a_single_job_is_discarded_after_a_confirmation(operator, bury, conn):
 
     said, again = asked(operator.post("/dead/discard", {"one": "a"}))
 
-    assert said == "This would discard 1 job. After that nobody can retry it."
+    assert said == "This would discard 1 job. It can then no longer be retried."
     assert ids(conn) == {"a"}
     assert operator.done("/dead/discard", again) == "1 job discarded."
     assert ids(conn) == set()
@@ -345,7 +345,7 @@ def test_ticked_jobs_are_discarded(operator, bury, conn):
     said, again = asked(operator.post("/dead/discard", [("id", "a"), ("id", "c")]))
     operator.done("/dead/discard", again)
 
-    assert said == "This would discard 2 jobs. After that nobody can retry them."
+    assert said == "This would discard 2 jobs. They can then no longer be retried."
     assert ids(conn) == {"b"}
 
 
@@ -356,12 +356,12 @@ def test_ticked_jobs_are_discarded(operator, bury, conn):
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [
-        ({}, 409, "No job is chosen."),
-        ({"one": "gone"}, 404, "None of these is dead any more"),
-        ({"id": "gone", "sure": "yes"}, 404, "None of these is dead any more"),
-        ({"every": "yes", "actor": "nobody"}, 404, "None of these is dead any more"),
-        ({"every": "yes", "since": "yesterday"}, 409, "is no span"),
-        ({"every": "yes", "until": "yesterday"}, 409, "is no instant"),
+        ({}, 409, "No job is selected."),
+        ({"one": "gone"}, 404, "None of these is dead any longer"),
+        ({"id": "gone", "sure": "yes"}, 404, "None of these is dead any longer"),
+        ({"every": "yes", "actor": "nobody"}, 404, "None of these is dead any longer"),
+        ({"every": "yes", "since": "yesterday"}, 409, "is not a span"),
+        ({"every": "yes", "until": "yesterday"}, 409, "is not a time"),
     ],
 )
 def test_a_refused_request_says_why(operator, bury, conn, path, fields, status, said):

@@ -23,7 +23,7 @@ def test_the_console_does_not_start_without_users(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
     settings.cache_clear()
 
-    with pytest.raises(SettingsError, match="nobody may use the console"):
+    with pytest.raises(SettingsError, match="no user may use the console"):
         create_app()
 
 
@@ -95,7 +95,7 @@ def test_a_reader_can_do_no_action(reader, action, conn):
     answer = reader.post(action.path)
 
     assert answer.status_code == 403
-    assert "change nothing" in answer.text
+    assert "may not change anything" in answer.text
     assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)
 
 
@@ -312,7 +312,7 @@ def test_a_bad_query_is_reported(operator):
     answer = operator.get("/audit?before=yesterday")
 
     assert answer.status_code == 400
-    assert "is no number" in answer.text
+    assert "is not a number" in answer.text
     assert operator.get("/audit?before=%00").status_code == 200
 
 

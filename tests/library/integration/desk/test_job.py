@@ -52,7 +52,10 @@ def test_an_unknown_job_may_be_on_rabbitmq(operator):
     answer = operator.get("/job?id=nothing")
 
     assert answer.status_code == 404
-    assert "knows of no job &#39;nothing&#39;: on RabbitMQ, never sent, or long done" in answer.text
+    assert (
+        "no job &#39;nothing&#39; in PostgreSQL: it is on RabbitMQ, was never sent, "
+        "or ended long ago" in answer.text
+    )
     assert operator.get("/job").status_code == 404
 
 
@@ -165,7 +168,7 @@ def test_a_unique_job_shows_which_job_has_its_key(operator, conn, store):
     }
     assert 'href="/job?id=other"' in operator.get("/job?id=a").text
     assert "this job" in operator.get("/job?id=b").text
-    assert "nobody" in operator.get("/job?id=c").text
+    assert "no job" in operator.get("/job?id=c").text
 
 
 def test_a_job_of_a_batch_leads_to_it(operator, conn, store):
@@ -216,7 +219,7 @@ def test_a_running_job_shows_where_it_runs(operator, runs_now, store, conn):
     shown = operator.json("/job?id=a")
 
     assert (shown["state"], shown["actor"]) == ("running", "greet")
-    assert shown["timeline"][0]["details"] == "on web-1:77; it runs"
+    assert shown["timeline"][0]["details"] == "on web-1:77; running"
 
 
 def test_a_job_that_has_ended_since_its_workers_beat_does_not_run(operator, runs_now, ran):
@@ -279,7 +282,7 @@ def test_a_waiting_job_can_be_made_due_now(operator, store, conn, audit):
 def test_a_job_on_its_way_is_left_alone(operator, store, audit):
     store("a", reason="outbox_lease")
 
-    assert operator.done("/job/run", {"id": "a"}) == "a is on its way already."
+    assert operator.done("/job/run", {"id": "a"}) == "a is already on its way."
     assert audit() == [("job.run", 0)]
 
 
@@ -289,7 +292,7 @@ def test_a_cancel_asks_first(operator, store, conn, audit):
     asked = operator.post("/job/cancel", {"id": "a"})
 
     assert asked.status_code == 200
-    assert "would cancel a. It waits and is due in 60 min; it would be deleted." in asked.text
+    assert "would cancel a. It is waiting and is due in 60 min; it would be deleted." in asked.text
     assert len(schedule.list_scheduled(conn)) == 1
     assert not cancellations.is_cancelled(conn, "a")
     assert audit() == []
@@ -300,7 +303,7 @@ def test_a_cancelled_job_is_deleted(operator, store, conn, audit):
 
     said = operator.done("/job/cancel", {"id": "a", "sure": "yes"})
 
-    assert said == "a is cancelled. It is deleted: it does not run."
+    assert said == "a is cancelled. It is deleted and will not run."
     assert schedule.list_scheduled(conn) == []
     assert operator.json("/job?id=a")["state"] == "cancelled"
     assert audit() == [("job.cancel", 1)]
@@ -312,8 +315,8 @@ def test_a_running_job_is_asked_to_stop(operator, runs_now, conn):
     asked = operator.post("/job/cancel", {"id": "a"}).text
     said = operator.done("/job/cancel", {"id": "a", "sure": "yes"})
 
-    assert "It runs; it would be told to stop" in asked
-    assert "told to stop within 2 s" in said
+    assert "It is running; it would be asked to stop" in asked
+    assert "asked to stop within 2 s" in said
     assert cancellations.is_cancelled(conn, "a")
 
 
@@ -323,7 +326,7 @@ def test_a_dead_job_cannot_be_cancelled(operator, bury, conn):
     answer = operator.post("/job/cancel", {"id": "a", "sure": "yes"})
 
     assert answer.status_code == 409
-    assert "is dead, so it does not run" in answer.text
+    assert "is dead and will not run" in answer.text
     assert not cancellations.is_cancelled(conn, "a")
 
 
@@ -333,7 +336,7 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
 
     said = operator.done("/job/retry", {"id": "a"})
 
-    assert said == "a is on its way again."
+    assert said == "a is being retried."
     assert operator.json("/job?id=a")["state"] == "waits"
     assert (dead_jobs.list_dead_jobs(conn), audit()) == ([], [("job.retry", 1)])
 
@@ -343,7 +346,7 @@ def test_a_job_that_is_gone_by_now_is_reported(operator, action, audit):
     answer = operator.post(f"/job/{action}", {"id": "a"})
 
     assert answer.status_code == 404
-    assert "any more" in answer.text
+    assert "no longer" in answer.text
     assert audit() == []
 
 

@@ -47,8 +47,8 @@ def test_without_a_run_the_page_shows_how_to_make_one(operator):
     text = operator.get("/jobs").text
 
     assert "workshed enqueue NAME" in text
-    assert "No run fits" in operator.get("/jobs?actor=nobody").text
-    assert "No worker runs such a job" in operator.get("/jobs?state=running").text
+    assert "No matching runs" in operator.get("/jobs?actor=nobody").text
+    assert "No such job is running" in operator.get("/jobs?state=running").text
 
 
 def test_runs_are_shown_the_latest_first(operator, ran):
@@ -97,13 +97,13 @@ def test_filters_in_the_address_select_runs(operator, ran, query, found):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("argument=seven", "is no NAME=VALUE"),
+        ("argument=seven", "is not of the form NAME=VALUE"),
         ("argument=a%3D%22%5Cud800%22", "PostgreSQL cannot read a value"),
         ("argument=a%3D%22%5Cu0000%22", "PostgreSQL cannot read a value"),
         ("outcome=ded", "did you mean"),
-        ("since=yesterday", "is no span"),
+        ("since=yesterday", "is not a span"),
         ("since=99999999d", "PostgreSQL cannot read a value"),
-        ("before=7", "is no place in the history"),
+        ("before=7", "is not a position in the history"),
         ("before=99999999999999999.9999999999999999999", None),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_look_reads_some_runs_and_the_next_continues_from_there(
     assert [ids(shown) for shown in looks] == [[], [], ["rare"]]
     assert looks[0]["looked_down_to"] is not None
     text = operator.get(f"/jobs?{query}").text
-    assert "were looked through" in text
+    assert "were searched" in text
     assert "look=far" in text
     assert ids(operator.json(f"/jobs?{query}&look=far")) == ["rare"]
 

@@ -45,15 +45,15 @@ def test_limits_are_listed_with_holders_and_waiters(operator, come):
     assert '<a href="/job?id=a1">sync</a>' in text
     assert "web-1:77" in text
     assert "for acme" in text
-    assert "starts within 10 min" in text
-    assert "starts, one more each 2 h" in text
-    assert "when one that runs has ended" in text
+    assert "starts per 10 min" in text
+    assert "starts, one more every 2 h" in text
+    assert "when a running job ends" in text
 
 
 def test_without_a_limit_in_use_the_page_says_so(operator):
     assert operator.json("/limits") == {"limits": [], "more": None}
     assert "limit=" in operator.get("/limits").text
-    assert "No limit in use fits this" in operator.get("/limits?key=nothing").text
+    assert "No matching limits in use" in operator.get("/limits?key=nothing").text
 
 
 def test_the_list_names_a_few_jobs_and_the_page_of_a_limit_all(operator, come):

@@ -76,7 +76,7 @@ def test_a_healthy_installation_shows_no_trouble(operator, healthy):
     assert {one["workers"] for one in found["queues"]} == {1}
     text = operator.get("/").text
     assert "banner" not in text
-    assert "Nothing has run in this time" in text
+    assert "No jobs ran in this time" in text
     assert "3 of 8 threads busy" in text
 
 
@@ -85,11 +85,11 @@ def test_an_installation_in_which_nothing_was_ever_started(operator, broker):
 
     assert said(operator)[:2] == [
         "no relay is running: delayed jobs, retries and outbox jobs are not published",
-        "no worker beats, so nothing runs",
+        "no worker is running, so no job runs",
     ]
     assert found["queues"] == []
-    assert "none has ever beaten" in text
-    assert "No queue is known" in text
+    assert "none has ever run" in text
+    assert "No queues yet" in text
 
 
 def test_the_rates_of_runs_and_failures_are_shown_with_a_chart(operator, healthy, ran, bury):
@@ -109,7 +109,7 @@ def test_the_rates_of_runs_and_failures_are_shown_with_a_chart(operator, healthy
     assert 'aria-label="8 succeeded and 1 failed, most at once 9 in 60 s"' in text
     assert text.count('<rect class="failed"') == len(rates["bars"])
     assert "11.1 %" in text
-    assert "Of the last 15 min." in text
+    assert "The last 15 min." in text
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_queue_with_waiting_jobs_and_without_a_worker(
 
     found = operator.json("/")
 
-    assert said(operator) == ["no worker is on low: their jobs wait"]
+    assert said(operator) == ["no worker consumes low: jobs wait"]
     (default, low) = found["queues"]
     assert (default["oldest"], default["workers"]) == (None, 1)
     assert 3600 <= low["oldest"] < 3660
@@ -169,12 +169,12 @@ def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn)
     conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '1 hour'")
 
     assert said(operator) == [
-        "no relay has beaten for 60 min: delays and retries wait",
-        "no job starts: all 1 workers that live are quiet",
-        "nightly was to run 2 min ago: nobody makes its runs",
+        "no relay heartbeat for 60 min: delayed jobs and retries wait",
+        "no job starts: all 1 running workers are quiet",
+        "nightly was due 2 min ago: its runs are not created",
         "bulk was paused 60 min ago",
-        "5 runs of the last 60 min were not recorded, as PostgreSQL was away or slow",
-        "1 job died within the last 60 min",
+        "5 runs of the last 60 min were not recorded, because PostgreSQL was down or slow",
+        "1 job failed permanently in the last 60 min",
     ]
     text = operator.get("/").text
     assert text.count('class="banner') == 6
@@ -236,4 +236,4 @@ def test_dead_jobs_are_counted_up_to_a_limit(operator, healthy, bury, monkeypatc
 
     assert operator.json("/")["dead"] == 3
     assert "2+" in operator.get("/").text
-    assert said(operator) == ["more than 2 jobs died within the last 60 min"]
+    assert said(operator) == ["more than 2 jobs failed permanently in the last 60 min"]

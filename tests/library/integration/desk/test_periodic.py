@@ -87,10 +87,10 @@ def test_a_run_that_a_unique_key_holds_up_says_so(operator, note, conn):
 
     said = operator.done("/periodic/run", {"name": "report"})
 
-    assert said == f"report: job {holder} has its key."
+    assert said == f"report: job {holder} holds its unique key."
     assert len(schedule.list_scheduled(conn)) == 1
     assert audit.list_entries(conn)[0].count == 0
-    assert "who had its key" in operator.get("/periodic").text
+    assert "blocked by its unique key" in operator.get("/periodic").text
 
 
 def test_a_run_that_no_worker_has_waits_for_one(operator, note, silent):

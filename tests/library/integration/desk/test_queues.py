@@ -137,13 +137,13 @@ def test_one_process_asks_for_depths_every_five_seconds(operator, send, rabbitmq
 def test_a_queue_is_paused_until_it_is_resumed(operator, known, conn):
     said = operator.done("/queues/pause", {"name": "emails"})
 
-    assert said == "emails is paused: workers start no more of it, within 2 s."
+    assert said == "emails is paused: within 2 s, workers start no more of its jobs."
     assert queues.list_paused(conn) == {"emails"}
     text = operator.get("/queues").text
     assert 'data-state="paused"' in text
     assert 'aria-label="Resume emails"' in text
 
-    assert operator.done("/queues/resume", {"name": "emails"}) == "emails goes on, within 2 s."
+    assert operator.done("/queues/resume", {"name": "emails"}) == "emails resumes within 2 s."
     assert queues.list_paused(conn) == set()
     assert [(one.action, one.details) for one in audit.list_entries(conn)] == [
         ("queues.resume", {"queues": ["emails"]}),
@@ -171,7 +171,7 @@ def test_a_purge_first_asks_and_says_how_many(operator, send, store, rabbitmq, c
 
     assert answer.status_code == 200
     assert "This would discard 2 jobs that RabbitMQ has ready in emails" in answer.text
-    assert "PostgreSQL keeps 1 job of it" in answer.text
+    assert "Left in PostgreSQL: 1 job" in answer.text
     assert "Discard 2 jobs</button>" in answer.text
     eventually(lambda: rabbitmq.depth("emails") == 2)
     assert audit.list_entries(conn) == []
@@ -202,7 +202,7 @@ def test_a_purge_of_many_jobs_stops_at_a_limit_and_says_how_many_are_left(
 
     said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
 
-    assert said == "2 jobs of emails discarded. Still ready there: 1 job; press again."
+    assert said == "2 jobs of emails discarded. Still ready there: 1 job; purge again."
 
 
 def test_a_purge_that_fails_is_recorded_as_far_as_it_came(operator, send, conn, monkeypatch):
@@ -218,7 +218,7 @@ def test_a_purge_that_fails_is_recorded_as_far_as_it_came(operator, send, conn, 
     monkeypatch.setattr(purging, "purge_queue", break_off)
     said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
 
-    assert said.startswith("1 job of emails discarded. Then it was broken off: RabbitMQ does not")
+    assert said.startswith("1 job of emails discarded. Interrupted: RabbitMQ does not")
     assert [one.count for one in audit.list_entries(conn)] == [1]
 
 

@@ -39,10 +39,10 @@ def test_the_next_due_job_is_first_with_its_call_its_reason_and_its_state(operat
 
     assert (taken["message_id"], taken["state"]) == ("taken", "on its way")
     assert (sooner["call"], sooner["state"], sooner["queue"]) == ("greet(7)", "waits", "default")
-    assert (later["why"], later["body"]["args"]) == ("failed, tries again", [7])
+    assert (later["why"], later["body"]["args"]) == ("failed, will be retried", [7])
     text = operator.get("/scheduled").text
     assert '<a href="/job?id=sooner">greet(7)</a>' in text
-    assert "failed, tries again" in text
+    assert "failed, will be retried" in text
     assert ">in 2 h</time>" in text
 
 
@@ -58,7 +58,7 @@ def test_filters_select_jobs(operator, store):
     assert ids(operator.json("/scheduled?actor=wave")) == ["b"]
     assert ids(operator.json("/scheduled?queue=bulk")) == ["a"]
     assert operator.json("/scheduled?queue=bulk")["count"] == 1
-    assert "Nothing that waits fits this" in operator.get("/scheduled?actor=nobody").text
+    assert "No matching jobs" in operator.get("/scheduled?actor=nobody").text
 
 
 def test_each_job_is_on_one_page_even_if_many_are_due_at_once(operator, store, conn):
@@ -111,7 +111,7 @@ def test_an_invalid_page_position_is_refused(operator, before):
     answer = operator.client.get("/scheduled", params={"before": before})
 
     assert answer.status_code == 400
-    assert "begin again" in answer.text
+    assert "start again" in answer.text
 
 
 def test_redacted_arguments_are_shown_nowhere(operator, store, conn):
@@ -171,7 +171,7 @@ def test_selected_jobs_are_made_due_now(operator, store, conn):
     fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
     said = operator.done("/scheduled/run", fields)
 
-    assert said == "To run now: 2 moved, 1 not waiting any more, 1 on the way already."
+    assert said == "To run now: 2 moved, 1 no longer waiting, 1 already on the way."
     assert due_in(conn, "a") <= 0 < due_in(conn, "c")
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.performed_by) == ("scheduled.run", 2, "olga")
@@ -219,7 +219,7 @@ def test_an_empty_selection_is_reported(operator, action):
     answer = operator.post(f"/scheduled/{action}", {"in": "2h"})
 
     assert answer.status_code == 400
-    assert "tick the boxes" in answer.text
+    assert "select some rows" in answer.text
 
 
 def test_the_list_is_shown_again_with_its_filters(operator, store):
@@ -243,9 +243,7 @@ def test_a_cancel_asks_first_and_says_what_would_happen_to_each_job(operator, st
     asked = operator.post("/scheduled/cancel", [("id", "a"), ("id", "taken"), ("id", "gone")])
 
     assert asked.status_code == 200
-    assert (
-        "This would cancel 2 jobs: 1 deleted, 1 not waiting any more, 1 on the way," in asked.text
-    )
+    assert "This would cancel 2 jobs: 1 deleted, 1 no longer waiting, 1 on the way," in asked.text
     assert 'name="id" value="taken"' in asked.text
     assert len(schedule.list_scheduled(conn)) == 2
     assert not cancellations.is_cancelled(conn, "taken")
@@ -267,5 +265,5 @@ def test_a_confirmed_cancel_is_done(operator, store, conn):
 def test_a_cancel_of_jobs_that_no_longer_wait_asks_nothing(operator, conn):
     said = operator.done("/scheduled/cancel", {"id": "gone"})
 
-    assert said == "Cancelled: 1 not waiting any more."
+    assert said == "Cancelled: 1 no longer waiting."
     assert not cancellations.is_cancelled(conn, "gone")

@@ -68,7 +68,7 @@ def test_keys_are_listed_with_their_jobs(operator, lock, conn):
 def test_without_a_key_the_page_says_so(operator):
     assert operator.json("/unique")["keys"] == []
     assert "unique=Unique(" in operator.get("/unique").text
-    assert "No key that is held fits this" in operator.get("/unique?actor=nobody").text
+    assert "No matching keys" in operator.get("/unique?actor=nobody").text
 
 
 def test_each_key_is_on_one_page_even_if_many_are_held_since_the_same_moment(operator, lock, conn):
@@ -114,7 +114,7 @@ def test_a_key_is_orphaned_if_its_job_has_no_row_and_its_queue_is_empty(
     assert 'data-state="orphaned"' in text
     assert "1 more have no row" in text
     assert keys(operator.json("/unique?orphaned=1&actor=other")) == []
-    assert "No key without a job" in operator.get("/unique?orphaned=1&actor=other").text
+    assert "No orphaned keys" in operator.get("/unique?orphaned=1&actor=other").text
 
 
 @pytest.mark.usefixtures("broker")
@@ -129,8 +129,8 @@ def test_orphaned_keys_are_shown_as_unknown_if_rabbitmq_does_not_answer(
     text = operator.get("/unique?orphaned=1").text
 
     assert (shown["keys"], shown["unjudged"]) == ([], None)
-    assert "could not be found out" in text
-    assert "No key without a job" not in text
+    assert "could not be determined" in text
+    assert "No orphaned keys" not in text
     assert "secret" not in text
 
 
@@ -168,7 +168,7 @@ def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
 
     said = operator.done("/unique/release", {"id": box})
 
-    assert said == "Keys: 1 held by another by now."
+    assert said == "Keys: 1 now held by another job."
     assert unique.find_holder(conn, "resize:a").message_id == "later"
 
 

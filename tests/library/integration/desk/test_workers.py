@@ -52,9 +52,9 @@ def test_each_worker_shows_where_it_runs_and_what_it_does(operator, beat):
 def test_without_a_worker_the_page_says_how_to_start_one(operator):
     assert operator.json("/workers") == {"workers": [], "relays": []}
     text = operator.get("/workers").text
-    assert "No worker beats" in text
+    assert "No worker is running" in text
     assert "<code>workshed worker</code>" in text
-    assert "No relay beats" in text
+    assert "No relay is running" in text
 
 
 def test_a_silent_worker_gets_no_more_commands(operator, beat):
@@ -71,7 +71,7 @@ def test_a_worker_is_quiet_until_it_is_resumed(operator, beat, conn):
 
     said = operator.done("/workers/quiet", {"id": one})
 
-    assert said == "web-1:101 starts nothing more, within 3 s; what runs there ends."
+    assert said == "Within 3 s, web-1:101 starts no more jobs; its running jobs finish."
     states = {worker.id: worker.state for worker in workers.list_workers(conn)}
     assert states == {one: "quiet", other: "alive"}
     assert 'aria-label="Resume web-1:101"' in operator.get("/workers").text

@@ -55,7 +55,7 @@ def test_a_folder_of_another_user_is_not_used(monkeypatch, caplog):
     found = shared_folder.base_folder()
     monkeypatch.setattr(Path, "lstat", lambda self: os.stat_result((0o40777, *[12345] * 9)))
 
-    with pytest.raises(ForeignFolderError, match="not a folder of ours"):
+    with pytest.raises(ForeignFolderError, match="not a folder of this user"):
         shared_folder.base_folder()
     assert shared_folder.gather_metrics(os.getpid()) is None
     assert f"nothing is measured: {found}" in caplog.text

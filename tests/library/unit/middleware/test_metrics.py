@@ -177,7 +177,7 @@ def test_a_metric_that_cannot_be_written_fails_no_job(monkeypatch, caplog):
     meters.SENDS.add("greet", "default", "published")
 
     assert [record.getMessage() for record in caplog.records] == [
-        "nothing is measured any more: OSError(28, 'No space left on device')"
+        "metrics are switched off after an error: OSError(28, 'No space left on device')"
     ]
 
 

@@ -7,14 +7,14 @@ from tests.service.commands import FINAL, meant
 
 # Calls that have something to do, and the count that each of them shows.
 CALLS = {
-    "batches cancel BATCH": "of which 1 job have not ended",
+    "batches cancel BATCH": "with 1 job that have not ended",
     "batches retry BATCH": "Retry 1 job",
     "campaigns cancel CAMPAIGN": "which 1 people have yet to get",
     "campaigns resume CAMPAIGN --again rejected": "to 1 people once more",
     "campaigns start DRAFT": "to 2 people",
     "dead discard ID": "Discard 1 job",
     "dead discard --all": "Discard 1 job",
-    "dead requeue QUEUE": "Put back 1 of 1 in emails.dead",
+    "dead requeue QUEUE": "Requeue 1 of 1 in emails.dead",
     "dead retry --all": "Retry 1 job",
     "dev --reset --state FOLDER": "Wipe 1 file of 7 bytes",
     "erase --argument user_id=7": "Erase the data in 1 runs and 0 attempts, and discard 0 dead",
@@ -67,5 +67,5 @@ def test_tried_or_without_a_yes_it_says_how_much_and_changes_nothing(
     assert tried.out
     assert (asked.code, asked.out) == (2, "")
     assert CALLS[line] in asked.err
-    assert "say --yes, or look first with --dry-run" in asked.err
+    assert "use --yes, or check first with --dry-run" in asked.err
     assert everything() == before

@@ -64,7 +64,7 @@ def test_settings_of_an_application_are_checked_like_ours(examined, healthy, mon
     assert [one.level for one in found] == ["failed"] * 2
     assert found[0].message == "SHOP_SYNC_EVRY is not a setting; did you mean SHOP_SYNC_EVERY?"
     assert found[1].message.startswith("SHOP_IMAGE_MAX_BYTES: Input should be a valid integer")
-    assert found[1].fix.endswith("take the default (30000000): unset SHOP_IMAGE_MAX_BYTES")
+    assert found[1].fix.endswith("use the default (30000000): unset SHOP_IMAGE_MAX_BYTES")
     assert "s3cret" not in found[1].message + found[1].fix
 
 

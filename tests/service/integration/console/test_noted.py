@@ -206,7 +206,7 @@ def test_an_interrupted_command_is_noted_with_its_progress(workshed, broker, con
     assert (done.code, done.out) == (4, "a  discarded\n")
     [entry] = audit.list_entries(conn)
     assert (entry.details, entry.count) == ({"ids": ["a"]}, 1)
-    assert entry.summary == "a: discarded. Then it was broken off: of 3."
+    assert entry.summary == "a: discarded. Interrupted; 3 were requested."
 
 
 def test_messages_put_back_until_the_queue_is_full_are_noted(
@@ -227,7 +227,7 @@ def test_messages_put_back_until_the_queue_is_full_are_noted(
     assert (done.code, done.out) == (1, "")
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("dead.requeue", 1)
-    assert entry.summary == "1 put back into emails."
+    assert entry.summary == "1 requeued into emails."
 
 
 def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(

@@ -137,7 +137,7 @@ def test_a_unit_restarts_unless_its_settings_are_wrong(name):
     prevented = {int(code) for code in unit.service("RestartPreventExitStatus").split()}
 
     assert prevented == {EXIT_USAGE}
-    assert CODES[EXIT_USAGE].startswith("usage, settings")
+    assert CODES[EXIT_USAGE].startswith("wrong usage or settings")
     assert prevented.isdisjoint({EXIT_FAILED, EXIT_KILLED, EXIT_BROKER, EXIT_DATABASE})
     assert unit.service("Restart") == "always"
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"

@@ -88,7 +88,7 @@ def data(browser, name):
 
 
 def test_without_mails_the_page_says_so(folder, reader):
-    assert "No mail has come yet" in reader.get("/mail").text
+    assert "No mail yet" in reader.get("/mail").text
     assert reader.json("/mail") == {"folder": str(folder), "mails": []}
 
 
@@ -278,7 +278,7 @@ def test_of_a_long_mail_the_beginning_is_shown(reader, caught):
 
     assert found["is_cut"] is True
     assert len(found["text"]) == len(found["source"]) == 200_000
-    assert "not all of it is shown" in one(reader, name).text
+    assert "only part of it is shown" in one(reader, name).text
 
 
 def test_names_that_no_mail_program_makes_are_passed_over(reader, caught, folder):

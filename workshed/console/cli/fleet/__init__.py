@@ -1,1 +1,1 @@
-"""Commands for what runs: queues, workers, relays, periodic jobs."""
+"""Commands for the running system: queues, workers, relays, periodic jobs."""

@@ -23,7 +23,9 @@ from workshed.transport.amqp.definitions import build_definitions as made
 from workshed.transport.errors import BrokerUnreachableError, TopologyError
 
 broker = typer.Typer(
-    add_completion=False, help="Make or check RabbitMQ's exchange and queues.", no_args_is_help=True
+    add_completion=False,
+    help="Create or check RabbitMQ's exchange and queues.",
+    no_args_is_help=True,
 )
 
 HOW = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
@@ -31,9 +33,10 @@ HOW = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
 
 @broker.command()
 def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
-    """Declare the exchange and the queues; what is there as declared stays as it is.
+    """Declare the exchange and the queues; queues that exist as declared are not changed.
 
-    With --import those that its actors use or its modules declare; else all that are declared.
+    With --import: only the queues that PACKAGE declares or that its actors use. By default, every
+    declared queue.
     """
     wanted = require_queues(packages or ())
     require_rabbitmq().ensure_queues(set(wanted))
@@ -46,9 +49,9 @@ def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
 
 @broker.command()
 def check(*, packages: Declaring = None, as_json: Json = False) -> None:
-    """See that the queues of `workshed broker setup` exist, and are as declared; change nothing.
+    """Check that the queues of `workshed broker setup` exist as declared; change nothing.
 
-    How a queue was made only RabbitMQ's management API tells.
+    Comparing arguments and bindings needs RabbitMQ's management API (WORKSHED_MANAGEMENT_URL).
     """
     api = open_management()
     wanted = require_queues(packages or ())
@@ -57,7 +60,7 @@ def check(*, packages: Declaring = None, as_json: Json = False) -> None:
         if as_json:
             print_json({"queues": len(wanted), "compared": False})
         else:
-            print(f"{len(wanted)} queues are there")
+            print(f"{len(wanted)} queues exist")
         talk(f"Their arguments and bindings were not checked: {HOW}")
         return
     wrong = find_differences(api, wanted.values())
@@ -66,29 +69,29 @@ def check(*, packages: Declaring = None, as_json: Json = False) -> None:
     if as_json:
         print_json({"queues": len(wanted), "compared": True})
     else:
-        print(f"{len(wanted)} queues are there, as declared")
+        print(f"{len(wanted)} queues exist as declared")
 
 
 @broker.command()
 def definitions(
     *,
     vhost: Annotated[
-        str | None, typer.Option(help="Instead of that of WORKSHED_BROKER_URL.")
+        str | None, typer.Option(help="Virtual host; default: that of WORKSHED_BROKER_URL.")
     ] = None,
-    prefix: Annotated[str, typer.Option(help="Before the names of the accounts.")] = "workshed",
+    prefix: Annotated[str, typer.Option(help="Prefix of the account names.")] = "workshed",
     pools: Annotated[
         list[str] | None,
         typer.Option(
             "--pool",
             metavar="NAME=QUEUE,QUEUE",
-            help="Workers with an account of their own, and their queues.",
+            help="A worker pool with an account of its own, and its queues; repeatable.",
         ),
     ] = None,
     passwords: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Lines of user=password; those that it lacks are made, and added to it.",
+            help="Lines of user=password; missing passwords are generated and added.",
         ),
     ] = None,
     release: Annotated[
@@ -96,18 +99,19 @@ def definitions(
         typer.Option(
             "--rabbitmq",
             metavar="VERSION",
-            help="Which will import it, such as 4.3; by default that of the server, or the newest.",
+            help="RabbitMQ version to write for, for example 4.3; default: the server's version, "
+            "or the newest if no server answers.",
         ),
     ] = None,
     packages: Declaring = None,
     as_json: Json = False,
 ) -> None:
-    """Print what RabbitMQ imports: exchange, queues, bindings, and an account for each part.
+    """Print RabbitMQ definitions: exchange, queues, bindings, and an account for each component.
 
     For `rabbitmqctl import_definitions`, `load_definitions` in rabbitmq.conf, or the management
-    API. Nobody logs in with a password where none is given, and no password is printed.
+    API. Accounts without a password cannot log in with one. Passwords are printed as hashes only.
     """
-    _ = as_json  # it is JSON in any case
+    _ = as_json  # the output is always JSON
     known = require_queues(packages or ())
     named = pools_of(pools or [])
     people = broker_accounts(known, named, prefix, settings().queue_prefix)
@@ -121,12 +125,15 @@ def definitions(
 
 
 def importing(release: str | None, url: str) -> tuple[int, int]:
-    """Return the version that definitions are for: as named, or of the server, or the newest."""
+    """Return the version to write definitions for: the given, else the server's, else the newest.
+
+    Raises `typer.BadParameter`.
+    """
     if release is not None:
         if not is_version(release) or read_version(release) < FIRST:
             raise typer.BadParameter(
-                f"{release!r} is not like {topology.format_version(NEWEST)}, or older than "
-                f"{topology.format_version(FIRST)}",
+                f"{release!r} is not a version such as {topology.format_version(NEWEST)}, or is "
+                f"older than {topology.format_version(FIRST)}",
                 param_hint="--rabbitmq",
             )
         return read_version(release)
@@ -135,18 +142,20 @@ def importing(release: str | None, url: str) -> tuple[int, int]:
             return topology.server_version(connection)
     except BrokerUnreachableError:
         talk(
-            f"For RabbitMQ {topology.format_version(NEWEST)}, since none answers here; "
-            "for another add --rabbitmq VERSION."
+            f"Written for RabbitMQ {topology.format_version(NEWEST)}, because no server answers; "
+            "use --rabbitmq VERSION for another."
         )
         return NEWEST
 
 
 def pools_of(words: list[str]) -> dict[str, list[str]]:
-    """Read `mail=emails,bulk`; the same pool may be named again, with more queues."""
+    """Parse `mail=emails,bulk`; a pool that is given again gets the queues of both."""
     found: dict[str, list[str]] = {}
     for word in words:
         name, _, names = word.partition("=")
         if not name or not all(names.split(",")):
-            raise typer.BadParameter(f"{word!r} is not like mail=emails,bulk", param_hint="--pool")
+            raise typer.BadParameter(
+                f"{word!r} is not of the form mail=emails,bulk", param_hint="--pool"
+            )
         found.setdefault(name, []).extend(names.split(","))
     return found

@@ -1,4 +1,4 @@
-"""`workshed limits`: how much of each limit is used, and who waits."""
+"""`workshed limits`: how much of each limit is in use, and how many jobs wait."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,16 +15,18 @@ from workshed.jobs.locks.limits import LimitState
 from workshed.jobs.outbox.claims import database_now
 
 limits = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="How much of each limit is used, and who waits."
+    cls=ListByDefault,
+    add_completion=False,
+    help="Show how much of each limit is in use, and how many jobs wait.",
 )
 
 Key = Annotated[str | None, typer.Option(help="Only this limit.")]
-Waiting = Annotated[bool, typer.Option("--waiting", help="Only those that jobs wait for.")]
+Waiting = Annotated[bool, typer.Option("--waiting", help="Only limits that jobs wait for.")]
 
 
 @limits.callback()
 def group() -> None:
-    """Let `list` be a word of its own, though there is no other yet."""
+    """Keep `list` a sub-command: without a callback, typer merges a lone command into its group."""
 
 
 @limits.command("list")
@@ -33,7 +35,7 @@ def listed(
 ) -> None:
     """List the limits that are in use; `workshed limits` does the same.
 
-    `next free` is when a job that comes now gets a slot; a dash: when one that runs has ended.
+    `next free` is when a job that arrives now gets a slot. A dash means: when a running job ends.
     """
     with open_database() as conn:
         found = rows.list_limits(conn, key=key, waiting=waiting, limit=limit)
@@ -44,11 +46,11 @@ def listed(
         columns = ("key, kind", "used/of", "waiting", "for", "next free")
         output.table(columns, [line(state, now) for state in found], elastic=0)
     else:
-        output.talk("No job waits for a limit." if waiting else "No limit is in use.")
+        output.talk("No job is waiting for a limit." if waiting else "No limit is in use.")
 
 
 def line(state: LimitState, now: datetime) -> tuple[object, ...]:
-    """Show one of them."""
+    """Return the table row of a limit."""
     said = {"concurrent": "", "window": " per ", "bucket": " one per "}[state.kind]
     span = seconds(state.span.total_seconds()) if state.span else ""
     opens = None

@@ -1,4 +1,4 @@
-"""`workshed periodic`: the jobs that run by the calendar."""
+"""`workshed periodic`: jobs that run on a schedule."""
 
 from datetime import datetime
 from typing import Annotated
@@ -25,7 +25,7 @@ from workshed.jobs.periodic import periodic_jobs as rows
 from workshed.jobs.periodic import periodic_runs
 
 periodic = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
+    cls=ListByDefault, add_completion=False, help="List, run and pause periodic jobs."
 )
 
 Names = Annotated[
@@ -36,9 +36,9 @@ Names = Annotated[
 
 @periodic.command("list")
 def listed(*, as_json: Json = False) -> None:
-    """List the periodic jobs, each with its last run and its next; `workshed periodic` does too.
+    """List periodic jobs with their last and next run; `workshed periodic` does the same.
 
-    A job is known once a worker or a clock (`periodiq actors`) that has it started.
+    A job appears here once a worker or a clock (`periodiq actors`) that declares it has started.
     """
     with open_database() as conn:
         found, now = list_states(conn), database_now(conn)
@@ -51,14 +51,14 @@ def listed(*, as_json: Json = False) -> None:
         ]
         output.table(("job", "last run", "next run"), lines, elastic=0)
     else:
-        output.talk("No periodic job is known; a worker or clock notes them when it starts.")
+        output.talk("No periodic jobs; workers and clocks register theirs when they start.")
 
 
 @periodic.command()
 def run(names: Names, *, as_json: Json = False) -> None:
-    """Run periodic jobs once more, now; each is told that it is for this moment.
+    """Run periodic jobs now, in addition to their schedule; the scheduled time of the run is now.
 
-    Runs also what is paused. Exit code 1 when one is unique and still runs.
+    Paused jobs run too. Exit code 1 if a unique job was not sent because it is still running.
     """
     sent = set()
     with open_database() as conn:
@@ -70,7 +70,7 @@ def run(names: Names, *, as_json: Json = False) -> None:
             if made is not None and not made.blocked_by:
                 sent.add(answer)
             if not jobs[name].live:
-                talk(f"No worker that runs has {name}; it waits for one.")
+                talk(f"No running worker has {name}; the job waits for one.")
             return answer
 
         deed = AuditedAction(conn, "periodic.run", sent)
@@ -79,7 +79,7 @@ def run(names: Names, *, as_json: Json = False) -> None:
 
 @periodic.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
-    """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
+    """Pause periodic jobs. Jobs already sent still run; runs due during the pause are skipped."""
     good = ("paused", "was paused")
     with open_database() as conn:
         jobs = {job.name: job for job in require_jobs(conn, names)}
@@ -90,12 +90,12 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 
         deed = AuditedAction(conn, "periodic.pause", good[:1])
         each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
-    talk(f"`workshed periodic resume {' '.join(names)}` lets them go on.")
+    talk(f"To resume: `workshed periodic resume {' '.join(names)}`.")
 
 
 @periodic.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
-    """Let periodic jobs go on with their next time."""
+    """Resume paused periodic jobs, from their next scheduled time."""
     good = ("resumed", "was not paused")
     with open_database() as conn:
         jobs = {job.name: job for job in require_jobs(conn, names)}
@@ -109,14 +109,14 @@ def resume(names: Names, *, as_json: Json = False) -> None:
 
 
 def last_run(one: PeriodicJobState, now: datetime) -> str:
-    """Say what became of the last run, and when."""
+    """Return the outcome and the time of the last run."""
     if one.last is None:
         return "never"
     return f"{one.outcome or '-'}\n{ago(one.last.scheduled_for, now)}, by {one.last.created_by}"
 
 
 def next_run(one: PeriodicJobState, now: datetime) -> str:
-    """Say when it runs next, by the clocks of its zone, or why not."""
+    """Return when it runs next, also in its time zone, or why it does not."""
     if one.job.paused_at is not None:
         return f"paused\n{ago(one.job.paused_at, now)}"
     if not one.job.live:

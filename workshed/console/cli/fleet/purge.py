@@ -1,4 +1,4 @@
-"""`workshed queues purge`: what waits on RabbitMQ and is not wanted any more."""
+"""`workshed queues purge`: discard the ready jobs of a RabbitMQ queue."""
 
 from typing import Annotated
 
@@ -27,10 +27,11 @@ def purge(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Discard the jobs that RabbitMQ has ready in QUEUE, so many as it says that there are.
+    """Discard the ready jobs of QUEUE on RabbitMQ, as many as it reports when the command starts.
 
-    One by one: each is recorded, its key is free, its batch goes on. What workers
-    hold, and what waits in PostgreSQL, stays. What nobody can read becomes dead.
+    Jobs end one by one, as cancelled: each is recorded, its unique key is
+    released, and its batch goes on. Jobs that workers hold and jobs that wait in
+    PostgreSQL stay. Unreadable messages become dead jobs.
     """
     broker = require_rabbitmq()
     with open_database() as conn:
@@ -60,4 +61,4 @@ def purge(
     if done.unreadable:
         talk(f"{done.unreadable} could not be read and are dead; see `workshed dead`.")
     if left:
-        talk(f"PostgreSQL has {left} more: `workshed scheduled cancel --all --queue {name}`.")
+        talk(f"{left} more in PostgreSQL: `workshed scheduled cancel --all --queue {name}`.")

@@ -1,4 +1,4 @@
-"""`workshed queues`: how much is where, and which queues rest."""
+"""`workshed queues`: how many jobs each queue holds, and which queues are paused."""
 
 import contextlib
 import json
@@ -27,7 +27,9 @@ from workshed.db import Connection
 from workshed.jobs.control import queues as rows
 
 queues = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="How much is where, and which queues are paused."
+    cls=ListByDefault,
+    add_completion=False,
+    help="Show how many jobs each queue holds; pause, resume or purge a queue.",
 )
 
 Names = Annotated[
@@ -43,15 +45,15 @@ LOOK_S = 2.0
 def listed(
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Look again every 2 s, until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Refresh every 2 s, until Ctrl-C.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the queues; `workshed queues` does the same. A dash is what nobody here knows.
+    """List the queues; `workshed queues` does the same. A dash means unknown.
 
-    How many jobs workers hold (unacked) only the management API tells:
-    WORKSHED_MANAGEMENT_URL. Exit code 3 when RabbitMQ could not be asked.
-    --watch goes on then, and its --json is one value per line.
+    The number of jobs that workers hold (unacked) needs the management API:
+    set WORKSHED_MANAGEMENT_URL. Exit code 3 if RabbitMQ does not answer;
+    --watch continues then. With --watch, --json prints one value per line.
     """
     with open_database() as conn:
         if watch:
@@ -65,15 +67,15 @@ def listed(
     for one in found:
         if one.dead_queue:
             output.talk(
-                f"{one.name}.dead on RabbitMQ holds {one.dead_queue}: "
-                f"`workshed dead requeue {one.name}` puts them back."
+                f"{one.name}.dead on RabbitMQ holds {one.dead_queue}. "
+                f"To requeue: `workshed dead requeue {one.name}`."
             )
     if trouble:
         raise trouble[0]
 
 
 def print_states(found: list[QueueState]) -> None:
-    """Print them as a table."""
+    """Print queues as a table."""
     columns = ("queue", "kind/levels", "weight", "ready", "unacked", "workers", "waiting", "dead")
     lines = [
         (
@@ -87,14 +89,14 @@ def print_states(found: list[QueueState]) -> None:
 
 
 def again(conn: Connection, *, as_json: bool) -> None:
-    """Print them again and again; on a terminal, in the place of the last ones."""
+    """Print the queues every `LOOK_S` seconds until Ctrl-C; on a terminal, clear it each time."""
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
             if as_json:
                 print(json.dumps([asdict(one) for one in found], default=plain), flush=True)
             else:
-                output.console().clear()  # writes nothing where there is no terminal
+                output.console().clear()  # does nothing without a terminal
                 print_states(found)
                 print(flush=True)
             for one in trouble:
@@ -104,7 +106,7 @@ def again(conn: Connection, *, as_json: bool) -> None:
 
 @queues.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
-    """Let workers start no more jobs of a queue; those that run end, the others stay there."""
+    """Pause queues: running jobs finish, the others stay in the queue."""
     good = ("paused", "was paused")
     with open_database() as conn:
         known, rest = known_queues(conn, names), rows.list_paused(conn)
@@ -114,12 +116,12 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 
         deed = AuditedAction(conn, "queues.pause", good[:1])
         each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
-    talk(f"Workers follow within 2 s; `workshed queues resume {' '.join(names)}` lets them go on.")
+    talk(f"Takes effect within 2 s. To resume: `workshed queues resume {' '.join(names)}`.")
 
 
 @queues.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
-    """Let workers start jobs of a queue again."""
+    """Resume paused queues."""
     good = ("resumed", "was not paused")
     with open_database() as conn:
         known, rest = known_queues(conn, names), rows.list_paused(conn)

@@ -1,4 +1,4 @@
-"""`workshed relay`: publish what is due in the schedule."""
+"""`workshed relay`: publish jobs of the schedule when they are due."""
 
 import typer
 
@@ -6,10 +6,10 @@ from workshed.transport.relay.relay import main
 
 
 def relay() -> None:
-    """Run a relay until Ctrl-C or SIGTERM.
+    """Run a relay until Ctrl-C or SIGTERM: publish delayed, retried and outbox jobs when due.
 
-    `workshed worker` runs one beside its workers, as does every `dramatiq` master unless
-    WORKSHED_RELAY_FORK is false; this is for a host that runs none. Any number may run, one is
-    enough.
+    `workshed worker` already runs one, and so does every `dramatiq` master unless
+    WORKSHED_RELAY_FORK is false. Use this command on a host that runs neither. One relay is
+    enough; several may run at once.
     """
     raise typer.Exit(main())

@@ -1,4 +1,4 @@
-"""`workshed unique`: the keys of unique jobs, and who has them."""
+"""`workshed unique`: the keys of unique jobs, and the jobs that hold them."""
 
 from typing import Annotated
 
@@ -19,7 +19,9 @@ from workshed.jobs.locks import unique as locks
 from workshed.jobs.outbox.claims import database_now
 
 unique = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="The keys of unique jobs, and who has them."
+    cls=ListByDefault,
+    add_completion=False,
+    help="List or release the keys of unique jobs.",
 )
 
 Keys = Annotated[list[str], typer.Argument(metavar="KEY", show_default=False)]
@@ -30,15 +32,15 @@ def listed(
     *,
     actor: ActorName = None,
     orphaned: Annotated[
-        bool, typer.Option("--orphaned", help="Only those whose job is nowhere any more.")
+        bool, typer.Option("--orphaned", help="Only keys whose job no longer exists.")
     ] = False,
     limit: Limit = 1_000,
     as_json: Json = False,
 ) -> None:
-    """List the keys, the longest held first; `workshed unique` does the same.
+    """List unique keys, the longest held first; `workshed unique` does the same.
 
-    --orphaned needs WORKSHED_MANAGEMENT_URL. A key loses its job only when somebody
-    purges or deletes a queue of RabbitMQ.
+    --orphaned needs WORKSHED_MANAGEMENT_URL. A key is orphaned only when its job was
+    lost with a purged or deleted RabbitMQ queue.
     """
     with open_database() as conn:
         unjudged = 0
@@ -64,10 +66,10 @@ def listed(
         ]
         output.table(("key, job", "while", "held", "free"), lines, elastic=0)
     else:
-        output.talk("No key without a job." if orphaned else "No key is held.")
+        output.talk("No orphaned keys." if orphaned else "No key is held.")
     if unjudged:
         output.talk(
-            f"{unjudged} more have no row here, and may be among the messages of their queues."
+            f"{unjudged} more have no row in PostgreSQL; their jobs may still be in their queues."
         )
 
 
@@ -81,13 +83,13 @@ def release(
         held = {key: lock for key in keys if (lock := locks.find_holder(conn, key)) is not None}
         if held and not dry_run:
             number = "1 key" if len(held) == 1 else f"{len(held)} keys"
-            agreed(f"Release {number}, though their jobs may live", yes=yes)
+            agreed(f"Release {number}, although their jobs may still run", yes=yes)
 
         def one(key: str) -> str:
             lock = held.get(key)
             if lock is None:
                 return UNKNOWN
-            return done if dry_run or locks.release_key(conn, lock) else "held by another by now"
+            return done if dry_run or locks.release_key(conn, lock) else "now held by another job"
 
         deed = None if dry_run else AuditedAction(conn, "unique.release", (done,))
         each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")

@@ -1,4 +1,4 @@
-"""`workshed worker`: worker processes that do not stop each other."""
+"""`workshed worker`: run and supervise worker processes and a relay."""
 
 import os
 import sys
@@ -23,75 +23,77 @@ def worker(
     modules: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODULE", help="Modules of actors.", show_default="`actors` of your App"
+            metavar="MODULE", help="Modules with actors.", show_default="`actors` of your App"
         ),
     ] = None,
     *,
     processes: Annotated[
         int,
-        typer.Option("--processes", "-p", min=1, help="Workers.", show_default="one per CPU"),
+        typer.Option(
+            "--processes", "-p", min=1, help="Worker processes.", show_default="one per CPU"
+        ),
     ] = os.cpu_count() or 1,
-    threads: Annotated[
-        int, typer.Option("--threads", "-t", min=1, help="Threads of each worker.")
-    ] = 8,
+    threads: Annotated[int, typer.Option("--threads", "-t", min=1, help="Threads per worker.")] = 8,
     queues: Annotated[
         list[str] | None,
         typer.Option(
             "--queue",
             "-Q",
-            help="Work on this queue only; may be repeated.",
+            help="Consume only this queue; repeatable.",
             autocompletion=completion.queues,
         ),
     ] = None,
     relay: Annotated[
-        bool, typer.Option("--relay/--no-relay", help="Run a relay beside the workers.")
+        bool, typer.Option("--relay/--no-relay", help="Run a relay alongside the workers.")
     ] = True,
     max_jobs: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Replace a worker that has run so many, or up to a fifth more by chance."
-        ),
+        typer.Option(min=1, help="Replace a worker after this many jobs, plus a random 0 to 20 %."),
     ] = None,
     max_memory: Annotated[
         int | None,
         typer.Option(
-            parser=room, metavar=ROOM, help="Replace a worker that takes more than this of RAM."
+            parser=room, metavar=ROOM, help="Replace a worker that uses more memory than this."
         ),
     ] = None,
 ) -> None:
-    """Run worker processes and a relay, and restart the one that dies.
+    """Run worker processes and a relay; restart a process that dies, while the others go on.
 
-    The others go on. The pause before a restart is 0.5 s and doubles to 10 s;
-    after 30 s up it is 0.5 s again.
+    The pause before a restart is 0.5 s and doubles up to 10 s. It is 0.5 s again
+    after a process was up for 30 s.
 
-    The first worker starts alone. When it ends with 2 (settings, a queue, the
-    schema) or 1 (your actors raised while it imported them), that is said once,
-    nothing more is started, and the code is passed on. RabbitMQ (3) or
-    PostgreSQL (4) that is away is tried again; probes are answered meanwhile.
-    Once it was up, whatever ends is started again, with any code.
+    The first worker starts alone. If it exits with 2 (settings, a queue, the
+    schema) or 1 (your actors raised while they were imported), the error is
+    logged once, nothing else starts, and this command exits with the same code.
+    If RabbitMQ (3) or PostgreSQL (4) does not answer, the worker is restarted,
+    and probes are answered meanwhile. Once the first worker has been up, every
+    process that exits is restarted, whatever its exit code.
 
-    SIGTERM or Ctrl-C: all workers finish what runs, within
-    WORKSHED_SHUTDOWN_GRACE; then the relay ends. SIGHUP: one child after the
-    other is replaced, with new code, each once its successor is up; when one
-    does not come up, the old ones go on. (Started from a terminal it stops: the
-    terminal has gone.) SIGTSTP: the workers start nothing more, what runs ends,
-    the rest goes back to its queues; SIGCONT: they go on. (On a terminal Ctrl-Z
-    is the shell's.)
+    SIGTERM or Ctrl-C: graceful shutdown. Workers finish running jobs within
+    WORKSHED_SHUTDOWN_GRACE, then the relay stops.
 
-    A worker that has reached --max-jobs or --max-memory (looked at when a job
-    has ended) is replaced in the same way, one at a time.
+    SIGHUP: rolling restart with new code, one process at a time. The old process
+    stops once the new one is up; if the new one fails to start, the old processes
+    go on. (On a terminal, SIGHUP shuts down, because the terminal is gone.)
 
-    Exit codes: 0 all ended well; 1 one did not; 72 one had not stopped 10 s
-    after the grace, and was killed; others as above.
+    SIGTSTP: quiet. Workers start no more jobs, running jobs finish, and the rest
+    goes back to its queues. SIGCONT resumes. (On a terminal, Ctrl-Z belongs to
+    the shell.)
+
+    A worker that reaches --max-jobs or --max-memory is replaced in the same way,
+    one at a time. Memory is checked when a job has ended.
+
+    Exit codes: 0 every process ended cleanly; 1 one did not; 72 one had not
+    stopped 10 s after the grace period and was killed; others as above.
     """
-    build.broker()  # opens nothing; a setting that no child could read is said here, once
+    build.broker()  # opens no connection; reports unreadable settings once, before any child starts
     logs.configure()
     grace = settings().shutdown_grace
-    # Jobs that were interrupted at the end of the grace still have to be settled.
+    # Jobs interrupted at the end of the grace period still have to be settled.
     timeout_ms = round((grace.total_seconds() + RELAY_AFTER_S) * 1000)
     modules = modules or list(app().actors)
     if not modules:
-        raise SettingsError("name the modules of your actors, here or as `actors` of your App")
+        raise SettingsError("name the modules of your actors, here or in `actors` of your App")
     command = [sys.executable, "-m", "dramatiq", *imported(modules)]
     command += ["--processes", "1", "--threads", str(threads)]
     command += ["--worker-shutdown-timeout", str(timeout_ms)]
@@ -105,7 +107,7 @@ def worker(
         str(os.getpid()),
     ]
     beside = [ManagedProcess("relay", relaying, beside=True)] if relay else []
-    # One folder for all, so that there is one page to scrape, and one process to be asked.
+    # All processes share one folder, so that one exporter serves the metrics and probes of all.
     shows, folder = settings().shows, shared_folder.folder_for_master(os.getpid())
     if folder is not None and shows:
         showing = [
@@ -116,20 +118,20 @@ def worker(
             "--parent",
             relaying[-1],
         ]
-        # It has the port.
+        # `alone`: only one process can listen on the port.
         beside.append(ManagedProcess("exporter", showing, beside=True, alone=True, asks_none=True))
     elif folder is not None:
-        shared_folder.remove_stale()  # as the exporter does
+        shared_folder.remove_stale()  # the exporter would otherwise do it
     limits = WorkerLimits(max_jobs, max_memory)
     if limits and folder is None:
-        raise WorkshedError("--max-jobs and --max-memory need a folder, see TMPDIR")
+        raise WorkshedError("--max-jobs and --max-memory need a temporary folder; check TMPDIR")
     supervisor = Supervisor([*workers, *beside], grace, WorkerVitals(folder, limits))
     raise typer.Exit(supervisor.run())
 
 
 def imported(modules: list[str]) -> list[str]:
-    """Return what dramatiq imports: the broker first, so that a bare `@dramatiq.actor` is on it.
+    """Return the modules dramatiq imports: the broker first, so that `@dramatiq.actor` uses it.
 
-    As dramatiq takes it, the first may name a broker of its own, `module:broker`.
+    The first module may name its own broker, `module:broker`, as dramatiq allows.
     """
     return modules if ":" in modules[0] else ["workshed:broker", *modules]

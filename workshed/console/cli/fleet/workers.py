@@ -1,4 +1,4 @@
-"""`workshed workers`: the processes that run jobs."""
+"""`workshed workers`: list worker processes, and quiet or resume them."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -18,14 +18,14 @@ from workshed.jobs.control import workers as rows
 from workshed.jobs.outbox.claims import database_now
 
 workers = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="The processes that run jobs, and let one rest."
+    cls=ListByDefault, add_completion=False, help="List worker processes; quiet or resume them."
 )
 
 Names = Annotated[
     list[str],
     typer.Argument(
         metavar="WORKER",
-        help="HOST:PID, or the id of `--json`.",
+        help="HOST:PID, or the id from --json.",
         show_default=False,
         autocompletion=completion.workers,
     ),
@@ -34,10 +34,10 @@ Names = Annotated[
 
 @workers.command("list")
 def listed(*, as_json: Json = False) -> None:
-    """List the worker processes of all hosts, by their heartbeat; `workshed workers` does too.
+    """List the worker processes of all hosts; `workshed workers` does the same.
 
-    One that has not beaten for 10 s is silent: it was killed, or does not reach PostgreSQL. It is
-    listed for another hour.
+    A worker without a heartbeat for 10 s is silent: it was killed, or cannot reach PostgreSQL. It
+    stays listed for another hour.
     """
     with open_database() as conn:
         found = rows.list_workers(conn)
@@ -55,21 +55,21 @@ def listed(*, as_json: Json = False) -> None:
             )
             for one in found
         ]
-        output.table(("worker", "busy", "up", "last beat", "queues"), lines, elastic=4)
+        output.table(("worker", "busy", "up", "heartbeat", "queues"), lines, elastic=4)
     else:
-        output.talk("No worker beats: run `workshed worker`, or `dramatiq actors`.")
+        output.talk("No worker is running: start `workshed worker`, or `dramatiq actors`.")
 
 
 def beaten(state: str, when: str) -> str:
-    """Say when a worker has beaten, and what is unusual about it."""
+    """Return when the last heartbeat was, and the state unless it is `alive`."""
     return when if state == "alive" else f"{state}, {when}"
 
 
 @workers.command()
 def quiet(names: Names, *, as_json: Json = False) -> None:
-    """Let workers start nothing more; what runs there ends, the rest goes back to its queues.
+    """Quiet workers: running jobs finish, prefetched jobs go back to their queues.
 
-    They live on, quiet, until they are resumed or restarted.
+    The processes stay up, quiet, until you resume or restart them.
     """
     good = ("quiet", "was quiet")
     with open_database() as conn:
@@ -83,12 +83,12 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 
         deed = AuditedAction(conn, "workers.quiet", good[:1])
         each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
-    talk(f"They follow within 3 s; `workshed workers resume {' '.join(found)}` lets them go on.")
+    talk(f"Takes effect within 3 s. To resume: `workshed workers resume {' '.join(found)}`.")
 
 
 @workers.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
-    """Let workers start jobs again."""
+    """Let quiet workers start jobs again."""
     good = ("resumed", "was not quiet")
     with open_database() as conn:
         found = require_workers(conn, names)

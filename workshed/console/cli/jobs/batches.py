@@ -1,4 +1,4 @@
-"""`workshed batches`: jobs that belong together, and how far they are."""
+"""`workshed batches`: groups of jobs, and their progress."""
 
 from typing import Annotated
 
@@ -23,12 +23,14 @@ from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.outbox.claims import database_now
 
 batches = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="Jobs that belong together, and how far they are."
+    cls=ListByDefault,
+    add_completion=False,
+    help="Show the progress of batches; retry or cancel their jobs.",
 )
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 SHOWN = 20
-"""Of the dead of a batch; the rest are counted."""
+"""Dead jobs of a batch to list; the rest are only counted."""
 FEW = 100
 
 
@@ -36,7 +38,7 @@ FEW = 100
 def listed(
     *,
     unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Only those that have not succeeded.")
+        bool, typer.Option("--unfinished", help="Only batches that have not succeeded.")
     ] = False,
     limit: Limit = 100,
     as_json: Json = False,
@@ -51,14 +53,14 @@ def listed(
             (f"{one.id}\n{one.description}", one.state, counts(one), ago(one.created_at, now))
             for one in found
         ]
-        output.table(("batch", "state", "jobs", "made"), lines, elastic=0)
+        output.table(("batch", "state", "jobs", "created"), lines, elastic=0)
     else:
-        output.talk("There is no batch.")
+        output.talk("No batches.")
 
 
 @batches.command()
 def show(batch: BatchId, *, as_json: Json = False) -> None:
-    """Show how far a batch is, what it has told, and which of its jobs are dead."""
+    """Show the progress of a batch, its callbacks, and its dead jobs."""
     with open_database() as conn:
         found = require_batch(conn, batch)
         told, dead = rows.list_callbacks(conn, found.id), rows.list_dead_ids(conn, found.id)
@@ -67,7 +69,7 @@ def show(batch: BatchId, *, as_json: Json = False) -> None:
         output.print_json(as_data(found) | {"callbacks": told, "dead_jobs": dead})
         return
     times = {
-        "made": found.created_at,
+        "created": found.created_at,
         "closed": found.closed_at,
         "cancelled": found.cancelled_at,
         "first death": found.died_at,
@@ -101,18 +103,18 @@ def show(batch: BatchId, *, as_json: Json = False) -> None:
         ]
     )
     if len(dead) > SHOWN:
-        output.talk(f"{len(dead) - SHOWN} more are dead; --json names all.")
+        output.talk(f"{len(dead) - SHOWN} more are dead; --json lists all.")
     if dead:
-        output.talk(f"\n`workshed batches retry {found.id}` puts the dead back on their way.")
+        output.talk(f"\nTo retry the dead jobs: `workshed batches retry {found.id}`.")
 
 
 @batches.command()
 def retry(
     batch: BatchId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Put the dead jobs of a batch back on their way, with all their attempts.
+    """Retry the dead jobs of a batch; they start again at attempt 1.
 
-    Once all have succeeded, that is told.
+    Once all jobs have succeeded, `on_success` is sent.
     """
     with open_database() as conn:
         found = require_batch(conn, batch)
@@ -120,7 +122,7 @@ def retry(
     if not ids:
         if as_json:
             print_json([])
-        talk("None of its jobs is dead.")
+        talk("None of its jobs are dead.")
         return
     chosen = BulkSelection(ids, dead.ANY, every=False, about={"batch": found.id})
     decide(retrying("batches.retry"), chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
@@ -130,21 +132,21 @@ def retry(
 def cancel(
     batch: BatchId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Let no job of a batch start any more: those that wait are deleted, running ones told to stop.
+    """Cancel a batch: waiting jobs are deleted, running ones are asked to stop.
 
-    `on_complete` is sent when all have ended, `on_success` never.
+    `on_complete` is sent when all jobs have ended; `on_success` is never sent.
     """
     with open_database() as conn:
         found = require_batch(conn, batch)
         if not dry_run:
             agreed(
-                f"Cancel batch {found.id}, of which {jobs(found.pending)} have not ended", yes=yes
+                f"Cancel batch {found.id} with {jobs(found.pending)} that have not ended", yes=yes
             )
             with conn.transaction():
                 let_none_start(conn, found)
                 if found.cancelled_at is None:
-                    count = found.pending or 1  # of one without jobs yet, the batch itself
-                    said = f"No job of it starts any more; {jobs(found.pending)} had not ended."
+                    count = found.pending or 1  # a batch without jobs yet counts as one
+                    said = f"Batch cancelled; {jobs(found.pending)} had not ended."
                     note(conn, "batches.cancel", {"batch": found.id}, count=count, said=said)
             with progress(found.pending) as step:
                 while some := cancel_some(conn, FEW, found.id):
@@ -160,9 +162,9 @@ def cancel(
     if dry_run:
         output.talk(f"{jobs(found.pending)} would be cancelled.")
     else:
-        output.talk(f"{jobs(found.cancelled)} cancelled, {found.pending} on their way or running.")
+        output.talk(f"{jobs(found.cancelled)} cancelled, {found.pending} still queued or running.")
 
 
 def counts(batch: BatchProgress) -> str:
-    """Write how far it is: `9990 of 10000, 3 dead`."""
+    """Format the progress: `9990 of 10000, 3 dead`."""
     return f"{batch.ended} of {batch.total}" + (f", {batch.dead} dead" if batch.dead else "")

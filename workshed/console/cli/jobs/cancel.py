@@ -1,4 +1,4 @@
-"""`workshed scheduled cancel`: jobs that are not to run, or not again."""
+"""`workshed scheduled cancel`: keep jobs from running, or from running again."""
 
 from typing import Annotated
 
@@ -39,17 +39,20 @@ def cancel(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     tag: TagName = None,
     older_than: OlderThan = None,
-    sent: Annotated[bool, typer.Option("--sent", help="Also those RabbitMQ may have.")] = False,
+    sent: Annotated[
+        bool, typer.Option("--sent", help="Include jobs that may be on RabbitMQ.")
+    ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Let jobs not run, by id or --all that fit: waiting ones are deleted.
+    """Cancel jobs, by id or --all that match the filters. Waiting jobs are deleted.
 
-    One on its way is skipped when it starts; one that runs is told to stop.
-    A job that was sent without a delay has no row here. With --sent its id is
-    noted all the same; --all --sent leaves a rule, under which fall those that
-    fit and were sent before now, wherever they are.
+    A job on its way is skipped when it starts; a running job is asked to stop.
+
+    A job sent without a delay has no row here. With --sent its id is cancelled
+    anyway. --all --sent creates a rule that cancels every matching job sent
+    before now, wherever it is.
     """
     which = rows.JobFilter(actor, queue, tag, older_than)
     refuse_unclear(ids or [], which, every=every, sent=sent)
@@ -60,9 +63,9 @@ def cancel(  # noqa: PLR0913 -- an option each
         known = {one for one in wanted if every or sent or get_scheduled(conn, one)}
         rule = every and sent
         if (known or rule) and not dry_run:
-            also = ", and all that RabbitMQ has of them" if rule else ""
+            also = ", and all matching jobs on RabbitMQ" if rule else ""
             agreed(f"Cancel {jobs(len(known))}{also}", yes=yes)
-        if rule:  # first: what a relay takes meanwhile falls under it
+        if rule:  # first, so that the rule covers rows that a relay claims meanwhile
             talk(leave_rule(conn, which, dry_run=dry_run))
 
         def one(message_id: str) -> str:
@@ -79,24 +82,24 @@ def cancel(  # noqa: PLR0913 -- an option each
 
 
 def refuse_unclear(ids: list[str], which: JobFilter, *, every: bool, sent: bool) -> None:
-    """Refuse what is not plainly the one or the other."""
+    """Raise `typer.BadParameter` unless it is clear which jobs are meant."""
     if every == bool(ids):
-        raise typer.BadParameter("say which: their ids, or --all")
+        raise typer.BadParameter("give either ids or --all")
     if ids and which != JobFilter():
-        raise typer.BadParameter("--actor, --queue, --tag and --older-than choose among --all")
+        raise typer.BadParameter("--actor, --queue, --tag and --older-than need --all")
     if every and sent and not which.is_bounded:
         raise typer.BadParameter("--all --sent needs an --actor, a --queue or a --tag")
 
 
 def leave_rule(conn: Connection, which: JobFilter, *, dry_run: bool) -> str:
-    """Make the rule; return what to say of it."""
+    """Create the rule; return a message about it."""
     if dry_run:
-        return "A rule would cancel what RabbitMQ has of them."
+        return "A rule would cancel matching jobs on RabbitMQ."
     with conn.transaction():
         made = cancel_rules.create_rule(conn, which)
-        said = f"Rule {made.id} cancels what RabbitMQ has of them."
+        said = f"Rule {made.id} cancels matching jobs on RabbitMQ."
         note(conn, "scheduled.rules.make", {"rule": made.id, **chosen(which)}, said=said)
     return (
-        f"Rule {made.id} cancels what RabbitMQ has of them; "
-        f"`workshed scheduled rules delete {made.id}` takes it back."
+        f"Rule {made.id} cancels matching jobs on RabbitMQ. "
+        f"To delete it: `workshed scheduled rules delete {made.id}`."
     )

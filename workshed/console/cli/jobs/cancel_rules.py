@@ -1,4 +1,4 @@
-"""`workshed scheduled rules`: what `cancel --all --sent` has left, until it is deleted."""
+"""`workshed scheduled rules`: the cancellation rules that `cancel --all --sent` created."""
 
 from typing import Annotated
 
@@ -15,13 +15,15 @@ from workshed.jobs.control import cancel_rules as rows
 from workshed.jobs.outbox.claims import database_now
 
 rules = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="What `cancel --all --sent` cancels for good."
+    cls=ListByDefault,
+    add_completion=False,
+    help="List or delete the rules that `cancel --all --sent` creates.",
 )
 
 
 @rules.command("list")
 def listed(*, as_json: Json = False) -> None:
-    """List the rules that hold; they are forgotten after WORKSHED_DEDUPLICATION_RETENTION."""
+    """List the cancellation rules; they expire after WORKSHED_DEDUPLICATION_RETENTION."""
     with open_database() as conn:
         found, now = rows.list_rules(conn), database_now(conn)
     if as_json:
@@ -32,7 +34,7 @@ def listed(*, as_json: Json = False) -> None:
         ]
         output.table(("rule", "actor", "queue", "tag", "sent before"), lines)
     else:
-        output.talk("No rule cancels anything.")
+        output.talk("No cancellation rules.")
 
 
 @rules.command()
@@ -43,7 +45,7 @@ def delete(
 ) -> None:
     """Delete cancellation rules; jobs that a rule has not cancelled yet will run.
 
-    Workers learn of it within 2 s.
+    Takes effect within 2 s.
     """
     with open_database() as conn:
 

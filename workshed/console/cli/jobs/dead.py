@@ -1,4 +1,4 @@
-"""`workshed dead`: jobs that will not be tried again until somebody says so."""
+"""`workshed dead`: jobs that failed permanently and run again only if an operator retries them."""
 
 from typing import Annotated
 
@@ -31,7 +31,9 @@ from workshed.jobs.history import attempts
 from workshed.jobs.outbox.claims import database_now
 
 dead = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="Jobs that do not run again until you say so."
+    cls=ListByDefault,
+    add_completion=False,
+    help="List, retry or discard jobs that failed permanently.",
 )
 
 
@@ -44,10 +46,10 @@ def listed(
     error_location: PlaceName = None,
     since: Since = None,
     limit: Limit = 100,
-    group: Annotated[bool, typer.Option("--group", help="Count by class of error.")] = False,
+    group: Annotated[bool, typer.Option("--group", help="Count by error class.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the dead, the latest first; `workshed dead` does the same."""
+    """List dead jobs, the latest first; `workshed dead` does the same."""
     which = rows.DeadFilter(queue, actor, error, since, error_location)
     with open_database() as conn:
         count = rows.count_dead_jobs(conn, which)
@@ -56,10 +58,10 @@ def listed(
         else:
             print_dead(conn, which, limit, as_json=as_json)
         if not count:
-            talk("No such job is dead.")
+            talk("No dead jobs.")
             doubt(conn, actor=actor, queue=queue, error=error, error_location=error_location)
         elif count > limit and not group:
-            talk(f"{limit} of {count} shown; --limit shows more, --group counts them by error.")
+            talk(f"{limit} of {count} shown; --limit shows more, --group counts by error.")
         tell_of_dead_queues(conn)
 
 
@@ -71,7 +73,7 @@ def show(
     with open_database() as conn:
         row = rows.get_dead_job(conn, message_id)
         if row is None:
-            raise NotFoundError(f"no job with the id {message_id!r} is dead; see `workshed dead`")
+            raise NotFoundError(f"no dead job has the id {message_id!r}; see `workshed dead`")
         [row] = without_secrets(conn, [row])
         tried = attempts.of_message(conn, message_id)
         now = database_now(conn)
@@ -81,7 +83,7 @@ def show(
     when = f"{ago(row.died_at, now)}, {row.died_at:%Y-%m-%d %H:%M:%S %Z}"
     known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "died": when}
     job.show({**known, "reason": row.reason}.items(), row.body, tried, now)
-    output.talk(f"\n`workshed dead retry {message_id}` puts it back on its way.")
+    output.talk(f"\nTo retry it: `workshed dead retry {message_id}`.")
 
 
 dead.command()(retry)

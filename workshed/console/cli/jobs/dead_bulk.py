@@ -1,4 +1,4 @@
-"""Decide on some of the dead, or on all that fit."""
+"""Retry or discard dead jobs, by id or all that match a filter."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,47 +21,45 @@ from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import ANY, DeadFilter
 from workshed.transport.messages.envelope import decode
 
-GONE = "not dead any more"
+GONE = "no longer dead"
 UNREADABLE = "cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
 class DeadAction:
-    """What is to become of them, and in which words."""
+    """What to do with dead jobs, and how to name it."""
 
     action: str
-    """In the audit."""
+    """Name in the audit."""
     verb: str
     done: str
     do: Callable[[Connection, str], bool]
-    """False when no such job is dead."""
+    """Return False if no dead job has this id."""
     foresee: Callable[[Connection, Sequence[str]], str] | None = None
-    """What else a dry run says of them, if anything."""
+    """Return what else a dry run reports, or an empty string."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkSelection:
-    """Whom it concerns."""
+    """The dead jobs to act on."""
 
     ids: list[str]
     which: DeadFilter
     every: bool
-    """All that `which` leaves; else those with the `ids`."""
+    """All that match `which`; else those in `ids`."""
     about: Mapping[str, Any] | None = None
-    """For the audit, where somebody has not named each of the `ids`."""
+    """For the audit, if the user did not list the `ids`."""
 
     def __post_init__(self) -> None:
-        """Refuse what is not plainly one or the other."""
+        """Raise `typer.BadParameter` unless it is clear which jobs are meant."""
         if self.every == bool(self.ids):
-            raise typer.BadParameter("say which: their ids, or --all")
+            raise typer.BadParameter("give either ids or --all")
         if self.ids and self.which != ANY:
-            raise typer.BadParameter(
-                "--queue, --actor, --error, --location and --since choose among --all"
-            )
+            raise typer.BadParameter("--queue, --actor, --error, --location and --since need --all")
 
 
 def retrying(action: str) -> DeadAction:
-    """Put them back on their way."""
+    """Return the action that retries dead jobs; `action` is its name in the audit."""
 
     def retry(conn: Connection, message_id: str) -> bool:
         return dead.retry_job(conn, message_id, decode)
@@ -75,7 +73,7 @@ def retrying(action: str) -> DeadAction:
 def decide(
     fate: DeadAction, chosen: BulkSelection, *, ask: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Do it with each, and print what became of it; a dry run does it too, and takes it back."""
+    """Apply the action to each job and print the results; a dry run rolls each one back."""
     done = f"would be {fate.done}" if dry_run else fate.done
 
     with open_database() as conn:

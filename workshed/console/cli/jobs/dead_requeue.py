@@ -1,4 +1,4 @@
-"""`workshed dead requeue`: what lies in RabbitMQ's dead queues."""
+"""`workshed dead requeue`: move messages from a dead queue on RabbitMQ back to its queue."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -23,20 +23,20 @@ def requeue(
         str,
         typer.Argument(
             metavar="QUEUE",
-            help="Such as emails, for emails.dead.",
+            help="For example emails, for emails.dead.",
             autocompletion=completion.queues,
         ),
     ],
     *,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Put back what lies in RabbitMQ's QUEUE.dead: messages whose outcome could not be stored.
+    """Requeue the messages in RabbitMQ's QUEUE.dead, whose outcome could not be stored.
 
-    One by one, so that none is lost when this is interrupted. What has its
-    outcome already is dropped as a duplicate by the worker that gets it.
+    Messages move one by one, so none is lost if this is interrupted. If the
+    outcome of a message is already stored, its worker drops it as a duplicate.
     """
     broker = require_rabbitmq()
     urls = broker.urls
@@ -55,16 +55,16 @@ def requeue(
         step()
 
     if count and not dry_run:
-        with open_database() as conn:  # first: what cannot be noted is not done
-            agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
+        with open_database() as conn:  # first, because the audit entry must be writable
+            agreed(f"Requeue {count} of {found[dead].ready} in {dead}", yes=yes)
             try:
                 with progress(count) as step:
                     put_back(urls, name, count, lambda: one(step), broker.signing, broker.prefix)
             finally:
-                said = f"{moved} put back into {name}."
+                said = f"{moved} requeued into {name}."
                 note(conn, "dead.requeue", {"queue": name}, count=moved, said=said)
     if as_json:
         print_json({"queue": name, "found": found[dead].ready, "moved": moved})
     else:
         print(count if dry_run else moved)
-    talk(f"{count} would be put back." if dry_run else f"{moved} put back into {name}.")
+    talk(f"{count} would be requeued." if dry_run else f"{moved} requeued into {name}.")

@@ -1,4 +1,4 @@
-"""`workshed dead retry` and `discard`: what becomes of the dead."""
+"""`workshed dead retry` and `workshed dead discard`."""
 
 from typing import Annotated
 
@@ -33,10 +33,10 @@ def retry(  # noqa: PLR0913 -- an option each
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Put dead jobs back on their way, with all their attempts: by id, or --all that fit.
+    """Retry dead jobs from attempt 1, by id or --all that match the filters.
 
-    What cannot be read stays dead (exit code 1); what only an older worker could
-    not read goes on.
+    Jobs that cannot be read stay dead (exit code 1). Jobs that only an older
+    worker could not read are retried.
     """
     chosen = BulkSelection(
         ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
@@ -53,12 +53,14 @@ def discard(  # noqa: PLR0913 -- an option each
     error: ErrorName = None,
     error_location: PlaceName = None,
     since: Since = None,
-    reason: Annotated[str, typer.Option(help="Kept with its attempts.")] = "by an operator",
+    reason: Annotated[
+        str, typer.Option(help="Stored with the attempts of the job.")
+    ] = "by an operator",
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
+    """Delete dead jobs, by id or --all that match; the discard and its reason stay recorded."""
     chosen = BulkSelection(
         ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
     )

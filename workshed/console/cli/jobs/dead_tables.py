@@ -1,4 +1,4 @@
-"""The dead in lines: one by one, by class of error, and those that only RabbitMQ holds."""
+"""Tables of dead jobs: one by one, by error class, and those that only RabbitMQ holds."""
 
 from workshed.console.cli.terminal import output
 from workshed.console.formatting import ago
@@ -15,7 +15,7 @@ from workshed.jobs.outbox.claims import database_now
 
 
 def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool) -> None:
-    """Print some of the dead."""
+    """Print the latest `limit` dead jobs that match."""
     found = without_secrets(conn, dead_jobs.list_dead_jobs(conn, which, limit=limit))
     now = database_now(conn)
     if as_json:
@@ -33,7 +33,7 @@ def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool
 
 
 def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
-    """Print how many died of what."""
+    """Print the number of dead jobs per error class."""
     found, now = dead_jobs.group_by_error(conn, which), database_now(conn)
     if as_json:
         output.print_json(found)
@@ -42,20 +42,20 @@ def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
             (one.error_class, one.count, ", ".join(one.actors), ago(one.last_at, now))
             for one in found
         ]
-        output.table(("error", "jobs", "actors", "the last"), lines, elastic=2)
+        output.table(("error", "jobs", "actors", "latest"), lines, elastic=2)
 
 
 def tell_of_dead_queues(conn: Connection) -> None:
-    """Say what lies in RabbitMQ because it could not even be stored as dead."""
+    """Report messages in dead queues on RabbitMQ: their outcome could not be stored."""
     try:
         found = in_dead_queues(
             require_rabbitmq().urls, queue_names(conn), require_rabbitmq().prefix
         )
     except WorkshedError as err:
-        output.talk(f"RabbitMQ's dead queues were not looked into: {err}")
+        output.talk(f"RabbitMQ's dead queues were not checked: {err}")
         return
     for name, count in found.items():
         output.talk(
-            f"{name}.dead on RabbitMQ holds {count}, whose outcome could not be stored: "
-            f"`workshed dead requeue {name}` puts them back."
+            f"{name}.dead on RabbitMQ holds {count}, whose outcome could not be stored. "
+            f"To requeue: `workshed dead requeue {name}`."
         )

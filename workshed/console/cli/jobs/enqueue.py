@@ -1,4 +1,4 @@
-"""`workshed enqueue`: send a job by its actor's name."""
+"""`workshed enqueue`: send a job by the name of its actor."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -34,45 +34,48 @@ def enqueue(  # noqa: PLR0913 -- an option each
     *,
     delay: Annotated[
         timedelta | None,
-        typer.Option("--in", "--delay", parser=span, metavar=SPAN, help="From now on."),
+        typer.Option("--in", "--delay", parser=span, metavar=SPAN, help="Delay from now."),
     ] = None,
     at: Annotated[
-        datetime | None, typer.Option(parser=instant, metavar=INSTANT, help="With a time zone.")
+        datetime | None,
+        typer.Option(parser=instant, metavar=INSTANT, help="Due time, with a time zone."),
     ] = None,
     queue: Annotated[
         str | None,
-        typer.Option(help="Instead of the actor's own.", autocompletion=completion.queues),
+        typer.Option(help="Default: the actor's queue.", autocompletion=completion.queues),
     ] = None,
     priority: Annotated[
-        int | None, typer.Option(min=0, max=255, help="RabbitMQ's, the highest first.")
+        int | None, typer.Option(min=0, max=255, help="RabbitMQ priority; higher runs first.")
     ] = None,
     packages: Annotated[
         list[str] | None,
         typer.Option(
-            "--import", metavar="PACKAGE", help="Where actors are, if not in `actors` of your App."
+            "--import",
+            metavar="PACKAGE",
+            help="Modules with actors; default: `actors` of your App.",
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until the job has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
     timeout: Annotated[
         timedelta | None,
-        typer.Option(parser=span, metavar=SPAN, help="With --wait: at most so long."),
+        typer.Option(parser=span, metavar=SPAN, help="With --wait: the longest wait."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Send a job and print its message id.
 
-    An ARG is JSON where it reads as JSON: 7, true, '"7"', '["a"]'; else it is
-    a string. KEY=ARG passes it by name; write a string that looks like that
+    An ARG that parses as JSON is JSON: 7, true, '"7"', '["a"]'. Anything else is
+    a string. KEY=ARG passes a keyword argument; write a string that contains =
     as JSON: '"a=b"'. Put -- before a negative number.
 
-    With --wait the exit code is 0 when the job succeeds, 1 when it is dead, was
-    discarded or cancelled, and 124 when it has not ended within --timeout. What
-    its actor returns is printed where it is stored: store_results=True.
+    With --wait, the exit code is 0 if the job succeeds, 1 if it is dead,
+    discarded or cancelled, and 124 if it does not end within --timeout. The
+    result is printed if the actor stores it (store_results=True).
     """
     if delay is not None and at is not None:
-        raise typer.BadParameter("say --in or --at, not both")
+        raise typer.BadParameter("give --in or --at, not both")
     if timeout is not None and not wait:
-        raise typer.BadParameter("--timeout is of --wait")
+        raise typer.BadParameter("--timeout needs --wait")
     options: dict[str, Any] = {"awaited": True} if wait else {}
     if priority is not None:
         options["broker_priority"] = priority
@@ -85,7 +88,7 @@ def enqueue(  # noqa: PLR0913 -- an option each
         output.print_json(sent)
     output.talk(f"{name} on {message.queue_name}: {said}")
     if wait and message.message_id != wanted.message_id:
-        raise WorkshedError(f"not sent: job {message.message_id} has its key; it can be followed")
+        raise WorkshedError(f"not sent: job {message.message_id} holds its unique key")
     if wait:
         await_end(message, timeout, sent if as_json else None)
 
@@ -97,7 +100,10 @@ def built(
     options: dict[str, Any],
     packages: list[str] | None,
 ) -> dramatiq.Message[Any]:
-    """Make the message, by the actor; raises `UnknownActorError`."""
+    """Build the message with its actor.
+
+    Raises `UnknownActorError`, `InvalidArgumentError`.
+    """
     broker = require_rabbitmq()
     imported = import_actors(packages or ())
     if name not in broker.actors:
@@ -112,13 +118,13 @@ def built(
 def send(
     message: dramatiq.Message[Any], delay: timedelta | None, at: datetime | None
 ) -> tuple[dramatiq.Message[Any], datetime | None, str]:
-    """Send it now, or store it until it is due; return it, when that is, and both in words."""
+    """Send a message now, or schedule it; return it, its due time, and a text that says so."""
     if delay is None and at is None:
         broker = require_rabbitmq()
         try:
             sent = broker.enqueue(message)
         except psycopg.Error:
-            with open_database():  # it says so where migrations are what is missing
+            with open_database():  # reports missing migrations, if that is the cause
                 raise
         finally:
             broker.close()
@@ -133,17 +139,17 @@ def send(
 
 
 def note_sent(sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
-    """Note what RabbitMQ has; that succeeds without PostgreSQL, and must not be done again."""
+    """Write the audit entry; only warn if that fails, because the job is sent already."""
     try:
         with open_database() as conn:
             note_it(conn, sent, wanted)
     except WorkshedError as err:
-        talk(f"It is sent, but not noted in the audit: {err}")
+        talk(f"The job is sent, but the audit entry could not be written: {err}")
 
 
 def note_it(conn: Connection, sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
-    """Note what was sent, without its arguments: those may be secret, or of a person."""
+    """Write the audit entry, without arguments, which may be secret or personal."""
     about = {"id": sent.message_id, "actor": sent.actor_name, "queue": sent.queue_name}
-    count = int(sent.message_id == wanted.message_id)  # else another has its key
+    count = int(sent.message_id == wanted.message_id)  # else another job holds its unique key
     said = f"{sent.actor_name} sent by hand to {sent.queue_name}."
     note(conn, "enqueue", about, count=count, said=said)

@@ -1,4 +1,4 @@
-"""`workshed erase`: a person's data in what is kept of jobs."""
+"""`workshed erase`: remove a person's data from the records of jobs."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -16,19 +16,20 @@ from workshed.jobs.maintenance import erasure
 from workshed.jobs.maintenance.erasure import ErasureCounts, ErasureTarget
 
 SHORTEST_TEXT = 3
-"""Characters; fewer stand in the data of everybody."""
+"""Characters; shorter texts match too many people's data."""
 
 
 def erase(
     text: Annotated[
         str | None,
-        typer.Argument(metavar="TEXT", help="What stands there, e.g. an address."),
+        typer.Argument(metavar="TEXT", help="Text to look for, for example an email address."),
     ] = None,
     *,
     argument: Annotated[
-        str | None, typer.Option(metavar="NAME=VALUE", help="An argument, e.g. user_id=7.")
+        str | None,
+        typer.Option(metavar="NAME=VALUE", help="Jobs with this argument, for example user_id=7."),
     ] = None,
-    tag: Annotated[str | None, typer.Option(help="A tag of the jobs.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Jobs with this tag.")] = None,
     actor: ActorName = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -36,16 +37,16 @@ def erase(
 ) -> None:
     """Remove a person's data from runs, attempts and dead jobs.
 
-    Times and outcomes stay. A dead job with the data is discarded. Jobs that
-    still wait are counted; cancel them with `workshed scheduled cancel`.
+    Times and outcomes stay. Dead jobs with the data are discarded. Jobs that
+    still wait are only counted; cancel them with `workshed scheduled cancel`.
     """
     if text is None and argument is None and tag is None:
-        raise typer.BadParameter("say what: a TEXT, an --argument or a --tag")
+        raise typer.BadParameter("give a TEXT, an --argument or a --tag")
     if text is not None and len(text) < SHORTEST_TEXT:
-        raise typer.BadParameter(f"{text!r} is too short: it stands in the data of everybody")
+        raise typer.BadParameter(f"{text!r} is too short: it would match other people's data")
     named = None if argument is None else KEYWORD.fullmatch(argument)
     if argument is not None and named is None:
-        raise typer.BadParameter(f"--argument {argument!r} is no NAME=VALUE")
+        raise typer.BadParameter(f"--argument {argument!r} is not of the form NAME=VALUE")
     pair = None if named is None else (named[1], value(named[2]))
     which = erasure.ErasureTarget(text, pair, tag, actor)
     with open_database() as conn:
@@ -63,11 +64,11 @@ def erase(
     if dry_run:
         talk("Nothing was changed.")
     if found.waiting:
-        talk(f"{found.waiting} that wait hold it too; `workshed scheduled` shows them.")
+        talk(f"{found.waiting} waiting jobs hold it too; see `workshed scheduled`.")
 
 
 def note_it(conn: Connection, which: ErasureTarget, found: ErasureCounts) -> None:
-    """Note how much was erased, and nothing of the person: nobody can erase the audit."""
+    """Write the audit entry; it holds no personal data, because the audit cannot be erased."""
     by = [name for name in ("text", "argument", "tag") if getattr(which, name) is not None]
     said = (
         f"Data of a person erased in {found.runs} runs and {found.attempts} attempts; "

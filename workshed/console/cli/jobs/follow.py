@@ -1,4 +1,4 @@
-"""`workshed job ID --follow`: what happens to a job, as it happens."""
+"""`workshed job ID --follow`: print the events of a job as they happen."""
 
 import json
 import time
@@ -19,12 +19,12 @@ LOOK_S = 0.5
 def follow(conn: Connection, message_id: str, *, as_json: bool) -> None:
     """Print each event once, until the job has ended; raises `WorkshedError` unless it succeeds.
 
-    What waits on RabbitMQ has no row yet, so an unknown job is waited for.
+    A job on RabbitMQ has no row yet, so this also waits for an unknown job.
     """
     seen: set[tuple[str, int]] = set()
     known = timeline.load_job(conn, message_id)
     if not known.is_known:
-        talk("PostgreSQL knows nothing of it yet: it waits on RabbitMQ, or was never sent.")
+        talk("Not in PostgreSQL yet: the job waits on RabbitMQ, or was never sent.")
     while True:
         for event in known.timeline:
             if (name := named(event)) not in seen:
@@ -39,12 +39,12 @@ def follow(conn: Connection, message_id: str, *, as_json: bool) -> None:
 
 
 def named(event: Event) -> tuple[str, int]:
-    """Tell an event from the others; two rows may tell of one, to the second at the same time."""
+    """Return the identity of an event; two rows may record the same one within a second."""
     return event.what, int(event.at.timestamp())
 
 
 def print_event(event: Event, *, as_json: bool) -> None:
-    """Print it on a line of its own, for programs too."""
+    """Print an event on one line."""
     if as_json:
         fields: dict[str, Any] = {"at": event.at, "what": event.what, "details": event.details}
         print(json.dumps(fields, default=plain), flush=True)
@@ -53,5 +53,5 @@ def print_event(event: Event, *, as_json: bool) -> None:
 
 
 def moment(event: Event) -> str:
-    """Say when, in UTC to the millisecond, and what."""
+    """Format the time of an event, in UTC to the millisecond, and its name."""
     return f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event.what:<9}"

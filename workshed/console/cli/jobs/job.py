@@ -34,12 +34,12 @@ from workshed.jobs.outbox.claims import database_now
 
 
 class IdFirst(TyperGroup):
-    """`workshed job ID --json`: a group would take what follows its argument for a command."""
+    """Allow `workshed job ID --json`: a group takes any word after its argument for a command."""
 
-    # `Any` below: typer's class of contexts is in a private module.
+    # `Any` below: typer's context class is in a private module.
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the options before the id where no command follows it."""
+        """Move the options before the id, unless a command follows it."""
         if len(args) > 1 and all(word.startswith("-") for word in args[1:]):
             args = [*args[1:], args[0]]
         return super().parse_args(ctx, args)
@@ -48,7 +48,7 @@ class IdFirst(TyperGroup):
 job = typer.Typer(cls=IdFirst, add_completion=False, invoke_without_command=True)
 
 HEARD_WITHIN_S = 2.5
-"""A worker that runs a job looks for its cancel every second."""
+"""A worker polls for cancellations of its running jobs every second."""
 LOOK_S = 0.1
 
 
@@ -58,19 +58,20 @@ def shown(
     message_id: Annotated[str, typer.Argument(metavar="ID")],
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print what happens until it has ended.")
+        bool, typer.Option("--follow", "-f", help="Print events until the job has ended.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a job with its timeline, wherever it is; follow it; or cancel it.
+    """Show a job with its timeline, wherever it is; follow it, or cancel it.
 
-    One that was sent without a delay and has not started is on RabbitMQ, and
-    has no row here; it can be cancelled and followed all the same. --follow ends
-    with 0 when the job succeeds, else with 1; its --json is one value per line.
-    That a job has succeeded it learns from the history: WORKSHED_HISTORY=all.
+    A job sent without a delay that has not started is on RabbitMQ and has no row
+    here; you can still cancel and follow it.
+
+    --follow exits with 0 if the job succeeds, else with 1; with --json it prints
+    one value per line. It needs WORKSHED_HISTORY=all to see that a job succeeded.
     """
     context.obj = message_id
-    if context.invoked_subcommand:  # `cancel`, whose help need not wait for what is imported here
+    if context.invoked_subcommand:  # `cancel`: skip the imports below
         return
 
     with open_database() as conn:
@@ -94,16 +95,16 @@ def shown(
 def cancel(
     context: typer.Context, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Let it not run, or not again.
+    """Cancel a job, so that it does not run, or not again.
 
-    A waiting job is deleted. One that RabbitMQ has is skipped when it starts;
-    one that runs is told to stop, which takes at most 2 s.
+    A waiting job is deleted. A job on RabbitMQ is skipped when it starts. A
+    running job is asked to stop; the request reaches it within 2 s.
     """
     message_id: str = context.obj
     with open_database() as conn:
         if dead_jobs.get_dead_job(conn, message_id):
             raise WorkshedError(
-                f"{message_id} is dead, so it does not run; `workshed dead discard` deletes it"
+                f"{message_id} is dead and will not run; `workshed dead discard` deletes it"
             )
         if not dry_run:
             agreed(f"Cancel {message_id}", yes=yes)
@@ -121,7 +122,7 @@ def cancel(
 
 
 def heard(conn: Connection, message_id: str, answer: Cancelled) -> Cancelled:
-    """Wait for a worker that runs the job to hear of it; return what is known then."""
+    """Wait for the worker that runs the job to see the cancellation; return the answer then."""
     until = time.monotonic() + HEARD_WITHIN_S
     while answer == "will be skipped" and time.monotonic() < until:
         if cancellations.who_were_told(conn, [message_id]):
@@ -131,7 +132,7 @@ def heard(conn: Connection, message_id: str, answer: Cancelled) -> Cancelled:
 
 
 def print_known(known: KnownJob, now: datetime) -> None:
-    """Print where it is, what happened to it, its message, and how it failed last."""
+    """Print the state of a job, its timeline, its message, and its last traceback."""
     pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
     one = known.row or (known.runs[-1] if known.runs else None)
     if one is not None:
@@ -157,7 +158,7 @@ def print_known(known: KnownJob, now: datetime) -> None:
     if texts:
         print(f"\n{visible(texts[-1]).rstrip()}")
     if known.dead is not None:
-        talk(f"\n`workshed dead retry {known.message_id}` puts it back on its way.")
+        talk(f"\nTo retry it: `workshed dead retry {known.message_id}`.")
 
 
 def show(
@@ -166,14 +167,14 @@ def show(
     tried: list[Attempt],
     now: datetime,
 ) -> None:
-    """Print it."""
+    """Print the fields, the body and the attempts of a job."""
     fields(pairs)
     print(f"\n{visible(for_people(body))}")
     print_attempts(tried, now)
 
 
 def print_attempts(tried: list[Attempt], now: datetime) -> None:
-    """Print them, the first one first."""
+    """Print attempts, the oldest first."""
     for one in tried:
         when = f"{ago(one.ended_at, now)}, {one.ended_at:%Y-%m-%d %H:%M:%S %Z}"
         print(f"\nattempt {one.attempt}: {one.outcome} {when}\n{visible(one.reason)}")

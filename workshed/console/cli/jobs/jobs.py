@@ -26,34 +26,38 @@ def jobs(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     outcome: Annotated[
         list[str] | None,
-        typer.Option(help="Only these, for example succeeded, retry or dead; repeatable."),
+        typer.Option(help="Only this outcome, for example succeeded, retry or dead; repeatable."),
     ] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only those that did not succeed.")
+        bool, typer.Option("--failed", help="Only runs that did not succeed.")
     ] = False,
     error: Annotated[str | None, typer.Option(help="Only errors of this class.")] = None,
     tag: TagName = None,
     parent: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only those this job has sent.")
+        str | None, typer.Option(metavar="ID", help="Only jobs that this job has sent.")
     ] = None,
     argument: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with it; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only with this argument; repeatable."),
     ] = None,
     since: Annotated[
-        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="At most so long ago.")
+        timedelta | None,
+        typer.Option(parser=span, metavar=SPAN, help="Only runs within this time before now."),
     ] = None,
     longer_than: Annotated[
-        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="That ran for so long.")
+        timedelta | None,
+        typer.Option(parser=span, metavar=SPAN, help="Only runs at least this long."),
     ] = None,
     limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
-    """List what workers have run, the latest first; `workshed job ID` tells more of one.
+    """List the runs of jobs, the latest first; `workshed job ID` shows one in detail.
 
-    What waits is in `workshed scheduled`, what RabbitMQ holds in `queues`.
+    For jobs that wait in PostgreSQL, see `workshed scheduled`; for the number of
+    jobs on RabbitMQ, see `workshed queues`.
     """
     if failed and outcome:
-        raise typer.BadParameter("say --failed or --outcome, not both")
+        raise typer.BadParameter("give --failed or --outcome, not both")
     which = runs.RunFilter(
         actor=actor,
         queue=queue,
@@ -78,11 +82,11 @@ def jobs(  # noqa: PLR0913 -- an option each
         lines = [_line(run, now) for run in found]
         table(("id", "job", "outcome", "ended", "waited", "ran"), lines, elastic=1)
     else:
-        talk("No such run is in the history.")
+        talk("No matching runs in the history.")
     if more:
-        talk(f"There are more; see them with --limit {limit * 10}, or ask for fewer.")
+        talk(f"There are more; use --limit {limit * 10}, or a narrower filter.")
     if lost:
-        talk(f"{lost} runs were not recorded, as PostgreSQL was away or slow.")
+        talk(f"{lost} runs were not recorded, because PostgreSQL was down or slow.")
 
 
 def _line(run: Run, now: Any) -> tuple[object, ...]:

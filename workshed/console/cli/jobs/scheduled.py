@@ -1,4 +1,4 @@
-"""`workshed scheduled`: the jobs that wait in PostgreSQL."""
+"""`workshed scheduled`: jobs that wait in PostgreSQL."""
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -26,7 +26,9 @@ from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import database_now
 
 scheduled = typer.Typer(
-    cls=ListByDefault, add_completion=False, help="Jobs that are not due yet, or not sent yet."
+    cls=ListByDefault,
+    add_completion=False,
+    help="List, move or cancel jobs that are not due, or not sent yet.",
 )
 
 
@@ -38,7 +40,7 @@ def listed(
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
-    """List what waits, the next due first; `workshed scheduled` does the same."""
+    """List waiting jobs, the next due first; `workshed scheduled` does the same."""
     with open_database() as conn:
         found = schedule.list_scheduled(conn, actor=actor, queue=queue, limit=limit + 1)
         rows = without_secrets(conn, found)
@@ -57,9 +59,9 @@ def listed(
         ids = (row.message_id for row in rows)
         output.table(("id", "job", "due"), zip(ids, jobs, when, strict=True), elastic=1)
     else:
-        output.talk("Nothing waits here.")
+        output.talk("No waiting jobs.")
     if more:
-        output.talk(f"More than {limit} wait; see more with --limit {limit * 10}.")
+        output.talk(f"More than {limit} jobs wait; use --limit {limit * 10} to see more.")
 
 
 @scheduled.command("show")
@@ -71,7 +73,7 @@ def shown(
         row = waiting.get_scheduled(conn, message_id)
         if row is None:
             raise NotFoundError(
-                f"no job with the id {message_id!r} waits; see `workshed scheduled`"
+                f"no waiting job has the id {message_id!r}; see `workshed scheduled`"
             )
         [row] = without_secrets(conn, [row])
         tried = attempts.of_message(conn, message_id)
@@ -86,7 +88,7 @@ def shown(
 
 @scheduled.command()
 def run(ids: Ids, *, as_json: Json = False) -> None:
-    """Let waiting jobs be due now."""
+    """Make waiting jobs due now."""
     with open_database() as conn:
         good = ("moved", "on its way")
         deed = AuditedAction(conn, "scheduled.run", ("moved",))
@@ -101,9 +103,9 @@ def move(
     in_: Annotated[timedelta | None, typer.Option("--in", parser=span, metavar=SPAN)] = None,
     as_json: Json = False,
 ) -> None:
-    """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
+    """Change the due time of waiting jobs; a job already on its way is not moved (exit code 1)."""
     if (at is None) == (in_ is None):
-        raise typer.BadParameter("say --at or --in, one of them")
+        raise typer.BadParameter("give either --at or --in")
     with open_database() as conn:
         to = at or database_now(conn) + (in_ or timedelta())
         good = ("moved",)

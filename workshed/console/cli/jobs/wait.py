@@ -1,4 +1,4 @@
-"""`workshed enqueue --wait`: how a job ended, and the exit code that says so."""
+"""`workshed enqueue --wait`: wait for a job, print its result, and exit by its outcome."""
 
 import json
 from dataclasses import asdict
@@ -19,20 +19,20 @@ UNKNOWN = {"outcome": None, "reason": "", "result": None}
 def await_end(
     message: dramatiq.Message[Any], timeout: timedelta | None, sent: dict[str, Any] | None
 ) -> None:
-    """Wait for the end of a job and print what it returned, or all with what is known as `sent`.
+    """Wait until a job has ended and print its result, or, with `sent`, one JSON value with both.
 
-    Raises `StillWaitingError` when that takes too long, `WorkshedError` when it has not succeeded.
+    Raises `StillWaitingError` after `timeout`, `WorkshedError` if the job did not succeed.
     """
     with open_database() as conn:
         if not is_worked_on(conn, message.queue_name):
-            talk(f"No worker is on {message.queue_name} now; see `workshed workers`.")
+            talk(f"No worker consumes {message.queue_name} now; see `workshed workers`.")
         end = wait_for_end(conn, message, timeout)
     if sent is not None:
         print_json(sent | (UNKNOWN if end is None else asdict(end)))
     if end is None:
         raise StillWaitingError(
             f"{message.actor_name} has not ended yet; "
-            f"`workshed job {message.message_id} --follow` shows when it does"
+            f"follow it with `workshed job {message.message_id} --follow`"
         )
     if end.outcome != "succeeded":
         raise WorkshedError(f"{message.actor_name} has ended: {end.outcome}: {end.reason}")

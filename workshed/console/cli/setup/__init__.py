@@ -1,1 +1,1 @@
-"""Commands to set up and to check."""
+"""Commands that set up and check an installation."""

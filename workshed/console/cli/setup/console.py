@@ -1,4 +1,4 @@
-"""`workshed console`: the web console, and entries for those who may use it."""
+"""`workshed console`: serve the web console, and create entries for its users."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -13,25 +13,25 @@ console = typer.Typer(add_completion=False, invoke_without_command=True)
 SHORTEST = 12
 LOOPBACK = "127.0.0.1"
 STOP_S = 2
-"""How long a stream may take to end; browsers come back by themselves."""
+"""How long an event stream may take to end; browsers reconnect by themselves."""
 
 
 @console.callback()
 def serve(
     context: typer.Context,
     *,
-    host: Annotated[str, typer.Option(help="Address to answer on.")] = LOOPBACK,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to answer on.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
     proxies: Annotated[
         str,
         typer.Option(
-            "--proxies", help="Addresses of proxies whose X-Forwarded-For and -Proto are believed."
+            "--proxies", help="Addresses of proxies whose X-Forwarded-For and -Proto are trusted."
         ),
     ] = LOOPBACK,
 ) -> None:
-    """Serve the web console until Ctrl-C, on this machine alone unless --host says otherwise.
+    """Serve the web console until Ctrl-C; by default it is reachable only from this machine.
 
-    Who may come in is in WORKSHED_CONSOLE_USERS; without anybody it does not start.
+    WORKSHED_CONSOLE_USERS lists the users; without any, the console does not start.
     """
     if context.invoked_subcommand:
         return
@@ -63,7 +63,10 @@ def serve(
 
 
 def listening(host: str, port: int) -> "socket.socket":
-    """Open the port, so that it is known and ours before anything else begins."""
+    """Open the port before anything else starts, so that a port in use is reported at once.
+
+    Raises `WorkshedError`.
+    """
     import socket
 
     from workshed.errors import WorkshedError
@@ -73,7 +76,7 @@ def listening(host: str, port: int) -> "socket.socket":
         return socket.create_server((host, port), family=family)
     except OSError as err:
         raise WorkshedError(
-            f"nothing can answer on {host}:{port}: {err.strerror}; see --host and --port"
+            f"cannot listen on {host}:{port}: {err.strerror}; see --host and --port"
         ) from None
 
 
@@ -82,16 +85,16 @@ def user(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     *,
     role: Annotated[
-        str, typer.Option(help="reader: sees all; operator: changes things too.")
+        str, typer.Option(help="reader: may see everything; operator: may also change things.")
     ] = "reader",
 ) -> None:
-    """Print an entry for WORKSHED_CONSOLE_USERS; the password is asked for, or read from stdin."""
+    """Print an entry for WORKSHED_CONSOLE_USERS; prompts for the password, or reads stdin."""
     from workshed.console.web.auth.users import format_entry, parse_users
     from workshed.console.web.auth.who import ROLES
 
     known = {one: one for one in ROLES}
     if role not in known:
-        raise typer.BadParameter(f"--role {role!r}; there are {', '.join(ROLES)}")
+        raise typer.BadParameter(f"--role {role!r}: choose from {', '.join(ROLES)}")
     if ":" in name or name.split() != [name]:
         raise typer.BadParameter(f"{name!r} must have no colon and no space")
     if sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""`workshed dev`: everything a worker needs, on this machine, until Ctrl-C."""
+"""`workshed dev`: run the servers that a worker needs on this machine, until Ctrl-C."""
 
 import contextlib
 import json
@@ -30,55 +30,55 @@ URLS = ("database_url", "broker_url", "management_url", "smtp_url")
 def dev(  # noqa: PLR0913 -- an option each
     *,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Wipe the data first, once you agree.")
+        bool, typer.Option("--reset", help="Wipe the data first; asks for confirmation.")
     ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     install_only: Annotated[
-        bool, typer.Option("--install-only", help="Only see to it that RabbitMQ is installed.")
+        bool, typer.Option("--install-only", help="Install RabbitMQ if needed, and exit.")
     ] = False,
-    postgres: Annotated[
-        bool, typer.Option("--postgres", help="Start PostgreSQL and nothing else.")
-    ] = False,
+    postgres: Annotated[bool, typer.Option("--postgres", help="Start only PostgreSQL.")] = False,
     nodes: Annotated[
-        int, typer.Option(help="Nodes of RabbitMQ: 1, or a cluster of 3.", metavar="1|3")
+        int, typer.Option(help="RabbitMQ nodes: 1, or a cluster of 3.", metavar="1|3")
     ] = 1,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Keep data in a temporary folder, removed at the end.")
+        bool, typer.Option("--fresh", help="Keep data in a temporary folder, removed on exit.")
     ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="Print one line of JSON when ready; stop when the calling process has ended.",
+            help="Print one line of JSON when ready; stop when the calling process exits.",
         ),
     ] = False,
     state: Annotated[
         Path | None,
-        typer.Option(help="Folder for data and logs, instead of your own one.", show_default=False),
+        typer.Option(
+            help="Folder for data and logs; default: a folder of your user.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Run a private PostgreSQL, RabbitMQ and mail server until Ctrl-C.
 
-    None is started in place of one that the environment names by WORKSHED_DATABASE_URL,
-    WORKSHED_BROKER_URL or WORKSHED_SMTP_URL.
+    A server that WORKSHED_DATABASE_URL, WORKSHED_BROKER_URL or WORKSHED_SMTP_URL names is used
+    instead, and no private one is started.
 
-    With --nodes 3, RabbitMQ is a cluster whose data are its own, and quorum queues have three
-    members. A node that is killed is started again.
+    With --nodes 3, RabbitMQ is a cluster with its own data, and quorum queues have three members.
+    A killed node is restarted.
     """
     if (yes or dry_run) and not reset:
-        raise typer.BadParameter("--yes and --dry-run are of --reset")
+        raise typer.BadParameter("--yes and --dry-run need --reset")
     if install_only:
         if postgres or reset or fresh or as_json or nodes != 1:
             raise typer.BadParameter(
-                "--install-only starts nothing, so it goes with no other option"
+                "--install-only starts nothing, so it cannot be combined with other options"
             )
         install.ensure(talk)
         return
     if nodes != 1:
         accept_nodes(nodes, postgres=postgres)
     if fresh and (reset or state):
-        raise typer.BadParameter("--fresh has no earlier data and no folder of yours")
+        raise typer.BadParameter("--fresh cannot be combined with --reset or --state")
     if reset:
         state = wipe(state, yes=yes, dry_run=dry_run, as_json=as_json)
         if dry_run:
@@ -95,23 +95,23 @@ def dev(  # noqa: PLR0913 -- an option each
 
 
 def accept_nodes(nodes: int, *, postgres: bool) -> None:
-    """Refuse a number of nodes that is not to be had, or that nothing here would have."""
-    if nodes != 3:  # noqa: PLR2004 -- with two, the death of either stops both
-        raise typer.BadParameter("--nodes is 1, or 3: of two, the death of either stops both")
+    """Raise `typer.BadParameter` for a number of nodes that is unsupported, or has no effect."""
+    if nodes != 3:  # noqa: PLR2004 -- with two, losing either node stops both
+        raise typer.BadParameter("--nodes is 1 or 3: with two, losing either node stops both")
     if postgres:
-        raise typer.BadParameter("--postgres starts no RabbitMQ, so it has no --nodes")
+        raise typer.BadParameter("--postgres starts no RabbitMQ, so --nodes has no effect")
     if "broker_url" in settings().model_fields_set:
-        raise typer.BadParameter("WORKSHED_BROKER_URL names a RabbitMQ, so --nodes starts none")
+        raise typer.BadParameter("WORKSHED_BROKER_URL is set, so --nodes has no effect")
 
 
 def apply_migrations(database_url: str) -> None:
-    """Bring the database up to date, with the tables that your App adds."""
+    """Apply the pending migrations of Workshed and of the App."""
     with db.Connection.connect(database_url, autocommit=True) as conn:
         apply_pending(conn, list_streams())
 
 
 def tell_as_json(servers: DevServers) -> None:
-    """Print all a calling process needs; what is neither started nor named is null."""
+    """Print the addresses for a calling process; null for servers neither started nor named."""
     environment = servers.environment()
     known = {name: environment.get(f"WORKSHED_{name.upper()}") for name in URLS}
     places = {"maildir": str(servers.maildir), "state": str(servers.state.folder)}
@@ -119,27 +119,27 @@ def tell_as_json(servers: DevServers) -> None:
 
 
 def tell_people(servers: DevServers) -> None:
-    """Print the lines to copy on stdout and everything else on stderr."""
+    """Print the `export` lines on stdout, and everything else on stderr."""
     if servers.rabbitmq:
         ui = urlsplit(servers.rabbitmq.management_url)
         talk(f"RabbitMQ UI  http://{ui.hostname}:{ui.port}  login {ui.username}, {ui.password}")
     if isinstance(servers.rabbitmq, Cluster):
         nodes = ", ".join(f"{node.node} {node.pid}" for node in servers.rabbitmq.nodes)
-        talk(f"RabbitMQ     {nodes} (kill one to see it come back)")
+        talk(f"RabbitMQ     {nodes} (kill one to see it restart)")
     if servers.mail:
         talk(f"Mails        {servers.mail.maildir}/new")
     for name, value in servers.environment().items():
         print(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
     talk(
-        f"Ctrl-C stops everything; data stays in {servers.state.folder}; "
+        f"Ctrl-C stops everything. Data stays in {servers.state.folder}; "
         "`workshed dev --reset` wipes it."
     )
 
 
 @contextlib.contextmanager
 def until_told_to_stop() -> Generator[None]:
-    """Leave the block on the first Ctrl-C, SIGTERM or hang-up; ignore those that follow."""
+    """Leave the block on the first SIGINT, SIGTERM or SIGHUP; ignore later ones."""
 
     def stop(*_: object) -> None:
         for number in STOPS:
@@ -154,5 +154,5 @@ def until_told_to_stop() -> Generator[None]:
 
 
 def talk(line: str) -> None:
-    """Say something to the person at the terminal."""
+    """Print a message for the user on stderr."""
     print(line, file=sys.stderr, flush=True)

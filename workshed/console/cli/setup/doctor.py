@@ -1,4 +1,4 @@
-"""`workshed doctor`: all that is wrong, at once, each with the line that mends it."""
+"""`workshed doctor`: report every problem at once, each with a fix."""
 
 import os
 from datetime import timedelta
@@ -29,35 +29,38 @@ def doctor(
         typer.Option(
             "--import",
             metavar="PACKAGE",
-            help="Where actors are; without it, those that workers declared.",
+            help="Modules with actors; default: the actors that workers have declared.",
         ),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Of `dramatiq` on this host; by default one per CPU.")
+        int | None,
+        typer.Option(min=1, help="Worker processes on this host; default: one per CPU."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 8,
+    threads: Annotated[int, typer.Option(min=1, help="Threads per worker process.")] = 8,
     consumed: Annotated[
         list[str] | None,
         typer.Option(
             "--queue",
             "-Q",
             metavar="QUEUE",
-            help="Of the workers here; by default all.",
+            help="Queue that workers on this host consume; repeatable; default: all.",
             autocompletion=completion.queues,
         ),
     ] = None,
     stop_within: Annotated[
         timedelta | None,
         typer.Option(
-            parser=span, metavar=SPAN, help="What systemd or Kubernetes gives a worker to stop."
+            parser=span,
+            metavar=SPAN,
+            help="Time that systemd or Kubernetes gives a worker to stop.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look at everything a worker needs; change nothing.
+    """Check everything a worker needs; change nothing.
 
-    Exit code 0 when nothing has failed (there may be warnings), else 1. A check that does not end
-    within 5 s has failed.
+    Exit code 0 if no check failed (warnings are allowed), else 1. A check that takes longer than
+    5 s fails.
     """
     many = processes or os.cpu_count() or 1
     here = look_around(tuple(packages or ()), many, threads, stop_within, tuple(consumed or ()))
@@ -79,7 +82,7 @@ def doctor(
 
 
 def tell(name: str, findings: list[Finding]) -> None:
-    """Print what a check found; the line that mends it is never wrapped, so it can be copied."""
+    """Print the findings of a check; a fix is never wrapped, so that it can be copied."""
     out = console()
     for finding in findings:
         level = Text(f"{finding.level:<{INDENT}}", STYLES[finding.level])

@@ -17,7 +17,7 @@ from workshed.migrate import list_streams as all_streams
 from workshed.migrate import require_stream
 
 LOOK_S = 1.0
-"""Between two looks at what others have applied."""
+"""Between two checks whether another process has applied the migrations."""
 
 
 def migrate(
@@ -33,19 +33,19 @@ def migrate(
         typer.Option(
             parser=span,
             metavar=SPAN,
-            help="Apply nothing; wait until somebody has, and end with 2 when nobody does.",
+            help="Apply nothing; wait until another process has. Exit code 2 if none does.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own.
+    """Apply pending migrations to WORKSHED_DATABASE_URL, each in its own transaction.
 
-    Those of Workshed first, then those that your App adds.
+    Workshed's migrations come first, then those of your App.
     """
     if sql and (status or as_json):
-        raise typer.BadParameter("--sql goes with neither --status nor --json")
+        raise typer.BadParameter("--sql cannot be combined with --status or --json")
     if wait is not None and (status or sql or as_json):
-        raise typer.BadParameter("--wait goes with none of --status, --sql and --json")
+        raise typer.BadParameter("--wait cannot be combined with --status, --sql or --json")
     streams = all_streams()
     if wait is not None:
         await_others(streams, wait)
@@ -66,9 +66,9 @@ def migrate(
 
 
 def await_others(streams: tuple[str, ...], longest: timedelta) -> None:
-    """Return once nothing is pending, also where PostgreSQL is away until then.
+    """Wait until nothing is pending, and meanwhile also for PostgreSQL.
 
-    Raises what is in the way when that takes too long.
+    Raises `DatabaseUnreachableError` or `MigrationError` after `longest`.
     """
     end, said = time.monotonic() + longest.total_seconds(), ""
     while True:

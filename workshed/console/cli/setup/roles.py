@@ -1,4 +1,4 @@
-"""`workshed roles`: the rights of each part in PostgreSQL."""
+"""`workshed roles`: the PostgreSQL rights of each component."""
 
 import re
 from typing import Annotated
@@ -14,17 +14,17 @@ NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
 def roles(
     *,
-    prefix: Annotated[str, typer.Option(help="Before the names of the roles.")] = "workshed",
+    prefix: Annotated[str, typer.Option(help="Prefix of the role names.")] = "workshed",
     as_json: Json = False,
 ) -> None:
-    """Print the SQL that makes a role for each part, with the rights it needs and no others.
+    """Print SQL that creates a role for each component, with only the rights it needs.
 
-    Run it as the owner of the schemas, after each migration: workshed roles | psql. To make roles
-    takes CREATEROLE. They have no login; GRANT workshed_worker TO … makes one that has a member.
+    Run it as the owner of the schemas, after each migration: workshed roles | psql. Creating roles
+    needs CREATEROLE. The roles cannot log in; use GRANT workshed_worker TO … for a role that can.
     """
     if not NAME.fullmatch(prefix):
         raise typer.BadParameter(
-            "lower-case letters, digits and underscores", param_hint="--prefix"
+            "use lower-case letters, digits and underscores", param_hint="--prefix"
         )
     if as_json:
         rights = [

@@ -1,4 +1,4 @@
-"""`workshed dev --reset`: what earlier runs left is deleted, once that is agreed to."""
+"""`workshed dev --reset`: delete the data of earlier runs, after confirmation."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from workshed.devserver.state import claimed, default_folder
 
 
 def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Path | None:
-    """Delete it when agreed, and return the folder, which is the one to go on with.
+    """Delete the data after confirmation; return the folder to use from here on.
 
-    A dry run prints what would be deleted, and nothing is to go on. Raises `ServerError` for a
-    folder that is in use, `NotConfirmedError`.
+    A dry run prints what would be deleted and returns `None`. Raises `ServerError` for a folder
+    in use, `NotConfirmedError`.
     """
     where = folder or default_folder()
-    if dry_run and not where.exists():  # to claim it would make it
+    if dry_run and not where.exists():  # claiming it would create it
         tell(where, [], as_json=as_json)
         return None
-    with claimed(folder) as state:  # nobody else works in it while somebody thinks about it
+    with claimed(folder) as state:  # no other process may use it during the prompt
         left = state.left()
         if dry_run:
             tell(state.folder, left, as_json=as_json)
@@ -32,7 +32,7 @@ def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Pat
 def tell(folder: Path, left: list[Path], *, as_json: bool) -> None:
     """Print what would be deleted."""
     if as_json:
-        # One line, as all that `dev --json` prints.
+        # One line, like all output of `dev --json`.
         import json
 
         print(json.dumps({"state": str(folder), "files": len(left), "bytes": bytes_of(left)}))
@@ -43,16 +43,16 @@ def tell(folder: Path, left: list[Path], *, as_json: bool) -> None:
 
 
 def amount(left: list[Path]) -> str:
-    """Write how much it is: `1203 files of 46 MB`."""
+    """Format how much there is: `1203 files of 46 MB`."""
     files = "1 file" if len(left) == 1 else f"{len(left)} files"
     return f"{files} of {size(bytes_of(left))}"
 
 
 def names(folder: Path, left: list[Path]) -> str:
-    """Name what it is of: `postgres, rabbitmq, mail`."""
+    """Return the names of the servers: `postgres, rabbitmq, mail`."""
     return ", ".join(dict.fromkeys(path.relative_to(folder).parts[0] for path in left))
 
 
 def bytes_of(left: list[Path]) -> int:
-    """Add up their sizes."""
+    """Return the total size."""
     return sum(path.lstat().st_size for path in left)

@@ -1,4 +1,4 @@
-"""The arguments of a command line against what an actor says that it takes."""
+"""Check the arguments of `workshed enqueue` against the actor's annotations."""
 
 import inspect
 import json
@@ -11,10 +11,10 @@ from workshed.transport.errors import InvalidArgumentError
 
 
 def check(actor: dramatiq.Actor[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise `InvalidArgumentError` for a value that is not of its parameter's annotation.
+    """Raise `InvalidArgumentError` for a value that does not match its parameter's annotation.
 
-    As `send` does, but with the value and how to write a string: what was typed is no secret here.
-    What does not fit the signature is let through, for `send` to refuse.
+    `send()` checks the same. Here the error also shows the value, which the user just typed, and
+    how to write a string. Arguments that do not fit the signature pass; `send()` refuses them.
     """
     checks = checks_of(actor.fn)
     try:
@@ -26,7 +26,7 @@ def check(actor: dramatiq.Actor[..., Any], args: tuple[Any, ...], kwargs: dict[s
             text = json.dumps(value, ensure_ascii=False)
             quoted = ""
             if not isinstance(value, str) and checks[name](text) is None:
-                quoted = f"; a string is written as '{json.dumps(text)}'"
+                quoted = f"; for a string, write '{json.dumps(text)}'"
             why = problem.partition(" does not fit: ")[2]
             raise InvalidArgumentError(
                 f"{actor.actor_name}: argument {name}: {text:.50} does not fit: {why}{quoted}"

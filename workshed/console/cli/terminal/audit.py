@@ -1,4 +1,4 @@
-"""What a command has changed stands in the audit, as what the web console does."""
+"""Record what commands change in the audit, as the web console does."""
 
 import contextlib
 import getpass
@@ -16,40 +16,40 @@ from workshed.db import Connection
 from workshed.jobs.control import audit
 
 MOST = 1_000
-"""Ids in one entry; of those behind them, how many there are."""
+"""Ids in one entry; further ones are only counted."""
 FEW = 3
-"""That one sentence tells apart; more are counted."""
+"""Results that the summary lists one by one; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditedAction:
-    """What is done with several, one by one; it is noted at the end, also at an early one."""
+    """An action on several objects; it is recorded at the end, even if that comes early."""
 
     conn: Connection
     action: str
-    """The words of the command, as the web console names what it does too: `dead.retry`."""
+    """The command, as the web console names it too: `dead.retry`."""
     changed: Collection[str]
-    """What the answer is where something has changed."""
+    """Answers that mean that something has changed."""
     about: Mapping[str, Any] | None = None
-    """What has chosen them; `None`: somebody has named each."""
+    """The filter that selected the objects; `None` if the user listed them."""
 
     def note(self, answers: Mapping[str, str], of: int, kind: str) -> None:
-        """Write what became of those that have an answer, `of` so many that were meant."""
+        """Record the answers for the objects done so far; `of`: how many there were to do."""
         changed = [one for one, answer in answers.items() if answer in self.changed]
         names = "ids" if kind == "message_id" else f"{kind}s"
         about = named(names, changed) if self.about is None else self.about
         said = sentence("Jobs" if kind == "message_id" else names.capitalize(), answers)
         if len(answers) < of:
-            said += f" Then it was broken off: of {of}."
+            said += f" Interrupted; {of} were requested."
         note(self.conn, self.action, about, count=len(changed), said=said)
 
 
 def note(
     conn: Connection, action: str, about: Mapping[str, Any], *, count: int = 1, said: str
 ) -> None:
-    """Write an entry in the transaction of `conn`, if there is one; none where nothing has changed.
+    """Write an audit entry in the transaction of `conn`, if any; nothing for a `count` of 0.
 
-    An interrupt or an outage has closed `conn` where a command breaks off: then on another one.
+    If an interrupt or an outage has closed `conn`, the entry goes through a new connection.
     """
     if not count:
         return
@@ -61,28 +61,28 @@ def note(
 
 
 def who() -> str:
-    """Name the user of this command and its host: `ada@web-1 (command)`."""
+    """Return the user of this command and the host: `ada@web-1 (command)`."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # as in a container whose users have no names; KeyError before 3.13
+    except (OSError, KeyError):  # a container whose users have no names; KeyError before 3.13
         user = str(os.getuid())
     return visible(f"{user}@{socket.gethostname()} (command)")
 
 
 def chosen(which: Any) -> dict[str, Any]:
-    """Return the filter of a command that takes all that fit it."""
+    """Return the filter of a command with `--all`, for the audit."""
     given = {name: value for name, value in asdict(which).items() if value is not None}
     return {"all": True} | given
 
 
 def named(names: str, ids: list[str]) -> dict[str, Any]:
-    """Return what somebody has named, as far as there is room for it."""
+    """Return the ids that the user listed, at most `MOST`, and how many more there are."""
     more = len(ids) - MOST
     return {names: ids[:MOST]} | ({"more": more} if more > 0 else {})
 
 
 def sentence(what: str, answers: Mapping[str, str]) -> str:
-    """Say what became of them: `a: paused.`, or `Jobs: 7 deleted, 1 will be skipped.`."""
+    """Summarize the answers: `a: paused.`, or `Jobs: 7 deleted, 1 will be skipped.`."""
     if len(answers) <= FEW:
         return "; ".join(f"{one}: {answer}" for one, answer in answers.items()) + "."
     counted = Counter(answers.values())

@@ -1,4 +1,4 @@
-"""Do one thing with each of several jobs, and say what became of it."""
+"""Apply an action to each of several objects, and print the results."""
 
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -21,17 +21,17 @@ def each(
     as_json: bool,
     kind: str = "message_id",
 ) -> list[str]:
-    """Print the id of each job and the answer of `do`; return the answers if all are `good`.
+    """Call `do` with each id and print its answer; return the answers if all are `good`.
 
-    `kind` is what the ids are, in JSON. `deed` is noted in the audit, also where this is broken
-    off; `None`: nothing is done, or the one who does it notes it.
+    `kind` is the JSON key of the ids. `deed` is recorded in the audit, also when this is
+    interrupted; `None` if nothing changes or the caller records it.
 
-    Raises `NotFoundError` when one is unknown, else `PartlyError`.
+    Raises `NotFoundError` if an id is unknown, `PartlyError` if another answer is not `good`.
     """
     ids = list(dict.fromkeys(ids))
     answers: dict[str, str] = {}
     try:
-        # On a terminal the printed lines show how far it is.
+        # On a terminal, the printed lines already show the progress.
         with progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
             for message_id in ids:
                 answers[message_id] = do(message_id)
@@ -46,7 +46,7 @@ def each(
     bad = {one: answer for one, answer in answers.items() if answer not in good}
     unknown = [one for one, answer in bad.items() if answer == UNKNOWN]
     if unknown:
-        raise NotFoundError(f"nothing here has the id {', '.join(unknown)}")
+        raise NotFoundError(f"unknown: {', '.join(unknown)}")
     if bad:
         why = ", ".join(sorted(set(bad.values())))
         raise PartlyError(f"{len(bad)} of {len(answers)} not done: {why}")

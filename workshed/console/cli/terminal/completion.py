@@ -1,7 +1,7 @@
-"""What a shell offers for half a word: the names of actors, queues, workers and periodic jobs.
+"""Shell completion for the names of actors, queues, workers and periodic jobs.
 
-`workshed --install-completion` sets it up. Whatever goes wrong, nothing is offered and nothing is
-printed: the line that somebody types is no place for it.
+`workshed --install-completion` sets it up. On any error it offers and prints nothing, because
+output would garble the line that the user is typing.
 """
 
 import contextlib
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from workshed.db import Connection
 
 CONNECT_S = 2
-"""Whole seconds for which somebody at a prompt waits for PostgreSQL."""
+"""Longest wait for PostgreSQL at a prompt, in whole seconds."""
 
 
 def actors(incomplete: str) -> list[str]:
-    """Name the actors that any worker has declared."""
+    """Return the actors that any worker has declared."""
     from workshed.jobs.control import queues as rows
 
     return offered(incomplete, stored(lambda conn: (one.name for one in rows.find_actors(conn))))
 
 
 def imported_actors(context: typer.Context, incomplete: str) -> list[str]:
-    """Name the actors of the packages that `--import` names before, or of the App."""
+    """Return the actors of the packages given by `--import` before, or those of the App."""
     return offered(incomplete, quietly(lambda: of_packages(context.params.get("packages"))))
 
 
 def queues(incomplete: str) -> list[str]:
-    """Name the queues that are declared here, and those that any worker has declared."""
+    """Return the queues declared here, and those that any worker has declared."""
     from workshed.jobs.control import queues as rows
 
     known = stored(lambda conn: (one.name for one in rows.list_queues(conn)))
@@ -39,14 +39,14 @@ def queues(incomplete: str) -> list[str]:
 
 
 def workers(incomplete: str) -> list[str]:
-    """Name the worker processes, by host and pid."""
+    """Return the worker processes, as HOST:PID."""
     from workshed.jobs.control import workers as rows
 
     return offered(incomplete, stored(lambda conn: (one.name for one in rows.list_workers(conn))))
 
 
 def periodic(incomplete: str) -> list[str]:
-    """Name the jobs that run by the calendar."""
+    """Return the periodic jobs."""
     from workshed.jobs.periodic import periodic_jobs as rows
 
     return offered(
@@ -55,12 +55,12 @@ def periodic(incomplete: str) -> list[str]:
 
 
 def offered(incomplete: str, names: Iterable[str]) -> list[str]:
-    """Return the names that begin so, each once."""
+    """Return the names that start with `incomplete`, sorted, without duplicates."""
     return sorted({name for name in names if name.startswith(incomplete)})
 
 
 def stored(names: "Callable[[Connection], Iterable[str]]") -> list[str]:
-    """Ask PostgreSQL."""
+    """Return names from PostgreSQL."""
 
     def found() -> list[str]:
         from workshed import db
@@ -75,14 +75,14 @@ def stored(names: "Callable[[Connection], Iterable[str]]") -> list[str]:
 
 
 def declared() -> Iterable[str]:
-    """Name the queues of this program."""
+    """Return the queues of this program."""
     from workshed.console.operations.environment import require_rabbitmq
 
     return require_rabbitmq().declared
 
 
 def of_packages(packages: list[str] | None) -> Iterable[str]:
-    """Import the actors as `enqueue` does; it sends no others."""
+    """Return the actors that `enqueue` can send: import the packages as it does."""
     from workshed.console.operations.environment import import_actors, require_rabbitmq
 
     import_actors(packages or ())
@@ -90,7 +90,7 @@ def of_packages(packages: list[str] | None) -> Iterable[str]:
 
 
 def quietly(names: Callable[[], Iterable[str]]) -> list[str]:
-    """Return the names; none where that fails, whatever it prints."""
+    """Return the names, or none if that fails; suppress all output."""
     nowhere = io.StringIO()
     with (
         contextlib.suppress(Exception),

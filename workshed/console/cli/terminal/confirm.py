@@ -1,4 +1,4 @@
-"""The question before what cannot be taken back."""
+"""Ask for confirmation before something that cannot be undone."""
 
 import sys
 
@@ -9,15 +9,15 @@ from workshed.console.errors import NotConfirmedError
 
 
 def agreed(what: str, *, yes: bool) -> None:
-    """Return when the person at the terminal agrees that `what` happens, or `--yes` does.
+    """Return if the user confirms `what` or gave `--yes`; otherwise exit with 1.
 
-    Raises `NotConfirmedError` where nobody can be asked.
+    Raises `NotConfirmedError` without a terminal to ask at.
     """
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():  # None: closed by `<&-`
         raise NotConfirmedError(
-            f"{what}: there is no terminal to ask at, so say --yes, or look first with --dry-run"
+            f"{what}: no terminal to confirm at; use --yes, or check first with --dry-run"
         )
     if not typer.confirm(f"{what}?", err=True):
         talk("Nothing was changed.")

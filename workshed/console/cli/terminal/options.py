@@ -1,4 +1,4 @@
-"""Options that several commands have, with one meaning everywhere."""
+"""Options that several commands share, with the same meaning everywhere."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -12,8 +12,8 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID", show_default=False)]
 MaybeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")]
-Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most this many.")]
 ActorName = Annotated[
     str | None, typer.Option(help="Only jobs of this actor.", autocompletion=completion.actors)
 ]
@@ -22,20 +22,22 @@ QueueName = Annotated[
 ]
 TagName = Annotated[str | None, typer.Option(help="Only jobs with this tag.")]
 OlderThan = Annotated[
-    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Sent at least so long ago.")
+    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Sent at least this long ago.")
 ]
 ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; - for none.")]
 PlaceName = Annotated[
     str | None,
     typer.Option(
-        "--location", help="Only what failed there, as `mail.py:12 in deliver`; - for not known."
+        "--location", help="Only jobs that failed at `mail.py:12 in deliver`; - for unknown."
     ),
 ]
 Since = Annotated[
-    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most so long ago.")
+    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most this long ago.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Every one that fits the other options.")]
+All = Annotated[bool, typer.Option("--all", help="All that match the other options.")]
 Declaring = Annotated[
     list[str] | None,
-    typer.Option("--import", metavar="PACKAGE", help="Whose modules declare queues as well."),
+    typer.Option(
+        "--import", metavar="PACKAGE", help="Modules whose queues to use; default: all declared."
+    ),
 ]

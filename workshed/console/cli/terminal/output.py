@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 import json
 import re
@@ -19,7 +19,7 @@ NARROWEST = 12
 
 
 def talk(line: str) -> None:
-    """Say something to the person at the terminal; stdout is for data."""
+    """Print a message for the user on stderr; stdout is for data."""
     print(visible(line), file=sys.stderr, flush=True)
 
 
@@ -29,17 +29,17 @@ def print_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """Return the terminal, or a file or pipe, which counts as 80 columns wide."""
+    """Return a console for stdout; a file or a pipe counts as 80 columns wide."""
     return Console(highlight=False, markup=False, emoji=False)
 
 
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, elastic: int | None = None
 ) -> None:
-    """Print a table, numbers to the right.
+    """Print a table, with numbers right-aligned.
 
-    What does not fit into the terminal is cut from the column `elastic`, and from no other: ids
-    stay whole. A file or a pipe gets all of it, so that `grep` finds it.
+    If the table is wider than the terminal, only the column `elastic` is cut, so that ids stay
+    whole. A file or a pipe gets the full table, so that `grep` works.
     """
     cells = [[cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
@@ -64,17 +64,17 @@ def table(
 
 
 def cell(value: object) -> Text:
-    """Show one value; what is not known is a dash."""
+    """Format one value; `None` is a dash."""
     return Text("-" if value is None else visible(str(value)))
 
 
 def width(text: Text) -> int:
-    """Return the columns of its longest line."""
+    """Return the width of the longest line, in columns."""
     return max(line.cell_len for line in text.split(allow_blank=True))
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one under the other; long values are wrapped, never cut."""
+    """Print names and values, one pair per line; long values are wrapped, never cut."""
     found = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     found.add_column(style="bold", no_wrap=True)
     found.add_column(overflow="fold")

@@ -1,4 +1,4 @@
-"""A bar on the terminal while something takes long."""
+"""A progress bar on the terminal."""
 
 import contextlib
 import sys
@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 @contextlib.contextmanager
 def progress(total: int, *, quiet: bool = False) -> Generator[Callable[[], None]]:
-    """Give the block a function to call after each of `total` steps."""
+    """Show a bar on stderr; yield a function to call after each of `total` steps."""
     nobody = quiet or not sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=nobody) as bar:
         task = bar.add_task("", total=total)

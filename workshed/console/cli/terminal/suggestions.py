@@ -1,4 +1,4 @@
-"""What is said of a filter that nothing fits: misspelt, it would look like good news."""
+"""Hints for a filter that matches nothing: with a misspelt name, that would look like good news."""
 
 import contextlib
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from workshed.jobs.control import queues as rows
 from workshed.jobs.dead import dead_jobs, groups
 from workshed.transport.errors import did_you_mean
 
-NOBODY = {"error": "No job is dead of", "error_location": "No dead job failed at"}
+NOBODY = {"error": "No dead job has the error", "error_location": "No dead job failed at"}
 MOST_PLACES = 1_000
-"""In which a likely one is looked for."""
+"""Error locations that are searched for a similar one."""
 
 
 def doubt(
@@ -24,11 +24,11 @@ def doubt(
     error: str | None = None,
     error_location: str | None = None,
 ) -> None:
-    """Name what nobody knows by that name, and the likely one."""
+    """Print each name of a filter that is unknown, and a similar one that is known."""
     if actor is not None:
         say("actor", actor, (one.name for one in rows.find_actors(conn)))
     if queue is not None:
-        with contextlib.suppress(SettingsError):  # stub:// declares no queue that could be known
+        with contextlib.suppress(SettingsError):  # stub:// declares no queues
             say("queue", queue, queue_names(conn))
     if error is not None:
         say("error", error, (one.error_class or "-" for one in dead_jobs.group_by_error(conn)))
@@ -38,7 +38,7 @@ def doubt(
 
 
 def say(kind: str, name: str, known: Iterable[str]) -> None:
-    """Say it of one name, unless it is known."""
+    """Print the hint for one name, unless it is known."""
     names = list(known)
     if name not in names:
         what = NOBODY.get(kind, f"No worker has declared the {kind}")

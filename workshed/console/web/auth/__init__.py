@@ -1,1 +1,1 @@
-"""Who may use the console."""
+"""Authentication and authorization of the console."""

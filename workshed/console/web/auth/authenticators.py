@@ -1,4 +1,4 @@
-"""The ways to be let in: by a password, by a proxy that vouches, by the host application."""
+"""The ways to log in: with a password, through a trusted proxy, or by the host application."""
 
 import hmac
 import inspect
@@ -12,33 +12,33 @@ from workshed.errors import SettingsError
 from workshed.settings import settings
 
 SECRET, NAME, ROLE = "x-workshed-secret", "x-workshed-user", "x-workshed-role"
-"""Headers of a proxy that has let somebody in."""
+"""Headers of a proxy that has authenticated the user."""
 Authorize = Callable[[Request], Who | Awaitable[Who | None] | None]
 
 
 class Authenticators:
-    """Tells who asks; closed where nothing says who may come in."""
+    """Finds the user of a request; it refuses to work without any way to log in."""
 
     def __init__(self, authorize: Authorize | None) -> None:
-        """Read who may; raises `SettingsError` where that is nobody."""
+        """Read the settings; raises `SettingsError` if no user could log in."""
         self._authorize = authorize
         self.users = users.parse_users(settings().console_users.get_secret_value())
         secret = settings().console_proxy_secret
         self._secret = None if secret is None else secret.get_secret_value()
         if authorize is None and not self.users and self._secret is None:
             raise SettingsError(
-                "nobody may use the console, so it does not start: set WORKSHED_CONSOLE_USERS "
-                "(`workshed console user NAME` makes an entry), or WORKSHED_CONSOLE_PROXY_SECRET "
-                "behind a proxy that logs people in, or mount create_app(authorize=…)"
+                "no user may use the console, so it does not start: set WORKSHED_CONSOLE_USERS "
+                "(`workshed console user NAME` creates an entry), or WORKSHED_CONSOLE_PROXY_SECRET "
+                "behind a proxy that authenticates users, or mount create_app(authorize=…)"
             )
 
     @property
     def has_login(self) -> bool:
-        """Tell whether a password can be entered."""
+        """Tell whether users can log in with a password."""
         return bool(self.users)
 
     async def who(self, request: Request) -> Who | None:
-        """Return who asks, or nobody; the first door that knows them decides."""
+        """Return the user of a request, or `None`: from `authorize`, a proxy, or the session."""
         if self._authorize is not None:
             found = self._authorize(request)
             who = await found if inspect.isawaitable(found) else found

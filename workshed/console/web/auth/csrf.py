@@ -1,4 +1,4 @@
-"""Forms that change something: that they come from a page of ours, and what they say."""
+"""Read forms, and check that they come from a page of the console (CSRF protection)."""
 
 import hmac
 import secrets
@@ -25,7 +25,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class ActionForm:
-    """What was sent."""
+    """The fields of a form."""
 
     fields: Mapping[str, Sequence[str]]
 
@@ -35,21 +35,21 @@ class ActionForm:
         return values[-1] if values else default
 
     def all(self, name: str) -> list[str]:
-        """Return all values of a field, each once, in their order."""
+        """Return the distinct values of a field, in order."""
         return list(dict.fromkeys(self.fields.get(name, ())))
 
     def has(self, name: str) -> bool:
-        """Tell whether a field was sent with a value."""
+        """Tell whether a field has a value."""
         return bool(self.one(name))
 
 
 def csrf_token(request: Request, name: str) -> str:
-    """Return what the forms of a page must send back; `name`: whom the page is for."""
+    """Return the token that forms of a page must send back; `name`: the user of the page."""
     return str(secret_keys.timed_signer(PURPOSE).dumps([browser_secret(request), name]))
 
 
 def browser_secret(request: Request) -> str:
-    """Return the secret of this browser, made at its first request."""
+    """Return the secret of this browser; it is created at the first request."""
     found: str | None = getattr(request.state, "nonce", None)
     if found is None:
         found = request.cookies.get(COOKIE) or secrets.token_urlsafe(24)
@@ -58,17 +58,17 @@ def browser_secret(request: Request) -> str:
 
 
 def set_browser_secret(request: Request, response: Response) -> None:
-    """Give the browser its secret, if it has none yet."""
+    """Set the cookie with the browser's secret, if it has none yet."""
     if COOKIE not in request.cookies and getattr(request.state, "nonce", None):
         sessions.set_cookie(request, response, COOKIE, request.state.nonce, None)
 
 
 async def read_form(request: Request, name: str) -> ActionForm:
-    """Return a form that a page of ours has sent, which was for `name`; raises `HTTPException`."""
+    """Return a form that a page of the console sent for user `name`; raises `HTTPException`."""
     if not _is_from_here(request):
-        raise HTTPException(403, "Another site has sent this; use the page itself.")
+        raise HTTPException(403, "This request came from another site. Use the page itself.")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
-        raise HTTPException(415, f"A form is sent as {FORM}.")
+        raise HTTPException(415, f"Send the form as {FORM}.")
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -83,12 +83,12 @@ async def read_form(request: Request, name: str) -> ActionForm:
         fields.setdefault(key, []).append(value.replace("\0", ""))
     form = ActionForm(fields)
     if not _is_ours(request, name, form.one(FIELD)):
-        raise HTTPException(403, "This page is too old, or not yours. Load it again.")
+        raise HTTPException(403, "This page has expired, or belongs to another user. Reload it.")
     return form
 
 
 def _is_from_here(request: Request) -> bool:
-    """Tell whether a page of this origin sent it; every browser says it, by either header."""
+    """Tell whether a page of this origin sent the request; browsers send one of two headers."""
     fetched_from = request.headers.get("sec-fetch-site")
     if fetched_from is not None and fetched_from != "same-origin":
         return False

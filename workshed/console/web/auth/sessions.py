@@ -1,4 +1,4 @@
-"""The cookie of somebody who has logged in."""
+"""The session cookie of a user who has logged in."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,21 +18,20 @@ PURPOSE = "console session"
 
 
 def create_session(request: Request, response: Response, user: ConsoleUser) -> None:
-    """Let a browser come back as this user, until the lifetime is over."""
+    """Set the session cookie of a user, valid for `LIFETIME`."""
     said = secret_keys.timed_signer(PURPOSE).dumps([user.name, _mark(user)])
     set_cookie(request, response, COOKIE, str(said), LIFETIME)
 
 
 def end_session(request: Request, response: Response) -> None:
-    """Make the browser forget it."""
+    """Delete the session cookie."""
     response.delete_cookie(COOKIE, path=_path(request))
 
 
 def session_user(request: Request, users: Mapping[str, ConsoleUser]) -> Who | None:
-    """Return who the cookie of a request is of.
+    """Return the user of the session cookie, or `None`.
 
-    An operator who is taken from the settings, or has another password or role since, is logged
-    out.
+    Removing a user from the settings, or changing the password or role, ends the session.
     """
     try:
         said = secret_keys.timed_signer(PURPOSE).loads(
@@ -50,9 +49,9 @@ def session_user(request: Request, users: Mapping[str, ConsoleUser]) -> Who | No
 def set_cookie(
     request: Request, response: Response, name: str, value: str, lifetime: timedelta | None
 ) -> None:
-    """Set a cookie that no script reads and no form of another site sends.
+    """Set a cookie that scripts cannot read and that forms of other sites do not send.
 
-    `Lax`, as a link in a message leads to a page without a second login.
+    `Lax`, so that a link in a message opens a page without a second login.
     """
     response.set_cookie(
         name,

@@ -1,4 +1,4 @@
-"""The people of `WORKSHED_CONSOLE_USERS`, and their passwords."""
+"""The users of `WORKSHED_CONSOLE_USERS`, and their passwords."""
 
 import threading
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from workshed.console.web.auth.who import ROLES, Role
 from workshed.errors import SettingsError
 
 AT_ONCE = threading.Semaphore(2)
-"""A password takes 64 MiB and some 50 ms to check, and anybody may have one checked."""
+"""Checking a password takes 64 MiB and some 50 ms, and anyone may request a check."""
 PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleUser:
-    """One of them."""
+    """A user with a password."""
 
     name: str
     role: Role
@@ -26,32 +26,32 @@ class ConsoleUser:
 
 
 def parse_users(text: str) -> dict[str, ConsoleUser]:
-    """Read `name:role:hash`, several separated by spaces; raises `SettingsError`."""
+    """Parse `name:role:hash`, separated by spaces; raises `SettingsError`."""
     found: dict[str, ConsoleUser] = {}
     for part in text.split():
         words = part.split(":", PARTS - 1)
         if len(words) != PARTS or not words[0]:
-            raise _unreadable("each is name:role:hash")
+            raise _unreadable("each entry must be name:role:hash")
         name, role, password_hash = words
         known: Mapping[str, Role] = {one: one for one in ROLES}
         if role not in known:
-            raise _unreadable(f"the role of {name} is none of {', '.join(ROLES)}")
+            raise _unreadable(f"the role of {name} must be one of {', '.join(ROLES)}")
         if name in found:
-            raise _unreadable(f"{name} is there twice")
+            raise _unreadable(f"{name} appears twice")
         _check_hash(name, password_hash)
         found[name] = ConsoleUser(name, known[role], password_hash)
     return found
 
 
 def format_entry(name: str, role: Role, password: str) -> str:
-    """Write what `parse_users` reads."""
+    """Format an entry for `parse_users`."""
     return f"{name}:{role}:{_hasher().hash(password)}"
 
 
 def authenticate_user(
     users: Mapping[str, ConsoleUser], name: str, password: str
 ) -> ConsoleUser | None:
-    """Return the user whose password this is; it takes as long where there is no such user."""
+    """Return the user if the password is right; takes the same time for an unknown user."""
     user = users.get(name)
     with AT_ONCE:
         try:
@@ -65,12 +65,13 @@ def _check_hash(name: str, password_hash: str) -> None:
     try:
         _hasher().check_needs_rehash(password_hash)
     except InvalidHashError:
-        raise _unreadable(f"what {name} has is no hash of argon2") from None
+        raise _unreadable(f"the hash of {name} is not an argon2 hash") from None
 
 
 def _unreadable(why: str) -> SettingsError:
     return SettingsError(
-        f"WORKSHED_CONSOLE_USERS cannot be read: {why}; `workshed console user NAME` makes one"
+        f"WORKSHED_CONSOLE_USERS cannot be read: {why}; "
+        "`workshed console user NAME` creates an entry"
     )
 
 

@@ -1,4 +1,4 @@
-"""Who uses the console, and what they may do."""
+"""A user of the console, and what they may do."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,12 +9,12 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Somebody who was let in."""
+    """An authenticated user."""
 
     name: str
     role: Role
 
     @property
     def may_act(self) -> bool:
-        """Tell whether they may change anything; a reader sees all and changes nothing."""
+        """Tell whether they may change anything; a reader may only look."""
         return self.role == "operator"

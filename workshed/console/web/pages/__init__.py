@@ -1,4 +1,4 @@
-"""Each page of the console with what can be done on it, and those of the application."""
+"""The pages of the console with their actions and downloads, and those of the application."""
 
 import importlib
 from functools import cache
@@ -30,7 +30,7 @@ MODULES = (
 
 @cache
 def list_modules() -> tuple[ModuleType, ...]:
-    """Return ours and those of the application, whose groups come last in the menu."""
+    """Return Workshed's modules and the application's, which come last in the menu."""
     return (*MODULES, *map(importlib.import_module, app().pages))
 
 
@@ -40,10 +40,10 @@ def list_pages() -> tuple[Page, ...]:
 
 
 def list_actions() -> list[Action]:
-    """Return what can be done on them."""
+    """Return all actions."""
     return [action for module in list_modules() for action in module.ACTIONS]
 
 
 def list_downloads() -> list[Download]:
-    """Return what can be had from them."""
+    """Return all downloads."""
     return [one for module in list_modules() for one in getattr(module, "DOWNLOADS", ())]

@@ -1,4 +1,4 @@
-"""Audit: who did what to how many, and when."""
+"""Audit: who did what, to how many objects, and when."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from workshed.jobs.control.audit import AuditFilter
 
 
 def load_entries(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the latest entries, of one person or of one action where that is asked for."""
+    """Show the latest entries, optionally of one user or one action."""
     which = AuditFilter(ask.text("by"), ask.text("action"))
     found = audit.list_entries(ask.conn, which, before=ask.number("before"), limit=ROWS + 1)
     older = found[ROWS - 1].id if len(found) > ROWS else None

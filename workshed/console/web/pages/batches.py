@@ -1,4 +1,4 @@
-"""Batches: how far they are, their jobs, and what is done with those that are not done."""
+"""Batches: their progress and their jobs; retry the dead jobs of a batch, or cancel it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,9 +28,9 @@ from workshed.transport.messages.envelope import decode
 
 PATH, ONE = "/batches", "/batch"
 COUNTED = 1_000
-"""Of each state of each batch in the list; its own page counts them all."""
+"""Jobs counted per state of a batch in the list; the page of a batch counts all."""
 MOST = 5_000
-"""Retried by one press."""
+"""Jobs retried per click."""
 
 
 def load_batches(ask: PageRequest) -> Mapping[str, Any]:
@@ -50,11 +50,11 @@ def load_batches(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
-    """Show how far a batch is, what it has told, and its jobs."""
+    """Show the progress of a batch, its callbacks, and its jobs."""
     batch = require_batch(ask.conn, ask.text("id") or "")
     state, states = ask.text("state"), get_args(JobState)
     if state not in (None, *states):
-        raise BadQueryError(f"state: {state!r} is none of {', '.join(states)}")
+        raise BadQueryError(f"state: {state!r} must be one of {', '.join(states)}")
     after = cursor.decode_cursor(ask, str, str)
     found = progress.list_jobs(
         ask.conn,
@@ -75,15 +75,15 @@ def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def retry_batch(deed: ActionRequest) -> ActionResult:
-    """Put the dead jobs of a batch back on their way; asks first."""
+    """Retry the dead jobs of a batch, after confirmation."""
     batch = require_batch(deed.conn, deed.form.one("id"))
     back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
     ids = progress.list_dead_ids(deed.conn, batch.id, MOST)
-    left = f" {batch.dead - len(ids)} more are left for another press." if batch.dead > MOST else ""
+    left = f" {batch.dead - len(ids)} more remain for another click." if batch.dead > MOST else ""
     if not ids:
-        return ActionResult("None of its jobs is dead.", 0, about, back)
+        return ActionResult("None of its jobs are dead.", 0, about, back)
     if not deed.form.has("sure"):
-        said = f"This would put {jobs(len(ids))} of batch {batch.id} back on the way.{left}"
+        said = f"This would retry {jobs(len(ids))} of batch {batch.id}.{left}"
         asks = [("id", batch.id), ("sure", "yes")]
         return ActionResult(said, len(ids), about, back, asks, f"Retry {jobs(len(ids))}")
     fates = sorted_out(ids, lambda one: _retried(deed.conn, one))
@@ -91,22 +91,22 @@ def retry_batch(deed: ActionRequest) -> ActionResult:
 
 
 def cancel_batch_action(deed: ActionRequest) -> ActionResult:
-    """Let no job of a batch start any more; asks first. A relay deletes those that wait."""
+    """Cancel a batch, after confirmation; a relay deletes its waiting jobs."""
     batch = require_batch(deed.conn, deed.form.one("id"))
     back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
     open_jobs = jobs(batch.pending)
     refuse_ended(batch)
     if not deed.form.has("sure"):
         said = (
-            f"This would cancel batch {batch.id}, of which {open_jobs} have not ended: those that "
-            "wait are deleted, those that run are told to stop. on_success is never sent then."
+            f"This would cancel batch {batch.id} with {open_jobs} that have not ended: waiting "
+            "jobs are deleted, running jobs are asked to stop. on_success is then never sent."
         )
         asks = [("id", batch.id), ("sure", "yes")]
         return ActionResult(said, batch.pending, about, back, asks, "Cancel the batch")
     let_none_start(deed.conn, batch)
     said = (
-        f"No job of the batch starts any more; {open_jobs} had not ended. A relay deletes those "
-        "that wait, those that run are told to stop."
+        f"Batch cancelled; {open_jobs} had not ended. A relay deletes waiting jobs, "
+        "and running jobs are asked to stop."
     )
     return ActionResult(said, batch.pending, about, back)
 
@@ -118,9 +118,9 @@ def _row(batch: BatchProgress) -> dict[str, Any]:
 
 def _retried(conn: Connection, message_id: str) -> str:
     try:
-        return "retried" if dead_jobs.retry_job(conn, message_id, decode) else "not dead any more"
+        return "retried" if dead_jobs.retry_job(conn, message_id, decode) else "no longer dead"
     except dead_jobs.UnreadableJobError:
-        return "unreadable, which is left"
+        return "unreadable and still dead"
 
 
 PAGES: tuple[Page, ...] = (

@@ -1,4 +1,4 @@
-"""Dead: what died of what and where, and what is to become of it."""
+"""Dead: jobs that failed permanently, by error and place; retry or discard them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,13 +17,13 @@ from workshed.jobs.dead.dead_jobs import Dead, DeadFilter
 from workshed.jobs.dead.groups import DeadGroup
 
 NONE = "-"
-"""As a filter: what has none."""
+"""The filter value for jobs that have no error, actor or place."""
 SIGN = "~"
-"""Between the two parts of `before`; no instant has it."""
+"""Separates the two parts of `before`; it never occurs in a time."""
 
 
 def load_dead(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the groups, and the latest of the jobs; on a later page of these, no groups."""
+    """Show the groups and the latest jobs; later pages of jobs show no groups."""
     which = DeadFilter(
         queue=ask.text("queue"),
         actor=ask.text("actor"),
@@ -51,7 +51,7 @@ def load_dead(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def _count(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) -> tuple[int, bool]:
-    """Return how many there are, and whether these are all."""
+    """Return the number of dead jobs, and whether it is exact."""
     if groups and len(groups) <= ROWS:
         return sum(group.count for group in groups), True
     count = dead_jobs.count_some(conn, which, most=COUNTED + 1)
@@ -59,7 +59,7 @@ def _count(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) -> tupl
 
 
 def _query(ask: PageRequest, group: DeadGroup) -> dict[str, str]:
-    """Return the filters that leave just this group of those that are shown."""
+    """Return the filters that select exactly this group among those shown."""
     shown = {name: ask.query[name] for name in ("queue", "since") if name in ask.query}
     return shown | {
         "error": group.error_class or NONE,
@@ -82,7 +82,7 @@ def _before(ask: PageRequest) -> tuple[datetime, str] | None:
     except ValueError:
         found = None
     if not sign or found is None or found.tzinfo is None:
-        raise BadQueryError(f"before: {text!r} is no place in this list")
+        raise BadQueryError(f"before: {text!r} is not a position in this list")
     return found, message_id
 
 

@@ -1,4 +1,4 @@
-"""Retry and discard dead jobs: one, those that were ticked, or a group."""
+"""Retry and discard dead jobs: one, the selected ones, or a group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,44 +21,44 @@ from workshed.jobs.outbox.claims import database_now
 from workshed.transport.messages.envelope import decode
 
 MOST = 5_000
-"""Jobs per press: all are one transaction."""
+"""Jobs per click; all are in one transaction."""
 FILTERS = ("queue", "actor", "error", "since", "error_location")
-NOBODY = "None of these is dead any more: somebody else was first, or they were too old to keep."
+NOBODY = "None of these is dead any longer: another operator was first, or they have expired."
 
 
 @dataclass(frozen=True, slots=True)
 class DeadSelection:
-    """Which jobs a form is about."""
+    """The jobs that a form selects."""
 
     ids: Sequence[str]
     about: Mapping[str, Any]
     """For the audit."""
     again: Sequence[tuple[str, str]]
-    """The fields that choose the same ones, and none that has died since."""
+    """The form fields that select the same jobs, and none that has died since."""
     back: str
     left: int = 0
-    """How many fit beside those of one press."""
+    """How many more match, beyond those of one click."""
 
     @property
     def is_one(self) -> bool:
-        """Tell whether somebody has named just one job."""
+        """Tell whether the user has selected exactly one job."""
         return "ids" in self.about and len(self.ids) == 1
 
     @property
     def rest(self) -> str:
-        """Say what is left."""
-        verb = "is" if self.left == 1 else "are"
-        return f"{self.left} more {verb} left for another press." if self.left else ""
+        """Say how many jobs remain."""
+        verb = "remains" if self.left == 1 else "remain"
+        return f"{self.left} more {verb} for another click." if self.left else ""
 
     def asking(self, said: str, count: int, verb: str) -> ActionResult:
-        """Ask whether that is wanted."""
+        """Return a result that asks for confirmation."""
         again = [*self.again, ("back", self.back), ("sure", "yes")]
         button = f"{verb} {jobs(count)}"
         return ActionResult(said, count, self.about, self.back, confirm=again, button=button)
 
 
 def retry_dead(deed: ActionRequest) -> ActionResult:
-    """Put them back on their way; what cannot be read stays."""
+    """Retry dead jobs; those that cannot be read stay dead."""
     chosen = select_dead(deed)
     if not (deed.form.has("sure") or chosen.is_one):
         return _would_retry(deed, chosen)
@@ -80,7 +80,7 @@ def retry_dead(deed: ActionRequest) -> ActionResult:
 
 
 def discard_dead(deed: ActionRequest) -> ActionResult:
-    """Delete them; that, and who wanted it, stays among their attempts."""
+    """Delete dead jobs; their attempts record the discard and the user."""
     chosen = select_dead(deed)
     if not deed.form.has("sure"):
         return _would_discard(deed, chosen)
@@ -94,16 +94,16 @@ def discard_dead(deed: ActionRequest) -> ActionResult:
 
 
 def select_dead(deed: ActionRequest) -> DeadSelection:
-    """Return whom a form is about; raises `WorkshedError` where that is nobody."""
+    """Return the jobs that a form selects; raises `WorkshedError` for none or too many."""
     form = deed.form
     back = responses.safe_path(form.one("back"), "/dead")
     if form.has("every") and not form.has("one"):
         return _group(deed, back)
     ids = [form.one("one")] if form.has("one") else form.all("id")
     if not ids:
-        raise WorkshedError("No job is chosen. Go back, and tick those that you mean.")
+        raise WorkshedError("No job is selected. Go back and select some.")
     if len(ids) > MOST:
-        raise WorkshedError(f"At most {MOST} jobs are taken at once, not {len(ids)}.")
+        raise WorkshedError(f"{len(ids)} jobs are selected; at most {MOST} are allowed at once.")
     return DeadSelection(ids, {"ids": ids}, [("id", message_id) for message_id in ids], back)
 
 
@@ -142,7 +142,7 @@ def _would_discard(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
     if not count:
         raise NotFoundError(NOBODY)
     for_good = (
-        "After that nobody can retry it." if count == 1 else "After that nobody can retry them."
+        "It can then no longer be retried." if count == 1 else "They can then no longer be retried."
     )
     said = _sentences(f"This would discard {jobs(count)}.", for_good, chosen.rest)
     return chosen.asking(said, count, "Discard")
@@ -151,7 +151,7 @@ def _would_discard(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
 def _gone(number: int) -> str:
     if not number:
         return ""
-    return f"{jobs(number)} {'was' if number == 1 else 'were'} not dead any more."
+    return f"{jobs(number)} {'was' if number == 1 else 'were'} no longer dead."
 
 
 def _sentences(*said: str) -> str:
@@ -163,7 +163,7 @@ def _instant(form: ActionForm) -> datetime | None:
     try:
         return datetime.fromisoformat(text) if text else None
     except ValueError:
-        raise WorkshedError(f"until: {text!r} is no instant") from None
+        raise WorkshedError(f"until: {text!r} is not a time") from None
 
 
 def _span(form: ActionForm) -> timedelta | None:

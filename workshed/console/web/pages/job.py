@@ -1,4 +1,4 @@
-"""Job: one job, wherever it is, with all that is known of it; and what can be done with it."""
+"""Job: everything known about one job, wherever it is; cancel, retry or run it now."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,22 +30,23 @@ from workshed.settings import settings
 from workshed.transport.messages.envelope import decode
 
 UNKNOWN = (
-    timeline.UNKNOWN + ". If RabbitMQ has it, `workshed job ID cancel` lets it be skipped when it "
-    "starts."
+    timeline.UNKNOWN
+    + ". If it is on RabbitMQ, `workshed job ID cancel` makes workers skip it when "
+    "it starts."
 )
 ENDED = tuple(kind for kind in FINAL if kind != "dead")
 ANSWERS: Mapping[cancellations.Cancelled, str] = {
-    "deleted": "It is deleted: it does not run.",
-    "will be skipped": "It is skipped when it starts, or told to stop within 2 s where it runs.",
-    "told to stop": "It was told to stop.",
+    "deleted": "It is deleted and will not run.",
+    "will be skipped": "It is skipped when it starts, or asked to stop within 2 s if it runs.",
+    "told to stop": "It was asked to stop.",
 }
 
 
 def load_job_page(ask: PageRequest) -> Mapping[str, Any]:
-    """Show where a job is, what has happened to it, and what it is tied to."""
+    """Show the state of a job, its timeline, and its relations."""
     message_id = ask.text("id")
     if message_id is None:
-        raise NotFoundError("Which job? Its id belongs into the address: /job?id=…")
+        raise NotFoundError("Which job? Put its id into the address: /job?id=…")
     known = timeline.load_job(ask.conn, message_id)
     if not known.is_known:
         raise NotFoundError(UNKNOWN.format(message_id))
@@ -106,7 +107,7 @@ def _call(known: KnownJob) -> str | None:
 
 
 def _may(known: KnownJob) -> dict[str, bool]:
-    """Tell what makes sense to do with it."""
+    """Return which actions make sense for a job."""
     return {
         "cancel": known.state != "dead" and known.state not in ENDED,
         "run": known.state == "waits",
@@ -133,10 +134,10 @@ def _link(address: str, name: str, value: str | None) -> str | None:
 
 
 def cancel_job(deed: ActionRequest) -> ActionResult:
-    """Let it not run, or not again; asks first."""
+    """Cancel a job, so that it does not run, or not again; after confirmation."""
     message_id, back = _of(deed)
     if dead_jobs.get_dead_job(deed.conn, message_id):
-        raise WorkshedError(f"{message_id} is dead, so it does not run; discard it instead.")
+        raise WorkshedError(f"{message_id} is dead and will not run; discard it instead.")
     if not deed.form.has("sure"):
         return ActionResult(
             message=f"This would cancel {message_id}. {_fate(deed, message_id)}",
@@ -152,26 +153,26 @@ def cancel_job(deed: ActionRequest) -> ActionResult:
 
 
 def run_job_now(deed: ActionRequest) -> ActionResult:
-    """Let it be due now."""
+    """Make a waiting job due now."""
     message_id, back = _of(deed)
     answer = schedule.run_now(deed.conn, message_id)
     if answer == "unknown":
-        raise NotFoundError(f"{message_id} does not wait any more.")
+        raise NotFoundError(f"{message_id} is no longer waiting.")
     if answer == "on its way":
-        return ActionResult(f"{message_id} is on its way already.", 0, {"id": message_id}, back)
+        return ActionResult(f"{message_id} is already on its way.", 0, {"id": message_id}, back)
     return ActionResult(f"{message_id} is due now.", 1, {"id": message_id}, back)
 
 
 def retry_job_action(deed: ActionRequest) -> ActionResult:
-    """Put it back on its way, with all its attempts."""
+    """Retry a dead job, from attempt 1."""
     message_id, back = _of(deed)
     if not dead_jobs.retry_job(deed.conn, message_id, decode):
-        raise NotFoundError(f"{message_id} is not dead any more.")
-    return ActionResult(f"{message_id} is on its way again.", 1, {"id": message_id}, back)
+        raise NotFoundError(f"{message_id} is no longer dead.")
+    return ActionResult(f"{message_id} is being retried.", 1, {"id": message_id}, back)
 
 
 def _of(deed: ActionRequest) -> tuple[str, str]:
-    """Return the job that is meant, and the address of its page."""
+    """Return the id of the job in a form, and the address of its page."""
     message_id = deed.form.one("id")
     if not message_id:
         raise NotFoundError("Which job? The form lacks its id.")
@@ -179,16 +180,16 @@ def _of(deed: ActionRequest) -> tuple[str, str]:
 
 
 def _fate(deed: ActionRequest, message_id: str) -> str:
-    """Say what a cancel would do."""
+    """Describe what a cancellation would do."""
     known = timeline.load_job(deed.conn, message_id)
     if known.state == "waits" and known.waiting is not None:
         now = database_now(deed.conn)
         late = known.waiting.due_at <= now
         when = "is due" if late else f"is due in {in_words(known.waiting.due_at - now)}"
-        return f"It waits and {when}; it would be deleted."
+        return f"It is waiting and {when}; it would be deleted."
     if known.state == "running":
-        return "It runs; it would be told to stop, which takes at most 2 s."
-    return "It may be on RabbitMQ or run; it would be skipped when it starts, or told to stop."
+        return "It is running; it would be asked to stop within 2 s."
+    return "It may be on RabbitMQ or running; it would be skipped when it starts, or asked to stop."
 
 
 PAGES: tuple[Page, ...] = (Page("/job", "Job", "job.html", load_job_page, is_live=True),)

@@ -1,4 +1,4 @@
-"""Jobs: what workers have run and run just now, by filters."""
+"""Jobs: the history of runs and the jobs that are running now, with filters."""
 
 import re
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from workshed.jobs.history.runs import Run, RunFilter, RunPosition
 from workshed.jobs.outcomes import OUTCOMES
 
 LOOKED = 5_000
-"""Runs that one look goes through, whatever the filters: it takes PostgreSQL some 20 ms."""
+"""Runs that one request searches, whatever the filters; it takes PostgreSQL some 20 ms."""
 FAR = 200_000
-"""The same for who asks for more, by `look=far`, and waits: a second or two."""
+"""The same with `look=far`; it takes a second or two."""
 FAILED = "failed"
-"""Stands for all outcomes but `succeeded`."""
+"""Stands for all outcomes except `succeeded`."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US = timedelta(microseconds=1)
 LAST_ID = (1 << 63) - 1
@@ -30,7 +30,7 @@ PLACE = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
 
 
 def load_jobs(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the latest runs that fit, or what runs just now, and how many there are of each."""
+    """Show the latest matching runs, or the running jobs, and the count of each kind."""
     which = _which(ask)
     current = [one for one in running.list_running(ask.conn) if _fits(one, which)]
     found = _of_now(current) if ask.text("state") == "running" else _of_history(ask, which)
@@ -72,7 +72,7 @@ def _of_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
     if len(found) > ROWS:
         last = found[ROWS - 1]
         older = _written(RunPosition(last.recorded_at, last.id))
-    elif down_to is not None:  # there is more to look at, whether it fits or not
+    elif down_to is not None:  # there are older runs, matching or not
         older = _written(RunPosition(down_to - US, LAST_ID))
     return {
         "runs": [_shown(run) for run in found[:ROWS]],
@@ -93,7 +93,7 @@ def _fits(one: RunningJob, which: RunFilter) -> bool:
 
 
 def _counts(ask: PageRequest, which: RunFilter) -> dict[str, Counted | None]:
-    """Count what is elsewhere only where no filter is set: most of them have no index there."""
+    """Count runs by outcome; waiting and dead jobs only without filters, which lack an index."""
     every = RunFilter(actor=which.actor, parent=which.parent, since=which.since)
     down_to = pagination.oldest_within(ask.conn, every, most=LOOKED)
     ended = pagination.by_outcome(ask.conn, which, down_to=down_to)
@@ -114,7 +114,7 @@ def _counts(ask: PageRequest, which: RunFilter) -> dict[str, Counted | None]:
 
 
 def _shown(run: Run) -> dict[str, Any]:
-    """Leave out the traceback, which is on the page of the job."""
+    """Return a run without its traceback, which the page of the job shows."""
     found = asdict(run) | {"call": history.run_as_call(run)}
     del found["traceback"]
     return found
@@ -125,12 +125,12 @@ def _written(place: RunPosition) -> str:
 
 
 def _place(text: str | None) -> RunPosition | None:
-    """Read what `_written` wrote."""
+    """Parse a position that `_written` formatted."""
     if text is None:
         return None
     found = PLACE.fullmatch(text)
     if found is None:
-        raise BadQueryError(f"before: {text!r} is no place in the history")
+        raise BadQueryError(f"before: {text!r} is not a position in the history")
     return RunPosition(EPOCH + int(found[1]) * US, min(int(found[2]), LAST_ID))
 
 

@@ -1,4 +1,4 @@
-"""Limits: how much of each is used, who has it, who waits, and until when."""
+"""Limits: how much of each is in use, by which jobs, which jobs wait, and until when."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,11 +10,11 @@ from workshed.jobs.locks import limits
 
 PATH = "/limits"
 FEW = 3
-"""Of those who have slots of a limit, or wait for it, in a list of limits."""
+"""Holders and waiters shown per limit in the list."""
 
 
 def load_limits(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the limits of which one was taken lately, or one of them with all who wait."""
+    """Show the limits in use, or one limit with more of its holders and waiters."""
     key, after = ask.text("key"), cursor.decode_cursor(ask, str)
     found = limits.list_limits(
         ask.conn,

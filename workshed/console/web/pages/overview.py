@@ -1,4 +1,4 @@
-"""Overview: what happens now, and what is wrong."""
+"""Overview: current activity and problems."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,11 +28,11 @@ from workshed.transport.relay.queue_age import estimate_age
 AN_HOUR = timedelta(hours=1)
 OVERDUE = timedelta(minutes=1)
 figures: TtlCache[Throughput] = TtlCache(kept_s=2.0)
-"""However many look, the runs are looked at once in the time after which a page looks again."""
+"""Shared by all viewers: the runs are measured once per refresh interval of a live page."""
 
 
 def load_overview(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the rates, what waits, who works, and each trouble in words."""
+    """Show problems, rates, workers, and the oldest waiting job per queue."""
     conn, known = ask.conn, queues.list_queues(ask.conn)
     at_work, beat = workers.list_workers(conn), relays.last_beat(conn)
     told = cache.cached_status(names(conn, known))
@@ -65,7 +65,7 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
-    """Name the queues; those of the database where no RabbitMQ is named."""
+    """Return the queues; only those of the database if no RabbitMQ is configured."""
     try:
         return queue_names(conn)
     except SettingsError:
@@ -75,7 +75,7 @@ def names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
 def waiting_by_queue(
     conn: Connection, known: Sequence[KnownQueue], at_work: Sequence[Worker], told: BrokerStatus
 ) -> list[dict[str, Any]]:
-    """Return each known queue with what waits there, and for how long at most."""
+    """Return each known queue with its waiting jobs, and the age of the oldest."""
     ages = workers.waiting_ages(conn)
 
     def one(queue: KnownQueue) -> dict[str, Any]:
@@ -95,12 +95,12 @@ def waiting_by_queue(
 
 
 def latest_rates(conn: Connection) -> Throughput:
-    """Return the rates of a moment ago."""
+    """Return recent rates, from the cache."""
     return figures.get(settings().database_url, lambda: throughput.measure_throughput(conn))
 
 
 def hide_unrecorded(found: Throughput, recorded: str) -> Throughput:
-    """Leave out what is not known where only failures are recorded."""
+    """Blank the figures that are unknown if only failures are recorded."""
     if recorded == "all":
         return found
     return replace(
@@ -115,7 +115,7 @@ def hide_unrecorded(found: Throughput, recorded: str) -> Throughput:
 
 
 def count_team(found: Sequence[Worker]) -> dict[str, int]:
-    """Count the workers that live, and their threads."""
+    """Count the workers by state, and the threads of those alive."""
     alive = [one for one in found if one.alive]
     return {
         "alive": len(alive),
@@ -127,7 +127,7 @@ def count_team(found: Sequence[Worker]) -> dict[str, int]:
 
 
 def clock_times(conn: Connection, found: Sequence[PeriodicJob]) -> dict[str, Any]:
-    """Return when a run of a periodic job was last made, and when the next is due."""
+    """Return when a run of a periodic job was last created, and when the next is due."""
     awake = [job.next_at for job in found if job.live and job.paused_at is None]
     made = [one.created_at for one in periodic_runs.latest_runs(conn).values()]
     return {
@@ -138,7 +138,7 @@ def clock_times(conn: Connection, found: Sequence[PeriodicJob]) -> dict[str, Any
 
 
 def _dead(conn: Connection, since: timedelta | None = None) -> int:
-    """Count the dead, and no further than one more than what is shown."""
+    """Count dead jobs, up to one more than is shown."""
     return dead_jobs.count_some(conn, dead_jobs.DeadFilter(since=since), most=COUNTED + 1)
 
 

@@ -1,4 +1,4 @@
-"""Periodic jobs: what runs by the calendar; run it now, pause it, resume it."""
+"""Periodic jobs: list them, run one now, pause or resume it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,43 +18,43 @@ from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 
 PATH = "/periodic"
 MOST = 1_000
-"""By one press; each actor has one at the most."""
+"""Jobs per click; each actor has at most one."""
 
 
 def load_periodic(ask: PageRequest) -> Mapping[str, Any]:
-    """Show all of them by name, each with its last run and its next."""
+    """Show all periodic jobs by name, with their last and next run."""
     return {"jobs": [_row(one) for one in list_states(ask.conn)]}
 
 
 def run_periodic(deed: ActionRequest) -> ActionResult:
-    """Make a run of each now, also of those that are paused."""
+    """Create a run of each now, also of paused ones."""
     sent, what = [], []
     for job in _known(deed):
         made = periodic_runs.create_run_now(deed.conn, job.name)
         if made is not None and made.message_id is not None:
             sent.append(made.message_id)
-        rest = "" if job.live else ", and waits for a worker that has it"
+        rest = "" if job.live else "; it waits for a worker that has it"
         what.append(f"{job.name}: {describe_run(made)}{rest}")
     about = {"names": deed.form.all("name"), "sent": sent}
     return ActionResult(f"{'; '.join(what)}.", len(sent), about, PATH)
 
 
 def pause_periodic(deed: ActionRequest) -> ActionResult:
-    """Let them rest; what falls into the pause never runs."""
+    """Pause periodic jobs; runs due during the pause are skipped."""
     names = [job.name for job in _known(deed) if periodic_jobs.pause_job(deed.conn, job.name)]
-    said = f"{', '.join(names)}: paused. What falls into the pause is not caught up."
+    said = f"{', '.join(names)}: paused. Runs due during the pause are skipped."
     return ActionResult(said, len(names), {"names": names}, PATH)
 
 
 def resume_periodic(deed: ActionRequest) -> ActionResult:
-    """Let them go on with their next time."""
+    """Resume periodic jobs, from their next scheduled time."""
     names = [job.name for job in _known(deed) if _resumed(deed, job)]
     said = f"{', '.join(names)}: resumed." if names else "Nothing was paused."
     return ActionResult(said, len(names), {"names": deed.form.all("name")}, PATH)
 
 
 def _known(deed: ActionRequest) -> list[PeriodicJob]:
-    """Return the jobs that are meant, in the order in which all lock them."""
+    """Return the selected jobs, sorted, because every caller locks them in that order."""
     return require_jobs(deed.conn, sorted(selected_ids(deed.form, "name", MOST)))
 
 

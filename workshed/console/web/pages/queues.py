@@ -1,4 +1,4 @@
-"""Queues: how much waits where and for how long, which of them rest; pause, resume, purge."""
+"""Queues: how many jobs wait and for how long; pause, resume or purge a queue."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,13 +23,13 @@ from workshed.transport.relay.queue_age import estimate_age
 
 BACK = "/queues"
 AT_ONCE = 5_000
-"""Jobs that one press purges: each is ended on its own."""
+"""Jobs purged per click, because each ends in its own transaction."""
 counted: TtlCache[QueueCounts] = TtlCache(kept_s=2.0)
-"""To count half a million jobs takes PostgreSQL 0.15 s: it does so once for all who look."""
+"""Shared by all viewers, because counting half a million jobs takes PostgreSQL 0.15 s."""
 
 
 def load_queues(ask: PageRequest) -> Mapping[str, Any]:
-    """Show each queue; with RabbitMQ away, what PostgreSQL knows of it."""
+    """Show each queue; if RabbitMQ is down, only what PostgreSQL knows of it."""
     broker, key = require_rabbitmq(), settings().database_url
     counts = counted.get(key, lambda: queue_states.count_waiting_and_dead(ask.conn))
     names = queue_states.name_queues(ask.conn, counts)
@@ -53,7 +53,7 @@ def load_queues(ask: PageRequest) -> Mapping[str, Any]:
 def oldest_age(
     state: QueueState, ages: Mapping[str, tuple[timedelta, timedelta | None]]
 ) -> timedelta | None:
-    """Return for how long its oldest job waits; `None` where none does, or nobody knows."""
+    """Return how long the oldest job has waited; `None` if none waits, or it is unknown."""
     passed, elsewhere = ages.get(state.name, (timedelta(), None))
     return (
         estimate_age(state.ready, passed, elsewhere)
@@ -63,26 +63,26 @@ def oldest_age(
 
 
 def pause_queue_action(deed: ActionRequest) -> ActionResult:
-    """Let workers start no more of it."""
+    """Pause a queue."""
     names = known_queues(deed.conn, [deed.form.one("name")])
     for name in names:
         queues.pause_queue(deed.conn, name)
-    said = f"{', '.join(names)} is paused: workers start no more of it, within 2 s."
+    said = f"{', '.join(names)} is paused: within 2 s, workers start no more of its jobs."
     return ActionResult(said, len(names), {"queues": names}, BACK)
 
 
 def resume_queue_action(deed: ActionRequest) -> ActionResult:
-    """Let workers start its jobs again."""
+    """Resume a paused queue."""
     names = known_queues(deed.conn, [deed.form.one("name")])
     for name in names:
         queues.resume_queue(deed.conn, name)
     return ActionResult(
-        f"{', '.join(names)} goes on, within 2 s.", len(names), {"queues": names}, BACK
+        f"{', '.join(names)} resumes within 2 s.", len(names), {"queues": names}, BACK
     )
 
 
 def purge_queue_action(deed: ActionRequest) -> ActionResult:
-    """Discard what RabbitMQ has ready there; say first how much that is."""
+    """Discard the ready jobs of a queue, after confirmation."""
     broker, name = require_rabbitmq(), deed.form.one("name")
     check_queues(deed.conn, [name])
     found = queue_depths(broker.urls, [name], prefix=broker.prefix)
@@ -95,7 +95,7 @@ def purge_queue_action(deed: ActionRequest) -> ActionResult:
     if count and not deed.form.has("sure"):
         said = (
             f"This would discard {jobs(count)} that RabbitMQ has ready in {name}. Each is recorded "
-            f"as discarded, its key is free, its batch goes on; it cannot be taken back.{left}"
+            f"as cancelled, its key is released, its batch goes on. This cannot be undone.{left}"
         )
         asks = [("name", name), ("sure", "yes")]
         return ActionResult(said, count, back=BACK, confirm=asks, button=f"Discard {jobs(count)}")
@@ -103,10 +103,10 @@ def purge_queue_action(deed: ActionRequest) -> ActionResult:
     try:
         purging.purge_queue(broker, deed.conn, name, count, done)
         trouble = ""
-    except WorkshedError as err:  # what has ended by then has ended, and is noted
+    except WorkshedError as err:  # jobs that ended before it stay ended, and are recorded
         if not done.count:
             raise
-        trouble = f" Then it was broken off: {err}"
+        trouble = f" Interrupted: {err}"
     finally:
         cache.answers.forget()
         counted.forget()
@@ -116,9 +116,9 @@ def purge_queue_action(deed: ActionRequest) -> ActionResult:
 
 
 def describe_rest(ready: int, stored: int) -> str:
-    """Say what a press leaves there."""
-    more = f" Still ready there: {jobs(ready)}; press again." if ready else ""
-    return f"{more} PostgreSQL keeps {jobs(stored)} of it." if stored else more
+    """Say what remains after a purge."""
+    more = f" Still ready there: {jobs(ready)}; purge again." if ready else ""
+    return f"{more} Left in PostgreSQL: {jobs(stored)}." if stored else more
 
 
 PAGES: tuple[Page, ...] = (

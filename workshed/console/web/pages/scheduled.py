@@ -1,4 +1,4 @@
-"""Scheduled: the jobs that wait, and letting them run now, later or never."""
+"""Scheduled: waiting jobs; run, move or cancel them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -38,17 +38,17 @@ from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
 MOST = 1_000
-"""By one press: each that is cancelled is locked until all are, and PostgreSQL has room for some
-6 000 locks."""
+"""Jobs per click: each cancelled job holds a lock until all are cancelled, and PostgreSQL has room
+for some 6 000 locks."""
 FATES = {
-    "on its way": "on the way already",
-    "unknown": "not waiting any more",
+    "on its way": "already on the way",
+    "unknown": "no longer waiting",
     "will be skipped": "on the way, skipped when started",
 }
 
 
 def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
-    """Show what waits, the next due first."""
+    """Show waiting jobs, the next due first."""
     actor, queue = ask.text("actor"), ask.text("queue")
     after = cursor.decode_cursor(ask, datetime, str, int)
     found = schedule.list_scheduled(ask.conn, actor=actor, queue=queue, after=after, limit=ROWS + 1)
@@ -68,7 +68,7 @@ def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def run_scheduled(deed: ActionRequest) -> ActionResult:
-    """Let jobs be due now."""
+    """Make jobs due now."""
     ids = selected_ids(deed.form, "id", MOST)
     fates = sorted_out(ids, lambda one: schedule.run_now(deed.conn, one))
     said = f"To run now: {_told(fates)}."
@@ -76,7 +76,7 @@ def run_scheduled(deed: ActionRequest) -> ActionResult:
 
 
 def move_scheduled(deed: ActionRequest) -> ActionResult:
-    """Let jobs be due at another time."""
+    """Change the due time of jobs."""
     ids, to = selected_ids(deed.form, "id", MOST), _wanted(deed.form, database_now(deed.conn))
     fates = sorted_out(ids, lambda one: schedule.move_job(deed.conn, one, to))
     said = f"Moved to {to:%Y-%m-%d %H:%M:%S} UTC: {_told(fates)}."
@@ -86,7 +86,7 @@ def move_scheduled(deed: ActionRequest) -> ActionResult:
 
 
 def cancel_scheduled(deed: ActionRequest) -> ActionResult:
-    """Let jobs not run; the first press says what would become of them."""
+    """Cancel jobs, after confirmation."""
     ids, conn = selected_ids(deed.form, "id", MOST), deed.conn
 
     def one(message_id: str) -> str:
@@ -107,7 +107,7 @@ def cancel_scheduled(deed: ActionRequest) -> ActionResult:
 
 
 def _row(row: ScheduledJob) -> dict[str, Any]:
-    """Return a job as it is shown."""
+    """Return the row of a job."""
     is_on_its_way = row.taken or row.reason == "outbox_lease"
     return {
         **asdict(row),
@@ -123,10 +123,10 @@ def _told(fates: Mapping[str, int]) -> str:
 
 
 def _wanted(form: ActionForm, now: datetime) -> datetime:
-    """Return when jobs are to be due; raises `BadQueryError`."""
+    """Return the new due time; raises `BadQueryError`."""
     at, within = form.one("at"), form.one("in")
     if bool(at) == bool(within):
-        raise BadQueryError("Say when: after a span like 2h, or at a time; one of them.")
+        raise BadQueryError("Give either a span such as 2h, or a time.")
     try:
         to = _instant(at) if at else now + formatting.span(within)
         return to.astimezone(UTC)
@@ -135,7 +135,7 @@ def _wanted(form: ActionForm, now: datetime) -> datetime:
 
 
 def _instant(text: str) -> datetime:
-    """Read a time; without a zone, as browsers write it, it is in UTC."""
+    """Parse a time; without a time zone, as browsers send it, it is in UTC."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Unique: the keys of unique jobs, who has them, and freeing one whose job is nowhere."""
+"""Unique: the keys of unique jobs and their holders; release a key whose job is lost."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -30,12 +30,12 @@ from workshed.jobs.locks import unique
 
 PATH = "/unique"
 MOST = 1_000
-"""Released by one press."""
+"""Keys released per click."""
 Place = tuple[datetime, str]
 
 
 def load_keys(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the keys, the longest held first; only those without a job where that is wanted."""
+    """Show the keys, the longest held first; optionally only orphaned ones."""
     place = cursor.decode_cursor(ask, datetime, str)
     after = None if place is None else (place[0], place[1])
     actor, begins = ask.text("actor"), ask.text("key")
@@ -59,7 +59,7 @@ def load_keys(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def release_keys(deed: ActionRequest) -> ActionResult:
-    """Free keys by hand; the first press says what that means."""
+    """Release keys, after confirmation."""
     ids = selected_ids(deed.form, "id", MOST)
     is_sure = deed.form.has("sure")
     with deed.conn.transaction(force_rollback=not is_sure):
@@ -78,7 +78,7 @@ def release_keys(deed: ActionRequest) -> ActionResult:
 
 
 def _orphans(ask: PageRequest, after: Place | None) -> tuple[list[HeldKey], int | None, str | None]:
-    """Return the keys without a job, how many nobody can judge, and why none could be."""
+    """Return the orphaned keys, how many could not be judged, and an error, if any."""
     try:
         judged = find_orphans(ask.conn, open_management())
     except WorkshedError as err:
@@ -98,21 +98,21 @@ def _place(key: HeldKey) -> Place:
 
 
 def _row(key: HeldKey, *, is_orphaned: bool | None) -> dict[str, Any]:
-    """Return a key as it is shown; `is_orphaned` is `None` where nobody has asked RabbitMQ."""
-    # By its job and not by its generation, which a retry changes.
+    """Return the row of a key; `is_orphaned` is `None` if RabbitMQ was not asked."""
+    # Identified by its job, not by its generation, because a retry changes that.
     found = cursor.encode_cursor(key.row.key, key.row.message_id)
     return keys.as_data(key) | {"id": found, "is_orphaned": is_orphaned}
 
 
 def _released(conn: Connection, marked: str) -> str:
-    """Free a key if the job has it that was shown with it."""
+    """Release a key if the job that was shown with it still holds it."""
     key, message_id = cursor.parse_cursor(marked, (str, str))
     lock = unique.find_holder(conn, key)
     if lock is None:
-        return "not held any more"
+        return "no longer held"
     if lock.message_id != message_id:
-        return "held by another by now"
-    return "released" if unique.release_key(conn, lock) else "not held any more"
+        return "now held by another job"
+    return "released" if unique.release_key(conn, lock) else "no longer held"
 
 
 PAGES: tuple[Page, ...] = (Page(PATH, "Unique", "unique.html", load_keys, group="Tools"),)

@@ -1,4 +1,4 @@
-"""Workers: which processes run jobs, what each does now, and which relays send what is due."""
+"""Workers: the worker processes with their running jobs, and the relays."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,7 +15,7 @@ BACK = "/workers"
 
 
 def load_workers(ask: PageRequest) -> Mapping[str, Any]:
-    """Show all that beat, and for another hour those that no longer do."""
+    """Show the workers with a heartbeat, silent ones for another hour, and the relays."""
     return {
         "workers": [describe_worker(one, ask.now) for one in workers.list_workers(ask.conn)],
         "relays": relays.list_relays(ask.conn),
@@ -23,7 +23,7 @@ def load_workers(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def describe_worker(worker: Worker, now: datetime) -> dict[str, Any]:
-    """Return what is known of one; how long its jobs run is by its own clock and PostgreSQL's."""
+    """Return the row of a worker; run times compare its own clock with PostgreSQL's."""
     running = [
         {**job, "runs_for": max(now - datetime.fromisoformat(job["since"]), timedelta())}
         for job in worker.running
@@ -32,33 +32,33 @@ def describe_worker(worker: Worker, now: datetime) -> dict[str, Any]:
 
 
 def quiet_worker_action(deed: ActionRequest) -> ActionResult:
-    """Let one start nothing more."""
+    """Quiet a worker, so that it starts no more jobs."""
     worker = selected_worker(deed)
     workers.quiet_worker(deed.conn, worker.id)
-    said = f"{worker.name} starts nothing more, within 3 s; what runs there ends."
+    said = f"Within 3 s, {worker.name} starts no more jobs; its running jobs finish."
     return ActionResult(said, 1, worker_details(worker), BACK)
 
 
 def resume_worker_action(deed: ActionRequest) -> ActionResult:
-    """Let it start jobs again."""
+    """Let a quiet worker start jobs again."""
     worker = selected_worker(deed)
     workers.resume_worker(deed.conn, worker.id)
     return ActionResult(
-        f"{worker.name} starts jobs again, within 3 s.", 1, worker_details(worker), BACK
+        f"{worker.name} starts jobs again within 3 s.", 1, worker_details(worker), BACK
     )
 
 
 def selected_worker(deed: ActionRequest) -> Worker:
-    """Return the worker that a form names by its id."""
+    """Return the worker whose id is in a form; raises `NotFoundError`."""
     found = {one.id: one for one in workers.list_workers(deed.conn)}
     worker = found.get(deed.form.one("id"))
     if worker is None:
-        raise NotFoundError("This worker is gone: it has ended, or was restarted since.")
+        raise NotFoundError("This worker is gone: it has exited or was restarted.")
     return worker
 
 
 def worker_details(worker: Worker) -> dict[str, str]:
-    """Name it in the audit."""
+    """Return the details of a worker for the audit."""
     return {"id": worker.id, "worker": worker.name}
 
 

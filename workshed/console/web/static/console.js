@@ -1,10 +1,10 @@
-// What pages do beyond what they say: they change by themselves, and answer keys. All works without.
+// Optional extras: live updates, copy buttons and keyboard shortcuts. Every page works without it.
 "use strict";
 
 const changing = document.getElementById("changing");
 const link = document.getElementById("link");
 
-// Instants in the reader's own zone; the server says them in UTC.
+// Adds each time in the reader's time zone; the server writes UTC.
 function localise(within) {
   for (const time of within.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
@@ -14,7 +14,7 @@ function localise(within) {
   }
 }
 
-// Buttons that copy what stands beside them; without a script they are not there.
+// Adds buttons that copy the text before them.
 function offerCopies(within) {
   if (!navigator.clipboard) return;
   for (const place of within.querySelectorAll("[data-copy]")) {
@@ -30,7 +30,7 @@ function offerCopies(within) {
   }
 }
 
-// A box in the head of a list that ticks all boxes of its form.
+// Shows a box in the head of a list that ticks all boxes of its form.
 function offerAll(within) {
   for (const all of within.querySelectorAll("input[data-all]")) {
     all.hidden = false;
@@ -48,7 +48,7 @@ function prepare(within) {
   offerAll(within);
 }
 
-// Somebody who reads closely, writes or chooses is not disturbed.
+// Tells whether the user is typing, selecting text or ticking boxes; then the page is not replaced.
 function isBusy() {
   const at = document.activeElement;
   const writes = at && changing.contains(at) && at.matches("input:not([type=checkbox]), select, textarea");
@@ -57,7 +57,7 @@ function isBusy() {
   return writes || reads || changing.querySelector("input[type=checkbox]:checked") !== null;
 }
 
-// Which of all elements like it something is, so that it is found again in what comes.
+// Returns an element's tag and its index among those, to find it again after a replacement.
 function place(element) {
   const like = [...changing.querySelectorAll(element.tagName)];
   return [element.tagName, like.indexOf(element)];
@@ -97,10 +97,10 @@ function rest() {
   source = null;
 }
 
-// A page that nobody sees asks for nothing.
+// A hidden page closes its stream.
 document.addEventListener("visibilitychange", () => (document.hidden ? rest() : follow()));
 
-// Keys, unless they are switched off or somebody writes.
+// Keyboard shortcuts, unless they are disabled or the user is typing.
 const dialog = document.getElementById("keys");
 const isOn = document.getElementById("keys-on");
 const base = document.querySelector("header .name").getAttribute("href").replace(/\/$/, "");

@@ -1,1 +1,1 @@
-"""What pages have in common."""
+"""What the pages share: templates, cursors, responses."""

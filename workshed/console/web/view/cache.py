@@ -1,4 +1,4 @@
-"""What was told lately: however many look at pages, a process asks RabbitMQ every 5 s at most."""
+"""A cache shared by all viewers, so that a process asks RabbitMQ at most every 5 s."""
 
 import threading
 import time
@@ -15,34 +15,34 @@ T = TypeVar("T")
 
 KEPT_S = 5.0
 OLD_S = 30.0
-"""Nobody is told what is older, even while somebody else asks."""
+"""An older answer is never returned, not even while another thread asks."""
 AMQP_S, API_S = 2.0, 1.0
-"""How long a page waits for it: together with the two questions to the API, 4 s."""
+"""How long a page waits for each request: with two requests to the API, 4 s in all."""
 MOST = 10
 
 
 class TtlCache(Generic[T]):
-    """Answers that are kept for a moment: one thread asks, the others take the last answer."""
+    """A short-lived cache: one thread asks, the others get the last answer."""
 
     def __init__(self, kept_s: float = KEPT_S, old_s: float = OLD_S) -> None:
-        """Know nothing; an answer is kept for `kept_s`, and for `old_s` while somebody asks."""
+        """Keep an answer for `kept_s` seconds, and for `old_s` while another thread asks."""
         self._kept_s = kept_s
         self._old_s = old_s
         self._answers: dict[Hashable, tuple[float, T]] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, ask: Callable[[], T]) -> T:
-        """Return the answer of this key, or ask."""
+        """Return the cached answer of a key, or ask for a new one."""
         before = self._younger_than(self._kept_s, key)
         if before is not None:
             return before[1]
         last = self._younger_than(self._old_s, key)
         if not self._lock.acquire(blocking=last is None):
-            assert last is not None  # noqa: S101 -- else it was waited for
+            assert last is not None  # noqa: S101 -- otherwise `acquire` blocks
             return last[1]
         try:
             before = self._younger_than(self._kept_s, key)
-            if before is not None:  # of who had the lock before
+            if before is not None:  # from the thread that held the lock
                 return before[1]
             found = ask()
             if len(self._answers) >= MOST:
@@ -53,7 +53,7 @@ class TtlCache(Generic[T]):
             self._lock.release()
 
     def forget(self) -> None:
-        """Ask again the next time: something was changed."""
+        """Drop all answers, because something was changed."""
         self._answers.clear()
 
     def _younger_than(self, seconds: float, key: Hashable) -> tuple[float, T] | None:
@@ -65,7 +65,7 @@ answers: TtlCache[BrokerStatus] = TtlCache()
 
 
 def cached_status(names: Sequence[str]) -> BrokerStatus:
-    """Return what RabbitMQ tells of these queues, and of its alarms; never raises."""
+    """Return RabbitMQ's counts of these queues, and its alarms; never raises."""
     try:
         broker, api = require_rabbitmq(), open_management(API_S)
     except WorkshedError as err:
@@ -78,7 +78,7 @@ def cached_status(names: Sequence[str]) -> BrokerStatus:
 
 
 def management_link() -> Management | None:
-    """Return RabbitMQ's own UI, where it is named so that it can be read."""
+    """Return the management API for links to RabbitMQ's own UI; `None` without a valid URL."""
     try:
         return open_management()
     except WorkshedError:

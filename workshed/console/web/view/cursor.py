@@ -1,4 +1,4 @@
-"""Where a list goes on: what the last row of a page is sorted by, as text in its address."""
+"""Cursors for paging: the sort key of the last row of a page, as text in the address."""
 
 import json
 from collections.abc import Sequence
@@ -13,31 +13,31 @@ LARGEST = (1 << 31) - 1
 
 
 def encode_cursor(*values: object) -> str:
-    """Write what a row is sorted by."""
+    """Encode the sort key of a row."""
     return json.dumps(values, default=plain, separators=(",", ":"))
 
 
 def decode_cursor(ask: PageRequest, *kinds: type) -> tuple[Any, ...] | None:
-    """Return what `before` in the address of a page says, of these kinds; `None` on the first page.
+    """Return the cursor in `before` in the address, with these types; `None` on the first page.
 
-    Raises `BadQueryError` for what `encode_cursor` has not written.
+    Raises `BadQueryError` if `encode_cursor` has not written it.
     """
     text = ask.text("before")
     return None if text is None else parse_cursor(text, kinds)
 
 
 def parse_cursor(text: str, kinds: Sequence[type]) -> tuple[Any, ...]:
-    """Read what `encode_cursor` wrote; raises `BadQueryError`."""
+    """Parse a cursor of `encode_cursor`; raises `BadQueryError`."""
     try:
         found = json.loads(text)
         values = found if isinstance(found, list) else []
         return tuple(_read(value, kind) for value, kind in zip(values, kinds, strict=True))
     except (ValueError, TypeError, RecursionError):
-        raise BadQueryError("what this address goes on from cannot be read; begin again") from None
+        raise BadQueryError("the position in this address cannot be read; start again") from None
 
 
 def _read(value: object, kind: type) -> object:
-    """Return a value that PostgreSQL can compare with."""
+    """Return a value of this type that PostgreSQL can compare with."""
     if kind is datetime and isinstance(value, str):
         at = datetime.fromisoformat(value)
         if at.tzinfo is None:
@@ -48,7 +48,7 @@ def _read(value: object, kind: type) -> object:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"{type(value).__name__} is no {kind.__name__}")
     if isinstance(value, str):
-        value.encode()  # no half of a surrogate pair
+        value.encode()  # raises for a lone surrogate
         if "\0" in value:
             raise ValueError("NUL")
     elif isinstance(value, int) and abs(value) > LARGEST:

@@ -1,4 +1,4 @@
-"""What a page shows and what an action does, apart from how either travels."""
+"""Pages, downloads and actions, independent of HTTP."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from workshed.db import Connection
 from workshed.errors import WorkshedError
 
 ROWS = 50
-"""Of a list on one page."""
+"""Rows of a list on one page."""
 COUNTED = 1_000
-"""What is more is not counted, as that would take long: `1000+`."""
+"""More are not counted, because that would take long: `1000+`."""
 
 
 class BadQueryError(WorkshedError):
@@ -23,13 +23,13 @@ class BadQueryError(WorkshedError):
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What somebody wants to see."""
+    """A request for a page or a download."""
 
     conn: Connection
-    """In a transaction that writes nothing."""
+    """In a read-only transaction."""
     who: Who
     query: Mapping[str, str]
-    """Behind the `?` of the address; what is empty is not there."""
+    """The query of the address, without empty values."""
     now: datetime
 
     def text(self, name: str) -> str | None:
@@ -42,7 +42,7 @@ class PageRequest:
         if text is None:
             return None
         if not (text.isascii() and text.isdigit() and len(text) < len(str(1 << 63))):
-            raise BadQueryError(f"{name}: {text!r} is no number")
+            raise BadQueryError(f"{name}: {text!r} is not a number")
         return int(text)
 
     def span(self, name: str) -> timedelta | None:
@@ -51,57 +51,57 @@ class PageRequest:
         try:
             return None if text is None else span(text)
         except Exception as err:
-            raise BadQueryError(f"{name}: {text!r} is no span like 3d, 2h, 15m or 30s") from err
+            raise BadQueryError(f"{name}: {text!r} is not a span such as 3d, 2h or 30s") from err
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page; its `path` with `.json` gives programs what it shows."""
+    """A page; its `path` with `.json` returns the same data as JSON."""
 
     path: str
     title: str
     template: str
-    """In `templates/desk/`; of an application `package:file.html`, in `templates` of that package.
-    The live page replaces its block `main`."""
+    """A file in `templates/desk/`; for an application `package:file.html`, in the folder
+    `templates` of that package. A live page replaces its block `main`."""
     look: Callable[[PageRequest], Mapping[str, Any]]
     """Raises `NotFoundError` or `BadQueryError`."""
     group: str | None = None
-    """Where the menu has it; `None`: it is reached from other pages."""
+    """Its group in the menu; `None`: it is reached only from other pages."""
     is_live: bool = False
     needs: str = "workshed"
-    """The schema without which there is no such page."""
+    """The schema that the page needs; without it, the page does not exist."""
     is_there: Callable[[], bool] = lambda: True
-    """Whether this installation has what it shows."""
+    """Whether this installation has what the page shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """A file, or a document that is no page of ours."""
+    """The content of a download: a file, or a document that is not a page of the console."""
 
     media_type: str
     filename: str | None
-    """Under which it is saved, in ASCII; `None`: the browser shows it."""
+    """Name to save it under, in ASCII; `None`: the browser shows it."""
     body: bytes | Iterator[bytes]
-    """Read when the transaction of `make` has ended."""
+    """An iterator is read after the transaction of `make` has ended."""
     policy: str = "default-src 'none'; frame-ancestors 'none'; sandbox"
-    """What it could do where a browser shows it, as `Content-Security-Policy` says it."""
+    """The `Content-Security-Policy`, for when a browser shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What is not shown within a page; anyone who may look may have it."""
+    """A download, available to every authenticated user."""
 
     path: str
     make: Callable[[PageRequest], Downloaded]
     """Raises `NotFoundError` or `BadQueryError`."""
     needs: str = "workshed"
     is_there: Callable[[], bool] = lambda: True
-    """Both as a page has them."""
+    """`needs` and `is_there` are as for a page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
-    """What somebody wants to be done."""
+    """A request to run an action."""
 
     conn: Connection
     form: ActionForm
@@ -110,30 +110,30 @@ class ActionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """What an action did, or asks before it does anything."""
+    """What an action did, or a question before it does anything."""
 
     message: str
-    """One sentence, without what is secret."""
+    """One sentence, without secrets."""
     count: int
-    """How many have changed."""
+    """How many objects have changed."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """For the audit: ids, or the filter that chose them."""
+    """For the audit: ids, or the filter that selected them."""
     back: str = "/"
     """The page to show next, with its query."""
     confirm: Sequence[tuple[str, str]] | None = None
-    """Nothing was done yet: the fields to send again once the operator agrees to `message`."""
+    """If set, nothing was done yet: the fields to send again once the user confirms `message`."""
     button: str = "Go ahead"
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an operator can do; it is a POST, and noted in the audit with what it did."""
+    """Something an operator can do; it is a POST, and recorded in the audit."""
 
     path: str
     name: str
-    """In the audit, e.g. `dead.retry`."""
+    """Its name in the audit, for example `dead.retry`."""
     do: Callable[[ActionRequest], ActionResult]
-    """Raises `WorkshedError` where it cannot be done; then nothing has changed."""
+    """Raises `WorkshedError` if it cannot be done; then nothing has changed."""
     is_one: bool = True
-    """All in one transaction, the audit included; else `conn` is in autocommit."""
+    """Run in one transaction, with the audit entry; otherwise `conn` is in autocommit."""
     needs: str = "workshed"

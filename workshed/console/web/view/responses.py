@@ -1,4 +1,4 @@
-"""What the console answers: pages, JSON, refusals."""
+"""The responses of the console: pages, JSON, downloads, notices, redirects."""
 
 import json
 from collections.abc import Mapping
@@ -18,23 +18,23 @@ JSON = "application/json"
 
 
 def html_response(request: Request, text: str, status: int = 200) -> Response:
-    """Send a page, and the secret of its forms where the browser has none."""
+    """Return a page, with a cookie for its forms if the browser has none."""
     response = HTMLResponse(text, status, headers=UNSHARED)
     csrf.set_browser_secret(request, response)
     return response
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """Send JSON."""
+    """Return JSON."""
     return Response(templates.as_json(value) + "\n", status, headers=UNSHARED, media_type=JSON)
 
 
 def file_response(made: Downloaded) -> Response:
-    """Send what is no page: to be saved where it has a name for that."""
+    """Return a download; with a file name, browsers save it."""
     headers = {
         **UNSHARED,
         "Content-Security-Policy": made.policy,
-        # Nothing is asked of hosts that its links name, before anybody follows one.
+        # No DNS lookups for the hosts of its links before a user follows one.
         "X-DNS-Prefetch-Control": "off",
     }
     if made.filename is not None:
@@ -45,13 +45,13 @@ def file_response(made: Downloaded) -> Response:
 
 
 def wants_json(request: Request) -> bool:
-    """Tell whether a program asks."""
+    """Tell whether a program sent the request, and not a browser."""
     path, accept = request.url.path, request.headers.get("accept", "")
     return path.endswith(".json") or (JSON in accept and "text/html" not in accept)
 
 
 def notice_response(request: Request, status: int, text: str, who: Who | None = None) -> Response:
-    """Say why something is not shown, or was not done."""
+    """Return a notice that says why something is not shown, or was not done."""
     title = HTTPStatus(status).phrase
     if wants_json(request):
         return json_response({"error": text, "status": status}, status)
@@ -60,22 +60,22 @@ def notice_response(request: Request, status: int, text: str, who: Who | None = 
 
 
 def redirect_to(request: Request, path: str) -> Response:
-    """Lead to another page of the console by GET."""
+    """Redirect to another page of the console, by GET."""
     return RedirectResponse(root_path(request) + path, HTTPStatus.SEE_OTHER, headers=UNSHARED)
 
 
 def root_path(request: Request) -> str:
-    """Return under which path the console is mounted, without a slash at its end."""
+    """Return the path where the console is mounted, without a trailing slash."""
     return str(request.scope.get("root_path", "")).rstrip("/")
 
 
 def safe_path(path: str, default: str = "/") -> str:
-    """Return a path of this site as it is; one that leads elsewhere becomes the default."""
+    """Return a path of this site unchanged, and the default for one that leads elsewhere."""
     is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if is_local and path.isprintable() and "\\" not in path else default
 
 
 def to_json_types(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what JSON has of it; raises `TypeError` for what it has no form for."""
+    """Convert values to JSON types; raises `TypeError` for a value without a JSON form."""
     found: dict[str, Any] = json.loads(templates.as_json(about))
     return found

@@ -1,4 +1,4 @@
-"""Headers by which a browser does no more with an answer than it is meant for."""
+"""Security headers that restrict what a browser may do with a response."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,19 +14,19 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 UNSHARED = {"Cache-Control": "no-store"}
-"""No page of a user is kept: another may use the browser next."""
+"""No page is cached, because another user may use the browser next."""
 
 
 class SafeHeaders:
-    """Adds them to every answer that does not say otherwise."""
+    """Adds the headers to every response that does not set them itself."""
 
     def __init__(self, app: ASGIApp, **others: str) -> None:
-        """Wrap an application; `others`: what is to be said in place of a header of these."""
+        """Wrap an application; `others` override headers: `Referrer_Policy="same-origin"`."""
         self._app = app
         self._headers = HEADERS | {name.replace("_", "-"): text for name, text in others.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what the application says, with the headers."""
+        """Pass on the responses of the application, with the headers."""
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""What of a list somebody has ticked, and which of its pages they want to see again."""
+"""The selected rows of a list, and the page of the list to return to."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,16 +6,16 @@ from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view.page import BadQueryError
 
 QUERY = "query"
-"""The field with what stands behind the address of the list."""
+"""The form field with the query of the list."""
 
 
 def selected_ids(form: ActionForm, field: str, most: int) -> list[str]:
-    """Return what was ticked; raises `BadQueryError` for nothing, or too much for one press."""
+    """Return the selected ids; raises `BadQueryError` for none, or more than `most`."""
     found = form.all(field)
     if not found:
-        raise BadQueryError("Nothing is chosen: tick the boxes of those that are meant.")
+        raise BadQueryError("Nothing is selected. Go back and select some rows.")
     if len(found) > most:
-        raise BadQueryError(f"{len(found)} are chosen; at most {most} at once.")
+        raise BadQueryError(f"{len(found)} are selected; at most {most} are allowed at once.")
     return found
 
 
@@ -26,18 +26,18 @@ def return_url(form: ActionForm, path: str) -> str:
 
 
 def confirmed_fields(form: ActionForm, field: str) -> list[tuple[str, str]]:
-    """Return the fields by which somebody who agrees means the same."""
+    """Return the form fields that repeat the selection once the user confirms."""
     same = [(name, value) for name in (field, QUERY) for value in form.all(name)]
     return [*same, ("sure", "yes")]
 
 
 def describe_results(fates: Mapping[str, int]) -> str:
-    """Say what became of how many: `2 moved, 1 on its way`."""
+    """Format results with their counts: `2 moved, 1 on its way`."""
     return ", ".join(f"{number} {fate}" for fate, number in fates.items() if number)
 
 
 def sorted_out(ids: list[str], do: Callable[[str], str]) -> dict[str, int]:
-    """Do it with each, and count by what became of it; in one order, as others lock them too."""
+    """Call `do` with each id and count the results; sorted, because callers lock in that order."""
     fates: dict[str, int] = {}
     for one in sorted(ids):
         fate = do(one)

@@ -1,4 +1,4 @@
-"""Fill in templates: what is shown, escaped; times and spans as people read them."""
+"""Render templates: escape texts, and format times and spans for people."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -29,17 +29,17 @@ TURNS = {
     code: f"\\u{code:04x}"
     for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
-"""Marks by which a text reads in another order than it has: `evil\\u202egnp.exe`."""
+"""Marks that change the direction in which a text is displayed: `evil\\u202egnp.exe`."""
 UNKNOWN = "\N{EN DASH}"
 
 
 class AddedTemplates(BaseLoader):
-    """Templates of an application: `package:file.html`, in the folder `templates` there."""
+    """Templates of an application: `package:file.html`, in that package's folder `templates`."""
 
     def get_source(
         self, environment: Environment, template: str
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
-        """Read one; what has no package before it is not of an application."""
+        """Load a template; raises `TemplateNotFound` for a name without a package."""
         package, colon, file = template.partition(":")
         if not colon:
             raise TemplateNotFound(template)
@@ -50,12 +50,12 @@ _folder = cache(PackageLoader)
 
 
 def full_page(template: str, about: Mapping[str, Any]) -> str:
-    """Return a page."""
+    """Render a full page."""
     return _templates().get_template(_named(template)).render(about)
 
 
 def main_fragment(template: str, about: Mapping[str, Any]) -> str:
-    """Return what of a page changes while somebody looks at it."""
+    """Render only the block `main`, which changes on a live page."""
     found = _templates().get_template(_named(template))
     return "".join(found.blocks["main"](found.new_context(dict(about))))
 
@@ -65,13 +65,13 @@ def _named(template: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Return what a page shows as JSON: ISO 8601 times, spans in seconds."""
+    """Format the data of a page as JSON: ISO 8601 times, spans in seconds."""
     return json.dumps(value, default=plain, indent=2)
 
 
 @pass_context
 def when(context: Context, at: datetime | None) -> Markup | str:
-    """Write an instant as a distance from now; the instant itself is in its title."""
+    """Format a time relative to now, with the time itself as its title."""
     if at is None:
         return UNKNOWN
     now: datetime = context["now"]
@@ -83,7 +83,7 @@ def when(context: Context, at: datetime | None) -> Markup | str:
 
 
 def moment(at: datetime | None) -> Markup | str:
-    """Write an instant to the millisecond, in UTC; a script shows it in the reader's zone."""
+    """Format a time in UTC to the millisecond; a script shows it in the reader's time zone."""
     if at is None:
         return UNKNOWN
     utc = at.astimezone(UTC)
@@ -94,7 +94,7 @@ def moment(at: datetime | None) -> Markup | str:
 
 
 def took(length: float | timedelta | None) -> str:
-    """Write a length of time: `12 ms`, `3.4 s`, `2 min`."""
+    """Format a duration: `12 ms`, `3.4 s`, `2 min`."""
     if isinstance(length, timedelta):
         length = length.total_seconds()
     if length is not None and 0 < length < SHORTEST_S:
@@ -103,14 +103,14 @@ def took(length: float | timedelta | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Write a number with its thousands apart; what is not known is a dash."""
+    """Format a number with thousands separators; `None` is a dash."""
     if value is None:
         return UNKNOWN
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def size(value: int | None) -> str:
-    """Write a number of bytes."""
+    """Format a number of bytes; `None` is a dash."""
     if value is None:
         return UNKNOWN
     for unit in ("B", "KiB", "MiB"):
@@ -121,25 +121,25 @@ def size(value: int | None) -> str:
 
 
 def clear(value: object) -> str:
-    """Write out control characters, those too that turn the direction of a text."""
+    """Escape control characters, including those that change the direction of a text."""
     return visible(str(value)).translate(TURNS)
 
 
 def line(value: object) -> str:
-    """Return the first line of a text, cut where it is long."""
+    """Return the first line of a text, cut to `LONGEST_LINE` characters."""
     text = clear(value).partition("\n")[0]
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
 
 
 def query(pairs: Mapping[str, object] | Iterable[tuple[str, object]], **more: object) -> str:
-    """Write what stands behind the `?` of an address; what is empty is left out."""
+    """Format the query of an address, with the `?`; empty values are left out."""
     known = {**dict(pairs), **more}
     said = urlencode({name: value for name, value in known.items() if value not in (None, "")})
     return f"?{said}" if said else ""
 
 
 def _cleared(value: Any) -> Any:
-    """Clear every text that a template writes; what it has escaped by `| e` goes as it is."""
+    """Apply `clear` to every text in a template, except to text escaped with `| e`."""
     return clear(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
