@@ -118,7 +118,7 @@ POINTS = (
         "worker",
         "settled",
         ONCE,
-        '                    broker.settle(conn, job, Outcome("succeeded"))',
+        "                    broker.settle(conn, job, SUCCEEDED)",
     ),
     Point("worker", "kept", ONCE, "            job.outcome = outcome", before=True),
     Point(

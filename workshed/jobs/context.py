@@ -14,7 +14,7 @@ class JobContext(Protocol):
     """What a job may know about itself."""
 
     cancelled: bool
-    """Whether somebody cancelled it since it started."""
+    """Whether it was cancelled since it started."""
     made_progress: bool
     """Whether it has saved a cursor since it started."""
 

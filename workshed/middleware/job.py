@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -118,6 +118,10 @@ class Job:
     def redact(self, text: str) -> str:
         """Hide what is secret in a text about it."""
         return hide_words(text, self.secrets) if self.secrets else text
+
+    def finish(self, outcome: "Outcome") -> None:
+        """Keep the stored outcome, without its error: its frames would keep what the actor used."""
+        self.outcome = replace(outcome, error=None) if outcome.error else outcome
 
     def lose_run_lock(self) -> None:
         """Forget a run lock that another process may have by now."""

@@ -65,7 +65,9 @@ def test_the_commands_print_what_the_page_shows(charged, environment, count, tmp
 
     said = run(f"workshed job {died}")
     assert "4222-2222-2222" not in said
-    assert "GatewayError: card [redacted] is refused\n\n`" in said  # the end of the traceback
+    assert (
+        "GatewayError: card [redacted] is refused\n\nTo retry it: `" in said
+    )  # the end of the traceback
 
     follow(ERASED, run)
 

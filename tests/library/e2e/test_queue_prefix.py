@@ -135,7 +135,9 @@ def test_commands_and_doctor_know_the_queues_by_their_own_names(
     made = workshed("broker", "setup", "--import", "shared_jobs")
     assert set(made.split()) == {"default", "invoices", "low"}
     assert rabbitmq.queues().keys() == OURS | {"default"}
-    assert workshed("broker", "check", "--import", "shared_jobs").endswith(", as declared\n")
+    assert workshed("broker", "check", "--import", "shared_jobs").endswith(
+        " queues exist as declared\n"
+    )
     for text in ("one", "two"):
         workshed("enqueue", "--import", "shared_jobs", "note", text)
 

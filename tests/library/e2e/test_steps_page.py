@@ -67,7 +67,7 @@ def test_a_worker_that_stops_waits_for_one_block(
     assert worker.process.wait(60) == 0
 
     assert count("store.moved") == 60
-    assert "goes on in step 'orders'" in worker.text()
+    assert "resumes in step 'orders'" in worker.text()
     all_is_moved_once()
 
 

@@ -14,7 +14,6 @@ import pytest
 from workshed import db
 from workshed import migrate as migrations
 from workshed.console.cli.setup.migrate import migrate as command
-from workshed.console.cli.terminal import output
 from workshed.errors import DatabaseUnreachableError, MigrationError, SettingsError
 from workshed.settings import settings
 
@@ -184,10 +183,11 @@ def test_status_shows_what_is_applied_and_what_is_pending(empty, capsys):
     assert lines == expected
 
 
-def test_who_waits_goes_on_once_somebody_has_migrated(empty, monkeypatch, eventually):
+def test_a_waiting_command_continues_once_the_database_is_migrated(empty, monkeypatch, eventually):
     said = []
-    monkeypatch.setattr(output, "talk", said.append)
-    monkeypatch.setattr(sys.modules[command.__module__], "LOOK_S", 0.02)
+    module = sys.modules[command.__module__]
+    monkeypatch.setattr(module, "talk", said.append)
+    monkeypatch.setattr(module, "LOOK_S", 0.02)
     waiting = threading.Thread(target=command, kwargs={"wait": timedelta(minutes=4)})
     waiting.start()
     eventually(lambda: "the database lacks" in "".join(said))

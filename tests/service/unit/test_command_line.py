@@ -20,7 +20,7 @@ from tests.service.commands import (
 from tools.reference import COMMANDS, README, commands_table, written
 from workshed.app import load
 from workshed.console.cli import all_commands, typed
-from workshed.console.cli.terminal.summary import read_summary
+from workshed.console.summary import read_summary
 
 WITHOUT_JSON = {"console", "console user", "relay", "worker"}
 """They run until they are stopped and log or show something; one prints a single value."""

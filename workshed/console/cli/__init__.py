@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from workshed.app import app as application
 from workshed.app import load
-from workshed.console.cli.terminal.summary import read_summary
+from workshed.console.summary import read_summary
 from workshed.errors import SettingsError, WorkshedError
 from workshed.extras import needed
 

@@ -321,7 +321,7 @@ def newest_ages(conn: Connection) -> dict[str, timedelta]:
 
 
 def prune_dead_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete the dead that nobody has wanted back for long, at most `limit`; return how many."""
+    """Delete dead jobs that are older than that, at most `limit`; return how many."""
     return delete_old(conn, "workshed.dead", "died_at", older_than, limit)
 
 

@@ -178,7 +178,7 @@ class Limits(OutcomeMiddleware):
 
 
 def over_limit_outcome(job: Job, slots: SlotClaim, key: str) -> OutcomeKnown:
-    """Say that a job is over a limit; when it runs again is told when that is stored."""
+    """Return the outcome of a job over a limit; `settle` decides when it runs again."""
     slots.state = "over_limit"
     meters.LIMITED.add(job.actor)
     return OutcomeKnown(Outcome("snoozed", f"over the limit {key}"))

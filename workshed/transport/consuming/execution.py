@@ -193,7 +193,7 @@ class JobExecutor:
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
                 logger.warning("%s is cut off, and delivered again: %s", delivery, err)
                 return False
-            delivery.job.outcome = INTERRUPTED
+            delivery.job.finish(INTERRUPTED)
             self._inbox.give(delivery, "ack")
             self._observe(delivery.job, INTERRUPTED)
             return True
@@ -220,7 +220,7 @@ class JobExecutor:
         except Exception:
             logger.exception("%s is given up, and delivered again", delivery)
             return False
-        delivery.job.outcome = outcome
+        delivery.job.finish(outcome)
         self._observe(delivery.job, outcome)
         return True
 
@@ -333,7 +333,7 @@ class JobExecutor:
             delivery.fail()
             logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
             return False
-        delivery.job.outcome = outcome
+        delivery.job.finish(outcome)
         self._observe(delivery.job, outcome, error)
         return True
 

@@ -124,7 +124,7 @@ def test_only_what_stands_still_by_itself_is_not_alive(
     for name in dead:
         assert {answer for at, answer in answers[name] if at < STUCK_S / 2} == {OK}, name
         (status, text) = answers[name][-1][1]
-        assert (status, text.partition(" for ")[0]) == (503, f"{name} is stuck")
+        assert (status, text.partition(" for ")[0]) == (503, f"{name} is stuck: no report")
 
     for wire in wires:
         wire.resume()

@@ -92,7 +92,7 @@ def test_an_argument_the_server_does_not_know_is_not_reported_as_different(vhost
     said = str(error.value)
     assert "queue 'ranked' was not made: RabbitMQ " in said
     assert "invalid arg 'x-max-priority'" in said
-    assert "knows RabbitMQ 4.0 to 4.3: run one of these, or a release of Workshed" in said
+    assert "supports RabbitMQ 4.0 to 4.3: run one of these, or a release of Workshed" in said
     assert "exists" not in said
     assert "delete it" not in said
     assert "ranked" not in rabbitmq.queues()

@@ -358,7 +358,7 @@ def test_a_result_that_cannot_be_handed_on_is_a_failure(
 
 
 def test_an_actor_as_its_own_on_dead_is_refused(working_on, broker):
-    with pytest.raises(ValueError, match="on_dead is itself"):
+    with pytest.raises(ValueError, match="on_dead names itself"):
         working_on(on_dead="work")
 
     assert "work" not in broker.actors

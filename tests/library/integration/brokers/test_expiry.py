@@ -153,5 +153,5 @@ def test_a_job_that_ran_once_is_not_dead_because_its_ack_was_lost(
 
 @pytest.mark.parametrize("expires", [60_000, timedelta(), timedelta(seconds=-1), "1h"])
 def test_the_expiry_of_an_actor_is_a_timedelta(actor, expires):
-    with pytest.raises(ValueError, match="no timedelta above zero"):
+    with pytest.raises(ValueError, match="not a timedelta above zero"):
         actor(queue_name="default", actor_name="note", expires=expires)(print)

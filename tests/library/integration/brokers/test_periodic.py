@@ -262,7 +262,7 @@ def test_a_clock_goes_on_while_postgresql_is_away(report, no_database, caplog):
     fire(report, now)
     fire(report, now)
 
-    assert caplog.text.count("are not noted yet") == 1  # each attempt costs a wait
+    assert caplog.text.count("are not declared yet") == 1  # each attempt costs a wait
 
 
 @pytest.mark.fresh_database

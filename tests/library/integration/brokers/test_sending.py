@@ -532,7 +532,7 @@ def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker
 
 @pytest.mark.parametrize("options", [{"max_retries": None}, {"min_backoff": -1}])
 def test_a_number_that_would_break_the_first_retry_is_refused(actor, options):
-    with pytest.raises(ValueError, match="is no whole number from 0"):
+    with pytest.raises(ValueError, match="is not a whole number from 0"):
         actor(queue_name="default", **options)(lambda: None)
 
 

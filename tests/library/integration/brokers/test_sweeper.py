@@ -155,7 +155,7 @@ def test_after_three_days_no_run_is_created_with_skip(
     create_missed_runs(relay)
 
     assert scheduled_for() == []
-    assert "is left out, by misfire='skip' and misfire_window=0:01:00" in caplog.text
+    assert "are skipped, because of misfire='skip' and misfire_window=0:01:00" in caplog.text
     at("2026-03-06T09:00:05")
     alive()
     create_missed_runs(relay)

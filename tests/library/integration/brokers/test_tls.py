@@ -81,7 +81,7 @@ def test_a_certificate_of_another_host_is_refused(url, ca, use, note):
     use(url(HOST, cacertfile=ca))
 
     with pytest.raises(
-        BrokerUnreachableError, match=r"refused: .* not valid for '127\.0\.0\.1'; write the host"
+        BrokerUnreachableError, match=r"refused: .* not valid for '127\.0\.0\.1'; use the host"
     ):
         note.send(1)
 

@@ -102,5 +102,5 @@ def test_the_nearest_marker_holds(jobs, greet):
 
 
 def test_an_unknown_mode_is_refused(jobs_kit):
-    with pytest.raises(KitError, match="mode='eager' of the marker `jobs` is none of fake, inl"):
+    with pytest.raises(KitError, match="mode='eager' of the marker `jobs` is not one of fake, inl"):
         jobs_kit.test(lambda: None, "eager").__enter__()

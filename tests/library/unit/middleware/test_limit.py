@@ -147,7 +147,7 @@ def test_two_limits_of_one_kind_differ_by_name():
 
 def test_actors_that_share_a_limit_must_declare_it_alike():
     """Otherwise each would overwrite the other's value."""
-    with pytest.raises(ValueError, match=r"api:concurrent is 3 .* here, and 2 "):
+    with pytest.raises(ValueError, match=r"api:concurrent is 3 .* here, but 2 "):
         declare(
             actor("sync", Limit.concurrent(2, name="api")),
             actor("fetch", Limit.concurrent(3, name="api")),

@@ -62,7 +62,7 @@ def test_a_worker_that_does_not_start_is_reported_with_its_last_output(jobs):
 
 
 def test_functions_of_other_modes_are_reported(jobs):
-    with pytest.raises(KitError, match=r"jobs\.perform is there in the modes fake and inline"):
+    with pytest.raises(KitError, match=r"jobs\.perform exists in the modes fake and inline"):
         jobs.perform(send_welcome_email, 404)
     with pytest.raises(AttributeError, match="dran"):
         jobs.dran()
