@@ -2,6 +2,7 @@
 
 import ast
 from importlib.util import find_spec
+from pathlib import Path
 
 
 def read_summary(place: str) -> str | None:
@@ -12,8 +13,10 @@ def read_summary(place: str) -> str | None:
     """
     module, _, name = place.partition(":")
     spec = find_spec(module)
-    source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)
-    for node in ast.parse(source or "").body:
+    source = Path(spec.origin) if spec is not None and spec.origin is not None else None
+    if source is None or not source.is_file():
+        return None
+    for node in ast.parse(source.read_text("utf-8")).body:
         if text := _text_about(name, node):
             return " ".join(text.partition("\n\n")[0].split())
     return None
