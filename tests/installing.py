@@ -35,7 +35,7 @@ def once_per_run(tmp_path_factory, name, make):
     """Return a folder that `make(folder)` fills for the first test process that asks for it.
 
     All processes of a run share it, because each would build the same wheel and environments, and
-    one environment takes pip ten seconds of CPU time. A folder that failed half-way is rebuilt.
+    one environment takes pip ten seconds of CPU time. A folder that failed partway is rebuilt.
     """
     place = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -287,18 +287,18 @@ def harmless(judged, drained):
 
 @pytest.fixture
 def all_refused(judged, drained):
-    """`all_refused(somebody)`: wait until no job is left, count, and check that all was refused.
+    """`all_refused(client)`: wait until no job is left, count, and check that all was refused.
 
-    `somebody` has the number of attempts in `tried`, and those that were not refused in `accepted`.
+    `client` has the number of attempts in `tried`, and those that were not refused in `accepted`.
     """
 
-    def all_refused(somebody):
+    def all_refused(client):
         result = drained(within_s=600)
-        done = len(somebody.accepted)
-        result.notes = {"refused": somebody.tried - done, "done": done}
+        done = len(client.accepted)
+        result.notes = {"refused": client.tried - done, "done": done}
         judged(result)
-        assert somebody.accepted == []
-        assert somebody.tried
+        assert client.accepted == []
+        assert client.tried
 
     return all_refused
 

@@ -167,12 +167,12 @@ def run_to_end(tmp_path):
 
 
 @pytest.fixture
-def beside(tmp_path):
-    """`beside(env, "-m", …)`: the same, until the test ends; returns its log."""
+def background(tmp_path):
+    """`background(env, "-m", …)`: the same, until the test ends; returns its log."""
     started = []
 
     def start(env, *words):
-        log = tmp_path / f"beside-{len(started)}.log"
+        log = tmp_path / f"background-{len(started)}.log"
         with log.open("wb") as out:
             started.append(
                 subprocess.Popen(
@@ -205,7 +205,7 @@ def sales(conn):
     conn.execute("CREATE TABLE public.sales (shop text, number integer)")
 
 
-def test_django_dramatiq(using, write, run_to_end, beside, rows, eventually, broker):
+def test_django_dramatiq(using, write, run_to_end, background, rows, eventually, broker):
     write("site_settings.py", SITE + DJANGO["site_settings.py"])
     write("bookshop/__init__.py", "")
     write("bookshop/tasks.py", TASKS)
@@ -218,7 +218,7 @@ def test_django_dramatiq(using, write, run_to_end, beside, rows, eventually, bro
     run_to_end(env, "manage.py", "shell", "-c", send)
     assert rows(STATUSES) == [("fail", "enqueued"), ("note", "enqueued")]
 
-    beside(env, "manage.py", "rundramatiq", "--processes", "1", "--threads", "2")
+    background(env, "manage.py", "rundramatiq", "--processes", "1", "--threads", "2")
 
     eventually(lambda: rows(STATUSES) == [("fail", "failed"), ("note", "done")])
     assert rows("SELECT model FROM django_content_type WHERE app_label = 'bookshop'") == [
@@ -227,11 +227,11 @@ def test_django_dramatiq(using, write, run_to_end, beside, rows, eventually, bro
     eventually(lambda: rows("SELECT actor FROM workshed.dead") == [("fail",)])
 
 
-def test_flask_dramatiq(using, write, run_to_end, beside, rows, eventually, sales, broker):
+def test_flask_dramatiq(using, write, run_to_end, background, rows, eventually, sales, broker):
     write("shop_app.py", FLASK["shop_app.py"])
     env = using("flask-dramatiq==0.8.0")
 
-    beside(env, "-m", "flask", "--app", "shop_app", "worker", "-p", "1", "-t", "2")
+    background(env, "-m", "flask", "--app", "shop_app", "worker", "-p", "1", "-t", "2")
     send = "from shop_app import create_app, note_sale; create_app(); note_sale.send(7)"
     run_to_end(env, "-c", send)
 
@@ -258,12 +258,12 @@ def test_dramatiq_abort(using, write, run_to_end, start_worker, rows, eventually
     eventually(lambda: (running,) in rows("SELECT message_id FROM workshed.runs"))
 
 
-def test_apscheduler(using, write, beside, start_worker, rows, eventually, sales):
+def test_apscheduler(using, write, background, start_worker, rows, eventually, sales):
     write("sales.py", SELL)
     write("scheduler.py", SCHEDULER)
     start_worker("sales", threads=2)
 
-    beside(using("apscheduler==3.11.3", "tzlocal==5.3.1"), "scheduler.py")
+    background(using("apscheduler==3.11.3", "tzlocal==5.3.1"), "scheduler.py")
 
     eventually(lambda: rows("SELECT count(*) FROM sales WHERE number = 7") >= [(3,)])
 

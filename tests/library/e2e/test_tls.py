@@ -60,8 +60,8 @@ def workshed(by_tls, run_apart):
 
 
 @pytest.fixture
-def beside(warm, by_tls, tmp_path):
-    """`beside("relay")`: start a command that runs until the test ends; returns its log."""
+def background(warm, by_tls, tmp_path):
+    """`background("relay")`: start a command that runs until the test ends; returns its log."""
     with contextlib.ExitStack() as stack:
 
         def start(*words):
@@ -99,13 +99,13 @@ def test_the_urls_of_the_page_have_the_form_of_those_used_here(by_tls):
 
 
 def test_a_job_is_sent_relayed_and_run_by_tls_and_the_doctor_is_content(
-    workshed, by_tls, beside, run_apart, rabbitmq, noted, authority, eventually
+    workshed, by_tls, background, run_apart, rabbitmq, noted, authority, eventually
 ):
     made = workshed("broker", "setup", "--import", "parts")
     assert made.returncode == 0, made.stderr
     sent = run_apart("-c", SEND, **by_tls)
     assert sent.returncode == 0, sent.stderr
-    logs = [beside("relay"), beside("worker", "--no-relay", "-p", "1", "-t", "2", "parts")]
+    logs = [background("relay"), background("worker", "--no-relay", "-p", "1", "-t", "2", "parts")]
 
     ran = eventually(noted)
 

@@ -142,8 +142,8 @@ def parts(database, vhost, rabbitmq, programs, environment, tmp_path):
 
 
 @pytest.fixture
-def beside(warm, environment, tmp_path):
-    """`beside("relay", words, env)`: run a program until the test ends; return its log."""
+def background(warm, environment, tmp_path):
+    """`background("relay", words, env)`: run a program until the test ends; return its log."""
     with contextlib.ExitStack() as stack:
 
         def start(name, words, env):
@@ -158,14 +158,16 @@ def beside(warm, environment, tmp_path):
 
 
 @pytest.fixture
-def all_parts(parts, start_worker, beside, environment):
+def all_parts(parts, start_worker, background, environment):
     """Two pools of workers, a relay and a clock, by their logs."""
     logs = []
     for pool, names in (("mail", ["emails"]), ("rest", ["low", "default", "scheduled"])):
         env = parts.env(f"worker-{pool}", "worker") | NO_RELAY
         logs.append(start_worker("parts", "actors", options=["-Q", *names], env=env).log)
-    logs.append(beside("relay", ["workshed.transport.relay.relay"], parts.env("relay", "relay")))
-    logs.append(beside("clock", [*CLOCK, "parts"], parts.env(None, "clock")))
+    logs.append(
+        background("relay", ["workshed.transport.relay.relay"], parts.env("relay", "relay"))
+    )
+    logs.append(background("clock", [*CLOCK, "parts"], parts.env(None, "clock")))
     return logs
 
 

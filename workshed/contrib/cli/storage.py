@@ -41,7 +41,7 @@ def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json 
 
 
 def import_and_record() -> int:
-    """Import them, and record how many, also where the storage fails half-way."""
+    """Import them, and record how many, also if the storage fails partway through."""
     counts: list[int] = []
     with open_database(STREAM) as conn:
         try:
