@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import socket
+import sys
 
 HOST = "127.0.0.1"
 # Below 32768, because Linux takes the ports of outgoing connections from there: one of those could
@@ -33,3 +34,17 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def reserved(port: int) -> socket.socket:
+    """Return a socket that keeps `free_ports`, in any process, from choosing this port.
+
+    A server can listen there all the same, because servers set SO_REUSEADDR and `free_ports` does
+    not. Elsewhere than on Linux it could not, so there the port is not reserved.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a program listens there, which the server will report
+            sock.bind((HOST, port))
+    return sock

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import ClassVar
 
 from workshed.devserver.account import account
 from workshed.devserver.errors import ServerError
-from workshed.devserver.ports import free_ports, is_free
+from workshed.devserver.ports import free_ports, is_free, reserved
 from workshed.devserver.state import StateFolder
 
 READY_S = 120
@@ -43,6 +44,8 @@ class DevServer(ABC):
         self.ports = self._known_ports() or self._free_ports()
         self.process: subprocess.Popen[bytes] | None = None
         self._announced = False
+        self._reserved = contextlib.ExitStack()
+        weakref.finalize(self, self._reserved.close)
         self._log_from = 0
 
     @abstractmethod
@@ -75,6 +78,7 @@ class DevServer(ABC):
         """Start it, for the first time or after it has ended."""
         if self.process is not None:
             self.process.wait()  # reap the ended process
+        self._reserve_ports()
         self.prepare()
         with self.log.open("ab") as log:
             self._log_from = log.tell()
@@ -165,6 +169,12 @@ class DevServer(ABC):
                 return False
             time.sleep(LOOK_S)
         return True
+
+    def _reserve_ports(self) -> None:
+        # Otherwise another process could choose the port of a server that is down for a moment.
+        self._reserved.close()
+        for port in self.ports.values():
+            self._reserved.enter_context(reserved(port))
 
     def _free_ports(self) -> dict[str, int]:
         return dict(zip(self.port_names, free_ports(len(self.port_names)), strict=True))

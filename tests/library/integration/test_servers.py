@@ -21,6 +21,7 @@ from tests.processes import popen
 from tests.root import ROOT
 from workshed.devserver import DevServers, NotInstalledError, ServerError, install, state
 from workshed.devserver.account import ServerAccount, account
+from workshed.devserver.ports import free_ports
 from workshed.devserver.postgres import PACKAGE, PostgreSQLServer
 from workshed.devserver.process import READY_S
 from workshed.devserver.rabbitmq import RabbitMQServer
@@ -238,6 +239,29 @@ def test_a_port_that_was_taken_before_the_first_start_is_replaced(postgres, take
     assert postgres.ports["postgres"] != taken_port
     with psycopg.connect(postgres.url) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
+CHOOSE = """
+import sys
+from workshed.devserver import ports
+ports.RANGE = list(map(int, sys.argv[1:]))
+print({ports.free_ports(1)[0] for _ in range(50)})
+"""
+
+
+def test_no_other_process_chooses_the_port_of_a_server_that_is_down(postgres):
+    """RabbitMQ was restarted, another process had its port by then, and 900 tests failed."""
+    postgres.start()
+    port = postgres.ports["postgres"]
+    postgres.stop()
+    [other] = free_ports(1)
+
+    command = [sys.executable, "-c", CHOOSE, str(port), str(other)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout == f"{{{other}}}\n", done.stderr
+    postgres.start()
+    assert postgres.ports["postgres"] == port
 
 
 def test_a_known_port_that_is_taken_for_a_moment_is_waited_for(postgres):
