@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from psycopg import Notify
 
 from shop.web.events.listener import Listener
 from shop.web.events.subscription import Subscription
+from workshed.backoff import jittered_backoff_s
 from workshed.contrib.notifications import channel, live
 from workshed.db import PASSING_ERRORS
 
@@ -74,7 +74,9 @@ class Hub:
                     await self._listen(ear)
             except Exception as err:  # noqa: BLE001 -- all streams depend on this task, so it must go on
                 self._say(err)
-                await asyncio.sleep(_pause_s(self._failures))
+                await asyncio.sleep(
+                    jittered_backoff_s(self._failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                )
                 self._failures += 1
 
     def _say(self, err: Exception) -> None:
@@ -134,8 +136,3 @@ class Hub:
         for place in self._places.get(user_id, ()):
             if number is None or place.seen is None or place.seen < number:
                 place.wake()
-
-
-def _pause_s(failures: int) -> float:
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**failures)
-    return random.uniform(longest / 2, longest)  # noqa: S311 -- so that processes do not reconnect all at once

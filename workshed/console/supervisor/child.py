@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+from workshed.backoff import backoff_s
 from workshed.parent import die_with_parent
 from workshed.transport.errors import (
     EXIT_BROKER,
@@ -68,7 +69,7 @@ class ManagedProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at: float | None = None
         self._up_since: float | None = None
-        self._pause_s = FIRST_PAUSE_S
+        self._restarts = 0
 
     def __str__(self) -> str:
         """Return its name for logs."""
@@ -149,7 +150,7 @@ class ManagedProcess:
             # While a server is down, no release comes up, so this is not counted.
             self.failed_boots += not (self.told or code in SERVER_AWAY)
         elif time.monotonic() - self._up_since >= STEADY_S:
-            self._pause_s = FIRST_PAUSE_S
+            self._restarts = 0
         self._process = self._started_at = self._up_since = self.kill_at = None
 
     def start_soon(self) -> None:
@@ -159,8 +160,8 @@ class ManagedProcess:
 
     def start_later(self) -> float:
         """Schedule its start after a pause, in seconds; it doubles until it was up for 30 s."""
-        pause = self._pause_s
-        self._pause_s = min(pause * 2, LONGEST_PAUSE_S)
+        pause = backoff_s(self._restarts, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self._restarts += 1
         self.due = time.monotonic() + pause
         return pause
 

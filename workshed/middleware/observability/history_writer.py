@@ -10,6 +10,7 @@ from collections import deque
 from psycopg.errors import CheckViolation
 
 from workshed import db
+from workshed.backoff import jittered_backoff_s
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.history import runs
@@ -73,22 +74,24 @@ class HistoryWriter:
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE_S
+        failures = 0
         while not self._closing.is_set() or self._waiting:
             try:
                 with db.limited_wait(), db.connect() as conn:
                     runs.add_partitions(conn)
-                    pause = FIRST_PAUSE_S
+                    failures = 0
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
                     logger.warning("%d runs are not recorded: %s", len(self._waiting), err)
                     return
-                logger.warning("runs: %s; trying again in %g s", str(err).strip(), pause)
+                pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                logger.warning("runs: %s; trying again in %.2g s", str(err).strip(), pause)
             except Exception:
-                logger.exception("runs are not recorded; trying again in %g s", pause)
+                pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                logger.exception("runs are not recorded; trying again in %.2g s", pause)
             self._closing.wait(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            failures += 1
 
     def _work(self, conn: Connection) -> None:
         """Write windows until this worker ends."""

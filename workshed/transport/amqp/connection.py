@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import AMQPHeartbeatTimeout
 
+from workshed.backoff import jittered_backoff_s
 from workshed.errors import SettingsError
 from workshed.metrics import meters
 from workshed.transport.amqp.fast_connection import FastConnection
@@ -40,7 +40,6 @@ SILENT_LOOKS = 6
 """It is dead after more checks than this without a new byte: RabbitMQ sends one per heartbeat."""
 
 # With `random`, processes of a program that seeds it would all pause equally long.
-chance = random.SystemRandom()
 
 
 class ReconnectingConnection:
@@ -261,7 +260,9 @@ class ReconnectingConnection:
         if self._closing:
             self._loop.stop()
             return
-        self._loop.call_later(pause_s(self._failures), self._connect)
+        self._loop.call_later(
+            jittered_backoff_s(self._failures, FIRST_PAUSE_S, LONGEST_PAUSE_S), self._connect
+        )
         self._failures += 1
         self._turn += 1
 
@@ -271,12 +272,3 @@ class ReconnectingConnection:
             self._loop.stop()
         else:
             self._connection.close()  # one that is opening ends in `_failed`
-
-
-def pause_s(failures: int) -> float:
-    """Return the pause before the next attempt to connect: exponential backoff with jitter.
-
-    Without jitter, all processes would reconnect to a restarted RabbitMQ in the same millisecond.
-    """
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** min(failures, 10)))
-    return chance.uniform(longest / 2, longest)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from workshed.backoff import jittered_backoff_s
 from workshed.db import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -34,13 +35,14 @@ def retry_until_stored(
     Raises `OutcomeNotStoredError` once the delivery is no longer ours or the worker stops. Any
     other error propagates, because retries would not cure it.
     """
-    pause, err = FIRST_PAUSE_S, after
+    failures, err = 0, after
     while True:
         if err is not None:
-            logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
+            pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+            logger.warning("PostgreSQL: %s; trying again in %.2g s", str(err).strip(), pause)
             if stopping.wait(pause) or not still_ours():
                 raise OutcomeNotStoredError(str(err)) from err
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            failures += 1
         try:
             return step()
         except PASSING_ERRORS as passing:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from workshed import db
+from workshed.backoff import jittered_backoff_s
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
@@ -86,14 +87,14 @@ class OutboxCleaner:
 
     def _run(self) -> None:
         batch: Batch = {}
-        pause = FIRST_PAUSE_S
+        failures = 0
         while not self._closing.is_set() or not self._marks.empty() or batch:
             try:
                 batch = batch or self._collected(None)
                 with db.limited_wait(), db.connect() as conn:
                     while batch:
                         write_batch(conn, batch)
-                        pause = FIRST_PAUSE_S
+                        failures = 0
                         batch = self._collected(IDLE_S)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
@@ -103,9 +104,10 @@ class OutboxCleaner:
                         err,
                     )
                     return
-                logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
+                pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                logger.warning("PostgreSQL: %s; trying again in %.2g s", str(err).strip(), pause)
                 self._closing.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+                failures += 1
             except Exception:
                 # If the thread ended here, every later row would be left to the relay.
                 logger.exception(

@@ -12,6 +12,7 @@ from types import FrameType
 
 from dramatiq.middleware import Middleware
 
+from workshed.backoff import backoff_s
 from workshed.health import shared_folder
 from workshed.parent import die_with_parent, parent_pid
 from workshed.settings import settings
@@ -71,21 +72,22 @@ class ChildSupervisor:
 
     def run(self) -> int:
         """Keep one child running until a signal arrives; return its exit code."""
-        pause = FIRST_PAUSE_S
+        failures = 0
         code = 0
         while not self._leaving.is_set():
             started = time.monotonic()
             code = self._run_once()
             if time.monotonic() - started > STEADY_S:
-                pause = FIRST_PAUSE_S
+                failures = 0
             if not self._leaving.is_set():
+                pause = backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 print(  # noqa: T201 -- a fork has no logging set up, and stderr is the master's
                     f"{self._name} ended with code {code}; starting it again in {pause:g} s",
                     file=sys.stderr,
                     flush=True,
                 )
                 self._leaving.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+                failures += 1
         return max(code, 0)
 
     def _run_once(self) -> int:
